@@ -1,0 +1,261 @@
+/* ctx.c - counted allocation, the interrupt flag and the worker threads. */
+#include "ctx.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK_ALIGN = 64, BLOCK_KEEP = 1 << 15 };
+static const size_t CACHE_LIMIT = (size_t)256 << 20;
+
+struct mem_block {
+    mem_block *next;
+    size_t bytes;
+};
+
+struct workers {
+    pthread_mutex_t lock;
+    pthread_cond_t wake, done;
+    pthread_t *threads;
+    int n;               /* threads besides the caller */
+    uint64_t generation; /* of the work handed out */
+    int busy;
+    bool quit;
+    work_fn fn;
+    void *arg;
+    int64_t items;
+    _Atomic int64_t next;
+};
+
+/* ---- accounting ---- */
+
+static bool mem_admit(ctx *c, size_t bytes) {
+    int64_t countdown = atomic_load_explicit(&c->fail_at, memory_order_relaxed);
+    if (countdown >= 0) {
+        if (countdown == 0) {
+            if (!c->fail_on) atomic_store(&c->fail_at, -1);
+            return false;
+        }
+        atomic_store(&c->fail_at, countdown - 1);
+    }
+    size_t used = atomic_fetch_add(&c->used, bytes) + bytes;
+    if (c->limit && used > c->limit) {
+        atomic_fetch_sub(&c->used, bytes);
+        return false;
+    }
+    size_t peak = atomic_load_explicit(&c->peak, memory_order_relaxed);
+    while (used > peak && !atomic_compare_exchange_weak(&c->peak, &peak, used)) {}
+    return true;
+}
+
+static void mem_dismiss(ctx *c, size_t bytes) {
+    atomic_fetch_sub(&c->used, bytes);
+}
+
+void *mem_realloc(ctx *c, void *p, size_t old_bytes, size_t new_bytes) {
+    if (!p) old_bytes = 0;
+    if (new_bytes == 0) {
+        free(p);
+        mem_dismiss(c, old_bytes);
+        return NULL;
+    }
+    if (new_bytes > old_bytes && !mem_admit(c, new_bytes - old_bytes)) return NULL;
+    void *q = realloc(p, new_bytes);
+    if (!q) {
+        if (new_bytes > old_bytes) mem_dismiss(c, new_bytes - old_bytes);
+        return NULL;
+    }
+    if (new_bytes < old_bytes) mem_dismiss(c, old_bytes - new_bytes);
+    return q;
+}
+
+void *mem_alloc(ctx *c, size_t bytes) {
+    return mem_realloc(c, NULL, 0, bytes ? bytes : 1);
+}
+
+void *mem_zalloc(ctx *c, size_t bytes) {
+    void *p = mem_alloc(c, bytes);
+    if (p) memset(p, 0, bytes ? bytes : 1);
+    return p;
+}
+
+void mem_free(ctx *c, void *p, size_t bytes) {
+    if (p) mem_realloc(c, p, bytes ? bytes : 1, 0);
+}
+
+/* ---- aligned blocks ---- */
+
+static size_t block_round(size_t bytes) {
+    if (bytes < BLOCK_ALIGN) bytes = BLOCK_ALIGN;
+    size_t step = BLOCK_ALIGN; /* eighths of a power of two, so that freed blocks fit again */
+    while (step * 16 < bytes) step *= 2;
+    return (bytes + step - 1) / step * step;
+}
+
+void *mem_block_alloc(ctx *c, size_t bytes) {
+    if (bytes > SIZE_MAX / 4) return NULL;
+    bytes = block_round(bytes);
+    if (!mem_admit(c, bytes)) {
+        mem_block_flush(c);
+        return NULL;
+    }
+    if (bytes >= BLOCK_KEEP)
+        for (mem_block **at = &c->freed; *at; at = &(*at)->next)
+            if ((*at)->bytes == bytes) {
+                mem_block *b = *at;
+                *at = b->next;
+                c->cached -= bytes;
+                return b;
+            }
+    void *p = aligned_alloc(BLOCK_ALIGN, bytes);
+    if (!p) {
+        mem_block_flush(c);
+        p = aligned_alloc(BLOCK_ALIGN, bytes);
+    }
+    if (!p) mem_dismiss(c, bytes);
+    return p;
+}
+
+void mem_block_free(ctx *c, void *p, size_t bytes) {
+    if (!p) return;
+    bytes = block_round(bytes);
+    mem_dismiss(c, bytes);
+    if (bytes < BLOCK_KEEP || c->cached + bytes > CACHE_LIMIT) {
+        free(p);
+        return;
+    }
+    mem_block *b = p;
+    *b = (mem_block){ c->freed, bytes };
+    c->freed = b;
+    c->cached += bytes;
+}
+
+void mem_block_flush(ctx *c) {
+    while (c->freed) {
+        mem_block *next = c->freed->next;
+        free(c->freed);
+        c->freed = next;
+    }
+    c->cached = 0;
+}
+
+/* ---- workers ---- */
+
+static void work_drain(workers *w, work_fn fn, void *arg, int64_t items) {
+    for (;;) {
+        int64_t i = atomic_fetch_add(&w->next, 1);
+        if (i >= items) return;
+        fn(arg, i);
+    }
+}
+
+static void *worker_main(void *self) {
+    workers *w = self;
+    uint64_t seen = 0;
+    pthread_mutex_lock(&w->lock);
+    for (;;) {
+        while (!w->quit && w->generation == seen) pthread_cond_wait(&w->wake, &w->lock);
+        if (w->quit) break;
+        seen = w->generation;
+        work_fn fn = w->fn;
+        void *arg = w->arg;
+        int64_t items = w->items;
+        pthread_mutex_unlock(&w->lock);
+        work_drain(w, fn, arg, items);
+        pthread_mutex_lock(&w->lock);
+        if (--w->busy == 0) pthread_cond_signal(&w->done);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+static void workers_free(ctx *c, workers *w, int capacity) {
+    if (!w) return;
+    pthread_mutex_lock(&w->lock);
+    w->quit = true;
+    pthread_cond_broadcast(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+    for (int i = 0; i < w->n; i++) pthread_join(w->threads[i], NULL);
+    pthread_mutex_destroy(&w->lock);
+    pthread_cond_destroy(&w->wake);
+    pthread_cond_destroy(&w->done);
+    mem_free(c, w->threads, sizeof *w->threads * (size_t)capacity);
+    mem_free(c, w, sizeof *w);
+}
+
+int ctx_threads(const ctx *c) {
+    return c->pool ? c->pool->n + 1 : 1;
+}
+
+bk_status ctx_set_threads(ctx *c, int threads, err *e) {
+    if (threads < 1 || threads > 256) return err_set(e, BK_EINVAL, "threads: expected 1..256, got %d", threads);
+    if (threads == ctx_threads(c)) return BK_OK;
+    workers *w = NULL;
+    if (threads > 1) {
+        w = mem_zalloc(c, sizeof *w);
+        if (!w) return err_nomem(e, sizeof *w);
+        w->threads = mem_alloc(c, sizeof *w->threads * (size_t)(threads - 1));
+        pthread_mutex_init(&w->lock, NULL);
+        pthread_cond_init(&w->wake, NULL);
+        pthread_cond_init(&w->done, NULL);
+        while (w->threads && w->n < threads - 1 && pthread_create(&w->threads[w->n], NULL, worker_main, w) == 0) w->n++;
+        if (w->n < threads - 1) {
+            workers_free(c, w, threads - 1);
+            return err_set(e, BK_ENOMEM, "threads: the system refused to start %d threads", threads);
+        }
+    }
+    if (c->pool) workers_free(c, c->pool, c->pool->n);
+    c->pool = w;
+    return BK_OK;
+}
+
+void ctx_parallel(ctx *c, int64_t n, work_fn fn, void *arg) {
+    workers *w = c->pool;
+    if (!w || n < 2) {
+        for (int64_t i = 0; i < n; i++) fn(arg, i);
+        return;
+    }
+    pthread_mutex_lock(&w->lock);
+    w->fn = fn;
+    w->arg = arg;
+    w->items = n;
+    atomic_store(&w->next, 0);
+    w->busy = w->n;
+    w->generation++;
+    pthread_cond_broadcast(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+    work_drain(w, fn, arg, n);
+    pthread_mutex_lock(&w->lock);
+    while (w->busy) pthread_cond_wait(&w->done, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* ---- the context ---- */
+
+ctx *ctx_new(int threads) {
+    ctx *c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    atomic_store(&c->fail_at, -1);
+    atomic_store(&c->refs, 1);
+    if (threads > 1 && ctx_set_threads(c, threads, NULL)) {
+        free(c);
+        return NULL;
+    }
+    return c;
+}
+
+void ctx_retain(ctx *c) {
+    atomic_fetch_add(&c->refs, 1);
+}
+
+void ctx_release(ctx *c) {
+    if (!c || atomic_fetch_sub(&c->refs, 1) > 1) return;
+    if (c->pool) workers_free(c, c->pool, c->pool->n);
+    mem_block_flush(c);
+    free(c);
+}
+
+bk_status ctx_poll(ctx *c, err *e) {
+    if (!atomic_load_explicit(&c->interrupted, memory_order_relaxed)) return BK_OK;
+    return err_set(e, BK_EINTERRUPTED, "interrupted");
+}

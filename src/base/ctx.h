@@ -1,0 +1,59 @@
+/* ctx.h - what every room below bind/ is handed first: memory, the interrupt flag
+ * and the worker threads of one environment. There is no global mutable state, so
+ * environments in different threads never meet.
+ *
+ * Memory: every byte the library allocates passes here, is counted, respects the
+ * limit, and can be made to fail (tests). Tensor data is 64-byte aligned; freed
+ * large blocks are kept for reuse, since returning them to the system costs a page
+ * fault per 4 KiB at the next step. */
+#ifndef BASE_CTX_H
+#define BASE_CTX_H
+
+#include "err.h"
+#include <stdatomic.h>
+
+typedef struct workers workers;
+typedef struct mem_block mem_block;
+
+typedef struct ctx {
+    _Atomic size_t used;      /* bytes now in use */
+    _Atomic size_t peak;      /* its maximum so far */
+    size_t limit;             /* 0: none */
+    size_t cached;            /* bytes in the list of freed blocks */
+    mem_block *freed;         /* large blocks kept for reuse */
+    _Atomic int64_t fail_at;  /* allocation countdown for tests: the one that reaches 0 fails; <0: off */
+    bool fail_on;             /* ... and every later one too */
+    atomic_int interrupted;   /* polled by kernels and loops */
+    atomic_int refs;
+    workers *pool;
+} ctx;
+
+ctx *ctx_new(int threads); /* NULL when memory is short; one reference */
+void ctx_retain(ctx *c);
+void ctx_release(ctx *c);  /* the last release joins the workers and frees all */
+
+/* Small objects. mem_realloc(c, NULL, 0, n) allocates, mem_realloc(c, p, n, 0) frees and returns NULL.
+ * Sizes are passed back at free, so no header is kept. NULL on failure. */
+void *mem_realloc(ctx *c, void *p, size_t old_bytes, size_t new_bytes);
+void *mem_alloc(ctx *c, size_t bytes);        /* not cleared */
+void *mem_zalloc(ctx *c, size_t bytes);       /* cleared */
+void mem_free(ctx *c, void *p, size_t bytes); /* p may be NULL */
+
+/* Aligned blocks for tensor data and arenas, not cleared. */
+void *mem_block_alloc(ctx *c, size_t bytes);
+void mem_block_free(ctx *c, void *p, size_t bytes);
+void mem_block_flush(ctx *c); /* gives the kept blocks back to the system */
+
+/* BK_EINTERRUPTED when an interrupt is pending (left pending: the binding clears it), else BK_OK. */
+bk_status ctx_poll(ctx *c, err *e);
+
+/* Worker threads. The number of threads never changes a result: callers cut their work
+ * at sizes that depend on the problem only. */
+int ctx_threads(const ctx *c);
+bk_status ctx_set_threads(ctx *c, int threads, err *e); /* 1..256 */
+typedef void (*work_fn)(void *arg, int64_t item);
+/* Calls fn(arg, 0..n-1), spread over the workers and the calling thread; returns when all are done.
+ * Not reentrant: fn must not call ctx_parallel. */
+void ctx_parallel(ctx *c, int64_t n, work_fn fn, void *arg);
+
+#endif

@@ -1,0 +1,122 @@
+-- What the makers of tasks share: checking a data set { x (n, ...), y (n), classes, shape }, picking rows and columns,
+-- and dividing examples into train and test. Row ids count from 0.
+local bk = ...
+local dataset = {}
+
+local function is_tensor(v) return type(v) == "userdata" and (pcall(function() return v:shape() end)) end
+local function shape_text(t) return "(" .. table.concat(t:shape(), ",") .. ")" end
+
+function dataset.finite(where, name, t)
+    local sum = t:to("float64"):sum():item()
+    if sum ~= sum or sum == math.huge or sum == -math.huge then
+        error(string.format("%s: %s holds nan or inf", where, name), 0)
+    end
+end
+
+-- { x (n, size) row-major, y (n) int64, n, size, classes, shape }, or an error that says what is wrong.
+function dataset.check(where, data, name)
+    name = name or "data"
+    if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
+        error(string.format("%s: %s: expected a table { x = tensor, y = tensor }, got a %s", where, name,
+            type(data)), 0)
+    end
+    local xs, ys = data.x:shape(), data.y:shape()
+    if #xs < 2 or xs[1] < 1 then
+        error(string.format("%s: %s.x: expected (examples, ...), got %s", where, name, shape_text(data.x)), 0)
+    end
+    if #ys ~= 1 or ys[1] ~= xs[1] then
+        error(string.format("%s: %s.y: expected (%d), a class id for each row of x, got %s", where, name, xs[1],
+            shape_text(data.y)), 0)
+    end
+    local size = 1
+    for d = 2, #xs do size = size * xs[d] end
+    local x, y = data.x:reshape{ xs[1], size }, data.y
+    dataset.finite(where, name .. ".x", x)
+    if y:dtype() ~= "int64" then
+        dataset.finite(where, name .. ".y", y)
+        y = y:to("int64")
+        if (y:to("float64") - data.y:to("float64")):norm():item() ~= 0 then
+            error(string.format("%s: %s.y: expected class ids, got fractions", where, name), 0)
+        end
+    end
+    local low, high = -((-y):max():item()), y:max():item()
+    local classes = data.classes or high + 1
+    if low < 0 or high >= classes then
+        error(string.format("%s: %s.y: label %d is outside the classes 0..%d", where, name, low < 0 and low or high,
+            classes - 1), 0)
+    end
+    return { x = x, y = y, n = xs[1], size = size, classes = classes, shape = data.shape }
+end
+
+-- Rows ids[1..count] of t as a new row-major tensor; ids an int64 tensor or a list.
+function dataset.rows(t, ids, count)
+    if type(ids) == "table" then ids = bk.tensor(ids, { dtype = "int64" }) end
+    local shape = t:shape()
+    shape[1] = count or ids:shape()[1]
+    local out = bk.zeros(shape, { dtype = t:dtype() })
+    bk.internal.gather(out, 1, t, ids, 1, shape[1])
+    return out
+end
+
+-- Columns ids of x (n, size), given xt, its row-major transpose.
+function dataset.columns(xt, ids) return dataset.rows(xt, ids):transpose():clone() end
+
+function dataset.fraction(where, options)
+    local fraction = options.test_fraction or 0.2
+    if not (fraction >= 0 and fraction < 1) then
+        error(string.format("%s: test_fraction: expected a number in [0, 1), got %s", where, fraction), 0)
+    end
+    if options.limit and options.limit < 1 then
+        error(string.format("%s: limit: expected 1 or more examples, got %d", where, options.limit), 0)
+    end
+    return fraction
+end
+
+-- How many of n examples train; the others test. At least one of each, unless fraction is 0.
+function dataset.train_count(where, n, fraction)
+    if fraction == 0 then return n end
+    if n < 2 then error(where .. ": 1 example cannot be divided into train and test; give test_fraction = 0", 0) end
+    return n - math.max(1, math.min(n - 1, math.floor(n * fraction + 0.5)))
+end
+
+-- The examples `ids` (a list; nil: all) of checked data in random order, at most limit of them, as { x, y } to train
+-- and to test on; test is nil when the fraction is 0. A test set of its own (options.test) is taken whole.
+function dataset.divide(where, data, options, ids, test_ids)
+    local fraction = dataset.fraction(where, options)
+    local rng = bk.rng(options.seed or 1)
+    local function shuffled(from, list, limit)
+        local n = list and #list or from.n
+        local order = rng:permutation(n)
+        if list then order = dataset.rows(bk.tensor(list, { dtype = "int64" }), order) end
+        return order, math.min(limit or n, n)
+    end
+    local function take(from, order, first, count)
+        local part = order:narrow(1, first, count):clone()
+        return { x = dataset.rows(from.x, part), y = dataset.rows(from.y, part) }
+    end
+    local order, n = shuffled(data, ids, options.limit)
+    if options.test then
+        local test = options.test
+        local test_order, m = shuffled(test, test_ids)
+        return take(data, order, 1, n), take(test, test_order, 1, m)
+    end
+    local train = dataset.train_count(where, n, fraction)
+    return take(data, order, 1, train), train < n and take(data, order, train + 1, n - train) or nil
+end
+
+-- Checked data and options with a checked test set, if there is one.
+function dataset.open(where, options)
+    local data = dataset.check(where, options.data)
+    local copy = {}
+    for k, v in pairs(options) do copy[k] = v end
+    if options.test then
+        copy.test = dataset.check(where, options.test, "test")
+        if copy.test.size ~= data.size then
+            error(string.format("%s: test.x has %d columns, data.x %d", where, copy.test.size, data.size), 0)
+        end
+        data.classes = math.max(data.classes, copy.test.classes)
+    end
+    return data, copy
+end
+
+return dataset

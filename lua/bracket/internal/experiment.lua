@@ -1,0 +1,131 @@
+-- What the experiments share: their command line, their data, and printing.
+local bk = ...
+local experiment = {}
+
+-- options(arg, { triples = 120, ... }): "--name value" by the default's type, "--flag" for booleans; lists are
+-- comma-separated numbers. Every experiment knows --data DIR, --quick and --seed.
+function experiment.options(argv, defaults)
+    defaults.data, defaults.quick = defaults.data or "", defaults.quick or false
+    defaults.seed = defaults.seed or 1
+    local values, k = {}, 1
+    for name, value in pairs(defaults) do values[name] = value end
+    while argv and argv[k] do
+        local name = argv[k]:match("^%-%-(.+)$")
+        name = name and name:gsub("-", "_")
+        if not name or defaults[name] == nil then
+            local known = {}
+            for key in pairs(defaults) do known[#known + 1] = "--" .. key end
+            table.sort(known)
+            error(string.format("unknown argument %q; known: %s", argv[k], table.concat(known, " ")), 0)
+        end
+        local default = defaults[name]
+        if type(default) == "boolean" then
+            values[name] = true
+        else
+            k = k + 1
+            local text = argv[k]
+            if not text then error("--" .. name .. ": a value is missing", 0) end
+            if type(default) == "number" then
+                values[name] = tonumber(text) or error("--" .. name .. ": expected a number, got " .. text, 0)
+            elseif type(default) == "table" then
+                values[name] = {}
+                for item in text:gmatch("[^,]+") do table.insert(values[name], tonumber(item) or item) end
+            else
+                values[name] = text
+            end
+        end
+        k = k + 1
+    end
+    return values
+end
+
+local function flat(d)
+    local shape = d.x:shape()
+    local size = 1
+    for i = 2, #shape do size = size * shape[i] end
+    return { x = d.x:reshape{ shape[1], size }, y = d.y, n = shape[1], size = size, shape = d.shape or { 28, 28 },
+        classes = d.classes or 10 }
+end
+
+local function slice(d, first, size)
+    return { x = d.x:narrow(1, first, size):clone(), y = d.y:narrow(1, first, size):clone(), n = size, size = d.size,
+        shape = d.shape, classes = d.classes }
+end
+
+-- n examples { x (n, 784) in 0..1, y } : MNIST from --data DIR or BRACKET_DATA, else generated digits. second = m: m
+-- more, for testing, as a second value. MNIST's training file is used where there is one, else its test file.
+function experiment.data(options, n, second)
+    local dir = options.data ~= "" and options.data or os.getenv("BRACKET_DATA")
+    local all, source
+    local wanted = n + (second or 0)
+    if dir and dir ~= "" then
+        local ok, d = pcall(bk.data.mnist, dir, { split = "train" })
+        if not ok then d = bk.data.mnist(dir, { split = "test" }) end
+        all, source = flat(d), "MNIST"
+    else
+        all, source = flat(bk.data.glyphs{ n = wanted, seed = 1 }), "generated digits"
+    end
+    if all.n < wanted then error(string.format("data: %d examples needed, %s has %d", wanted, source, all.n), 0) end
+    return slice(all, 1, n), second and slice(all, n + 1, second) or nil, source
+end
+
+-- The first m examples (all, when there are fewer).
+function experiment.first(d, m) return slice(d, 1, math.min(m, d.n)) end
+
+-- m rows of d, drawn without replacement by the stream s (a { key, counter } table).
+function experiment.sample(d, m, s, ids)
+    local stream = bk.internal.stream
+    local pool = ids or nil
+    if not pool then
+        pool = {}
+        for i = 1, d.n do pool[i] = i - 1 end
+    end
+    if #pool < m then error(string.format("sample: %d examples wanted, %d there", m, #pool), 0) end
+    local list, taken = {}, {}
+    while #list < m do
+        local k = stream.below(s, #pool) + 1
+        if not taken[k] then
+            taken[k] = true
+            list[#list + 1] = pool[k]
+        end
+    end
+    return experiment.rows(d, list)
+end
+
+function experiment.rows(d, list)
+    local index = bk.tensor(list, { dtype = "int64" })
+    local sx, sy = d.x:shape(), d.y:shape()
+    sx[1], sy[1] = #list, #list
+    local x, y = bk.zeros(sx, { dtype = d.x:dtype() }), bk.zeros(sy, { dtype = d.y:dtype() })
+    bk.internal.gather(x, 1, d.x, index, 1, #list)
+    bk.internal.gather(y, 1, d.y, index, 1, #list)
+    return { x = x, y = y, n = #list }
+end
+
+-- Ids (from 0) of the examples of each class: by[c].
+function experiment.by_class(d)
+    local by, y = {}, d.y:totable()
+    for k, c in ipairs(y) do
+        by[c] = by[c] or {}
+        table.insert(by[c], k - 1)
+    end
+    return by
+end
+
+function experiment.say(format, ...)
+    io.stdout:write(string.format(format, ...), "\n")
+    io.stdout:flush()
+end
+
+function experiment.clock(began) return os.difftime(os.time(), began) end
+
+-- Draws a figure where gnuplot is there; says where it is, or why not.
+function experiment.plot(options)
+    local ok, message = pcall(bk.plot, options)
+    if ok then
+        experiment.say("figure: %s", options.out)
+    else
+        experiment.say("no figure: %s", tostring(message))
+    end
+end
+return experiment

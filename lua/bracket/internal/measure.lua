@@ -1,0 +1,162 @@
+-- Quantities of the current point of a run, on the tasks' diagnostic examples; each is computed once a step (kept in
+-- state.cache, which the run clears) however many records, schedules and interventions ask for it.
+local bk = ...
+local measure = {}
+
+local function kept(state, key, compute)
+    local value = state.cache[key]
+    if value == nil then
+        value = compute()
+        state.cache[key] = value
+    end
+    return value
+end
+
+local function data(state, i)
+    local t = state.problem.tasks[i]
+    return t.f, t.diagnostic.x, t.diagnostic.y
+end
+
+function measure.gradient(state, i)
+    return kept(state, "gradient" .. i, function()
+        local f, x, y = data(state, i)
+        local loss, g = f.value_and_grad(state.theta, x, y)
+        state.cache["loss" .. i] = loss:item()
+        return g
+    end)
+end
+
+function measure.loss(state, i)
+    return kept(state, "loss" .. i, function()
+        local f, x, y = data(state, i)
+        return f.value(state.theta, x, y):item()
+    end)
+end
+
+function measure.hvp(state, i, v)
+    local f, x, y = data(state, i)
+    return f.hvp(state.theta, v, x, y)
+end
+
+function measure.total_gradient(state)
+    return kept(state, "total", function()
+        local sum = measure.gradient(state, 1)
+        for i = 2, state.n_tasks do sum = sum + measure.gradient(state, i) end
+        return sum
+    end)
+end
+
+function measure.total_hvp(state, v)
+    local sum = measure.hvp(state, 1, v)
+    for i = 2, state.n_tasks do sum = sum + measure.hvp(state, i, v) end
+    return sum
+end
+
+function measure.gram(state)
+    return kept(state, "gram", function()
+        local gram = {}
+        for i = 1, state.n_tasks do gram[i] = {} end
+        for i = 1, state.n_tasks do
+            for j = i, state.n_tasks do
+                gram[i][j] = measure.gradient(state, i):dot(measure.gradient(state, j)):item()
+                gram[j][i] = gram[i][j]
+            end
+        end
+        return gram
+    end)
+end
+
+-- [g_i, g_j] = H_j g_i - H_i g_j
+function measure.bracket(state, i, j)
+    return kept(state, "bracket" .. i .. "," .. j, function()
+        return measure.hvp(state, j, measure.gradient(state, i)) - measure.hvp(state, i, measure.gradient(state, j))
+    end)
+end
+
+-- The tasks of one round of the run's order, its order matrix with each step at the current rate, and its duration.
+function measure.round(state)
+    return kept(state, "round", function()
+        local first = (state.step > 0 and state.step - 1 or 0) // state.window * state.window
+        local word = {}
+        for s = first + 1, math.min(first + state.window, state.total) do word[#word + 1] = (state.at(s)) end
+        local W, R = bk.internal.order_object.of_word(state.n_tasks, word, state.lr)
+        local time = 0
+        for _, r in ipairs(R) do time = time + r end
+        return { word = word, W = W, time = time / state.n_tasks }
+    end)
+end
+
+-- sum_{i<j} W_ij [g_i, g_j] = sum_j H_j (sum_i W_ij g_i): at most n gradients and n products. nil when W = 0.
+function measure.weighted_brackets(n, W, gradient, hvp)
+    local sum
+    for j = 1, n do
+        local v
+        for i = 1, n do
+            if W[i][j] ~= 0 then
+                local part = gradient(i) * W[i][j]
+                v = v and v + part or part
+            end
+        end
+        if v then
+            local part = hvp(j, v)
+            sum = sum and sum + part or part
+        end
+    end
+    return sum
+end
+
+-- 1/2 sum_{i<j} W_ij [g_i, g_j] of one round, per unit time (a round lasts its summed rates over n).
+function measure.conflict_field(state)
+    local round = measure.round(state)
+    local field = measure.weighted_brackets(state.n_tasks, round.W, function(i) return measure.gradient(state, i) end,
+        function(j, v) return measure.hvp(state, j, v) end)
+    if not field or round.time == 0 then return state.theta * 0 end
+    return field * (0.5 / round.time)
+end
+
+-- E(round) - E(reversed round) = <grad E, sum_{i<j} W_ij [g_i, g_j]>, E the sum of the losses.
+function measure.predicted_order_effect(state)
+    local round = measure.round(state)
+    return measure.total_gradient(state):dot(measure.conflict_field(state)):item() * 2 * round.time
+end
+
+function measure.realised_order_effect(state)
+    local word = measure.round(state).word
+    local function run(from, to, by)
+        local theta = state.theta
+        for s = from, to, by do
+            if word[s] > 0 then
+                local f, x, y = data(state, word[s])
+                theta = theta - f.grad(theta, x, y) * state.lr
+            end
+        end
+        local loss = 0
+        for i = 1, state.n_tasks do
+            local f, x, y = data(state, i)
+            loss = loss + f.value(theta, x, y):item()
+        end
+        return loss
+    end
+    return run(1, #word, 1) - run(#word, 1, -1)
+end
+
+-- { first, size, name } of each layer's parameters in theta; one piece when the model does not tell.
+function measure.layers(model)
+    local layers = {}
+    local ok, list = pcall(function() return model.layers end)
+    if ok and type(list) == "table" then
+        local at -- a layer's blocks (weight, bias) lie one after the other
+        for _, block in ipairs(list) do
+            if at == block.layer then
+                layers[#layers].size = layers[#layers].size + block.size
+            else
+                layers[#layers + 1] = { first = block.first, size = block.size, name = block.name:match("^(.*)%.") }
+            end
+            at = block.layer
+        end
+    end
+    if #layers == 0 then layers[1] = { first = 1, size = model.n_params, name = "all" } end
+    return layers
+end
+
+return measure

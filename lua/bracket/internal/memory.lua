@@ -1,0 +1,72 @@
+-- An episodic memory: a reservoir sample (Vitter 1985) of the examples a run has trained on, kept as (task, id) pairs
+-- in a plain table, so that a protocol's state holds it; batches are drawn from it into buffers of the run.
+local bk = ...
+local stream = bk.internal.stream
+local memory = {}
+
+function memory.new(capacity, key) return { capacity = capacity, seen = 0, task = {}, id = {}, draw = { key = key, counter = 0 } } end
+
+-- Offers the examples of the step just taken.
+function memory.add(m, state)
+    local task = state.task
+    for _, id in ipairs(state.problem:ids(task, state.batch_epoch, state.batch_first)) do
+        m.seen = m.seen + 1
+        local slot = m.seen
+        if slot > m.capacity then slot = stream.below(m.draw, m.seen) + 1 end
+        if slot <= m.capacity then m.task[slot], m.id[slot] = task, id end
+    end
+end
+
+-- The mean gradient at state.theta over `size` examples drawn from the memory (with replacement, among the tasks for
+-- which keep(task) holds); nil when there are none. Tasks that share their functions share one batch; otherwise one
+-- task is drawn, each in proportion to its share of the memory, so that the estimate stays unbiased.
+function memory.gradient(m, state, size, keep)
+    local slots = {}
+    for k = 1, #m.id do
+        if keep(m.task[k]) then slots[#slots + 1] = k end
+    end
+    if #slots == 0 then return nil end
+    local problem = state.problem
+    local first = m.task[slots[stream.below(m.draw, #slots) + 1]]
+    local f, mixed = problem.tasks[first].f, true
+    for _, k in ipairs(slots) do mixed = mixed and problem.tasks[m.task[k]].f == f end
+    if not mixed then
+        local own = {}
+        for _, k in ipairs(slots) do
+            if m.task[k] == first then own[#own + 1] = k end
+        end
+        slots = own
+    end
+    local ids = {} -- by task: the drawn ids
+    for _ = 1, size do
+        local k = slots[stream.below(m.draw, #slots) + 1]
+        local list = ids[m.task[k]]
+        if not list then
+            list = {}
+            ids[m.task[k]] = list
+        end
+        list[#list + 1] = m.id[k]
+    end
+    local like = problem.tasks[first].train
+    local key = "memory" .. size .. f.kind
+    local buffer = problem[key]
+    if not buffer then
+        local sx, sy = like.x:shape(), like.y:shape()
+        sx[1], sy[1] = size, size
+        buffer = { x = bk.zeros(sx, { dtype = like.x:dtype() }), y = bk.zeros(sy, { dtype = like.y:dtype() }) }
+        problem[key] = buffer
+    end
+    local at = 1
+    for task = 1, state.n_tasks do
+        local list = ids[task]
+        if list then
+            local index = bk.tensor(list, { dtype = "int64" })
+            bk.internal.gather(buffer.x, at, problem.tasks[task].train.x, index, 1, #list)
+            bk.internal.gather(buffer.y, at, problem.tasks[task].train.y, index, 1, #list)
+            at = at + #list
+        end
+    end
+    return f.grad(state.theta, buffer.x, buffer.y)
+end
+
+return memory

@@ -1,0 +1,50 @@
+-- Checks option tables: an unknown name or a wrong type is an error that names the function, the option and what
+-- is known. options(where, given, spec): spec maps a name to a Lua type, "integer", "positive", "callable" or "any",
+-- types joined by "|"; a trailing "!" makes the option required. Positional entries are left alone.
+local function kind_matches(value, kind)
+    if kind == "any" then return true end
+    if kind == "integer" then return math.type(value) == "integer" or (type(value) == "number" and value == math.floor(value)) end
+    if kind == "positive" then return type(value) == "number" and value > 0 and value < math.huge end
+    if kind == "number" then return type(value) == "number" and value == value end
+    if kind == "callable" then
+        local meta = getmetatable(value)
+        return type(value) == "function" or (type(meta) == "table" and meta.__call ~= nil)
+    end
+    return type(value) == kind
+end
+
+local function show(value)
+    if type(value) == "string" then return string.format("%q", value) end
+    if type(value) == "number" or type(value) == "boolean" or value == nil then return tostring(value) end
+    return "a " .. type(value)
+end
+
+return function(where, given, spec)
+    if given == nil then given = {} end
+    if type(given) ~= "table" then
+        error(string.format("%s: expected a table of options, got %s", where, show(given)), 3)
+    end
+    for name, value in pairs(given) do
+        if type(name) == "string" then
+            local kinds = spec[name]
+            if not kinds then
+                local known = {}
+                for key in pairs(spec) do known[#known + 1] = key end
+                table.sort(known)
+                error(string.format("%s: unknown option %q; known: %s", where, name, table.concat(known, ", ")), 3)
+            end
+            local fits = false
+            for kind in kinds:gsub("!$", ""):gmatch("[^|]+") do fits = fits or kind_matches(value, kind) end
+            if not fits then
+                error(string.format("%s: option %s: expected %s, got %s", where, name,
+                    kinds:gsub("!$", ""):gsub("|", " or "), show(value)), 3)
+            end
+        end
+    end
+    for name, kinds in pairs(spec) do
+        if kinds:sub(-1) == "!" and given[name] == nil then
+            error(string.format("%s: option %s is missing", where, name), 3)
+        end
+    end
+    return given
+end

@@ -1,0 +1,58 @@
+-- What every order is: { name, blocks, setup, window } with the method :matrix. setup(state, memory) returns the total
+-- number of steps and a function step -> task (0: all tasks jointly), position (the block's number, nil without
+-- blocks). It is a function of the step alone: what an order has to remember stands in memory. window(state): steps
+-- of one round.
+local bk = ...
+local order = {}
+order.__index = order
+
+-- Adds one step of rates h (by task) to the order matrix W and the cumulative rates R.
+local function accumulate(W, R, task, h)
+    for i, r in ipairs(R) do
+        if i ~= task then
+            W[i][task] = W[i][task] + r * h
+            W[task][i] = W[task][i] - r * h
+        end
+    end
+    R[task] = R[task] + h
+end
+
+local function empty(n)
+    local W, R = {}, {}
+    for i = 1, n do
+        W[i], R[i] = {}, 0
+        for j = 1, n do W[i][j] = 0 end
+    end
+    return W, R
+end
+
+-- W of a list of tasks, with rates[s] (or one rate) for step s.
+local function of_word(n, word, rates)
+    local W, R = empty(n)
+    for s, task in ipairs(word) do
+        if task > 0 then accumulate(W, R, task, type(rates) == "table" and rates[s] or rates or 1) end
+    end
+    return W, R
+end
+
+function order:matrix(n, options)
+    options = bk.internal.options("order:matrix", options, { steps = "integer", lr = "number|callable|table", seed = "integer" })
+    if math.type(n) ~= "integer" or n < 1 then error("order:matrix: n: expected a number of tasks, got " .. tostring(n), 2) end
+    local state = { n_tasks = n, seed = options.seed or 0, steps = options.steps, step = 0 }
+    function state.steps_of() return options.steps or 1 end
+    local total, at = self.setup(state, {})
+    local rate = bk.internal.rate(options.lr or 1)
+    state.total = total
+    local W, R = empty(n)
+    for step = 1, total do
+        state.step = step
+        local task = at(step)
+        if task > 0 then
+            state.task = task
+            accumulate(W, R, task, rate(step, state))
+        end
+    end
+    return W
+end
+
+return { new = function(object) return setmetatable(object, order) end, accumulate = accumulate, empty = empty, of_word = of_word, class = order }

@@ -1,0 +1,167 @@
+-- A model and its tasks, ready to run: data checked and cast once to the run's dtype, compiled functions, and one
+-- stream of batches per task. Epoch e of task i is the permutation keyed by (seed, i, e), so a position is two
+-- integers and any past batch can be gathered again. Batch buffers are reused: hold no batch beyond its step.
+local bk = ...
+local stream = bk.internal.stream
+local problem = {}
+problem.__index = problem
+
+local function fail(i, task, format, ...)
+    error(string.format("protocol: task %d%s: " .. format, i, task.name and " (" .. tostring(task.name) .. ")" or "", ...), 0)
+end
+
+local function is_tensor(v) return type(v) == "userdata" and pcall(function() return v:shape() end) end
+
+local function shape_text(t) return "(" .. table.concat(t:shape(), ",") .. ")" end
+
+-- Checks one {x, y} and returns it in the run's dtype, row-major.
+local function part(self, i, task, which, data)
+    if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
+        fail(i, task, "%s: expected a table { x = tensor, y = tensor }", which)
+    end
+    local x, y = data.x:to(self.dtype), data.y
+    local n = x:shape()[1]
+    if #x:shape() < 2 or n == 0 then fail(i, task, "%s.x: expected (examples, ...), got %s", which, shape_text(x)) end
+    if y:shape()[1] ~= n then
+        fail(i, task, "%s: x %s and y %s differ in their number of examples", which, shape_text(x), shape_text(y))
+    end
+    local sum = x:sum():item()
+    if sum ~= sum or sum == math.huge or sum == -math.huge then fail(i, task, "%s.x holds nan or inf", which) end
+    local ok, out = pcall(self.model.forward, self.model, self.probe, x:narrow(1, 1, 1))
+    if not ok then
+        fail(i, task, "%s.x is %s, which the model does not take: %s", which, shape_text(x), tostring(out))
+    end
+    local outputs = out:shape()[2] or 1
+    self.outputs = outputs
+    if (task.loss or "cross_entropy") == "cross_entropy" then
+        if y:dtype() ~= "int64" then y = y:to("int64") end
+        if #y:shape() ~= 1 then fail(i, task, "%s.y: expected class ids (examples), got %s", which, shape_text(y)) end
+        local low, high = -((-y):max():item()), y:max():item()
+        if low < 0 or high >= outputs then
+            fail(i, task, "%s.y: label %d is outside the model's classes 0..%d", which, low < 0 and low or high, outputs - 1)
+        end
+    elseif task.loss == "mse" then
+        y = y:to(self.dtype)
+        local want = out:shape()
+        local got = y:shape()
+        local same = #want == #got
+        for d = 2, #want do same = same and want[d] == got[d] end
+        if not same then
+            fail(i, task, "%s.y is %s, the model's output (%d,%s)", which, shape_text(y), n, table.concat(want, ",", 2))
+        end
+        sum = y:sum():item()
+        if sum ~= sum or sum == math.huge or sum == -math.huge then fail(i, task, "%s.y holds nan or inf", which) end
+    else
+        fail(i, task, "loss: expected \"cross_entropy\" or \"mse\", got %q", tostring(task.loss))
+    end
+    return { x = x, y = y, n = n }
+end
+
+function problem.new(model, tasks, dtype, batch, samples)
+    local self = setmetatable({ model = model, dtype = dtype, tasks = {}, n = #tasks }, problem)
+    self.probe = bk.zeros({ model.n_params }, { dtype = dtype })
+    if type(tasks) ~= "table" or #tasks == 0 then error("protocol: tasks: expected a list of tasks, got none", 0) end
+    for i, task in ipairs(tasks) do
+        if type(task) ~= "table" then error("protocol: task " .. i .. ": expected a table, got a " .. type(task), 0) end
+        local t = { name = task.name or ("task " .. i), source = task }
+        t.train = part(self, i, task, "train", task.train or { x = task.x, y = task.y })
+        t.test = task.test and part(self, i, task, "test", task.test) or t.train
+        t.f = bk.internal.functions(model, task, self.outputs)
+        t.full = batch == "full"
+        t.size = t.full and t.train.n or math.min(batch, t.train.n)
+        if not t.full then
+            local function buffer(like)
+                local shape = like:shape()
+                shape[1] = t.size
+                return bk.zeros(shape, { dtype = like:dtype() })
+            end
+            t.bx, t.by, t.cx, t.cy = buffer(t.train.x), buffer(t.train.y), buffer(t.train.x), buffer(t.train.y)
+        end
+        local m = math.min(samples, t.train.n)
+        t.diagnostic = { x = t.train.x:narrow(1, 1, m), y = t.train.y:narrow(1, 1, m) }
+        self.tasks[i] = t
+    end
+    self.probe = nil
+    return self
+end
+
+-- Puts every stream at its beginning, for this seed.
+function problem:start(seed)
+    for i, t in ipairs(self.tasks) do
+        t.key, t.epoch, t.cursor, t.perm = stream.key(seed, 1, i), 0, t.train.n + 1, nil
+    end
+end
+
+function problem:position()
+    local at = {}
+    for i, t in ipairs(self.tasks) do at[i] = { epoch = t.epoch, cursor = t.cursor } end
+    return at
+end
+
+local function permutation(t, epoch) return bk.rng(stream.key(t.key, epoch)):permutation(t.train.n) end
+
+function problem:seek(seed, at)
+    for i, t in ipairs(self.tasks) do
+        t.key, t.epoch, t.cursor = stream.key(seed, 1, i), at[i].epoch, at[i].cursor
+        t.perm = (not t.full and t.epoch > 0) and permutation(t, t.epoch) or nil
+    end
+end
+
+local gather = bk.internal.gather or function() error("protocol: this build has no bk.internal.gather", 0) end
+
+-- The next batch of task i; with it, the place by which problem:again finds it.
+function problem:next(i)
+    local t = self.tasks[i]
+    if t.full then
+        t.epoch = t.epoch + 1
+        return t.train.x, t.train.y, t.epoch, 1
+    end
+    local size = t.size
+    if t.cursor + size - 1 > t.train.n then -- an incomplete last batch is left out
+        t.epoch, t.cursor = t.epoch + 1, 1
+        t.perm = permutation(t, t.epoch)
+    end
+    local first = t.cursor
+    gather(t.bx, 1, t.train.x, t.perm, first, size)
+    gather(t.by, 1, t.train.y, t.perm, first, size)
+    t.cursor = first + size
+    return t.bx, t.by, t.epoch, first
+end
+
+-- An earlier batch, in buffers of its own.
+function problem:again(i, epoch, first)
+    local t = self.tasks[i]
+    if t.full then return t.train.x, t.train.y end
+    local perm = epoch == t.epoch and t.perm or permutation(t, epoch)
+    gather(t.cx, 1, t.train.x, perm, first, t.size)
+    gather(t.cy, 1, t.train.y, perm, first, t.size)
+    return t.cx, t.cy
+end
+
+-- The ids (from 0) of the examples of that batch.
+function problem:ids(i, epoch, first)
+    local t = self.tasks[i]
+    if t.full then
+        local ids = {}
+        for k = 1, t.train.n do ids[k] = k - 1 end
+        return ids
+    end
+    local perm = epoch == t.epoch and t.perm or permutation(t, epoch)
+    return perm:narrow(1, first, t.size):totable()
+end
+
+-- Mean loss and accuracy (nil for mse) of task i at theta on all of its `which` data, in blocks of 1000 examples.
+function problem:evaluate(i, theta, which)
+    local t = self.tasks[i]
+    local data, loss, right, first = t[which], 0, 0, 1
+    while first <= data.n do
+        local m = math.min(1000, data.n - first + 1)
+        local x, y = data.x:narrow(1, first, m), data.y:narrow(1, first, m)
+        loss = loss + m * t.f.value(theta, x, y):item()
+        if t.f.accuracy then right = right + m * t.f.accuracy(theta, x, y) end
+        first = first + m
+    end
+    return loss / data.n, t.f.accuracy and right / data.n or nil
+end
+
+return problem

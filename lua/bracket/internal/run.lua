@@ -1,0 +1,270 @@
+-- One run of a protocol: the step loop and everything a running protocol remembers. `state` is what orders, schedules,
+-- interventions and records see; its fields are listed in bk.protocol's doc. Nothing random or remembered lives
+-- outside what state() returns.
+local bk = ...
+local order_object, stream = bk.internal.order_object, bk.internal.stream
+local run = {}
+run.__index = run
+
+local HOOKS = { "begin_run", "begin_task", "before_step", "after_step", "end_task", "end_run" }
+
+local function copy(value)
+    if type(value) ~= "table" then return value end
+    local result = {}
+    for k, v in pairs(value) do result[k] = copy(v) end
+    return result
+end
+run.copy = copy
+
+function run.new(spec, problem, seed)
+    local state = setmetatable({
+        protocol = spec.protocol, problem = problem, model = spec.model, optimizer = spec.optimizer, seed = seed,
+        n_tasks = problem.n, tasks = {}, f = {}, joint = spec.order.joint or false, steps = spec.total_steps,
+        step = 0, position = 0, loss = nil, lr = 0, cache = {}, memory = {}, order_memory = {}, accuracy = {}, test_loss = {},
+        learned = {}, history = {}, rows = 0, recorded = {}, xs = {}, ys = {}, gradients = {}, losses = {},
+        reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
+    }, run)
+    for i, t in ipairs(problem.tasks) do
+        state.tasks[i], state.f[i] = t.source, t.f
+    end
+    function state.steps_of(i)
+        local steps, t = spec.steps, problem.tasks[i]
+        if type(steps) == "table" then
+            if math.type(steps[i]) ~= "integer" or steps[i] < 1 then
+                error(string.format("protocol: steps[%d]: expected a number of steps, got %s", i, tostring(steps[i])), 0)
+            end
+            return steps[i]
+        end
+        return steps or (spec.epochs or 1) * (t.train.n // t.size)
+    end
+    if not state.steps and not spec.steps and spec.epochs and not spec.order.blocks then
+        local sum, most = 0, 0
+        for i = 1, problem.n do
+            sum, most = sum + state.steps_of(i), math.max(most, state.steps_of(i))
+        end
+        state.steps = state.joint and most or sum
+    end
+    state.W, state.R = order_object.empty(problem.n)
+    for k in ipairs(spec.interventions) do state.memory[k] = {} end
+    state.hooks = {}
+    for _, name in ipairs(HOOKS) do
+        local list = {}
+        for k, iv in ipairs(spec.interventions) do
+            if iv[name] then list[#list + 1] = { call = iv[name], index = k, name = iv.name } end
+        end
+        state.hooks[name] = list
+    end
+    return state
+end
+
+function run:call(name)
+    for _, hook in ipairs(self.hooks[name]) do hook.call(self, self.memory[hook.index]) end
+end
+
+-- The order becomes a function of the step (needs theta: the tournament looks at the tasks).
+function run:set_order()
+    self.lr = 1
+    self.window = 1
+    self.total, self.at = self.spec.order.setup(self, self.order_memory)
+    self.window = math.max(1, self.spec.order.window(self))
+    self.lr = 0
+end
+
+-- ---- recording ----
+local function append(self, row)
+    local history = self.history
+    self.rows = self.rows + 1
+    for name in pairs(row) do
+        if not history[name] then
+            local column = {}
+            for r = 1, self.rows - 1 do column[r] = 0 / 0 end
+            history[name] = column
+        end
+    end
+    for name, column in pairs(history) do
+        local value = row[name]
+        column[self.rows] = value == nil and 0 / 0 or value
+    end
+    self.recorded = row
+end
+
+function run:measure(name)
+    local f = self.spec.record_functions[name] or bk.record[name]
+    local value = f(self)
+    if type(value) == "number" then return { [name] = value } end
+    if type(value) ~= "table" then
+        error(string.format("protocol: record %q: expected a number or a table of numbers, got a %s", name, type(value)), 0)
+    end
+    return value
+end
+
+function run:record()
+    local row = { step = self.step, task = self.task or 0, lr = self.lr }
+    local rate = self.lr
+    if self.step == 0 then -- the terms before the first step are those its rate will have
+        self.task = self.at(1)
+        if self.task == 0 then self.task = nil end
+        self.lr = self.rate(1, self)
+    end
+    for _, name in ipairs(self.spec.record_names) do
+        for column, value in pairs(self:measure(name)) do row[column] = value end
+    end
+    self.lr = rate
+    append(self, row)
+end
+
+function run:due(step)
+    local spec = self.spec
+    if #spec.record_names == 0 then return false end
+    if spec.record_at and spec.record_at[step] then return true end
+    return spec.record_every and (step % spec.record_every == 0 or step == self.total)
+end
+
+function run:evaluate(row)
+    local accuracy, loss = {}, {}
+    for i = 1, self.n_tasks do
+        local l, a = self.problem:evaluate(i, self.theta, "test")
+        loss[i], accuracy[i] = l, a or -l
+    end
+    self.accuracy[row], self.test_loss[row] = accuracy, loss
+end
+
+-- ---- steps ----
+local function check_loss(self, loss, i)
+    if loss ~= loss or loss == math.huge or loss == -math.huge then
+        error(string.format("protocol: step %d, task %d%s: the loss is %s; what was recorded is kept in protocol.result",
+            self.step, i, self.tasks[i].name and " (" .. tostring(self.tasks[i].name) .. ")" or "", loss), 0)
+    end
+end
+
+local function one_task(self, i)
+    local x, y, epoch, first = self.problem:next(i)
+    self.x, self.y, self.batch_epoch, self.batch_first = x, y, epoch, first
+    local loss, g = self.f[i].value_and_grad(self.theta, x, y)
+    self.loss = loss:item()
+    check_loss(self, self.loss, i)
+    self.task_gradient, self.gradient = g, g
+    local h = self.lr
+    local W, R = self.W, self.R
+    for j = 1, self.n_tasks do
+        if j ~= i then
+            local area = R[j] * h
+            W[j][i], W[i][j] = W[j][i] + area, W[i][j] - area
+        end
+    end
+    R[i] = R[i] + h
+end
+
+local function all_tasks(self)
+    local sum, total = nil, 0
+    for i = 1, self.n_tasks do
+        local x, y = self.problem:next(i)
+        self.xs[i], self.ys[i] = x, y
+        local loss, g = self.f[i].value_and_grad(self.theta, x, y)
+        self.losses[i], self.gradients[i] = loss:item(), g
+        check_loss(self, self.losses[i], i)
+        total = total + self.losses[i]
+        sum = sum and sum + g or g
+        self.R[i] = self.R[i] + self.lr
+    end
+    self.loss = total * self.reduction_scale
+    self.gradient_sum = sum
+    self.gradient = self.reduction_scale == 1 and sum or sum * self.reduction_scale
+end
+
+local function finish_block(self)
+    self:call("end_task")
+    self.learned[#self.learned + 1] = self.task
+    self.cache = {}
+    self:evaluate(#self.learned)
+end
+
+-- Runs until `stop` steps are done in all.
+function run:advance(stop, progress)
+    local hooks = self.hooks
+    local before, after = hooks.before_step, hooks.after_step
+    local spec, optimizer = self.spec, self.optimizer
+    self.rate = spec.rate
+    if not self.started then
+        self.started = true
+        self:call("begin_run")
+        if spec.evaluate then self:evaluate(0) end
+        if self:due(0) then self:record() end
+    end
+    while self.step < stop do
+        local step = self.step + 1
+        self.step = step
+        local task, position = self.at(step)
+        if position and position ~= self.position then
+            self.position, self.task = position, task
+            if spec.reset_optimizer and step > 1 then optimizer:reset() end
+            self:call("begin_task")
+        end
+        self.task = task > 0 and task or nil
+        local h = spec.rate(step, self)
+        if type(h) ~= "number" or h ~= h or h == math.huge or h == -math.huge then
+            error(string.format("protocol: step %d: lr: expected a finite rate, got %s", step, tostring(h)), 0)
+        end
+        self.lr = h
+        if task > 0 then one_task(self, task) else all_tasks(self) end
+        for k = 1, #before do before[k].call(self, self.memory[before[k].index]) end
+        self.theta = optimizer:step(self.theta, self.gradient, h)
+        self.cache = {}
+        for k = 1, #after do after[k].call(self, self.memory[after[k].index]) end
+        if self:due(step) then self:record() end
+        if position then
+            local _, following = nil, nil
+            if step < self.total then _, following = self.at(step + 1) end
+            if following ~= position then finish_block(self) end
+        end
+        if progress then progress(self) end
+    end
+    if self.step == self.total and not self.finished then
+        if #self.learned == 0 and spec.evaluate then self:evaluate(1) end
+        self:call("end_run")
+        self.finished = true
+    end
+end
+
+-- ---- the whole state as one value ----
+local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W", "R", "memory", "order_memory", "accuracy",
+    "test_loss", "learned", "history", "rows", "recorded", "started", "finished", "theta", "batch_epoch", "batch_first" }
+
+function run:save()
+    local saved = { version = 1, dtype = self.problem.dtype, n_tasks = self.n_tasks, streams = self.problem:position(),
+        optimizer = self.optimizer:state() }
+    for _, name in ipairs(FIELDS) do saved[name] = copy(self[name]) end
+    return saved
+end
+
+function run:load(saved)
+    for _, name in ipairs(FIELDS) do self[name] = copy(saved[name]) end
+    self.problem:seek(self.seed, saved.streams)
+    self.optimizer:restore(saved.optimizer)
+    local lr = self.lr
+    self:set_order()
+    self.lr = lr
+end
+
+-- What a user gets.
+function run:result()
+    local result = { theta = self.theta, history = self.history, steps = self.step, total = self.total,
+        finished = self.finished or false, accuracy = self.accuracy, test_loss = self.test_loss, order_matrix = self.W,
+        learned = self.learned, scores = self.order_memory.scores, metrics = {}, seed = self.seed }
+    local once, seen = #self.learned == self.n_tasks, {}
+    for _, i in ipairs(self.learned) do
+        once = once and not seen[i]
+        seen[i] = true
+    end
+    if #self.accuracy > 0 then
+        result.metrics.average_accuracy = bk.metric.average_accuracy(self.accuracy)
+        if once then
+            for _, name in ipairs{ "backward_transfer", "forgetting", "forward_transfer" } do
+                result.metrics[name] = bk.metric[name](self.accuracy, self.learned)
+            end
+        end
+    end
+    return result
+end
+
+return run

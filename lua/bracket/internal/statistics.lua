@@ -1,0 +1,88 @@
+-- Small statistics: mean with its 95 % interval (Student's t), Wilson interval of a proportion, Spearman's rank
+-- correlation with Fisher's interval, slope of a line in log-log, correlation.
+local statistics = {}
+local T = { 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042 }
+
+function statistics.t95(df)
+    if df < 1 then return math.huge end
+    return T[df] or (1.95996 + 2.3722 / df + 2.822 / df ^ 2) -- Cornish-Fisher's first terms: exact to 1e-3 here
+end
+
+function statistics.mean(values)
+    local sum = 0
+    for _, v in ipairs(values) do sum = sum + v end
+    return sum / #values
+end
+
+-- { n, mean, sd, half, low, high }
+function statistics.interval(values)
+    local n, mean = #values, statistics.mean(values)
+    local ss = 0
+    for _, v in ipairs(values) do ss = ss + (v - mean) ^ 2 end
+    local sd = n > 1 and math.sqrt(ss / (n - 1)) or 0
+    local half = n > 1 and statistics.t95(n - 1) * sd / math.sqrt(n) or math.huge
+    return { n = n, mean = mean, sd = sd, half = half, low = mean - half, high = mean + half, values = values }
+end
+
+-- Wilson's 95 % interval of hits out of n.
+function statistics.proportion(hits, n)
+    local z, p = 1.95996, hits / n
+    local centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    local half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return { n = n, mean = p, low = centre - half, high = centre + half }
+end
+
+function statistics.correlation(x, y)
+    local mx, my, sxy, sxx, syy = statistics.mean(x), statistics.mean(y), 0, 0, 0
+    for i = 1, #x do
+        sxy = sxy + (x[i] - mx) * (y[i] - my)
+        sxx = sxx + (x[i] - mx) ^ 2
+        syy = syy + (y[i] - my) ^ 2
+    end
+    return sxy / math.sqrt(sxx * syy)
+end
+
+function statistics.ranks(values)
+    local index, rank = {}, {}
+    for i = 1, #values do index[i] = i end
+    table.sort(index, function(a, b)
+        if values[a] ~= values[b] then return values[a] < values[b] end
+        return a < b
+    end)
+    local i = 1
+    while i <= #index do
+        local j = i
+        while j < #index and values[index[j + 1]] == values[index[i]] do j = j + 1 end
+        for k = i, j do rank[index[k]] = (i + j) / 2 end -- ties share their mean rank
+        i = j + 1
+    end
+    return rank
+end
+
+-- Spearman's rho; interval by Fisher's z with variance (1 + rho^2/2)/(n-3) (Bonett & Wright 2000).
+function statistics.spearman(x, y)
+    local n, rho = #x, statistics.correlation(statistics.ranks(x), statistics.ranks(y))
+    local r = math.max(-1 + 1e-12, math.min(1 - 1e-12, rho))
+    local z = 0.5 * math.log((1 + r) / (1 - r))
+    local half = n > 3 and 1.95996 * math.sqrt((1 + r * r / 2) / (n - 3)) or math.huge
+    local function tanh(u)
+        if u > 20 then return 1 elseif u < -20 then return -1 end
+        local e = math.exp(2 * u)
+        return (e - 1) / (e + 1)
+    end
+    return { rho = rho, n = n, low = tanh(z - half), high = tanh(z + half) }
+end
+
+-- Least-squares slope of log y against log x.
+function statistics.slope(x, y)
+    local lx, ly = {}, {}
+    for i = 1, #x do lx[i], ly[i] = math.log(x[i]), math.log(y[i]) end
+    local mx, my, sxy, sxx = statistics.mean(lx), statistics.mean(ly), 0, 0
+    for i = 1, #x do
+        sxy = sxy + (lx[i] - mx) * (ly[i] - my)
+        sxx = sxx + (lx[i] - mx) ^ 2
+    end
+    return sxy / sxx
+end
+return statistics

@@ -1,0 +1,37 @@
+-- Random streams whose whole state is two integers (SplitMix64 in counter form, as bk.rng), so that a protocol's
+-- state can hold them as numbers. stream.key(seed, ...) derives the key of an independent stream from integers.
+local stream = {}
+stream.__index = stream
+local GAMMA = 0x9E3779B97F4A7C15
+
+local function mix(z)
+    z = (z ~ (z >> 30)) * 0xBF58476D1CE4E5B9
+    z = (z ~ (z >> 27)) * 0x94D049BB133111EB
+    return z ~ (z >> 31)
+end
+
+function stream.key(...)
+    local z = 0
+    for i = 1, select("#", ...) do z = mix(z + select(i, ...) * 0xD1342543DE82EF95 + GAMMA) end
+    return z & 0x7fffffffffff -- exact in a double as well
+end
+
+function stream.new(key, counter) return setmetatable({ key = key, counter = counter or 0 }, stream) end
+
+-- the same on a plain table {key =, counter =}
+function stream.next(s)
+    s.counter = s.counter + 1
+    return mix(s.key + s.counter * GAMMA)
+end
+function stream.uniform(s) return (stream.next(s) >> 11) * 2.0 ^ -53 end
+function stream.below(s, n) return math.floor(stream.uniform(s) * n) end -- 0..n-1
+function stream.permutation(s, n) -- 1..n
+    local p = {}
+    for i = 1, n do p[i] = i end
+    for i = n, 2, -1 do
+        local j = stream.below(s, i) + 1
+        p[i], p[j] = p[j], p[i]
+    end
+    return p
+end
+return stream

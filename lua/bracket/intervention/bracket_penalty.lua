@@ -1,0 +1,53 @@
+local bk = ...
+local cache = setmetatable({}, { __mode = "k" })
+
+-- The gradient of 1/2 |[g_1, g_2]|^2, compiled once per pair of loss functions.
+local function penalty_gradient(f1, f2)
+    local of = cache[f1]
+    if not of then
+        of = setmetatable({}, { __mode = "k" })
+        cache[f1] = of
+    end
+    if not of[f2] then
+        local g1, g2, h1, h2 = bk.grad(f1.loss), bk.grad(f2.loss), bk.hvp(f1.loss), bk.hvp(f2.loss)
+        of[f2] = bk.grad(function(theta, x1, y1, x2, y2)
+            local b = h2(theta, g1(theta, x1, y1), x2, y2) - h1(theta, g2(theta, x2, y2), x1, y1)
+            return b:dot(b) * 0.5
+        end)
+    end
+    return of[f2]
+end
+
+return bk.doc(function(options)
+    options = bk.internal.options("intervention.bracket_penalty", options, { weight = "number!" })
+    local weight = options.weight
+    return {
+        name = "bracket_penalty",
+        doc = "adds the gradient of weight/2 sum_{i<j} |[g_i, g_j]|^2",
+        weight = weight,
+        begin_run = function(_, memory) memory.last = {} end,
+        before_step = function(state, memory)
+            local function add(i, xi, yi, j, xj, yj)
+                local g = penalty_gradient(state.f[i], state.f[j])(state.theta, xi, yi, xj, yj)
+                state.gradient = state.gradient + g * weight
+            end
+            if state.joint then
+                for i = 1, state.n_tasks do
+                    for j = i + 1, state.n_tasks do add(i, state.xs[i], state.ys[i], j, state.xs[j], state.ys[j]) end
+                end
+                return
+            end
+            for j = 1, state.n_tasks do
+                local at = memory.last[j]
+                if at and j ~= state.task then
+                    local x, y = state.problem:again(j, at.epoch, at.first)
+                    add(state.task, state.x, state.y, j, x, y)
+                end
+            end
+            memory.last[state.task] = { epoch = state.batch_epoch, first = state.batch_first }
+        end,
+    }
+end, [[
+bk.intervention.bracket_penalty{ weight = w }
+Adds to the gradient that of (w/2) sum |[g_i, g_j]|^2: T_2(g_1,b) + H_1 H_2 b - T_1(g_2,b) - H_2 H_1 b a pair. Joint
+steps: over all pairs; otherwise over the pairs of the step's task with every task visited before, on its last batch.]])

@@ -1,0 +1,26 @@
+local bk = ...
+local stream = bk.internal.stream
+return bk.doc(function(options)
+    options = bk.internal.options("intervention.replay", options, { memory = "integer!", batch = "integer", weight = "number" })
+    local capacity, weight = options.memory, options.weight or 1
+    if capacity < 1 then error("intervention.replay: memory: expected 1 or more examples, got " .. capacity, 2) end
+    return {
+        name = "replay",
+        doc = "experience replay from a reservoir of " .. capacity .. " examples",
+        needs_one_task = true,
+        begin_run = function(state, memory)
+            memory.reservoir = bk.internal.memory.new(capacity, stream.key(state.seed, 3, 3))
+        end,
+        before_step = function(state, memory)
+            local size = options.batch or state.problem.tasks[state.task].size
+            local task = state.task
+            local g = bk.internal.memory.gradient(memory.reservoir, state, size, function(i) return i ~= task end)
+            if g then state.gradient = (state.gradient + g * weight) * (1 / (1 + weight)) end
+        end,
+        after_step = function(state, memory) bk.internal.memory.add(memory.reservoir, state) end,
+    }
+end, [[
+bk.intervention.replay{ memory = m, batch = b, weight = 1 }
+Experience replay: a reservoir of m examples of the stream; each step averages its gradient with that of a batch (of
+the same size, or b) drawn from the other tasks' examples in it, the latter weighted. One task a step.
+Source: Chaudhry et al. 2019 (experience replay with reservoir sampling).]])

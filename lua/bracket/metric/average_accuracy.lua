@@ -1,0 +1,8 @@
+local bk = ...
+return bk.doc(function(a)
+    local last, sum = a[#a], 0
+    for _, v in ipairs(last) do sum = sum + v end
+    return sum / #last
+end, [[
+bk.metric.average_accuracy(a)
+(1/n) sum_i a_{n,i}: the mean of the last row of the accuracy matrix (a[k][i]: on task i after the k-th).]])

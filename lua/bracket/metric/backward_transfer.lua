@@ -1,0 +1,12 @@
+local bk = ...
+return bk.doc(function(a, order)
+    local n, sum = #a, 0
+    for k = 1, n - 1 do
+        local i = order and order[k] or k
+        sum = sum + a[n][i] - a[k][i]
+    end
+    return n > 1 and sum / (n - 1) or 0
+end, [[
+bk.metric.backward_transfer(a, order)
+(1/(n-1)) sum_{i<n} (a_{n,i} - a_{i,i}); order[k]: the task learned k-th (default k).
+Source: Lopez-Paz & Ranzato 2017.]])

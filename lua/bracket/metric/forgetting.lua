@@ -1,0 +1,13 @@
+local bk = ...
+return bk.doc(function(a, order)
+    local n, sum = #a, 0
+    for k = 1, n - 1 do
+        local i = order and order[k] or k
+        local best = -math.huge
+        for l = 1, n - 1 do best = math.max(best, a[l][i]) end
+        sum = sum + best - a[n][i]
+    end
+    return n > 1 and sum / (n - 1) or 0
+end, [[
+bk.metric.forgetting(a, order)
+(1/(n-1)) sum_{i<n} max_{k<n} (a_{k,i} - a_{n,i}). Source: Chaudhry et al. 2018.]])

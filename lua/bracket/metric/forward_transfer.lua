@@ -1,0 +1,12 @@
+local bk = ...
+return bk.doc(function(a, order)
+    local n, sum = #a, 0
+    if not a[0] then return nil end
+    for k = 2, n do
+        local i = order and order[k] or k
+        sum = sum + a[k - 1][i] - a[0][i]
+    end
+    return n > 1 and sum / (n - 1) or 0
+end, [[
+bk.metric.forward_transfer(a, order)
+(1/(n-1)) sum_{i>1} (a_{i-1,i} - a_{0,i}); a[0]: the row before any training. Source: Lopez-Paz & Ranzato 2017.]])

@@ -1,0 +1,19 @@
+local bk = ...
+return bk.doc(function(word)
+    if type(word) ~= "table" or #word == 0 then error("order.word: expected a list of tasks, got a " .. type(word), 2) end
+    return bk.internal.order_object.new{
+        name = "word",
+        setup = function(state)
+            for k, task in ipairs(word) do
+                if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
+                    error(string.format("order.word: entry %d: expected a task 1..%d, got %s", k, state.n_tasks,
+                        tostring(task)), 0)
+                end
+            end
+            return state.steps or #word, function(step) return word[(step - 1) % #word + 1] end
+        end,
+        window = function() return #word end,
+    }
+end, [[
+bk.order.word{1, 2, 2, 1}
+An explicit sequence of steps, first first; repeated when `steps` asks for more. As an option: order = {1, 2, 2, 1}.]])

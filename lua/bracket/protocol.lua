@@ -1,0 +1,241 @@
+-- bk.protocol: checks the options, resolves names to orders, schedules and records, and runs (internal/run.lua).
+local bk = ...
+local run, options_of = bk.internal.run, bk.internal.options
+local protocol = {}
+protocol.__index = protocol
+protocol.__name = "bracket.protocol"
+
+local function names_of(room)
+    local names = {}
+    for name in pairs(bk[room]) do names[#names + 1] = name end
+    table.sort(names)
+    return table.concat(names, ", ")
+end
+
+local function known(room, name)
+    local ok, value = pcall(function() return bk[room][name] end)
+    return ok and value or nil
+end
+
+local function resolve_order(order)
+    if order == nil then return bk.order.sequential{} end
+    if type(order) == "string" then
+        local make = known("order", order)
+        if not make then
+            error(string.format("protocol: order: expected one of %s, got %q", names_of("order"), order), 3)
+        end
+        return make{}
+    end
+    if getmetatable(order) == bk.internal.order_object.class then return order end
+    if type(order) == "function" then return bk.order.custom{ task = order } end
+    if type(order) == "table" and #order > 0 then return bk.order.word(order) end
+    error("protocol: order: expected a name, a list of tasks, a function or a bk.order, got a " .. type(order), 3)
+end
+
+local HOOKS = { name = "string", doc = "string", before_step = "callable", after_step = "callable", begin_task = "callable",
+    end_task = "callable", begin_run = "callable", end_run = "callable", strength = "number", weight = "number",
+    needs_joint = "boolean", needs_blocks = "boolean", needs_one_task = "boolean" }
+
+local function check_interventions(list, order)
+    if #list == 0 and next(list) ~= nil then
+        error("protocol: interventions: expected a list { bk.intervention.NAME{...}, ... }", 3)
+    end
+    for k, iv in ipairs(list) do
+        local where = string.format("protocol: intervention %d%s", k,
+            type(iv) == "table" and iv.name and " (" .. tostring(iv.name) .. ")" or "")
+        options_of(where, iv, HOOKS)
+        if iv.needs_joint and not order.joint then error(where .. ": needs order = \"joint\", got " .. order.name, 3) end
+        if iv.needs_one_task and order.joint then error(where .. ": needs one task a step, got order = \"joint\"", 3) end
+        if iv.needs_blocks and not order.blocks then
+            error(where .. ": needs an order with task boundaries (sequential, blocks, tournament), got " .. order.name, 3)
+        end
+    end
+end
+
+local function check_record(record)
+    local names, functions, every, at = {}, {}, nil, nil
+    for key, value in pairs(record) do
+        if key == "every" then
+            if math.type(value) ~= "integer" or value < 1 then
+                error("protocol: record.every: expected a number of steps, got " .. tostring(value), 3)
+            end
+            every = value
+        elseif key == "at" then
+            if type(value) ~= "table" then error("protocol: record.at: expected a list of steps, got a " .. type(value), 3) end
+            at = {}
+            for _, step in ipairs(value) do at[step] = true end
+        elseif key == "samples" then
+            if math.type(value) ~= "integer" or value < 1 then
+                error("protocol: record.samples: expected a number of examples, got " .. tostring(value), 3)
+            end
+        elseif type(key) == "number" then
+            if type(value) ~= "string" or not known("record", value) then
+                error(string.format("protocol: record: expected one of %s, got %s", names_of("record"), tostring(value)), 3)
+            end
+        elseif type(value) == "function" then
+            functions[key] = value
+        else
+            error(string.format("protocol: unknown option record.%s; known: every, at, samples, or name = function(state)",
+                tostring(key)), 3)
+        end
+    end
+    for _, name in ipairs(record) do names[#names + 1] = name end
+    local own = {}
+    for name in pairs(functions) do own[#own + 1] = name end
+    table.sort(own)
+    for _, name in ipairs(own) do names[#names + 1] = name end
+    if #names > 0 and not every and not at then every = 1 end
+    return names, functions, every, at
+end
+
+local function new(options)
+    options_of("protocol", options, { model = "any!", tasks = "table!", order = "any", lr = "any!", steps = "integer|table",
+        epochs = "integer", batch = "integer|string", optimizer = "any", interventions = "table", record = "table", seed = "integer",
+        dtype = "string", reduction = "string", reset_optimizer = "boolean", evaluate = "boolean" })
+    if type(options[1]) ~= "nil" then error("protocol: expected named options, got a list", 2) end
+    local self = setmetatable({}, protocol)
+    local spec = { protocol = self, model = options.model, order = resolve_order(options.order), steps = options.steps,
+        epochs = options.epochs, interventions = options.interventions or {}, reset_optimizer = options.reset_optimizer,
+        evaluate = options.evaluate ~= false, reduction = options.reduction or "sum" }
+    local ok, rate = pcall(bk.internal.rate, options.lr)
+    if not ok then error("protocol: " .. rate, 2) end
+    spec.rate = rate
+    if spec.reduction ~= "sum" and spec.reduction ~= "mean" then
+        error(string.format("protocol: reduction: expected \"sum\" or \"mean\", got %q", spec.reduction), 2)
+    end
+    if math.type(spec.steps) == "integer" and spec.steps < 1 then
+        error("protocol: steps: expected 1 or more, got " .. spec.steps, 2)
+    end
+    if spec.epochs and spec.epochs < 1 then error("protocol: epochs: expected 1 or more, got " .. spec.epochs, 2) end
+    if spec.steps and spec.epochs then error("protocol: give steps or epochs, not both", 2) end
+    if type(spec.steps) == "table" and not spec.order.blocks then
+        error("protocol: steps: a list (steps per task) needs a sequential order, got " .. spec.order.name, 2)
+    end
+    spec.total_steps = math.type(spec.steps) == "integer" and spec.steps or nil
+    local batch, dtype = options.batch or 64, options.dtype or "float64"
+    if batch ~= "full" and (math.type(batch) ~= "integer" or batch < 1) then
+        error(string.format("protocol: batch: expected a number of examples or \"full\", got %s", tostring(batch)), 2)
+    end
+    if dtype ~= "float64" and dtype ~= "float32" then
+        error(string.format("protocol: dtype: expected \"float64\" or \"float32\", got %q", dtype), 2)
+    end
+    check_interventions(spec.interventions, spec.order)
+    local record = options.record or {}
+    spec.record_names, spec.record_functions, spec.record_every, spec.record_at = check_record(record)
+    spec.optimizer = options.optimizer or bk.optim.sgd{}
+    self.spec, self.seed, self.dtype = spec, options.seed or 0, dtype
+    self.problem = bk.internal.problem.new(options.model, options.tasks, dtype, batch, record.samples or 1000)
+    return self
+end
+
+local function start(self, theta, seed)
+    local spec = self.spec
+    theta = theta or spec.model:init{ seed = seed }
+    local shape = theta:shape()
+    if #shape ~= 1 or shape[1] ~= spec.model.n_params then
+        error(string.format("protocol:run: theta: expected (%d), the model's parameters, got (%s)", spec.model.n_params,
+            table.concat(shape, ",")), 0)
+    end
+    spec.optimizer:reset()
+    self.problem:start(seed)
+    local state = run.new(spec, self.problem, seed)
+    state.theta = theta:to(self.dtype)
+    state:set_order()
+    return state
+end
+
+function protocol:run(options)
+    options = options_of("protocol:run", options, { theta = "userdata", seed = "integer", stop = "integer", progress = "boolean" })
+    local state = self.current
+    if options.theta or options.seed or not state or state.finished or state.failed then
+        state = start(self, options.theta, options.seed or self.seed)
+        self.current = state
+    end
+    local update, clear
+    if options.progress ~= false then update, clear = bk.internal.progress.new(options.progress) end
+    local ok, message = pcall(state.advance, state, math.min(options.stop or state.total, state.total), update)
+    if clear then clear() end
+    self.result = state:result()
+    self.history = state.history
+    if not ok then
+        state.failed = true
+        error(message, 0)
+    end
+    return self.result
+end
+
+function protocol:state()
+    if not self.current then error("protocol:state: nothing has run yet", 2) end
+    return self.current:save()
+end
+
+function protocol:restore(saved)
+    if type(saved) ~= "table" or saved.version ~= 1 then
+        error("protocol:restore: expected what protocol:state() returned, got a " .. type(saved), 2)
+    end
+    if saved.n_tasks ~= self.problem.n or saved.dtype ~= self.dtype then
+        error(string.format("protocol:restore: the state is of %d tasks in %s, the protocol of %d in %s", saved.n_tasks,
+            saved.dtype, self.problem.n, self.dtype), 2)
+    end
+    if saved.theta:shape()[1] ~= self.spec.model.n_params then
+        error(string.format("protocol:restore: the state has %d parameters, the model %d", saved.theta:shape()[1],
+            self.spec.model.n_params), 2)
+    end
+    local state = run.new(self.spec, self.problem, saved.seed)
+    state:load(saved)
+    self.current = state
+    return self
+end
+
+-- W of the protocol, known before it runs when order and rates depend on the step alone.
+function protocol:order_matrix()
+    local state = run.new(self.spec, self.problem, self.seed)
+    state:set_order()
+    local W, R = bk.internal.order_object.empty(state.n_tasks)
+    for step = 1, state.total do
+        local task = state.at(step)
+        state.step = step
+        if task > 0 then
+            state.task = task
+            bk.internal.order_object.accumulate(W, R, task, self.spec.rate(step, state))
+        end
+    end
+    return W
+end
+
+-- Runs once per seed: { runs = {...}, metrics = { name = interval } }.
+function protocol:seeds(options)
+    options = options_of("protocol:seeds", options, { seeds = "table!", theta = "userdata", progress = "boolean" })
+    local runs, columns, metrics = {}, {}, {}
+    for k, seed in ipairs(options.seeds) do
+        runs[k] = self:run{ theta = options.theta, seed = seed, progress = options.progress }
+        for name, value in pairs(runs[k].metrics) do
+            columns[name] = columns[name] or {}
+            table.insert(columns[name], value)
+        end
+    end
+    if #runs == 0 then error("protocol:seeds: seeds: expected a list of integers, got an empty one", 2) end
+    for name, values in pairs(columns) do metrics[name] = bk.metric.interval(values) end
+    return { runs = runs, metrics = metrics }
+end
+
+return bk.doc(new, [[
+bk.protocol{ model =, tasks =, lr =, ... } -> p;  p:run{ theta = theta } -> r
+Trains one parameter vector on several tasks by a protocol: which task at which step, at which rate, with what added.
+  tasks   a list of { name, train = {x =, y =}, test = {x =, y =}, loss = "cross_entropy" | "mse", head = class ids }
+          or { x =, y = }; test defaults to train
+  order   "sequential" "cyclic" "palindromic" "random" "joint" "tournament", {1,2,2,1}, function(step, state), bk.order.*
+  lr      a rate, a list of rates per task, a bk.schedule.*, function(step, state) -> rate
+  steps   per task when sequential (or a list), in all otherwise; or epochs      batch   examples a step, or "full"
+  optimizer bk.optim.* (sgd); reset_optimizer = true: reset at task boundaries   reduction "sum" | "mean" (joint steps)
+  interventions { bk.intervention.*, own tables of hooks f(state, memory) }: before_step may set state.gradient,
+          after_step state.theta; memory is a table of the hook's own that p:state() saves
+  record  { every = n, at = {steps}, samples = 1000, "loss", ..., own = function(state) -> number }
+  seed, dtype ("float64"), evaluate = false: no test passes
+r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse), r.test_loss,
+r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
+p:run{ stop = n } pauses after step n, p:run{} goes on; p:state() is everything as one value, p:restore(state) puts it
+back: the run goes on bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().
+After an error p.result and p.history hold what was recorded.
+state: step total task position n_tasks tasks theta lr loss gradient task_gradient gradients (joint) x y model optimizer
+problem recorded (the last row) history R W seed; state:measure("conflict") -> columns now.]])

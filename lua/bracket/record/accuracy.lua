@@ -1,0 +1,15 @@
+local bk = ...
+return bk.doc(function(state)
+    local row, sum, n = {}, 0, 0
+    for i in ipairs(state.tasks) do
+        local _, accuracy = state.problem:evaluate(i, state.theta, "test")
+        if accuracy then
+            row["accuracy_" .. i] = accuracy
+            sum, n = sum + accuracy, n + 1
+        end
+    end
+    if n == 0 then error("record \"accuracy\": every task is a regression; record \"loss\"", 0) end
+    row.accuracy = sum / n
+    return row
+end, [[
+record "accuracy": columns accuracy_1 .. accuracy_n on each task's test data, and accuracy, their mean.]])

@@ -1,0 +1,21 @@
+local bk = ...
+return bk.doc(function(state)
+    local measure, row, total = bk.internal.measure, {}, 0
+    local layers = measure.layers(state.model)
+    for i = 1, state.n_tasks do
+        for j = i + 1, state.n_tasks do
+            local b = measure.bracket(state, i, j)
+            local square = b:dot(b):item()
+            total = total + square
+            local name = ("bracket_%d_%d"):format(i, j)
+            row[name] = math.sqrt(square)
+            for l, layer in ipairs(layers) do
+                row[name .. "_layer_" .. l] = b:narrow(1, layer.first, layer.size):norm():item()
+            end
+        end
+    end
+    row.bracket = math.sqrt(total)
+    return row
+end, [[
+record "bracket": columns bracket_i_j = |[g_i, g_j]|, i < j, bracket_i_j_layer_l (the part in layer l's parameters)
+and bracket, the root of the sum of squares over the pairs. Two Hessian-vector products a pair.]])

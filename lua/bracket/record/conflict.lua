@@ -1,0 +1,15 @@
+local bk = ...
+return bk.doc(function(state)
+    local measure = bk.internal.measure
+    if state.joint then
+        local G, squares = measure.total_gradient(state), 0
+        for i in ipairs(state.tasks) do
+            local g = measure.gradient(state, i)
+            squares = squares + g:dot(g):item()
+        end
+        return { conflict = state.lr / 4 * (G:dot(G):item() - squares) * state.reduction_scale ^ 2 }
+    end
+    return { conflict = measure.conflict_field(state):norm():item() }
+end, [[
+record "conflict": one column. Joint: (h/2) sum_{i<j} <g_i, g_j>. Else the norm of the conflict field of one round,
+1/2 sum_{i<j} W_ij [g_i, g_j] per unit time; 1, 2, ..., n at one rate: |(h/2) sum_{i<j} [g_i, g_j]|.]])

@@ -1,0 +1,10 @@
+local bk = ...
+return bk.doc(function(state)
+    local sum = 0
+    for i in ipairs(state.tasks) do
+        local g = bk.internal.measure.gradient(state, i)
+        sum = sum + g:dot(g):item()
+    end
+    return { flatness = state.lr / 4 * sum * state.reduction_scale ^ 2 }
+end, [[
+record "flatness": column flatness = (h/4) sum_i |g_i|^2, the implicit flatness term, h the rate of the last step.]])

@@ -1,0 +1,9 @@
+local bk = ...
+return bk.doc(function(state)
+    local gram, row = bk.internal.measure.gram(state), {}
+    for i = 1, #gram do
+        for j = i, #gram do row[("gram_%d_%d"):format(i, j)] = gram[i][j] end
+    end
+    return row
+end, [[
+record "gram": columns gram_i_j = <g_i, g_j>, i <= j.]])

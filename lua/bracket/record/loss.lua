@@ -1,0 +1,13 @@
+local bk = ...
+return bk.doc(function(state)
+    local row, sum = {}, 0
+    for i in ipairs(state.tasks) do
+        local loss = bk.internal.measure.loss(state, i)
+        row["loss_" .. i] = loss
+        sum = sum + loss
+    end
+    row.loss = sum
+    return row
+end, [[
+record "loss": columns loss_1 .. loss_n, each task's loss on its diagnostic examples, and loss, their sum (the term
+`original` of the modified loss).]])

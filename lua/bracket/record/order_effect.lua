@@ -1,0 +1,9 @@
+local bk = ...
+return bk.doc(function(state)
+    local measure = bk.internal.measure
+    return { order_effect_predicted = measure.predicted_order_effect(state),
+        order_effect_realised = measure.realised_order_effect(state) }
+end, [[
+record "order_effect": what one round of this order, against its reverse, does to the sum E of the losses:
+order_effect_predicted = sum_{i<j} W_ij <grad E, [g_i, g_j]> (both halves of the difference), and
+order_effect_realised, by running the round and its reverse from the current point on the diagnostic examples.]])

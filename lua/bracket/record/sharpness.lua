@@ -1,0 +1,8 @@
+local bk = ...
+return bk.doc(function(state)
+    local measure = bk.internal.measure
+    local values = bk.bea.lanczos{ hvp = function(v) return measure.total_hvp(state, v) end, like = state.theta,
+        top = 1, steps = 20 }
+    return { sharpness = values[1] }
+end, [[
+record "sharpness": column sharpness, the largest eigenvalue of the Hessian of the sum of the losses (20 Lanczos steps).]])

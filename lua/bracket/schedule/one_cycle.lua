@@ -1,0 +1,18 @@
+local bk = ...
+return bk.doc(function(options)
+    options = bk.internal.options("schedule.one_cycle", options,
+        { lr = "number!", start = "number", final = "number", peak = "number", steps = "integer" })
+    local lr = options.lr
+    local start, final, peak = options.start or lr / 25, options.final or lr / 250000, options.peak or 0.3
+    local function between(a, b, part) return b + 0.5 * (a - b) * (1 + math.cos(math.pi * part)) end
+    return function(step, state)
+        local last = (options.steps or state.total) - 1
+        local top = math.max(1, peak * last)
+        local s = step - 1
+        if s <= top then return between(start, lr, s / top) end
+        return between(lr, final, math.min(1, (s - top) / math.max(1e-9, last - top)))
+    end
+end, [[
+bk.schedule.one_cycle{ lr = h, start = h/25, final = h/250000, peak = 0.3, steps = n }
+From start up to h at the fraction `peak` of the run, then down to final, both by half a cosine.
+Source: Smith & Topin 2018.]])

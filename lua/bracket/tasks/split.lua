@@ -1,0 +1,72 @@
+local bk = ...
+local options_of, dataset = bk.internal.options, bk.internal.dataset
+
+local function labels(part, map)
+    if not part or not map then return part end
+    local y = part.y:totable()
+    for k = 1, #y do y[k] = map[y[k]] end
+    return { x = part.x, y = bk.tensor(y, { dtype = "int64" }) }
+end
+
+local function split(options)
+    options = options_of("tasks.split", options, { data = "table!", test = "table", classes = "table", seed = "integer",
+        test_fraction = "number", limit = "integer", scenario = "string" })
+    local data, o = dataset.open("tasks.split", options)
+    local scenario = options.scenario or "class"
+    if scenario ~= "class" and scenario ~= "task" and scenario ~= "domain" then
+        error(string.format("tasks.split: scenario: expected \"class\", \"task\" or \"domain\", got %q", scenario), 2)
+    end
+    local groups = options.classes
+    if not groups then
+        groups = {}
+        for c = 0, data.classes - 1, 2 do groups[#groups + 1] = { c, c + 1 < data.classes and c + 1 or nil } end
+    end
+    if #groups == 0 then error("tasks.split: classes: expected a list of lists of class ids, got an empty one", 2) end
+    local function members(set)
+        local lists = {}
+        for k, id in ipairs(set.y:totable()) do
+            lists[id] = lists[id] or {}
+            table.insert(lists[id], k - 1)
+        end
+        return lists
+    end
+    local of_class, of_test = members(data), o.test and members(o.test)
+    local widest = 0
+    for _, group in ipairs(groups) do widest = math.max(widest, type(group) == "table" and #group or 0) end
+    local tasks = {}
+    for k, group in ipairs(groups) do
+        if type(group) ~= "table" or #group == 0 then
+            error(string.format("tasks.split: classes: task %d: expected a list of class ids, got %s", k,
+                type(group) == "table" and "an empty one" or tostring(group)), 2)
+        end
+        local ids, test_ids, map = {}, {}, scenario == "domain" and {} or nil
+        for place, id in ipairs(group) do
+            if math.type(id) ~= "integer" or id < 0 or id >= data.classes then
+                error(string.format("tasks.split: classes: task %d: expected ids 0..%d, got %s", k, data.classes - 1,
+                    tostring(id)), 2)
+            end
+            if not of_class[id] then
+                error(string.format("tasks.split: classes: task %d: no example of class %d", k, id), 2)
+            end
+            table.move(of_class[id], 1, #of_class[id], #ids + 1, ids)
+            local more = of_test and of_test[id] or {}
+            table.move(more, 1, #more, #test_ids + 1, test_ids)
+            if map then map[id] = place - 1 end
+        end
+        table.sort(ids)
+        local train, test = dataset.divide("tasks.split", data, o, ids, test_ids)
+        local head
+        if scenario == "task" then head = table.move(group, 1, #group, 1, {}) end
+        tasks[k] = { name = "classes " .. table.concat(group, " "), train = labels(train, map),
+            test = labels(test, map), classes = map and widest or data.classes, head = head,
+            loss = "cross_entropy", shape = data.shape }
+    end
+    return tasks
+end
+
+return bk.doc(split, [[
+bk.tasks.split{ data = d, classes = {{0,1},{2,3},...}, scenario = "class" } -> list of tasks
+Every task holds the examples of its own classes (default: pairs in order).
+scenario "class": labels as they are, one output for every class; "task": the same, and task.head lists the classes
+between which that task chooses; "domain": labels count from 0 within the task, so all tasks share the same outputs.
+options: test = d2 or test_fraction = 0.2, limit (examples a task, train and test together), seed.]])

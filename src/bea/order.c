@@ -1,0 +1,225 @@
+/* order.c - target-conditioned order effects. Both methods rest on one function: theta, p -> all gradients, all
+ * products H_i p. */
+#include "order.h"
+#include <math.h>
+#include <string.h>
+
+typedef struct order_func {
+    func base;
+    int n;
+    func **source; /* n, then the target when there is one */
+    int n_funcs;
+    double drift;
+} order_func;
+
+static void order_destroy(func *f) {
+    order_func *o = (order_func *)f;
+    for (int i = 0; o->source && i < o->n_funcs; i++) func_release(o->source[i]);
+    mem_free(f->c, o->source, o->source ? (size_t)(o->n + 1) * sizeof *o->source : 0);
+}
+
+static order_func *order_new(ctx *c, const func_class *cls, int n, func *const *sources, func *target, err *e) {
+    if (n < 1) {
+        err_set(e, BK_EINVAL, "%s: sources: expected at least one", cls->name);
+        return NULL;
+    }
+    order_func *o = func_new(c, cls, sizeof *o, e);
+    if (!o) return NULL;
+    o->n = n;
+    o->source = mem_alloc(c, (size_t)(n + 1) * sizeof *o->source);
+    if (!o->source) {
+        func_release(&o->base);
+        err_nomem(e, (size_t)(n + 1) * sizeof *o->source);
+        return NULL;
+    }
+    for (int i = 0; i < n; i++) func_retain(o->source[o->n_funcs++] = sources[i]);
+    if (target) func_retain(o->source[o->n_funcs++] = target);
+    return o;
+}
+
+/* Gradients (n, P) and products H_i p (n, P) at theta (a leaf). */
+static bool gradients_products(const order_func *o, graph *g, node *theta, node *p, node **grads, node **products) {
+    int n = o->n;
+    node **v = graph_alloc(g, (size_t)n * sizeof *v), **u = graph_alloc(g, (size_t)n * sizeof *u);
+    for (int i = 0; v && u && i < n && !graph_failed(g); i++) {
+        v[i] = func_build_field(o->source[i], g, theta);
+        if (p) u[i] = bea_jvp(g, v[i], theta, p);
+    }
+    if (graph_failed(g)) return false;
+    *grads = bea_rows(g, n, v);
+    if (p) *products = bea_rows(g, n, u);
+    return !graph_failed(g);
+}
+
+static bool order_outputs(graph *g, node_list *out, node *a, node *b, node *hole, node *theta) {
+    out->n = b ? 2 : 1;
+    out->v = graph_alloc(g, 2 * sizeof *out->v);
+    if (!out->v) return false;
+    out->v[0] = a, out->v[1] = b;
+    return bea_fill(g, out->n, out->v, hole, theta);
+}
+
+/* ---- tournament ---- */
+static bool tournament_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
+    order_func *o = (order_func *)f;
+    if (n_in != 1) {
+        graph_fail(g, BK_EINVAL, "tournament: expected theta, got %d arguments", n_in);
+        return false;
+    }
+    node *hole = bea_hole(g, in[0]), *p = bea_hole(g, in[0]), *grads = NULL, *u = NULL;
+    if (!p || !gradients_products(o, g, hole, p, &grads, &u)) return false;
+    node *at = hole;
+    if (o->drift != 0)
+        at = g_sub(g, hole, g_reshape(g, g_scale(g, o->drift, g_sum(g, grads, 1u, false)), hole->ndim, hole->shape));
+    node *de = func_build_field(o->source[o->n], g, at);
+    if (!de || !u || !graph_substitute(g, 1, &u, 1, &p, &de)) return false;
+    node *b = g_matmul_t(g, grads, u, false, true); /* <g_i, u_j> */
+    node *a = g_sub(g, b, g_transpose(g, b));
+    return order_outputs(g, out, a, g_sum(g, a, 2u, false), hole, in[0]);
+}
+
+static const func_class tournament_class = { "tournament", tournament_build, order_destroy };
+
+func *tournament_func(ctx *c, int n, func *const *sources, func *target, double drift, err *e) {
+    order_func *o = order_new(c, &tournament_class, n, sources, target, e);
+    if (!o) return NULL;
+    o->drift = drift;
+    return &o->base;
+}
+
+/* ---- path ---- */
+/* theta -> sum of the gradients */
+static bool joint_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
+    node *hole = bea_hole(g, in[0]), *grads = NULL;
+    (void)n_in;
+    if (!hole || !gradients_products((order_func *)f, g, hole, NULL, &grads, NULL)) return false;
+    return order_outputs(g, out, g_sum(g, grads, 1u, false), NULL, hole, in[0]);
+}
+
+/* (theta, p) -> sum_i H_i p (P), A (n, n) with A_ij = <H_j p, g_i> - <H_i p, g_j> */
+static bool adjoint_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
+    node *hole = bea_hole(g, in[0]), *grads = NULL, *u = NULL;
+    (void)n_in;
+    if (!hole || !gradients_products((order_func *)f, g, hole, in[1], &grads, &u)) return false;
+    node *b = g_matmul_t(g, grads, u, false, true);
+    return order_outputs(g, out, g_sum(g, u, 1u, false), g_sub(g, b, g_transpose(g, b)), hole, in[0]);
+}
+
+static const func_class joint_class = { "path_bracket", joint_build, order_destroy };
+static const func_class adjoint_class = { "path_bracket", adjoint_build, order_destroy };
+
+typedef struct path {
+    plan *joint, *adjoint;
+    int n;
+    int64_t count;
+    bk_dtype dtype;
+    size_t row; /* bytes of one state */
+    char *states, *k1, *k2, *tmp;
+    void *pairs; /* (n, n) of dtype */
+} path;
+
+static void axpy(const path *p, void *out, double a, const void *x, const void *y) {
+    vec_get(VEC_AXPY, p->dtype)(p->count, out, x, y, NULL, a);
+}
+
+static bk_status joint_run(path *p, const void *theta, void *out, err *e) {
+    return plan_run(p->joint, &theta, &out, e);
+}
+
+static bk_status adjoint_run(path *p, const void *theta, const void *v, void *out, err *e) {
+    const void *in[2] = { theta, v };
+    void *outs[2] = { out, p->pairs };
+    return plan_run(p->adjoint, in, outs, e);
+}
+
+static bk_status forward(path *p, ctx *c, const path_options *o, err *e) {
+    double d = o->time / (double)o->steps;
+    bk_status st = BK_OK;
+    for (int64_t j = 0; j < o->steps && !st; j++) {
+        char *now = p->states + (size_t)j * p->row, *next = now + p->row;
+        if ((st = ctx_poll(c, e)) || (st = joint_run(p, now, p->k1, e))) return st;
+        axpy(p, next, -d, p->k1, now);
+        if (o->method == PATH_HEUN) {
+            st = joint_run(p, next, p->k2, e);
+            axpy(p, next, -0.5 * d, p->k1, now);
+            axpy(p, next, -0.5 * d, p->k2, next);
+        }
+    }
+    return st;
+}
+
+static void add_pairs(const path *p, double weight, double *pairs) {
+    for (int i = 0; i < p->n * p->n; i++)
+        pairs[i] += weight * (p->dtype == BK_FLOAT32 ? ((const float *)p->pairs)[i] : ((const double *)p->pairs)[i]);
+}
+
+/* v: grad E at the path's end, overwritten by p going back. */
+static bk_status backward(path *p, ctx *c, const path_options *o, void *v, double *pairs, err *e) {
+    double d = o->time / (double)o->steps, weight = o->time * d; /* kappa^2 dt */
+    const char *end = p->states + (size_t)o->steps * p->row;
+    bk_status st = o->method == PATH_HEUN ? adjoint_run(p, end, v, p->k1, e) : BK_OK;
+    if (!st && o->method == PATH_HEUN) add_pairs(p, 0.5 * weight, pairs);
+    for (int64_t j = o->steps - 1; j >= 0 && !st; j--) {
+        const char *now = p->states + (size_t)j * p->row;
+        if ((st = ctx_poll(c, e))) return st;
+        if (o->method == PATH_EULER) {
+            if ((st = adjoint_run(p, now, v, p->k1, e))) return st;
+            add_pairs(p, weight, pairs);
+            axpy(p, v, -d, p->k1, v);
+            continue;
+        }
+        axpy(p, p->tmp, -d, p->k1, v);
+        if ((st = adjoint_run(p, now, p->tmp, p->k2, e))) return st;
+        axpy(p, v, -0.5 * d, p->k1, v);
+        axpy(p, v, -0.5 * d, p->k2, v);
+        if ((st = adjoint_run(p, now, v, p->k1, e))) /* the next step's first stage, and this place's brackets */
+            return st;
+        add_pairs(p, j ? weight : 0.5 * weight, pairs);
+    }
+    return st;
+}
+
+bk_status path_bracket(ctx *c, int n, func *const *sources, func *target, const tensor *theta, const path_options *o,
+                       double *pairs, err *e) {
+    if (!isfinite(o->time))
+        return err_set(e, BK_EINVAL, "path_bracket: time: expected a finite number, got %g", o->time);
+    if (o->steps < 1)
+        return err_set(e, BK_EINVAL, "path_bracket: steps: expected a whole number >= 1, got %lld",
+                       (long long)o->steps);
+    if (theta->dtype == BK_INT64)
+        return err_set(e, BK_EINVAL, "path_bracket: theta: expected floating point, got int64");
+    int64_t count = tensor_count(theta), rows = o->steps + 5;
+    path p = { .n = n, .count = count, .dtype = theta->dtype, .row = (size_t)count * dtype_size(theta->dtype) };
+    order_func *joint = order_new(c, &joint_class, n, sources, NULL, e), *adjoint = NULL;
+    func *de = NULL;
+    plan *end = NULL;
+    tensor both[2] = { *theta, *theta }, mem = { 0 }, small = { 0 };
+    const int64_t shape[2] = { rows, count }, nn = (int64_t)n * n;
+    bk_status st = joint ? BK_OK : e->status;
+    if (!st && !(adjoint = order_new(c, &adjoint_class, n, sources, NULL, e))) st = e->status;
+    if (!st && !(de = func_field(target, e))) st = e->status;
+    if (!st) st = func_plan(&joint->base, 1, both, &p.joint, e);
+    if (!st) st = func_plan(&adjoint->base, 2, both, &p.adjoint, e);
+    if (!st) st = func_plan(de, 1, both, &end, e);
+    if (!st) st = tensor_new(c, theta->dtype, 2, shape, &mem, e);
+    if (!st) st = tensor_new(c, theta->dtype, 1, &nn, &small, e);
+    if (!st) {
+        p.states = tensor_data(&mem);
+        p.k1 = p.states + (size_t)(o->steps + 1) * p.row;
+        p.k2 = p.k1 + p.row, p.tmp = p.k2 + p.row;
+        p.pairs = tensor_data(&small);
+        void *v = p.tmp + p.row;
+        const void *last = p.states + (size_t)o->steps * p.row;
+        memset(pairs, 0, (size_t)nn * sizeof *pairs);
+        tensor_copy_to(theta, theta->dtype, p.states);
+        st = forward(&p, c, o, e);
+        if (!st) st = plan_run(end, &last, &v, e);
+        if (!st) st = backward(&p, c, o, v, pairs, e);
+    }
+    tensor_release(&mem);
+    tensor_release(&small);
+    if (joint) func_release(&joint->base);
+    if (adjoint) func_release(&adjoint->base);
+    func_release(de);
+    return st;
+}

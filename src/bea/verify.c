@@ -1,0 +1,77 @@
+/* verify.c - the order check: run the steps, flow the logarithm's terms, and see how fast the distance shrinks. */
+#include "flow.h"
+#include "word.h"
+#include <math.h>
+#include <string.h>
+
+static double fitted_slope(int n, const double *scale, const double *error) {
+    double mx = 0, my = 0, sxy = 0, sxx = 0;
+    for (int i = 0; i < n; i++) {
+        if (!(error[i] > 0)) return NAN;
+        mx += log(fabs(scale[i])) / n;
+        my += log(error[i]) / n;
+    }
+    for (int i = 0; i < n; i++) {
+        double dx = log(fabs(scale[i])) - mx;
+        sxy += dx * (log(error[i]) - my);
+        sxx += dx * dx;
+    }
+    return sxx > 0 ? sxy / sxx : NAN;
+}
+
+static bk_status check_options(const verify_options *o, err *e) {
+    for (int i = 0; i < o->n_scales; i++)
+        if (!(isfinite(o->scales[i]) && o->scales[i] != 0))
+            return err_set(e, BK_EINVAL, "verify: scales: expected finite numbers other than 0, got %g", o->scales[i]);
+    for (int i = 0; i < o->n_orders; i++)
+        if (o->orders[i] < 1 || o->orders[i] > 3)
+            return err_set(e, BK_EINVAL, "verify: orders: expected 1, 2 or 3, got %d", o->orders[i]);
+    if (o->n_scales < 2)
+        return err_set(e, BK_EINVAL, "verify: scales: a slope needs at least two, got %d", o->n_scales);
+    return BK_OK;
+}
+
+bk_status word_verify(word *w, const tensor *theta, const verify_options *o, double *errors, double *slopes, err *e) {
+    int64_t m = w->m, shape[2] = { 0, 0 };
+    tensor start = { 0 }, rates = { 0 }, ends = { 0 }, work = { 0 };
+    flow *f = NULL;
+    bk_status st = check_options(o, e);
+    if (!st) st = tensor_contiguous_as(theta, BK_FLOAT64, &start, e);
+    int64_t n = st ? 0 : tensor_count(&start);
+    shape[0] = o->n_scales, shape[1] = n;
+    if (!st) st = tensor_new(w->c, BK_FLOAT64, 2, shape, &ends, e); /* where the steps end, a row a scale */
+    if (!st) st = tensor_new(w->c, BK_FLOAT64, 1, &n, &work, e);
+    if (!st) st = tensor_new(w->c, BK_FLOAT64, 1, &m, &rates, e);
+    for (int i = 0; i < o->n_scales && !st; i++) {
+        double *end = (double *)tensor_data(&ends) + i * n;
+        memcpy(end, tensor_data(&start), (size_t)n * sizeof *end);
+        st = word_run(w, o->scales[i], &start, end, tensor_data(&work), e);
+    }
+    flow_options fo = flow_defaults();
+    fo.rtol = o->rtol, fo.atol = o->atol;
+    for (int k = 0; k < o->n_orders && !st; k++) {
+        int order = o->orders[k];
+        term_weights weights = { 1, order >= 2, order >= 2 ? o->conflict : 0, order >= 3 };
+        func *field = word_field_rates(w, weights, e);
+        st = field ? flow_new(field, &start, 1, &rates, &f, e) : e->status;
+        for (int i = 0; i < o->n_scales && !st; i++) {
+            double *r = tensor_data(&rates), *state = tensor_data(&work), sum = 0;
+            const double *end = (const double *)tensor_data(&ends) + i * n;
+            for (int s = 0; s < w->m; s++) r[s] = o->scales[i] * w->rate[s];
+            memcpy(state, tensor_data(&start), (size_t)n * sizeof *state);
+            const void *extra = r;
+            st = flow_run(f, &fo, &extra, state, NULL, e);
+            for (int64_t j = 0; j < n; j++) sum += (state[j] - end[j]) * (state[j] - end[j]);
+            errors[k * o->n_scales + i] = sqrt(sum);
+        }
+        slopes[k] = fitted_slope(o->n_scales, o->scales, errors + k * o->n_scales);
+        flow_free(f);
+        f = NULL;
+        func_release(field);
+    }
+    tensor_release(&start);
+    tensor_release(&rates);
+    tensor_release(&ends);
+    tensor_release(&work);
+    return st;
+}

@@ -1,0 +1,260 @@
+/* args.c - see args.h. Messages are built on the Lua stack, so nothing is held when they are raised. */
+#include "args.h"
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+const char *args_got(lua_State *L, int index)
+{
+    index = lua_absindex(L, index);
+    const tensor *t = bind_test_tensor(L, index);
+    if (t) {
+        shape_buf buf;
+        return lua_pushfstring(L, "tensor %s %s", dtype_name(t->dtype), shape_text(t->ndim, t->shape, &buf));
+    }
+    switch (lua_type(L, index)) {
+    case LUA_TNUMBER:
+        if (lua_isinteger(L, index))
+            return lua_pushfstring(L, "%I", lua_tointeger(L, index));
+        return lua_pushfstring(L, "%f", lua_tonumber(L, index));
+    case LUA_TSTRING: {
+        size_t n;
+        const char *s = lua_tolstring(L, index, &n);
+        return n <= 60 ? lua_pushfstring(L, "\"%s\"", s) : lua_pushfstring(L, "a string of %I bytes", (LUAI_UACINT)n);
+    }
+    case LUA_TBOOLEAN:
+        return lua_pushstring(L, lua_toboolean(L, index) ? "true" : "false");
+    case LUA_TNONE:
+        return lua_pushstring(L, "nothing");
+    case LUA_TUSERDATA:
+        if (luaL_getmetafield(L, index, "__name") == LUA_TSTRING)
+            return lua_tostring(L, -1);
+        break;
+    default:
+        break;
+    }
+    return lua_pushstring(L, luaL_typename(L, index));
+}
+
+int args_error(lua_State *L, const char *fname, const char *format, ...)
+{
+    va_list ap;
+    luaL_where(L, 1);
+    lua_pushfstring(L, "%s: ", fname);
+    va_start(ap, format);
+    lua_pushvfstring(L, format, ap);
+    va_end(ap);
+    lua_concat(L, 3);
+    return lua_error(L);
+}
+
+int args_fail(lua_State *L, int index, const char *fname, const char *argument, const char *expected)
+{
+    return args_error(L, fname, "%s: expected %s, got %s", argument, expected, args_got(L, index));
+}
+
+double args_number(lua_State *L, int index, const char *fname, const char *argument)
+{
+    if (lua_type(L, index) == LUA_TNUMBER)
+        return lua_tonumber(L, index);
+    const tensor *t = bind_test_tensor(L, index);
+    if (t && t->ndim == 0)
+        return tensor_get(t, 0);
+    return args_fail(L, index, fname, argument, "a number");
+}
+
+int64_t args_integer(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t high)
+{
+    int ok = 0;
+    int64_t v = 0;
+    if (lua_type(L, index) == LUA_TNUMBER)
+        v = lua_tointegerx(L, index, &ok);
+    if (ok && v >= low && v <= high)
+        return v;
+    if (low == INT64_MIN && high == INT64_MAX)
+        lua_pushstring(L, "an integer");
+    else if (high == INT64_MAX)
+        lua_pushfstring(L, "an integer >= %I", (LUAI_UACINT)low);
+    else
+        lua_pushfstring(L, "an integer from %I to %I", (LUAI_UACINT)low, (LUAI_UACINT)high);
+    const char *expected = lua_tostring(L, -1);
+    return args_fail(L, index < 0 && index > LUA_REGISTRYINDEX ? index - 1 : index, fname, argument, expected);
+}
+
+const char *args_string(lua_State *L, int index, const char *fname, const char *argument)
+{
+    if (lua_type(L, index) != LUA_TSTRING)
+        args_fail(L, index, fname, argument, "a string");
+    return lua_tostring(L, index);
+}
+
+void args_table(lua_State *L, int index, const char *fname, const char *argument)
+{
+    if (!lua_istable(L, index))
+        args_fail(L, index, fname, argument, "a table");
+}
+
+bk_dtype args_dtype(lua_State *L, int index, const char *fname, const char *argument)
+{
+    bk_dtype d;
+    if (lua_type(L, index) != LUA_TSTRING || !dtype_from_name(lua_tostring(L, index), &d))
+        args_fail(L, index, fname, argument, "\"float64\", \"float32\" or \"int64\"");
+    return d;
+}
+
+int args_shape(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t *shape)
+{
+    index = lua_absindex(L, index);
+    if (lua_type(L, index) == LUA_TNUMBER) {
+        shape[0] = args_integer(L, index, fname, argument, low, INT64_MAX);
+        return 1;
+    }
+    if (!lua_istable(L, index))
+        args_fail(L, index, fname, argument, "a table of sizes such as {2, 3}");
+    lua_Unsigned n = lua_rawlen(L, index);
+    if (n > BK_MAX_DIMS)
+        args_error(L, fname, "%s: expected at most %d dimensions, got %I", argument, BK_MAX_DIMS, (LUAI_UACINT)n);
+    for (lua_Unsigned i = 0; i < n; i++) {
+        int ok = 0;
+        if (lua_rawgeti(L, index, (lua_Integer)i + 1) == LUA_TNUMBER)
+            shape[i] = lua_tointegerx(L, -1, &ok);
+        if (!ok || shape[i] < low)
+            args_error(L, fname, "%s: size %I: expected an integer >= %I, got %s", argument, (LUAI_UACINT)i + 1,
+                       (LUAI_UACINT)low, args_got(L, -1));
+        lua_pop(L, 1);
+    }
+    return (int)n;
+}
+
+int args_dim(lua_State *L, int index, const char *fname, const char *argument, int ndim)
+{
+    int ok = 0;
+    lua_Integer d = lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &ok) : 0;
+    if (ok && d < 0 && d >= -ndim)
+        d += ndim + 1;
+    if (!ok || d < 1 || d > ndim)
+        args_error(L, fname, "%s: expected a dimension from 1 to %d, got %s", argument, ndim, args_got(L, index));
+    return (int)d - 1;
+}
+
+static int options_unknown(lua_State *L, const char *fname, const char *const *known, int key)
+{
+    luaL_Buffer b;
+    const char *got = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : args_got(L, key);
+    luaL_where(L, 1);
+    luaL_buffinit(L, &b);
+    luaL_addstring(&b, fname);
+    luaL_addstring(&b, ": unknown option ");
+    luaL_addstring(&b, got);
+    luaL_addstring(&b, known[0] ? "; the options are " : "; there are no options");
+    for (int i = 0; known[i]; i++) {
+        if (i)
+            luaL_addstring(&b, ", ");
+        luaL_addstring(&b, known[i]);
+    }
+    luaL_pushresult(&b);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
+int args_options(lua_State *L, int index, const char *fname, const char *const *known, bool list)
+{
+    if (lua_isnoneornil(L, index))
+        return 0;
+    index = lua_absindex(L, index);
+    if (!lua_istable(L, index))
+        args_fail(L, index, fname, "options", "a table");
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        bool ok = list && lua_isinteger(L, -2);
+        if (lua_type(L, -2) == LUA_TSTRING) {
+            const char *key = lua_tostring(L, -2);
+            for (int i = 0; known[i] && !ok; i++)
+                ok = strcmp(key, known[i]) == 0;
+        }
+        if (!ok)
+            options_unknown(L, fname, known, lua_absindex(L, -2));
+    }
+    return index;
+}
+
+bool args_field(lua_State *L, int table, const char *name)
+{
+    if (!table)
+        return false;
+    lua_pushstring(L, name);
+    if (lua_rawget(L, lua_absindex(L, table)) != LUA_TNIL)
+        return true;
+    lua_pop(L, 1);
+    return false;
+}
+
+bool args_opt_boolean(lua_State *L, int table, const char *fname, const char *name, bool otherwise)
+{
+    if (!args_field(L, table, name))
+        return otherwise;
+    if (!lua_isboolean(L, -1))
+        args_fail(L, -1, fname, name, "true or false");
+    bool v = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return v;
+}
+
+double args_opt_number(lua_State *L, int table, const char *fname, const char *name, double otherwise)
+{
+    if (!args_field(L, table, name))
+        return otherwise;
+    double v = args_number(L, -1, fname, name);
+    lua_pop(L, 1);
+    return v;
+}
+
+int64_t args_opt_integer(lua_State *L, int table, const char *fname, const char *name, int64_t low, int64_t high,
+                         int64_t otherwise)
+{
+    if (!args_field(L, table, name))
+        return otherwise;
+    int64_t v = args_integer(L, lua_gettop(L), fname, name, low, high);
+    lua_pop(L, 1);
+    return v;
+}
+
+const char *args_opt_string(lua_State *L, int table, const char *fname, const char *name, const char *otherwise)
+{
+    if (!args_field(L, table, name))
+        return otherwise;
+    const char *s = args_string(L, -1, fname, name);
+    lua_pop(L, 1);
+    return s;
+}
+
+int args_opt_choice(lua_State *L, int table, const char *fname, const char *name, const char *const *choices,
+                    int otherwise)
+{
+    if (!args_field(L, table, name))
+        return otherwise;
+    const char *s = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    for (int i = 0; s && choices[i]; i++)
+        if (strcmp(s, choices[i]) == 0) {
+            lua_pop(L, 1);
+            return i;
+        }
+    luaL_Buffer b;
+    int at = lua_gettop(L);
+    luaL_buffinit(L, &b);
+    for (int i = 0; choices[i]; i++) {
+        luaL_addstring(&b, i ? (choices[i + 1] ? ", \"" : " or \"") : "\"");
+        luaL_addstring(&b, choices[i]);
+        luaL_addstring(&b, "\"");
+    }
+    luaL_pushresult(&b);
+    return args_fail(L, at, fname, name, lua_tostring(L, -1));
+}
+
+bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype otherwise)
+{
+    if (!args_field(L, table, "dtype"))
+        return otherwise;
+    bk_dtype d = args_dtype(L, -1, fname, "dtype");
+    lua_pop(L, 1);
+    return d;
+}

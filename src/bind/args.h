@@ -1,0 +1,44 @@
+/* args.h - arguments and option tables of functions called from Lua. Every failure is a Lua error that names the
+ * function, the argument, what was expected and what came: `bk.rng: seed: expected an integer, got string`.
+ * `fname` is the name users know ("bk.tensor", "tensor:sum"). Option tables: `table` is a stack index, 0 for none;
+ * an absent option gives the default. */
+#ifndef BIND_ARGS_H
+#define BIND_ARGS_H
+
+#include "bind.h"
+
+/* What the value at index is, for messages: `number 3`, `"f16"`, `tensor float64 (2,3)`, `nil`. Pushes the text. */
+const char *args_got(lua_State *L, int index);
+/* Raises `fname: argument: expected EXPECTED, got ...`. Never returns. */
+int args_fail(lua_State *L, int index, const char *fname, const char *argument, const char *expected);
+/* Raises `fname: ` and the formatted text (lua_pushfstring's formats). Never returns. */
+int args_error(lua_State *L, const char *fname, const char *format, ...);
+
+/* Positional arguments. */
+double args_number(lua_State *L, int index, const char *fname, const char *argument);
+int64_t args_integer(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t high);
+const char *args_string(lua_State *L, int index, const char *fname, const char *argument);
+void args_table(lua_State *L, int index, const char *fname, const char *argument);
+bk_dtype args_dtype(lua_State *L, int index, const char *fname, const char *argument);
+/* A table of sizes {2, 3} (or one integer): fills shape, returns ndim. Sizes are >= low. */
+int args_shape(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t *shape);
+/* A dimension 1..ndim (negative: from the end) as an axis from 0. */
+int args_dim(lua_State *L, int index, const char *fname, const char *argument, int ndim);
+
+/* Checks that index holds a table or nil/none (then returns 0, else the absolute index) and that every string key
+ * is among known (NULL-ended). Integer keys are allowed when list is true. */
+int args_options(lua_State *L, int index, const char *fname, const char *const *known, bool list);
+/* Pushes table[name] and returns true; or pushes nothing and returns false when there is none. */
+bool args_field(lua_State *L, int table, const char *name);
+bool args_opt_boolean(lua_State *L, int table, const char *fname, const char *name, bool otherwise);
+double args_opt_number(lua_State *L, int table, const char *fname, const char *name, double otherwise);
+int64_t args_opt_integer(lua_State *L, int table, const char *fname, const char *name, int64_t low, int64_t high,
+                         int64_t otherwise);
+/* The string stays valid while the table keeps it. */
+const char *args_opt_string(lua_State *L, int table, const char *fname, const char *name, const char *otherwise);
+/* The place of the option's string in choices (NULL-ended). */
+int args_opt_choice(lua_State *L, int table, const char *fname, const char *name, const char *const *choices,
+                    int otherwise);
+bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype otherwise); /* option "dtype" */
+
+#endif

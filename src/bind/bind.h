@@ -1,0 +1,56 @@
+/* bind.h - the rooms of the binding: each bind_NAME fills part of the module table `bk`,
+ * which it finds on top of the stack and leaves there. All of them include lua.h; nothing
+ * below src/bind/ does. */
+#ifndef BIND_BIND_H
+#define BIND_BIND_H
+
+#include "../base/ctx.h"
+#include "../tensor/tensor.h"
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+/* A public function: its docstring stands in the row. The doc's first line is the signature. */
+typedef struct bind_row {
+    const char *name;
+    lua_CFunction fn;
+    const char *doc;
+} bind_row;
+
+/* Sets rows (ended by a NULL name) into the table on top and records their docs: registry table
+ * BIND_DOCS maps a function, table or path string ("bk.optim.sgd") to its text. */
+#define BIND_DOCS "bracket.docs"
+void bind_rows(lua_State *L, const bind_row *rows);
+void bind_doc(lua_State *L, int index, const char *doc); /* records a doc for the value at index */
+
+ctx *bind_ctx(lua_State *L);                 /* the state's context */
+int bind_raise(lua_State *L, const err *e);  /* raises e->text with position; never returns */
+
+/* rooms */
+void bind_tensor(lua_State *L);
+void bind_func(lua_State *L);
+void bind_nn(lua_State *L);
+void bind_bea(lua_State *L);
+void bind_data(lua_State *L);
+void bind_optim(lua_State *L);
+
+/* A tensor value in Lua: metatable BIND_TENSOR. Concrete, or a node of a graph being traced. */
+#define BIND_TENSOR "bracket.tensor"
+typedef struct graph graph;
+typedef struct node node;
+typedef struct lua_tensor {
+    tensor value; /* store != NULL: concrete */
+    graph *g;     /* while tracing: the graph ... */
+    node *n;      /* ... and the node */
+    uint64_t trace; /* identity of the trace, so that a node kept past its trace is refused */
+} lua_tensor;
+
+/* Pushes a new userdata that owns t's reference (t is cleared). The userdata exists before t is taken,
+ * so a memory error leaks nothing: on a Lua error t is still released. */
+void bind_push_tensor(lua_State *L, tensor *t);
+/* The concrete tensor at index (no reference taken), or a Lua error naming fname and argument. */
+const tensor *bind_check_tensor(lua_State *L, int index, const char *fname, const char *argument);
+/* The tensor in global `name`; used by the public header's exchange. */
+const tensor *bind_test_tensor(lua_State *L, int index); /* NULL when it is not a concrete tensor */
+
+#endif

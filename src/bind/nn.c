@@ -1,0 +1,363 @@
+/* nn.c - models and losses for Lua: bk.nn, bk.loss. A layer is a small description, a model a refcounted list of
+ * them, a loss a func. */
+#include "../model/loss.h"
+#include "args.h"
+#include "func.h"
+#include <string.h>
+
+#define BIND_LAYER "bracket.layer"
+#define BIND_MODEL "bracket.model"
+
+typedef struct lua_model {
+    model *m;
+    func *forward, *accuracy;
+} lua_model;
+
+/* Pushes bk[name], made when it is missing; bk is on top. */
+static void push_room(lua_State *L, const char *name) {
+    lua_pushstring(L, name);
+    if (lua_rawget(L, -2) == LUA_TTABLE) return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushstring(L, name);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, -4);
+}
+
+/* ---- layers ---- */
+typedef struct size_option {
+    char key; /* in layer_row.sizes; upper case there: by name only */
+    const char *name;
+    size_t at; /* in struct layer */
+} size_option;
+
+static const size_option size_options[] = {
+    { 'i', "in", offsetof(layer, in) },         { 'o', "out", offsetof(layer, out) },
+    { 'k', "kernel", offsetof(layer, kernel) }, { 's', "stride", offsetof(layer, stride) },
+    { 'p', "padding", offsetof(layer, pad) },
+};
+
+static int layer_make(lua_State *L) {
+    const layer_row *row = lua_touserdata(L, lua_upvalueindex(1));
+    lua_settop(L, 1);
+    const char *fname = lua_pushfstring(L, "bk.nn.%s", row->name), *known[8];
+    int n_known = 0, place = 0, n_places = 0;
+    layer l = { .row = row, .stride = 0, .eps = 1e-5 };
+    lua_insert(L, 1); /* fname below the options */
+    for (const char *k = row->sizes; *k; k++) {
+        if (*k == 'b') known[n_known++] = "bias";
+        if (*k == 'e') known[n_known++] = "eps";
+        for (size_t i = 0; i < sizeof size_options / sizeof *size_options; i++)
+            if ((*k | 32) == size_options[i].key) known[n_known++] = size_options[i].name;
+    }
+    known[n_known] = NULL;
+    int table = args_options(L, 2, fname, known, true);
+    for (const char *k = row->sizes; *k; k++)
+        for (size_t i = 0; i < sizeof size_options / sizeof *size_options; i++) {
+            const size_option *o = &size_options[i];
+            if ((*k | 32) != o->key) continue;
+            int64_t *at = (int64_t *)(void *)((char *)&l + o->at);
+            bool by_place = *k >= 'a', given = table && by_place && lua_rawgeti(L, table, ++place) != LUA_TNIL;
+            n_places += by_place;
+            if (given)
+                *at = args_integer(L, lua_gettop(L), fname, o->name, 0, (int64_t)1 << 31);
+            else if (strchr("iok", o->key))
+                *at = args_opt_integer(L, table, fname, o->name, 0, (int64_t)1 << 31, 0);
+            else
+                *at = args_opt_integer(L, table, fname, o->name, 0, (int64_t)1 << 31,
+                                       o->key == 's' ? (strchr(row->sizes, 'i') ? 1 : l.kernel) : 0);
+        }
+    if (table && (int)lua_rawlen(L, table) > n_places)
+        return args_error(L, fname, "expected %d sizes, got %d", n_places, (int)lua_rawlen(L, table));
+    if (strchr(row->sizes, 'b')) l.no_bias = !args_opt_boolean(L, table, fname, "bias", true);
+    if (strchr(row->sizes, 'e')) l.eps = args_opt_number(L, table, fname, "eps", 1e-5);
+    err e = { 0 };
+    if (layer_check(&l, &e)) return bind_raise(L, &e);
+    layer *out = lua_newuserdatauv(L, sizeof *out, 0);
+    *out = l;
+    luaL_setmetatable(L, BIND_LAYER);
+    return 1;
+}
+
+static int layer_tostring(lua_State *L) {
+    const layer *l = luaL_checkudata(L, 1, BIND_LAYER);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    luaL_addstring(&b, l->row->name);
+    if (strchr(l->row->sizes, 'o'))
+        lua_pushfstring(L, "{%I, %I", (LUAI_UACINT)l->in, (LUAI_UACINT)l->out), luaL_addvalue(&b);
+    else if (strchr(l->row->sizes, 'i'))
+        lua_pushfstring(L, "{%I", (LUAI_UACINT)l->in), luaL_addvalue(&b);
+    else
+        luaL_addstring(&b, *l->row->sizes ? "{" : "()");
+    if (l->kernel) {
+        lua_pushfstring(L, "%skernel = %I, stride = %I, padding = %I", l->in ? ", " : "", (LUAI_UACINT)l->kernel,
+                        (LUAI_UACINT)l->stride, (LUAI_UACINT)l->pad);
+        luaL_addvalue(&b);
+    }
+    if (*l->row->sizes) luaL_addstring(&b, "}");
+    luaL_pushresult(&b);
+    return 1;
+}
+
+/* ---- models ---- */
+static lua_model *check_model(lua_State *L, int index, const char *fname, const char *argument) {
+    lua_model *m = luaL_testudata(L, index, BIND_MODEL);
+    if (!m || !m->m) args_fail(L, index, fname, argument, "a model (bk.nn.mlp or bk.nn.sequential)");
+    return m;
+}
+
+/* Pushes the model of n layers, whose memory stays the caller's. */
+static int model_push(lua_State *L, int n, const layer *layers) {
+    lua_model *m = lua_newuserdatauv(L, sizeof *m, 1);
+    memset(m, 0, sizeof *m);
+    luaL_setmetatable(L, BIND_MODEL);
+    err e = { 0 };
+    if (model_new(bind_ctx(L), n, layers, &m->m, &e) || !(m->forward = model_forward(m->m, &e)) ||
+        !(m->accuracy = loss_accuracy(m->m, &e)))
+        return bind_raise(L, &e);
+    return 1;
+}
+
+static int nn_sequential(lua_State *L) {
+    static const char *const none[] = { NULL };
+    const char *fname = "bk.nn.sequential";
+    args_table(L, 1, fname, "layers");
+    args_options(L, 1, fname, none, true);
+    int n = (int)lua_rawlen(L, 1);
+    layer *list = lua_newuserdatauv(L, (size_t)(n ? n : 1) * sizeof *list, 0);
+    for (int i = 0; i < n; i++) {
+        lua_rawgeti(L, 1, i + 1);
+        const layer *l = luaL_testudata(L, -1, BIND_LAYER);
+        if (!l) {
+            bool call = lua_isfunction(L, -1);
+            return args_error(L, fname, "layer %d: expected a layer such as bk.nn.linear{3, 5}, got %s%s", i + 1,
+                              args_got(L, -1), call ? " (is () missing, as in bk.nn.tanh()?)" : "");
+        }
+        list[i] = *l;
+        lua_pop(L, 1);
+    }
+    return model_push(L, n, list);
+}
+
+static int nn_mlp(lua_State *L) {
+    static const char *const known[] = { "activation", NULL };
+    const char *fname = "bk.nn.mlp";
+    args_table(L, 1, fname, "sizes");
+    int table = args_options(L, 1, fname, known, true), n = (int)lua_rawlen(L, table);
+    const layer_row *act = layer_find(args_opt_string(L, table, fname, "activation", "tanh"));
+    if (n < 2) return args_error(L, fname, "expected at least two sizes, {inputs, ..., outputs}, got %d", n);
+    if (!act || *act->sizes || act->accepts)
+        return args_error(L, fname, "activation: expected tanh, relu, gelu, softplus, sigmoid or identity, got %s",
+                          args_opt_string(L, table, fname, "activation", "tanh"));
+    int count = 2 * n - 3;
+    layer *list = lua_newuserdatauv(L, (size_t)count * sizeof *list, 0);
+    memset(list, 0, (size_t)count * sizeof *list);
+    for (int i = 0; i < n; i++) {
+        lua_rawgeti(L, table, i + 1);
+        int64_t size = args_integer(L, lua_gettop(L), fname, "size", 1, (int64_t)1 << 31);
+        lua_pop(L, 1);
+        if (i > 0) list[2 * (i - 1)].row = layer_find("linear"), list[2 * (i - 1)].out = size;
+        if (i < n - 1) list[2 * i].in = size;
+        if (i > 0 && i < n - 1) list[2 * i - 1].row = act;
+    }
+    return model_push(L, count, list);
+}
+
+static int model_gc(lua_State *L) {
+    lua_model *m = luaL_checkudata(L, 1, BIND_MODEL);
+    func_release(m->forward);
+    func_release(m->accuracy);
+    model_release(m->m);
+    memset(m, 0, sizeof *m);
+    return 0;
+}
+
+static int model_init_(lua_State *L) {
+    static const char *const known[] = { "seed", "scheme", "scale", "dtype", NULL };
+    const char *fname = "model:init";
+    lua_model *m = check_model(L, 1, fname, "model");
+    int table = args_options(L, 2, fname, known, false);
+    init_options o = {
+        .seed = (uint64_t)args_opt_integer(L, table, fname, "seed", INT64_MIN, INT64_MAX, 0),
+        .scheme = args_opt_string(L, table, fname, "scheme", "glorot"),
+        .scale = args_opt_number(L, table, fname, "scale", 1),
+        .dtype = args_opt_dtype(L, table, fname, BK_FLOAT64),
+    };
+    tensor theta;
+    err e = { 0 };
+    if (model_init(m->m, &o, &theta, &e)) return bind_raise(L, &e);
+    bind_push_tensor(L, &theta);
+    return 1;
+}
+
+static int model_forward_(lua_State *L) {
+    lua_model *m = check_model(L, 1, "model:forward", "model");
+    lua_settop(L, 3);
+    return bind_func_invoke(L, m->forward, 2, 3, "model:forward");
+}
+
+static int model_accuracy(lua_State *L) {
+    lua_model *m = check_model(L, 1, "model:accuracy", "model");
+    lua_settop(L, 4);
+    bind_func_invoke(L, m->accuracy, 2, 4, "model:accuracy");
+    const tensor *t = bind_test_tensor(L, -1);
+    if (t) lua_pushnumber(L, tensor_get(t, 0));
+    return 1;
+}
+
+static void set_integer(lua_State *L, const char *name, int64_t v) {
+    lua_pushinteger(L, v);
+    lua_setfield(L, -2, name);
+}
+
+/* The parameter blocks as a list of tables, made once. */
+static void push_layers(lua_State *L, int index, const model *m) {
+    index = lua_absindex(L, index);
+    if (lua_getiuservalue(L, index, 1) == LUA_TTABLE) return;
+    lua_pop(L, 1);
+    lua_createtable(L, m->n_blocks, 0);
+    for (int i = 0; i < m->n_blocks; i++) {
+        const model_block *b = &m->blocks[i];
+        lua_createtable(L, 0, 6);
+        lua_pushfstring(L, "%d.%s.%s", b->layer + 1, m->layers[b->layer].row->name, b->name);
+        lua_setfield(L, -2, "name");
+        set_integer(L, "layer", b->layer + 1);
+        set_integer(L, "offset", b->offset);
+        set_integer(L, "first", b->offset + 1);
+        set_integer(L, "size", b->size);
+        lua_createtable(L, b->ndim, 0);
+        for (int d = 0; d < b->ndim; d++) {
+            lua_pushinteger(L, b->shape[d]);
+            lua_rawseti(L, -2, d + 1);
+        }
+        lua_setfield(L, -2, "shape");
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, index, 1);
+}
+
+static int model_index(lua_State *L) {
+    lua_model *m = check_model(L, 1, "model", "model");
+    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+    if (strcmp(key, "n_params") == 0)
+        lua_pushinteger(L, m->m->n_params);
+    else if (strcmp(key, "layers") == 0)
+        push_layers(L, 1, m->m);
+    else {
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
+            return args_error(L, "model", "no field %s; it has n_params, layers, init, forward, accuracy",
+                              args_got(L, 2));
+    }
+    return 1;
+}
+
+static int model_tostring(lua_State *L) {
+    lua_model *m = check_model(L, 1, "model", "model");
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    luaL_addstring(&b, "model(");
+    for (int i = 0; i < m->m->n_layers; i++) {
+        const layer *l = &m->m->layers[i];
+        if (i) luaL_addstring(&b, " > ");
+        luaL_addstring(&b, l->row->name);
+        if (strchr(l->row->sizes, 'o')) {
+            lua_pushfstring(L, " %I-%I", (LUAI_UACINT)l->in, (LUAI_UACINT)l->out);
+            luaL_addvalue(&b);
+        }
+    }
+    lua_pushfstring(L, "; %I parameters)", (LUAI_UACINT)m->m->n_params);
+    luaL_addvalue(&b);
+    luaL_pushresult(&b);
+    return 1;
+}
+
+/* ---- losses ---- */
+static int loss_make(lua_State *L) {
+    const loss_row *row = lua_touserdata(L, lua_upvalueindex(1));
+    const char *fname = lua_pushfstring(L, "bk.loss.%s", row->name);
+    lua_insert(L, 1);
+    lua_settop(L, 4);
+    lua_model *m = check_model(L, 2, fname, "model");
+    const tensor *x = lua_isnil(L, 3) ? NULL : bind_check_tensor(L, 3, fname, "x");
+    const tensor *y = lua_isnil(L, 4) ? NULL : bind_check_tensor(L, 4, fname, "y");
+    err e = { 0 };
+    func *f = loss_new(m->m, row, x, y, &e);
+    if (!f) return bind_raise(L, &e);
+    bind_push_func(L, f);
+    return 1;
+}
+
+static const bind_row nn_rows[] = {
+    { "mlp", nn_mlp,
+      "bk.nn.mlp{inputs, hidden..., outputs [, activation = \"tanh\"]} -> model\n"
+      "A multilayer perceptron: linear layers with an activation (tanh relu gelu softplus sigmoid identity) between "
+      "them,\n"
+      "none after the last. x (batch, inputs) -> (batch, outputs).\n"
+      "model.n_params, model.layers (a list of {name, layer, offset, first, size, shape} of the parameter blocks; a "
+      "block is\n"
+      "theta:narrow(1, first, size)), model:init, model:forward, model:accuracy." },
+    { "sequential", nn_sequential,
+      "bk.nn.sequential{layer, ...} -> model\n"
+      "The layers one after the other, for example { bk.nn.conv2d{1, 8, kernel = 5}, bk.nn.tanh(), "
+      "bk.nn.avgpool2d{2},\n"
+      "bk.nn.flatten(), bk.nn.linear{1152, 10} }." },
+    { NULL, NULL, NULL },
+};
+
+static const bind_row model_rows[] = {
+    { "init", model_init_,
+      "model:init{ [seed = 0, scheme = \"glorot\", scale = 1, dtype = \"float64\"]} -> theta (n_params)\n"
+      "Starting values, the same for the same seed. Weights: glorot U(+-sqrt(6/(fan_in+fan_out))), he N(0, 2/fan_in),\n"
+      "lecun N(0, 1/fan_in), orthogonal; all times scale. Biases 0.\n"
+      "Source: Glorot & Bengio 2010; He et al. 2015; LeCun et al. 1998; Saxe et al. 2014." },
+    { "forward", model_forward_,
+      "model:forward(theta, x) -> outputs\n"
+      "theta (n_params), x (batch, ...); works on tensors and inside traced functions. x is cast to theta's dtype." },
+    { "accuracy", model_accuracy,
+      "model:accuracy(theta, x, y) -> number\n"
+      "Share of the examples whose largest output is class y (batch), ids from 0." },
+    { NULL, NULL, NULL },
+};
+
+static void metatable(lua_State *L, const char *name, lua_CFunction gc, lua_CFunction tostring) {
+    luaL_newmetatable(L, name);
+    if (gc) {
+        lua_pushcfunction(L, gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_pushcfunction(L, tostring);
+    lua_setfield(L, -2, "__tostring");
+}
+
+void bind_nn(lua_State *L) {
+    metatable(L, BIND_LAYER, NULL, layer_tostring);
+    lua_pop(L, 1);
+    metatable(L, BIND_MODEL, model_gc, model_tostring);
+    lua_newtable(L);
+    bind_rows(L, model_rows);
+    lua_pushcclosure(L, model_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+
+    push_room(L, "nn");
+    bind_rows(L, nn_rows);
+    for (const layer_row *const *r = layer_rows; *r; r++) {
+        lua_pushlightuserdata(L, (void *)*r);
+        lua_pushcclosure(L, layer_make, 1);
+        bind_doc(L, -1, (*r)->doc);
+        lua_setfield(L, -2, (*r)->name);
+    }
+    lua_pop(L, 1);
+
+    push_room(L, "loss");
+    for (const loss_row *const *r = loss_rows; *r; r++) {
+        lua_pushlightuserdata(L, (void *)*r);
+        lua_pushcclosure(L, loss_make, 1);
+        bind_doc(L, -1, (*r)->doc);
+        lua_setfield(L, -2, (*r)->name);
+    }
+    lua_pop(L, 1);
+}

@@ -1,0 +1,432 @@
+/* tensor.c - the tensor userdata: state of the binding, values in and out, and the one path on which every
+ * operation runs (tensor_apply). Invariant: a traced tensor's graph is touched only while its trace is under way, which
+ * is known from the state's list of live traces and never from the tensor's own pointer. */
+#include "tensor.h"
+#include "args.h"
+#include "tensor_ops.h"
+#include <string.h>
+
+static const char STATE_KEY = 0; /* its address is the registry key */
+
+bind_state *bind_state_of(lua_State *L) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &STATE_KEY);
+    bind_state *st = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return st;
+}
+
+static int state_gc(lua_State *L) {
+    bind_state *st = lua_touserdata(L, 1);
+    for (int i = 0; i <= EAGER_SLOTS; i++) {
+        plan_free(st->slots[i].p);
+        st->slots[i].p = NULL;
+    }
+    return 0;
+}
+
+static void state_new(lua_State *L) {
+    bind_state *st = lua_newuserdatauv(L, sizeof *st, 0);
+    memset(st, 0, sizeof *st);
+    st->c = bind_ctx(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+    st->main = lua_tothread(L, -1);
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, state_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &STATE_KEY);
+}
+
+/* ---- memory and the collector ---- */
+
+void bind_collect(lua_State *L) {
+    bind_state *st = bind_state_of(L);
+    lua_gc(L, LUA_GCCOLLECT);
+    mem_block_flush(st->c);
+    st->fresh = 0;
+    st->live_bytes = atomic_load(&st->c->used);
+}
+
+/* Lua sees a userdata of 200 bytes where a tensor may hold 200 MB. A full collection whenever the new data
+ * outweighs both what survived the last one and a few times Lua's own heap keeps memory within a small factor of
+ * what is alive, at a cost that stays below that of filling the data. */
+void tensor_account(lua_State *L, const tensor *t) {
+    bind_state *st = bind_state_of(L);
+    st->fresh += t->store->bytes;
+    if (st->fresh < (size_t)8 << 20) return;
+    size_t bound = (size_t)32 << 20, heap = (size_t)lua_gc(L, LUA_GCCOUNT) << 12;
+    if (bound < st->live_bytes) bound = st->live_bytes;
+    if (bound < heap) bound = heap;
+    if (st->c->limit && bound > st->c->limit / 4) bound = st->c->limit / 4;
+    if (st->fresh < bound) return;
+    lua_gc(L, LUA_GCCOLLECT);
+    st->fresh = 0;
+    st->live_bytes = atomic_load(&st->c->used);
+}
+
+/* ---- values in and out ---- */
+
+lua_tensor *tensor_push_empty(lua_State *L) {
+    lua_tensor *u = lua_newuserdatauv(L, sizeof *u, 0);
+    memset(u, 0, sizeof *u);
+    luaL_setmetatable(L, BIND_TENSOR);
+    return u;
+}
+
+static int push_empty_protected(lua_State *L) {
+    tensor_push_empty(L);
+    return 1;
+}
+
+void bind_push_tensor(lua_State *L, tensor *t) {
+    if (!lua_checkstack(L, 8)) {
+        tensor_release(t);
+        luaL_error(L, "too many values on the Lua stack");
+    }
+    lua_pushcfunction(L, push_empty_protected);
+    if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
+        tensor_release(t);
+        lua_error(L);
+    }
+    lua_tensor *u = lua_touserdata(L, -1);
+    u->value = *t;
+    t->store = NULL;
+    tensor_account(L, &u->value);
+}
+
+void tensor_push_view(lua_State *L, const tensor *view) {
+    lua_tensor *u = tensor_push_empty(L);
+    u->value = *view;
+    tensor_retain(&u->value);
+}
+
+void tensor_push_node(lua_State *L, graph *g, node *n) {
+    lua_tensor *u = tensor_push_empty(L);
+    u->g = g;
+    u->n = n;
+    u->trace = graph_id(g);
+}
+
+tensor *tensor_push_new(lua_State *L, bk_dtype dtype, int ndim, const int64_t *shape, const char *fname) {
+    bind_state *st = bind_state_of(L);
+    lua_tensor *u = tensor_push_empty(L);
+    err e = { 0 };
+    if (tensor_new(st->c, dtype, ndim, shape, &u->value, &e) == BK_ENOMEM) {
+        bind_collect(L);
+        err_clear(&e);
+        tensor_new(st->c, dtype, ndim, shape, &u->value, &e);
+    }
+    if (e.status) {
+        err_prefix(&e, fname);
+        bind_raise(L, &e);
+    }
+    tensor_account(L, &u->value);
+    return &u->value;
+}
+
+void tensor_push_scalar(lua_State *L, double x) {
+    tensor *t = tensor_push_new(L, BK_FLOAT64, 0, NULL, "bk.tensor");
+    *(double *)tensor_data(t) = x;
+}
+
+lua_tensor *tensor_test(lua_State *L, int index) {
+    lua_tensor *t = lua_touserdata(L, index);
+    if (!t || lua_islightuserdata(L, index)) return NULL;
+    t = luaL_testudata(L, index, BIND_TENSOR);
+    return t && (t->value.store || t->g) ? t : NULL;
+}
+
+bool tensor_live(const bind_state *st, const lua_tensor *t) {
+    if (!t->g) return true;
+    for (const bind_live *l = st->live; l; l = l->outer)
+        if (l->g == t->g && graph_id(l->g) == t->trace) return true;
+    return false;
+}
+
+lua_tensor *tensor_arg(lua_State *L, int index, const char *fname, const char *argument) {
+    lua_tensor *t = tensor_test(L, index);
+    if (!t) args_fail(L, index, fname, argument, "a tensor");
+    if (t->g && !tensor_live(bind_state_of(L), t))
+        args_error(L, fname,
+                   "%s: this tensor belongs to a trace that is over; return values from the traced function "
+                   "instead of storing them",
+                   argument);
+    return t;
+}
+
+lua_tensor *tensor_concrete(lua_State *L, int index, const char *fname, const char *argument) {
+    lua_tensor *t = tensor_arg(L, index, fname, argument);
+    if (t->g)
+        args_error(L, fname,
+                   "not while tracing: the function is being turned into a graph, and this tensor has no "
+                   "value yet (a choice by value is bk.where; a fixed number comes in as a Lua number)");
+    return t;
+}
+
+const tensor *bind_test_tensor(lua_State *L, int index) {
+    lua_tensor *t = tensor_test(L, index);
+    return t && !t->g ? &t->value : NULL;
+}
+
+const tensor *bind_check_tensor(lua_State *L, int index, const char *fname, const char *argument) {
+    return &tensor_concrete(L, index, fname, argument)->value;
+}
+
+int tensor_ndim(const lua_tensor *t) { return t->g ? t->n->ndim : t->value.ndim; }
+const int64_t *tensor_shape(const lua_tensor *t) { return t->g ? t->n->shape : t->value.shape; }
+bk_dtype tensor_dtype(const lua_tensor *t) { return t->g ? t->n->dtype : t->value.dtype; }
+
+/* ---- the one path of every operation ---- */
+
+static int apply_traced(lua_State *L, graph *g, const op_call *call, int n_in, lua_tensor *const *in) {
+    node *out[2] = { NULL, NULL };
+    node **v = graph_alloc(g, sizeof *v * (size_t)(n_in ? n_in : 1));
+    for (int i = 0; v && i < n_in; i++) v[i] = in[i]->g ? in[i]->n : graph_const(g, &in[i]->value);
+    err e = { 0 };
+    if (v && !graph_failed(g)) call->build(g, call, n_in, v, out);
+    if (graph_status(g, &e)) bind_raise(L, &e);
+    for (int i = 0; i < call->n_out; i++) tensor_push_node(L, g, out[i]);
+    return call->n_out;
+}
+
+static bk_status eager_compile(bind_state *st, const op_call *call, int n_in, lua_tensor *const *in, eager_slot *s,
+                               err *e) {
+    graph *g = graph_new(st->c);
+    if (!g) return err_nomem(e, sizeof(node));
+    node *out[2] = { NULL, NULL };
+    node **v = graph_alloc(g, sizeof *v * (size_t)(n_in ? n_in : 1));
+    for (int i = 0; v && i < n_in; i++)
+        v[i] = graph_input(g, in[i]->value.dtype, in[i]->value.ndim, in[i]->value.shape);
+    if (v && !graph_failed(g)) call->build(g, call, n_in, v, out);
+    bk_status status = graph_status(g, e);
+    if (!status) status = plan_new(g, n_in, v, call->n_out, out, &s->p, e);
+    for (int i = 0; !status && i < call->n_out; i++) s->out[i] = *out[i];
+    s->n_out = call->n_out;
+    graph_free(g);
+    return status;
+}
+
+static int eager_key(const op_call *call, int n_in, lua_tensor *const *in, uint64_t *key) {
+    int n = 0, need = 6 + call->n_ints + n_in;
+    for (int i = 0; i < n_in; i++) need += in[i]->value.ndim;
+    if (need > EAGER_KEY) return 0;
+    key[n++] = (uint64_t)(uintptr_t)call->build; /* a function's address as a number: POSIX has it so */
+    key[n++] = (uint64_t)(uintptr_t)call->what;
+    key[n++] = (uint64_t)call->n_ints << 32 | (uint64_t)n_in;
+    memcpy(&key[n++], &call->x, sizeof call->x);
+    for (int i = 0; i < call->n_ints; i++) key[n++] = (uint64_t)call->ints[i];
+    for (int i = 0; i < n_in; i++) {
+        const tensor *t = &in[i]->value;
+        key[n++] = (uint64_t)t->dtype << 8 | (uint64_t)t->ndim;
+        for (int d = 0; d < t->ndim; d++) key[n++] = (uint64_t)t->shape[d];
+    }
+    return n;
+}
+
+static eager_slot *eager_find(bind_state *st, const uint64_t *key, int n) {
+    uint64_t h = 0;
+    for (int i = 0; i < n; i++) {
+        h = (h ^ key[i]) * 0x9E3779B97F4A7C15u;
+        h ^= h >> 32;
+    }
+    return &st->slots[n ? h % EAGER_SLOTS : EAGER_SLOTS];
+}
+
+enum { APPLY_FEW = 4 };
+
+static bk_status apply_run(bind_state *st, eager_slot *s, int n_in, lua_tensor *const *in, tensor *held,
+                           const void **data, lua_tensor *const *out, err *e) {
+    bk_status status = BK_OK;
+    void *room[2];
+    int n_held = 0;
+    for (int i = 0; !status && i < n_in; i++, n_held++) {
+        held[i].store = NULL;
+        status = tensor_contiguous_as(&in[i]->value, in[i]->value.dtype, &held[i], e);
+        if (!status) data[i] = tensor_data(&held[i]);
+    }
+    for (int i = 0; !status && i < s->n_out; i++) {
+        status = tensor_new(st->c, s->out[i].dtype, s->out[i].ndim, s->out[i].shape, &out[i]->value, e);
+        if (!status) room[i] = tensor_data(&out[i]->value);
+    }
+    if (!status) status = plan_run(s->p, data, room, e);
+    for (int i = 0; i < n_held; i++) tensor_release(&held[i]);
+    if (status)
+        for (int i = 0; i < s->n_out; i++) tensor_release(&out[i]->value);
+    return status;
+}
+
+int tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *const *in) {
+    bind_state *st = bind_state_of(L);
+    graph *g = NULL;
+    luaL_checkstack(L, 8, call->name);
+    for (int i = 0; i < n_in; i++) {
+        if (!in[i]->g) continue;
+        if (g && g != in[i]->g)
+            return args_error(L, call->name, "the operands belong to two different traces");
+        g = in[i]->g;
+    }
+    if (g) return apply_traced(L, g, call, n_in, in);
+
+    tensor few_held[APPLY_FEW], *held = few_held;
+    const void *few_data[APPLY_FEW], **data = few_data;
+    lua_tensor *out[2] = { NULL, NULL };
+    int scratch = 0;
+    if (n_in > APPLY_FEW) { /* below the results, removed at the end */
+        held = lua_newuserdatauv(L, (sizeof *held + sizeof *data) * (size_t)n_in, 0);
+        data = (const void **)(held + n_in);
+        scratch = lua_gettop(L);
+    }
+    for (int i = 0; i < call->n_out; i++) out[i] = tensor_push_empty(L);
+
+    uint64_t key[EAGER_KEY];
+    int n_key = eager_key(call, n_in, in, key);
+    eager_slot *s = eager_find(st, key, n_key);
+    err e = { 0 };
+    for (int attempt = 0; attempt < 2; attempt++) {
+        bk_status status = BK_OK;
+        err_clear(&e);
+        if (!s->p || !n_key || s->n_key != n_key || memcmp(s->key, key, sizeof *key * (size_t)n_key)) {
+            plan_free(s->p);
+            s->p = NULL;
+            s->n_key = 0;
+            status = eager_compile(st, call, n_in, in, s, &e);
+            if (!status) {
+                s->n_key = n_key;
+                memcpy(s->key, key, sizeof *key * (size_t)n_key);
+            }
+        }
+        if (!status) status = apply_run(st, s, n_in, in, held, data, out, &e);
+        if (s->p && (!n_key || plan_info(s->p).arena_bytes > (size_t)1 << 20)) {
+            plan_free(s->p); /* large arenas are not kept */
+            s->p = NULL;
+        }
+        if (status != BK_ENOMEM || attempt) break;
+        bind_collect(L);
+    }
+    if (e.status) bind_raise(L, &e);
+    for (int i = 0; i < call->n_out; i++) tensor_account(L, &out[i]->value);
+    if (scratch) lua_remove(L, scratch);
+    return call->n_out;
+}
+
+/* ---- metamethods of the userdata itself ---- */
+
+static int m_gc(lua_State *L) {
+    lua_tensor *t = luaL_testudata(L, 1, BIND_TENSOR);
+    if (t) {
+        tensor_release(&t->value);
+        t->g = NULL;
+    }
+    return 0;
+}
+
+static int m_len(lua_State *L) {
+    lua_tensor *t = tensor_arg(L, 1, "#tensor", "tensor");
+    if (tensor_ndim(t) == 0) return args_error(L, "#tensor", "a 0-d tensor has no length");
+    lua_pushinteger(L, tensor_shape(t)[0]);
+    return 1;
+}
+
+static bool build_row(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
+    (void)n_in;
+    node *row = g_narrow(g, in[0], 0, c->ints[0], 1);
+    if (row) out[0] = g_reshape(g, row, in[0]->ndim - 1, in[0]->shape + 1);
+    return out[0] != NULL;
+}
+
+static int m_index(lua_State *L) {
+    if (lua_type(L, 2) == LUA_TSTRING) {
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
+            return args_error(L, "tensor", "no method or field \"%s\"", lua_tostring(L, 2));
+        return 1;
+    }
+    lua_tensor *t = tensor_arg(L, 1, "tensor index", "tensor");
+    int ndim = tensor_ndim(t), ok = 0;
+    lua_Integer i = lua_type(L, 2) == LUA_TNUMBER ? lua_tointegerx(L, 2, &ok) : 0;
+    if (!ok) return args_fail(L, 2, "tensor index", "index", "an integer");
+    if (ndim == 0) return args_error(L, "tensor index", "a 0-d tensor has no elements to index; its number is t:item()");
+    int64_t size = tensor_shape(t)[0];
+    if (i < 1 || i > size)
+        return args_error(L, "tensor index", "index %I is outside 1..%I", (LUAI_UACINT)i, (LUAI_UACINT)size);
+    if (t->g) {
+        op_call call = { .name = "tensor index", .build = build_row, .n_out = 1, .n_ints = 1, .ints = { i - 1 } };
+        return tensor_apply(L, &call, 1, &t);
+    }
+    tensor v = t->value;
+    v.offset += (i - 1) * v.strides[0];
+    v.ndim--;
+    memmove(v.shape, v.shape + 1, sizeof v.shape[0] * (size_t)v.ndim);
+    memmove(v.strides, v.strides + 1, sizeof v.strides[0] * (size_t)v.ndim);
+    tensor_push_view(L, &v);
+    return 1;
+}
+
+static int m_newindex(lua_State *L) {
+    return args_error(L, "tensor", "tensors do not change; make a new one (bk.where, bk.concat, bk.stack)");
+}
+
+static bool values_equal(const tensor *a, const tensor *b) {
+    if (!shape_equal(a->ndim, a->shape, b->ndim, b->shape)) return false;
+    int64_t n = tensor_count(a);
+    if (a->dtype == BK_INT64 && b->dtype == BK_INT64 && tensor_contiguous(a) && tensor_contiguous(b))
+        return memcmp(tensor_data(a), tensor_data(b), (size_t)n * sizeof(int64_t)) == 0;
+    for (int64_t i = 0; i < n; i++)
+        if (!(tensor_get(a, i) == tensor_get(b, i))) return false;
+    return true;
+}
+
+static int m_eq(lua_State *L) {
+    if (!tensor_test(L, 1) || !tensor_test(L, 2)) {
+        lua_pushboolean(L, 0);
+        return 1;
+    }
+    lua_tensor *a = tensor_concrete(L, 1, "==", "left"), *b = tensor_concrete(L, 2, "==", "right");
+    lua_pushboolean(L, values_equal(&a->value, &b->value));
+    return 1;
+}
+
+static double order_operand(lua_State *L, int index, const char *op) {
+    if (lua_type(L, index) == LUA_TNUMBER) return lua_tonumber(L, index);
+    lua_tensor *t = tensor_concrete(L, index, op, index == 1 ? "left" : "right");
+    if (tensor_count(&t->value) != 1)
+        args_error(L, op, "compares single values; for elementwise results use t:lt(u), t:le(u), t:gt(u), t:ge(u)");
+    return tensor_get(&t->value, 0);
+}
+
+static int m_lt(lua_State *L) {
+    lua_pushboolean(L, order_operand(L, 1, "<") < order_operand(L, 2, "<"));
+    return 1;
+}
+
+static int m_le(lua_State *L) {
+    lua_pushboolean(L, order_operand(L, 1, "<=") <= order_operand(L, 2, "<="));
+    return 1;
+}
+
+void bind_tensor(lua_State *L) {
+    state_new(L);
+    luaL_newmetatable(L, BIND_TENSOR);
+    static const luaL_Reg meta[] = {
+        { "__gc", m_gc }, { "__len", m_len }, { "__newindex", m_newindex },     { "__eq", m_eq },
+        { "__lt", m_lt }, { "__le", m_le },   { "__tostring", tensor_tostring }, { NULL, NULL },
+    };
+    luaL_setfuncs(L, meta, 0);
+    tensor_metamethods(L);
+    lua_pushstring(L, "a tensor: see bk.tensor");
+    lua_setfield(L, -2, "__metatable"); /* scripts cannot reach __gc */
+    lua_newtable(L);                    /* methods */
+    bind_rows(L, tensor_op_rows());
+    bind_rows(L, tensor_shape_rows());
+    bind_rows(L, tensor_reduce_rows());
+    bind_rows(L, tensor_method_rows());
+    lua_pushcclosure(L, m_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    bind_rows(L, tensor_op_rows());
+    bind_rows(L, tensor_shape_rows());
+    bind_rows(L, tensor_reduce_rows());
+    bind_rows(L, tensor_make_rows());
+    bind_rng(L);
+}

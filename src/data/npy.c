@@ -1,0 +1,312 @@
+/* npy.c - the header is a Python dictionary literal; the parser takes exactly the three keys NumPy writes. */
+#include "npy.h"
+
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { HEADER_LIMIT = 1 << 16, WRITE_CHUNK = 1 << 22 };
+static const char magic[6] = "\x93NUMPY";
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define NATIVE '<'
+#else
+#define NATIVE '>'
+#endif
+
+/* ---- the header ---- */
+
+typedef struct header {
+    const source *s;
+    const char *at, *end;
+    char descr[16];
+    bool has_descr, has_order, has_shape, fortran;
+    int ndim;
+    int64_t shape[BK_MAX_DIMS];
+} header;
+
+static bk_status malformed(const header *h, const char *field, const char *expected, err *e) {
+    char got[24];
+    size_t n = 0;
+    for (const char *p = h->at; p < h->end && n < sizeof got - 1; p++) got[n++] = *p >= 32 && *p < 127 ? *p : '?';
+    got[n] = 0;
+    return err_set(e, BK_EIO, "%s: header, %s: expected %s, got \"%s\"", h->s->path, field, expected, got);
+}
+
+static void skip_blanks(header *h) {
+    while (h->at < h->end && (*h->at == ' ' || *h->at == '\n' || *h->at == '\t')) h->at++;
+}
+
+static bool take(header *h, char mark) {
+    skip_blanks(h);
+    if (h->at == h->end || *h->at != mark) return false;
+    h->at++;
+    return true;
+}
+
+static bool take_word(header *h, const char *word) {
+    size_t n = strlen(word);
+    skip_blanks(h);
+    if ((size_t)(h->end - h->at) < n || memcmp(h->at, word, n) != 0) return false;
+    h->at += n;
+    return true;
+}
+
+static bool take_string(header *h, char *to, size_t room) {
+    skip_blanks(h);
+    if (h->at == h->end || (*h->at != '\'' && *h->at != '"')) return false;
+    const char *close = memchr(h->at + 1, *h->at, (size_t)(h->end - h->at - 1));
+    if (!close || (size_t)(close - h->at) > room) return false;
+    size_t n = (size_t)(close - h->at) - 1;
+    memcpy(to, h->at + 1, n);
+    to[n] = 0;
+    h->at = close + 1;
+    return true;
+}
+
+static bk_status parse_shape(header *h, err *e) {
+    if (!take(h, '(')) return malformed(h, "shape", "a tuple of sizes", e);
+    while (!take(h, ')')) {
+        if (h->ndim == BK_MAX_DIMS)
+            return err_set(e, BK_EIO, "%s: header, shape: expected at most %d dimensions", h->s->path, BK_MAX_DIMS);
+        if (h->at == h->end || *h->at < '0' || *h->at > '9') return malformed(h, "shape", "a size", e);
+        int64_t n = 0;
+        while (h->at < h->end && *h->at >= '0' && *h->at <= '9')
+            if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, *h->at++ - '0', &n))
+                return err_set(e, BK_EIO, "%s: header, shape: dimension %d overflows", h->s->path, h->ndim + 1);
+        if (h->at < h->end && *h->at == 'L') h->at++; /* Python 2 wrote long integers so */
+        h->shape[h->ndim++] = n;
+        if (!take(h, ',')) {
+            if (!take(h, ')')) return malformed(h, "shape", "\",\" or \")\"", e);
+            break;
+        }
+    }
+    h->has_shape = true;
+    return BK_OK;
+}
+
+static bk_status parse_header(header *h, err *e) {
+    if (!take(h, '{')) return malformed(h, "start", "a dictionary", e);
+    while (!take(h, '}')) {
+        char key[16];
+        if (!take_string(h, key, sizeof key) || !take(h, ':')) return malformed(h, "key", "a known key", e);
+        if (strcmp(key, "descr") == 0) {
+            if (!take_string(h, h->descr, sizeof h->descr)) return malformed(h, "descr", "one plain type", e);
+            h->has_descr = true;
+        } else if (strcmp(key, "fortran_order") == 0) {
+            h->fortran = take_word(h, "True");
+            if (!h->fortran && !take_word(h, "False")) return malformed(h, "fortran_order", "True or False", e);
+            h->has_order = true;
+        } else if (strcmp(key, "shape") == 0) {
+            h->ndim = 0;
+            bk_status status = parse_shape(h, e);
+            if (status) return status;
+        } else return err_set(e, BK_EIO, "%s: header: unknown key '%s'", h->s->path, key);
+        if (!take(h, ',')) {
+            if (!take(h, '}')) return malformed(h, "entry", "\",\" or \"}\"", e);
+            break;
+        }
+    }
+    skip_blanks(h);
+    if (h->at < h->end) return malformed(h, "end", "blanks", e);
+    const char *missing = !h->has_descr ? "descr" : !h->has_order ? "fortran_order" : !h->has_shape ? "shape" : NULL;
+    if (missing) return err_set(e, BK_EIO, "%s: header: the key %s is missing", h->s->path, missing);
+    return BK_OK;
+}
+
+/* ---- elements ---- */
+
+typedef struct element {
+    char kind; /* f i u b */
+    int size;
+    bool swap;
+    bk_dtype dtype;
+} element;
+
+static bool element_of(const char *descr, element *t) {
+    char order = descr[0];
+    if (strlen(descr) != 3 || !strchr("<>|=", order) || !strchr("fiub", descr[1])) return false;
+    *t = (element){ descr[1], descr[2] - '0', false, BK_INT64 };
+    if (t->kind == 'f') {
+        if (t->size != 4 && t->size != 8) return false;
+        t->dtype = t->size == 4 ? BK_FLOAT32 : BK_FLOAT64;
+    } else if (t->size != 1 && (t->kind == 'b' || (t->size != 2 && t->size != 4 && t->size != 8))) return false;
+    if (order == '|' && t->size != 1) return false;
+    t->swap = order != '|' && order != '=' && order != NATIVE;
+    return true;
+}
+
+/* false at the first value that has no int64, its place in *bad */
+static bool decode(const element *t, int64_t n, const unsigned char *p, void *to, int64_t *bad) {
+    for (int64_t i = 0; i < n; i++, p += t->size) {
+        unsigned char b[8] = { 0 };
+        for (int k = 0; k < t->size; k++) b[k] = p[t->swap ? t->size - 1 - k : k];
+        if (t->kind == 'f') {
+            memcpy((char *)to + i * t->size, b, (size_t)t->size);
+            continue;
+        }
+        int16_t i2;
+        int32_t i4;
+        int64_t i8;
+        uint16_t u2;
+        uint32_t u4;
+        memcpy(&i2, b, 2), memcpy(&u2, b, 2), memcpy(&i4, b, 4), memcpy(&u4, b, 4), memcpy(&i8, b, 8);
+        if (t->kind == 'u' && t->size == 8 && i8 < 0) {
+            *bad = i;
+            return false;
+        }
+        bool has_sign = t->kind == 'i';
+        ((int64_t *)to)[i] = t->size == 1   ? (has_sign ? (int8_t)b[0] : b[0])
+                             : t->size == 2 ? (has_sign ? i2 : u2)
+                             : t->size == 4 ? (has_sign ? i4 : (int64_t)u4)
+                                            : i8;
+    }
+    return true;
+}
+
+static bk_status npy_body(ctx *c, source *s, const header *h, bytes *body, int64_t head_bytes, tensor *out, err *e) {
+    element t;
+    shape_buf text;
+    bk_status status;
+    if (!element_of(h->descr, &t))
+        return err_set(e, BK_EIO, "%s: header, descr: expected f4, f8, an integer type or b1, got '%s'", s->path,
+                       h->descr);
+    int64_t count = shape_count(h->ndim, h->shape);
+    if (count < 0)
+        return err_set(e, BK_EIO, "%s: header, shape: %s overflows", s->path, shape_text(h->ndim, h->shape, &text));
+    int64_t need = count * t.size, held = s->bytes - head_bytes;
+    if (s->bytes < 0 || held >= need) {
+        if ((status = source_read(s, (size_t)need, body, e))) return status;
+        held = (int64_t)body->count;
+    }
+    if (held < need)
+        return err_set(e, BK_EIO, "%s: shape: header says %s of '%s' = %lld bytes, file holds %lld%s", s->path,
+                       shape_text(h->ndim, h->shape, &text), h->descr, (long long)need, (long long)held,
+                       source_cut_text(s));
+    if ((status = source_expect_end(s, e))) return status;
+    int64_t shape[BK_MAX_DIMS], bad = 0; /* as stored: fortran order is row-major of the reversed shape */
+    for (int d = 0; d < h->ndim; d++) shape[d] = h->shape[h->fortran ? h->ndim - 1 - d : d];
+    tensor stored;
+    if ((status = tensor_new(c, t.dtype, h->ndim, shape, &stored, e))) return status;
+    if (!decode(&t, count, body->data, tensor_data(&stored), &bad)) {
+        tensor_release(&stored);
+        return err_set(e, BK_EIO, "%s: element %lld: expected at most 2^63-1", s->path, (long long)bad);
+    }
+    if (!h->fortran) {
+        *out = stored;
+        return BK_OK;
+    }
+    tensor view = stored;
+    for (int d = 0; d < h->ndim; d++) {
+        view.shape[d] = h->shape[d];
+        view.strides[d] = stored.strides[h->ndim - 1 - d];
+    }
+    status = tensor_contiguous_as(&view, t.dtype, out, e);
+    tensor_release(&stored);
+    return status;
+}
+
+static bk_status npy_parse(ctx *c, source *s, bytes *head, bytes *body, tensor *out, err *e) {
+    bk_status status = source_read(s, 10, head, e);
+    if (status) return status;
+    const unsigned char *m = head->data;
+    if (head->count < 6 || memcmp(m, magic, 6) != 0)
+        return err_set(e, BK_EIO, "%s: magic string: expected \\x93NUMPY: not an npy file", s->path);
+    if (head->count < 10) return err_set(e, BK_EIO, "%s: header: the file ends in it", s->path);
+    if (m[6] < 1 || m[6] > 3) return err_set(e, BK_EIO, "%s: version: expected 1, 2 or 3, got %d", s->path, m[6]);
+    size_t start = m[6] == 1 ? 10 : 12, length = m[8] | (size_t)m[9] << 8;
+    if (m[6] > 1) {
+        if ((status = source_read(s, 12, head, e))) return status;
+        if (head->count < 12) return err_set(e, BK_EIO, "%s: header: the file ends in it", s->path);
+        length |= (size_t)head->data[10] << 16 | (size_t)head->data[11] << 24;
+    }
+    if (length > HEADER_LIMIT)
+        return err_set(e, BK_EIO, "%s: header length: expected at most %d, got %zu", s->path, HEADER_LIMIT, length);
+    if ((status = source_read(s, start + length, head, e))) return status;
+    if (head->count < start + length)
+        return err_set(e, BK_EIO, "%s: header length: the file says %zu bytes and holds %zu%s", s->path, length,
+                       head->count - start, source_cut_text(s));
+    const char *text = (const char *)head->data + start;
+    header h = { .s = s, .at = text, .end = text + length };
+    if ((status = parse_header(&h, e))) return status;
+    return npy_body(c, s, &h, body, (int64_t)(start + length), out, e);
+}
+
+bk_status npy_read(ctx *c, const char *path, tensor *out, err *e) {
+    source s;
+    bytes head = { 0 }, body = { 0 };
+    *out = (tensor){ 0 };
+    bk_status status = source_open(c, path, &s, e);
+    if (!status) status = npy_parse(c, &s, &head, &body, out, e);
+    source_close(&s);
+    bytes_free(c, &head);
+    bytes_free(c, &body);
+    return status;
+}
+
+/* ---- writing ---- */
+
+static bk_status write_all(ctx *c, int fd, const char *path, const char *p, size_t n, err *e) {
+    while (n > 0) {
+        if (ctx_poll(c, e)) return BK_EINTERRUPTED;
+        ssize_t done = write(fd, p, n < WRITE_CHUNK ? n : WRITE_CHUNK);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return err_set(e, BK_EIO, "%s: cannot be written: %s", path, strerror(errno));
+        p += done;
+        n -= (size_t)done;
+    }
+    return BK_OK;
+}
+
+static size_t make_header(const tensor *t, char *to, size_t room) {
+    static const char *const types[] = { "f8", "f4", "i8" };
+    char shape[BK_MAX_DIMS * 22 + 2] = "";
+    size_t n = 0;
+    for (int d = 0; d < t->ndim; d++)
+        n += (size_t)snprintf(shape + n, sizeof shape - n, d ? " %lld," : "%lld,", (long long)t->shape[d]);
+    if (t->ndim > 1) shape[n - 1] = 0; /* only (n,) keeps its comma */
+    n = 10 + (size_t)snprintf(to + 10, room - 10, "{'descr': '%c%s', 'fortran_order': False, 'shape': (%s), }", NATIVE,
+                              types[t->dtype], shape);
+    size_t total = (n + 1 + 63) / 64 * 64; /* the data start at a multiple of 64 */
+    memset(to + n, ' ', total - n - 1);
+    to[total - 1] = '\n';
+    memcpy(to, magic, 6);
+    to[6] = 1;
+    to[7] = 0;
+    to[8] = (char)((total - 10) & 255);
+    to[9] = (char)((total - 10) >> 8);
+    return total;
+}
+
+bk_status npy_write(ctx *c, const char *path, const tensor *t, err *e) {
+    char head[512], temporary[4096];
+    struct stat st;
+    tensor whole = { 0 };
+    if (strlen(path) > 4000) return err_set(e, BK_EINVAL, "%.100s...: the path is longer than 4000 bytes", path);
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return err_set(e, BK_EIO, "%s: exists and is not a regular file", path);
+    int fd = -1; /* a new name, not mkstemp: that would make the file private */
+    for (int attempt = 0; fd < 0 && attempt < 100; attempt++) {
+        snprintf(temporary, sizeof temporary, "%s.tmp-%ld-%d", path, (long)getpid(), attempt);
+        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST && errno != EINTR) break;
+    }
+    if (fd < 0) return err_set(e, BK_EIO, "%s: cannot be written: %s", path, strerror(errno));
+    bk_status status = tensor_contiguous_as(t, t->dtype, &whole, e);
+    if (!status) status = write_all(c, fd, path, head, make_header(t, head, sizeof head), e);
+    if (!status)
+        status = write_all(c, fd, path, tensor_data(&whole), (size_t)tensor_count(t) * dtype_size(t->dtype), e);
+    if (!status && fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP)
+        status = err_set(e, BK_EIO, "%s: cannot be written: %s", path, strerror(errno));
+    if (close(fd) != 0 && !status) status = err_set(e, BK_EIO, "%s: cannot be written: %s", path, strerror(errno));
+    if (!status && rename(temporary, path) != 0)
+        status = err_set(e, BK_EIO, "%s: cannot be written: %s", path, strerror(errno));
+    if (status) unlink(temporary);
+    tensor_release(&whole);
+    return status;
+}

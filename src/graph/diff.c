@@ -1,0 +1,110 @@
+/* diff.c - derivatives as graph transforms: forward by each op's jvp rule; reverse by
+ * linearising forward and transposing the linear part. Both give graphs again, so they nest. */
+#include "build.h"
+
+#include <string.h>
+
+node *op_zero_jvp(graph *g, node *n, int k, node *t) {
+    (void)g, (void)n, (void)k, (void)t;
+    return NULL;
+}
+
+node *op_no_jvp(graph *g, node *n, int k, node *t) {
+    (void)k, (void)t;
+    return graph_fail(g, BK_EUNSUPPORTED, "%s has no derivative", n->op->name);
+}
+
+node *op_no_transpose(graph *g, node *n, int k, node *ct) {
+    (void)ct;
+    return graph_fail(g, BK_ERUNTIME, "%s is not linear in operand %d", n->op->name, k + 1);
+}
+
+static node **table_new(graph *g, int count) {
+    node **t = graph_alloc(g, sizeof *t * (size_t)(count ? count : 1));
+    if (t) memset(t, 0, sizeof *t * (size_t)count);
+    return t;
+}
+
+bool graph_jvp(graph *g, int n_out, node *const *outs, int n_wrt, node *const *wrt, node *const *tangents, node **dy) {
+    if (graph_failed(g)) return false;
+    int live_count, count = graph_count(g);
+    node **sorted = graph_sorted(g, n_out, outs, &live_count);
+    node **tangent = table_new(g, count);
+    if (!sorted || !tangent) return false;
+    int first = count;
+    for (int i = 0; i < n_wrt; i++) {
+        tangent[wrt[i]->id] = tangents[i];
+        if (wrt[i]->id < first) first = wrt[i]->id;
+    }
+    for (int i = 0; i < live_count; i++) {
+        node *n = sorted[i], *sum = tangent[n->id];
+        if (n->id <= first || sum) continue; /* a moved node's own inputs do not move it */
+        if (n->dtype == BK_INT64) continue;
+        for (int k = 0; k < n->n_in; k++) {
+            node *t = tangent[n->in[k]->id];
+            if (!t || n->op->jvp == op_zero_jvp) continue;
+            node *part = n->op->jvp(g, n, k, t);
+            if (graph_failed(g)) return false;
+            if (part) sum = sum ? g_add(g, sum, part) : part;
+        }
+        if (graph_failed(g)) return false;
+        tangent[n->id] = sum;
+    }
+    for (int i = 0; i < n_out; i++) dy[i] = tangent[outs[i]->id];
+    return true;
+}
+
+/* Cotangents of the leaves seeds[] of a graph that is linear in them. */
+static bool transpose(graph *g, int n_out, node *const *outs, node *const *cts, int n_seed, node *const *seeds,
+                      node **grads) {
+    int live_count, count = graph_count(g);
+    node **sorted = graph_sorted(g, n_out, outs, &live_count);
+    node **ct = table_new(g, count);
+    bool *linear = graph_alloc(g, (size_t)count);
+    if (!sorted || !ct || !linear) return false;
+    memset(linear, 0, (size_t)count);
+    for (int i = 0; i < n_seed; i++) linear[seeds[i]->id] = true;
+    for (int i = 0; i < live_count; i++)
+        for (int k = 0; k < sorted[i]->n_in; k++)
+            if (linear[sorted[i]->in[k]->id]) linear[sorted[i]->id] = true;
+    for (int i = 0; i < n_out; i++)
+        if (outs[i] && cts[i]) {
+            node **at = &ct[outs[i]->id];
+            *at = *at ? g_add(g, *at, cts[i]) : cts[i];
+        }
+    for (int i = live_count - 1; i >= 0; i--) {
+        node *n = sorted[i];
+        if (!linear[n->id] || !ct[n->id] || n->op->kind == OP_LEAF) continue;
+        for (int k = 0; k < n->n_in; k++) {
+            if (!linear[n->in[k]->id]) continue;
+            node *part = n->op->transpose(g, n, k, ct[n->id]);
+            if (graph_failed(g)) return false;
+            if (!part) continue;
+            node **at = &ct[n->in[k]->id];
+            *at = *at ? g_add(g, *at, part) : part;
+        }
+        if (graph_failed(g)) return false;
+    }
+    for (int i = 0; i < n_seed; i++) grads[i] = seeds[i]->id < count ? ct[seeds[i]->id] : NULL;
+    return !graph_failed(g);
+}
+
+bool graph_vjp(graph *g, int n_out, node *const *outs, node *const *cts, int n_wrt, node *const *wrt, node **grads) {
+    if (graph_failed(g)) return false;
+    node **seeds = table_new(g, n_wrt), **dy = table_new(g, n_out);
+    if (!seeds || !dy) return false;
+    for (int i = 0; i < n_wrt; i++) seeds[i] = graph_input(g, wrt[i]->dtype, wrt[i]->ndim, wrt[i]->shape);
+    return graph_jvp(g, n_out, outs, n_wrt, wrt, seeds, dy) && transpose(g, n_out, dy, cts, n_wrt, seeds, grads);
+}
+
+node *graph_grad(graph *g, node *y, node *wrt) {
+    if (!y || !wrt || graph_failed(g)) return NULL;
+    if (y->ndim != 0 || y->dtype == BK_INT64) {
+        shape_buf text;
+        return graph_fail(g, BK_EINVAL, "grad: the function must return a 0-d float tensor, got %s %s",
+                          dtype_name(y->dtype), shape_text(y->ndim, y->shape, &text));
+    }
+    node *one = g_full(g, y->dtype, 0, NULL, 1.0), *grad = NULL;
+    if (!graph_vjp(g, 1, &y, &one, 1, &wrt, &grad)) return NULL;
+    return grad ? grad : g_zeros_like(g, wrt);
+}

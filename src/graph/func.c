@@ -1,0 +1,217 @@
+/* func.c - calling and caching: a function compiles once per signature and replays. */
+#include "func.h"
+#include "build.h"
+
+#include <string.h>
+
+enum { PLANS_KEPT = 16 };
+
+struct plan_entry {
+    plan_entry *next;
+    size_t bytes;
+    plan *p;
+    int n_in, n_out;
+    tensor *in;  /* signature: dtype and shape only */
+    node *outs;  /* dtype and shape of the outputs */
+    node **out_refs;
+};
+
+void *func_new(ctx *c, const func_class *cls, size_t bytes, err *e) {
+    func *f = mem_zalloc(c, bytes);
+    if (!f) {
+        err_nomem(e, bytes);
+        return NULL;
+    }
+    f->cls = cls;
+    f->c = c;
+    f->bytes = bytes;
+    atomic_store(&f->refs, 1);
+    ctx_retain(c);
+    return f;
+}
+
+void func_retain(func *f) { atomic_fetch_add(&f->refs, 1); }
+
+static void entry_free(ctx *c, plan_entry *entry) {
+    plan_free(entry->p);
+    mem_free(c, entry, entry->bytes);
+}
+
+void func_release(func *f) {
+    if (!f || atomic_fetch_sub(&f->refs, 1) > 1) return;
+    ctx *c = f->c;
+    for (plan_entry *at = f->plans, *next; at; at = next) {
+        next = at->next;
+        entry_free(c, at);
+    }
+    if (f->cls->destroy) f->cls->destroy(f);
+    mem_free(c, f, f->bytes);
+    ctx_release(c);
+}
+
+bool func_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
+    *out = (node_list){ 0, NULL };
+    if (graph_failed(g)) return false;
+    if (!f->cls->build(f, g, n_in, in, out) || graph_failed(g)) {
+        graph_fail(g, BK_ERUNTIME, "%s: tracing failed", f->cls->name);
+        return false;
+    }
+    return true;
+}
+
+node *func_build1(func *f, graph *g, int n_in, node *const *in) {
+    node_list out;
+    if (!func_build(f, g, n_in, in, &out)) return NULL;
+    if (out.n != 1)
+        return graph_fail(g, BK_EINVAL, "%s: expected a function with one result, got %d", f->cls->name, out.n);
+    return out.v[0];
+}
+
+/* ---- the cache ---- */
+
+static bool entry_matches(const plan_entry *entry, int n_in, const tensor *like) {
+    if (entry->n_in != n_in) return false;
+    for (int i = 0; i < n_in; i++)
+        if (entry->in[i].dtype != like[i].dtype ||
+            !shape_equal(entry->in[i].ndim, entry->in[i].shape, like[i].ndim, like[i].shape))
+            return false;
+    return true;
+}
+
+static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **out, err *e) {
+    graph *g = graph_new(f->c);
+    if (!g) return err_nomem(e, 0);
+    plan_entry *entry = NULL;
+    node **in = graph_alloc(g, sizeof *in * (size_t)n_in);
+    node_list outs = { 0, NULL };
+    if (in) {
+        for (int i = 0; i < n_in; i++) in[i] = graph_input(g, like[i].dtype, like[i].ndim, like[i].shape);
+        func_build(f, g, n_in, in, &outs);
+    }
+    bk_status s = graph_status(g, e);
+    if (!s) {
+        size_t a = sizeof *entry, b = sizeof(tensor) * (size_t)n_in, c = sizeof(node) * (size_t)outs.n,
+               d = sizeof(node *) * (size_t)outs.n;
+        entry = mem_zalloc(f->c, a + b + c + d);
+        if (!entry) s = err_nomem(e, a + b + c + d);
+        else {
+            entry->bytes = a + b + c + d;
+            entry->n_in = n_in;
+            entry->n_out = outs.n;
+            entry->in = (tensor *)((char *)entry + a);
+            entry->outs = (node *)((char *)entry + a + b);
+            entry->out_refs = (node **)((char *)entry + a + b + c);
+            for (int i = 0; i < n_in; i++) {
+                entry->in[i] = like[i];
+                entry->in[i].store = NULL;
+            }
+            for (int i = 0; i < outs.n; i++) {
+                entry->outs[i] = *outs.v[i];
+                entry->out_refs[i] = &entry->outs[i];
+            }
+            s = plan_new(g, n_in, in, outs.n, outs.v, &entry->p, e);
+        }
+    }
+    graph_free(g);
+    if (s && entry) {
+        mem_free(f->c, entry, entry->bytes);
+        entry = NULL;
+    }
+    *out = entry;
+    return s;
+}
+
+static bk_status func_entry(func *f, int n_in, const tensor *like, plan_entry **out, err *e) {
+    int kept = 0;
+    for (plan_entry **at = &f->plans; *at; at = &(*at)->next, kept++) {
+        plan_entry *entry = *at;
+        if (!entry_matches(entry, n_in, like)) continue;
+        *at = entry->next; /* most recently used first */
+        entry->next = f->plans;
+        f->plans = entry;
+        *out = entry;
+        return BK_OK;
+    }
+    bk_status s = entry_new(f, n_in, like, out, e);
+    if (s) return s;
+    (*out)->next = f->plans;
+    f->plans = *out;
+    if (kept >= PLANS_KEPT) {
+        plan_entry *last = f->plans;
+        while (last->next->next) last = last->next;
+        entry_free(f->c, last->next);
+        last->next = NULL;
+    }
+    return BK_OK;
+}
+
+bk_status func_plan(func *f, int n_in, const tensor *like, plan **out, err *e) {
+    plan_entry *entry;
+    bk_status s = func_entry(f, n_in, like, &entry, e);
+    if (!s) *out = entry->p;
+    return s;
+}
+
+bk_status func_shape(func *f, int n_in, const tensor *like, int *n_out, const node *const **outs, err *e) {
+    plan_entry *entry;
+    bk_status s = func_entry(f, n_in, like, &entry, e);
+    if (s) return s;
+    *n_out = entry->n_out;
+    *outs = (const node *const *)entry->out_refs;
+    return BK_OK;
+}
+
+/* ---- calling ---- */
+
+enum { CALL_MAX = 64 };
+
+bk_status func_call(func *f, int n_in, const tensor *in, int *n_out, tensor **out, err *e) {
+    *n_out = 0;
+    *out = NULL;
+    if (n_in > CALL_MAX) return err_set(e, BK_EINVAL, "a function takes at most %d tensors, got %d", CALL_MAX, n_in);
+    plan_entry *entry;
+    bk_status s = func_entry(f, n_in, in, &entry, e);
+    if (s) return s;
+    int n = entry->n_out;
+    size_t bytes = sizeof(tensor) * (size_t)n, pointers = sizeof(void *) * (size_t)n;
+    tensor *results = mem_zalloc(f->c, bytes);
+    void **to = mem_alloc(f->c, pointers);
+    tensor held[CALL_MAX] = { 0 };
+    const void *from[CALL_MAX];
+    if (!results || !to) s = err_nomem(e, bytes);
+    for (int i = 0; i < n_in && !s; i++) {
+        s = tensor_contiguous_as(&in[i], in[i].dtype, &held[i], e);
+        if (!s) from[i] = tensor_data(&held[i]);
+    }
+    for (int i = 0; i < n && !s; i++) {
+        const node *o = &entry->outs[i];
+        s = tensor_new(f->c, o->dtype, o->ndim, o->shape, &results[i], e);
+        if (!s) to[i] = tensor_data(&results[i]);
+    }
+    if (!s) s = plan_run(entry->p, from, to, e);
+    for (int i = 0; i < n_in; i++) tensor_release(&held[i]);
+    mem_free(f->c, to, pointers);
+    if (s && results) {
+        for (int i = 0; i < n; i++) tensor_release(&results[i]);
+        mem_free(f->c, results, bytes);
+        return s;
+    }
+    *n_out = n;
+    *out = results;
+    return s;
+}
+
+bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e) {
+    int n;
+    tensor *results;
+    *out = (tensor){ 0 };
+    bk_status s = func_call(f, n_in, in, &n, &results, e);
+    if (s) return s;
+    if (n == 1) *out = results[0];
+    else {
+        s = err_set(e, BK_EINVAL, "%s: expected a function with one result, got %d", f->cls->name, n);
+        for (int i = 0; i < n; i++) tensor_release(&results[i]);
+    }
+    mem_free(f->c, results, sizeof *results * (size_t)n);
+    return s;
+}

@@ -1,0 +1,65 @@
+/* func.h - functions of tensors as values: what Lua calls a loss, a field, or grad(f). A function adds its
+ * nodes to any graph (so functions nest without limit), and compiles itself, once per signature of dtypes
+ * and shapes, when it is called on tensors. */
+#ifndef GRAPH_FUNC_H
+#define GRAPH_FUNC_H
+
+#include "graph.h"
+#include "plan.h"
+
+typedef struct func func;
+typedef struct plan_entry plan_entry;
+
+typedef struct func_class {
+    const char *name;
+    /* Adds the function of in[] to g and fills out (out->v from graph_alloc). false: g has failed. */
+    bool (*build)(func *f, graph *g, int n_in, node *const *in, node_list *out);
+    void (*destroy)(func *f); /* releases what the subclass holds; not f itself. NULL: nothing */
+} func_class;
+
+struct func {
+    const func_class *cls;
+    ctx *c;
+    atomic_int refs;
+    size_t bytes; /* of the whole object */
+    plan_entry *plans;
+};
+
+/* A cleared object of `bytes` whose first member is a func; one reference. */
+void *func_new(ctx *c, const func_class *cls, size_t bytes, err *e);
+void func_retain(func *f);
+void func_release(func *f); /* NULL allowed */
+
+bool func_build(func *f, graph *g, int n_in, node *const *in, node_list *out);
+/* The single output, or NULL after failing g when there are more. */
+node *func_build1(func *f, graph *g, int n_in, node *const *in);
+
+/* Calls f on tensors: new tensors in (*out)[0..*n_out-1], owned by the caller, the array allocated with
+ * mem_alloc(f->c, n * sizeof(tensor)). */
+bk_status func_call(func *f, int n_in, const tensor *in, int *n_out, tensor **out, err *e);
+/* The same for exactly one output. */
+bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e);
+/* The compiled plan for arguments of these dtypes and shapes (kept by f), for callers that own buffers. */
+bk_status func_plan(func *f, int n_in, const tensor *like, plan **out, err *e);
+/* The outputs' dtype and shape for such arguments. */
+bk_status func_shape(func *f, int n_in, const tensor *like, int *n_out, const node *const **outs, err *e);
+
+/* Transforms; each retains its operands. Derivatives are with respect to argument 0. */
+func *func_grad(func *f, err *e);           /* (θ, ...) -> dL/dθ, f 0-d */
+func *func_value_and_grad(func *f, err *e); /* (θ, ...) -> L, dL/dθ */
+func *func_hvp(func *f, err *e);            /* (θ, v, ...) -> H v; v may carry a leading axis of several directions */
+func *func_hessian(func *f, err *e);        /* (θ, ...) -> (θ.shape, θ.shape) */
+func *func_jvp(func *f, err *e);            /* (args..., tangents...) -> y..., dy... */
+func *func_vjp(func *f, int n_args, err *e); /* (n_args args..., cotangents of the outputs...) -> y..., grads of all args... */
+func *func_vmap(func *f, err *e);           /* every argument carries a leading axis */
+func *func_field(func *f, err *e);          /* a loss stands for its gradient field; a field for itself */
+func *func_lie(func *x, func *y, err *e);   /* DY X - DX Y of the fields of x and y */
+/* sum_i coef[i] f_i */
+func *func_sum(ctx *c, int n, const double *coef, func *const *fs, err *e);
+
+/* The field of f at θ in g: the gradient of a loss, else its value. */
+node *func_build_field(func *f, graph *g, node *theta);
+/* D field(f) . v at θ (v: nodes of θ's shape). */
+node *func_build_field_jvp(func *f, graph *g, node *theta, node *v);
+
+#endif

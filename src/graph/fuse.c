@@ -1,0 +1,100 @@
+/* fuse.c - runs a group of elementwise operations block by block, with what passes between them
+ * in temporaries that stay in the L1 cache. */
+#include "fuse.h"
+
+#include <string.h>
+
+int fuse_collapse(int ndim, int64_t *shape, int64_t *strides) {
+    int n = 0;
+    for (int i = 0; i < ndim; i++) {
+        if (shape[i] == 1) continue;
+        if (n && strides[n - 1] == strides[i] * shape[i]) {
+            shape[n - 1] *= shape[i];
+            strides[n - 1] = strides[i];
+        } else {
+            shape[n] = shape[i];
+            strides[n] = strides[i];
+            n++;
+        }
+    }
+    if (n == 0) {
+        shape[0] = 1;
+        strides[0] = 0;
+        n = 1;
+    }
+    return n;
+}
+
+size_t fuse_scratch(const fuse_pass *p) {
+    return (size_t)(p->n_temps > 0 ? p->n_temps : 1) * FUSE_BLOCK_BYTES;
+}
+
+static void run_copy(size_t size, char *out, const char *in, int64_t step, int64_t n) {
+    if (step == 1) memcpy(out, in, size * (size_t)n);
+    else if (size == 4) {
+        float *o = (float *)(void *)out;
+        const float *a = (const float *)(const void *)in;
+        if (step == 0) for (int64_t i = 0; i < n; i++) o[i] = a[0];
+        else for (int64_t i = 0; i < n; i++) o[i] = a[i * step];
+    } else {
+        double *o = (double *)(void *)out;
+        const double *a = (const double *)(const void *)in;
+        if (step == 0) for (int64_t i = 0; i < n; i++) o[i] = a[0];
+        else for (int64_t i = 0; i < n; i++) o[i] = a[i * step];
+    }
+}
+
+/* Elements first .. first+n-1 of the view, in row-major order, into out. */
+static void view_load(const fuse_view *v, size_t size, const char *data, int64_t first, int64_t n, char *out) {
+    int last = v->ndim - 1;
+    int64_t index[BK_MAX_DIMS], rest = first, at = 0;
+    for (int d = last; d >= 0; d--) {
+        index[d] = rest % v->shape[d];
+        rest /= v->shape[d];
+        at += index[d] * v->strides[d];
+    }
+    while (n > 0) {
+        int64_t run = v->shape[last] - index[last];
+        if (run > n) run = n;
+        run_copy(size, out, data + (size_t)at * size, v->strides[last], run);
+        out += size * (size_t)run;
+        n -= run;
+        at -= index[last] * v->strides[last];
+        index[last] = 0;
+        for (int d = last - 1; d >= 0; d--) {
+            at += v->strides[d];
+            if (++index[d] < v->shape[d]) break;
+            at -= index[d] * v->strides[d];
+            index[d] = 0;
+        }
+    }
+}
+
+void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
+    size_t size = dtype_size(p->dtype);
+    int64_t block = FUSE_BLOCK_BYTES / (int64_t)size;
+    for (int i = 0; i < p->n_fills; i++) {
+        char *temp = scratch + (size_t)p->fills[i].temp * FUSE_BLOCK_BYTES;
+        int64_t n = p->count < block ? p->count : block;
+        if (p->fills[i].pointer >= 0) run_copy(size, temp, pointers[p->fills[i].pointer], 0, n);
+        else if (p->dtype == BK_FLOAT32) for (int64_t k = 0; k < n; k++) ((float *)(void *)temp)[k] = (float)p->fills[i].x;
+        else if (p->dtype == BK_FLOAT64) for (int64_t k = 0; k < n; k++) ((double *)(void *)temp)[k] = p->fills[i].x;
+        else for (int64_t k = 0; k < n; k++) ((int64_t *)(void *)temp)[k] = (int64_t)p->fills[i].x;
+    }
+    for (int64_t first = 0; first < p->count; first += block) {
+        int64_t n = p->count - first < block ? p->count - first : block;
+        for (int i = 0; i < p->n_views; i++)
+            view_load(&p->views[i], size, pointers[p->views[i].pointer], first, n,
+                      scratch + (size_t)p->views[i].temp * FUSE_BLOCK_BYTES);
+        for (int i = 0; i < p->n_ops; i++) {
+            const fuse_op *op = &p->ops[i];
+            char *address[4] = { 0 };
+            for (int k = 0; k < 4; k++) {
+                const fuse_source *s = k < 3 ? &op->in[k] : &op->out;
+                if (s->kind == SOURCE_TEMP) address[k] = scratch + (size_t)s->at * FUSE_BLOCK_BYTES;
+                else if (s->kind == SOURCE_MEMORY) address[k] = pointers[s->at] + (size_t)first * size;
+            }
+            op->fn(n, address[3], address[0], address[1], address[2], op->x);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+/* fuse.h - elementwise groups: which nodes run together in one pass over blocks, and the pass. */
+#ifndef GRAPH_FUSE_H
+#define GRAPH_FUSE_H
+
+#include "graph.h"
+
+enum { FUSE_BLOCK_BYTES = 4096, FUSE_MAX_TEMPS = 24 };
+
+/* How a micro-op reaches an operand. */
+typedef enum source_kind { SOURCE_NONE, SOURCE_TEMP, SOURCE_MEMORY, SOURCE_FILL } source_kind;
+typedef struct fuse_source {
+    source_kind kind;
+    int at; /* temp number, or place in the pass's pointer table */
+} fuse_source;
+
+typedef struct fuse_op {
+    vec_fn fn;
+    fuse_source in[3], out;
+    double x;
+} fuse_op;
+
+/* An operand that is not laid out as the pass runs: copied into a temp block by block. */
+typedef struct fuse_view {
+    int pointer, temp, ndim;
+    int64_t shape[BK_MAX_DIMS], strides[BK_MAX_DIMS]; /* collapsed; strides in elements, 0 where broadcast */
+} fuse_view;
+
+typedef struct fuse_pass {
+    bk_dtype dtype;
+    int64_t count;
+    int n_ops, n_views, n_fills, n_temps;
+    fuse_op *ops;
+    fuse_view *views;
+    struct { int temp, pointer; double x; } *fills; /* scalars: pointer < 0: x, else *pointer */
+} fuse_pass;
+
+/* scratch: fuse_scratch(p) bytes, 64-byte aligned. */
+void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch);
+size_t fuse_scratch(const fuse_pass *p);
+
+/* Merges axes of a view where its strides allow; returns the new number of axes. */
+int fuse_collapse(int ndim, int64_t *shape, int64_t *strides);
+
+#endif

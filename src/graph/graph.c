@@ -1,0 +1,324 @@
+/* graph.c - the arena, hash-consing, and substitution. */
+#include "graph.h"
+#include "build.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { CHUNK_BYTES = 1 << 16, CHUNK_ALIGN = 16 };
+
+typedef struct chunk {
+    struct chunk *next;
+    size_t bytes, used;
+} chunk;
+
+typedef struct held {
+    struct held *next;
+    tensor value;
+} held;
+
+struct graph {
+    ctx *c;
+    uint64_t id;
+    chunk *chunks;
+    held *held; /* constants: references to give back */
+    node **table;
+    int buckets, count;
+    err failure;
+};
+
+graph *graph_new(ctx *c) {
+    static _Atomic uint64_t serial; /* identities only: no graph reads another's */
+    graph *g = mem_zalloc(c, sizeof *g);
+    if (!g) return NULL;
+    g->c = c;
+    g->id = atomic_fetch_add(&serial, 1) + 1;
+    g->buckets = 256;
+    g->table = mem_zalloc(c, sizeof *g->table * (size_t)g->buckets);
+    if (!g->table) {
+        mem_free(c, g, sizeof *g);
+        return NULL;
+    }
+    ctx_retain(c);
+    return g;
+}
+
+void graph_free(graph *g) {
+    if (!g) return;
+    ctx *c = g->c;
+    for (held *h = g->held; h; h = h->next) tensor_release(&h->value);
+    for (chunk *k = g->chunks, *next; k; k = next) {
+        next = k->next;
+        mem_free(c, k, k->bytes);
+    }
+    mem_free(c, g->table, sizeof *g->table * (size_t)g->buckets);
+    mem_free(c, g, sizeof *g);
+    ctx_release(c);
+}
+
+ctx *graph_ctx(graph *g) { return g->c; }
+uint64_t graph_id(const graph *g) { return g->id; }
+bool graph_failed(const graph *g) { return g->failure.status != BK_OK; }
+int graph_count(const graph *g) { return g->count; }
+
+bk_status graph_status(const graph *g, err *e) {
+    if (!g->failure.status) return BK_OK;
+    return err_set(e, g->failure.status, "%s", g->failure.text);
+}
+
+node *graph_fail(graph *g, bk_status status, const char *format, ...) {
+    if (g->failure.status) return NULL;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(g->failure.text, sizeof g->failure.text, format, args);
+    va_end(args);
+    g->failure.status = status;
+    return NULL;
+}
+
+void *graph_alloc(graph *g, size_t bytes) {
+    bytes = (bytes + CHUNK_ALIGN - 1) / CHUNK_ALIGN * CHUNK_ALIGN;
+    chunk *k = g->chunks;
+    if (!k || k->bytes - k->used < bytes) {
+        size_t size = sizeof *k + CHUNK_ALIGN + bytes;
+        if (size < CHUNK_BYTES) size = CHUNK_BYTES;
+        k = mem_alloc(g->c, size);
+        if (!k) return graph_fail(g, BK_ENOMEM, "out of memory: %zu bytes asked for", size);
+        *k = (chunk){ g->chunks, size, (sizeof *k + CHUNK_ALIGN - 1) / CHUNK_ALIGN * CHUNK_ALIGN };
+        g->chunks = k;
+    }
+    void *p = (char *)k + k->used;
+    k->used += bytes;
+    return p;
+}
+
+/* ---- hash-consing ---- */
+
+static uint64_t mix(uint64_t h, uint64_t v) {
+    h = (h ^ v) * 0x9E3779B97F4A7C15u;
+    return h ^ (h >> 29);
+}
+
+static uint64_t node_hash(const node *n) {
+    uint64_t h = mix((uint64_t)(uintptr_t)n->op, n->dtype), bits;
+    memcpy(&bits, &n->x, sizeof bits);
+    h = mix(h, bits);
+    for (int i = 0; i < n->n_in; i++) h = mix(h, (uint64_t)n->in[i]->id);
+    for (int i = 0; i < n->n_ints; i++) h = mix(h, (uint64_t)n->ints[i]);
+    for (int i = 0; i < n->ndim; i++) h = mix(h, (uint64_t)n->shape[i]);
+    if (n->value) h = mix(h, (uint64_t)(uintptr_t)tensor_data(n->value));
+    return h;
+}
+
+static bool node_same(const node *a, const node *b) {
+    if (a->op != b->op || a->dtype != b->dtype || a->n_in != b->n_in || a->n_ints != b->n_ints) return false;
+    if (memcmp(&a->x, &b->x, sizeof a->x) || !shape_equal(a->ndim, a->shape, b->ndim, b->shape)) return false;
+    if (a->n_in && memcmp(a->in, b->in, sizeof *a->in * (size_t)a->n_in)) return false;
+    if (a->n_ints && memcmp(a->ints, b->ints, sizeof *a->ints * (size_t)a->n_ints)) return false;
+    if (!a->value != !b->value) return false;
+    return !a->value || (tensor_data(a->value) == tensor_data(b->value) &&
+                         !memcmp(a->value->strides, b->value->strides, sizeof *a->shape * (size_t)a->ndim));
+}
+
+static bool table_grow(graph *g) {
+    int buckets = g->buckets * 4;
+    node **table = mem_zalloc(g->c, sizeof *table * (size_t)buckets);
+    if (!table) return graph_fail(g, BK_ENOMEM, "out of memory: a table of %d nodes", buckets);
+    for (int i = 0; i < g->buckets; i++)
+        for (node *n = g->table[i], *next; n; n = next) {
+            next = n->chain;
+            node **at = &table[node_hash(n) & (uint64_t)(buckets - 1)];
+            n->chain = *at;
+            *at = n;
+        }
+    mem_free(g->c, g->table, sizeof *table * (size_t)g->buckets);
+    g->table = table;
+    g->buckets = buckets;
+    return true;
+}
+
+/* The stored node equal to the provisional one, made when there is none. unique: never shared. */
+static node *node_store(graph *g, const node *probe, bool unique) {
+    node **at = &g->table[node_hash(probe) & (uint64_t)(g->buckets - 1)];
+    if (!unique)
+        for (node *n = *at; n; n = n->chain)
+            if (node_same(n, probe)) return n;
+    if (g->count >= g->buckets * 2) {
+        if (!table_grow(g)) return NULL;
+        at = &g->table[node_hash(probe) & (uint64_t)(g->buckets - 1)];
+    }
+    node *n = graph_alloc(g, sizeof *n);
+    node **in = graph_alloc(g, sizeof *in * (size_t)probe->n_in);
+    int64_t *ints = graph_alloc(g, sizeof *ints * (size_t)probe->n_ints);
+    if (!n || !in || !ints) return NULL;
+    *n = *probe;
+    if (probe->n_in) memcpy(in, probe->in, sizeof *in * (size_t)probe->n_in);
+    if (probe->n_ints) memcpy(ints, probe->ints, sizeof *ints * (size_t)probe->n_ints);
+    n->in = in;
+    n->ints = ints;
+    n->id = g->count++;
+    n->chain = *at;
+    *at = n;
+    return n;
+}
+
+/* ---- leaves ---- */
+
+static bool leaf_shape(graph *g, node *n) {
+    (void)g, (void)n;
+    return true;
+}
+static node *leaf_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    (void)g, (void)in, (void)batched, (void)size;
+    return n;
+}
+
+const op_row op_input = {
+    .name = "input", .arity = 0, .kind = OP_LEAF, .doc = "an argument of the traced function",
+    .shape = leaf_shape, .jvp = op_zero_jvp, .transpose = op_no_transpose, .vmap = leaf_vmap,
+};
+
+const op_row op_const = {
+    .name = "const", .arity = 0, .kind = OP_LEAF, .doc = "a tensor known when the function is traced",
+    .shape = leaf_shape, .jvp = op_zero_jvp, .transpose = op_no_transpose, .vmap = leaf_vmap,
+};
+
+static bool probe_shape(graph *g, node *p, bk_dtype dtype, int ndim, const int64_t *shape) {
+    int64_t count = shape_count(ndim, shape);
+    if (ndim < 0 || ndim > BK_MAX_DIMS || count < 0)
+        return graph_fail(g, BK_EINVAL, "not a shape a tensor can have (%d dimensions)", ndim);
+    p->dtype = dtype;
+    p->ndim = ndim;
+    if (ndim) memcpy(p->shape, shape, sizeof *shape * (size_t)ndim);
+    p->count = count;
+    return true;
+}
+
+node *graph_input(graph *g, bk_dtype dtype, int ndim, const int64_t *shape) {
+    node probe = { .op = &op_input };
+    if (graph_failed(g) || !probe_shape(g, &probe, dtype, ndim, shape)) return NULL;
+    return node_store(g, &probe, true);
+}
+
+node *graph_const(graph *g, const tensor *value) {
+    node probe = { .op = &op_const, .value = value };
+    if (graph_failed(g) || !probe_shape(g, &probe, value->dtype, value->ndim, value->shape)) return NULL;
+    node *n = node_store(g, &probe, false);
+    if (n && n->value == value) { /* new: hold the value */
+        held *h = graph_alloc(g, sizeof *h);
+        if (!h) return NULL;
+        *h = (held){ g->held, *value };
+        tensor_retain(value);
+        g->held = h;
+        n->value = &h->value;
+    }
+    return n;
+}
+
+/* ---- operations ---- */
+
+node *graph_op(graph *g, const op_row *op, int n_in, node *const *in, int n_ints, const int64_t *ints, double x) {
+    if (graph_failed(g)) return NULL;
+    for (int i = 0; i < n_in; i++)
+        if (!in[i]) return graph_fail(g, BK_ERUNTIME, "%s: operand %d is missing", op->name, i + 1);
+    if (op->arity >= 0 && op->arity != n_in)
+        return graph_fail(g, BK_EINVAL, "%s: expected %d operands, got %d", op->name, op->arity, n_in);
+    node probe = { .op = op, .n_in = n_in, .in = (node **)in, .n_ints = n_ints, .ints = ints, .x = x };
+    if (op->kind == OP_ELEMENTWISE)
+        for (int i = 1; i < n_in; i++)
+            if (in[i]->dtype != in[0]->dtype || !shape_equal(in[i]->ndim, in[i]->shape, in[0]->ndim, in[0]->shape)) {
+                shape_buf a, b;
+                return graph_fail(g, BK_EINVAL, "%s: operands differ: %s %s and %s %s", op->name,
+                                  dtype_name(in[0]->dtype), shape_text(in[0]->ndim, in[0]->shape, &a),
+                                  dtype_name(in[i]->dtype), shape_text(in[i]->ndim, in[i]->shape, &b));
+            }
+    if (n_in) {
+        probe.dtype = in[0]->dtype;
+        probe.ndim = in[0]->ndim;
+        memcpy(probe.shape, in[0]->shape, sizeof probe.shape);
+    }
+    if (op->shape && !op->shape(g, &probe)) return NULL;
+    probe.count = shape_count(probe.ndim, probe.shape);
+    if (probe.count < 0) {
+        shape_buf text;
+        return graph_fail(g, BK_EINVAL, "%s: the result's shape %s is impossible", op->name,
+                          shape_text(probe.ndim, probe.shape, &text));
+    }
+    if (op->simplify) {
+        node *simpler = op->simplify(g, &probe);
+        if (simpler || graph_failed(g)) return simpler;
+    }
+    return node_store(g, &probe, false);
+}
+
+node *graph_again(graph *g, node *n, node *const *in) {
+    if (n->op->kind == OP_LEAF || graph_failed(g)) return graph_failed(g) ? NULL : n;
+    return graph_op(g, n->op, n->n_in, in, n->n_ints, n->ints, n->x);
+}
+
+/* ---- walks ---- */
+
+bool *graph_live(graph *g, int n_out, node *const *outs) {
+    int count = g->count;
+    bool *live = graph_alloc(g, (size_t)count);
+    node **stack = graph_alloc(g, sizeof *stack * (size_t)count);
+    if (!live || !stack) return NULL;
+    memset(live, 0, (size_t)count);
+    int top = 0;
+    for (int i = 0; i < n_out; i++)
+        if (outs[i] && !live[outs[i]->id]) {
+            live[outs[i]->id] = true;
+            stack[top++] = outs[i];
+        }
+    while (top) {
+        node *n = stack[--top];
+        for (int i = 0; i < n->n_in; i++)
+            if (!live[n->in[i]->id]) {
+                live[n->in[i]->id] = true;
+                stack[top++] = n->in[i];
+            }
+    }
+    return live;
+}
+
+node **graph_sorted(graph *g, int n_out, node *const *outs, int *n) {
+    int count = g->count;
+    bool *live = graph_live(g, n_out, outs);
+    node **sorted = graph_alloc(g, sizeof *sorted * (size_t)count);
+    if (!live || !sorted) return NULL;
+    memset(sorted, 0, sizeof *sorted * (size_t)count);
+    for (int b = 0; b < g->buckets; b++)
+        for (node *m = g->table[b]; m; m = m->chain)
+            if (live[m->id]) sorted[m->id] = m;
+    *n = 0;
+    for (int i = 0; i < count; i++)
+        if (sorted[i]) sorted[(*n)++] = sorted[i];
+    return sorted;
+}
+
+bool graph_substitute(graph *g, int n_out, node **outs, int n, node *const *from, node *const *to) {
+    if (graph_failed(g)) return false;
+    int count = g->count, live_count;
+    node **sorted = graph_sorted(g, n_out, outs, &live_count);
+    node **image = graph_alloc(g, sizeof *image * (size_t)count);
+    if (!sorted || !image) return false;
+    memset(image, 0, sizeof *image * (size_t)count);
+    for (int i = 0; i < n; i++) image[from[i]->id] = to[i];
+    for (int i = 0; i < live_count; i++) {
+        node *m = sorted[i];
+        if (image[m->id]) continue;
+        node **in = graph_alloc(g, sizeof *in * (size_t)m->n_in);
+        if (!in) return false;
+        bool moved = false;
+        for (int k = 0; k < m->n_in; k++) {
+            in[k] = image[m->in[k]->id];
+            moved = moved || in[k] != m->in[k];
+        }
+        image[m->id] = moved ? graph_again(g, m, in) : m;
+        if (!image[m->id]) return false;
+    }
+    for (int i = 0; i < n_out; i++)
+        if (outs[i]) outs[i] = image[outs[i]->id];
+    return true;
+}

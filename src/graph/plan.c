@@ -1,0 +1,700 @@
+/* plan.c - lays a graph out as a program and replays it. Steps are kernel calls and fused elementwise
+ * passes; every buffer has a fixed place: an argument, a result, a constant, or the arena. */
+#include "plan.h"
+#include "build.h"
+#include "fuse.h"
+#include "simplify.h"
+#include "../tensor/gemm.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+extern const op_row op_full, op_reshape, op_slice, op_concat, op_broadcast;
+
+typedef struct step {
+    const node *n;       /* kernel: the node, copied into the plan */
+    fuse_pass *pass;     /* or a fused pass */
+    int n_in, out;       /* places in the pointer table */
+    int *in;
+    void *scratch;
+    size_t copy_bytes;   /* or a copy of in[0] to out */
+    double flops, seconds;
+    int64_t runs;
+} step;
+
+typedef struct place { /* of one pointer: base[slot] + offset */
+    int slot;
+    size_t offset;
+} place;
+
+struct plan {
+    ctx *c;
+    graph *own; /* the plan's memory: steps and tables live in its arena */
+    int n_in, n_out, n_places, n_steps, n_consts;
+    place *places;
+    char **pointers;
+    char **bases; /* 0: arena, then constants, arguments, results */
+    step *steps;
+    tensor *consts;
+    char *arena;
+    size_t arena_bytes;
+    bool profile;
+    plan_stats stats;
+};
+
+enum { SLOT_ARENA = 0 };
+
+/* ---- building ---- */
+
+typedef struct buffer { /* what a node owns, before it is placed */
+    int slot;           /* -1: to be placed in the arena */
+    size_t bytes, offset;
+    int first, last;    /* steps between which it lives */
+} buffer;
+
+typedef struct unit { /* one step to be: a kernel node, or a group of elementwise ones */
+    int n;
+    node **nodes;
+    bool done, open;
+} unit;
+
+typedef struct builder {
+    graph *g;
+    plan *p;
+    int count, n;       /* nodes of the graph; live ones */
+    node **sorted;
+    int *uses;          /* by id: consumers */
+    int *level;
+    int *group;         /* by id: index of its unit, -1 none */
+    bool *stored;       /* by id: has memory of its own */
+    int *root;          /* by id: the buffer it lies in */
+    size_t *shift;      /* by id: bytes into it */
+    bool *absorbed;     /* by id: a broadcast read as a view by every user */
+    unit *units;
+    int n_units;
+    int *order;
+    int n_order;
+    buffer *buffers;
+    int n_buffers;
+    int n_in, n_out;
+    node *const *inputs;
+    node **outs;
+    size_t scratch;     /* the largest any step needs */
+} builder;
+
+static void *make(graph *g, size_t size, int64_t n) {
+    void *p = graph_alloc(g, size * (size_t)(n > 0 ? n : 1));
+    if (p) memset(p, 0, size * (size_t)(n > 0 ? n : 1));
+    return p;
+}
+
+static size_t node_bytes(const node *n) { return (size_t)n->count * dtype_size(n->dtype); }
+static bool is_pass(const node *n) { return n->op->kind == OP_ELEMENTWISE; }
+
+/* A node that is another's memory seen differently: reshape, or a slice without gaps. */
+static bool is_alias(const node *n, size_t *shift) {
+    *shift = 0;
+    if (n->op == &op_reshape) return true;
+    if (n->op != &op_slice) return false;
+    const node *a = n->in[0];
+    int64_t strides[BK_MAX_DIMS], at = 0;
+    shape_strides(a->ndim, a->shape, strides);
+    bool inside = false; /* after the first axis of size > 1, every axis must be whole */
+    for (int i = 0; i < a->ndim; i++) {
+        if (inside && n->shape[i] != a->shape[i]) return false;
+        if (n->shape[i] > 1) inside = true;
+        at += n->ints[i] * strides[i];
+    }
+    *shift = (size_t)at * dtype_size(n->dtype);
+    return true;
+}
+
+static bool fusable(const node *from, const node *to) {
+    return is_pass(from) && is_pass(to) && from->dtype == to->dtype &&
+           shape_equal(from->ndim, from->shape, to->ndim, to->shape);
+}
+
+static int find(int *up, int i) {
+    while (up[i] != i) i = up[i] = up[up[i]];
+    return i;
+}
+
+/* Units: elementwise nodes of one level, shape and connection form a group. A node's level exceeds that
+ * of every input it cannot fuse with, so no path leaves a group and comes back. */
+static bool make_units(builder *b) {
+    graph *g = b->g;
+    int *up = make(g, sizeof *up, b->count);
+    if (!up) return false;
+    for (int i = 0; i < b->count; i++) up[i] = i;
+    for (int i = 0; i < b->n; i++) {
+        node *n = b->sorted[i];
+        int level = 0;
+        for (int k = 0; k < n->n_in; k++) {
+            node *a = n->in[k];
+            int l = b->level[a->id] + (fusable(a, n) ? 0 : 1);
+            if (l > level) level = l;
+        }
+        b->level[n->id] = level;
+        for (int k = 0; k < n->n_in; k++)
+            if (fusable(n->in[k], n) && b->level[n->in[k]->id] == level) up[find(up, n->in[k]->id)] = find(up, n->id);
+    }
+    int *size = make(g, sizeof *size, b->count);
+    b->units = make(g, sizeof *b->units, b->n);
+    if (!size || !b->units) return false;
+    for (int i = 0; i < b->count; i++) b->group[i] = -1;
+    for (int i = 0; i < b->n; i++) size[find(up, b->sorted[i]->id)]++;
+    for (int i = 0; i < b->n; i++) {
+        node *n = b->sorted[i];
+        size_t shift;
+        if (n->op->kind == OP_LEAF || n->op == &op_full || is_alias(n, &shift) || b->absorbed[n->id]) continue;
+        int root = is_pass(n) ? find(up, n->id) : n->id;
+        int at = b->group[root];
+        if (at < 0) {
+            at = b->n_units++;
+            b->group[root] = at;
+            b->units[at].nodes = make(g, sizeof(node *), is_pass(n) ? size[root] : 1);
+            if (!b->units[at].nodes) return false;
+        }
+        b->units[at].nodes[b->units[at].n++] = n;
+        b->group[n->id] = at;
+    }
+    return true;
+}
+
+/* Units in an order in which every input is ready: depth first from the results, so that what is made is
+ * used soon. An explicit stack: traced loops can be deep. */
+static bool order_units(builder *b) {
+    int depth = 0;
+    typedef struct frame { int unit, node, input; } frame;
+    frame *stack = make(b->g, sizeof *stack, b->n_units + 1);
+    node **walk = make(b->g, sizeof *walk, b->count + 1);
+    b->order = make(b->g, sizeof *b->order, b->n_units);
+    if (!stack || !walk || !b->order) return false;
+    for (int k = 0; k < b->n; k++) {
+        node *top = b->sorted[k];
+        bool wanted = false;
+        for (int i = 0; i < b->n_out; i++) wanted = wanted || b->outs[i] == top;
+        if (!wanted) continue;
+        while (b->group[top->id] < 0 && top->n_in) top = top->in[0];
+        int u = b->group[top->id];
+        if (u < 0 || b->units[u].open) continue;
+        b->units[u].open = true;
+        stack[depth++] = (frame){ u, 0, 0 };
+        while (depth) {
+            frame *f = &stack[depth - 1];
+            unit *at = &b->units[f->unit];
+            if (f->node == at->n) {
+                b->order[b->n_order++] = f->unit;
+                at->done = true;
+                depth--;
+                continue;
+            }
+            node *n = at->nodes[f->node];
+            if (f->input == n->n_in) {
+                f->node++;
+                f->input = 0;
+                continue;
+            }
+            node *a = n->in[f->input++];
+            while (b->group[a->id] < 0 && a->n_in) a = a->in[0]; /* through aliases and absorbed views */
+            int v = b->group[a->id];
+            if (v >= 0 && !b->units[v].open) {
+                b->units[v].open = true;
+                stack[depth++] = (frame){ v, 0, 0 };
+            }
+        }
+    }
+    return true;
+}
+
+/* ---- memory ---- */
+
+static int new_buffer(builder *b, int slot, size_t bytes) {
+    b->buffers[b->n_buffers] = (buffer){ slot, bytes, 0, INT32_MAX, -1 };
+    return b->n_buffers++;
+}
+
+static bool whole_concat_part(const node *cat, size_t *outer) {
+    int axis = (int)cat->ints[0];
+    *outer = 1;
+    for (int i = 0; i < axis; i++) *outer *= (size_t)cat->shape[i];
+    return *outer == 1;
+}
+
+/* Which buffer, at which shift, every node lies in. Parts of a concatenation are computed in their place. */
+static bool place_nodes(builder *b) {
+    plan *p = b->p;
+    b->buffers = make(b->g, sizeof *b->buffers, b->n + b->n_out + 1);
+    if (!b->buffers) return false;
+    int n_consts = 0;
+    for (int i = 0; i < b->n; i++)
+        n_consts += b->sorted[i]->op == &op_const || (b->sorted[i]->op == &op_full && b->stored[b->sorted[i]->id]);
+    p->consts = make(p->own, sizeof *p->consts, n_consts);
+    if (!p->consts) return false;
+    for (int i = 0; i < b->count; i++) b->root[i] = -1;
+    for (int i = 0; i < b->n_in; i++) b->root[b->inputs[i]->id] = new_buffer(b, 1 + n_consts + i, 0);
+    err e = { 0 };
+    for (int i = 0; i < b->n; i++) {
+        node *n = b->sorted[i];
+        if (n->op == &op_const) {
+            if (tensor_contiguous_as(n->value, n->dtype, &p->consts[p->n_consts], &e)) goto failed;
+            b->root[n->id] = new_buffer(b, 1 + p->n_consts++, 0);
+        } else if (n->op == &op_full && b->stored[n->id]) {
+            tensor *t = &p->consts[p->n_consts];
+            if (tensor_new(p->c, n->dtype, n->ndim, n->shape, t, &e)) goto failed;
+            p->n_consts++;
+            vec_get(VEC_FILL, n->dtype)(n->count, tensor_data(t), NULL, NULL, NULL, n->x);
+            b->root[n->id] = new_buffer(b, p->n_consts, 0);
+        } else if (n->op == &op_input && b->root[n->id] < 0) {
+            graph_fail(b->g, BK_ERUNTIME, "plan: the function uses a tensor of another trace");
+            return false;
+        }
+    }
+    /* results lie in the caller's memory; a node that is two results is copied to the second */
+    for (int k = 0; k < b->n_out; k++) {
+        node *n = b->outs[k];
+        size_t shift;
+        while (n->op == &op_reshape) n = n->in[0];
+        if (b->root[n->id] < 0 && b->group[n->id] >= 0 && !is_alias(n, &shift))
+            b->root[n->id] = new_buffer(b, 1 + n_consts + b->n_in + k, node_bytes(n));
+    }
+    for (int i = b->n - 1; i >= 0; i--) { /* users first, so that parts know their whole */
+        node *n = b->sorted[i];
+        if (b->group[n->id] >= 0 && b->stored[n->id] && b->root[n->id] < 0)
+            b->root[n->id] = new_buffer(b, -1, node_bytes(n));
+        size_t outer, at = 0;
+        if (n->op != &op_concat || !whole_concat_part(n, &outer)) continue;
+        for (int k = 0; k < n->n_in; k++) {
+            node *part = n->in[k];
+            at += node_bytes(part);
+            while (part->op == &op_reshape) part = part->in[0];
+            if (b->group[part->id] < 0 || b->root[part->id] >= 0 || part->dtype != n->dtype) continue;
+            b->root[part->id] = b->root[n->id];
+            b->shift[part->id] = b->shift[n->id] + at - node_bytes(part);
+            b->stored[part->id] = true;
+        }
+    }
+    for (int i = 0; i < b->n; i++) { /* aliases, inputs first */
+        node *n = b->sorted[i];
+        size_t shift;
+        if (b->root[n->id] >= 0 || !is_alias(n, &shift)) continue;
+        b->root[n->id] = b->root[n->in[0]->id];
+        b->shift[n->id] = b->shift[n->in[0]->id] + shift;
+    }
+    return true;
+failed:
+    graph_fail(b->g, e.status, "%s", e.text);
+    return false;
+}
+
+/* First fit by address among the buffers alive at the same time, largest first. */
+static bool place_arena(builder *b) {
+    int n = 0, *by = make(b->g, sizeof *by, b->n_buffers);
+    int *placed = make(b->g, sizeof *placed, b->n_buffers);
+    if (!by || !placed) return false;
+    for (int i = 0; i < b->n_buffers; i++)
+        if (b->buffers[i].slot < 0) by[n++] = i;
+    for (int i = 1; i < n; i++) { /* by size: insertion into runs is short, sizes repeat */
+        int x = by[i], k = i;
+        while (k && b->buffers[by[k - 1]].bytes < b->buffers[x].bytes) by[k] = by[k - 1], k--;
+        by[k] = x;
+    }
+    int m = 0; /* placed[], by offset */
+    for (int i = 0; i < n; i++) {
+        buffer *x = &b->buffers[by[i]];
+        size_t at = 0, bytes = (x->bytes + 63) / 64 * 64;
+        for (int k = 0; k < m; k++) {
+            buffer *y = &b->buffers[placed[k]];
+            if (y->last < x->first || x->last < y->first) continue;
+            if (y->offset >= at + bytes) break;
+            size_t end = y->offset + (y->bytes + 63) / 64 * 64;
+            if (end > at) at = end;
+        }
+        x->offset = at;
+        x->slot = SLOT_ARENA;
+        int k = m++;
+        while (k && b->buffers[placed[k - 1]].offset > at) placed[k] = placed[k - 1], k--;
+        placed[k] = by[i];
+        if (at + bytes > b->p->arena_bytes) b->p->arena_bytes = at + bytes;
+    }
+    return true;
+}
+
+/* ---- steps ---- */
+
+static void lives(builder *b, const node *n, int at) {
+    if (b->root[n->id] < 0) return;
+    buffer *x = &b->buffers[b->root[n->id]];
+    if (at < x->first) x->first = at;
+    if (at > x->last) x->last = at;
+}
+
+/* What a pass reads for operand a: the memory under an absorbed broadcast. */
+static node *under(const builder *b, node *a) { return b->absorbed[a->id] ? a->in[0] : a; }
+
+static bool lifetimes(builder *b) {
+    for (int s = 0; s < b->n_order; s++) {
+        const unit *u = &b->units[b->order[s]];
+        for (int i = 0; i < u->n; i++) {
+            lives(b, u->nodes[i], s);
+            for (int k = 0; k < u->nodes[i]->n_in; k++) lives(b, under(b, u->nodes[i]->in[k]), s);
+        }
+    }
+    for (int k = 0; k < b->n_out; k++) lives(b, b->outs[k], b->n_order);
+    return true;
+}
+
+static int place_pointer(builder *b, int slot, size_t offset) {
+    plan *p = b->p;
+    for (int i = p->n_places - 1; i >= 0 && i > p->n_places - 64; i--)
+        if (p->places[i].slot == slot && p->places[i].offset == offset) return i;
+    p->places[p->n_places] = (place){ slot, offset };
+    return p->n_places++;
+}
+
+static int node_pointer(builder *b, const node *n) {
+    const buffer *x = &b->buffers[b->root[n->id]];
+    return place_pointer(b, x->slot, x->offset + b->shift[n->id]);
+}
+
+/* A kernel sees its node and its inputs' shapes after the graph is gone. */
+static node *keep_node(graph *own, const node *n, bool deep) {
+    node *copy = graph_alloc(own, sizeof *copy);
+    int64_t *ints = make(own, sizeof *ints, n->n_ints);
+    node **in = make(own, sizeof *in, n->n_in);
+    if (!copy || !ints || !in) return NULL;
+    *copy = *n;
+    if (n->n_ints) memcpy(ints, n->ints, sizeof *ints * (size_t)n->n_ints);
+    copy->ints = ints;
+    copy->in = in;
+    copy->value = NULL;
+    copy->chain = NULL;
+    for (int i = 0; deep && i < n->n_in; i++)
+        if (!(in[i] = keep_node(own, n->in[i], false))) return NULL;
+    return copy;
+}
+
+typedef struct temps {
+    int *of; /* by id: temp + 1 */
+    int *last; /* by id: place in the group of the last use */
+    int *free, n_free, n;
+} temps;
+
+static int temp_take(temps *t) { return t->n_free ? t->free[--t->n_free] : t->n++; }
+
+static fuse_source pass_source(builder *b, fuse_pass *pass, temps *t, int unit_at, node *n, node *a) {
+    if (a->op == &op_full || (b->absorbed[a->id] && a->in[0]->op == &op_full)) {
+        double x = a->op == &op_full ? a->x : a->in[0]->x;
+        for (int i = 0; i < pass->n_fills; i++)
+            if (pass->fills[i].pointer < 0 && memcmp(&pass->fills[i].x, &x, sizeof x) == 0)
+                return (fuse_source){ SOURCE_FILL, pass->fills[i].temp };
+        pass->fills[pass->n_fills].temp = t->n++;
+        pass->fills[pass->n_fills].pointer = -1;
+        pass->fills[pass->n_fills].x = x;
+        return (fuse_source){ SOURCE_FILL, pass->fills[pass->n_fills++].temp };
+    }
+    if (b->absorbed[a->id]) {
+        node *from = a->in[0];
+        fuse_view v = { .ndim = n->ndim, .pointer = node_pointer(b, from) };
+        int64_t strides[BK_MAX_DIMS];
+        shape_strides(from->ndim, from->shape, strides);
+        for (int i = 0; i < n->ndim; i++) {
+            int j = i - (n->ndim - from->ndim);
+            v.shape[i] = n->shape[i];
+            v.strides[i] = j < 0 || from->shape[j] == 1 ? 0 : strides[j];
+        }
+        v.ndim = fuse_collapse(v.ndim, v.shape, v.strides);
+        if (v.ndim == 1 && v.strides[0] == 1) return (fuse_source){ SOURCE_MEMORY, v.pointer };
+        if (v.ndim == 1 && v.strides[0] == 0) {
+            for (int i = 0; i < pass->n_fills; i++)
+                if (pass->fills[i].pointer == v.pointer) return (fuse_source){ SOURCE_FILL, pass->fills[i].temp };
+            pass->fills[pass->n_fills].temp = t->n++;
+            pass->fills[pass->n_fills].pointer = v.pointer;
+            return (fuse_source){ SOURCE_FILL, pass->fills[pass->n_fills++].temp };
+        }
+        for (int i = 0; i < pass->n_views; i++) {
+            fuse_view *w = &pass->views[i];
+            if (w->pointer == v.pointer && shape_equal(w->ndim, w->shape, v.ndim, v.shape) &&
+                shape_equal(w->ndim, w->strides, v.ndim, v.strides))
+                return (fuse_source){ SOURCE_FILL, w->temp };
+        }
+        v.temp = t->n++;
+        pass->views[pass->n_views++] = v;
+        return (fuse_source){ SOURCE_FILL, v.temp };
+    }
+    if (b->group[a->id] == unit_at && !b->stored[a->id]) return (fuse_source){ SOURCE_TEMP, t->of[a->id] - 1 };
+    return (fuse_source){ SOURCE_MEMORY, node_pointer(b, a) };
+}
+
+static fuse_pass *make_pass(builder *b, int unit_at) {
+    graph *own = b->p->own;
+    unit *u = &b->units[unit_at];
+    fuse_pass *pass = make(own, sizeof *pass, 1);
+    temps t = { make(b->g, sizeof(int), b->count), make(b->g, sizeof(int), b->count), make(b->g, sizeof(int), u->n + 1), 0, 0 };
+    if (!pass || !t.of || !t.last || !t.free) return NULL;
+    pass->dtype = u->nodes[0]->dtype;
+    pass->count = u->nodes[0]->count;
+    pass->ops = make(own, sizeof *pass->ops, u->n);
+    pass->views = make(own, sizeof *pass->views, 3 * u->n);
+    pass->fills = make(own, sizeof *pass->fills, 3 * u->n);
+    if (!pass->ops || !pass->views || !pass->fills) return NULL;
+    for (int i = 0; i < u->n; i++)
+        for (int k = 0; k < u->nodes[i]->n_in; k++) t.last[u->nodes[i]->in[k]->id] = i;
+    for (int i = 0; i < u->n; i++) {
+        node *n = u->nodes[i];
+        fuse_op *op = &pass->ops[pass->n_ops++];
+        op->fn = vec_get(n->op->vec, n->dtype);
+        op->x = n->x;
+        if (!op->fn) {
+            graph_fail(b->g, BK_EUNSUPPORTED, "%s is not defined for %s", n->op->name, dtype_name(n->dtype));
+            return NULL;
+        }
+        for (int k = 0; k < n->n_in; k++) {
+            op->in[k] = pass_source(b, pass, &t, unit_at, n, n->in[k]);
+            if (op->in[k].kind == SOURCE_FILL) op->in[k].kind = SOURCE_TEMP;
+        }
+        for (int k = 0; k < n->n_in; k++) { /* the result may take a dying operand's temp */
+            node *a = n->in[k];
+            bool again = false;
+            for (int j = 0; j < k; j++) again = again || n->in[j] == a;
+            if (!again && b->group[a->id] == unit_at && !b->stored[a->id] && t.last[a->id] == i)
+                t.free[t.n_free++] = t.of[a->id] - 1;
+        }
+        if (b->stored[n->id]) op->out = (fuse_source){ SOURCE_MEMORY, node_pointer(b, n) };
+        else {
+            op->out = (fuse_source){ SOURCE_TEMP, temp_take(&t) };
+            t.of[n->id] = op->out.at + 1;
+        }
+    }
+    pass->n_temps = t.n;
+    return pass;
+}
+
+static bool make_steps(builder *b) {
+    plan *p = b->p;
+    graph *own = p->own;
+    int operands = b->n_out * 2 + 2;
+    for (int i = 0; i < b->n; i++) operands += b->sorted[i]->n_in + 1;
+    p->places = make(own, sizeof *p->places, operands);
+    p->pointers = make(own, sizeof *p->pointers, operands);
+    p->bases = make(own, sizeof *p->bases, 1 + p->n_consts + b->n_in + b->n_out);
+    p->steps = make(own, sizeof *p->steps, b->n_order + b->n_out);
+    if (!p->places || !p->pointers || !p->bases || !p->steps) return false;
+    for (int s = 0; s < b->n_order; s++) {
+        int at = b->order[s];
+        node *n = b->units[at].nodes[0];
+        step *x = &p->steps[p->n_steps++];
+        if (n->count == 0) {
+            p->n_steps--;
+            continue;
+        }
+        if (is_pass(n)) {
+            if (!(x->pass = make_pass(b, at))) return false;
+        } else {
+            x->n = keep_node(own, n, true);
+            x->in = make(own, sizeof *x->in, n->n_in);
+            if (!x->n || !x->in) return false;
+            x->n_in = n->n_in;
+            for (int k = 0; k < n->n_in; k++) x->in[k] = node_pointer(b, n->in[k]);
+            x->out = node_pointer(b, n);
+            x->flops = node_flops(n);
+        }
+        size_t scratch = x->pass ? fuse_scratch(x->pass) : n->op->scratch ? n->op->scratch(n) : 0;
+        if (scratch) { /* after everything else: one region every step shares */
+            if (scratch > b->scratch) b->scratch = scratch;
+            x->scratch = own; /* marks the need; addressed in plan_new */
+        }
+    }
+    for (int k = 0; k < b->n_out; k++) {
+        node *n = b->outs[k];
+        int slot = 1 + p->n_consts + b->n_in + k;
+        const buffer *from = &b->buffers[b->root[n->id]];
+        if (n->count == 0 || (from->slot == slot && from->offset + b->shift[n->id] == 0)) continue;
+        step *x = &p->steps[p->n_steps++];
+        x->in = make(own, sizeof *x->in, 1);
+        if (!x->in) return false;
+        x->n_in = 1;
+        x->in[0] = node_pointer(b, n);
+        x->out = place_pointer(b, slot, 0);
+        x->copy_bytes = node_bytes(n);
+    }
+    return true;
+}
+
+/* ---- the whole ---- */
+
+static bool build(builder *b) {
+    graph *g = b->g;
+    b->sorted = graph_sorted(g, b->n_out, b->outs, &b->n);
+    b->count = graph_count(g);
+    b->uses = make(g, sizeof *b->uses, b->count);
+    b->level = make(g, sizeof *b->level, b->count);
+    b->group = make(g, sizeof *b->group, b->count);
+    b->stored = make(g, sizeof *b->stored, b->count);
+    b->root = make(g, sizeof *b->root, b->count);
+    b->shift = make(g, sizeof *b->shift, b->count);
+    b->absorbed = make(g, sizeof *b->absorbed, b->count);
+    if (!b->sorted || !b->absorbed || !b->shift || !b->root || !b->stored || !b->group || !b->level || !b->uses)
+        return false;
+    /* a broadcast is read through strides by elementwise users; others need it laid out */
+    for (int i = 0; i < b->n; i++) b->absorbed[b->sorted[i]->id] = b->sorted[i]->op == &op_broadcast;
+    for (int i = 0; i < b->n; i++)
+        for (int k = 0; k < b->sorted[i]->n_in; k++) {
+            node *a = b->sorted[i]->in[k];
+            b->uses[a->id]++;
+            if (!is_pass(b->sorted[i])) b->absorbed[a->id] = false;
+        }
+    for (int k = 0; k < b->n_out; k++) b->absorbed[b->outs[k]->id] = false;
+    if (!make_units(b) || !order_units(b)) return false;
+    for (int i = 0; i < b->n; i++) {
+        node *n = b->sorted[i];
+        if (b->group[n->id] >= 0 && !is_pass(n)) b->stored[n->id] = true;
+        for (int k = 0; k < n->n_in; k++) {
+            node *a = n->in[k];
+            if (a->op == &op_full && is_pass(n)) continue;
+            if (b->absorbed[a->id]) {
+                node *under = a->in[0];
+                if (under->op != &op_full) b->stored[under->id] = true;
+                continue;
+            }
+            if (b->group[a->id] != b->group[n->id] || b->group[n->id] < 0) b->stored[a->id] = true;
+        }
+    }
+    for (int k = 0; k < b->n_out; k++) b->stored[b->outs[k]->id] = true;
+    return place_nodes(b) && lifetimes(b) && place_arena(b) && make_steps(b);
+}
+
+bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, plan **out, err *e) {
+    *out = NULL;
+    if (graph_status(g, e)) return graph_status(g, e);
+    ctx *c = graph_ctx(g);
+    plan *p = mem_zalloc(c, sizeof *p);
+    if (!p) return err_nomem(e, sizeof *p);
+    p->c = c;
+    ctx_retain(c);
+    p->own = graph_new(c);
+    if (!p->own) {
+        plan_free(p);
+        return err_nomem(e, 0);
+    }
+    p->n_in = n_in;
+    p->n_out = n_out;
+    builder b = { .g = g, .p = p, .n_in = n_in, .n_out = n_out, .inputs = inputs };
+    b.outs = make(g, sizeof *b.outs, n_out);
+    bool ok = b.outs != NULL;
+    if (ok) {
+        memcpy(b.outs, outs, sizeof *outs * (size_t)n_out);
+        p->stats.nodes_built = graph_count(g);
+        p->stats.flops_built = graph_flops(g, n_out, b.outs);
+        ok = graph_simplify(g, n_out, b.outs) && build(&b);
+    }
+    if (ok) {
+        p->stats.nodes = b.n;
+        p->stats.steps = p->n_steps;
+        p->stats.flops = graph_flops(g, n_out, b.outs);
+        p->stats.arena_bytes = p->arena_bytes + b.scratch;
+    }
+    bk_status s = graph_status(g, e);
+    if (!s) s = graph_status(p->own, e);
+    if (!s && !ok) s = err_set(e, BK_ERUNTIME, "plan: internal failure");
+    size_t scratch_at = p->arena_bytes;
+    p->arena_bytes += b.scratch;
+    if (!s && p->arena_bytes && !(p->arena = mem_block_alloc(c, p->arena_bytes))) s = err_nomem(e, p->arena_bytes);
+    if (s) {
+        plan_free(p);
+        return s;
+    }
+    p->bases[SLOT_ARENA] = p->arena;
+    for (int i = 0; i < p->n_consts; i++) p->bases[1 + i] = tensor_data(&p->consts[i]);
+    for (int i = 0; i < p->n_places; i++)
+        if (p->places[i].slot <= p->n_consts) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
+    for (int i = 0; i < p->n_steps; i++)
+        if (p->steps[i].scratch) p->steps[i].scratch = p->arena + scratch_at;
+    *out = p;
+    return BK_OK;
+}
+
+void plan_free(plan *p) {
+    if (!p) return;
+    ctx *c = p->c;
+    for (int i = 0; i < p->n_consts; i++) tensor_release(&p->consts[i]);
+    if (p->arena) mem_block_free(c, p->arena, p->arena_bytes);
+    graph_free(p->own);
+    mem_free(c, p, sizeof *p);
+    ctx_release(c);
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bk_status step_run(plan *p, const step *s, err *e) {
+    if (s->pass) {
+        fuse_run(s->pass, p->pointers, s->scratch);
+        return BK_OK;
+    }
+    if (!s->n) {
+        memcpy(p->pointers[s->out], p->pointers[s->in[0]], s->copy_bytes);
+        return BK_OK;
+    }
+    const void *in[64], **many = in;
+    if (s->n_in > 64 && !(many = mem_alloc(p->c, sizeof *many * (size_t)s->n_in))) return err_nomem(e, 0);
+    for (int k = 0; k < s->n_in; k++) many[k] = p->pointers[s->in[k]];
+    bk_status status = s->n->op->run(p->c, s->n, p->pointers[s->out], many, s->scratch);
+    if (many != in) mem_free(p->c, many, sizeof *many * (size_t)s->n_in);
+    if (status == BK_EINTERRUPTED) return err_set(e, status, "interrupted");
+    if (status == BK_EINVAL) return err_set(e, status, "%s: an index is out of range", s->n->op->name);
+    if (status) return err_set(e, status, "%s: failed (status %d)", s->n->op->name, status);
+    return BK_OK;
+}
+
+bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
+    int first = 1 + p->n_consts;
+    for (int i = 0; i < p->n_in; i++) p->bases[first + i] = (char *)(uintptr_t)in[i];
+    for (int i = 0; i < p->n_out; i++) p->bases[first + p->n_in + i] = out[i];
+    for (int i = 0; i < p->n_places; i++)
+        if (p->places[i].slot >= first) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
+    bk_status s = BK_OK;
+    gemm_enter();
+    for (int i = 0; i < p->n_steps && !s; i++) {
+        s = ctx_poll(p->c, e);
+        if (s) break;
+        double start = p->profile ? now() : 0;
+        s = step_run(p, &p->steps[i], e);
+        if (p->profile) {
+            p->steps[i].seconds += now() - start;
+            p->steps[i].runs++;
+        }
+    }
+    gemm_leave();
+    return s;
+}
+
+plan_stats plan_info(const plan *p) { return p->stats; }
+void plan_profile(plan *p, bool on) { p->profile = on; }
+
+void plan_describe(const plan *p, void (*emit)(void *arg, const char *line), void *arg) {
+    char line[400];
+    snprintf(line, sizeof line, "%d nodes traced, %d after simplification, %d steps, %.4g -> %.4g MFlop, arena %.1f KiB",
+             p->stats.nodes_built, p->stats.nodes, p->stats.steps, 1e-6 * p->stats.flops_built, 1e-6 * p->stats.flops,
+             (double)p->stats.arena_bytes / 1024);
+    emit(arg, line);
+    for (int i = 0; i < p->n_steps; i++) {
+        const step *s = &p->steps[i];
+        shape_buf text;
+        char time[40] = "", what[120];
+        if (s->runs) snprintf(time, sizeof time, "  %9.2f us", 1e6 * s->seconds / (double)s->runs);
+        if (s->pass) snprintf(what, sizeof what, "fused (%d operations, %d temporaries)", s->pass->n_ops, s->pass->n_temps);
+        else snprintf(what, sizeof what, "%s", s->n ? s->n->op->name : "copy");
+        if (s->n)
+            snprintf(line, sizeof line, "%4d  %-44s %-22s %10.4g MFlop%s", i + 1, what,
+                     shape_text(s->n->ndim, s->n->shape, &text), 1e-6 * s->flops, time);
+        else
+            snprintf(line, sizeof line, "%4d  %-44s %-22lld %10s%s", i + 1, what,
+                     (long long)(s->pass ? s->pass->count : (int64_t)s->copy_bytes), "", time);
+        emit(arg, line);
+    }
+}

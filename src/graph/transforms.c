@@ -1,0 +1,344 @@
+/* transforms.c - functions made from functions: derivatives, vmap, brackets, sums. Each builds its
+ * operand on placeholders, transforms, and puts the real arguments in their place: so a function that
+ * closes over other nodes of the same trace is differentiated in its arguments only. */
+#include "build.h"
+#include "func.h"
+
+#include <string.h>
+
+typedef struct func_of {
+    func base;
+    int n;
+    double *coef;
+    func **fs;
+} func_of;
+
+static void of_destroy(func *self) {
+    func_of *f = (func_of *)self;
+    for (int i = 0; i < f->n; i++) func_release(f->fs[i]);
+    mem_free(self->c, f->fs, sizeof *f->fs * (size_t)f->n);
+    mem_free(self->c, f->coef, sizeof *f->coef * (size_t)f->n);
+}
+
+static func *of_new(ctx *c, const func_class *cls, int n, const double *coef, func *const *fs, err *e) {
+    func_of *f = func_new(c, cls, sizeof *f, e);
+    if (!f) return NULL;
+    f->fs = mem_alloc(c, sizeof *f->fs * (size_t)n);
+    f->coef = mem_zalloc(c, sizeof *f->coef * (size_t)n);
+    if (!f->fs || !f->coef) {
+        err_nomem(e, sizeof *f->fs * (size_t)n);
+        mem_free(c, f->fs, sizeof *f->fs * (size_t)n);
+        mem_free(c, f->coef, sizeof *f->coef * (size_t)n);
+        f->fs = NULL;
+        f->coef = NULL;
+        func_release(&f->base);
+        return NULL;
+    }
+    f->n = n;
+    for (int i = 0; i < n; i++) {
+        func_retain(fs[i]);
+        f->fs[i] = fs[i];
+        if (coef) f->coef[i] = coef[i];
+    }
+    return &f->base;
+}
+
+static func *operand(func *self) { return ((func_of *)self)->fs[0]; }
+
+static node **array(graph *g, int n) {
+    node **v = graph_alloc(g, sizeof *v * (size_t)(n ? n : 1));
+    if (v) memset(v, 0, sizeof *v * (size_t)n);
+    return v;
+}
+
+static bool one(graph *g, node *n, node_list *out) {
+    out->v = array(g, 1);
+    if (!out->v || !n) return false;
+    out->n = 1;
+    out->v[0] = n;
+    return true;
+}
+
+static node *placeholder(graph *g, node *like) {
+    return like ? graph_input(g, like->dtype, like->ndim, like->shape) : NULL;
+}
+
+/* f on args with argument 0 replaced by a placeholder; single 0-d or any output y. */
+static node *build_at(func *f, graph *g, node *at, int n_in, node *const *in) {
+    node **args = array(g, n_in);
+    if (!args) return NULL;
+    if (n_in) memcpy(args, in, sizeof *args * (size_t)n_in);
+    args[0] = at;
+    return func_build1(f, g, n_in, args);
+}
+
+static bool need(graph *g, const char *name, int n_in, int least) {
+    if (n_in >= least) return true;
+    graph_fail(g, BK_EINVAL, "%s: expected at least %d argument%s, got %d", name, least, least == 1 ? "" : "s", n_in);
+    return false;
+}
+
+static bool float_argument(graph *g, const char *name, const node *n) {
+    if (n->dtype != BK_INT64) return true;
+    graph_fail(g, BK_EINVAL, "%s: argument 1: expected a float tensor, got int64", name);
+    return false;
+}
+
+/* ---- grad, value_and_grad ---- */
+
+static bool grad_with_value(func *self, graph *g, int n_in, node *const *in, node_list *out, bool value) {
+    if (!need(g, "grad", n_in, 1) || !float_argument(g, "grad", in[0])) return false;
+    node *p = placeholder(g, in[0]), *y = build_at(operand(self), g, p, n_in, in), *both[2];
+    both[0] = y;
+    both[1] = graph_grad(g, y, p);
+    if (!graph_substitute(g, 2, both, 1, &p, &in[0])) return false;
+    out->v = array(g, 2);
+    if (!out->v) return false;
+    out->n = value ? 2 : 1;
+    memcpy(out->v, value ? both : both + 1, sizeof *both * (size_t)out->n);
+    return true;
+}
+
+static bool grad_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    return grad_with_value(self, g, n_in, in, out, false);
+}
+static bool value_grad_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    return grad_with_value(self, g, n_in, in, out, true);
+}
+static const func_class grad_class = { "grad", grad_build, of_destroy };
+static const func_class value_grad_class = { "value_and_grad", value_grad_build, of_destroy };
+
+func *func_grad(func *f, err *e) { return of_new(f->c, &grad_class, 1, NULL, &f, e); }
+func *func_value_and_grad(func *f, err *e) { return of_new(f->c, &value_grad_class, 1, NULL, &f, e); }
+
+/* ---- hvp, hessian: jvp of the gradient, vectorised over directions ---- */
+
+/* H V for V (k, θ.shape): one direction's graph over a new axis. */
+static node *hvp_many(graph *g, node *grad, node *p, node *directions) {
+    node *v = placeholder(g, p), *hv = NULL;
+    if (!graph_jvp(g, 1, &grad, 1, &p, &v, &hv)) return NULL;
+    if (!hv) return g_zeros_like(g, directions);
+    bool batched = true;
+    return graph_vmap(g, 1, &hv, 1, &v, &directions, &batched, directions->shape[0]) ? hv : NULL;
+}
+
+static bool hvp_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    if (!need(g, "hvp", n_in, 2) || !float_argument(g, "hvp", in[0])) return false;
+    node *theta = in[0], *v = g_cast(g, in[1], theta->dtype), *p = placeholder(g, theta);
+    node **args = array(g, n_in - 1);
+    if (!args || !v) return false;
+    args[0] = p;
+    for (int i = 2; i < n_in; i++) args[i - 1] = in[i];
+    node *grad = graph_grad(g, func_build1(operand(self), g, n_in - 1, args), p), *hv = NULL;
+    if (!grad) return false;
+    if (shape_equal(v->ndim, v->shape, theta->ndim, theta->shape)) {
+        if (!graph_jvp(g, 1, &grad, 1, &p, &v, &hv)) return false;
+        if (!hv) hv = g_zeros_like(g, theta);
+    } else if (v->ndim == theta->ndim + 1 && shape_equal(v->ndim - 1, v->shape + 1, theta->ndim, theta->shape)) {
+        hv = hvp_many(g, grad, p, v);
+    } else {
+        shape_buf a, b;
+        graph_fail(g, BK_EINVAL, "hvp: v: expected θ's shape %s, or a leading axis of directions before it, got %s",
+                   shape_text(theta->ndim, theta->shape, &a), shape_text(v->ndim, v->shape, &b));
+        return false;
+    }
+    return hv && graph_substitute(g, 1, &hv, 1, &p, &theta) && one(g, hv, out);
+}
+
+static bool hessian_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    if (!need(g, "hessian", n_in, 1) || !float_argument(g, "hessian", in[0])) return false;
+    node *theta = in[0], *p = placeholder(g, theta);
+    node *grad = graph_grad(g, build_at(operand(self), g, p, n_in, in), p);
+    if (!grad) return false;
+    int64_t shape[BK_MAX_DIMS + 1] = { theta->count }, twice[2 * BK_MAX_DIMS];
+    if (theta->ndim * 2 > BK_MAX_DIMS) {
+        graph_fail(g, BK_EINVAL, "hessian: θ has %d dimensions, at most %d are possible", theta->ndim, BK_MAX_DIMS / 2);
+        return false;
+    }
+    memcpy(shape + 1, theta->shape, sizeof *shape * (size_t)theta->ndim);
+    memcpy(twice, theta->shape, sizeof *shape * (size_t)theta->ndim);
+    memcpy(twice + theta->ndim, theta->shape, sizeof *shape * (size_t)theta->ndim);
+    int64_t square[2] = { theta->count, theta->count };
+    tensor eye;
+    err e = { 0 };
+    if (tensor_zeros(graph_ctx(g), theta->dtype, 2, square, &eye, &e)) {
+        graph_fail(g, e.status, "hessian: %s", e.text);
+        return false;
+    }
+    for (int64_t i = 0; i < theta->count; i++) {
+        if (theta->dtype == BK_FLOAT64) ((double *)tensor_data(&eye))[i * (theta->count + 1)] = 1;
+        else ((float *)tensor_data(&eye))[i * (theta->count + 1)] = 1;
+    }
+    node *directions = g_reshape(g, graph_const(g, &eye), theta->ndim + 1, shape);
+    tensor_release(&eye);
+    node *h = directions ? hvp_many(g, grad, p, directions) : NULL;
+    h = g_reshape(g, h, 2 * theta->ndim, twice);
+    return h && graph_substitute(g, 1, &h, 1, &p, &theta) && one(g, h, out);
+}
+
+static const func_class hvp_class = { "hvp", hvp_build, of_destroy };
+static const func_class hessian_class = { "hessian", hessian_build, of_destroy };
+
+func *func_hvp(func *f, err *e) { return of_new(f->c, &hvp_class, 1, NULL, &f, e); }
+func *func_hessian(func *f, err *e) { return of_new(f->c, &hessian_class, 1, NULL, &f, e); }
+
+/* ---- jvp, vjp ---- */
+
+static bool jvp_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    int n = n_in / 2;
+    if (n_in % 2 || n == 0) {
+        graph_fail(g, BK_EINVAL, "jvp: expected as many tangents as arguments, got %d tensors in all", n_in);
+        return false;
+    }
+    node **p = array(g, n), **tangents = array(g, n);
+    if (!p || !tangents) return false;
+    for (int i = 0; i < n; i++) {
+        p[i] = placeholder(g, in[i]);
+        if (in[i]->dtype == BK_INT64) continue; /* an index does not move */
+        tangents[i] = g_cast(g, in[n + i], in[i]->dtype);
+        if (tangents[i] && !shape_equal(in[i]->ndim, in[i]->shape, tangents[i]->ndim, tangents[i]->shape)) {
+            shape_buf a, b;
+            graph_fail(g, BK_EINVAL, "jvp: tangent %d: expected shape %s, got %s", i + 1,
+                       shape_text(in[i]->ndim, in[i]->shape, &a),
+                       shape_text(tangents[i]->ndim, tangents[i]->shape, &b));
+        }
+    }
+    node_list y;
+    if (!func_build(operand(self), g, n, p, &y)) return false;
+    node **all = array(g, 2 * y.n);
+    if (!all || !graph_jvp(g, y.n, y.v, n, p, tangents, all + y.n)) return false;
+    for (int i = 0; i < y.n; i++) {
+        all[i] = y.v[i];
+        if (!all[y.n + i]) all[y.n + i] = g_zeros_like(g, y.v[i]);
+    }
+    *out = (node_list){ 2 * y.n, all };
+    return graph_substitute(g, 2 * y.n, all, n, p, in);
+}
+
+static bool vjp_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    int n = (int)((func_of *)self)->coef[0]; /* the arguments; the rest are cotangents */
+    if (n > n_in) {
+        graph_fail(g, BK_EINVAL, "vjp: expected at least %d tensors, got %d", n, n_in);
+        return false;
+    }
+    node **p = array(g, n);
+    if (!p) return false;
+    for (int i = 0; i < n; i++) p[i] = placeholder(g, in[i]);
+    node_list y;
+    if (!func_build(operand(self), g, n, p, &y)) return false;
+    if (n_in - n != y.n) {
+        graph_fail(g, BK_EINVAL, "vjp: expected %d cotangent%s, got %d", y.n, y.n == 1 ? "" : "s", n_in - n);
+        return false;
+    }
+    for (int i = 0; i < y.n; i++)
+        if (!shape_equal(y.v[i]->ndim, y.v[i]->shape, in[n + i]->ndim, in[n + i]->shape)) {
+            shape_buf a, b;
+            graph_fail(g, BK_EINVAL, "vjp: cotangent %d: expected shape %s, got %s", i + 1,
+                       shape_text(y.v[i]->ndim, y.v[i]->shape, &a),
+                       shape_text(in[n + i]->ndim, in[n + i]->shape, &b));
+            return false;
+        }
+    node **cts = array(g, y.n), **all = array(g, y.n + n);
+    if (!cts || !all) return false;
+    for (int i = 0; i < y.n; i++) {
+        cts[i] = g_cast(g, in[n + i], y.v[i]->dtype);
+        all[i] = y.v[i];
+    }
+    if (!graph_vjp(g, y.n, y.v, cts, n, p, all + y.n)) return false;
+    for (int i = 0; i < n; i++)
+        if (!all[y.n + i]) all[y.n + i] = g_zeros_like(g, p[i]);
+    *out = (node_list){ y.n + n, all };
+    return graph_substitute(g, out->n, all, n, p, in);
+}
+
+static const func_class jvp_class = { "jvp", jvp_build, of_destroy };
+static const func_class vjp_class = { "vjp", vjp_build, of_destroy };
+
+func *func_jvp(func *f, err *e) { return of_new(f->c, &jvp_class, 1, NULL, &f, e); }
+func *func_vjp(func *f, int n_args, err *e) {
+    double n = n_args;
+    return of_new(f->c, &vjp_class, 1, &n, &f, e);
+}
+
+/* ---- vmap ---- */
+
+static bool vmap_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    if (!need(g, "vmap", n_in, 1)) return false;
+    node **p = array(g, n_in);
+    bool *batched = graph_alloc(g, (size_t)n_in);
+    if (!p || !batched) return false;
+    for (int i = 0; i < n_in; i++) {
+        if (in[i]->ndim == 0 || in[i]->shape[0] != in[0]->shape[0]) {
+            shape_buf a, b;
+            graph_fail(g, BK_EINVAL, "vmap: argument %d: expected the leading size of argument 1, %s, got %s", i + 1,
+                       shape_text(in[0]->ndim, in[0]->shape, &a), shape_text(in[i]->ndim, in[i]->shape, &b));
+            return false;
+        }
+        p[i] = graph_input(g, in[i]->dtype, in[i]->ndim - 1, in[i]->shape + 1);
+        batched[i] = true;
+    }
+    return func_build(operand(self), g, n_in, p, out) &&
+           graph_vmap(g, out->n, out->v, n_in, p, in, batched, in[0]->shape[0]);
+}
+static const func_class vmap_class = { "vmap", vmap_build, of_destroy };
+
+func *func_vmap(func *f, err *e) { return of_new(f->c, &vmap_class, 1, NULL, &f, e); }
+
+/* ---- fields ---- */
+
+node *func_build_field(func *f, graph *g, node *theta) {
+    if (!theta || !float_argument(g, "field", theta)) return NULL;
+    node *p = placeholder(g, theta), *y = func_build1(f, g, 1, &p);
+    if (!y) return NULL;
+    if (y->ndim == 0) y = graph_grad(g, y, p);
+    else if (!shape_equal(y->ndim, y->shape, theta->ndim, theta->shape)) {
+        shape_buf a, b;
+        return graph_fail(g, BK_EINVAL, "field: expected a 0-d tensor or one of θ's shape %s, got %s",
+                          shape_text(theta->ndim, theta->shape, &a), shape_text(y->ndim, y->shape, &b));
+    }
+    return y && graph_substitute(g, 1, &y, 1, &p, &theta) ? y : NULL;
+}
+
+node *func_build_field_jvp(func *f, graph *g, node *theta, node *v) {
+    if (!theta || !v) return NULL;
+    node *p = placeholder(g, theta), *x = func_build_field(f, g, p), *t = NULL;
+    if (!x || !graph_jvp(g, 1, &x, 1, &p, &v, &t)) return NULL;
+    if (!t) return g_zeros_like(g, theta);
+    return graph_substitute(g, 1, &t, 1, &p, &theta) ? t : NULL;
+}
+
+static bool field_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    return need(g, "field", n_in, 1) && one(g, func_build_field(operand(self), g, in[0]), out);
+}
+static bool lie_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    if (!need(g, "lie", n_in, 1)) return false;
+    func *x = ((func_of *)self)->fs[0], *y = ((func_of *)self)->fs[1];
+    node *yx = func_build_field_jvp(y, g, in[0], func_build_field(x, g, in[0]));
+    node *xy = func_build_field_jvp(x, g, in[0], func_build_field(y, g, in[0]));
+    return one(g, g_sub(g, yx, xy), out);
+}
+static bool sum_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    func_of *f = (func_of *)self;
+    node *sum = NULL;
+    for (int i = 0; i < f->n; i++) {
+        node *part = g_scale(g, f->coef[i], func_build1(f->fs[i], g, n_in, in));
+        sum = sum ? g_add(g, sum, part) : part;
+    }
+    return one(g, sum, out);
+}
+static const func_class field_class = { "field", field_build, of_destroy };
+static const func_class lie_class = { "lie", lie_build, of_destroy };
+static const func_class sum_class = { "sum", sum_build, of_destroy };
+
+func *func_field(func *f, err *e) { return of_new(f->c, &field_class, 1, NULL, &f, e); }
+func *func_lie(func *x, func *y, err *e) {
+    func *both[2] = { x, y };
+    return of_new(x->c, &lie_class, 2, NULL, both, e);
+}
+func *func_sum(ctx *c, int n, const double *coef, func *const *fs, err *e) {
+    if (n < 1) {
+        err_set(e, BK_EINVAL, "sum: expected at least one function, got %d", n);
+        return NULL;
+    }
+    return of_new(c, &sum_class, n, coef, fs, e);
+}

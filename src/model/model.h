@@ -1,0 +1,90 @@
+/* model.h - networks as lists of layers over ONE flat parameter vector, so that a gradient is one vector and
+ * fields of the parameters can be added and bracketed. Layout of theta: layer after layer, weight then bias,
+ * row-major. Layers know only their own sizes; the input's shape is checked when the model is built into a
+ * graph. Models are immutable once made and refcounted. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include "../graph/build.h"
+#include "../graph/func.h"
+
+typedef struct layer_row layer_row;
+
+/* One layer: its kind and sizes. Fields a kind does not use are 0. */
+typedef struct layer {
+    const layer_row *row;
+    int64_t in, out;             /* linear: features; conv2d: channels; layer_norm: in; embedding: rows, width */
+    int64_t kernel, stride, pad; /* conv2d and pooling */
+    bool no_bias;                /* linear, conv2d */
+    double eps;                  /* layer_norm */
+} layer;
+
+typedef enum block_init { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE } block_init;
+
+/* One parameter tensor inside theta. */
+typedef struct model_block {
+    const char *name; /* "weight", "bias" */
+    int layer;        /* its layer, from 0 */
+    int ndim;
+    int64_t shape[4];
+    int64_t offset, size; /* in elements of theta */
+    int64_t fan_in, fan_out;
+    block_init init;
+} model_block;
+
+enum { LAYER_MAX_BLOCKS = 2 };
+
+struct layer_row {
+    const char *name;
+    const char *doc;
+    /* The parameter tensors (shape, init, fans); returns how many. NULL: none. */
+    int (*blocks)(const layer *l, model_block *out);
+    /* Whether x is a possible input. NULL: anything. */
+    bool (*accepts)(const layer *l, const node *x);
+    /* The input's shape in words, "(batch, 784)". NULL with accepts NULL. */
+    void (*expects)(const layer *l, char *buf, size_t bytes);
+    node *(*build)(const layer *l, graph *g, node *const *params, node *x);
+    const char *sizes; /* the option names of its sizes: i in, o out, k kernel, s stride, p padding, b bias, e eps */
+};
+
+extern const layer_row *const layer_rows[]; /* NULL-terminated */
+const layer_row *layer_find(const char *name); /* NULL: unknown */
+/* The sizes are positive and make sense, or BK_EINVAL naming the layer. */
+bk_status layer_check(const layer *l, err *e);
+
+typedef struct model {
+    ctx *c;
+    atomic_int refs;
+    int n_layers, n_blocks;
+    layer *layers;
+    model_block *blocks;
+    int64_t n_params;
+} model;
+
+/* A model of copies of layers[0..n-1]; one reference. */
+bk_status model_new(ctx *c, int n, const layer *layers, model **out, err *e);
+void model_retain(model *m);
+void model_release(model *m); /* NULL allowed */
+
+/* Adds the outputs for theta (n_params) and x to g; who names the caller in messages. x is cast to theta's dtype,
+ * except int64 into an embedding. */
+node *model_build_as(const model *m, const char *who, graph *g, node *theta, node *x);
+node *model_build(const model *m, graph *g, node *theta, node *x);
+
+/* The function (theta, x) -> outputs. */
+func *model_forward(model *m, err *e);
+
+/* ---- init.c ---- */
+typedef struct init_options {
+    uint64_t seed;
+    const char *scheme; /* NULL: "glorot" */
+    double scale;       /* multiplies every random value; 1 for none */
+    bk_dtype dtype;
+} init_options;
+
+/* A new theta. Every block draws from a stream of its own; values are drawn in float64 and then rounded.
+ * glorot: U(+-sqrt(6/(fan_in+fan_out))); he: N(0, 2/fan_in); lecun: N(0, 1/fan_in); orthogonal: orthonormal rows
+ * or columns. Biases 0, layer_norm gains 1, embeddings N(0, 1). */
+bk_status model_init(const model *m, const init_options *o, tensor *out, err *e);
+
+#endif

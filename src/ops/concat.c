@@ -1,0 +1,224 @@
+/* concat.c - joining and flipping; and the rule that makes the gradient of one flat parameter vector a
+ * single concatenation of its layers' gradients. */
+#include "../graph/build.h"
+
+#include <string.h>
+
+extern const op_row op_full, op_reshape, op_pad, op_concat, op_flip, op_scale;
+
+static bool concat_shape(graph *g, node *n) {
+    int axis = (int)n->ints[0];
+    shape_buf sa, sb;
+    const node *a = n->in[0];
+    if (axis < 0 || axis >= a->ndim) return graph_fail(g, BK_EINVAL, "concat: dim: expected 1..%d, got %d", a->ndim, axis + 1);
+    for (int k = 1; k < n->n_in; k++) {
+        const node *b = n->in[k];
+        bool ok = b->ndim == a->ndim && b->dtype == a->dtype;
+        for (int i = 0; ok && i < a->ndim; i++) ok = i == axis || a->shape[i] == b->shape[i];
+        if (!ok)
+            return graph_fail(g, BK_EINVAL, "concat: tensors differ beyond dim %d: %s %s and %s %s", axis + 1, dtype_name(a->dtype),
+                              shape_text(a->ndim, a->shape, &sa), dtype_name(b->dtype), shape_text(b->ndim, b->shape, &sb));
+        n->shape[axis] += b->shape[axis];
+    }
+    return true;
+}
+
+/* A part the planner computed in its place is there already. */
+static bk_status concat_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c, (void)scratch;
+    int axis = (int)n->ints[0];
+    int64_t outer = shape_count(axis, n->shape);
+    size_t whole = (size_t)(n->count / outer) * dtype_size(n->dtype), at = 0;
+    for (int k = 0; k < n->n_in; k++) {
+        size_t run = (size_t)(n->in[k]->count / outer) * dtype_size(n->dtype);
+        for (int64_t o = 0; o < outer; o++) {
+            char *to = (char *)out + (size_t)o * whole + at;
+            const char *from = (const char *)in[k] + (size_t)o * run;
+            if (to != from) memcpy(to, from, run);
+        }
+        at += run;
+    }
+    return BK_OK;
+}
+
+static node *concat_simplify(graph *g, node *n) {
+    if (n->n_in == 1) return n->in[0];
+    node *first = n->in[0];
+    bool scaled = true, constant = true;
+    int empty = 0;
+    for (int k = 0; k < n->n_in; k++) {
+        node *a = n->in[k];
+        scaled = scaled && a->op == &op_scale && a->x == first->x;
+        constant = constant && a->op == &op_full && a->x == first->x;
+        empty += a->count == 0;
+    }
+    if (constant) return g_full(g, n->dtype, n->ndim, n->shape, first->x);
+    node **parts = graph_alloc(g, sizeof *parts * (size_t)n->n_in);
+    if (!parts) return NULL;
+    if (scaled) {
+        for (int k = 0; k < n->n_in; k++) parts[k] = n->in[k]->in[0];
+        return g_scale(g, first->x, g_concat(g, (int)n->ints[0], n->n_in, parts));
+    }
+    if (empty && empty < n->n_in) {
+        int m = 0;
+        for (int k = 0; k < n->n_in; k++)
+            if (n->in[k]->count) parts[m++] = n->in[k];
+        return g_concat(g, (int)n->ints[0], m, parts);
+    }
+    return NULL;
+}
+static node *concat_jvp(graph *g, node *n, int k, node *t) {
+    int64_t before[BK_MAX_DIMS] = { 0 }, after[BK_MAX_DIMS] = { 0 };
+    int axis = (int)n->ints[0];
+    for (int i = 0; i < n->n_in; i++)
+        if (i != k) (i < k ? before : after)[axis] += n->in[i]->shape[axis];
+    return g_pad(g, t, before, after);
+}
+static node *concat_transpose(graph *g, node *n, int k, node *ct) {
+    int axis = (int)n->ints[0];
+    int64_t at = 0;
+    for (int i = 0; i < k; i++) at += n->in[i]->shape[axis];
+    return g_narrow(g, ct, axis, at, n->in[k]->shape[axis]);
+}
+static node *concat_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    node **parts = graph_alloc(g, sizeof *parts * (size_t)n->n_in);
+    if (!parts) return NULL;
+    for (int k = 0; k < n->n_in; k++) {
+        int64_t shape[BK_MAX_DIMS + 1] = { size };
+        memcpy(shape + 1, n->in[k]->shape, sizeof *shape * (size_t)n->ndim);
+        parts[k] = batched[k] ? in[k] : g_broadcast(g, in[k], n->ndim + 1, shape);
+    }
+    return g_concat(g, (int)n->ints[0] + 1, n->n_in, parts);
+}
+const op_row op_concat = {
+    .name = "concat", .arity = -1, .kind = OP_KERNEL, .doc = "tensors joined along an axis", .shape = concat_shape,
+    .run = concat_run, .simplify = concat_simplify, .jvp = concat_jvp, .transpose = concat_transpose, .vmap = concat_vmap,
+};
+node *g_concat(graph *g, int axis, int n, node *const *parts) {
+    if (n < 1) return graph_fail(g, BK_EINVAL, "concat: expected at least one tensor, got %d", n);
+    for (int i = 0; i < n; i++)
+        if (!parts[i]) return NULL;
+    int64_t ints = axis;
+    return graph_op(g, &op_concat, n, parts, 1, &ints, 0);
+}
+node *g_stack(graph *g, int n, node *const *parts) {
+    node **rows = graph_alloc(g, sizeof *rows * (size_t)(n > 0 ? n : 1));
+    for (int i = 0; rows && i < n; i++) {
+        if (!parts[i]) return NULL;
+        int64_t shape[BK_MAX_DIMS + 1] = { 1 };
+        memcpy(shape + 1, parts[i]->shape, sizeof *shape * (size_t)parts[i]->ndim);
+        rows[i] = g_reshape(g, parts[i], parts[i]->ndim + 1, shape);
+    }
+    return rows ? g_concat(g, 0, n, rows) : NULL;
+}
+
+/* ---- flip ---- */
+
+static bk_status flip_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c, (void)scratch;
+    int axis = (int)n->ints[0];
+    int64_t outer = shape_count(axis, n->shape), size = n->shape[axis];
+    size_t inner = (size_t)shape_count(n->ndim - axis - 1, n->shape + axis + 1) * dtype_size(n->dtype);
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t i = 0; i < size; i++)
+            memcpy((char *)out + (size_t)(o * size + i) * inner, (const char *)in[0] + (size_t)(o * size + size - 1 - i) * inner, inner);
+    return BK_OK;
+}
+static bool flip_shape(graph *g, node *n) {
+    if (n->ints[0] >= 0 && n->ints[0] < n->ndim) return true;
+    return graph_fail(g, BK_EINVAL, "flip: dim: expected 1..%d, got %lld", n->ndim, (long long)n->ints[0] + 1);
+}
+static node *flip_simplify(graph *g, node *n) {
+    node *a = n->in[0];
+    if (a->op == &op_flip && a->ints[0] == n->ints[0]) return a->in[0];
+    if (a->op == &op_full || n->shape[n->ints[0]] == 1) return a;
+    return a->op == &op_scale ? g_scale(g, a->x, graph_again(g, n, a->in)) : NULL;
+}
+static node *flip_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_flip(g, t, (int)n->ints[0]); }
+static node *flip_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    (void)batched, (void)size;
+    return g_flip(g, in[0], (int)n->ints[0] + 1);
+}
+const op_row op_flip = {
+    .name = "flip", .arity = 1, .kind = OP_KERNEL, .doc = "an axis in reverse", .shape = flip_shape, .run = flip_run,
+    .simplify = flip_simplify, .jvp = flip_jvp, .transpose = flip_jvp, .vmap = flip_vmap,
+};
+node *g_flip(graph *g, node *a, int axis) {
+    int64_t ints = axis;
+    return a ? graph_op(g, &op_flip, 1, &a, 1, &ints, 0) : NULL;
+}
+
+/* ---- sums of vectors made of parts ---- */
+
+typedef struct part { int64_t first, size; node *n; double x; } part; /* x n; n NULL: zeros */
+
+/* The non-zero parts of a 1-d vector x*v, in order; -1 when v is not made of parts. */
+static int parts_of(node *v, double x, part *out) {
+    if (v->op == &op_scale) return parts_of(v->in[0], x * v->x, out);
+    if (v->ndim != 1) return -1;
+    if (v->op == &op_pad) {
+        out[0] = (part){ v->ints[0], v->in[0]->count, v->in[0], x };
+        return 1;
+    }
+    if (v->op != &op_concat) return -1;
+    int n = 0;
+    int64_t at = 0;
+    for (int k = 0; k < v->n_in; k++) {
+        node *a = v->in[k];
+        if (!(a->op == &op_full && a->x == 0)) out[n++] = (part){ at, a->count, a, x };
+        at += a->count;
+    }
+    return n;
+}
+
+static node *part_node(graph *g, const part *p) { return g_scale(g, p->x, p->n); }
+
+static int parts_bound(const node *v) {
+    while (v->op == &op_scale) v = v->in[0];
+    return v->op == &op_concat ? v->n_in : 1;
+}
+
+node *g_join_parts(graph *g, node *a, node *b) {
+    if (a->ndim != 1 || a->count != b->count) return NULL;
+    if (a->op != &op_scale && a->op != &op_pad && a->op != &op_concat) return NULL;
+    int bound_a = parts_bound(a), bound_b = parts_bound(b);
+    part *pa = graph_alloc(g, sizeof *pa * (size_t)bound_a), *pb = graph_alloc(g, sizeof *pb * (size_t)bound_b);
+    node **out = graph_alloc(g, sizeof *out * (size_t)(2 * (bound_a + bound_b) + 1));
+    if (!pa || !pb || !out) return NULL;
+    int na = parts_of(a, 1, pa), nb = na < 0 ? -1 : parts_of(b, 1, pb), n = 0, i = 0, j = 0;
+    if (na < 0 || nb < 0) return NULL;
+    for (i = 0, j = 0; i < na && j < nb;) { /* only equal or disjoint parts can be joined */
+        if (pa[i].first == pb[j].first && pa[i].size == pb[j].size) i++, j++;
+        else if (pa[i].first + pa[i].size <= pb[j].first) i++;
+        else if (pb[j].first + pb[j].size <= pa[i].first) j++;
+        else return NULL;
+    }
+    int64_t at = 0;
+    for (i = 0, j = 0; i < na || j < nb;) {
+        bool from_a = i < na && (j >= nb || pa[i].first <= pb[j].first);
+        bool from_b = j < nb && (i >= na || pb[j].first <= pa[i].first);
+        int64_t first = from_a ? pa[i].first : pb[j].first, size = from_a ? pa[i].size : pb[j].size;
+        if (first > at) {
+            int64_t gap = first - at;
+            out[n++] = g_full(g, a->dtype, 1, &gap, 0);
+        }
+        node *sum = from_a ? part_node(g, &pa[i]) : NULL, *other = from_b ? part_node(g, &pb[j]) : NULL;
+        if (sum && other) { /* in the parts' own shape, where products can be accumulated */
+            node *s = sum->op == &op_scale ? sum->in[0] : sum, *o = other->op == &op_scale ? other->in[0] : other;
+            double xs = sum->op == &op_scale ? sum->x : 1, xo = other->op == &op_scale ? other->x : 1;
+            if (s->op == &op_reshape && o->op == &op_reshape &&
+                shape_equal(s->in[0]->ndim, s->in[0]->shape, o->in[0]->ndim, o->in[0]->shape)) {
+                int64_t flat = size;
+                out[n++] = g_reshape(g, g_add(g, g_scale(g, xs, s->in[0]), g_scale(g, xo, o->in[0])), 1, &flat);
+            } else out[n++] = g_add(g, sum, other);
+        } else out[n++] = sum ? sum : other;
+        i += from_a;
+        j += from_b;
+        at = first + size;
+    }
+    if (a->count > at) {
+        int64_t gap = a->count - at;
+        out[n++] = g_full(g, a->dtype, 1, &gap, 0);
+    }
+    return g_concat(g, 0, n, out);
+}

@@ -1,0 +1,230 @@
+/* matmul.c - matrix products over leading axes, either operand transposed; and sums of products,
+ * which only the simplifier makes. */
+#include "../graph/build.h"
+#include "../tensor/gemm.h"
+
+#include <string.h>
+
+extern const op_row op_matmul, op_matmul_sum, op_permute, op_broadcast, op_scale;
+
+static bool swaps_last_two(const node *n) {
+    if (n->op != &op_permute || n->ndim < 2) return false;
+    for (int i = 0; i < n->ndim - 2; i++)
+        if (n->ints[i] != i) return false;
+    return n->ints[n->ndim - 2] == n->ndim - 1;
+}
+
+static bool matmul_shape(graph *g, node *n) {
+    const node *a = n->in[0], *b = n->in[1];
+    bool ta = n->ints[0], tb = n->ints[1];
+    shape_buf sa, sb;
+    if (a->ndim < 2 || a->ndim != b->ndim || a->dtype != b->dtype || a->dtype == BK_INT64)
+        return graph_fail(g, BK_EINVAL, "matmul: expected two float matrices of one dtype, got %s %s and %s %s",
+                          dtype_name(a->dtype), shape_text(a->ndim, a->shape, &sa), dtype_name(b->dtype),
+                          shape_text(b->ndim, b->shape, &sb));
+    int d = a->ndim;
+    int64_t inner_a = a->shape[ta ? d - 2 : d - 1], inner_b = b->shape[tb ? d - 1 : d - 2];
+    if (inner_a != inner_b || !shape_equal(d - 2, a->shape, d - 2, b->shape))
+        return graph_fail(g, BK_EINVAL, "matmul: inner sizes differ: %s%s x %s%s", shape_text(d, a->shape, &sa),
+                          ta ? "ᵀ" : "", shape_text(d, b->shape, &sb), tb ? "ᵀ" : "");
+    n->ndim = d;
+    n->shape[d - 2] = a->shape[ta ? d - 1 : d - 2];
+    n->shape[d - 1] = b->shape[tb ? d - 2 : d - 1];
+    return true;
+}
+
+typedef struct extents { int64_t batch, m, n, k, step_a, step_b, step_c; } extents;
+
+static extents matmul_extents(const node *n, const node *a, bool ta) {
+    int d = n->ndim;
+    extents x = { .batch = shape_count(d - 2, n->shape), .m = n->shape[d - 2], .n = n->shape[d - 1],
+                  .k = a->shape[ta ? d - 2 : d - 1] };
+    x.step_a = x.m * x.k;
+    x.step_b = x.k * x.n;
+    x.step_c = x.m * x.n;
+    return x;
+}
+
+static double matmul_cost(const node *n) {
+    extents x = matmul_extents(n, n->in[0], n->ints[0]);
+    return 2.0 * (double)x.batch * (double)x.m * (double)x.n * (double)x.k;
+}
+
+static bk_status product(ctx *c, const node *n, const node *a, bool ta, bool tb, double alpha, const char *pa,
+                         const char *pb, double beta, char *out) {
+    extents x = matmul_extents(n, a, ta);
+    size_t size = dtype_size(n->dtype);
+    for (int64_t i = 0; i < x.batch; i++) {
+        bk_status s = gemm(c, n->dtype, ta, tb, x.m, x.n, x.k, alpha, pa + size * (size_t)(i * x.step_a),
+                           ta ? x.m : x.k, pb + size * (size_t)(i * x.step_b), tb ? x.k : x.n, beta,
+                           out + size * (size_t)(i * x.step_c), x.n);
+        if (s) return s;
+    }
+    return BK_OK;
+}
+
+static bk_status matmul_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)scratch;
+    return product(c, n, n->in[0], n->ints[0], n->ints[1], 1, in[0], in[1], 0, out);
+}
+
+/* Transposes go into the flags, scales outward (products that differ by a factor are then shared). */
+static node *matmul_simplify(graph *g, node *n) {
+    node *a = n->in[0], *b = n->in[1];
+    extern const op_row op_full;
+    if ((a->op == &op_full && a->x == 0) || (b->op == &op_full && b->x == 0))
+        return g_full(g, n->dtype, n->ndim, n->shape, 0);
+    if (swaps_last_two(a)) return g_matmul_t(g, a->in[0], b, !n->ints[0], n->ints[1]);
+    if (swaps_last_two(b)) return g_matmul_t(g, a, b->in[0], n->ints[0], !n->ints[1]);
+    if (a->op == &op_scale) return g_scale(g, a->x, g_matmul_t(g, a->in[0], b, n->ints[0], n->ints[1]));
+    if (b->op == &op_scale) return g_scale(g, b->x, g_matmul_t(g, a, b->in[0], n->ints[0], n->ints[1]));
+    return NULL;
+}
+
+static node *matmul_jvp(graph *g, node *n, int k, node *t) {
+    return k == 0 ? g_matmul_t(g, t, n->in[1], n->ints[0], n->ints[1])
+                  : g_matmul_t(g, n->in[0], t, n->ints[0], n->ints[1]);
+}
+
+/* C = op(A) op(B): dA = dC op(B)ᵀ, transposed when A is; dB = op(A)ᵀ dC likewise. */
+static node *matmul_transpose(graph *g, node *n, int k, node *ct) {
+    bool ta = n->ints[0], tb = n->ints[1];
+    if (k == 0) return ta ? g_matmul_t(g, n->in[1], ct, tb, true) : g_matmul_t(g, ct, n->in[1], false, !tb);
+    return tb ? g_matmul_t(g, ct, n->in[0], true, ta) : g_matmul_t(g, n->in[0], ct, !ta, false);
+}
+
+static node *with_axis(graph *g, node *a, int64_t size) {
+    int64_t shape[BK_MAX_DIMS] = { size };
+    if (a->ndim + 1 > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "vmap: matmul: too many dimensions");
+    memcpy(shape + 1, a->shape, sizeof *shape * (size_t)a->ndim);
+    return g_broadcast(g, a, a->ndim + 1, shape);
+}
+
+static node *matmul_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    bool ta = n->ints[0], tb = n->ints[1];
+    if (n->ndim == 2 && batched[0] && !batched[1] && !ta) { /* the batch joins the rows: one large product */
+        int64_t rows[2] = { size * n->shape[0], in[0]->shape[2] }, back[3] = { size, n->shape[0], n->shape[1] };
+        return g_reshape(g, g_matmul_t(g, g_reshape(g, in[0], 2, rows), in[1], false, tb), 3, back);
+    }
+    node *a = batched[0] ? in[0] : with_axis(g, in[0], size);
+    node *b = batched[1] ? in[1] : with_axis(g, in[1], size);
+    return g_matmul_t(g, a, b, ta, tb);
+}
+
+const op_row op_matmul = {
+    .name = "matmul", .arity = 2, .kind = OP_KERNEL, .doc = "C = op(A) op(B) over leading axes, op = transpose by flag",
+    .shape = matmul_shape, .run = matmul_run, .cost = matmul_cost, .simplify = matmul_simplify,
+    .jvp = matmul_jvp, .transpose = matmul_transpose, .vmap = matmul_vmap,
+};
+
+/* ---- sums of products ---- */
+
+/* in: A1, B1, A2, B2, ...; ints: ta, tb, bits of alpha for each: C = sum alpha_i op(A_i) op(B_i) */
+static double alpha_of(const node *n, int i) {
+    double x;
+    memcpy(&x, &n->ints[3 * i + 2], sizeof x);
+    return x;
+}
+
+static bool matmul_sum_shape(graph *g, node *n) {
+    (void)g;
+    int d = n->in[0]->ndim;
+    n->ndim = d;
+    n->shape[d - 2] = n->in[0]->shape[n->ints[0] ? d - 1 : d - 2];
+    n->shape[d - 1] = n->in[1]->shape[n->ints[1] ? d - 2 : d - 1];
+    return true;
+}
+
+static bk_status matmul_sum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)scratch;
+    bk_status s = BK_OK;
+    for (int i = 0; 2 * i < n->n_in && !s; i++)
+        s = product(c, n, n->in[2 * i], n->ints[3 * i], n->ints[3 * i + 1], alpha_of(n, i), in[2 * i], in[2 * i + 1],
+                    i ? 1 : 0, out);
+    return s;
+}
+
+static double matmul_sum_cost(const node *n) {
+    double sum = 0;
+    for (int i = 0; 2 * i < n->n_in; i++) {
+        extents x = matmul_extents(n, n->in[2 * i], n->ints[3 * i]);
+        sum += 2.0 * (double)x.batch * (double)x.m * (double)x.n * (double)x.k;
+    }
+    return sum;
+}
+
+const op_row op_matmul_sum = {
+    .name = "matmul_sum", .arity = -1, .kind = OP_KERNEL, .doc = "C = sum_i alpha_i op(A_i) op(B_i), accumulated in place",
+    .shape = matmul_sum_shape, .run = matmul_sum_run, .cost = matmul_sum_cost,
+    .jvp = op_no_jvp, .transpose = op_no_transpose, .vmap = op_vmap_none,
+};
+
+/* ---- builders ---- */
+
+node *g_matmul_t(graph *g, node *a, node *b, bool ta, bool tb) {
+    node *in[2] = { a, b };
+    int64_t ints[2] = { ta, tb };
+    return a && b ? graph_op(g, &op_matmul, 2, in, 2, ints, 0) : NULL;
+}
+
+static node *promote(graph *g, node *a, const node *b) {
+    bk_dtype to = a->dtype == BK_FLOAT64 || b->dtype == BK_FLOAT64 ? BK_FLOAT64
+                  : a->dtype == BK_FLOAT32 || b->dtype == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64;
+    return g_cast(g, a, to);
+}
+
+node *g_matmul(graph *g, node *a, node *b) {
+    if (!a || !b) return NULL;
+    shape_buf sa, sb;
+    if (a->ndim == 0 || b->ndim == 0)
+        return graph_fail(g, BK_EINVAL, "matmul: expected at least one dimension, got %s and %s",
+                          shape_text(a->ndim, a->shape, &sa), shape_text(b->ndim, b->shape, &sb));
+    const node *a0 = a, *b0 = b;
+    node *pa = promote(g, a, b), *pb = promote(g, b, a);
+    if (!pa || !pb) return NULL;
+    bool vector_a = pa->ndim == 1, vector_b = pb->ndim == 1;
+    if (vector_a) pa = g_reshape(g, pa, 2, (int64_t[]){ 1, pa->shape[0] });
+    if (vector_b) pb = g_reshape(g, pb, 2, (int64_t[]){ pb->shape[0], 1 });
+    if (!pa || !pb) return NULL;
+    if (pa->shape[pa->ndim - 1] != pb->shape[pb->ndim - 2])
+        return graph_fail(g, BK_EINVAL, "matmul: inner sizes differ: %s x %s", shape_text(a0->ndim, a0->shape, &sa),
+                          shape_text(b0->ndim, b0->shape, &sb));
+    node *out;
+    int64_t shape[BK_MAX_DIMS];
+    if (pb->ndim == 2 && pa->ndim > 2) { /* leading axes of a join the rows */
+        int64_t rows[2] = { shape_count(pa->ndim - 1, pa->shape), pa->shape[pa->ndim - 1] };
+        memcpy(shape, pa->shape, sizeof *shape * (size_t)pa->ndim);
+        shape[pa->ndim - 1] = pb->shape[1];
+        out = g_reshape(g, g_matmul_t(g, g_reshape(g, pa, 2, rows), pb, false, false), pa->ndim, shape);
+    } else {
+        int nd = pa->ndim > pb->ndim ? pa->ndim : pb->ndim;
+        int64_t full_a[BK_MAX_DIMS], full_b[BK_MAX_DIMS];
+        for (int i = 0; i < nd - 2; i++) {
+            int ia = i - (nd - pa->ndim), ib = i - (nd - pb->ndim);
+            int64_t x = ia < 0 ? 1 : pa->shape[ia], y = ib < 0 ? 1 : pb->shape[ib];
+            if (x != y && x != 1 && y != 1)
+                return graph_fail(g, BK_EINVAL, "matmul: leading sizes do not broadcast: %s x %s",
+                                  shape_text(a0->ndim, a0->shape, &sa), shape_text(b0->ndim, b0->shape, &sb));
+            full_a[i] = full_b[i] = x == 1 ? y : x;
+        }
+        for (int i = 0; i < 2; i++) {
+            full_a[nd - 2 + i] = pa->shape[pa->ndim - 2 + i];
+            full_b[nd - 2 + i] = pb->shape[pb->ndim - 2 + i];
+        }
+        out = g_matmul_t(g, g_broadcast(g, pa, nd, full_a), g_broadcast(g, pb, nd, full_b), false, false);
+    }
+    if (!out || (!vector_a && !vector_b)) return out;
+    int n = 0;
+    for (int i = 0; i < out->ndim; i++)
+        if (!(vector_a && i == out->ndim - 2) && !(vector_b && i == out->ndim - 1)) shape[n++] = out->shape[i];
+    return g_reshape(g, out, n, shape);
+}
+
+node *g_dot(graph *g, node *a, node *b) {
+    if (!a || !b) return NULL;
+    shape_buf sa, sb;
+    if (!shape_equal(a->ndim, a->shape, b->ndim, b->shape))
+        return graph_fail(g, BK_EINVAL, "dot: shapes differ: %s and %s", shape_text(a->ndim, a->shape, &sa),
+                          shape_text(b->ndim, b->shape, &sb));
+    return g_sum_all(g, g_mul(g, a, b));
+}

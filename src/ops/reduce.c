@@ -1,0 +1,312 @@
+/* reduce.c - sums, extremes, cumulative sums, softmax and logsumexp. */
+#include "../graph/build.h"
+
+#include <math.h>
+#include <string.h>
+
+extern const op_row op_full, op_sum, op_argmax, op_cumsum, op_softmax, op_logsumexp, op_scale, op_broadcast, op_reshape;
+
+/* ---- sum: ints[0] is the mask of axes; they stay with size 1 ---- */
+
+static bool sum_shape(graph *g, node *n) {
+    (void)g;
+    for (int i = 0; i < n->ndim; i++)
+        if (n->ints[0] >> i & 1) n->shape[i] = 1;
+    return true;
+}
+
+static void sum_rows(bk_dtype dtype, int64_t rows, int64_t cols, const void *in, void *out, double *acc) {
+    /* column sums in float64, row by row: the rows are read once, in order */
+    memset(acc, 0, sizeof *acc * (size_t)cols);
+    for (int64_t r = 0; r < rows; r++) {
+        if (dtype == BK_FLOAT32) {
+            const float *a = (const float *)in + r * cols;
+            for (int64_t i = 0; i < cols; i++) acc[i] += (double)a[i];
+        } else {
+            const double *a = (const double *)in + r * cols;
+            for (int64_t i = 0; i < cols; i++) acc[i] += a[i];
+        }
+    }
+    for (int64_t i = 0; i < cols; i++) {
+        if (dtype == BK_FLOAT32) ((float *)out)[i] = (float)acc[i];
+        else ((double *)out)[i] = acc[i];
+    }
+}
+
+static void store(bk_dtype dtype, void *out, int64_t i, double x) {
+    if (dtype == BK_FLOAT32) ((float *)out)[i] = (float)x;
+    else ((double *)out)[i] = x;
+}
+
+/* The axes as [outer, reduced, inner], when the reduced ones are adjacent. */
+static bool sum_split(const node *n, int64_t *outer, int64_t *reduced, int64_t *inner) {
+    const node *a = n->in[0];
+    int state = 0;
+    *outer = *reduced = *inner = 1;
+    for (int i = 0; i < a->ndim; i++) {
+        bool r = n->ints[0] >> i & 1;
+        if (a->shape[i] == 1) continue;
+        if (r && state == 2) return false;
+        if (r) state = 1, *reduced *= a->shape[i];
+        else if (state == 0) *outer *= a->shape[i];
+        else state = 2, *inner *= a->shape[i];
+    }
+    return true;
+}
+
+static size_t sum_scratch(const node *n) {
+    return sizeof(double) * (size_t)n->count;
+}
+
+static bk_status sum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c;
+    const node *a = n->in[0];
+    int64_t outer, reduced, inner;
+    if (n->dtype != BK_INT64 && a->count && sum_split(n, &outer, &reduced, &inner)) {
+        size_t size = dtype_size(n->dtype);
+        for (int64_t o = 0; o < outer; o++) {
+            const char *from = (const char *)in[0] + size * (size_t)(o * reduced * inner);
+            if (inner == 1) store(n->dtype, out, o, vec_sum(n->dtype, reduced, from));
+            else sum_rows(n->dtype, reduced, inner, from, (char *)out + size * (size_t)(o * inner), scratch);
+        }
+        return BK_OK;
+    }
+    memset(scratch, 0, sizeof(double) * (size_t)n->count);
+    int64_t strides[BK_MAX_DIMS], index[BK_MAX_DIMS] = { 0 };
+    shape_strides(n->ndim, n->shape, strides);
+    int64_t *whole = scratch;
+    double *acc = scratch;
+    for (int64_t i = 0; i < a->count; i++) {
+        int64_t at = 0;
+        for (int d = 0; d < a->ndim; d++)
+            if (!(n->ints[0] >> d & 1)) at += index[d] * strides[d];
+        if (n->dtype == BK_INT64) whole[at] += ((const int64_t *)in[0])[i];
+        else acc[at] += n->dtype == BK_FLOAT32 ? (double)((const float *)in[0])[i] : ((const double *)in[0])[i];
+        for (int d = a->ndim - 1; d >= 0; d--) {
+            if (++index[d] < a->shape[d]) break;
+            index[d] = 0;
+        }
+    }
+    for (int64_t i = 0; i < n->count; i++) {
+        if (n->dtype == BK_INT64) ((int64_t *)out)[i] = whole[i];
+        else store(n->dtype, out, i, acc[i]);
+    }
+    return BK_OK;
+}
+
+static node *sum_node(graph *g, node *a, int64_t mask) { return a ? graph_op(g, &op_sum, 1, &a, 1, &mask, 0) : NULL; }
+
+static node *sum_simplify(graph *g, node *n) {
+    node *a = n->in[0];
+    if (shape_equal(a->ndim, a->shape, n->ndim, n->shape)) return a;
+    if (a->op == &op_full) return g_full(g, n->dtype, n->ndim, n->shape, n->count ? a->x * (double)(a->count / n->count) : 0);
+    if (a->op == &op_scale) return g_scale(g, a->x, sum_node(g, a->in[0], n->ints[0]));
+    if (a->op == &op_sum) return sum_node(g, a->in[0], n->ints[0] | a->ints[0]);
+    return NULL;
+}
+static node *sum_jvp(graph *g, node *n, int k, node *t) { (void)k; return sum_node(g, t, n->ints[0]); }
+static node *sum_transpose(graph *g, node *n, int k, node *ct) { (void)k; return g_broadcast(g, ct, n->in[0]->ndim, n->in[0]->shape); }
+static node *sum_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    (void)batched, (void)size;
+    return sum_node(g, in[0], n->ints[0] << 1);
+}
+const op_row op_sum = {
+    .name = "sum", .arity = 1, .kind = OP_KERNEL, .doc = "the sum over axes, which stay with size 1", .shape = sum_shape,
+    .run = sum_run, .scratch = sum_scratch, .simplify = sum_simplify, .jvp = sum_jvp, .transpose = sum_transpose, .vmap = sum_vmap,
+};
+
+node *g_sum(graph *g, node *a, unsigned axes, bool keep) {
+    node *s = sum_node(g, a, axes);
+    if (!s || keep) return s;
+    int64_t shape[BK_MAX_DIMS];
+    int n = 0;
+    for (int i = 0; i < a->ndim; i++)
+        if (!(axes >> i & 1)) shape[n++] = a->shape[i];
+    return g_reshape(g, s, n, shape);
+}
+node *g_sum_all(graph *g, node *a) { return a ? g_sum(g, a, (1u << a->ndim) - 1, false) : NULL; }
+node *g_mean_all(graph *g, node *a) {
+    if (!a) return NULL;
+    if (a->count == 0) return graph_fail(g, BK_EINVAL, "mean: the tensor is empty");
+    node *s = a->dtype == BK_INT64 ? g_cast(g, a, BK_FLOAT64) : a;
+    return g_scale(g, 1 / (double)a->count, g_sum_all(g, s));
+}
+
+/* ---- along one axis: ints[0]; rows are (outer, size, inner) ---- */
+
+typedef struct rows { int64_t outer, size, inner; } rows;
+static rows rows_of(const node *a, int axis) {
+    return (rows){ shape_count(axis, a->shape), a->shape[axis], shape_count(a->ndim - axis - 1, a->shape + axis + 1) };
+}
+static double at(const node *a, const void *data, int64_t i) {
+    return a->dtype == BK_FLOAT32 ? (double)((const float *)data)[i]
+           : a->dtype == BK_FLOAT64 ? ((const double *)data)[i] : (double)((const int64_t *)data)[i];
+}
+static bool axis_ok(graph *g, const char *name, const node *a, int64_t axis) {
+    if (axis >= 0 && axis < a->ndim) return true;
+    graph_fail(g, BK_EINVAL, "%s: dim: expected 1..%d, got %lld", name, a->ndim, (long long)axis + 1);
+    return false;
+}
+
+static bool argmax_shape(graph *g, node *n) {
+    const node *a = n->in[0];
+    int axis = (int)n->ints[0];
+    if (!axis_ok(g, "argmax", a, axis)) return false;
+    if (a->shape[axis] == 0) return graph_fail(g, BK_EINVAL, "max: dim %d is empty", axis + 1);
+    n->dtype = BK_INT64;
+    n->ndim = a->ndim - 1;
+    for (int i = axis; i < n->ndim; i++) n->shape[i] = a->shape[i + 1];
+    return true;
+}
+static bk_status argmax_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c, (void)scratch;
+    const node *a = n->in[0];
+    rows r = rows_of(a, (int)n->ints[0]);
+    for (int64_t o = 0; o < r.outer; o++)
+        for (int64_t i = 0; i < r.inner; i++) {
+            int64_t base = o * r.size * r.inner + i, best = 0;
+            double top = at(a, in[0], base);
+            for (int64_t k = 1; k < r.size && !isnan(top); k++) {
+                double x = at(a, in[0], base + k * r.inner);
+                if (x > top || isnan(x)) top = x, best = k;
+            }
+            ((int64_t *)out)[o * r.inner + i] = best;
+        }
+    return BK_OK;
+}
+static node *axis_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    (void)batched, (void)size;
+    int64_t axis = n->ints[0] + 1;
+    return graph_op(g, n->op, 1, in, 1, &axis, 0);
+}
+const op_row op_argmax = {
+    .name = "argmax", .arity = 1, .kind = OP_KERNEL, .doc = "the first place of the maximum along an axis, from 0",
+    .shape = argmax_shape, .run = argmax_run, .jvp = op_zero_jvp, .transpose = op_no_transpose, .vmap = axis_vmap,
+};
+node *g_argmax(graph *g, node *a, int axis) {
+    int64_t ints = axis;
+    return a ? graph_op(g, &op_argmax, 1, &a, 1, &ints, 0) : NULL;
+}
+
+static node *axis_last(graph *g, node *a, int axis) {
+    int64_t axes[BK_MAX_DIMS];
+    int n = 0;
+    for (int i = 0; i < a->ndim; i++)
+        if (i != axis) axes[n++] = i;
+    axes[n] = axis;
+    return g_permute(g, a, axes);
+}
+
+node *g_reduce_max(graph *g, node *a, int axis) {
+    node *index = g_argmax(g, a, axis);
+    return index ? g_take(g, axis_last(g, a, axis), index) : NULL;
+}
+
+static bool cumsum_shape(graph *g, node *n) { return axis_ok(g, "cumsum", n->in[0], n->ints[0]); }
+static bk_status cumsum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c, (void)scratch;
+    rows r = rows_of(n, (int)n->ints[0]);
+    for (int64_t o = 0; o < r.outer; o++)
+        for (int64_t i = 0; i < r.inner; i++) {
+            double sum = 0;
+            int64_t total = 0;
+            for (int64_t k = 0; k < r.size; k++) {
+                int64_t p = (o * r.size + k) * r.inner + i;
+                if (n->dtype == BK_INT64) ((int64_t *)out)[p] = total += ((const int64_t *)in[0])[p];
+                else store(n->dtype, out, p, sum += at(n, in[0], p));
+            }
+        }
+    return BK_OK;
+}
+static node *cumsum_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_cumsum(g, t, (int)n->ints[0]); }
+static node *cumsum_transpose(graph *g, node *n, int k, node *ct) {
+    (void)k;
+    int axis = (int)n->ints[0];
+    return g_flip(g, g_cumsum(g, g_flip(g, ct, axis), axis), axis);
+}
+const op_row op_cumsum = {
+    .name = "cumsum", .arity = 1, .kind = OP_KERNEL, .doc = "y_k = sum_{j<=k} a_j along an axis", .shape = cumsum_shape,
+    .run = cumsum_run, .jvp = cumsum_jvp, .transpose = cumsum_transpose, .vmap = axis_vmap,
+};
+node *g_cumsum(graph *g, node *a, int axis) {
+    int64_t ints = axis;
+    return a ? graph_op(g, &op_cumsum, 1, &a, 1, &ints, 0) : NULL;
+}
+
+/* ---- softmax and logsumexp along the last axis ---- */
+
+static double row_max(bk_dtype dtype, int64_t n, const void *a) {
+    double top = -INFINITY;
+    for (int64_t i = 0; i < n; i++) {
+        double x = dtype == BK_FLOAT32 ? (double)((const float *)a)[i] : ((const double *)a)[i];
+        if (x > top || isnan(x)) top = x;
+        if (isnan(x)) break;
+    }
+    return top;
+}
+
+/* exp(a - max) into out over all rows at once, so that the vector kernels see long blocks; row maxima into top. */
+static void shifted_exp(const node *a, const void *in, void *out, int64_t outer, int64_t size, double *top) {
+    for (int64_t o = 0; o < outer; o++) {
+        const char *from = (const char *)in + dtype_size(a->dtype) * (size_t)(o * size);
+        top[o] = row_max(a->dtype, size, from);
+        double shift = isinf(top[o]) ? 0 : top[o];
+        vec_get(VEC_OFFSET, a->dtype)(size, (char *)out + dtype_size(a->dtype) * (size_t)(o * size), from, NULL, NULL, -shift);
+    }
+    vec_get(VEC_EXP, a->dtype)(outer * size, out, out, NULL, NULL, 0);
+}
+
+static bool last_axis(graph *g, node *n) {
+    if (n->ndim >= 1 && n->dtype != BK_INT64) return true;
+    return graph_fail(g, BK_EINVAL, "%s: expected a float tensor of at least one dimension", n->op->name);
+}
+static bool logsumexp_shape(graph *g, node *n) {
+    if (!last_axis(g, n)) return false;
+    n->ndim--;
+    return true;
+}
+static size_t softmax_scratch(const node *n) {
+    const node *a = n->in[0];
+    int64_t size = a->shape[a->ndim - 1];
+    return sizeof(double) * (size_t)(size ? a->count / size : 1) + (n->op == &op_logsumexp ? (size_t)a->count * dtype_size(a->dtype) : 0);
+}
+static bk_status softmax_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c;
+    const node *a = n->in[0];
+    int64_t size = a->shape[a->ndim - 1], outer = shape_count(a->ndim - 1, a->shape);
+    double *top = scratch;
+    bool softmax = n->op == &op_softmax;
+    char *e = softmax ? out : (char *)(top + outer);
+    shifted_exp(a, in[0], e, outer, size, top);
+    for (int64_t o = 0; o < outer; o++) {
+        char *row = e + dtype_size(a->dtype) * (size_t)(o * size);
+        double sum = vec_sum(a->dtype, size, row);
+        if (softmax) vec_get(VEC_SCALE, a->dtype)(size, row, row, NULL, NULL, 1 / sum);
+        else store(n->dtype, out, o, (isinf(top[o]) ? (top[o] > 0 ? top[o] : 0) : top[o]) + log(sum));
+    }
+    return BK_OK;
+}
+static node *softmax_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    node *st = g_mul(g, n, t);
+    return st ? g_sub(g, st, g_mul(g, n, g_sum(g, st, 1u << (n->ndim - 1), true))) : NULL;
+}
+static node *logsumexp_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    node *a = n->in[0];
+    return g_sum(g, g_mul(g, g_softmax(g, a), t), 1u << (a->ndim - 1), false);
+}
+static node *rows_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    (void)batched, (void)size;
+    return graph_again(g, n, in);
+}
+const op_row op_softmax = {
+    .name = "softmax", .arity = 1, .kind = OP_KERNEL, .doc = "s = e^a / sum e^a along the last axis; ds = s (da - sum s da)",
+    .shape = last_axis, .run = softmax_run, .scratch = softmax_scratch, .jvp = softmax_jvp, .transpose = op_no_transpose, .vmap = rows_vmap,
+};
+const op_row op_logsumexp = {
+    .name = "logsumexp", .arity = 1, .kind = OP_KERNEL, .doc = "ln sum e^a along the last axis, which is dropped",
+    .shape = logsumexp_shape, .run = softmax_run, .scratch = softmax_scratch, .jvp = logsumexp_jvp, .transpose = op_no_transpose, .vmap = rows_vmap,
+};
+node *g_softmax(graph *g, node *a) { return a ? graph_op(g, &op_softmax, 1, &a, 0, NULL, 0) : NULL; }
+node *g_logsumexp(graph *g, node *a) { return a ? graph_op(g, &op_logsumexp, 1, &a, 0, NULL, 0) : NULL; }

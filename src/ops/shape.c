@@ -1,0 +1,399 @@
+/* shape.c - operations that move elements and compute none. All are linear; slice and pad, broadcast
+ * and sum are each other's adjoints. */
+#include "../graph/build.h"
+
+#include <string.h>
+
+extern const op_row op_full, op_reshape, op_permute, op_broadcast, op_slice, op_pad, op_concat, op_flip, op_scale;
+
+static node *make(graph *g, const op_row *op, node *a, int n, const int64_t *ints) {
+    return a ? graph_op(g, op, 1, &a, n, ints, 0) : NULL;
+}
+
+/* Nearly every movement commutes with a scale and keeps a constant. */
+static node *outward(graph *g, node *n) {
+    node *a = n->in[0];
+    if (a->op == &op_scale) return g_scale(g, a->x, graph_again(g, n, a->in));
+    if (a->op == &op_full && (n->op != &op_pad || a->x == 0)) return g_full(g, n->dtype, n->ndim, n->shape, a->x);
+    return NULL;
+}
+
+/* Copies in(index) to out over out's shape with the input's strides and start. */
+static void strided_copy(size_t size, int ndim, const int64_t *shape, const int64_t *strides, const char *in, char *out) {
+    int64_t count = shape_count(ndim, shape), index[BK_MAX_DIMS] = { 0 }, at = 0;
+    if (count == 0) return;
+    if (ndim == 0) {
+        memcpy(out, in, size);
+        return;
+    }
+    int last = ndim - 1;
+    int64_t run = shape[last], step = strides[last];
+    for (int64_t done = 0; done < count; done += run) {
+        const char *from = in + (int64_t)size * at;
+        if (step == 1) memcpy(out, from, size * (size_t)run);
+        else if (size == 8) for (int64_t i = 0; i < run; i++) ((int64_t *)(void *)out)[i] = ((const int64_t *)(const void *)from)[i * step];
+        else for (int64_t i = 0; i < run; i++) ((int32_t *)(void *)out)[i] = ((const int32_t *)(const void *)from)[i * step];
+        out += size * (size_t)run;
+        for (int d = last - 1; d >= 0; d--) {
+            at += strides[d];
+            if (++index[d] < shape[d]) break;
+            at -= index[d] * strides[d];
+            index[d] = 0;
+        }
+    }
+}
+
+/* ---- full ---- */
+
+static bool full_shape(graph *g, node *n) {
+    (void)g;
+    n->dtype = (bk_dtype)n->ints[0];
+    n->ndim = n->n_ints - 1;
+    memcpy(n->shape, n->ints + 1, sizeof *n->shape * (size_t)n->ndim);
+    return true;
+}
+static bk_status full_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c, (void)in, (void)scratch;
+    vec_get(VEC_FILL, n->dtype)(n->count, out, NULL, NULL, NULL, n->x);
+    return BK_OK;
+}
+const op_row op_full = {
+    .name = "full", .arity = 0, .kind = OP_KERNEL, .doc = "x everywhere", .shape = full_shape, .run = full_run,
+    .jvp = op_zero_jvp, .transpose = op_no_transpose, .vmap = op_vmap_none,
+};
+node *g_full(graph *g, bk_dtype dtype, int ndim, const int64_t *shape, double x) {
+    int64_t ints[1 + BK_MAX_DIMS] = { dtype };
+    if (ndim < 0 || ndim > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "full: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
+    if (ndim) memcpy(ints + 1, shape, sizeof *shape * (size_t)ndim);
+    return graph_op(g, &op_full, 0, NULL, 1 + ndim, ints, x);
+}
+node *g_zeros_like(graph *g, node *a) { return a ? g_full(g, a->dtype, a->ndim, a->shape, 0) : NULL; }
+
+/* ---- reshape ---- */
+
+static bool reshape_shape(graph *g, node *n) {
+    shape_buf a, b;
+    if (shape_count(n->n_ints, n->ints) != n->in[0]->count)
+        return graph_fail(g, BK_EINVAL, "reshape: %s has %lld elements, %s does not", shape_text(n->in[0]->ndim, n->in[0]->shape, &a),
+                          (long long)n->in[0]->count, shape_text(n->n_ints, n->ints, &b));
+    n->ndim = n->n_ints;
+    if (n->ndim) memcpy(n->shape, n->ints, sizeof *n->shape * (size_t)n->ndim);
+    return true;
+}
+static bk_status reshape_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c, (void)scratch;
+    memcpy(out, in[0], (size_t)n->count * dtype_size(n->dtype));
+    return BK_OK;
+}
+static node *reshape_simplify(graph *g, node *n) {
+    node *a = n->in[0];
+    if (shape_equal(a->ndim, a->shape, n->ndim, n->shape)) return a;
+    if (a->op == &op_reshape) return g_reshape(g, a->in[0], n->ndim, n->shape);
+    return outward(g, n);
+}
+static node *reshape_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_reshape(g, t, n->ndim, n->shape); }
+static node *reshape_transpose(graph *g, node *n, int k, node *ct) { (void)k; return g_reshape(g, ct, n->in[0]->ndim, n->in[0]->shape); }
+static node *reshape_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    (void)batched;
+    int64_t shape[BK_MAX_DIMS + 1] = { size };
+    memcpy(shape + 1, n->shape, sizeof *shape * (size_t)n->ndim);
+    return g_reshape(g, in[0], n->ndim + 1, shape);
+}
+const op_row op_reshape = {
+    .name = "reshape", .arity = 1, .kind = OP_KERNEL, .doc = "the elements in row-major order, in another shape",
+    .shape = reshape_shape, .run = reshape_run, .simplify = reshape_simplify, .jvp = reshape_jvp,
+    .transpose = reshape_transpose, .vmap = reshape_vmap,
+};
+node *g_reshape(graph *g, node *a, int ndim, const int64_t *shape) {
+    if (!a) return NULL;
+    int64_t full[BK_MAX_DIMS + 1], known = 1;
+    int open = -1;
+    shape_buf sa, sb;
+    if (ndim < 0 || ndim > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "reshape: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
+    for (int i = 0; i < ndim; i++) {
+        full[i] = shape[i];
+        if (shape[i] == -1 && open < 0) open = i;
+        else if (shape[i] < 0) return graph_fail(g, BK_EINVAL, "reshape: sizes are >= 0, one may be -1, got %s", shape_text(ndim, shape, &sb));
+        else known *= shape[i];
+    }
+    if (open >= 0) {
+        if (known == 0 || a->count % known)
+            return graph_fail(g, BK_EINVAL, "reshape: %s does not fit into %s", shape_text(a->ndim, a->shape, &sa), shape_text(ndim, shape, &sb));
+        full[open] = a->count / known;
+    }
+    return make(g, &op_reshape, a, ndim, full);
+}
+
+/* ---- permute ---- */
+
+static bool permute_shape(graph *g, node *n) {
+    const node *a = n->in[0];
+    unsigned seen = 0;
+    for (int i = 0; i < n->n_ints; i++) {
+        if (n->ints[i] < 0 || n->ints[i] >= a->ndim || seen >> n->ints[i] & 1)
+            return graph_fail(g, BK_EINVAL, "permute: expected each of the %d axes once", a->ndim);
+        seen |= 1u << n->ints[i];
+        n->shape[i] = a->shape[n->ints[i]];
+    }
+    if (n->n_ints != a->ndim) return graph_fail(g, BK_EINVAL, "permute: expected %d axes, got %d", a->ndim, n->n_ints);
+    return true;
+}
+static bk_status permute_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c, (void)scratch;
+    int64_t strides[BK_MAX_DIMS], to[BK_MAX_DIMS];
+    shape_strides(n->ndim, n->in[0]->shape, strides);
+    for (int i = 0; i < n->ndim; i++) to[i] = strides[n->ints[i]];
+    strided_copy(dtype_size(n->dtype), n->ndim, n->shape, to, in[0], out);
+    return BK_OK;
+}
+static node *permute_simplify(graph *g, node *n) {
+    node *a = n->in[0];
+    bool same = true;
+    for (int i = 0; i < n->ndim; i++) same = same && n->ints[i] == i;
+    if (same) return a;
+    if (a->op == &op_permute) {
+        int64_t axes[BK_MAX_DIMS];
+        for (int i = 0; i < n->ndim; i++) axes[i] = a->ints[n->ints[i]];
+        return g_permute(g, a->in[0], axes);
+    }
+    return outward(g, n);
+}
+static node *permute_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_permute(g, t, n->ints); }
+static node *permute_transpose(graph *g, node *n, int k, node *ct) {
+    (void)k;
+    int64_t back[BK_MAX_DIMS];
+    for (int i = 0; i < n->ndim; i++) back[n->ints[i]] = i;
+    return g_permute(g, ct, back);
+}
+static node *permute_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    (void)batched, (void)size;
+    int64_t axes[BK_MAX_DIMS + 1] = { 0 };
+    for (int i = 0; i < n->ndim; i++) axes[i + 1] = n->ints[i] + 1;
+    return g_permute(g, in[0], axes);
+}
+const op_row op_permute = {
+    .name = "permute", .arity = 1, .kind = OP_KERNEL, .doc = "axes in another order", .shape = permute_shape,
+    .run = permute_run, .simplify = permute_simplify, .jvp = permute_jvp, .transpose = permute_transpose, .vmap = permute_vmap,
+};
+node *g_permute(graph *g, node *a, const int64_t *axes) { return a ? make(g, &op_permute, a, a->ndim, axes) : NULL; }
+node *g_transpose(graph *g, node *a) {
+    if (!a) return NULL;
+    int64_t axes[BK_MAX_DIMS];
+    if (a->ndim < 2) return graph_fail(g, BK_EINVAL, "transpose: expected at least 2 dimensions, got %d", a->ndim);
+    for (int i = 0; i < a->ndim; i++) axes[i] = i;
+    axes[a->ndim - 2] = a->ndim - 1;
+    axes[a->ndim - 1] = a->ndim - 2;
+    return g_permute(g, a, axes);
+}
+
+/* ---- broadcast ---- */
+
+static bool broadcast_shape(graph *g, node *n) {
+    const node *a = n->in[0];
+    shape_buf sa, sb;
+    bool ok = n->n_ints >= a->ndim;
+    for (int i = 0; ok && i < a->ndim; i++) {
+        int64_t to = n->ints[n->n_ints - a->ndim + i];
+        ok = a->shape[i] == to || a->shape[i] == 1;
+    }
+    if (!ok) return graph_fail(g, BK_EINVAL, "broadcast_to: %s does not broadcast to %s", shape_text(a->ndim, a->shape, &sa), shape_text(n->n_ints, n->ints, &sb));
+    n->ndim = n->n_ints;
+    memcpy(n->shape, n->ints, sizeof *n->shape * (size_t)n->ndim);
+    return true;
+}
+static bk_status broadcast_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c, (void)scratch;
+    const node *a = n->in[0];
+    int64_t strides[BK_MAX_DIMS], to[BK_MAX_DIMS] = { 0 };
+    shape_strides(a->ndim, a->shape, strides);
+    for (int i = 0; i < a->ndim; i++) to[n->ndim - a->ndim + i] = a->shape[i] == 1 ? 0 : strides[i];
+    strided_copy(dtype_size(n->dtype), n->ndim, n->shape, to, in[0], out);
+    return BK_OK;
+}
+static node *broadcast_simplify(graph *g, node *n) {
+    node *a = n->in[0];
+    if (shape_equal(a->ndim, a->shape, n->ndim, n->shape)) return a;
+    if (a->op == &op_broadcast) return g_broadcast(g, a->in[0], n->ndim, n->shape);
+    return outward(g, n);
+}
+static node *broadcast_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_broadcast(g, t, n->ndim, n->shape); }
+static node *broadcast_transpose(graph *g, node *n, int k, node *ct) {
+    (void)k;
+    const node *a = n->in[0];
+    unsigned axes = 0;
+    for (int i = 0; i < n->ndim; i++) {
+        int j = i - (n->ndim - a->ndim);
+        if (j < 0 || (a->shape[j] == 1 && n->shape[i] != 1)) axes |= 1u << i;
+    }
+    return g_reshape(g, g_sum(g, ct, axes, true), a->ndim, a->shape);
+}
+static node *broadcast_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    (void)batched;
+    const node *a = n->in[0];
+    int64_t mid[BK_MAX_DIMS], to[BK_MAX_DIMS];
+    if (n->ndim + 1 > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "vmap: broadcast_to: too many dimensions");
+    mid[0] = to[0] = size;
+    for (int i = 0; i < n->ndim; i++) {
+        int j = i - (n->ndim - a->ndim);
+        mid[i + 1] = j < 0 ? 1 : a->shape[j];
+        to[i + 1] = n->shape[i];
+    }
+    return g_broadcast(g, g_reshape(g, in[0], n->ndim + 1, mid), n->ndim + 1, to);
+}
+const op_row op_broadcast = {
+    .name = "broadcast_to", .arity = 1, .kind = OP_KERNEL, .doc = "repeated along axes of size 1 and new leading axes",
+    .shape = broadcast_shape, .run = broadcast_run, .simplify = broadcast_simplify, .jvp = broadcast_jvp,
+    .transpose = broadcast_transpose, .vmap = broadcast_vmap,
+};
+node *g_broadcast(graph *g, node *a, int ndim, const int64_t *shape) {
+    if (a && (ndim < 0 || ndim > BK_MAX_DIMS)) return graph_fail(g, BK_EINVAL, "broadcast_to: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
+    return make(g, &op_broadcast, a, ndim, shape);
+}
+
+/* ---- slice (ints: starts, sizes) and pad (ints: before, after) ---- */
+
+static bool slice_shape(graph *g, node *n) {
+    const node *a = n->in[0];
+    for (int i = 0; i < a->ndim; i++) {
+        int64_t first = n->ints[i], size = n->ints[a->ndim + i];
+        if (first < 0 || size < 0 || first > a->shape[i] - size)
+            return graph_fail(g, BK_EINVAL, "narrow: dimension %d has size %lld: no place for %lld from %lld", i + 1,
+                              (long long)a->shape[i], (long long)size, (long long)first + 1);
+        n->shape[i] = size;
+    }
+    return true;
+}
+static bk_status slice_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c, (void)scratch;
+    int64_t strides[BK_MAX_DIMS], at = 0;
+    shape_strides(n->ndim, n->in[0]->shape, strides);
+    for (int i = 0; i < n->ndim; i++) at += n->ints[i] * strides[i];
+    size_t size = dtype_size(n->dtype);
+    strided_copy(size, n->ndim, n->shape, strides, (const char *)in[0] + size * (size_t)at, out);
+    return BK_OK;
+}
+static node *slice_simplify(graph *g, node *n) {
+    node *a = n->in[0];
+    int d = n->ndim;
+    if (shape_equal(a->ndim, a->shape, d, n->shape)) return a;
+    if (a->op == &op_slice) {
+        int64_t first[BK_MAX_DIMS];
+        for (int i = 0; i < d; i++) first[i] = n->ints[i] + a->ints[i];
+        return g_slice(g, a->in[0], first, n->shape);
+    }
+    if (a->op == &op_pad) {
+        int64_t first[BK_MAX_DIMS];
+        bool inside = true, outside = false;
+        for (int i = 0; i < d; i++) {
+            first[i] = n->ints[i] - a->ints[i];
+            inside = inside && first[i] >= 0 && first[i] + n->shape[i] <= a->in[0]->shape[i];
+            outside = outside || first[i] >= a->in[0]->shape[i] || first[i] + n->shape[i] <= 0;
+        }
+        if (outside) return g_zeros_like(g, n);
+        if (inside) return g_slice(g, a->in[0], first, n->shape);
+    }
+    if (a->op == &op_concat) {
+        int axis = (int)a->ints[0];
+        int64_t at = 0, first[BK_MAX_DIMS];
+        memcpy(first, n->ints, sizeof *first * (size_t)d);
+        for (int k = 0; k < a->n_in; k++) {
+            int64_t size = a->in[k]->shape[axis];
+            if (n->ints[axis] >= at && n->ints[axis] + n->shape[axis] <= at + size) {
+                first[axis] -= at;
+                return g_slice(g, a->in[k], first, n->shape);
+            }
+            at += size;
+        }
+    }
+    return outward(g, n);
+}
+static node *slice_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_slice(g, t, n->ints, n->shape); }
+static node *slice_transpose(graph *g, node *n, int k, node *ct) {
+    (void)k;
+    int64_t after[BK_MAX_DIMS];
+    for (int i = 0; i < n->ndim; i++) after[i] = n->in[0]->shape[i] - n->ints[i] - n->shape[i];
+    return g_pad(g, ct, n->ints, after);
+}
+static node *slice_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    (void)batched;
+    int64_t first[BK_MAX_DIMS] = { 0 }, sizes[BK_MAX_DIMS + 1] = { size };
+    memcpy(first + 1, n->ints, sizeof *first * (size_t)n->ndim);
+    memcpy(sizes + 1, n->shape, sizeof *sizes * (size_t)n->ndim);
+    return g_slice(g, in[0], first, sizes);
+}
+const op_row op_slice = {
+    .name = "slice", .arity = 1, .kind = OP_KERNEL, .doc = "a block of a", .shape = slice_shape, .run = slice_run,
+    .simplify = slice_simplify, .jvp = slice_jvp, .transpose = slice_transpose, .vmap = slice_vmap,
+};
+node *g_slice(graph *g, node *a, const int64_t *start, const int64_t *size) {
+    if (!a) return NULL;
+    int64_t ints[2 * BK_MAX_DIMS];
+    memcpy(ints, start, sizeof *ints * (size_t)a->ndim);
+    memcpy(ints + a->ndim, size, sizeof *ints * (size_t)a->ndim);
+    return make(g, &op_slice, a, 2 * a->ndim, ints);
+}
+node *g_narrow(graph *g, node *a, int axis, int64_t start, int64_t size) {
+    if (!a) return NULL;
+    int64_t first[BK_MAX_DIMS] = { 0 }, sizes[BK_MAX_DIMS];
+    if (axis < 0 || axis >= a->ndim) return graph_fail(g, BK_EINVAL, "narrow: dim: expected 1..%d, got %d", a->ndim, axis + 1);
+    memcpy(sizes, a->shape, sizeof *sizes * (size_t)a->ndim);
+    first[axis] = start;
+    sizes[axis] = size;
+    return g_slice(g, a, first, sizes);
+}
+
+static bool pad_shape(graph *g, node *n) {
+    for (int i = 0; i < n->ndim; i++) {
+        if (n->ints[i] < 0 || n->ints[n->ndim + i] < 0) return graph_fail(g, BK_EINVAL, "pad: expected sizes >= 0");
+        n->shape[i] += n->ints[i] + n->ints[n->ndim + i];
+    }
+    return true;
+}
+static bk_status pad_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    (void)c, (void)scratch;
+    const node *a = n->in[0];
+    size_t size = dtype_size(n->dtype);
+    memset(out, 0, size * (size_t)n->count);
+    if (a->count == 0) return BK_OK;
+    int64_t strides[BK_MAX_DIMS], at = 0, index[BK_MAX_DIMS] = { 0 };
+    shape_strides(n->ndim, n->shape, strides);
+    for (int i = 0; i < n->ndim; i++) at += n->ints[i] * strides[i];
+    int last = n->ndim - 1;
+    int64_t run = last < 0 ? 1 : a->shape[last];
+    const char *from = in[0];
+    for (int64_t done = 0; done < a->count; done += run) {
+        memcpy((char *)out + size * (size_t)at, from, size * (size_t)run);
+        from += size * (size_t)run;
+        for (int d = last - 1; d >= 0; d--) {
+            at += strides[d];
+            if (++index[d] < a->shape[d]) break;
+            at -= index[d] * strides[d];
+            index[d] = 0;
+        }
+    }
+    return BK_OK;
+}
+static node *pad_simplify(graph *g, node *n) {
+    if (shape_equal(n->in[0]->ndim, n->in[0]->shape, n->ndim, n->shape)) return n->in[0];
+    return outward(g, n);
+}
+static node *pad_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_pad(g, t, n->ints, n->ints + n->ndim); }
+static node *pad_transpose(graph *g, node *n, int k, node *ct) { (void)k; return g_slice(g, ct, n->ints, n->in[0]->shape); }
+static node *pad_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    (void)batched, (void)size;
+    int64_t before[BK_MAX_DIMS + 1] = { 0 }, after[BK_MAX_DIMS + 1] = { 0 };
+    memcpy(before + 1, n->ints, sizeof *before * (size_t)n->ndim);
+    memcpy(after + 1, n->ints + n->ndim, sizeof *after * (size_t)n->ndim);
+    return g_pad(g, in[0], before, after);
+}
+const op_row op_pad = {
+    .name = "pad", .arity = 1, .kind = OP_KERNEL, .doc = "a in a larger block of zeros", .shape = pad_shape, .run = pad_run,
+    .simplify = pad_simplify, .jvp = pad_jvp, .transpose = pad_transpose, .vmap = pad_vmap,
+};
+node *g_pad(graph *g, node *a, const int64_t *before, const int64_t *after) {
+    if (!a) return NULL;
+    int64_t ints[2 * BK_MAX_DIMS];
+    memcpy(ints, before, sizeof *ints * (size_t)a->ndim);
+    memcpy(ints + a->ndim, after, sizeof *ints * (size_t)a->ndim);
+    return make(g, &op_pad, a, 2 * a->ndim, ints);
+}

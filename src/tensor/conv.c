@@ -1,0 +1,616 @@
+/* conv.c - convolution two ways. Where there are AVX2 units, groups of images lie in the vector lanes: an
+ * element of xl or yl is the same pixel of `lanes` images, so any kernel, stride and width runs full
+ * vectors without im2col, and 4 x 3 register tiles keep the FMA units busy even with 8 channels.
+ * Left-over images, and other machines, go through im2col blocks and gemm. The file includes itself
+ * once per element type for the typed part at its end (REAL defined). One thread: results cannot
+ * depend on their number. */
+#ifndef REAL
+
+#include "conv.h"
+
+#include "gemm.h"
+#include "tensor.h"
+#include "vec.h"
+
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define CONV_LANES 1
+#include <immintrin.h>
+#define LANES_TARGET __attribute__((target("avx2,fma")))
+#endif
+
+enum { LINE = 64, COL_BYTES = 1 << 18 /* half an L2 */, TAP_BLOCK = 256, PIXEL_BLOCK = 128 };
+
+typedef struct lanes { /* one group of images; a tap is one (c,u,v), a pixel one (i,j); offsets in elements */
+    int64_t out, taps, pixels, x_pitch, y_pitch;
+    const int64_t *tap, *pixel; /* place of x read by pixel p through tap k: pixel[p] + tap[k] */
+    void *x;                    /* (in, x_pitch): the padded image */
+    void *y;                    /* (out rounded up to 4, y_pitch) */
+    void *w;                    /* packed: see each kernel */
+} lanes;
+
+typedef struct kernels {
+    int64_t lanes;
+    void (*load)(int64_t n, void *to, const void *from, int64_t image_step, int64_t images);
+    void (*store)(int64_t n, void *to, const void *from, int64_t image_step, int64_t images);
+    void (*pack)(const lanes *g, const void *w, bool by_tap);
+    void (*unpack)(const lanes *g, void *w);
+    void (*forward)(const lanes *g);
+    void (*input)(const lanes *g);
+    void (*weight)(const lanes *g);
+} kernels;
+
+static int64_t up(int64_t n, int64_t step) {
+    return (n + step - 1) / step * step;
+}
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* The output places j of [0, n) whose source j*stride + shift lies in [0, size). */
+static void valid_range(int64_t n, int64_t size, int64_t stride, int64_t shift, int64_t *first, int64_t *last) {
+    int64_t lo = shift < 0 ? (-shift + stride - 1) / stride : 0;
+    int64_t hi = size > shift ? (size - shift + stride - 1) / stride : 0;
+    *first = least(lo, n);
+    *last = hi < *first ? *first : least(hi, n);
+}
+
+#define REAL float
+#define NAME(x) x##_f32
+#define IS_F32 1
+#include "conv.c"
+#undef REAL
+#undef NAME
+#undef IS_F32
+#define REAL double
+#define NAME(x) x##_f64
+#define IS_F32 0
+#include "conv.c"
+#undef REAL
+#undef NAME
+#undef IS_F32
+
+static const kernels *lanes_kernels(bk_dtype dtype) {
+#ifdef CONV_LANES
+    if (strncmp(vec_level(), "avx", 3) == 0) return dtype == BK_FLOAT32 ? &kernels_f32 : &kernels_f64;
+#endif
+    (void)dtype;
+    return NULL;
+}
+
+/* ---- sizes ---- */
+
+typedef struct sizes {
+    int64_t taps, pixels, x_row, x_pitch, y_pitch;
+    int64_t col_rows; /* output rows in one im2col block */
+    size_t x_at, y_at, w_at, tap_at, pixel_at, bytes;
+} sizes;
+
+/* Rows an odd number of cache lines apart: power-of-two steps would fall into few cache sets. */
+static int64_t pitch(int64_t pixels, size_t pixel_bytes, size_t size) {
+    int64_t lines = up(pixels * (int64_t)pixel_bytes, LINE) / LINE;
+    return (lines | 1) * LINE / (int64_t)size;
+}
+
+static sizes conv_sizes(const conv_shape *s, bk_dtype dtype) {
+    size_t size = dtype_size(dtype), pixel_bytes = 32;
+    bool empty = s->out_height <= 0 || s->out_width <= 0;
+    sizes z = { .taps = s->in * s->kh * s->kw, .pixels = empty ? 0 : s->out_height * s->out_width };
+    z.x_row = s->width + 2 * s->pad;
+    z.x_pitch = pitch((s->height + 2 * s->pad) * z.x_row, pixel_bytes, size);
+    z.y_pitch = pitch(z.pixels + 2, pixel_bytes, size); /* the last tile writes up to 2 pixels past the end */
+    z.y_at = (size_t)(s->in * z.x_pitch) * size;
+    z.w_at = z.y_at + (size_t)(up(s->out, 4) * z.y_pitch) * size;
+    z.tap_at = z.w_at + (size_t)up((s->out + 3) * (z.taps + 3) * (int64_t)size, LINE);
+    z.pixel_at = z.tap_at + (size_t)(z.taps + 3) * sizeof(int64_t);
+    z.bytes = z.pixel_at + (size_t)(z.pixels + 3) * sizeof(int64_t);
+    int64_t row_bytes = z.taps * s->out_width * (int64_t)size;
+    z.col_rows = row_bytes > 0 ? least(s->out_height, COL_BYTES / row_bytes > 1 ? COL_BYTES / row_bytes : 1) : 1;
+    size_t col_bytes = row_bytes > 0 ? (size_t)(z.col_rows * row_bytes) : 0;
+    if (col_bytes > z.bytes) z.bytes = col_bytes;
+    z.bytes = (z.bytes + LINE - 1) / LINE * LINE;
+    return z;
+}
+
+size_t conv_scratch(const conv_shape *s, bk_dtype dtype) {
+    return conv_sizes(s, dtype).bytes + LINE; /* + LINE: the caller's block may be unaligned */
+}
+
+/* ---- groups of images in vector lanes ---- */
+
+typedef enum side { FORWARD, INPUT, WEIGHT } side;
+
+static void x_move(const kernels *v, const lanes *g, const conv_shape *s, size_t size, char *x, int64_t images,
+                   bool in) {
+    int64_t plane = s->height * s->width, step = s->in * plane, row = s->width + 2 * s->pad;
+    int64_t runs = s->pad ? s->height : 1, run = s->pad ? s->width : plane;
+    for (int64_t c = 0; c < s->in; c++)
+        for (int64_t r = 0; r < runs; r++) {
+            char *image = x + (size_t)(c * plane + r * run) * size;
+            int64_t at = c * g->x_pitch + ((r + s->pad) * row + s->pad) * v->lanes;
+            char *lane = (char *)g->x + (size_t)at * size;
+            if (in) v->load(run, lane, image, step, images);
+            else v->store(run, image, lane, step, images);
+        }
+}
+
+static void y_move(const kernels *v, const lanes *g, const conv_shape *s, size_t size, char *y, int64_t images,
+                   bool in) {
+    for (int64_t o = 0; o < s->out; o++) {
+        char *image = y + (size_t)(o * g->pixels) * size, *lane = (char *)g->y + (size_t)(o * g->y_pitch) * size;
+        if (in) v->load(g->pixels, lane, image, s->out * g->pixels, images);
+        else v->store(g->pixels, image, lane, s->out * g->pixels, images);
+    }
+}
+
+/* Does the first `count` images; for WEIGHT, w is set to their sum. */
+static bk_status lanes_run(ctx *c, const kernels *v, side what, const conv_shape *s, const sizes *z, bk_dtype dtype,
+                           int64_t count, char *x, char *w, char *y, char *scratch) {
+    size_t size = dtype_size(dtype);
+    int64_t *tap = (int64_t *)(scratch + z->tap_at), *pixel = (int64_t *)(scratch + z->pixel_at);
+    for (int64_t k = 0; k < z->taps + 3; k++) {
+        int64_t at = least(k, z->taps - 1), u = at / s->kw % s->kh;
+        tap[k] = at / (s->kh * s->kw) * z->x_pitch + (u * z->x_row + at % s->kw) * v->lanes;
+    }
+    for (int64_t p = 0; p < z->pixels + 3; p++) {
+        int64_t at = least(p, z->pixels - 1);
+        pixel[p] = (at / s->out_width * z->x_row + at % s->out_width) * s->stride * v->lanes;
+    }
+    lanes g = { s->out, z->taps, z->pixels, z->x_pitch, z->y_pitch, tap, pixel,
+                scratch + z->x_at, scratch + z->y_at, scratch + z->w_at };
+    if (what == WEIGHT) {
+        memset(g.w, 0, z->tap_at - z->w_at);
+        memset((char *)g.y + (size_t)(s->out * z->y_pitch) * size, 0,
+               (size_t)((up(s->out, 4) - s->out) * z->y_pitch) * size);
+    } else v->pack(&g, w, what == INPUT);
+    memset(g.x, 0, z->y_at - z->x_at); /* the padding stays zero */
+    size_t x_image = (size_t)(s->in * s->height * s->width) * size, y_image = (size_t)(s->out * z->pixels) * size;
+    for (int64_t b = 0; b < count; b += v->lanes) {
+        if (ctx_poll(c, NULL)) return BK_EINTERRUPTED;
+        int64_t images = least(v->lanes, count - b);
+        char *xb = x + (size_t)b * x_image, *yb = y + (size_t)b * y_image;
+        if (what == INPUT) {
+            if (b) memset(g.x, 0, z->y_at - z->x_at);
+        } else x_move(v, &g, s, size, xb, images, true);
+        if (what != FORWARD) y_move(v, &g, s, size, yb, images, true);
+        (what == FORWARD ? v->forward : what == INPUT ? v->input : v->weight)(&g);
+        if (what == FORWARD) y_move(v, &g, s, size, yb, images, false);
+        if (what == INPUT) x_move(v, &g, s, size, xb, images, false);
+    }
+    if (what == WEIGHT) v->unpack(&g, w);
+    return BK_OK;
+}
+
+/* ---- single images through gemm ---- */
+
+static bk_status columns_run(ctx *c, side what, const conv_shape *s, const sizes *z, bk_dtype dtype, const char *x,
+                             const char *w, const char *y, char *result, char *col) {
+    size_t size = dtype_size(dtype);
+    void (*gather)(const conv_shape *, int64_t, int64_t, const void *, void *) =
+        dtype == BK_FLOAT32 ? columns_gather_f32 : columns_gather_f64;
+    void (*scatter)(const conv_shape *, int64_t, int64_t, const void *, void *) =
+        dtype == BK_FLOAT32 ? columns_scatter_f32 : columns_scatter_f64;
+    if (what == INPUT) memset(result, 0, (size_t)(s->in * s->height * s->width) * size);
+    for (int64_t i = 0; i < s->out_height; i += z->col_rows) {
+        int64_t rows = least(z->col_rows, s->out_height - i), n = rows * s->out_width;
+        size_t at = (size_t)(i * s->out_width) * size;
+        bk_status status;
+        if (what != INPUT) gather(s, i, rows, x, col);
+        if (what == FORWARD)
+            status = gemm(c, dtype, false, false, s->out, n, z->taps, 1, w, z->taps, col, n, 0, result + at, z->pixels);
+        else if (what == WEIGHT)
+            status = gemm(c, dtype, false, true, s->out, z->taps, n, 1, y + at, z->pixels, col, n, 1, result, z->taps);
+        else status = gemm(c, dtype, true, false, z->taps, n, s->out, 1, w, z->taps, y + at, z->pixels, 0, col, n);
+        if (status) return status;
+        if (what == INPUT) scatter(s, i, rows, col, result);
+    }
+    return BK_OK;
+}
+
+static bk_status conv_run(ctx *c, side what, bk_dtype dtype, const conv_shape *s, char *x, char *w, char *y,
+                          void *scratch) {
+    if (dtype != BK_FLOAT32 && dtype != BK_FLOAT64) return BK_EINVAL;
+    size_t size = dtype_size(dtype);
+    sizes z = conv_sizes(s, dtype);
+    char *aligned = (char *)(((uintptr_t)scratch + LINE - 1) / LINE * LINE);
+    int64_t x_image = s->in * s->height * s->width, y_image = s->out * z.pixels, weights = s->out * z.taps;
+    if (what == WEIGHT) memset(w, 0, (size_t)weights * size);
+    if (s->batch <= 0) return BK_OK;
+    if (y_image == 0 || z.taps == 0) {
+        if (what == FORWARD) memset(y, 0, (size_t)(s->batch * y_image) * size);
+        if (what == INPUT) memset(x, 0, (size_t)(s->batch * x_image) * size);
+        return BK_OK;
+    }
+    const kernels *v = lanes_kernels(dtype);
+    int64_t done = 0;
+    if (v) { /* a last group of at least half full lanes is still the faster way */
+        done = s->batch / v->lanes * v->lanes;
+        if ((s->batch - done) * 2 >= v->lanes) done = s->batch;
+        bk_status status = done ? lanes_run(c, v, what, s, &z, dtype, done, x, w, y, aligned) : BK_OK;
+        if (status) return status;
+    }
+    for (int64_t b = done; b < s->batch; b++) {
+        char *xb = x + (size_t)(b * x_image) * size, *yb = y + (size_t)(b * y_image) * size;
+        char *result = what == FORWARD ? yb : what == INPUT ? xb : w;
+        bk_status status = columns_run(c, what, s, &z, dtype, xb, w, yb, result, aligned);
+        if (status) return status;
+    }
+    return BK_OK;
+}
+
+bk_status conv_forward(ctx *c, bk_dtype dtype, const conv_shape *s, const void *x, const void *w, void *y,
+                       void *scratch) {
+    return conv_run(c, FORWARD, dtype, s, (char *)x, (char *)w, y, scratch);
+}
+
+bk_status conv_input(ctx *c, bk_dtype dtype, const conv_shape *s, const void *y, const void *w, void *x,
+                     void *scratch) {
+    return conv_run(c, INPUT, dtype, s, x, (char *)w, (char *)y, scratch);
+}
+
+bk_status conv_weight(ctx *c, bk_dtype dtype, const conv_shape *s, const void *x, const void *y, void *w,
+                      void *scratch) {
+    return conv_run(c, WEIGHT, dtype, s, (char *)x, w, (char *)y, scratch);
+}
+
+void pool_average(bk_dtype dtype, const pool_shape *s, const void *x, void *y) {
+    (dtype == BK_FLOAT32 ? average_f32 : average_f64)(s, x, y);
+}
+
+void pool_average_adjoint(bk_dtype dtype, const pool_shape *s, const void *y, void *x) {
+    (dtype == BK_FLOAT32 ? average_adjoint_f32 : average_adjoint_f64)(s, y, x);
+}
+
+void pool_argmax(bk_dtype dtype, const pool_shape *s, const void *x, int64_t *index) {
+    (dtype == BK_FLOAT32 ? argmax_f32 : argmax_f64)(s, x, index);
+}
+
+#else /* REAL: the typed part */
+
+/* ---- im2col: col[k, (i-first)*out_width + j] = x at pixel (i,j) through tap k ---- */
+
+static void NAME(columns_gather)(const conv_shape *s, int64_t first, int64_t rows, const void *image, void *columns) {
+    const REAL *x = image;
+    REAL *col = columns;
+    for (int64_t c = 0; c < s->in; c++, x += s->height * s->width)
+        for (int64_t u = 0; u < s->kh; u++)
+            for (int64_t v = 0; v < s->kw; v++) {
+                int64_t lo, hi;
+                valid_range(s->out_width, s->width, s->stride, v - s->pad, &lo, &hi);
+                for (int64_t i = first; i < first + rows; i++, col += s->out_width) {
+                    int64_t r = i * s->stride + u - s->pad;
+                    bool inside = r >= 0 && r < s->height;
+                    int64_t a = inside ? lo : 0, b = inside ? hi : 0;
+                    const REAL *from = x + (inside ? r : 0) * s->width + v - s->pad;
+                    for (int64_t j = 0; j < a; j++) col[j] = 0;
+                    if (s->stride == 1 && b > a) memcpy(col + a, from + a, (size_t)(b - a) * sizeof *col);
+                    else
+                        for (int64_t j = a; j < b; j++) col[j] = from[j * s->stride];
+                    for (int64_t j = b; j < s->out_width; j++) col[j] = 0;
+                }
+            }
+}
+
+static void NAME(columns_scatter)(const conv_shape *s, int64_t first, int64_t rows, const void *columns, void *image) {
+    const REAL *col = columns;
+    REAL *x = image;
+    for (int64_t c = 0; c < s->in; c++, x += s->height * s->width)
+        for (int64_t u = 0; u < s->kh; u++)
+            for (int64_t v = 0; v < s->kw; v++) {
+                int64_t lo, hi;
+                valid_range(s->out_width, s->width, s->stride, v - s->pad, &lo, &hi);
+                for (int64_t i = first; i < first + rows; i++, col += s->out_width) {
+                    int64_t r = i * s->stride + u - s->pad;
+                    if (r < 0 || r >= s->height) continue;
+                    REAL *to = x + r * s->width + v - s->pad;
+                    for (int64_t j = lo; j < hi; j++) to[j * s->stride] += col[j];
+                }
+            }
+}
+
+/* ---- pooling ---- */
+
+static bool NAME(pairs)(const pool_shape *s) { /* the 2 x 2 windows of most networks */
+    return s->kh == 2 && s->kw == 2 && s->stride == 2 && s->pad == 0;
+}
+
+static void NAME(average)(const pool_shape *s, const void *planes, void *means) {
+    const REAL *x = planes;
+    REAL *y = means, scale = (REAL)1 / (REAL)(s->kh * s->kw);
+    for (int64_t n = 0; n < s->planes; n++, x += s->height * s->width)
+        for (int64_t i = 0; i < s->out_height; i++, y += s->out_width) {
+            if (NAME(pairs)(s)) {
+                const REAL *a = x + 2 * i * s->width, *b = a + s->width;
+                for (int64_t j = 0; j < s->out_width; j++)
+                    y[j] = ((a[2 * j] + a[2 * j + 1]) + (b[2 * j] + b[2 * j + 1])) * scale;
+                continue;
+            }
+            for (int64_t j = 0; j < s->out_width; j++) {
+                int64_t top = i * s->stride - s->pad, left = j * s->stride - s->pad;
+                REAL sum = 0;
+                for (int64_t r = top < 0 ? 0 : top; r < least(top + s->kh, s->height); r++)
+                    for (int64_t q = left < 0 ? 0 : left; q < least(left + s->kw, s->width); q++)
+                        sum += x[r * s->width + q];
+                y[j] = sum * scale;
+            }
+        }
+}
+
+static void NAME(average_adjoint)(const pool_shape *s, const void *means, void *planes) {
+    const REAL *y = means;
+    REAL *x = planes, scale = (REAL)1 / (REAL)(s->kh * s->kw);
+    bool covered = NAME(pairs)(s) && s->height == 2 * s->out_height && s->width == 2 * s->out_width;
+    if (!covered && s->planes > 0) memset(x, 0, (size_t)(s->planes * s->height * s->width) * sizeof *x);
+    for (int64_t n = 0; n < s->planes; n++, x += s->height * s->width)
+        for (int64_t i = 0; i < s->out_height; i++, y += s->out_width) {
+            if (NAME(pairs)(s)) {
+                REAL *a = x + 2 * i * s->width, *b = a + s->width;
+                for (int64_t j = 0; j < s->out_width; j++)
+                    a[2 * j] = a[2 * j + 1] = b[2 * j] = b[2 * j + 1] = y[j] * scale;
+                continue;
+            }
+            for (int64_t j = 0; j < s->out_width; j++) {
+                int64_t top = i * s->stride - s->pad, left = j * s->stride - s->pad;
+                REAL share = y[j] * scale;
+                for (int64_t r = top < 0 ? 0 : top; r < least(top + s->kh, s->height); r++)
+                    for (int64_t q = left < 0 ? 0 : left; q < least(left + s->kw, s->width); q++)
+                        x[r * s->width + q] += share;
+            }
+        }
+}
+
+static void NAME(argmax)(const pool_shape *s, const void *planes, int64_t *index) {
+    const REAL *x = planes;
+    for (int64_t n = 0; n < s->planes; n++, x += s->height * s->width)
+        for (int64_t i = 0; i < s->out_height; i++)
+            for (int64_t j = 0; j < s->out_width; j++) {
+                int64_t top = i * s->stride - s->pad, left = j * s->stride - s->pad;
+                int64_t bottom = least(top + s->kh, s->height), right = least(left + s->kw, s->width);
+                if (top < 0) top = 0;
+                if (left < 0) left = 0;
+                /* a window wholly in the padding has no maximum: its nearest place keeps the index valid */
+                int64_t best = least(top, s->height - 1) * s->width + least(left, s->width - 1);
+                for (int64_t r = top; r < bottom; r++)
+                    for (int64_t q = left; q < right; q++) {
+                        REAL a = x[r * s->width + q], m = x[best];
+                        if (a > m || (a != a && m == m)) best = r * s->width + q;
+                    }
+                *index++ = best;
+            }
+}
+
+#ifdef CONV_LANES
+#if IS_F32
+#define VECTOR __m256
+#define LANES 8
+#define ZERO() _mm256_setzero_ps()
+#define LOAD(p) _mm256_loadu_ps(p)
+#define STORE(p, v) _mm256_storeu_ps(p, v)
+#define SPREAD(p) _mm256_broadcast_ss(p)
+#define ADD(a, b) _mm256_add_ps(a, b)
+#define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#else
+#define VECTOR __m256d
+#define LANES 4
+#define ZERO() _mm256_setzero_pd()
+#define LOAD(p) _mm256_loadu_pd(p)
+#define STORE(p, v) _mm256_storeu_pd(p, v)
+#define SPREAD(p) _mm256_broadcast_sd(p)
+#define ADD(a, b) _mm256_add_pd(a, b)
+#define FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
+#endif
+
+/* to[i*to_step + j] = from[j*from_step + i], i, j < LANES */
+LANES_TARGET static inline void NAME(turn)(REAL *to, int64_t to_step, const REAL *from, int64_t from_step) {
+#if IS_F32
+    __m256 r[8], t[8];
+    for (int h = 0; h < 2; h++)
+        for (int j = 0; j < 4; j++) {
+            const REAL *p = from + j * from_step + 4 * h; /* halves: image j below, image j+4 above */
+            r[4 * h + j] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)),
+                                                _mm_loadu_ps(p + 4 * from_step), 1);
+        }
+    for (int h = 0; h < 8; h += 4) {
+        t[0] = _mm256_unpacklo_ps(r[h], r[h + 1]);
+        t[1] = _mm256_unpackhi_ps(r[h], r[h + 1]);
+        t[2] = _mm256_unpacklo_ps(r[h + 2], r[h + 3]);
+        t[3] = _mm256_unpackhi_ps(r[h + 2], r[h + 3]);
+        STORE(to + (h + 0) * to_step, _mm256_shuffle_ps(t[0], t[2], 0x44));
+        STORE(to + (h + 1) * to_step, _mm256_shuffle_ps(t[0], t[2], 0xee));
+        STORE(to + (h + 2) * to_step, _mm256_shuffle_ps(t[1], t[3], 0x44));
+        STORE(to + (h + 3) * to_step, _mm256_shuffle_ps(t[1], t[3], 0xee));
+    }
+#else
+    __m256d a = LOAD(from), b = LOAD(from + from_step), c = LOAD(from + 2 * from_step), d = LOAD(from + 3 * from_step);
+    __m256d ab = _mm256_unpacklo_pd(a, b), cd = _mm256_unpacklo_pd(c, d);
+    STORE(to, _mm256_permute2f128_pd(ab, cd, 0x20));
+    STORE(to + 2 * to_step, _mm256_permute2f128_pd(ab, cd, 0x31));
+    ab = _mm256_unpackhi_pd(a, b), cd = _mm256_unpackhi_pd(c, d);
+    STORE(to + to_step, _mm256_permute2f128_pd(ab, cd, 0x20));
+    STORE(to + 3 * to_step, _mm256_permute2f128_pd(ab, cd, 0x31));
+#endif
+}
+
+/* n places of up to LANES images into lanes; missing images are zeros. */
+LANES_TARGET static void NAME(load)(int64_t n, void *lane, const void *image, int64_t step, int64_t images) {
+    REAL *to = lane;
+    const REAL *from = image;
+    int64_t i = 0;
+    if (images == LANES)
+        for (; i + LANES <= n; i += LANES) NAME(turn)(to + i * LANES, LANES, from + i, step);
+    for (; i < n; i++)
+        for (int64_t l = 0; l < LANES; l++) to[i * LANES + l] = l < images ? from[l * step + i] : 0;
+}
+
+LANES_TARGET static void NAME(store)(int64_t n, void *image, const void *lane, int64_t step, int64_t images) {
+    REAL *to = image;
+    const REAL *from = lane;
+    int64_t i = 0;
+    if (images == LANES)
+        for (; i + LANES <= n; i += LANES) NAME(turn)(to + i, step, from + i * LANES, LANES);
+    for (; i < n; i++)
+        for (int64_t l = 0; l < images; l++) to[l * step + i] = from[i * LANES + l];
+}
+
+/* w (out, taps) as (out/4, taps, 4), or by_tap as (taps/4, out, 4); the rounding is filled with zeros. */
+static void NAME(pack)(const lanes *g, const void *weights, bool by_tap) {
+    const REAL *w = weights;
+    REAL *to = g->w;
+    int64_t major = by_tap ? g->taps : g->out, minor = by_tap ? g->out : g->taps;
+    int64_t major_step = by_tap ? 1 : g->taps, minor_step = by_tap ? g->taps : 1;
+    for (int64_t a = 0; a < major; a += 4)
+        for (int64_t b = 0; b < minor; b++)
+            for (int64_t r = a; r < a + 4; r++) *to++ = r < major ? w[r * major_step + b * minor_step] : 0;
+}
+
+/* The weight kernel's (out/4, taps rounded up to 3, 4) as (out, taps). */
+static void NAME(unpack)(const lanes *g, void *weights) {
+    const REAL *from = g->w;
+    REAL *w = weights;
+    for (int64_t o = 0; o < g->out; o++)
+        for (int64_t k = 0; k < g->taps; k++)
+            w[o * g->taps + k] = from[(o / 4 * up(g->taps, 3) + k) * 4 + o % 4];
+}
+
+/* The 4 x 3 register tile: rows r are what is spread (or y), columns what x (or y) is loaded for. */
+#define TILE_DECLARE()                                                                                                 \
+    VECTOR a00 = ZERO(), a01 = ZERO(), a02 = ZERO(), a10 = ZERO(), a11 = ZERO(), a12 = ZERO();                         \
+    VECTOR a20 = ZERO(), a21 = ZERO(), a22 = ZERO(), a30 = ZERO(), a31 = ZERO(), a32 = ZERO()
+#define TILE_ROW(r, v)                                                                                                 \
+    t = v;                                                                                                             \
+    a##r##0 = FMA(t, x0, a##r##0);                                                                                     \
+    a##r##1 = FMA(t, x1, a##r##1);                                                                                     \
+    a##r##2 = FMA(t, x2, a##r##2)
+
+/* y[o, p] = sum_k w[o, k] x[pixel[p] + tap[k]] */
+LANES_TARGET static void NAME(forward)(const lanes *g) {
+    const REAL *x = g->x, *w = g->w;
+    for (int64_t k0 = 0; k0 < g->taps; k0 += TAP_BLOCK) { /* the x of a tile stays in L1 for all o */
+        int64_t n = least(TAP_BLOCK, g->taps - k0);
+        const int64_t *tap = g->tap + k0;
+        for (int64_t p = 0; p < g->pixels; p += 3) {
+            const REAL *p0 = x + g->pixel[p], *p1 = x + g->pixel[p + 1], *p2 = x + g->pixel[p + 2];
+            for (int64_t o = 0; o < g->out; o += 4) {
+                const REAL *b = w + o * g->taps + k0 * 4;
+                TILE_DECLARE();
+                for (int64_t k = 0; k < n; k++, b += 4) {
+                    int64_t at = tap[k];
+                    VECTOR x0 = LOAD(p0 + at), x1 = LOAD(p1 + at), x2 = LOAD(p2 + at), t;
+                    TILE_ROW(0, SPREAD(b));
+                    TILE_ROW(1, SPREAD(b + 1));
+                    TILE_ROW(2, SPREAD(b + 2));
+                    TILE_ROW(3, SPREAD(b + 3));
+                }
+                REAL *y = (REAL *)g->y + o * g->y_pitch + p * LANES;
+#define PUT(r)                                                                                                         \
+    if (k0) {                                                                                                          \
+        a##r##0 = ADD(a##r##0, LOAD(y));                                                                               \
+        a##r##1 = ADD(a##r##1, LOAD(y + LANES));                                                                       \
+        a##r##2 = ADD(a##r##2, LOAD(y + 2 * LANES));                                                                   \
+    }                                                                                                                  \
+    STORE(y, a##r##0);                                                                                                 \
+    STORE(y + LANES, a##r##1);                                                                                         \
+    STORE(y + 2 * LANES, a##r##2);                                                                                     \
+    y += g->y_pitch
+                PUT(0);
+                PUT(1);
+                PUT(2);
+                PUT(3);
+#undef PUT
+            }
+        }
+    }
+}
+
+/* x[pixel[p] + tap[k]] += sum_o w[o, k] y[o, p]; every place of a tile is read and written in turn, since two
+ * of them may be the same. */
+LANES_TARGET static void NAME(input)(const lanes *g) {
+    REAL *x = g->x;
+    for (int64_t p = 0; p < g->pixels; p += 3) {
+        int64_t columns = g->pixels - p;
+        REAL *p0 = x + g->pixel[p], *p1 = x + g->pixel[p + 1], *p2 = x + g->pixel[p + 2];
+        for (int64_t k = 0; k < g->taps; k += 4) {
+            const REAL *b = (const REAL *)g->w + k * g->out, *y = (const REAL *)g->y + p * LANES;
+            TILE_DECLARE();
+            for (int64_t o = 0; o < g->out; o++, b += 4, y += g->y_pitch) {
+                VECTOR x0 = LOAD(y), x1 = LOAD(y + LANES), x2 = LOAD(y + 2 * LANES), t;
+                TILE_ROW(0, SPREAD(b));
+                TILE_ROW(1, SPREAD(b + 1));
+                TILE_ROW(2, SPREAD(b + 2));
+                TILE_ROW(3, SPREAD(b + 3));
+            }
+#define PUT(r)                                                                                                         \
+    if (k + r < g->taps) {                                                                                             \
+        int64_t at = g->tap[k + r];                                                                                    \
+        STORE(p0 + at, ADD(a##r##0, LOAD(p0 + at)));                                                                   \
+        if (columns > 1) STORE(p1 + at, ADD(a##r##1, LOAD(p1 + at)));                                                  \
+        if (columns > 2) STORE(p2 + at, ADD(a##r##2, LOAD(p2 + at)));                                                  \
+    }
+            PUT(0)
+            PUT(1)
+            PUT(2)
+            PUT(3)
+#undef PUT
+        }
+    }
+}
+
+/* to[0..3] += the sums over the lanes of a, b, c, d */
+LANES_TARGET static inline void NAME(add_sums)(REAL *to, const VECTOR *a, const VECTOR *b, const VECTOR *c,
+                                               const VECTOR *d) {
+#if IS_F32
+    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(*a, *b), _mm256_hadd_ps(*c, *d));
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), sum));
+#else
+    __m256d ab = _mm256_hadd_pd(*a, *b), cd = _mm256_hadd_pd(*c, *d);
+    __m256d sum = ADD(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31));
+    STORE(to, ADD(LOAD(to), sum));
+#endif
+}
+
+/* w[o, k] += sum over pixels and lanes of y[o, p] x[pixel[p] + tap[k]] */
+LANES_TARGET static void NAME(weight)(const lanes *g) {
+    int64_t taps = up(g->taps, 3);
+    for (int64_t p0 = 0; p0 < g->pixels; p0 += PIXEL_BLOCK) { /* 4 rows of y stay in L1 for all taps */
+        int64_t n = least(PIXEL_BLOCK, g->pixels - p0);
+        const int64_t *pixel = g->pixel + p0;
+        for (int64_t o = 0; o < g->out; o += 4)
+            for (int64_t k = 0; k < g->taps; k += 3) {
+                const REAL *y0 = (const REAL *)g->y + o * g->y_pitch + p0 * LANES, *y1 = y0 + g->y_pitch;
+                const REAL *y2 = y1 + g->y_pitch, *y3 = y2 + g->y_pitch, *x = g->x;
+                const REAL *k0 = x + g->tap[k], *k1 = x + g->tap[k + 1], *k2 = x + g->tap[k + 2];
+                TILE_DECLARE();
+                for (int64_t p = 0; p < n; p++) {
+                    int64_t at = pixel[p];
+                    VECTOR x0 = LOAD(k0 + at), x1 = LOAD(k1 + at), x2 = LOAD(k2 + at), t;
+                    TILE_ROW(0, LOAD(y0 + p * LANES));
+                    TILE_ROW(1, LOAD(y1 + p * LANES));
+                    TILE_ROW(2, LOAD(y2 + p * LANES));
+                    TILE_ROW(3, LOAD(y3 + p * LANES));
+                }
+                REAL *w = (REAL *)g->w + (o / 4 * taps + k) * 4;
+                NAME(add_sums)(w, &a00, &a10, &a20, &a30);
+                NAME(add_sums)(w + 4, &a01, &a11, &a21, &a31);
+                NAME(add_sums)(w + 8, &a02, &a12, &a22, &a32);
+            }
+    }
+}
+
+static const kernels NAME(kernels) = { LANES, NAME(load), NAME(store), NAME(pack), NAME(unpack), NAME(forward),
+                                       NAME(input), NAME(weight) };
+
+#undef VECTOR
+#undef LANES
+#undef ZERO
+#undef LOAD
+#undef STORE
+#undef SPREAD
+#undef ADD
+#undef FMA
+#undef TILE_DECLARE
+#undef TILE_ROW
+#endif
+#endif

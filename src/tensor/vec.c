@@ -1,0 +1,260 @@
+/* vec.c - the kernels of vec_kernels.inc at every level this compiler can make, and the choice
+ * among them. Levels may differ in the last bit of exp and its kin (one rounding in a fused
+ * multiply-add, two without); the rest, sums included, is the same everywhere. sin, cos, erf and
+ * pow are the C library's. No -ffast-math: NaN, infinities and denormals are handled lane by lane. */
+#include "vec.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF /* as gcc -std=c11: the same bits from both compilers */
+#define UNROLL
+#else
+#define UNROLL _Pragma("GCC unroll 8") /* -O2 alone would keep the running sums in memory */
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+/* Saturates, and NaN is 0: a plain conversion out of range is undefined, and differs by machine. */
+static int64_t to_int(double x) {
+    if (x >= 0x1p63) return INT64_MAX;
+    if (x <= -0x1p63) return INT64_MIN;
+    return x == x ? (int64_t)x : 0;
+}
+
+#define LIBM1(name, fn, tag, type)                                                                          \
+    static void libm_##name##_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) { \
+        const type *p = a;                                                                                  \
+        type *o = out;                                                                                      \
+        (void)b, (void)c, (void)x;                                                                          \
+        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i]);                                                    \
+    }
+#define LIBM_POW(fn, tag, type)                                                                             \
+    static void libm_pow_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) { \
+        const type *p = a, *q = b;                                                                          \
+        type *o = out;                                                                                      \
+        (void)c, (void)x;                                                                                   \
+        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i], q[i]);                                              \
+    }                                                                                                       \
+    static void libm_powx_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) { \
+        const type *p = a;                                                                                  \
+        type *o = out;                                                                                      \
+        (void)b, (void)c;                                                                                   \
+        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i], (type)x);                                           \
+    }
+LIBM1(sin, sin, f64, double)
+LIBM1(sin, sinf, f32, float)
+LIBM1(cos, cos, f64, double)
+LIBM1(cos, cosf, f32, float)
+LIBM1(erf, erf, f64, double)
+LIBM1(erf, erff, f32, float)
+LIBM_POW(pow, f64, double)
+LIBM_POW(powf, f32, float)
+
+/* ---- the levels ---- */
+
+#if defined(__x86_64__)
+
+#define LEVEL avx512
+#define BYTES 64
+#define TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")))
+#define FMA64(a, b, c) _mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
+#define FMA32(a, b, c) _mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
+#define SQRT64(a) _mm512_sqrt_pd((__m512d)(a))
+#define SQRT32(a) _mm512_sqrt_ps((__m512)(a))
+#define TYPE 64
+#include "vec_kernels.inc"
+#define TYPE 32
+#include "vec_kernels.inc"
+#define TYPE 1
+#include "vec_kernels.inc"
+#undef LEVEL
+#undef BYTES
+#undef TARGET
+#undef FMA64
+#undef FMA32
+#undef SQRT64
+#undef SQRT32
+
+#define LEVEL avx2
+#define BYTES 32
+#define TARGET __attribute__((target("avx2,fma")))
+#define FMA64(a, b, c) _mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
+#define FMA32(a, b, c) _mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
+#define SQRT64(a) _mm256_sqrt_pd((__m256d)(a))
+#define SQRT32(a) _mm256_sqrt_ps((__m256)(a))
+#define SELECT64(m, a, b) _mm256_blendv_pd((__m256d)(b), (__m256d)(a), (__m256d)(m))
+#define SELECT32(m, a, b) _mm256_blendv_ps((__m256)(b), (__m256)(a), (__m256)(m))
+#define TYPE 64
+#include "vec_kernels.inc"
+#define TYPE 32
+#include "vec_kernels.inc"
+#define TYPE 1
+#include "vec_kernels.inc"
+#undef LEVEL
+#undef BYTES
+#undef TARGET
+#undef FMA64
+#undef FMA32
+#undef SQRT64
+#undef SQRT32
+#undef SELECT64
+#undef SELECT32
+
+#endif
+
+/* "neon" on AArch64, where every machine has it; elsewhere what the compiler makes of 16-byte
+ * vectors: SSE2 on x86-64, plain scalars where there is nothing. */
+#define BYTES 16
+#define TARGET
+#define LEVEL portable
+#if defined(__x86_64__)
+#define SQRT64(a) _mm_sqrt_pd((__m128d)(a))
+#define SQRT32(a) _mm_sqrt_ps((__m128)(a))
+#elif defined(__aarch64__)
+#undef LEVEL
+#define LEVEL neon
+#define FMA64(a, b, c) vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b))
+#define FMA32(a, b, c) vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b))
+#define SQRT64(a) vsqrtq_f64((float64x2_t)(a))
+#define SQRT32(a) vsqrtq_f32((float32x4_t)(a))
+#endif
+#define TYPE 64
+#include "vec_kernels.inc"
+#define TYPE 32
+#include "vec_kernels.inc"
+#define TYPE 1
+#include "vec_kernels.inc"
+
+/* ---- the choice ---- */
+
+typedef struct level {
+    const char *name;
+    const vec_fn *table[3]; /* by bk_dtype */
+    double (*sum[2])(int64_t n, const void *a, const void *b);
+    double (*dot[2])(int64_t n, const void *a, const void *b);
+    void (*widen)(int64_t n, void *out, const void *a);   /* float32 to float64 */
+    void (*shorten)(int64_t n, void *out, const void *a); /* float64 to float32 */
+} level;
+
+#define ROW(id)                                                                                           \
+    { #id, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { sum_##id##_f64, sum_##id##_f32 },  \
+      { dot_##id##_f64, dot_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64 }
+
+static const level levels[] = {
+#if defined(__x86_64__)
+    ROW(avx512), ROW(avx2), ROW(portable),
+#elif defined(__aarch64__)
+    ROW(neon),
+#else
+    ROW(portable),
+#endif
+};
+
+static int choose(void) {
+#if defined(__x86_64__)
+    const char *wish = getenv("BRACKET_VEC");
+    bool avx2, avx512;
+    __builtin_cpu_init();
+    avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+    if (wish && strcmp(wish, "portable") == 0) return 2;
+    if (wish && strcmp(wish, "avx2") == 0) avx512 = false;
+    return avx512 ? 0 : avx2 ? 1 : 2;
+#else
+    return 0;
+#endif
+}
+
+/* Asking the processor takes microseconds, so the answer is kept. Threads that race here all store
+ * the same value: nothing an environment does can be seen by another. */
+static const level *chosen(void) {
+    static atomic_int kept; /* 1 + the row; 0: not asked yet */
+    int row = atomic_load_explicit(&kept, memory_order_relaxed);
+    if (!row) {
+        row = 1 + choose();
+        atomic_store_explicit(&kept, row, memory_order_relaxed);
+    }
+    return &levels[row - 1];
+}
+
+const char *vec_level(void) {
+    return chosen()->name;
+}
+
+vec_fn vec_get(vec_op op, bk_dtype dtype) {
+    if ((unsigned)op >= VEC_OPS || (unsigned)dtype > BK_INT64) return NULL;
+    return chosen()->table[dtype][op];
+}
+
+/* ---- sums ---- */
+
+enum { SUM_BLOCK = 1024 };
+
+/* Blocks are added as a binary counter carries: the same tree for the same n, depth log2(blocks). */
+static double pairwise(double (*block)(int64_t, const void *, const void *), size_t size, int64_t n, const char *a,
+                       const char *b) {
+    double partial[64];
+    int top = 0;
+    uint64_t count = 0;
+    for (int64_t i = 0; i < n; i += SUM_BLOCK, count++) {
+        int64_t len = n - i < SUM_BLOCK ? n - i : SUM_BLOCK;
+        double s = block(len, a + (size_t)i * size, b ? b + (size_t)i * size : NULL);
+        for (uint64_t carry = count; carry & 1; carry >>= 1) s = partial[--top] + s;
+        partial[top++] = s;
+    }
+    if (!top) return 0;
+    double s = partial[--top];
+    while (top) s = partial[--top] + s;
+    return s;
+}
+
+/* Exact in int64 (wrapping), rounded once. */
+static double int_sum(int64_t n, const int64_t *a, const int64_t *b) {
+    uint64_t s = 0;
+    for (int64_t i = 0; i < n; i++) s += (uint64_t)a[i] * (b ? (uint64_t)b[i] : 1u);
+    return (double)(int64_t)s;
+}
+
+double vec_sum(bk_dtype dtype, int64_t n, const void *a) {
+    if (dtype == BK_INT64) return int_sum(n, a, NULL);
+    return pairwise(chosen()->sum[dtype], dtype == BK_FLOAT32 ? 4 : 8, n, a, NULL);
+}
+
+double vec_dot(bk_dtype dtype, int64_t n, const void *a, const void *b) {
+    if (dtype == BK_INT64) return int_sum(n, a, b);
+    return pairwise(chosen()->dot[dtype], dtype == BK_FLOAT32 ? 4 : 8, n, a, b);
+}
+
+/* ---- conversion ---- */
+
+void vec_cast(int64_t n, bk_dtype to, void *out, bk_dtype from, const void *a) {
+    if (n <= 0) return;
+    if (to == from) {
+        memcpy(out, a, (size_t)n * (to == BK_FLOAT32 ? 4u : 8u));
+    } else if (from == BK_INT64) {
+        const int64_t *p = a;
+        if (to == BK_FLOAT64)
+            for (int64_t i = 0; i < n; i++) ((double *)out)[i] = (double)p[i];
+        else
+            for (int64_t i = 0; i < n; i++) ((float *)out)[i] = (float)p[i];
+    } else if (to == BK_INT64) {
+        int64_t *o = out;
+        if (from == BK_FLOAT64)
+            for (int64_t i = 0; i < n; i++) o[i] = to_int(((const double *)a)[i]);
+        else
+            for (int64_t i = 0; i < n; i++) o[i] = to_int((double)((const float *)a)[i]);
+    } else if (to == BK_FLOAT64) {
+        chosen()->widen(n, out, a);
+    } else {
+        chosen()->shorten(n, out, a);
+    }
+}

@@ -1,0 +1,470 @@
+/* data_test.c - file formats: what is written comes back, and every malformed file gives BK_EIO with a message
+ * that names file and field, leaks nothing and crashes nothing: listed cases, every truncation, random
+ * damage, every failing allocation. Files live in a temporary directory. */
+#include "../../src/base/rng.h"
+#include "../../src/data/cifar.h"
+#include "../../src/data/csv.h"
+#include "../../src/data/idx.h"
+#include "../../src/data/npy.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static int passed, failed;
+static char folder[] = "/tmp/bracket-data-XXXXXX"; /* filled by mkdtemp */
+static ctx *c;
+
+static void check(bool ok, const char *what, const char *detail) {
+    if (ok) passed++;
+    else {
+        failed++;
+        printf("FAILED %s: %s\n", what, detail);
+    }
+}
+
+typedef struct name { char text[200]; } name;
+
+static name in_folder(const char *file) {
+    name n;
+    snprintf(n.text, sizeof n.text, "%s/%s", folder, file);
+    return n;
+}
+
+static void put(const char *file, const void *data, size_t n) {
+    FILE *f = fopen(in_folder(file).text, "wb");
+    if (!f || fwrite(data, 1, n, f) != n) printf("cannot write %s\n", file), exit(2);
+    fclose(f);
+}
+
+static void put_gz(const char *file, const void *data, size_t n) {
+    gzFile f = gzopen(in_folder(file).text, "wb");
+    if (!f || (n && gzwrite(f, data, (unsigned)n) != (int)n)) printf("cannot write %s\n", file), exit(2);
+    gzclose(f);
+}
+
+static size_t get(const char *file, char *to, size_t room) {
+    FILE *f = fopen(in_folder(file).text, "rb");
+    size_t n = f ? fread(to, 1, room, f) : 0;
+    if (f) fclose(f);
+    return n;
+}
+
+typedef bk_status (*reader)(const char *path, tensor *out, err *e);
+
+static bk_status as_idx(const char *path, tensor *out, err *e) { return idx_read(c, path, out, e); }
+static bk_status as_npy(const char *path, tensor *out, err *e) { return npy_read(c, path, out, e); }
+static bk_status as_csv(const char *path, tensor *out, err *e) { return csv_read(c, path, NULL, out, e); }
+static bk_status as_cifar(const char *path, tensor *out, err *e) {
+    tensor labels, coarse;
+    bk_status status = cifar_read(c, path, 100, out, &labels, &coarse, e);
+    tensor_release(&labels), tensor_release(&coarse);
+    return status;
+}
+
+/* The file must be refused, the message naming it and `field`, with nothing left allocated. */
+static void refused(reader read, const char *file, const char *field) {
+    tensor t;
+    err e = { 0 };
+    size_t before = c->used;
+    bk_status status = read(in_folder(file).text, &t, &e);
+    char what[1300];
+    snprintf(what, sizeof what, "%s (%s): status %d, \"%s\"", file, field, (int)status, e.text);
+    check(status == BK_EIO && !t.store, "refused", what);
+    check(strstr(e.text, file) && strstr(e.text, field), "message", what);
+    check(c->used == before, "leak", what);
+    tensor_release(&t);
+}
+
+static void equals(const char *what, const tensor *t, bk_dtype dtype, int ndim, const int64_t *shape, const double *v) {
+    shape_buf text;
+    check(t->store && t->dtype == dtype && shape_equal(t->ndim, t->shape, ndim, shape), what, "dtype or shape");
+    if (!t->store || !shape_equal(t->ndim, t->shape, ndim, shape)) return;
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < tensor_count(t); i++) {
+        double a = tensor_get(t, i);
+        wrong += !(a == v[i] || (isnan(a) && isnan(v[i])));
+    }
+    check(wrong == 0, what, shape_text(t->ndim, t->shape, &text));
+}
+
+static void accepted(reader read, const char *file, bk_dtype dtype, int ndim, const int64_t *shape, const double *v) {
+    tensor t;
+    err e = { 0 };
+    check(read(in_folder(file).text, &t, &e) == BK_OK, file, e.text);
+    equals(file, &t, dtype, ndim, shape, v);
+    tensor_release(&t);
+}
+
+/* ---- idx ---- */
+
+#define PUT(file, text) put(file, text, sizeof text - 1)
+
+static void test_idx(void) {
+    PUT("u1", "\0\0\x08\2\0\0\0\2\0\0\0\3\1\2\3\375\376\377");
+    accepted(as_idx, "u1", BK_INT64, 2, (int64_t[]){ 2, 3 }, (double[]){ 1, 2, 3, 253, 254, 255 });
+    PUT("i1", "\0\0\x09\1\0\0\0\2\177\200");
+    accepted(as_idx, "i1", BK_INT64, 1, (int64_t[]){ 2 }, (double[]){ 127, -128 });
+    PUT("i2", "\0\0\x0b\1\0\0\0\2\1\2\377\376");
+    accepted(as_idx, "i2", BK_INT64, 1, (int64_t[]){ 2 }, (double[]){ 258, -2 });
+    PUT("i4", "\0\0\x0c\1\0\0\0\2\0\1\0\0\200\0\0\0");
+    accepted(as_idx, "i4", BK_INT64, 1, (int64_t[]){ 2 }, (double[]){ 65536, -2147483648.0 });
+    PUT("f4", "\0\0\x0d\1\0\0\0\1\277\300\0\0");
+    accepted(as_idx, "f4", BK_FLOAT32, 1, (int64_t[]){ 1 }, (double[]){ -1.5 });
+    PUT("f8", "\0\0\x0e\1\0\0\0\1\100\11\41\373\124\104\55\30");
+    accepted(as_idx, "f8", BK_FLOAT64, 1, (int64_t[]){ 1 }, (double[]){ 3.141592653589793 });
+    PUT("none", "\0\0\x08\2\0\0\0\0\0\0\0\5");
+    accepted(as_idx, "none", BK_INT64, 2, (int64_t[]){ 0, 5 }, NULL);
+    put_gz("packed.gz", "\0\0\x08\1\0\0\0\2\7\10", 10);
+    accepted(as_idx, "packed.gz", BK_INT64, 1, (int64_t[]){ 2 }, (double[]){ 7, 8 });
+    accepted(as_idx, "packed", BK_INT64, 1, (int64_t[]){ 2 }, (double[]){ 7, 8 });
+    accepted(as_idx, "u1.gz", BK_INT64, 2, (int64_t[]){ 2, 3 }, (double[]){ 1, 2, 3, 253, 254, 255 });
+
+    refused(as_idx, "nowhere", "no such file");
+    refused(as_idx, "", "directory");
+    PUT("m0", "");
+    refused(as_idx, "m0", "magic number");
+    PUT("m1", "\0\1\x08\1\0\0\0\0");
+    refused(as_idx, "m1", "magic number");
+    PUT("m2", "\0\0\x0a\1\0\0\0\0");
+    refused(as_idx, "m2", "element type");
+    PUT("m3", "\0\0\x08\0");
+    refused(as_idx, "m3", "number of dimensions");
+    PUT("m4", "\0\0\x08\11\0\0\0\0");
+    refused(as_idx, "m4", "number of dimensions");
+    PUT("m5", "\0\0\x08\2\0\0\0\1\0\0");
+    refused(as_idx, "m5", "dimension 2: the file ends in the header");
+    PUT("m6", "\0\0\x08\1\0\0\0\2\1\2\3");
+    refused(as_idx, "m6", "bytes follow");
+    put_gz("m7.gz", "\0\0\x08\1\0\0\0\2\1\2\3", 11);
+    refused(as_idx, "m7.gz", "bytes follow");
+    PUT("m8", "\0\0\x08\3\377\377\377\377\377\377\377\377\377\377\377\377");
+    refused(as_idx, "m8", "dimension 1: header says 4294967295x4294967295x4294967295 = more than 2^63 bytes");
+    put_gz("m9.gz", "\0\0\x0e\4\0\0\0\1\377\377\377\377\377\377\377\377\377\377\377\377", 20);
+    refused(as_idx, "m9.gz", "more than any file holds");
+    char big[16 + 1200] = "\0\0\x08\3\0\0\47\20\0\0\0\34\0\0\0\34";
+    put("t10k-images-idx3-ubyte", big, sizeof big);
+    refused(as_idx, "t10k-images-idx3-ubyte",
+            "dimension 1: header says 10000x28x28 = 7840000 bytes, file holds 1200");
+    put_gz("t10k-images-idx3-ubyte.gz", big, sizeof big);
+    refused(as_idx, "t10k-images-idx3-ubyte.gz",
+            "dimension 1: header says 10000x28x28 = 7840000 bytes, file holds 1200");
+    char claim[12] = "\0\0\x0e\2\177\377\377\377\0\1\0\0"; /* 2^31 x 65536 doubles from a file of 12 bytes */
+    put_gz("claim.gz", claim, sizeof claim);
+    size_t peak = c->used;
+    atomic_store(&c->peak, peak);
+    refused(as_idx, "claim.gz", "dimension 1");
+    check(c->peak - peak < (4 << 20), "claim.gz", "memory was sized by the header");
+    char path[5000];
+    memset(path, 'x', sizeof path - 1);
+    path[sizeof path - 1] = 0;
+    tensor t;
+    err e = { 0 };
+    check(idx_read(c, path, &t, &e) == BK_EINVAL, "long path", e.text);
+}
+
+static void test_packed_damage(void) { /* every cut of a gzip file, and damage in its middle and checksum */
+    enum { N = 40000 };
+    char *raw = malloc(8 + N), *packed = malloc(2 * N);
+    memcpy(raw, "\0\0\x08\1\0\0\234\100", 8); /* 40000 */
+    rng r = rng_seed(1);
+    for (int i = 0; i < N; i++) raw[8 + i] = (char)rng_next(&r);
+    put_gz("whole.gz", raw, 8 + N);
+    size_t n = get("whole.gz", packed, 2 * N);
+    tensor t;
+    err e = { 0 };
+    check(idx_read(c, in_folder("whole.gz").text, &t, &e) == BK_OK, "whole.gz", e.text);
+    tensor_release(&t);
+    for (size_t cut = 1; cut < n; cut += cut < 30 || n - cut < 30 ? 1 : 997) {
+        put("cut.gz", packed, n - cut);
+        err_clear(&e);
+        bool bad = idx_read(c, in_folder("cut.gz").text, &t, &e) == BK_EIO && strstr(e.text, "cut.gz");
+        if (cut + 20 < n && !strstr(e.text, "breaks off")) bad = false;
+        check(bad && !t.store, "cut.gz", e.text);
+        tensor_release(&t);
+    }
+    for (size_t place = n - 8; place < n; place++) { /* checksum and length */
+        packed[place] ^= 1;
+        put("damaged.gz", packed, n);
+        refused(as_idx, "damaged.gz", "cannot be read");
+        packed[place] ^= 1;
+    }
+    free(raw), free(packed);
+}
+
+/* ---- npy ---- */
+
+static void put_npy(const char *file, const char *dictionary, const void *data, size_t n) {
+    char all[600] = "\x93NUMPY\1";
+    size_t length = strlen(dictionary);
+    all[8] = (char)(length & 255), all[9] = (char)(length >> 8);
+    memcpy(all + 10, dictionary, length);
+    memcpy(all + 10 + length, data, n);
+    put(file, all, 10 + length + n);
+}
+
+static void test_npy(void) {
+    double v[24];
+    for (int i = 0; i < 24; i++) v[i] = i * 0.5 - 3;
+    static const int64_t shapes[][3] = { { 2, 3, 4 }, { 24, 0, 0 }, { 4, 6, 0 }, { 0, 3, 0 }, { 0, 0, 0 } };
+    static const int ndims[] = { 3, 1, 2, 2, 0 };
+    for (int k = 0; k < 5; k++)
+        for (int d = 0; d < 3; d++) { /* a round trip of every dtype and rank */
+            tensor f, t;
+            err e = { 0 };
+            tensor_borrow(c, BK_FLOAT64, ndims[k], shapes[k], v, &f, &e);
+            tensor_contiguous_as(&f, (bk_dtype)d, &t, &e);
+            double expected[24];
+            for (int64_t i = 0; i < tensor_count(&t); i++) expected[i] = tensor_get(&t, i);
+            check(npy_write(c, in_folder("round.npy").text, &t, &e) == BK_OK, "npy_write", e.text);
+            accepted(as_npy, "round.npy", (bk_dtype)d, ndims[k], shapes[k], expected);
+            struct stat st;
+            stat(in_folder("round.npy").text, &st);
+            check(((size_t)st.st_size - (size_t)tensor_count(&t) * dtype_size((bk_dtype)d)) % 64 == 0, "npy_write",
+                  "the data are not aligned");
+            tensor_release(&f), tensor_release(&t);
+        }
+    tensor t;
+    err e = { 0 };
+    tensor_borrow(c, BK_FLOAT64, 2, (int64_t[]){ 3, 2 }, v, &t, &e); /* a transposed view */
+    t.strides[0] = 1, t.strides[1] = 3;
+    npy_write(c, in_folder("view.npy").text, &t, &e);
+    accepted(as_npy, "view.npy", BK_FLOAT64, 2, (int64_t[]){ 3, 2 },
+             (double[]){ v[0], v[3], v[1], v[4], v[2], v[5] });
+    check(npy_write(c, in_folder("no/such/place.npy").text, &t, &e) == BK_EIO, "npy_write", "into no folder");
+    err_clear(&e);
+    check(npy_write(c, folder, &t, &e) == BK_EIO, "npy_write", "onto a folder");
+    err_clear(&e);
+    atomic_store(&c->interrupted, 1);
+    check(npy_write(c, in_folder("view.npy").text, &t, &e) == BK_EINTERRUPTED, "npy_write", "interrupt not seen");
+    atomic_store(&c->interrupted, 0);
+    accepted(as_npy, "view.npy", BK_FLOAT64, 2, (int64_t[]){ 3, 2 }, /* the old file stays whole */
+             (double[]){ v[0], v[3], v[1], v[4], v[2], v[5] });
+    tensor_release(&t);
+    int left = 0;
+    DIR *d = opendir(folder);
+    for (struct dirent *entry; (entry = readdir(d));) left += strstr(entry->d_name, ".tmp-") != NULL;
+    closedir(d);
+    check(left == 0, "npy_write", "temporary files are left");
+
+#define NPY(file, dictionary, data) put_npy(file, dictionary, data, sizeof data - 1)
+    NPY("i4.npy", "{'descr': '<i4', 'fortran_order': False, 'shape': (2,), }\n", "\1\0\0\0\376\377\377\377");
+    accepted(as_npy, "i4.npy", BK_INT64, 1, (int64_t[]){ 2 }, (double[]){ 1, -2 });
+    NPY("big.npy", "{'shape':(1L,2L),'fortran_order':False,\"descr\":\">i2\"}", "\1\0\377\377");
+    accepted(as_npy, "big.npy", BK_INT64, 2, (int64_t[]){ 1, 2 }, (double[]){ 256, -1 });
+    NPY("u1.npy", "{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3)}", "\1\2\3\4\5\377");
+    accepted(as_npy, "u1.npy", BK_INT64, 2, (int64_t[]){ 2, 3 }, (double[]){ 1, 3, 5, 2, 4, 255 });
+    NPY("b1.npy", "{'descr': '|b1', 'fortran_order': False, 'shape': ()}", "\1");
+    accepted(as_npy, "b1.npy", BK_INT64, 0, NULL, (double[]){ 1 });
+    NPY("f4.npy", "{'descr': '>f4', 'fortran_order': False, 'shape': (1,)}", "\277\300\0\0");
+    accepted(as_npy, "f4.npy", BK_FLOAT32, 1, (int64_t[]){ 1 }, (double[]){ -1.5 });
+
+#define BAD(dictionary, data, field) (NPY("bad.npy", dictionary, data), refused(as_npy, "bad.npy", field))
+#define HEAD "{'descr': '<i4', 'fortran_order': False, "
+    BAD(HEAD "'shape': (2,)}", "\1\0\0\0\2\0\0", "shape: header says (2) of '<i4' = 8 bytes, file holds 7");
+    BAD(HEAD "'shape': (1,)}", "\1\0\0\0\2", "bytes follow");
+    BAD(HEAD "'shape': (4294967296, 4294967296, 4294967296)}", "", "overflows");
+    BAD(HEAD "'shape': (99999999999999999999,)}", "", "dimension 1 overflows");
+    BAD(HEAD "'shape': (1,1,1,1,1,1,1,1,1)}", "\1\0\0\0", "at most 8 dimensions");
+    BAD(HEAD "'shape': (-1,)}", "", "shape: expected a size");
+    BAD(HEAD "'shape': 3}", "", "shape: expected a tuple");
+    BAD(HEAD "'shape': (3", "", "shape");
+    BAD(HEAD "'shape': (1,)} x", "\1\0\0\0", "end");
+    BAD(HEAD "'shape': (1,), 'more': 1}", "\1\0\0\0", "unknown key 'more'");
+    BAD(HEAD "}", "", "the key shape is missing");
+    BAD("{'descr': '<i4', 'fortran_order': 0, 'shape': (1,)}", "", "fortran_order");
+    BAD("{'descr': [('a', '<i4')], 'fortran_order': False, 'shape': (1,)}", "", "descr");
+    BAD("{'descr': '<c8', 'fortran_order': False, 'shape': (1,)}", "", "descr");
+    BAD("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", "", "descr");
+    BAD("{'descr': '<f2', 'fortran_order': False, 'shape': (1,)}", "\0\0", "descr");
+    BAD("{'descr': '<u8', 'fortran_order': False, 'shape': (1,)}", "\377\377\377\377\377\377\377\377", "element 0");
+    BAD("[]", "", "header");
+    BAD("", "", "header");
+    PUT("magic.npy", "PK\3\4 not an npy file");
+    refused(as_npy, "magic.npy", "magic");
+    PUT("version.npy", "\x93NUMPY\11\0\0\0");
+    refused(as_npy, "version.npy", "version");
+    PUT("length.npy", "\x93NUMPY\2\0\377\377\377\377");
+    refused(as_npy, "length.npy", "header length");
+    PUT("length1.npy", "\x93NUMPY\1\0\377\0{");
+    refused(as_npy, "length1.npy", "header length");
+}
+
+/* ---- csv and cifar ---- */
+
+static void test_csv(void) {
+    PUT("a.csv", "\xef\xbb\xbf" "1, 2 ,-3e2\r\n\n\"4\",0x10,.5\n  \ninf,nan,7");
+    accepted(as_csv, "a.csv", BK_FLOAT64, 2, (int64_t[]){ 3, 3 },
+             (double[]){ 1, 2, -300, 4, 16, 0.5, INFINITY, NAN, 7 });
+    put_gz("z.csv.gz", "1\n2\n", 4);
+    accepted(as_csv, "z.csv", BK_FLOAT64, 2, (int64_t[]){ 2, 1 }, (double[]){ 1, 2 });
+    static const struct {
+        char separator, text[40];
+    } kinds[] = { { ';', "a;b\n1;2\n3;4\n" }, { ' ', "a b\n 1   2 \n3 \t4" }, { '\t', "a\tb\n1\t2\r\n3\t 4\n" } };
+    for (int k = 0; k < 3; k++) {
+        put("b.csv", kinds[k].text, strlen(kinds[k].text));
+        tensor t;
+        err e = { 0 };
+        csv_options options = { kinds[k].separator, 1 };
+        check(csv_read(c, in_folder("b.csv").text, &options, &t, &e) == BK_OK, "b.csv", e.text);
+        equals("b.csv", &t, BK_FLOAT64, 2, (int64_t[]){ 2, 2 }, (double[]){ 1, 2, 3, 4 });
+        tensor_release(&t);
+    }
+    char *large = malloc(1 << 20), *p = large; /* exactly one chunk, no newline at its end: room for the terminator */
+    while (p < large + (1 << 20) - 4) memcpy(p, "1,2\n", 4), p += 4;
+    memcpy(p, "3,45", 4);
+    put_gz("large.csv.gz", large, 1 << 20);
+    tensor t;
+    err e = { 0 };
+    check(csv_read(c, in_folder("large.csv.gz").text, NULL, &t, &e) == BK_OK && t.shape[0] == 1 << 18 &&
+              tensor_get(&t, tensor_count(&t) - 1) == 45, "large.csv", e.text);
+    tensor_release(&t);
+    free(large);
+#define BAD_CSV(text, field) (PUT("bad.csv", text), refused(as_csv, "bad.csv", field))
+    BAD_CSV("1,2\n3,x\n", "line 2, column 2: expected a number, got \"x\"");
+    BAD_CSV("1,2\n3\n", "line 2, column 2: missing, line 1 has 2 columns");
+    BAD_CSV("1,2\n\n3,4,5\n", "line 3, column 3: line 1 has only 2 columns");
+    BAD_CSV("1,,2\n", "line 1, column 2: expected a number, got nothing");
+    BAD_CSV("1,2,\n", "line 1, column 3: expected a number, got nothing");
+    BAD_CSV("1,2 3\n", "line 1, column 2");
+    BAD_CSV("1,2\0\n", "line 1, column 2");
+    BAD_CSV("1,\"2\n", "line 1, column 2");
+    BAD_CSV("\v1\n", "line 1, column 1");
+    BAD_CSV("\n \n", "no rows");
+    BAD_CSV("", "no rows");
+    const csv_options wrong[] = { { '.', 0 }, { 'e', 0 }, { ',', -1 } };
+    for (int k = 0; k < 3; k++) {
+        err_clear(&e);
+        check(csv_read(c, in_folder("a.csv").text, &wrong[k], &t, &e) == BK_EINVAL, "csv options", e.text);
+    }
+}
+
+static void test_cifar(void) {
+    enum { PIXELS = 3072 };
+    static unsigned char all[2 * (2 + PIXELS)];
+    for (int classes = 10; classes <= 100; classes += 90) {
+        int heads = classes == 10 ? 1 : 2, record = heads + PIXELS;
+        for (int i = 0; i < 2 * record; i++) all[i] = (unsigned char)(i * 7);
+        for (int i = 0; i < 2; i++) {
+            if (heads == 2) all[i * record] = (unsigned char)(18 + i);
+            all[i * record + heads - 1] = (unsigned char)(classes - 2 + i);
+        }
+        put("batch.bin", all, (size_t)(2 * record));
+        tensor images, labels, coarse;
+        err e = { 0 };
+        check(cifar_read(c, in_folder("batch.bin").text, classes, &images, &labels, &coarse, &e) == BK_OK, "cifar",
+              e.text);
+        double pixels[2 * PIXELS];
+        for (int i = 0; i < 2 * PIXELS; i++) pixels[i] = all[i / PIXELS * record + heads + i % PIXELS];
+        equals("cifar images", &images, BK_FLOAT32, 4, (int64_t[]){ 2, 3, 32, 32 }, pixels);
+        equals("cifar labels", &labels, BK_INT64, 1, (int64_t[]){ 2 }, (double[]){ classes - 2, classes - 1 });
+        if (heads == 2) equals("cifar coarse", &coarse, BK_INT64, 1, (int64_t[]){ 2 }, (double[]){ 18, 19 });
+        else check(!coarse.store, "cifar", "coarse labels of CIFAR-10");
+        tensor_release(&images), tensor_release(&labels), tensor_release(&coarse);
+    }
+    put("short.bin", all, sizeof all - 1);
+    refused(as_cifar, "short.bin", "size: expected a multiple of 3074 bytes");
+    put("none.bin", all, 0);
+    refused(as_cifar, "none.bin", "size");
+    all[1] = 100;
+    put("label.bin", all, sizeof all);
+    refused(as_cifar, "label.bin", "record 1, class label: expected 0..99, got 100");
+    all[1] = 0, all[3074] = 20;
+    put("coarse.bin", all, sizeof all);
+    refused(as_cifar, "coarse.bin", "record 2, coarse label: expected 0..19, got 20");
+    tensor t, labels;
+    err e = { 0 };
+    check(cifar_read(c, in_folder("label.bin").text, 20, &t, &labels, NULL, &e) == BK_EINVAL, "cifar classes", e.text);
+}
+
+/* ---- every reader under truncation, random damage and failing memory ---- */
+
+static void test_hostile(void) {
+    static const struct {
+        const char *file;
+        reader read;
+        bool cuts_fail;
+    } good[] = { { "u1", as_idx, true },   { "packed.gz", as_idx, true }, { "u1.npy", as_npy, true },
+                 { "a.csv", as_csv, false }, { "batch.bin", as_cifar, true }, { "z.csv.gz", as_csv, true } };
+    rng r = rng_seed(9);
+    static char all[8192];
+    for (size_t k = 0; k < sizeof good / sizeof *good; k++) {
+        size_t n = get(good[k].file, all, sizeof all), before = c->used;
+        int accepted_cuts = 0, other = 0, silent = 0;
+        for (size_t cut = 1; cut <= n; cut += n > 1000 && cut > 20 && cut % 3074 != 3073 ? 101 : 1) {
+            if (good[k].read == as_cifar && (n - cut) % 3074 == 0) continue;
+            put("hostile", all, n - cut);
+            tensor t;
+            err e = { 0 };
+            bk_status status = good[k].read(in_folder("hostile").text, &t, &e);
+            accepted_cuts += status == BK_OK;
+            other += status != BK_OK && status != BK_EIO;
+            silent += status != BK_OK && (!e.text[0] || t.store);
+            tensor_release(&t);
+        }
+        check(!accepted_cuts || !good[k].cuts_fail, good[k].file, "a cut file was accepted");
+        for (int round = 0; round < 400; round++) {
+            char copy[sizeof all];
+            memcpy(copy, all, n);
+            for (int flips = 1 + round % 4; flips > 0; flips--)
+                copy[rng_below(&r, n < 80 || round % 2 ? n : 80)] = (char)rng_next(&r);
+            put("hostile", copy, n);
+            tensor t;
+            err e = { 0 };
+            bk_status status = good[k].read(in_folder("hostile").text, &t, &e);
+            other += status != BK_OK && status != BK_EIO && status != BK_ENOMEM;
+            silent += status != BK_OK && (!e.text[0] || t.store);
+            tensor_release(&t);
+        }
+        check(!other, good[k].file, "a status that does not fit a malformed file");
+        check(!silent, good[k].file, "a failure without a message, or with a tensor");
+        for (int64_t at = 0, more = 1; more && at < 100; at++) { /* the at-th allocation fails */
+            tensor t;
+            err e = { 0 };
+            atomic_store(&c->fail_at, at);
+            bk_status status = good[k].read(in_folder(good[k].file).text, &t, &e);
+            more = status != BK_OK;
+            if (more) check(status == BK_ENOMEM && !t.store && e.text[0], good[k].file, e.text);
+            else check(at > 1, good[k].file, "no allocation was made to fail");
+            tensor_release(&t);
+        }
+        atomic_store(&c->fail_at, -1);
+        check(c->used == before, good[k].file, "leak");
+        atomic_store(&c->interrupted, 1);
+        tensor t;
+        err e = { 0 };
+        bk_status status = good[k].read(in_folder(good[k].file).text, &t, &e);
+        check(status == BK_EINTERRUPTED, good[k].file, "interrupt not seen");
+        atomic_store(&c->interrupted, 0);
+    }
+}
+
+static void remove_folder(void) {
+    DIR *d = opendir(folder);
+    for (struct dirent *entry; d && (entry = readdir(d));)
+        if (entry->d_name[0] != '.') unlink(in_folder(entry->d_name).text);
+    if (d) closedir(d);
+    rmdir(folder);
+}
+
+int main(void) {
+    c = ctx_new(1);
+    if (!c || !mkdtemp(folder)) return printf("no temporary directory\n"), 2;
+    test_idx();
+    test_packed_damage();
+    test_npy();
+    test_csv();
+    test_cifar();
+    test_hostile();
+    remove_folder();
+    mem_block_flush(c);
+    check(c->used == 0, "end", "memory is left");
+    ctx_release(c);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}

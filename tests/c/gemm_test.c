@@ -1,0 +1,231 @@
+/* gemm_test.c - matrix products against a plain triple loop over all transposes, strides, alpha and
+ * beta, both dtypes; the same bits at 1, 2 and 3 threads and inside larger calls; interruption within
+ * 100 ms; OpenBLAS's thread count restored; bad arguments. */
+#include "tensor/gemm.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static int passed, failed;
+
+static void check(bool ok, const char *what, int64_t m, int64_t n, int64_t k) {
+    if (ok) {
+        passed++;
+        return;
+    }
+    failed++;
+    printf("FAIL %s (%lld,%lld,%lld)\n", what, (long long)m, (long long)n, (long long)k);
+}
+
+static uint64_t seed = 7;
+static double uniform(void) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (double)(seed >> 11) * 0x1p-53 - 0.5;
+}
+
+static double get(const void *p, int64_t i, bk_dtype d) {
+    return d == BK_FLOAT64 ? ((const double *)p)[i] : (double)((const float *)p)[i];
+}
+
+static void put(void *p, int64_t i, double v, bk_dtype d) {
+    if (d == BK_FLOAT64) ((double *)p)[i] = v;
+    else ((float *)p)[i] = (float)v;
+}
+
+static void *block(int64_t n, bk_dtype d, double fill) {
+    void *p = malloc((size_t)(n + 1) * 8);
+    for (int64_t i = 0; i <= n; i++) put(p, i, fill != fill ? uniform() : fill, d);
+    return p;
+}
+
+/* One product with gaps between rows (pad) and a frame of guards around C. */
+static void compare(ctx *c, bk_dtype d, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, double beta,
+                    int64_t pad) {
+    const int64_t lda = (ta ? m : k) + pad, ldb = (tb ? k : n) + 2 * pad, ldc = n + pad;
+    void *a = block((ta ? k : m) * lda, d, NAN), *b = block((tb ? n : k) * ldb, d, NAN);
+    void *out = block((m + 2) * ldc, d, 77), *before = malloc((size_t)((m + 2) * ldc + 1) * 8);
+    const size_t size = d == BK_FLOAT64 ? 8 : 4;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) put(out, (i + 1) * ldc + j, beta == 0 ? NAN : uniform(), d);
+    memcpy(before, out, (size_t)((m + 2) * ldc) * size);
+    bk_status s = gemm(c, d, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, (char *)out + (size_t)ldc * size, ldc);
+    check(s == BK_OK, "status", m, n, k);
+    int bad = 0;
+    const double eps = d == BK_FLOAT64 ? 0x1p-52 : 0x1p-23;
+    for (int64_t i = 0; i < (m + 2) * ldc; i++) {
+        int64_t row = i / ldc - 1, col = i % ldc;
+        double got = get(out, i, d), was = get(before, i, d);
+        if (row < 0 || row >= m || col >= n) {
+            bad += got != was;
+            continue;
+        }
+        double sum = 0, mag = 0;
+        for (int64_t q = 0; q < k; q++) {
+            double t = get(a, ta ? q * lda + row : row * lda + q, d) * get(b, tb ? col * ldb + q : q * ldb + col, d);
+            sum += t;
+            mag += fabs(t);
+        }
+        double ref = alpha * sum + (beta == 0 ? 0 : beta * was);
+        double growth = (double)(k < 64 ? k + 4 : 64), old = beta == 0 ? 0 : fabs(was * beta);
+        double tolerance = eps * (growth * fabs(alpha) * mag + 4 * old);
+        bad += !(fabs(got - ref) <= tolerance);
+    }
+    check(bad == 0, d == BK_FLOAT64 ? "float64 values" : "float32 values", m, n, k);
+    free(a), free(b), free(out), free(before);
+}
+
+static void test_values(ctx *c) {
+    const int64_t sides[] = { 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33 };
+    const int count = (int)(sizeof sides / sizeof *sides);
+    for (int t = 0; t < 8; t++)
+        for (int x = 0; x < count; x++)
+            for (int y = 0; y < count; y++) {
+                int64_t k = sides[(x * 5 + y * 3 + t) % count];
+                double alpha = (x + y) % 3 ? 1 : -0.5, beta = (x + 2 * y) % 4 ? 0 : y % 2 ? 1 : 0.75;
+                compare(c, t & 4 ? BK_FLOAT32 : BK_FLOAT64, t & 1, t & 2, sides[x], sides[y], k, alpha, beta,
+                        (x + y) % 2);
+            }
+    const int64_t shapes[][3] = { { 64, 32, 32 }, { 64, 32, 2 }, { 64, 1, 32 }, { 1, 300, 257 }, { 300, 1, 257 },
+        { 70, 70, 70 }, { 40, 40, 400 }, { 12, 20, 256 }, { 12, 20, 257 }, { 1, 1, 5000 }, { 1, 3000, 700 },
+        { 3000, 1, 700 }, { 800, 40, 600 }, { 40, 800, 600 }, { 1100, 300, 60 }, { 2, 20000, 500 }, { 20000, 2, 500 } };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int t = 0; t < 8; t++) {
+            double beta = i % 2 ? 0 : 0.5;
+            if ((double)shapes[i][0] * (double)shapes[i][1] * (double)shapes[i][2] > 1e7 && t % 3) continue;
+            compare(c, t & 4 ? BK_FLOAT32 : BK_FLOAT64, t & 1, t & 2, shapes[i][0], shapes[i][1], shapes[i][2], 1, beta,
+                    t % 2);
+        }
+}
+
+static void test_edges(ctx *c) {
+    const bk_dtype d = BK_FLOAT64;
+    double a[4] = { NAN, 1, 2, 3 }, b[4] = { 1, 2, 3, INFINITY }, out[4] = { 5, 6, 7, NAN };
+    bk_status ok = gemm(c, d, false, false, 0, 2, 2, 1, a, 2, b, 2, 0, out, 2);
+    check(ok == BK_OK && out[0] == 5, "m = 0", 0, 2, 2);
+    ok = gemm(c, d, false, false, 2, 0, 2, 1, a, 2, b, 2, 0, out, 2);
+    check(ok == BK_OK && out[0] == 5, "n = 0", 2, 0, 2);
+    ok = gemm(c, d, false, false, 2, 2, 0, 1, a, 2, b, 2, 2, out, 2);
+    check(ok == BK_OK && out[0] == 10 && isnan(out[3]), "k = 0 scales", 2, 2, 0);
+    ok = gemm(c, d, false, false, 2, 2, 0, 1, NULL, 0, NULL, 2, 0, out, 2);
+    check(ok == BK_OK && out[3] == 0 && out[0] == 0, "k = 0 clears", 2, 2, 0);
+    ok = gemm(c, d, false, false, 2, 2, 2, 1, a, 2, b, 2, 0, out, 2);
+    check(ok == BK_OK && isnan(out[0]) && isinf(out[3]) && out[2] == 11, "NaN and infinity pass", 2, 2, 2);
+    check(gemm(c, BK_INT64, false, false, 1, 1, 1, 1, a, 1, b, 1, 0, out, 1) == BK_EINVAL, "int64 refused", 1, 1, 1);
+    check(gemm(c, d, false, false, -1, 1, 1, 1, a, 1, b, 1, 0, out, 1) == BK_EINVAL, "negative size", -1, 1, 1);
+    check(gemm(c, d, false, false, 2, 2, 2, 1, a, 1, b, 2, 0, out, 2) == BK_EINVAL, "short lda", 2, 2, 2);
+    check(gemm(c, d, false, true, 2, 1, 2, 1, a, 2, b, 1, 0, out, 1) == BK_EINVAL, "short ldb", 2, 1, 2);
+    check(gemm(c, d, false, false, 2, 2, 2, 1, a, 2, b, 2, 0, out, 1) == BK_EINVAL, "short ldc", 2, 2, 2);
+}
+
+/* Products of every kind at 1, 2 and 3 threads, and with no context. */
+static void test_threads(void) {
+    const int64_t shapes[][3] = { { 64, 32, 32 }, { 128, 784, 256 }, { 784, 256, 128 }, { 1024, 512, 300 },
+        { 700, 1700, 64 }, { 1, 5000, 900 }, { 5000, 1, 900 }, { 30000, 12, 50 } };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int t = 0; t < 8; t++) {
+            const int64_t m = shapes[i][0], n = shapes[i][1], k = shapes[i][2];
+            const bool ta = t & 1, tb = t & 2;
+            const bk_dtype d = t & 4 ? BK_FLOAT32 : BK_FLOAT64;
+            void *a = block(m * k, d, NAN), *b = block(k * n, d, NAN);
+            void *first = block(m * n, d, 1), *out = block(m * n, d, 2);
+            gemm(NULL, d, ta, tb, m, n, k, 1, a, ta ? m : k, b, tb ? k : n, 0, first, n);
+            int bad = 0;
+            for (int threads = 1; threads <= 3; threads++) {
+                ctx *c = ctx_new(threads);
+                bad += gemm(c, d, ta, tb, m, n, k, 1, a, ta ? m : k, b, tb ? k : n, 0, out, n) != BK_OK;
+                bad += memcmp(first, out, (size_t)(m * n) * (d == BK_FLOAT64 ? 8 : 4)) != 0;
+                ctx_release(c);
+            }
+            check(bad == 0, "same bits at any number of threads", m, n, k);
+            free(a), free(b), free(first), free(out);
+        }
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static _Atomic double asked;
+static void *interrupter(void *arg) {
+    ctx *c = arg;
+    nanosleep(&(struct timespec){ 0, 150000000 }, NULL);
+    asked = now();
+    atomic_store(&c->interrupted, 1);
+    return NULL;
+}
+
+static void test_interrupt(void) {
+    const int64_t n = 4096;
+    double *a = block(n * n, BK_FLOAT64, 0.5), *b = block(n * n, BK_FLOAT64, 0.25), *out = block(n * n, BK_FLOAT64, 0);
+    for (int threads = 1; threads <= 2; threads++) {
+        ctx *c = ctx_new(threads);
+        pthread_t thread;
+        pthread_create(&thread, NULL, interrupter, c);
+        bk_status s = gemm(c, BK_FLOAT64, false, false, n, n, n, 1, a, n, b, n, 0, out, n);
+        double late = now() - asked;
+        pthread_join(thread, NULL);
+        printf("4096^3 float64, %d threads: stopped after %.0f ms\n", threads, late * 1e3);
+        check(s == BK_EINTERRUPTED, "interrupted", n, n, n);
+        check(late < 0.1, "within 100 ms", n, n, n);
+        check(gemm(c, BK_FLOAT64, false, false, 300, 300, 300, 1, a, n, b, n, 0, out, n) == BK_EINTERRUPTED,
+              "a pending interrupt", 300, 300, 300);
+        atomic_store(&c->interrupted, 0);
+        check(gemm(c, BK_FLOAT64, false, false, 300, 300, 300, 1, a, n, b, n, 0, out, n) == BK_OK && out[5] == 37.5,
+              "and afterwards", 300, 300, 300);
+        ctx_release(c);
+    }
+    free(a), free(b), free(out);
+}
+
+static void *enter_often(void *arg) {
+    int *wrong = arg;
+    for (int i = 0; i < 200; i++) {
+        gemm_enter();
+        *wrong += openblas_get_num_threads() != 1;
+        gemm_leave();
+    }
+    return NULL;
+}
+
+static void test_enter(void) {
+    const int before = openblas_get_num_threads();
+    openblas_set_num_threads(2);
+    const int two = openblas_get_num_threads(); /* 1 in a build without threads */
+    gemm_enter();
+    gemm_enter();
+    check(openblas_get_num_threads() == 1, "one thread inside", 0, 0, 0);
+    gemm_leave();
+    check(openblas_get_num_threads() == 1, "still one after the inner leave", 0, 0, 0);
+    gemm_leave();
+    check(openblas_get_num_threads() == two, "restored", 0, 0, 0);
+    int wrong[3] = { 0 };
+    pthread_t t[3];
+    for (int i = 0; i < 3; i++) pthread_create(&t[i], NULL, enter_often, &wrong[i]);
+    for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+    check(wrong[0] + wrong[1] + wrong[2] == 0, "one thread inside, from three", 0, 0, 0);
+    check(openblas_get_num_threads() == two, "restored after three", 0, 0, 0);
+    openblas_set_num_threads(before);
+    check(strlen(gemm_core()) > 0 && strstr(gemm_config(), "OpenBLAS"), "names", 0, 0, 0);
+}
+
+int main(void) {
+    printf("core %s, %s\n", gemm_core(), gemm_config());
+    test_enter();
+    gemm_enter();
+    ctx *c = ctx_new(2);
+    test_values(c);
+    test_edges(c);
+    ctx_release(c);
+    test_threads();
+    test_interrupt();
+    gemm_leave();
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed ? 1 : 0;
+}

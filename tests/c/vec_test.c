@@ -1,0 +1,409 @@
+/* vec_test.c - the elementwise kernels: error bounds in ulp against long double, special values,
+ * independence of place, in-place use, no byte outside the block, sums, conversions; then all of it
+ * again at the lower levels (BRACKET_VEC) in child processes. */
+#include "tensor/vec.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int passed, failed;
+
+static void check(bool ok, const char *what, const char *name, double got, double limit) {
+    if (ok) {
+        passed++;
+        return;
+    }
+    failed++;
+    printf("FAIL %s: %s: got %.17g, expected %.17g\n", what, name, got, limit);
+}
+
+static uint64_t seed = 12345;
+static double uniform(void) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (double)(seed >> 11) * 0x1p-53;
+}
+
+static bool same_double(double a, double b) {
+    return memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b);
+}
+
+/* ---- error bounds ---- */
+
+static long double softplus_ref(long double x) {
+    return fmaxl(x, 0) + log1pl(expl(-fabsl(x)));
+}
+static long double sigmoid_ref(long double x) {
+    return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x));
+}
+static long double recip_ref(long double x) {
+    return 1 / x;
+}
+
+typedef struct function {
+    const char *name;
+    vec_op op;
+    long double (*ref)(long double);
+    double low, high;    /* dense sampling here, besides all magnitudes */
+    double bound[2];     /* ulp, float64 and float32 */
+} function;
+
+static const function functions[] = {
+    { "exp", VEC_EXP, expl, -20, 20, { 1.0, 1.0 } },
+    { "expm1", VEC_EXPM1, expm1l, -3, 3, { 2.1, 1.5 } },
+    { "log", VEC_LOG, logl, 0.3, 3, { 0.95, 0.95 } },
+    { "log1p", VEC_LOG1P, log1pl, -0.9, 2, { 1.4, 1.5 } },
+    { "tanh", VEC_TANH, tanhl, -5, 5, { 2.7, 2.7 } },
+    { "sigmoid", VEC_SIGMOID, sigmoid_ref, -10, 10, { 2.5, 2.5 } },
+    { "softplus", VEC_SOFTPLUS, softplus_ref, -10, 10, { 3.0, 3.0 } },
+    { "sqrt", VEC_SQRT, sqrtl, 0, 4, { 0.501, 0.501 } },
+    { "recip", VEC_RECIP, recip_ref, -4, 4, { 0.501, 0.501 } },
+    { "sin", VEC_SIN, sinl, -10, 10, { 1.0, 1.0 } },
+    { "cos", VEC_COS, cosl, -10, 10, { 1.0, 1.0 } },
+    { "erf", VEC_ERF, erfl, -4, 4, { 1.5, 1.5 } },
+    { "floor", VEC_FLOOR, floorl, -10, 10, { 0, 0 } },
+};
+
+enum { CHUNK = 4096 };
+
+/* |got - ref| in units of the last place of ref; infinity where one of the two is special and they differ. */
+static double ulps(double got, long double ref, bool single) {
+    double near = single ? (double)(float)ref : (double)ref;
+    if (near != near || got != got) return (near != near) == (got != got) ? 0 : INFINITY;
+    if (isinf(near) || isinf(got)) {
+        long double top = single ? (long double)3.4028234663852886e38 : (long double)1.7976931348623157e308;
+        if (isinf(near) && isinf(got)) return near == got ? 0 : INFINITY;
+        return fabsl(ref) >= top * (1 - 0x1p-22L * !!single - 0x1p-50L) ? 1 : INFINITY;
+    }
+    if (near == 0 && got == 0) return signbit(near) != signbit(got) && ref == 0 ? INFINITY : 0;
+    int e;
+    frexpl(ref, &e);
+    int least = single ? -149 : -1074, unit = e - (single ? 24 : 53);
+    return (double)(fabsl((long double)got - ref) / ldexpl(1, unit < least ? least : unit));
+}
+
+static double at(const void *p, int64_t i, bool single) {
+    return single ? (double)((const float *)p)[i] : ((const double *)p)[i];
+}
+
+static void put(void *p, int64_t i, double v, bool single) {
+    if (single) ((float *)p)[i] = (float)v;
+    else ((double *)p)[i] = v;
+}
+
+static double any_magnitude(bool single, int64_t i) {
+    if (single) {
+        uint32_t u = (uint32_t)i * 2654435761u; /* odd: visits every pattern in turn */
+        float f;
+        memcpy(&f, &u, 4);
+        return (double)f;
+    }
+    uint64_t u = (uint64_t)i * 0x9E3779B97F4A7C15u;
+    double d;
+    memcpy(&d, &u, 8);
+    return d;
+}
+
+static const double specials[] = {
+    0.0, -0.0, 1, -1, 0.5, -0.5, 2, -2, INFINITY, -INFINITY, NAN, 0x1p-1074, -0x1p-1074, 0x1p-1022, -0x1p-1022,
+    0x1p-149, -0x1p-149, 0x1p-126, 0x1p-130, -0x1p-130, 0x1p-60, -0x1p-60, 0x1p-26, -0x1p-26, 0x1p-54, -0x1p-54,
+    709.78, 709.79, 710.5, -708.3, -708.5, -744.4, -745.1, -745.2, -746, -750, -800, 1e4, -1e4, 88.72, 88.73,
+    89.5, -87.3, -87.4, -100, -103.9, -104, -110, 1e30, -1e30, 1e300, -1e300, 1.7976931348623157e308,
+    -1.7976931348623157e308, 3.4028234663852886e38, 0.34657359, -0.34657359, 1.03972077, 36.7, 37.5, -36.7,
+    17.3, 19.1, -19.1, 0.70710678118654752, 1.4142135623730951, 0.99999999999999989, 1.0000000000000002,
+    0.99999994, 1.0000001, -0.99999999999999989, -0.99999994, 4503599627370496.5, 8388608.5, 8388607.5,
+};
+
+static void test_bounds(void) {
+    static double in[CHUNK], out[CHUNK];
+    for (size_t f = 0; f < sizeof functions / sizeof *functions; f++)
+        for (int single = 0; single < 2; single++) {
+            const function *fn = &functions[f];
+            vec_fn kernel = vec_get(fn->op, single ? BK_FLOAT32 : BK_FLOAT64);
+            double worst = 0, where = 0;
+            for (int64_t chunk = 0; chunk < 100; chunk++) {
+                for (int64_t i = 0; i < CHUNK; i++) {
+                    double v = chunk % 2 ? any_magnitude(single, chunk * CHUNK + i)
+                                         : fn->low + (fn->high - fn->low) * uniform();
+                    if (chunk % 10 == 0) v = (uniform() - 0.5) * (single ? 220 : 1500);
+                    if (chunk == 99 && i < (int64_t)(sizeof specials / sizeof *specials)) v = specials[i];
+                    put(in, i, v, single);
+                }
+                kernel(CHUNK, out, in, NULL, NULL, 0);
+                for (int64_t i = 0; i < CHUNK; i++) {
+                    double x = at(in, i, single), u = ulps(at(out, i, single), fn->ref((long double)x), single);
+                    if (u > worst) worst = u, where = x;
+                }
+            }
+            printf("%-9s %s: %.3f ulp at %.17g\n", fn->name, single ? "float32" : "float64", worst, where);
+            check(worst <= fn->bound[single], "ulp", fn->name, worst, fn->bound[single]);
+        }
+}
+
+/* ---- arithmetic against plain C ---- */
+
+#define REFERENCE(T, name)                                                                    \
+    static T name(vec_op op, T a, T b, T c, T x) {                                            \
+        switch (op) {                                                                         \
+        case VEC_COPY: return a;                                                              \
+        case VEC_FILL: return x;                                                              \
+        case VEC_ADD: return a + b;                                                           \
+        case VEC_SUB: return a - b;                                                           \
+        case VEC_MUL: return a * b;                                                           \
+        case VEC_MAX: return a != a || a > b ? a : b;                                         \
+        case VEC_MIN: return a != a || a < b ? a : b;                                         \
+        case VEC_SCALE: return x * a;                                                         \
+        case VEC_OFFSET: return a + x;                                                        \
+        case VEC_AXPY: { volatile T p = x * a; return p + b; }                                \
+        case VEC_MULADD: { volatile T p = a * b; return p + c; }                              \
+        case VEC_SQUARE: return a * a;                                                        \
+        case VEC_ABS: return a <= 0 ? 0 - a : a;                                              \
+        case VEC_SIGN: return a > 0 ? 1 : a < 0 ? -1 : a;                                     \
+        case VEC_GT: return a > b;                                                            \
+        case VEC_GE: return a >= b;                                                           \
+        case VEC_EQ: return a == b;                                                           \
+        case VEC_WHERE: return a != 0 ? b : c;                                                \
+        case VEC_RELU: return a <= 0 ? 0 : a;                                                 \
+        case VEC_RELU_MASK: return a > 0 ? b : 0;                                             \
+        case VEC_STEP: return a > 0;                                                          \
+        case VEC_DIV: return a / b;                                                           \
+        case VEC_TANH_GRAD: { volatile T q = a * a; return b * (1 - q); }                     \
+        case VEC_SIGMOID_GRAD: { volatile T q = b * a; return q * (1 - a); }                  \
+        default: return 0;                                                                    \
+        }                                                                                     \
+    }
+REFERENCE(double, ref_f64)
+REFERENCE(float, ref_f32)
+REFERENCE(int64_t, ref_i64)
+
+static const vec_op exact_ops[] = {
+    VEC_COPY, VEC_FILL, VEC_ADD, VEC_SUB, VEC_MUL, VEC_MAX, VEC_MIN, VEC_SCALE, VEC_OFFSET, VEC_AXPY,
+    VEC_MULADD, VEC_SQUARE, VEC_ABS, VEC_SIGN, VEC_GT, VEC_GE, VEC_EQ, VEC_WHERE, VEC_RELU, VEC_RELU_MASK,
+    VEC_STEP, VEC_DIV, VEC_TANH_GRAD, VEC_SIGMOID_GRAD
+};
+
+static void test_exact(void) {
+    enum { N = 203 };
+    double a[N], b[N], c[N], out[N];
+    float fa[N], fb[N], fc[N], fout[N];
+    int64_t ia[N], ib[N], ic[N], iout[N];
+    const int count = (int)(sizeof specials / sizeof *specials);
+    for (int i = 0; i < N; i++) {
+        a[i] = i < count ? specials[i] : floor(9 * uniform()) - 4;
+        b[i] = i % 3 ? floor(9 * uniform()) - 4 : specials[(i * 7) % count];
+        c[i] = uniform() - 0.5;
+        fa[i] = (float)a[i], fb[i] = (float)b[i], fc[i] = (float)c[i];
+        ia[i] = (int64_t)(9 * uniform()) - 4 + (i % 5 == 0 ? (int64_t)1 << 31 : 0);
+        ib[i] = (int64_t)(9 * uniform()) - 4;
+        ic[i] = (int64_t)(1000 * uniform()) - 500;
+    }
+    for (size_t o = 0; o < sizeof exact_ops / sizeof *exact_ops; o++) {
+        vec_op op = exact_ops[o];
+        char name[32];
+        snprintf(name, sizeof name, "op %d", (int)op);
+        int bad[3] = { 0 };
+        vec_get(op, BK_FLOAT64)(N, out, a, b, c, 0.7);
+        vec_get(op, BK_FLOAT32)(N, fout, fa, fb, fc, 0.7);
+        vec_fn ints = vec_get(op, BK_INT64);
+        if (ints) ints(N, iout, ia, ib, ic, 3.0);
+        for (int i = 0; i < N; i++) {
+            double r = ref_f64(op, a[i], b[i], c[i], 0.7);
+            float s = ref_f32(op, fa[i], fb[i], fc[i], 0.7f);
+            bad[0] += !(r == out[i] || (r != r && out[i] != out[i]));
+            bad[1] += !(s == fout[i] || (s != s && fout[i] != fout[i]));
+            if (ints) bad[2] += iout[i] != ref_i64(op, ia[i], ib[i], ic[i], 3);
+        }
+        check(bad[0] == 0, "float64 values", name, bad[0], 0);
+        check(bad[1] == 0, "float32 values", name, bad[1], 0);
+        check(bad[2] == 0, "int64 values", name, bad[2], 0);
+    }
+    double zero = -0.0, r = 1;
+    vec_get(VEC_FILL, BK_FLOAT64)(1, &r, NULL, NULL, NULL, -0.0);
+    check(same_double(r, zero), "fill", "-0", r, zero);
+    vec_get(VEC_ABS, BK_FLOAT64)(1, &r, &zero, NULL, NULL, 0);
+    check(same_double(r, 0.0), "abs", "-0", r, 0);
+    int64_t least = INT64_MIN, got = 0;
+    vec_get(VEC_ABS, BK_INT64)(1, &got, &least, NULL, NULL, 0);
+    check(got == INT64_MIN, "abs", "the least int64 wraps", (double)got, (double)INT64_MIN);
+    vec_get(VEC_FILL, BK_INT64)(1, &got, NULL, NULL, NULL, NAN);
+    check(got == 0, "fill", "NaN as int64", (double)got, 0);
+}
+
+static void test_powers(void) {
+    enum { N = 200 };
+    double a[N], b[N], out[N];
+    float fa[N], fb[N], fout[N];
+    const double xs[] = { -8, -7, -3, -2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9, 2.2, INFINITY, NAN };
+    for (int i = 0; i < N; i++) {
+        a[i] = i < 8 ? (const double[]){ 0, -0.0, 1, -1, INFINITY, -INFINITY, NAN, 3 }[i] : 6 * uniform() - 3;
+        b[i] = 4 * uniform() - 2;
+        fa[i] = (float)a[i], fb[i] = (float)b[i];
+    }
+    for (size_t k = 0; k < sizeof xs / sizeof *xs; k++) {
+        double worst = 0;
+        vec_get(VEC_POWX, BK_FLOAT64)(N, out, a, NULL, NULL, xs[k]);
+        vec_get(VEC_POWX, BK_FLOAT32)(N, fout, fa, NULL, NULL, xs[k]);
+        for (int i = 0; i < N; i++) {
+            worst = fmax(worst, ulps(out[i], powl((long double)a[i], (long double)xs[k]), false));
+            worst = fmax(worst, ulps((double)fout[i], powl((long double)fa[i], (long double)(float)xs[k]), true));
+        }
+        check(worst <= 5, "ulp", "powx", worst, 5);
+    }
+    double worst = 0;
+    vec_get(VEC_POW, BK_FLOAT64)(N, out, a, b, NULL, 0);
+    vec_get(VEC_POW, BK_FLOAT32)(N, fout, fa, fb, NULL, 0);
+    for (int i = 0; i < N; i++) {
+        worst = fmax(worst, ulps(out[i], powl((long double)a[i], (long double)b[i]), false));
+        worst = fmax(worst, ulps((double)fout[i], powl((long double)fa[i], (long double)fb[i]), true));
+    }
+    check(worst <= 1, "ulp", "pow", worst, 1);
+}
+
+/* ---- place, aliasing, bounds, for every op and dtype ---- */
+
+static void test_places(void) {
+    enum { MAX = 80, GUARD = 64 };
+    static unsigned char buf[4][MAX * 8 + 2 * GUARD], expected[MAX * 8];
+    for (int op = 0; op < VEC_OPS; op++)
+        for (int d = 0; d < 3; d++) {
+            vec_fn f = vec_get((vec_op)op, (bk_dtype)d);
+            char name[32];
+            snprintf(name, sizeof name, "op %d dtype %d", op, d);
+            bool floats_only = op == VEC_DIV || op == VEC_POW || op >= VEC_EXP;
+            check((f != NULL) == (d < 2 || !floats_only), "vec_get", name, f != NULL, 0);
+            if (!f) continue;
+            size_t size = d == BK_FLOAT32 ? 4 : 8;
+            int bad = 0;
+            for (int64_t n = 0; n <= MAX; n++)
+                for (int alias = 0; alias < 4; alias++) {
+                    unsigned char *p[4];
+                    for (int j = 0; j < 4; j++) {
+                        memset(buf[j], 0xA5, sizeof buf[j]);
+                        p[j] = buf[j] + GUARD + size * (size_t)((n + j) % 5);
+                        for (int64_t i = 0; i < n && j < 3; i++) {
+                            double v = 4 * uniform() - (op == VEC_LOG ? 0 : 2);
+                            if (d == BK_INT64) ((int64_t *)(void *)p[j])[i] = (int64_t)v;
+                            else put(p[j], i, v, d == BK_FLOAT32);
+                        }
+                    }
+                    for (int64_t i = 0; i < n; i++)
+                        f(1, expected + (size_t)i * size, p[0] + (size_t)i * size, p[1] + (size_t)i * size,
+                          p[2] + (size_t)i * size, 3);
+                    unsigned char *out = p[alias ? alias - 1 : 3];
+                    f(n, out, p[0], p[1], p[2], 3);
+                    bad += memcmp(out, expected, (size_t)n * size) != 0;
+                    unsigned char *whole = buf[alias ? alias - 1 : 3];
+                    for (unsigned char *q = whole; q < whole + sizeof buf[0]; q++)
+                        bad += (q < out || q >= out + (size_t)n * size) && *q != 0xA5;
+                }
+            check(bad == 0, "places", name, bad, 0);
+        }
+    check(!vec_get(VEC_OPS, BK_FLOAT64) && !vec_get((vec_op)-1, BK_FLOAT64), "vec_get", "op out of range", 0, 0);
+    check(!vec_get(VEC_ADD, (bk_dtype)7), "vec_get", "dtype out of range", 0, 0);
+}
+
+/* ---- sums and conversions ---- */
+
+static uint64_t hash_bytes(uint64_t h, const void *p, size_t n) {
+    for (size_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)p)[i]) * 0x100000001B3u;
+    return h;
+}
+
+/* Returns a hash of results that must be the same at every level. */
+static uint64_t test_sums(void) {
+    enum { N = 70001 };
+    double *a = malloc(N * 8), *b = malloc(N * 8);
+    float *fa = malloc((N + 1) * 4), *fb = malloc(N * 4);
+    int64_t *ia = malloc(N * 8);
+    uint64_t h = 0xCBF29CE484222325u;
+    seed = 99;
+    for (int i = 0; i < N; i++) {
+        a[i] = uniform() - 0.3, b[i] = uniform() - 0.5;
+        fa[i] = (float)a[i], fb[i] = (float)b[i];
+        ia[i] = (int64_t)(1e6 * a[i]);
+    }
+    const int64_t lengths[] = { 0, 1, 2, 15, 16, 17, 100, 1023, 1024, 1025, 2048, 3000, 5 * 1024, 65536, N };
+    for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++) {
+        int64_t n = lengths[k], is = 0, iss = 0;
+        long double s = 0, t = 0, fs = 0, ft = 0, mag = 0;
+        for (int64_t i = 0; i < n; i++) {
+            s += a[i], t += (long double)a[i] * b[i], mag += fabsl(a[i]);
+            fs += fa[i], ft += (long double)fa[i] * fb[i];
+            is += ia[i], iss += ia[i] * ia[i];
+        }
+        double got[] = { vec_sum(BK_FLOAT64, n, a), vec_dot(BK_FLOAT64, n, a, b), vec_sum(BK_FLOAT32, n, fa),
+                         vec_dot(BK_FLOAT32, n, fa, fb), vec_sum(BK_INT64, n, ia), vec_dot(BK_INT64, n, ia, ia) };
+        double ref[] = { (double)s, (double)t, (double)fs, (double)ft, (double)is, (double)iss };
+        for (int j = 0; j < 6; j++) {
+            double tolerance = j < 4 ? (double)mag * 0x1p-51 : 0;
+            check(fabs(got[j] - ref[j]) <= tolerance, "sum", "against long double", got[j], ref[j]);
+        }
+        h = hash_bytes(h, got, sizeof got);
+        float *shifted = malloc((size_t)(n + 3) * 4);
+        memcpy(shifted + 3, fa, (size_t)n * 4);
+        double moved = vec_sum(BK_FLOAT32, n, shifted + 3);
+        check(same_double(moved, got[2]), "sum", "alignment does not matter", moved, got[2]);
+        free(shifted);
+    }
+    float *f = malloc(N * 4);
+    double *d = malloc(N * 8);
+    int64_t *i64 = malloc(N * 8);
+    int bad = 0;
+    for (int64_t n = 0; n < 100; n += 7) {
+        for (int64_t i = 0; i < N; i++) f[i] = -1, d[i] = -1, i64[i] = -1;
+        vec_cast(n, BK_FLOAT32, f, BK_FLOAT64, a);
+        vec_cast(n, BK_FLOAT64, d, BK_FLOAT32, fa);
+        vec_cast(n, BK_INT64, i64, BK_FLOAT64, b);
+        for (int64_t i = 0; i < 101; i++) {
+            bad += f[i] != (i < n ? (float)a[i] : -1);
+            bad += d[i] != (i < n ? (double)fa[i] : -1);
+            bad += i64[i] != (i < n ? (int64_t)b[i] : -1);
+        }
+    }
+    check(bad == 0, "cast", "values and bounds", bad, 0);
+    vec_cast(N, BK_FLOAT64, d, BK_INT64, ia);
+    vec_cast(N, BK_FLOAT32, f, BK_INT64, ia);
+    for (int i = 0; i < N; i++) bad += d[i] != (double)ia[i] || f[i] != (float)ia[i];
+    check(bad == 0, "cast", "from int64", bad, 0);
+    const double odd[] = { 1e300, -1e300, NAN, INFINITY, 2.9, -2.9 };
+    const int64_t want[] = { INT64_MAX, INT64_MIN, 0, INT64_MAX, 2, -2 };
+    vec_cast(6, BK_INT64, i64, BK_FLOAT64, odd);
+    check(memcmp(i64, want, sizeof want) == 0, "cast", "saturates", (double)i64[0], (double)want[0]);
+    vec_cast(6, BK_FLOAT32, f, BK_FLOAT64, odd);
+    check(isinf(f[0]) && f[1] == -INFINITY && f[2] != f[2], "cast", "float32 overflow", (double)f[0], INFINITY);
+    free(a), free(b), free(fa), free(fb), free(ia), free(f), free(d), free(i64);
+    return h;
+}
+
+int main(int argc, char **argv) {
+    printf("level %s\n", vec_level());
+    test_bounds();
+    test_exact();
+    test_powers();
+    test_places();
+    uint64_t h = test_sums();
+    printf("hash %016llx\n", (unsigned long long)h);
+    const char *lower[] = { "avx2", "portable" };
+    for (int i = 0; i < 2 && argc == 1; i++) {
+        char command[4200], line[200], want[40];
+        if (strlen(argv[0]) > 4000) break;
+        snprintf(command, sizeof command, "BRACKET_VEC=%s '%s' child", lower[i], argv[0]);
+        snprintf(want, sizeof want, "hash %016llx\n", (unsigned long long)h);
+        fflush(stdout);
+        FILE *f = popen(command, "r");
+        bool same = false;
+        while (f && fgets(line, sizeof line, f)) {
+            same |= strcmp(line, want) == 0;
+            if (strncmp(line, "FAIL", 4) == 0 || strncmp(line, "level", 5) == 0) fputs(line, stdout);
+        }
+        int status = f ? pclose(f) : -1;
+        check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child", lower[i], status, 0);
+        check(same, "sums are the same bits at level", lower[i], 0, 1);
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed ? 1 : 0;
+}

@@ -1,0 +1,338 @@
+-- bea_test.lua - backward error analysis against things computed another way: the logarithm of a word against a
+-- Baker-Campbell-Hausdorff fold by brackets, flows against solutions, order effects against training both ways.
+local bk = require "bracket"
+local lu = require "luaunit"
+
+local function tasks(n, seed, sizes, batch)
+    sizes, batch = sizes or { 3, 4, 2 }, batch or 6
+    local model = bk.nn.mlp { activation = "tanh", table.unpack(sizes) }
+    local rng, L = bk.rng(seed or 1), {}
+    for i = 1, n do
+        L[i] = bk.loss.mse(model, rng:normal { batch, sizes[1] }, rng:normal { batch, sizes[#sizes] })
+    end
+    return L, rng:normal { model.n_params } * 0.7, model
+end
+
+local function gap(a, b) return (a - b):norm():item() end
+local function relative(a, b) return gap(a, b) / math.max(b:norm():item(), 1e-300) end
+local function close(a, b, tolerance) lu.assertTrue(relative(a, b) <= (tolerance or 1e-10), relative(a, b)) end
+
+local function combination(...)
+    local parts = { ... }
+    return function(t)
+        local sum
+        for _, p in ipairs(parts) do
+            local v = p[2](t) * p[1]
+            sum = sum and sum + v or v
+        end
+        return sum
+    end
+end
+
+-- {Z1, Z2, Z3} of a word by folding BCH over the steps, each step contributing its own three terms.
+local function fold(steps)
+    local Z
+    for _, s in ipairs(steps) do
+        local g, h = bk.grad(s[1]), s[2]
+        local Hg = function(t) return select(2, bk.jvp(g, { t }, { g(t) })) end
+        local HHg = function(t) return select(2, bk.jvp(g, { t }, { Hg(t) })) end
+        local Tgg = function(t) return select(2, bk.jvp(Hg, { t }, { g(t) })) - HHg(t) end
+        local Y = { combination { -h, g }, combination { -h * h / 2, Hg },
+            combination({ -h ^ 3 / 3, HHg }, { -h ^ 3 / 12, Tgg }) }
+        if not Z then
+            Z = Y
+        else
+            local zy = bk.lie(Z[1], Y[1])
+            Z = { combination({ 1, Z[1] }, { 1, Y[1] }), combination({ 1, Z[2] }, { 1, Y[2] }, { 0.5, zy }),
+                combination({ 1, Z[3] }, { 1, Y[3] }, { 0.5, bk.lie(Z[1], Y[2]) }, { 0.5, bk.lie(Z[2], Y[1]) },
+                    { 1 / 12, bk.lie(Z[1], zy) }, { -1 / 12, bk.lie(Y[1], zy) }) }
+        end
+    end
+    return Z
+end
+
+local function steps_of(L, text, rates)
+    local steps = {}
+    for digit in text:gmatch("%d") do
+        steps[#steps + 1] = { L[tonumber(digit)], rates[#steps % #rates + 1] }
+    end
+    return steps
+end
+
+TestWord = {}
+
+function TestWord.test_the_closed_form_is_the_folded_series()
+    local L, theta = tasks(3)
+    for _, text in ipairs { "1", "12", "123", "1221", "1122", "12132", "12121", "111" } do
+        local steps = steps_of(L, text, { 0.1, 0.07, 0.05, 0.12 })
+        local w, Z = bk.bea.word(steps), fold(steps)
+        for k = 1, 3 do
+            local got, want = w:term(k)(theta), Z[k](theta)
+            lu.assertTrue(relative(got, want) <= 1e-10, ("word %s, term %d: %.2g"):format(text, k, relative(got, want)))
+        end
+        close(w:log(3)(theta), w:term(1)(theta) + w:term(2)(theta) + w:term(3)(theta))
+    end
+end
+
+function TestWord.test_flatness_and_conflict_make_the_second_term()
+    local L, theta = tasks(3)
+    local w = bk.bea.word(steps_of(L, "12132", { 0.1, 0.07 }))
+    close(w:flatness()(theta) + w:conflict()(theta), w:term(2)(theta))
+    local W, sum = w:order_matrix():totable(), nil
+    for i = 1, 3 do
+        for j = i + 1, 3 do
+            local part = bk.lie(L[i], L[j])(theta) * (W[i][j] / 2)
+            sum = sum and sum + part or part
+        end
+    end
+    close(w:conflict()(theta), sum)
+end
+
+function TestWord.test_order_matrix_is_the_signed_area()
+    local L = tasks(2)
+    local W = bk.bea.word { { L[1], 0.1 }, { L[2], 0.2 }, { L[1], 0.3 } }:order_matrix():totable()
+    lu.assertAlmostEquals(W[1][2], 0.1 * 0.2 - 0.2 * 0.3, 1e-16)
+    lu.assertAlmostEquals(W[2][1], -W[1][2], 1e-16)
+    lu.assertEquals(W[1][1], 0)
+    local P = bk.bea.word(steps_of(L, "1221", { 0.1 })):order_matrix()
+    lu.assertTrue(P:norm():item() < 1e-17)
+end
+
+function TestWord.test_step_runs_the_steps_and_leaves_theta_alone()
+    local L, theta = tasks(2)
+    local before = theta:clone()
+    local t = bk.bea.word { { L[1], 0.1 }, { L[2], 0.05 } }:step(theta)
+    local a = theta - bk.grad(L[1])(theta) * 0.1
+    close(t, a - bk.grad(L[2])(a) * 0.05, 1e-14)
+    lu.assertEquals(gap(before, theta), 0)
+end
+
+local protocols = { "1", "12", "21", "123", "1221", "1122", "12132", "321" }
+
+function TestWord.test_the_orders_are_reached_and_the_controls_fail()
+    local L, theta = tasks(3)
+    local clock = os.clock()
+    for _, text in ipairs(protocols) do
+        for _, r in ipairs(bk.bea.word(steps_of(L, text, { 0.04 })):verify { theta = theta }) do
+            lu.assertEquals(r.expected, r.order + 1)
+            -- a palindrome has no term of even order in the conflict; slopes may only exceed the promise
+            lu.assertTrue(r.slope > r.expected - 0.15 and r.slope < r.expected + 0.6,
+                ("word %s, order %d: slope %.3f"):format(text, r.order, r.slope))
+            lu.assertEquals(#r.errors, 3)
+        end
+    end
+    clock = os.clock() - clock
+    lu.assertTrue(clock < 4, ("8 words x 3 orders x 3 rates took %.2f s"):format(clock))
+    for _, control in ipairs { "no_conflict", "flipped" } do
+        local r = bk.bea.word(steps_of(L, "12", { 0.04 })):verify { theta = theta, orders = { 2 }, control = control }
+        lu.assertAlmostEquals(r[1].slope, 2, 0.15)
+    end
+end
+
+function TestWord.test_plain_lua_losses_and_fields_of_any_shape()
+    local f = function(t) return (t * t * t):sum() end
+    local g = function(t) return (t[1] * t[2]):sum() end
+    local theta = bk.tensor { { 0.3, -0.2 }, { 0.5, 0.7 } }
+    local w = bk.bea.word { { f, 0.1 }, { g, 0.2 }, { f, 0.1 } }
+    lu.assertEquals(w:order_matrix():shape(), { 2, 2 })
+    local Z = fold { { f, 0.1 }, { g, 0.2 }, { f, 0.1 } }
+    lu.assertEquals(w:term(3)(theta):shape(), { 2, 2 })
+    close(w:term(3)(theta), Z[3](theta))
+    close(bk.lie(w:term(1), w:term(2))(theta), bk.lie(Z[1], Z[2])(theta))
+end
+
+function TestWord.test_wrong_words_are_refused()
+    local L, theta = tasks(1)
+    lu.assertErrorMsgContains("at least one", bk.bea.word, {})
+    lu.assertErrorMsgContains("step 1: expected {loss, rate}", bk.bea.word, { L[1] })
+    lu.assertErrorMsgContains("step 1: rate: expected a number", bk.bea.word, { { L[1], "x" } })
+    lu.assertErrorMsgContains("finite", bk.bea.word, { { L[1], 0 / 0 } })
+    lu.assertErrorMsgContains("step 1: loss", bk.bea.word, { { 3, 0.1 } })
+    local w = bk.bea.word { { L[1], 0.1 } }
+    lu.assertErrorMsgContains("word:term: order", w.term, w, 4)
+    lu.assertErrorMsgContains("theta: missing", w.verify, w, {})
+    lu.assertErrorMsgContains("at least two", w.verify, w, { theta = theta, scales = { 1 } })
+    lu.assertErrorMsgContains("unknown option", w.verify, w, { theta = theta, scale = 1 })
+    lu.assertErrorMsgContains("expected (26)", w.step, w, bk.zeros { 3 })
+    local vector = bk.bea.word { { function(t) return t * 2 end, 0.1 } }
+    lu.assertErrorMsgContains("0-d", vector.step, vector, theta)
+end
+
+TestModified = {}
+
+function TestModified.test_multitask_terms_are_their_formulas()
+    local L, theta = tasks(3)
+    local h, g, sum = 0.1, {}, 0
+    for i = 1, 3 do
+        g[i] = bk.grad(L[i])(theta)
+        sum = sum + L[i](theta):item()
+    end
+    local flat, conflict = 0, 0
+    for i = 1, 3 do
+        flat = flat + h / 4 * g[i]:dot(g[i]):item()
+        for j = i + 1, 3 do conflict = conflict + h / 2 * g[i]:dot(g[j]):item() end
+    end
+    local t = bk.bea.multitask { losses = L, lr = h }:terms(theta)
+    lu.assertAlmostEquals(t.original, sum, 1e-13)
+    lu.assertAlmostEquals(t.flatness, flat, 1e-13)
+    lu.assertAlmostEquals(t.conflict, conflict, 1e-13)
+    lu.assertAlmostEquals(t.total, sum + flat + conflict, 1e-13)
+    local m = bk.bea.multitask { losses = L, lr = h, reduction = "mean" }
+    t = m:terms(theta)
+    lu.assertAlmostEquals(t.original, sum / 3, 1e-13)
+    lu.assertAlmostEquals(t.conflict, conflict / 9, 1e-13)
+    lu.assertAlmostEquals(m:loss()(theta):item(), t.total, 1e-13)
+    close(m:grad(theta), bk.grad(m:loss())(theta))
+end
+
+function TestModified.test_one_task_has_no_conflict()
+    local L, theta = tasks(1)
+    lu.assertEquals(bk.bea.multitask { losses = L, lr = 0.1 }:terms(theta).conflict, 0)
+    lu.assertTrue(bk.bea.continual { losses = L, lr = 0.1 }:terms(theta).conflict_norm < 1e-15)
+end
+
+function TestModified.test_continual_fields_are_the_words_per_unit_time()
+    local L, theta = tasks(3)
+    local m = bk.bea.continual { losses = L, lr = 0.05 }
+    local w = bk.bea.word { { L[1], 0.05 }, { L[2], 0.05 }, { L[3], 0.05 } }
+    for k = 1, 3 do close(m:field(k)(theta), w:log(k)(theta) * 20) end
+    local t = m:terms(theta)
+    for k = 1, 3 do
+        lu.assertAlmostEquals(t.effect[k], bk.grad(L[k])(theta):dot(t.conflict):item(), 1e-12)
+    end
+    lu.assertAlmostEquals(t.conflict_norm, t.conflict:norm():item(), 1e-14)
+    lu.assertAlmostEquals(t.total, t.original + t.flatness, 1e-14)
+end
+
+function TestModified.test_continual_with_a_rate_a_task()
+    local L, theta = tasks(2)
+    local m = bk.bea.continual { losses = L, lr = { 0.04, 0.08 } }
+    local t, g1, g2 = m:terms(theta), bk.grad(L[1])(theta), bk.grad(L[2])(theta)
+    close(t.conflict, bk.lie(L[1], L[2])(theta) * (0.04 * 0.08 / 2 / 0.06))
+    lu.assertAlmostEquals(t.flatness, (0.04 ^ 2 * g1:dot(g1):item() + 0.08 ^ 2 * g2:dot(g2):item()) / (4 * 0.06), 1e-12)
+    close(m:field(2)(theta), m:word():log(2)(theta) / 0.06)
+    lu.assertErrorMsgContains("expected 2 rates", bk.bea.continual, { losses = L, lr = { 0.1 } })
+    lu.assertErrorMsgContains("unknown option", bk.bea.continual, { losses = L, lr = 0.1, rate = 1 })
+    lu.assertErrorMsgContains("lr", bk.bea.continual, { losses = L })
+    lu.assertErrorMsgContains("losses", bk.bea.multitask, { losses = {}, lr = 0.1 })
+end
+
+TestFlow = {}
+
+function TestFlow.test_known_solutions()
+    local theta = bk.tensor { 1, -2, 0.5 }
+    local decay, stats = bk.flow(function(t) return -t end, theta, { time = 2 })
+    close(decay, theta * math.exp(-2), 1e-11)
+    lu.assertTrue(stats.steps > 1 and stats.evaluations >= 6 * stats.steps)
+    local turn = bk.flow(function(t) return bk.tensor({ { 0, -1 }, { 1, 0 } }):matmul(t) end, bk.tensor { 1, 0 },
+        { time = math.pi / 2 })
+    lu.assertTrue(gap(turn, bk.tensor { 0, 1 }) < 1e-10)
+    local back = bk.flow(function(t) return t * t end, bk.tensor { 0.5 }, { time = -1 }) -- t' = t^2: 1/(2 + 1)
+    lu.assertAlmostEquals(back:item(), 1 / 3, 1e-11)
+    lu.assertEquals(gap(bk.flow(function(t) return -t end, theta, { time = 0 }), theta), 0)
+end
+
+function TestFlow.test_rk4_is_fourth_order()
+    local f, theta, errors = function(t) return -t * t end, bk.tensor { 1, 2 }, {}
+    local exact = theta / (theta + 1)
+    for i, n in ipairs { 8, 16 } do errors[i] = gap(bk.flow(f, theta, { method = "rk4", steps = n }), exact) end
+    lu.assertAlmostEquals(math.log(errors[1] / errors[2], 2), 4, 0.3)
+end
+
+function TestFlow.test_float32_keeps_its_dtype()
+    local t = bk.flow(function(x) return -x end, bk.tensor({ 1, 2 }, { dtype = "float32" }))
+    lu.assertEquals(t:dtype(), "float32")
+    lu.assertAlmostEquals(t:totable()[1], math.exp(-1), 1e-5)
+end
+
+function TestFlow.test_what_cannot_be_flowed_is_an_error()
+    local theta = bk.tensor { 1, 2 }
+    lu.assertErrorMsgContains("theta's shape", bk.flow, function(t) return t:sum() end, theta)
+    lu.assertErrorMsgContains("flow", bk.flow, function(t) return t * t end, theta, { time = 2 }) -- blows up at 1/2
+    lu.assertErrorMsgContains("non-finite", bk.flow, function(t) return (t - 2):log() end, theta)
+    lu.assertErrorMsgContains("steps: missing", bk.flow, function(t) return t end, theta, { method = "rk4" })
+    lu.assertErrorMsgContains("dopri5", bk.flow, function(t) return t end, theta, { method = "euler" })
+    lu.assertErrorMsgContains("max_steps", bk.flow, function(t) return -t end, theta, { time = 100, max_steps = 5 })
+    lu.assertErrorMsgContains("unknown option", bk.flow, function(t) return t end, theta, { tol = 1 })
+end
+
+TestOrderEffects = {}
+
+function TestOrderEffects.test_the_gap_is_predicted_up_to_third_order()
+    local L, theta = tasks(2)
+    local ratio, hs = {}, { 0.04, 0.02 }
+    for i, h in ipairs(hs) do
+        local r = bk.bea.order_gap(L[1], L[2], { lr = h })(theta)
+        close(r.predicted, bk.lie(L[1], L[2])(theta) * h * h)
+        ratio[i] = gap(r.measured, r.predicted)
+    end
+    lu.assertAlmostEquals(math.log(ratio[1] / ratio[2], 2), 3, 0.2)
+    local r = bk.bea.order_gap(L[1], L[2], { lr = { 0.01, 0.03 } })(theta)
+    close(r.predicted, bk.lie(L[1], L[2])(theta) * 3e-4)
+    lu.assertTrue(relative(r.measured, r.predicted) < 0.3)
+    lu.assertErrorMsgContains("lr: missing", bk.bea.order_gap, L[1], L[2], {})
+end
+
+function TestOrderEffects.test_the_tournament_is_all_brackets_against_the_target()
+    local L, theta = tasks(4)
+    local sources, target = { L[1], L[2], L[3] }, L[4]
+    local r, dE = bk.bea.tournament { sources = sources, target = target, theta = theta }, bk.grad(target)(theta)
+    local A = r.pairs:totable()
+    for i = 1, 3 do
+        local row = 0
+        for j = 1, 3 do
+            lu.assertAlmostEquals(A[i][j], dE:dot(bk.lie(L[i], L[j])(theta)):item(), 1e-10)
+            row = row + A[i][j]
+        end
+        lu.assertAlmostEquals(r.scores[i], row, 1e-12)
+    end
+    for k = 2, 3 do lu.assertTrue(r.scores[r.order[k - 1]] <= r.scores[r.order[k]]) end
+    local at = theta - (bk.grad(L[1])(theta) + bk.grad(L[2])(theta)) * 0.1
+    local d = bk.bea.tournament { sources = { L[1], L[2] }, target = target, theta = theta, drift = 0.1 }
+    lu.assertAlmostEquals(d.pairs:totable()[1][2], bk.grad(target)(at):dot(bk.lie(L[1], L[2])(theta)):item(), 1e-10)
+end
+
+-- E(theta_AB) - E(theta_BA) with exact flows of each task for the time kappa, and the path formula.
+local function path_errors(kappas, options)
+    local L, theta = tasks(3, 3)
+    local errors = {}
+    for i, kappa in ipairs(kappas) do
+        local flow = function(k, t)
+            local g = bk.grad(L[k])
+            return bk.flow(function(x) return -g(x) end, t, { time = kappa, rtol = 1e-13 })
+        end
+        local measured = (L[3](flow(2, flow(1, theta))) - L[3](flow(1, flow(2, theta)))):item()
+        local o = { L[1], L[2], target = L[3], theta = theta, time = kappa }
+        for k, v in pairs(options) do o[k] = v end
+        errors[i] = math.abs(bk.bea.path_bracket(o) - measured)
+    end
+    return errors
+end
+
+function TestOrderEffects.test_the_path_formula_is_right_to_fourth_order()
+    local e = path_errors({ 0.2, 0.1, 0.05 }, { steps = 32 })
+    local slope = math.log(e[1] / e[3], 2) / 2
+    lu.assertTrue(slope > 3.7 and slope < 5.2, slope)
+end
+
+function TestOrderEffects.test_all_pairs_of_one_path()
+    local L, theta = tasks(4)
+    local sources = { L[1], L[2], L[3] }
+    for _, method in ipairs { "heun", "euler" } do
+        local A = bk.bea.path_bracket { sources = sources, target = L[4], theta = theta, time = 0.1, method = method,
+            steps = 400 }:totable()
+        for i = 1, 3 do
+            for j = 1, 3 do lu.assertAlmostEquals(A[i][j], -A[j][i], 1e-14) end
+        end
+        -- for a short time the path is the point theta
+        local short = bk.bea.path_bracket { sources = sources, target = L[4], theta = theta, time = 1e-4, method = method }
+        local now = bk.bea.tournament { sources = sources, target = L[4], theta = theta }.pairs
+        close(short * 1e8, now, 1e-2)
+    end
+    local pair = { L[1], L[2], target = L[4], theta = theta, time = 0.3, steps = 200 }
+    local heun = bk.bea.path_bracket(pair)
+    pair.method, pair.steps = "euler", 4000
+    lu.assertAlmostEquals(bk.bea.path_bracket(pair) / heun, 1, 1e-2)
+    lu.assertErrorMsgContains("two losses", bk.bea.path_bracket, { L[1], target = L[2], theta = theta, time = 1 })
+    lu.assertErrorMsgContains("time", bk.bea.path_bracket, { L[1], L[2], target = L[2], theta = theta })
+end

@@ -1,0 +1,388 @@
+-- data_lua_test.lua - glyphs, MNIST's files, the tasks made of them, and plots.
+local bk = require "bracket"
+local lu = require "luaunit"
+
+TestGlyphs, TestMnist, TestTasks, TestPlot = {}, {}, {}, {}
+
+local function list(t) return t:totable() end
+local function same(a, b) lu.assertEquals(list(a), list(b)) end
+local function distance(a, b) return (a - b):norm():item() end
+
+local function temporary()
+    local path = os.tmpname()
+    os.remove(path)
+    assert(os.execute("mkdir '" .. path .. "'"))
+    return path
+end
+
+local function remove(dir) os.execute("rm -rf '" .. dir .. "'") end
+
+local function write(path, bytes)
+    local f = assert(io.open(path, "wb"))
+    f:write(bytes)
+    f:close()
+end
+
+-- ---- glyphs ----
+
+function TestGlyphs:test_shapes_range_and_balance()
+    local d = bk.data.glyphs{ n = 200, seed = 3 }
+    lu.assertEquals(d.x:shape(), { 200, 784 })
+    lu.assertEquals(d.y:shape(), { 200 })
+    lu.assertEquals({ d.x:dtype(), d.y:dtype() }, { "float64", "int64" })
+    lu.assertEquals({ d.classes, d.shape }, { 10, { 28, 28 } })
+    lu.assertEquals(d.x:max():item(), 1)
+    lu.assertEquals(-((-d.x):max():item()), 0)
+    local count = {}
+    for _, y in ipairs(list(d.y)) do count[y] = (count[y] or 0) + 1 end
+    for c = 0, 9 do lu.assertEquals(count[c], 20) end
+    local ink = d.x:mean():item()
+    lu.assertTrue(ink > 0.05 and ink < 0.25, ink)
+end
+
+function TestGlyphs:test_the_same_seed_gives_the_same_pixels_and_another_does_not()
+    local a, b, c = bk.data.glyphs{ n = 300 }, bk.data.glyphs{ n = 300, seed = 1 }, bk.data.glyphs{ n = 300, seed = 2 }
+    lu.assertEquals(distance(a.x, b.x), 0)
+    same(a.y, b.y)
+    lu.assertTrue(distance(a.x, c.x) > 1)
+end
+
+-- Digits that can be told apart: the nearest class mean names most of the examples it was not made of.
+function TestGlyphs:test_class_means_recognise_new_examples()
+    local function sorted(d)
+        local by = {}
+        for k, y in ipairs(list(d.y)) do
+            by[y] = by[y] or {}
+            table.insert(by[y], d.x[k])
+        end
+        return by
+    end
+    local means = {}
+    for c, rows in pairs(sorted(bk.data.glyphs{ n = 400, seed = 1 })) do
+        local sum = rows[1]
+        for k = 2, #rows do sum = sum + rows[k] end
+        means[c] = sum / #rows
+    end
+    local right = 0
+    local d = bk.data.glyphs{ n = 100, seed = 9 }
+    for k, y in ipairs(list(d.y)) do
+        local best, at = math.huge, nil
+        for c = 0, 9 do
+            local far = distance(d.x[k], means[c])
+            if far < best then best, at = far, c end
+        end
+        if at == y then right = right + 1 end
+    end
+    lu.assertTrue(right >= 60, "only " .. right .. " of 100")
+end
+
+function TestGlyphs:test_other_sizes_and_misuse()
+    lu.assertEquals(bk.data.glyphs{ n = 3, size = 14 }.x:shape(), { 3, 196 })
+    lu.assertErrorMsgContains("data.glyphs: n: expected 1 or more, got 0", bk.data.glyphs, { n = 0 })
+    lu.assertErrorMsgContains("data.glyphs: size: expected 8..256", bk.data.glyphs, { size = 3 })
+    lu.assertErrorMsgContains('unknown option "count"; known: n, seed, size', bk.data.glyphs, { count = 3 })
+end
+
+-- ---- mnist ----
+
+local function idx(type_code, sizes, bytes)
+    local head = string.pack(">BBBB", 0, 0, type_code, #sizes)
+    for _, size in ipairs(sizes) do head = head .. string.pack(">I4", size) end
+    return head .. bytes
+end
+
+local function write_set(dir, images, labels, n, wanted)
+    local pixels = {}
+    for k = 1, n * 6 do pixels[k] = string.char((k * 37) % 256) end
+    write(dir .. "/" .. images, idx(8, { n, 2, 3 }, table.concat(pixels)))
+    local ids = {}
+    for k = 1, wanted or n do ids[k] = string.char((k * 7) % 10) end
+    write(dir .. "/" .. labels, idx(8, { wanted or n }, table.concat(ids)))
+end
+
+function TestMnist:setUp() self.dir = temporary() end
+function TestMnist:tearDown() remove(self.dir) end
+
+local function check_set(d, n)
+    lu.assertEquals(d.x:shape(), { n, 6 })
+    lu.assertEquals({ d.y:dtype(), d.classes, d.shape }, { "int64", 10, { 2, 3 } })
+    for k, v in ipairs(list(d.x:reshape{ n * 6 })) do lu.assertEquals(v, (k * 37) % 256 / 255) end
+    for k, v in ipairs(list(d.y)) do lu.assertEquals(v, (k * 7) % 10) end
+end
+
+function TestMnist:test_both_spellings_of_the_names()
+    write_set(self.dir, "train-images-idx3-ubyte", "train-labels.idx1-ubyte", 5)
+    write_set(self.dir, "t10k-images.idx3-ubyte", "t10k-labels-idx1-ubyte", 4)
+    check_set(bk.data.mnist(self.dir), 5)
+    check_set(bk.data.mnist(self.dir, { split = "test" }), 4)
+end
+
+function TestMnist:test_gzipped()
+    write_set(self.dir, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 4)
+    if not os.execute("gzip " .. self.dir .. "/*") then lu.skip("gzip is not here") end
+    check_set(bk.data.mnist(self.dir, { split = "test" }), 4)
+end
+
+function TestMnist:test_prefix_limit_and_dtype()
+    write_set(self.dir, "emnist-letters-test-images-idx3-ubyte", "emnist-letters-test-labels-idx1-ubyte", 4)
+    local d = bk.data.mnist(self.dir, { split = "test", prefix = "emnist-letters-", limit = 3, dtype = "float32" })
+    lu.assertEquals({ d.x:shape(), d.x:dtype(), d.y:shape(), d.name }, { { 3, 6 }, "float32", { 3 }, "emnist-letters" })
+end
+
+function TestMnist:test_errors_say_what_is_wrong()
+    lu.assertErrorMsgContains("looked for train-images-idx3-ubyte", bk.data.mnist, self.dir)
+    lu.assertErrorMsgContains('split: expected "train" or "test", got "valid"', bk.data.mnist, self.dir,
+        { split = "valid" })
+    lu.assertErrorMsgContains("dir: expected a string, got a nil", bk.data.mnist)
+    write_set(self.dir, "train-images-idx3-ubyte", "train-labels-idx1-ubyte", 5, 4)
+    lu.assertErrorMsgContains("has 5 images but", bk.data.mnist, self.dir)
+    write(self.dir .. "/train-images-idx3-ubyte", idx(8, { 5, 2, 3 }, "short"))
+    lu.assertErrorMsgContains("train-images-idx3-ubyte", bk.data.mnist, self.dir)
+end
+
+function TestMnist:test_the_real_files_where_they_are()
+    local dir = os.getenv("BRACKET_DATA")
+    if not dir or dir == "" then lu.skip("BRACKET_DATA is not set") end
+    local d = bk.data.mnist(dir, { split = "test" })
+    lu.assertEquals(d.x:shape(), { 10000, 784 })
+    lu.assertEquals(list(d.y:narrow(1, 1, 5)), { 7, 2, 1, 0, 4 })
+    lu.assertEquals(d.x:max():item(), 1)
+    lu.assertAlmostEquals(d.x:mean():item(), 0.1325, 1e-3)
+end
+
+-- ---- tasks ----
+
+-- Rows that tell their number: x[k] = 10 k, 10 k + 1, ... in a 2 x 3 image; classes 0..4.
+local function counted(n)
+    local x, y = {}, {}
+    for k = 1, n do
+        for p = 0, 5 do x[#x + 1] = 10 * k + p end
+        y[k] = (k * 3) % 5
+    end
+    return { x = bk.tensor(x):reshape{ n, 6 }, y = bk.tensor(y, { dtype = "int64" }), classes = 5, shape = { 2, 3 } }
+end
+
+local function row_ids(part)
+    local ids = {}
+    for k, row in ipairs(list(part.x)) do
+        ids[k] = row[1] // 10
+        lu.assertEquals(list(part.y)[k], (ids[k] * 3) % 5) -- the label travelled with its row
+    end
+    return ids
+end
+
+local function union(...)
+    local all = {}
+    for _, ids in ipairs{ ... } do table.move(ids, 1, #ids, #all + 1, all) end
+    table.sort(all)
+    return all
+end
+
+local function upto(n)
+    local all = {}
+    for k = 1, n do all[k] = k end
+    return all
+end
+
+function TestTasks:test_permuted_moves_every_row_alike()
+    local tasks = bk.tasks.permuted{ data = counted(20), n = 3, seed = 4, test_fraction = 0.25 }
+    lu.assertEquals(#tasks, 3)
+    local first = tasks[1]
+    lu.assertEquals({ first.train.x:shape(), first.test.x:shape() }, { { 15, 6 }, { 5, 6 } })
+    lu.assertEquals(union(row_ids(first.train), row_ids(first.test)), upto(20))
+    lu.assertNil(first.permutation)
+    for k = 2, 3 do
+        local order = list(tasks[k].permutation)
+        lu.assertEquals(union(order), { 0, 1, 2, 3, 4, 5 })
+        for _, part in ipairs{ "train", "test" } do
+            local before, after = list(first[part].x), list(tasks[k][part].x)
+            for r, row in ipairs(after) do
+                for c, v in ipairs(row) do lu.assertEquals(v, before[r][order[c] + 1]) end
+            end
+            same(first[part].y, tasks[k][part].y)
+        end
+    end
+    lu.assertNotEquals(list(tasks[2].permutation), list(tasks[3].permutation))
+    local again = bk.tasks.permuted{ data = counted(20), n = 3, seed = 4, test_fraction = 0.25 }
+    same(tasks[3].train.x, again[3].train.x)
+    lu.assertNotNil(bk.tasks.permuted{ data = counted(20), n = 1, identity = false }[1].permutation)
+end
+
+function TestTasks:test_right_angles_turn_exactly()
+    local tasks = bk.tasks.rotated{ data = counted(4), angles = { 0, 180, 360 }, test_fraction = 0 }
+    lu.assertNil(tasks[1].test)
+    local before, after = list(tasks[1].train.x), list(tasks[2].train.x)
+    for r, row in ipairs(after) do
+        for c, v in ipairs(row) do lu.assertEquals(v, before[r][7 - c]) end
+    end
+    same(tasks[1].train.x, tasks[3].train.x)
+    -- one bright pixel, top right of 3 x 3, goes counter-clockwise to the top left
+    local x = bk.tensor{ { 0, 0, 1, 0, 0, 0, 0, 0, 0 }, { 0, 0, 1, 0, 0, 0, 0, 0, 0 } }
+    local d = { x = x, y = bk.tensor({ 0, 1 }, { dtype = "int64" }), shape = { 3, 3 } }
+    local turned = bk.tasks.rotated{ data = d, angles = { 90, -90 }, test_fraction = 0 }
+    lu.assertEquals(list(turned[1].train.x)[1], { 1, 0, 0, 0, 0, 0, 0, 0, 0 })
+    lu.assertEquals(list(turned[2].train.x)[1], { 0, 0, 0, 0, 0, 0, 0, 0, 1 })
+end
+
+-- A turn and the turn back give a smooth image again, away from the border, up to the interpolation's blur.
+function TestTasks:test_a_turn_and_its_inverse_nearly_cancel()
+    local x = {}
+    for r = 0, 27 do
+        for c = 0, 27 do x[#x + 1] = math.exp(-((r - 11) ^ 2 + (c - 15) ^ 2) / 18) end
+    end
+    local d = { x = bk.tensor(x):reshape{ 1, 784 }, y = bk.tensor({ 0 }, { dtype = "int64" }), shape = { 28, 28 } }
+    local there = bk.tasks.rotated{ data = d, angles = { 25 }, test_fraction = 0 }[1].train
+    local back = bk.tasks.rotated{ data = { x = there.x, y = there.y, shape = { 28, 28 } }, angles = { -25 },
+        test_fraction = 0 }[1].train
+    lu.assertTrue(distance(there.x, d.x) > 1)
+    lu.assertTrue(distance(back.x, d.x) < 0.05 * d.x:norm():item(), distance(back.x, d.x))
+end
+
+function TestTasks:test_split_in_the_three_scenarios()
+    local data = counted(25)
+    local groups = { { 0, 3 }, { 4, 1 } }
+    for _, scenario in ipairs{ "class", "task", "domain" } do
+        local tasks = bk.tasks.split{ data = data, classes = groups, scenario = scenario }
+        lu.assertEquals(#tasks, 2)
+        for k, task in ipairs(tasks) do
+            lu.assertEquals({ task.train.x:shape()[1], task.test.x:shape()[1] }, { 8, 2 })
+            for _, part in ipairs{ task.train, task.test } do
+                for r, row in ipairs(list(part.x)) do
+                    local class, place = (row[1] // 10 * 3) % 5, nil
+                    for p, id in ipairs(groups[k]) do
+                        if id == class then place = p - 1 end
+                    end
+                    lu.assertNotNil(place)
+                    lu.assertEquals(list(part.y)[r], scenario == "domain" and place or class)
+                end
+            end
+            lu.assertEquals(task.classes, scenario == "domain" and 2 or 5)
+            lu.assertEquals(task.head, scenario == "task" and groups[k] or nil)
+        end
+    end
+    lu.assertEquals(#bk.tasks.split{ data = data }, 3) -- 0 1, 2 3, 4
+end
+
+function TestTasks:test_limit_and_a_test_set_of_its_own()
+    local tasks = bk.tasks.permuted{ data = counted(20), n = 1, limit = 10 }
+    lu.assertEquals({ tasks[1].train.x:shape()[1], tasks[1].test.x:shape()[1] }, { 8, 2 })
+    tasks = bk.tasks.permuted{ data = counted(20), test = counted(7), n = 1 }
+    lu.assertEquals(union(row_ids(tasks[1].train)), upto(20))
+    lu.assertEquals(union(row_ids(tasks[1].test)), upto(7))
+    tasks = bk.tasks.split{ data = counted(20), test = counted(10), classes = { { 1, 2 } } }
+    lu.assertEquals({ tasks[1].train.x:shape()[1], tasks[1].test.x:shape()[1] }, { 8, 4 })
+end
+
+function TestTasks:test_regression()
+    local a = bk.tasks.regression{ n = 2, examples = 50, inputs = 3, outputs = 2, kind = "linear", seed = 5 }
+    lu.assertEquals({ a[1].loss, a[1].outputs }, { "mse", 2 })
+    lu.assertEquals({ a[1].train.x:shape(), a[1].train.y:shape(), a[1].test.x:shape() },
+        { { 40, 3 }, { 40, 2 }, { 10, 3 } })
+    -- similarity 1: the same linear function for every task
+    local same_tasks = bk.tasks.regression{ n = 2, examples = 50, inputs = 1, kind = "linear", similarity = 1 }
+    local slope = {}
+    for k, task in ipairs(same_tasks) do
+        local x, y = list(task.train.x), list(task.train.y)
+        slope[k] = y[1][1] / x[1][1]
+        for r = 1, #x do lu.assertAlmostEquals(y[r][1], slope[k] * x[r][1], 1e-12) end
+    end
+    lu.assertAlmostEquals(slope[1], slope[2], 1e-12)
+    local apart = bk.tasks.regression{ n = 2, inputs = 1, kind = "linear" }
+    local function slope_of(t) return list(t.train.y)[1][1] / list(t.train.x)[1][1] end
+    lu.assertTrue(math.abs(slope_of(apart[1]) - slope_of(apart[2])) > 1e-3)
+    for _, kind in ipairs{ "teacher", "sine" } do
+        local noisy = bk.tasks.regression{ n = 1, kind = kind, noise = 0.1, seed = 2 }[1].train.y
+        local clean = bk.tasks.regression{ n = 1, kind = kind, seed = 2 }[1].train.y
+        local n = clean:shape()[1]
+        lu.assertAlmostEquals(distance(noisy, clean) / math.sqrt(n), 0.1, 0.03)
+    end
+end
+
+function TestTasks:test_bad_data_is_named()
+    local d = counted(6)
+    d.classes = 3
+    lu.assertErrorMsgContains("tasks.permuted: data.y: label 4 is outside the classes 0..2", bk.tasks.permuted,
+        { data = d })
+    d = counted(2)
+    d.x = bk.tensor{ { 1, 2 }, { 3, 0 / 0 } }
+    lu.assertErrorMsgContains("tasks.split: data.x holds nan or inf", bk.tasks.split, { data = d })
+    d = counted(4)
+    d.y = bk.tensor({ 1, 2, 3 }, { dtype = "int64" })
+    lu.assertErrorMsgContains("data.y: expected (4), a class id for each row of x, got (3)", bk.tasks.permuted,
+        { data = d })
+    d.y = bk.tensor{ 0, 1, 0.5, 1 }
+    lu.assertErrorMsgContains("expected class ids, got fractions", bk.tasks.permuted, { data = d })
+    lu.assertErrorMsgContains("option data is missing", bk.tasks.rotated, {})
+    lu.assertErrorMsgContains("expected {rows, columns} of 6 pixels, got {4, 4}", bk.tasks.rotated,
+        { data = counted(4), shape = { 4, 4 } })
+    lu.assertErrorMsgContains("classes: task 1: expected ids 0..4, got 7", bk.tasks.split,
+        { data = counted(9), classes = { { 7 } } })
+    lu.assertErrorMsgContains("test_fraction: expected a number in [0, 1)", bk.tasks.permuted,
+        { data = counted(9), test_fraction = 1 })
+    lu.assertErrorMsgContains("kind: expected", bk.tasks.regression, { kind = "cubic" })
+end
+
+-- ---- plots ----
+
+local have_gnuplot = os.execute("command -v gnuplot >/dev/null 2>&1")
+
+function TestPlot:setUp() self.dir = temporary() end
+function TestPlot:tearDown() remove(self.dir) end
+
+local function size_of(path)
+    local f = assert(io.open(path, "rb"))
+    local bytes = f:read("a")
+    f:close()
+    return #bytes, bytes
+end
+
+function TestPlot:test_png_and_svg()
+    if not have_gnuplot then lu.skip("gnuplot is not here") end
+    local curve = { x = { 1, 2, 4 }, y = bk.tensor{ 1e-3, 1e-2, 1e-1 }, label = "a curve" }
+    local png = bk.plot{ curve, logx = true, logy = true, title = "it's", out = self.dir .. "/f.png" }
+    local n, bytes = size_of(png)
+    lu.assertTrue(n > 2000)
+    lu.assertEquals(bytes:sub(2, 4), "PNG")
+    n, bytes = size_of(bk.plot{ curve, { y = { 3, 1, 2 } }, title = "it's", out = self.dir .. "/f.svg" })
+    lu.assertStrContains(bytes, "a curve")
+    lu.assertStrContains(bytes, "it's")
+    local image = bk.plot{ { image = bk.data.glyphs{ n = 1 }.x:reshape{ 28, 28 } }, out = self.dir .. "/image.png" }
+    lu.assertTrue(size_of(image) > 500)
+    local panels = { { curve }, { curve, curve, title = "second panel" } }
+    n, bytes = size_of(bk.plot{ panels = panels, out = self.dir .. "/panels.svg" })
+    lu.assertStrContains(bytes, "second panel")
+end
+
+function TestPlot:test_text_is_never_a_command()
+    if not have_gnuplot then lu.skip("gnuplot is not here") end
+    local mark = self.dir .. "/mark"
+    local evil = "`touch " .. mark .. "` $(touch " .. mark .. ")'; system('touch " .. mark .. "') #\n!touch " .. mark
+    bk.plot{ { y = { 1, 2 }, label = evil }, title = evil, xlabel = evil, ylabel = evil, out = self.dir .. "/f.svg" }
+    lu.assertNil(io.open(mark))
+    local odd = self.dir .. "/it's $(touch mark) `x`.svg"
+    bk.plot{ { y = { 1, 2 } }, out = odd }
+    lu.assertTrue(size_of(odd) > 500)
+    lu.assertNil(io.open(mark))
+end
+
+function TestPlot:test_misuse()
+    lu.assertErrorMsgContains("plot: out: expected a name ending in .png or .svg", bk.plot,
+        { { y = { 1 } }, out = "f.pdf" })
+    lu.assertErrorMsgContains("got no series", bk.plot, {})
+    lu.assertErrorMsgContains("series 2: x has 1 numbers, y 2", bk.plot, { { y = { 1 } }, { x = { 1 }, y = { 1, 2 } } })
+    lu.assertErrorMsgContains("series 1: y: entry 2: expected a number, got a string", bk.plot, { { y = { 1, "2" } } })
+    lu.assertErrorMsgContains('unknown option "lable"', bk.plot, { { y = { 1 }, lable = "x" } })
+    lu.assertErrorMsgContains("no point is finite and positive", bk.plot, { { y = { -1, 0 / 0 } }, logy = true })
+    lu.assertErrorMsgContains("no such", bk.plot, { { y = { 1 } }, out = self.dir .. "/no such/f.svg" })
+end
+
+-- Without gnuplot on the path: a program of its own, so that this one's path stays.
+function TestPlot:test_without_gnuplot_the_error_says_how_to_install_it()
+    local program = arg and arg[-1]
+    if not program then lu.skip("the program's own name is not known") end
+    write(self.dir .. "/f.lua", "local bk = require 'bracket'\nprint(pcall(bk.plot, { { y = { 1, 2 } } }))")
+    local p = assert(io.popen("PATH=" .. self.dir .. " '" .. program .. "' " .. self.dir .. "/f.lua 2>&1"))
+    local text = p:read("a")
+    p:close()
+    lu.assertStrContains(text, "gnuplot is not installed: install it with `apt-get install gnuplot-nox`")
+end

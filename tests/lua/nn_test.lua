@@ -1,0 +1,193 @@
+-- nn_test.lua - models: the layout of theta, outputs against the same thing written with tensors, initial values, losses
+-- and the errors that wrong shapes and class ids raise.
+local bk = require "bracket"
+local lu = require "luaunit"
+
+local function worst(a, b) return (a - b):reshape { -1 }:norm():item() end
+
+TestModel = {}
+
+function TestModel.test_theta_is_layer_after_layer_weight_then_bias()
+    local m = bk.nn.mlp { 3, 5, 2, activation = "relu" }
+    lu.assertEquals(m.n_params, 3 * 5 + 5 + 5 * 2 + 2)
+    local expected = { { "weight", 0, { 3, 5 } }, { "bias", 15, { 5 } }, { "weight", 20, { 5, 2 } }, { "bias", 30, { 2 } } }
+    lu.assertEquals(#m.layers, 4)
+    for i, e in ipairs(expected) do
+        local b = m.layers[i]
+        lu.assertStrContains(b.name, e[1])
+        lu.assertEquals({ b.offset, b.first, b.shape }, { e[2], e[2] + 1, e[3] })
+    end
+    local theta, x = m:init { seed = 3 }, bk.rng(1):normal { 4, 3 }
+    local function block(i) return theta:narrow(1, m.layers[i].first, m.layers[i].size):reshape(m.layers[i].shape) end
+    local hidden = (x:matmul(block(1)) + block(2)):relu()
+    lu.assertTrue(worst(m:forward(theta, x), hidden:matmul(block(3)) + block(4)) < 1e-14)
+end
+
+function TestModel.test_every_activation_and_its_derivatives()
+    local rng = bk.rng(5)
+    local x, y = rng:normal { 4, 3 }, rng:normal { 4, 2 }
+    for _, name in ipairs { "tanh", "relu", "gelu", "softplus", "sigmoid", "identity" } do
+        local m = bk.nn.mlp { 3, 4, 2, activation = name }
+        lu.assertTrue(bk.check_grad(bk.loss.mse(m, x, y), m:init { seed = 2 }) < 1e-5, name)
+    end
+end
+
+function TestModel.test_images_through_convolution_and_pooling()
+    local rng = bk.rng(6)
+    local x, y = rng:normal { 2, 1, 8, 8 }, bk.tensor({ 0, 2 }, { dtype = "int64" })
+    for _, pool in ipairs { "avgpool2d", "maxpool2d" } do
+        local m = bk.nn.sequential { bk.nn.conv2d { 1, 2, kernel = 3, padding = 1, stride = 1 }, bk.nn.tanh(),
+            bk.nn[pool] { 2 }, bk.nn.conv2d { 2, 3, kernel = 2, stride = 2 }, bk.nn.flatten(), bk.nn.linear { 12, 3 } }
+        lu.assertEquals(m.n_params, 2 * 9 + 2 + 3 * 2 * 4 + 3 + 12 * 3 + 3)
+        lu.assertEquals(m:forward(m:init(), x):shape(), { 2, 3 })
+        lu.assertTrue(bk.check_grad(bk.loss.cross_entropy(m, x, y), m:init { seed = 1 }) < 1e-5, pool)
+    end
+    -- one weight of 1 in the middle of a padded 3x3 kernel copies the image
+    local copy = bk.nn.sequential { bk.nn.conv2d { 1, 1, kernel = 3, padding = 1 } }
+    local theta = bk.tensor { 0, 0, 0, 0, 1, 0, 0, 0, 0, 0.5 }
+    lu.assertTrue(worst(copy:forward(theta, x), x + 0.5) < 1e-15)
+end
+
+function TestModel.test_layer_norm_and_embedding()
+    local m = bk.nn.sequential { bk.nn.embedding { 5, 4 }, bk.nn.layer_norm { 4 }, bk.nn.linear { 4, 2, bias = false } }
+    lu.assertEquals(m.n_params, 20 + 8 + 8)
+    local theta = m:init { seed = 1 }
+    lu.assertEquals(theta:narrow(1, 21, 8):totable(), { 1, 1, 1, 1, 0, 0, 0, 0 })
+    local x = bk.tensor({ 4, 0, 4 }, { dtype = "int64" })
+    lu.assertEquals(m:forward(theta, x):shape(), { 3, 2 })
+    local row, w = theta:narrow(1, 17, 4), theta:narrow(1, 29, 8):reshape { 4, 2 }
+    local d = row - row:mean()
+    local unit = d / ((d * d):mean() + 1e-5) ^ 0.5
+    lu.assertTrue(worst(m:forward(theta, x)[1], unit:reshape { 1, 4 }:matmul(w):reshape { 2 }) < 1e-13)
+    local loss = bk.loss.cross_entropy(m, x, bk.tensor({ 0, 1, 1 }, { dtype = "int64" }))
+    lu.assertTrue(bk.check_grad(loss, theta) < 1e-5)
+    lu.assertErrorMsgContains("int64 indices", m.forward, m, theta, bk.zeros { 3, 4 })
+end
+
+function TestModel.test_forward_inside_a_traced_function()
+    local m = bk.nn.mlp { 2, 3, 1 }
+    local theta, x = m:init { seed = 1 }, bk.rng(2):normal { 5, 2 }
+    local f = function(t)
+        local z = m:forward(t, x)
+        return (z * z):mean()
+    end
+    local L = bk.loss.mse(m, x, bk.zeros { 5, 1 })
+    lu.assertTrue(worst(bk.grad(f)(theta), bk.grad(L)(theta)) < 1e-15)
+end
+
+function TestModel.test_wrong_models_are_refused()
+    lu.assertErrorMsgContains("at least two sizes", bk.nn.mlp, { 3 })
+    lu.assertErrorMsgContains("activation", bk.nn.mlp, { 3, 2, activation = "swish" })
+    lu.assertErrorMsgContains("unknown option act", bk.nn.mlp, { 3, 2, act = "tanh" })
+    lu.assertErrorMsgContains("size 1", bk.nn.linear, { 0, 2 })
+    lu.assertErrorMsgContains("kernel", bk.nn.conv2d, { 1, 2 })
+    lu.assertErrorMsgContains("expected 2 sizes", bk.nn.linear, { 1, 2, 3 })
+    lu.assertErrorMsgContains("is () missing", bk.nn.sequential, { bk.nn.linear { 1, 2 }, bk.nn.tanh })
+    lu.assertErrorMsgContains("at least one layer", bk.nn.sequential, {})
+    lu.assertErrorMsgContains("no field", function() return bk.nn.mlp { 3, 2 }.weights end)
+    local m = bk.nn.sequential { bk.nn.linear { 3, 4 }, bk.nn.tanh(), bk.nn.linear { 5, 2 } }
+    lu.assertErrorMsgContains("layer 3 (linear): expected an input of (batch, 5), got (7,4)", m.forward, m, m:init(),
+        bk.zeros { 7, 3 })
+    lu.assertErrorMsgContains("theta: expected (28)", m.forward, m, bk.zeros { 3 }, bk.zeros { 7, 3 })
+    local c = bk.nn.sequential { bk.nn.conv2d { 1, 2, kernel = 5 } }
+    lu.assertErrorMsgContains("expected (batch, 1, height >= 5, width >= 5), got (2,1,4,9)", c.forward, c, c:init(),
+        bk.zeros { 2, 1, 4, 9 })
+end
+
+TestInit = {}
+
+function TestInit.test_the_same_seed_gives_the_same_theta()
+    local m = bk.nn.mlp { 30, 20, 5 }
+    lu.assertEquals(worst(m:init { seed = 4 }, m:init { seed = 4 }), 0)
+    lu.assertTrue(worst(m:init { seed = 4 }, m:init { seed = 5 }) > 0.1)
+    local single = m:init { seed = 4, dtype = "float32" }
+    lu.assertEquals(single:dtype(), "float32")
+    lu.assertTrue(worst(single:to "float64", m:init { seed = 4 }) < 1e-5)
+end
+
+function TestInit.test_schemes_have_their_variances()
+    local m = bk.nn.sequential { bk.nn.linear { 200, 100 } }
+    local variance = { glorot = 2 / 300, he = 2 / 200, lecun = 1 / 200, orthogonal = 1 / 200 }
+    for scheme, v in pairs(variance) do
+        local theta = m:init { seed = 1, scheme = scheme }
+        local w = theta:narrow(1, 1, 20000)
+        lu.assertAlmostEquals((w * w):mean():item() / v, 1, 0.05)
+        lu.assertTrue(math.abs(w:mean():item()) < 4 * (v / 20000) ^ 0.5)
+        lu.assertEquals(theta:narrow(1, 20001, 100):norm():item(), 0)
+        lu.assertTrue(worst(m:init { seed = 1, scheme = scheme, scale = 3 }, theta * 3) < 1e-12)
+    end
+    lu.assertErrorMsgContains("scheme", m.init, m, { scheme = "xavier" })
+    lu.assertErrorMsgContains("unknown option", m.init, m, { sed = 1 })
+end
+
+function TestInit.test_orthogonal_is_orthonormal_on_the_short_side()
+    for _, s in ipairs { { 6, 4 }, { 4, 6 } } do
+        local w = bk.nn.sequential { bk.nn.linear { s[1], s[2], bias = false } }:init { scheme = "orthogonal" }
+            :reshape { s[1], s[2] }
+        local p = s[1] > s[2] and w:transpose():matmul(w) or w:matmul(w:transpose())
+        lu.assertTrue(worst(p, bk.eye(4)) < 1e-14)
+    end
+end
+
+TestLoss = {}
+
+function TestLoss.test_mse_and_cross_entropy_are_their_formulas()
+    local m = bk.nn.mlp { 3, 4, 3 }
+    local rng = bk.rng(1)
+    local theta, x, y = m:init { seed = 1 }, rng:normal { 5, 3 }, rng:normal { 5, 3 }
+    local z = m:forward(theta, x)
+    lu.assertAlmostEquals(bk.loss.mse(m, x, y)(theta):item(), ((z - y) * (z - y)):mean():item(), 1e-14)
+    local ids, sum = { 0, 2, 1, 1, 0 }, 0
+    for i, row in ipairs(z:totable()) do
+        local total = 0
+        for _, v in ipairs(row) do total = total + math.exp(v) end
+        sum = sum + math.log(total) - row[ids[i] + 1]
+    end
+    local yi = bk.tensor(ids, { dtype = "int64" })
+    lu.assertAlmostEquals(bk.loss.cross_entropy(m, x, yi)(theta):item(), sum / 5, 1e-14)
+    lu.assertAlmostEquals(bk.loss.cross_entropy(m, x, bk.tensor(ids))(theta):item(), sum / 5, 1e-14)
+    local hits = 0
+    for i, row in ipairs(z:totable()) do
+        local best = row[1] >= row[2] and (row[1] >= row[3] and 0 or 2) or (row[2] >= row[3] and 1 or 2)
+        if best == ids[i] then hits = hits + 1 end
+    end
+    lu.assertEquals(m:accuracy(theta, x, yi), hits / 5)
+end
+
+function TestLoss.test_without_data_it_is_a_function_of_theta_x_y()
+    local m = bk.nn.mlp { 3, 4, 2 }
+    local rng = bk.rng(1)
+    local theta, x, y = m:init { seed = 1 }, rng:normal { 5, 3 }, rng:normal { 5, 2 }
+    local f, L = bk.loss.mse(m), bk.loss.mse(m, x, y)
+    lu.assertEquals(f(theta, x, y):item(), L(theta):item())
+    lu.assertTrue(worst(bk.grad(f)(theta, x, y), bk.grad(L)(theta)) < 1e-16)
+    lu.assertErrorMsgContains("(theta, x, y)", f, theta)
+    lu.assertErrorMsgContains("both x and y", bk.loss.mse, m, x)
+end
+
+function TestLoss.test_float32_theta_computes_in_float32()
+    local m = bk.nn.mlp { 3, 4, 2 }
+    local rng = bk.rng(1)
+    local x, y = rng:normal { 5, 3 }, rng:normal { 5, 2 }
+    local L = bk.loss.mse(m, x, y)
+    local single = L(m:init { seed = 1, dtype = "float32" })
+    lu.assertEquals(single:dtype(), "float32")
+    lu.assertAlmostEquals(single:item(), L(m:init { seed = 1 }):item(), 1e-5)
+    lu.assertEquals(bk.grad(L)(m:init { seed = 1, dtype = "float32" }):dtype(), "float32")
+end
+
+function TestLoss.test_wrong_data_is_refused_where_it_is_given()
+    local m = bk.nn.mlp { 784, 10 }
+    local ids = function(t) return bk.tensor(t, { dtype = "int64" }) end
+    lu.assertErrorMsgContains("cross_entropy: x: expected (batch, 784), got (2,780)", bk.loss.cross_entropy, m,
+        bk.zeros { 2, 780 }, ids { 1, 2 })
+    lu.assertErrorMsgContains("cross_entropy: y[2]: expected a class id in 0..9, got 10", bk.loss.cross_entropy, m,
+        bk.zeros { 2, 784 }, ids { 1, 10 })
+    lu.assertErrorMsgContains("y[1]: expected a class id in 0..9, got 0.5", bk.loss.cross_entropy, m, bk.zeros { 2, 784 },
+        bk.tensor { 0.5, 1 })
+    lu.assertErrorMsgContains("cross_entropy: y: expected (2) class ids, got (3)", bk.loss.cross_entropy, m,
+        bk.zeros { 2, 784 }, ids { 1, 2, 3 })
+    lu.assertErrorMsgContains("mse: y: expected (2,10), got (2,9)", bk.loss.mse, m, bk.zeros { 2, 784 }, bk.zeros { 2, 9 })
+    lu.assertErrorMsgContains("model: expected a model", bk.loss.mse, 3)
+    lu.assertErrorMsgContains("theta: expected (7850)", bk.loss.mse(m, bk.zeros { 2, 784 }, bk.zeros { 2, 10 }), bk.zeros { 3 })
+end

@@ -1,0 +1,107 @@
+-- optim_test.lua - each optimizer against its formula written out on numbers, and its state.
+local bk = require "bracket"
+local lu = require "luaunit"
+
+-- One number's update: (theta, g, lr, t, s) -> theta', s its own state table.
+local formulas = {
+    sgd = function(o, x, g, lr) return x - lr * (g + o.weight_decay * x) end,
+    heavy_ball = function(o, x, g, lr, _, s)
+        s.m = o.momentum * (s.m or 0) + g + o.weight_decay * x
+        return x - lr * s.m
+    end,
+    nesterov = function(o, x, g, lr, _, s)
+        local d = g + o.weight_decay * x
+        s.m = o.momentum * (s.m or 0) + d
+        return x - lr * (d + o.momentum * s.m)
+    end,
+    momentum_ema = function(o, x, g, lr, _, s)
+        s.m = o.beta * (s.m or 0) + (1 - o.beta) * (g + o.weight_decay * x)
+        return x - lr * s.m
+    end,
+    rmsprop = function(o, x, g, lr, _, s)
+        local d = g + o.weight_decay * x
+        s.v = o.alpha * (s.v or 0) + (1 - o.alpha) * d * d
+        s.m = o.momentum * (s.m or 0) + d / (math.sqrt(s.v) + o.eps)
+        return x - lr * s.m
+    end,
+    adam = function(o, x, g, lr, t, s)
+        local d = g + o.weight_decay * x
+        s.m = o.beta1 * (s.m or 0) + (1 - o.beta1) * d
+        s.v = o.beta2 * (s.v or 0) + (1 - o.beta2) * d * d
+        return x - lr * (s.m / (1 - o.beta1 ^ t)) / (math.sqrt(s.v / (1 - o.beta2 ^ t)) + o.eps)
+    end,
+    adamw = function(o, x, g, lr, t, s)
+        x = x * (1 - lr * o.weight_decay)
+        s.m = o.beta1 * (s.m or 0) + (1 - o.beta1) * g
+        s.v = o.beta2 * (s.v or 0) + (1 - o.beta2) * g * g
+        return x - lr * (s.m / (1 - o.beta1 ^ t)) / (math.sqrt(s.v / (1 - o.beta2 ^ t)) + o.eps)
+    end,
+}
+local defaults = {
+    sgd = { weight_decay = 0 }, heavy_ball = { momentum = 0.9, weight_decay = 0 },
+    nesterov = { momentum = 0.9, weight_decay = 0 }, momentum_ema = { beta = 0.9, weight_decay = 0 },
+    rmsprop = { alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0 },
+    adam = { beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0 },
+    adamw = { beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.01 },
+}
+local others = { weight_decay = 0.1, momentum = 0.5, beta = 0.7, alpha = 0.8, beta1 = 0.6, beta2 = 0.9, eps = 1e-3 }
+
+local function gradient(k) return { math.sin(k), math.cos(2 * k), -1 / k, 0.25 } end
+
+local function run(name, options, given, dtype)
+    local opt = bk.optim[name](given)
+    local x, states = { 0.5, -1, 2, 3 }, { {}, {}, {}, {} }
+    local theta = bk.tensor(x, { dtype = dtype })
+    for t = 1, 6 do
+        local g, lr = gradient(t), 0.1 / t
+        for i = 1, 4 do x[i] = formulas[name](options, x[i], g[i], lr, t, states[i]) end
+        theta = opt:step(theta, bk.tensor(g, { dtype = dtype }), lr)
+    end
+    local got, worst = theta:totable(), 0
+    for i = 1, 4 do worst = math.max(worst, math.abs(got[i] - x[i])) end
+    return worst
+end
+
+TestOptim = {}
+
+for name, options in pairs(defaults) do
+    TestOptim["test_" .. name .. "_is_its_formula"] = function()
+        lu.assertTrue(run(name, options, nil, "float64") < 1e-13)
+        local given = {}
+        for k in pairs(options) do given[k] = others[k] end
+        lu.assertTrue(run(name, given, given, "float64") < 1e-13)
+        lu.assertTrue(run(name, given, given, "float32") < 1e-5)
+    end
+    TestOptim["test_" .. name .. "_goes_on_from_a_restored_state"] = function()
+        local theta = bk.tensor { 1, 2, 3, 4 }
+        local a, b = bk.optim[name] {}, bk.optim[name] {}
+        for t = 1, 3 do theta = a:step(theta, bk.tensor(gradient(t)), 0.1) end
+        local saved = a:state()
+        lu.assertEquals(saved.step, 3)
+        local on = a:step(theta, bk.tensor(gradient(4)), 0.1)
+        b:restore(saved)
+        lu.assertEquals(b:step(theta, bk.tensor(gradient(4)), 0.1):totable(), on:totable())
+        a:reset()
+        lu.assertEquals(a:state(), { step = 0 })
+        lu.assertEquals(a:step(theta, bk.tensor(gradient(1)), 0.1):totable(),
+            bk.optim[name] {}:step(theta, bk.tensor(gradient(1)), 0.1):totable())
+    end
+end
+
+function TestOptim.test_theta_and_gradient_are_left_alone()
+    local theta, g = bk.tensor { 1, 2 }, bk.tensor { 3, 4 }
+    bk.optim.adamw {}:step(theta, g, 0.1)
+    lu.assertEquals(theta:totable(), { 1, 2 })
+    lu.assertEquals(g:totable(), { 3, 4 })
+end
+
+function TestOptim.test_wrong_use_is_refused()
+    lu.assertErrorMsgContains("unknown option nesterov; the options are weight_decay", bk.optim.sgd, { nesterov = true })
+    lu.assertErrorMsgContains("momentum: expected a finite number >= 0 and < 1, got 1", bk.optim.heavy_ball, { momentum = 1 })
+    local opt = bk.optim.adam {}
+    lu.assertErrorMsgContains("g: expected theta's float64 (2), got float64 (3)", opt.step, opt, bk.zeros { 2 }, bk.zeros { 3 }, 1)
+    opt:step(bk.zeros { 2 }, bk.zeros { 2 }, 1)
+    lu.assertErrorMsgContains("reset it", opt.step, opt, bk.zeros { 3 }, bk.zeros { 3 }, 1)
+    lu.assertErrorMsgContains("lr", opt.step, opt, bk.zeros { 2 }, bk.zeros { 2 }, 0 / 0)
+    lu.assertErrorMsgContains("some are missing", opt.restore, opt, { step = 1, first = bk.zeros { 2 } })
+end

@@ -33,6 +33,7 @@ void bind_nn(lua_State *L);
 void bind_bea(lua_State *L);
 void bind_data(lua_State *L);
 void bind_optim(lua_State *L);
+void bind_gather(lua_State *L); /* into the table bk.internal */
 
 /* A tensor value in Lua: metatable BIND_TENSOR. Concrete, or a node of a graph being traced. */
 #define BIND_TENSOR "bracket.tensor"

@@ -65,7 +65,6 @@ static const bind_row rows[] = {
     { NULL, NULL, NULL },
 };
 
-void bind_gather(lua_State *L);
 void bind_gather(lua_State *L) {
     luaL_getsubtable(L, -1, "internal");
     bind_rows(L, rows);

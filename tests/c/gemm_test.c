@@ -1,7 +1,7 @@
 /* gemm_test.c - matrix products against a plain triple loop over all transposes, strides, alpha and
  * beta, both dtypes; the same bits at 1, 2 and 3 threads and inside larger calls; interruption within
  * 100 ms; OpenBLAS's thread count restored; bad arguments. */
-#include "tensor/gemm.h"
+#include "../../src/tensor/gemm.h"
 
 #include <cblas.h>
 #include <math.h>

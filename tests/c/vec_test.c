@@ -1,7 +1,7 @@
 /* vec_test.c - the elementwise kernels: error bounds in ulp against long double, special values,
  * independence of place, in-place use, no byte outside the block, sums, conversions; then all of it
  * again at the lower levels (BRACKET_VEC) in child processes. */
-#include "tensor/vec.h"
+#include "../../src/tensor/vec.h"
 
 #include <math.h>
 #include <stdbool.h>

@@ -1,0 +1,234 @@
+/* main.c - the program: lua(1)'s options with lua(1)'s meaning, and --help, --version, --threads.
+ * Exit status 0; 1 after an error, whose message and traceback go to stderr; 2 for usage. */
+#include "app.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct options {
+    int argc;
+    char **argv;
+    int script;  /* index of the script in argv; argc: none */
+    int options; /* options end before this index */
+    bool interactive, version, no_environment, warnings, executes, help;
+    int threads;
+} options;
+
+static _Atomic(bk_env *) interrupt_env; /* for the signal handler, which has no argument of its own */
+
+static void on_interrupt(int signal_number) {
+    (void)signal_number;
+    bk_env *env = atomic_load(&interrupt_env);
+    if (env) bk_interrupt(env);
+}
+
+bk_status app_call(bk_env *env, int nargs, int nresults, bool once) {
+    struct sigaction ours = { .sa_handler = on_interrupt }, before;
+    sigemptyset(&ours.sa_mask);
+    ours.sa_flags = once ? (int)SA_RESETHAND : 0; /* no SA_RESTART: a blocked read ends too */
+    atomic_store(&interrupt_env, env);
+    sigaction(SIGINT, &ours, &before);
+    bk_status status = env_call(env, nargs, nresults);
+    sigaction(SIGINT, &before, NULL);
+    atomic_store(&interrupt_env, NULL);
+    return status;
+}
+
+void app_message(const char *text) {
+    fprintf(stderr, "bracket: %s\n", text);
+    fflush(stderr);
+}
+
+static const char usage_text[] =
+    "usage: bracket [options] [script [args]]\n"
+    "  -e stat      run stat                      -l name     require library name into global name\n"
+    "  -i           interactive after the script  -l g=name   ... into global g\n"
+    "  -v           show the version              -E          ignore environment variables\n"
+    "  -W           turn warnings on              -           run standard input\n"
+    "  --           end of options                --threads N worker threads (results do not change)\n"
+    "  --help       this text                     --version   the version\n"
+    "No script and a terminal: an interactive session, with help() in it.\n";
+
+static int usage(const char *problem, const char *what) {
+    fprintf(stderr, "bracket: %s '%s'\n%s", problem, what, usage_text);
+    return 2;
+}
+
+/* 0, or the exit status of a usage error. */
+static int read_options(options *o) {
+    int i = 1;
+    for (; i < o->argc; i++) {
+        const char *a = o->argv[i];
+        if (a[0] != '-' || a[1] == 0) break; /* a script, or - */
+        if (strcmp(a, "--") == 0) {
+            i++;
+            break;
+        }
+        if (strcmp(a, "--help") == 0) o->help = true;
+        else if (strcmp(a, "--version") == 0) o->version = o->executes = true;
+        else if (strcmp(a, "--threads") == 0 || strncmp(a, "--threads=", 10) == 0) {
+            const char *value = a[9] ? a + 10 : ++i < o->argc ? o->argv[i] : "";
+            char *end;
+            long n = strtol(value, &end, 10);
+            if (end == value || *end || n < 1 || n > 256) return usage("--threads: expected 1..256, got", value);
+            o->threads = (int)n;
+        } else if (strcmp(a, "-i") == 0) o->interactive = o->version = true;
+        else if (strcmp(a, "-v") == 0) o->version = o->executes = true;
+        else if (strcmp(a, "-E") == 0) o->no_environment = true;
+        else if (strcmp(a, "-W") == 0) o->warnings = true;
+        else if (a[1] == 'e' || a[1] == 'l') {
+            o->executes |= a[1] == 'e';
+            if (a[2] == 0 && (++i >= o->argc || o->argv[i][0] == '-')) return usage("an argument is needed by", a);
+        } else return usage("unrecognized option", a);
+    }
+    o->options = i;
+    o->script = i;
+    return 0;
+}
+
+/* ---- parts of a run, each a protected C function that takes the options ---- */
+
+static void warn_off(void *L, const char *text, int more);
+static void warn_on(void *L, const char *text, int more);
+static void warn_more(void *L, const char *text, int more);
+
+static bool warn_control(lua_State *L, const char *text, int more) {
+    if (more || *text != '@') return false;
+    if (strcmp(text, "@off") == 0) lua_setwarnf(L, warn_off, L);
+    else if (strcmp(text, "@on") == 0) lua_setwarnf(L, warn_on, L);
+    return true;
+}
+
+static void warn_off(void *L, const char *text, int more) {
+    warn_control(L, text, more);
+}
+
+static void warn_more(void *L, const char *text, int more) {
+    fputs(text, stderr);
+    if (more) lua_setwarnf(L, warn_more, L);
+    else {
+        fputs("\n", stderr);
+        lua_setwarnf(L, warn_on, L);
+    }
+}
+
+static void warn_on(void *L, const char *text, int more) {
+    if (warn_control(L, text, more)) return;
+    fputs("Lua warning: ", stderr);
+    warn_more(L, text, more);
+}
+
+static int set_arguments(lua_State *L) {
+    const options *o = lua_touserdata(L, 1);
+    int zero = o->script < o->argc ? o->script : 0; /* arg[0] is the script, or the program */
+    lua_newtable(L);
+    for (int i = 0; i < o->argc; i++) {
+        lua_pushstring(L, o->argv[i]);
+        lua_rawseti(L, -2, i - zero);
+    }
+    lua_setglobal(L, "arg");
+    lua_setwarnf(L, warn_off, L);
+    return 0;
+}
+
+static int run_init(lua_State *L) {
+    const char *name = "=LUA_INIT_5_4", *init = getenv(name + 1);
+    if (!init) init = getenv((name = "=LUA_INIT") + 1);
+    if (!init) return 0;
+    if ((init[0] == '@' ? luaL_loadfile(L, init + 1) : luaL_loadbuffer(L, init, strlen(init), name)) != LUA_OK)
+        return lua_error(L);
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+static int run_library(lua_State *L, const char *text) {
+    const char *equal = strchr(text, '=');
+    lua_getglobal(L, "require");
+    lua_pushstring(L, equal ? equal + 1 : text);
+    lua_call(L, 1, 1);
+    if (equal) lua_pushlstring(L, text, (size_t)(equal - text));
+    else {
+        const char *mark = strchr(text, '-'); /* name-version goes into global name */
+        lua_pushlstring(L, text, mark ? (size_t)(mark - text) : strlen(text));
+    }
+    lua_insert(L, -2);
+    lua_pushglobaltable(L);
+    lua_insert(L, -3);
+    lua_settable(L, -3);
+    return 0;
+}
+
+static int run_options(lua_State *L) {
+    const options *o = lua_touserdata(L, 1);
+    for (int i = 1; i < o->options; i++) {
+        const char *a = o->argv[i];
+        if (strcmp(a, "--threads") == 0) i++;
+        else if (strcmp(a, "-W") == 0) lua_warning(L, "@on", 0);
+        else if (a[0] == '-' && (a[1] == 'e' || a[1] == 'l')) {
+            const char *value = a[2] ? a + 2 : o->argv[++i];
+            if (a[1] == 'l') run_library(L, value);
+            else {
+                if (luaL_loadbuffer(L, value, strlen(value), "=(command line)") != LUA_OK) return lua_error(L);
+                lua_call(L, 0, 0);
+            }
+        }
+    }
+    return 0;
+}
+
+static int run_script(lua_State *L) {
+    const options *o = lua_touserdata(L, 1);
+    const char *path = o->script < o->argc ? o->argv[o->script] : "-";
+    bool standard_input = strcmp(path, "-") == 0 && !(o->script > 1 && strcmp(o->argv[o->script - 1], "--") == 0);
+    if (luaL_loadfile(L, standard_input ? NULL : path) != LUA_OK) return lua_error(L);
+    if (lua_getglobal(L, "arg") != LUA_TTABLE) return luaL_error(L, "'arg' is not a table");
+    int args = lua_gettop(L), n = (int)luaL_len(L, args);
+    luaL_checkstack(L, n + 3, "too many arguments to script");
+    lua_pushvalue(L, args - 1);
+    for (int i = 1; i <= n; i++) lua_rawgeti(L, args, i);
+    lua_call(L, n, 0);
+    return 0;
+}
+
+static bool run(bk_env *env, lua_CFunction part, options *o) {
+    lua_State *L = bk_lua(env);
+    lua_pushcfunction(L, part);
+    lua_pushlightuserdata(L, o);
+    if (app_call(env, 1, 0, true) == BK_OK) return true;
+    fflush(stdout);
+    app_message(bk_error(env));
+    return false;
+}
+
+int main(int argc, char **argv) {
+    options o = { .argc = argc, .argv = argv, .threads = 1 };
+    int status = read_options(&o);
+    if (status) return status;
+    if (o.help) {
+        fputs(usage_text, stdout);
+        return 0;
+    }
+    if (o.version) printf("bracket %s  %s\n", BK_VERSION, LUA_RELEASE);
+    bk_options settings = { .threads = o.threads };
+    bk_env *env = env_open(&settings, o.no_environment);
+    if (!env) {
+        app_message("out of memory while starting");
+        return 1;
+    }
+    bool script = o.script < o.argc;
+    bool ok = run(env, set_arguments, &o) && (o.no_environment || run(env, run_init, &o)) && run(env, run_options, &o);
+    if (ok && script) ok = run(env, run_script, &o) || o.interactive;
+    if (ok && (o.interactive || (!script && !o.executes))) {
+        if (isatty(STDIN_FILENO) || o.interactive) status = repl_run(env, o.no_environment);
+        else ok = run(env, run_script, &o);
+    }
+    bk_close(env);
+    if (fflush(stdout) == EOF && ok) {
+        app_message("standard output could not be written");
+        ok = false;
+    }
+    return ok ? status : 1;
+}

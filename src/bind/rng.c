@@ -1,0 +1,167 @@
+/* rng.c - bk.rng(seed): streams of random numbers. A stream is two integers (base/rng.h), so it can be saved, split
+ * and resumed, and its numbers never depend on threads. */
+#include "../base/rng.h"
+#include "args.h"
+#include "tensor.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BIND_RNG "bracket.rng"
+
+static rng *check(lua_State *L, const char *fname) {
+    rng *r = luaL_testudata(L, 1, BIND_RNG);
+    if (!r) args_fail(L, 1, fname, "self", "a stream of bk.rng (call with a colon)");
+    return r;
+}
+
+static rng *push(lua_State *L, rng value) {
+    rng *r = lua_newuserdatauv(L, sizeof *r, 0);
+    *r = value;
+    luaL_setmetatable(L, BIND_RNG);
+    return r;
+}
+
+static int make(lua_State *L) {
+    lua_Integer seed = lua_isnoneornil(L, 1) ? 0 : args_integer(L, 1, "bk.rng", "seed", INT64_MIN, INT64_MAX);
+    push(L, rng_seed((uint64_t)seed));
+    return 1;
+}
+
+typedef struct request {
+    int ndim;
+    int64_t shape[BK_MAX_DIMS];
+    bk_dtype dtype;
+    double a, b;
+} request;
+
+static double parameter(lua_State *L, int table, int at, const char *fname, const char *name, double otherwise) {
+    double v = args_opt_number(L, table, fname, name, otherwise);
+    if (at && !lua_isnoneornil(L, at)) v = args_number(L, at, fname, name);
+    return v;
+}
+
+/* {2, 3} (sizes), {{2, 3}, a, b}, ({2, 3}, a, b), and the fields dtype, a's and b's names. */
+static void ask(lua_State *L, const char *fname, const char *a, const char *b, request *q) {
+    const char *known[] = { "dtype", a, b, NULL };
+    double a0 = q->a, b0 = q->b;
+    int table = lua_istable(L, 2) ? args_options(L, 2, fname, known, true) : 0;
+    bool boxed = table && lua_rawgeti(L, 2, 1) == LUA_TTABLE;
+    lua_settop(L, 4);
+    if (boxed) {
+        lua_rawgeti(L, 2, 1); /* 5: the shape; 6, 7: a and b */
+        lua_rawgeti(L, 2, 2);
+        lua_rawgeti(L, 2, 3);
+    }
+    q->ndim = lua_isnil(L, 2) ? 0 : args_shape(L, boxed ? 5 : 2, fname, "shape", 0, q->shape);
+    q->dtype = args_opt_dtype(L, table, fname, BK_FLOAT64);
+    int last = lua_istable(L, 3) ? 3 : lua_istable(L, 4) ? 4 : 0; /* ({2,3}, {dtype = ...}) */
+    if (last) {
+        args_options(L, last, fname, known, false);
+        q->dtype = args_opt_dtype(L, last, fname, q->dtype);
+        a0 = args_opt_number(L, last, fname, a, a0);
+        b0 = args_opt_number(L, last, fname, b, b0);
+    }
+    q->a = parameter(L, table, boxed ? 6 : last ? 0 : 3, fname, a, a0);
+    q->b = parameter(L, table, boxed ? 7 : last ? 0 : 4, fname, b, b0);
+    if (q->dtype == BK_INT64) args_error(L, fname, "dtype: expected \"float64\" or \"float32\", got \"int64\"");
+}
+
+static int draw(lua_State *L, const char *fname, bool normal, const char *a, const char *b) {
+    request q = { .a = 0, .b = 1 };
+    rng *r = check(L, fname);
+    ask(L, fname, a, b, &q);
+    tensor *t = tensor_push_new(L, q.dtype, q.ndim, q.shape, fname);
+    int64_t n = tensor_count(t);
+    void *data = tensor_data(t);
+    for (int64_t i = 0; i < n; i++) {
+        double x = normal ? q.a + q.b * rng_normal(r) : q.a + (q.b - q.a) * rng_uniform(r);
+        if (q.dtype == BK_FLOAT64) ((double *)data)[i] = x;
+        else ((float *)data)[i] = (float)x;
+    }
+    return 1;
+}
+
+static int m_uniform(lua_State *L) { return draw(L, "rng:uniform", false, "a", "b"); }
+static int m_normal(lua_State *L) { return draw(L, "rng:normal", true, "mean", "std"); }
+
+static int m_permutation(lua_State *L) {
+    rng *r = check(L, "rng:permutation");
+    int64_t n = args_integer(L, 2, "rng:permutation", "n", 0, INT64_MAX);
+    tensor *t = tensor_push_new(L, BK_INT64, 1, &n, "rng:permutation");
+    rng_permute(r, n, tensor_data(t));
+    return 1;
+}
+
+static int m_integers(lua_State *L) {
+    rng *r = check(L, "rng:integers");
+    int64_t shape[BK_MAX_DIMS], n = args_integer(L, 3, "rng:integers", "n", 1, INT64_MAX);
+    int ndim = args_shape(L, 2, "rng:integers", "shape", 0, shape);
+    tensor *t = tensor_push_new(L, BK_INT64, ndim, shape, "rng:integers");
+    int64_t count = tensor_count(t), *data = tensor_data(t);
+    for (int64_t i = 0; i < count; i++) data[i] = (int64_t)rng_below(r, (uint64_t)n);
+    return 1;
+}
+
+static int m_split(lua_State *L) {
+    rng *r = check(L, "rng:split");
+    rng child = rng_split(r);
+    push(L, child);
+    return 1;
+}
+
+static int m_state(lua_State *L) {
+    rng *r = check(L, "rng:state");
+    char text[48];
+    snprintf(text, sizeof text, "%016" PRIx64 ":%016" PRIx64, r->key, r->counter);
+    lua_pushstring(L, text);
+    return 1;
+}
+
+static int m_restore(lua_State *L) {
+    rng *r = check(L, "rng:restore"), to;
+    const char *text = args_string(L, 2, "rng:restore", "state");
+    char end;
+    if (strlen(text) != 33 || sscanf(text, "%16" SCNx64 ":%16" SCNx64 "%c", &to.key, &to.counter, &end) != 2)
+        return args_fail(L, 2, "rng:restore", "state", "a string from rng:state()");
+    *r = to;
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int m_tostring(lua_State *L) {
+    rng *r = check(L, "rng");
+    char text[64];
+    snprintf(text, sizeof text, "rng %016" PRIx64 ":%016" PRIx64, r->key, r->counter);
+    lua_pushstring(L, text);
+    return 1;
+}
+
+void bind_rng(lua_State *L) {
+    static const bind_row methods[] = {
+        { "uniform", m_uniform, "rng:uniform{shape, a, b}\nUniform on [a, b), [0, 1) by default. Also rng:uniform{2, 3} "
+                                "(sizes) and rng:uniform({2, 3}, a, b); field dtype = \"float64\" | \"float32\"." },
+        { "normal", m_normal, "rng:normal{shape, mean, std}\nNormal (Box & Muller 1958), mean 0 and std 1 by default. "
+                              "Also rng:normal{2, 3} and rng:normal({2, 3}, mean, std); field dtype." },
+        { "permutation", m_permutation, "rng:permutation(n)\n0..n-1 in random order, int64 (n)." },
+        { "integers", m_integers, "rng:integers({sizes}, n)\nUniform on 0..n-1, int64." },
+        { "split", m_split, "rng:split()\nAn independent stream; this one moves on." },
+        { "state", m_state, "rng:state()\nWhere the stream stands, as a string for rng:restore." },
+        { "restore", m_restore, "rng:restore(state)\nTakes the stream back to a state; returns it." },
+        { NULL, NULL, NULL },
+    };
+    static const bind_row functions[] = {
+        { "rng", make, "bk.rng([seed])\nA stream of random numbers (SplitMix64; Steele, Lea & Flood 2014): the same "
+                       "seed gives the same numbers everywhere. Methods uniform, normal, permutation, integers, split, "
+                       "state, restore." },
+        { NULL, NULL, NULL },
+    };
+    luaL_newmetatable(L, BIND_RNG);
+    lua_newtable(L);
+    bind_rows(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, m_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pop(L, 1);
+    bind_rows(L, functions);
+}

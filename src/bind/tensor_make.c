@@ -1,0 +1,221 @@
+/* tensor_make.c - tensors from nothing and from Lua tables: bk.tensor, zeros, ones, full, eye, arange, linspace,
+ * load_npy. Tables are measured first and filled second, so that a ragged one is refused with the place named. */
+#include "tensor.h"
+#include "../data/npy.h"
+#include "args.h"
+#include "env.h"
+#include <math.h>
+#include <string.h>
+
+static void put(tensor *t, int64_t i, double x) {
+    void *data = tensor_data(t);
+    switch (t->dtype) {
+    case BK_FLOAT64: ((double *)data)[i] = x; break;
+    case BK_FLOAT32: ((float *)data)[i] = (float)x; break;
+    case BK_INT64: ((int64_t *)data)[i] = (int64_t)x; break;
+    }
+}
+
+/* ---- bk.tensor ---- */
+
+typedef struct nested {
+    int ndim;
+    int64_t shape[BK_MAX_DIMS], at[BK_MAX_DIMS]; /* at: where the walk stands */
+} nested;
+
+static const char *place(lua_State *L, const nested *n, int depth) {
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    luaL_addstring(&b, "values");
+    for (int i = 0; i < depth; i++) {
+        lua_pushfstring(L, "[%I]", (LUAI_UACINT)n->at[i] + 1);
+        luaL_addvalue(&b);
+    }
+    luaL_pushresult(&b);
+    return lua_tostring(L, -1);
+}
+
+static void fill(lua_State *L, nested *n, int depth, tensor *t, int64_t *next) {
+    const char *fname = "bk.tensor";
+    const tensor *part = bind_test_tensor(L, -1);
+    int value = lua_gettop(L);
+    if (tensor_test(L, -1) && !part)
+        args_error(L, fname, "%s: a traced tensor; bk.stack joins tensors", place(L, n, depth));
+    if (depth == n->ndim) {
+        int ok = lua_type(L, -1) == LUA_TNUMBER || (part && part->ndim == 0);
+        if (!ok) args_error(L, fname, "%s: expected a number, got %s", place(L, n, depth), args_got(L, value));
+        if (t->dtype == BK_INT64) {
+            lua_Integer v = part ? (lua_Integer)tensor_get(part, 0) : lua_tointegerx(L, -1, &ok);
+            if (!ok)
+                args_error(L, fname, "%s: expected a whole number for int64, got %s", place(L, n, depth),
+                           args_got(L, value));
+            ((int64_t *)tensor_data(t))[(*next)++] = v;
+        } else {
+            put(t, (*next)++, part ? tensor_get(part, 0) : lua_tonumber(L, -1));
+        }
+        return;
+    }
+    if (!lua_istable(L, -1))
+        args_error(L, fname, "%s: ragged: expected a table of %I, got %s", place(L, n, depth),
+                   (LUAI_UACINT)n->shape[depth], args_got(L, value));
+    if ((int64_t)lua_rawlen(L, -1) != n->shape[depth])
+        args_error(L, fname, "%s: ragged: expected %I entries as in the first, got %I", place(L, n, depth),
+                   (LUAI_UACINT)n->shape[depth], (LUAI_UACINT)lua_rawlen(L, -1));
+    luaL_checkstack(L, 8, fname);
+    for (int64_t i = 0; i < n->shape[depth]; i++) {
+        n->at[depth] = i;
+        lua_rawgeti(L, -1, i + 1);
+        fill(L, n, depth + 1, t, next);
+        lua_pop(L, 1);
+    }
+}
+
+static int make_tensor(lua_State *L) {
+    static const char *const known[] = { "dtype", NULL };
+    const char *fname = "bk.tensor";
+    int table = args_options(L, 2, fname, known, false);
+    bk_dtype dtype = args_opt_dtype(L, table, fname, BK_FLOAT64);
+    const tensor *given = bind_test_tensor(L, 1);
+    if (given) { /* a copy */
+        if (!table) dtype = given->dtype;
+        tensor *copy = tensor_push_new(L, dtype, given->ndim, given->shape, fname);
+        tensor_copy_to(given, dtype, tensor_data(copy));
+        return 1;
+    }
+    if (!lua_istable(L, 1) && lua_type(L, 1) != LUA_TNUMBER)
+        return args_fail(L, 1, fname, "values", "a (nested) table of numbers or a number");
+    nested n = { 0 };
+    lua_pushvalue(L, 1);
+    while (lua_istable(L, -1)) { /* along the first entries */
+        if (n.ndim == BK_MAX_DIMS) return args_error(L, fname, "values: nested deeper than %d", BK_MAX_DIMS);
+        n.shape[n.ndim++] = (int64_t)lua_rawlen(L, -1);
+        if (n.shape[n.ndim - 1] == 0) break;
+        lua_rawgeti(L, -1, 1);
+        lua_replace(L, -2);
+    }
+    lua_pop(L, 1);
+    if (lua_istable(L, 1) && n.shape[0] == 0 && (lua_pushnil(L), lua_next(L, 1)))
+        return args_error(L, fname, "values: expected a list, got a table with named fields");
+    tensor *t = tensor_push_new(L, dtype, n.ndim, n.shape, fname);
+    int64_t next = 0;
+    lua_pushvalue(L, 1);
+    fill(L, &n, 0, t, &next);
+    lua_pop(L, 1);
+    return 1;
+}
+
+/* ---- filled ---- */
+
+/* The shape at 1, from a table whose field dtype may stand beside the sizes, and options at `at`. */
+static int shape_and_dtype(lua_State *L, const char *fname, int at, int64_t *shape, bk_dtype *dtype) {
+    static const char *const known[] = { "dtype", NULL };
+    int inside = lua_istable(L, 1) ? args_options(L, 1, fname, known, true) : 0;
+    *dtype = args_opt_dtype(L, inside, fname, BK_FLOAT64);
+    *dtype = args_opt_dtype(L, args_options(L, at, fname, known, false), fname, *dtype);
+    return args_shape(L, 1, fname, "shape", 0, shape);
+}
+
+static int filled(lua_State *L, const char *fname, int options, double x) {
+    int64_t shape[BK_MAX_DIMS];
+    bk_dtype dtype;
+    int ndim = shape_and_dtype(L, fname, options, shape, &dtype);
+    if (dtype == BK_INT64 && x != floor(x)) return args_error(L, fname, "value: expected a whole number for int64");
+    tensor *t = tensor_push_new(L, dtype, ndim, shape, fname);
+    int64_t n = tensor_count(t);
+    if (x == 0) memset(tensor_data(t), 0, (size_t)n * dtype_size(dtype));
+    else vec_get(VEC_FILL, dtype)(n, tensor_data(t), NULL, NULL, NULL, x);
+    return 1;
+}
+
+static int make_zeros(lua_State *L) { return filled(L, "bk.zeros", 2, 0); }
+static int make_ones(lua_State *L) { return filled(L, "bk.ones", 2, 1); }
+static int make_full(lua_State *L) { return filled(L, "bk.full", 3, args_number(L, 2, "bk.full", "value")); }
+
+static int make_eye(lua_State *L) {
+    static const char *const known[] = { "dtype", NULL };
+    int table = 0;
+    if (lua_istable(L, 1)) { /* bk.eye{n, dtype = ...} */
+        table = args_options(L, 1, "bk.eye", known, true);
+        lua_rawgeti(L, 1, 1);
+        lua_insert(L, 1);
+        table++;
+    } else {
+        table = args_options(L, 2, "bk.eye", known, false);
+    }
+    int64_t n = args_integer(L, 1, "bk.eye", "n", 0, INT32_MAX), shape[2] = { n, n };
+    tensor *t = tensor_push_new(L, args_opt_dtype(L, table, "bk.eye", BK_FLOAT64), 2, shape, "bk.eye");
+    memset(tensor_data(t), 0, (size_t)(n * n) * dtype_size(t->dtype));
+    for (int64_t i = 0; i < n; i++) put(t, i * (n + 1), 1);
+    return 1;
+}
+
+static int make_arange(lua_State *L) {
+    static const char *const known[] = { "dtype", NULL };
+    const char *fname = "bk.arange";
+    int n_numbers = 0;
+    while (n_numbers < 3 && lua_type(L, n_numbers + 1) == LUA_TNUMBER) n_numbers++;
+    if (n_numbers == 0) return args_fail(L, 1, fname, "stop", "a number");
+    double from = n_numbers > 1 ? lua_tonumber(L, 1) : 0;
+    double stop = lua_tonumber(L, n_numbers > 1 ? 2 : 1);
+    double step = n_numbers > 2 ? lua_tonumber(L, 3) : 1;
+    bk_dtype dtype = args_opt_dtype(L, args_options(L, n_numbers + 1, fname, known, false), fname, BK_FLOAT64);
+    double count = ceil((stop - from) / step);
+    if (step == 0 || !(count < 1e15))
+        return args_error(L, fname, "step: expected a finite range, got %f to %f by %f", from, stop, step);
+    if (dtype == BK_INT64 && (from != floor(from) || step != floor(step)))
+        return args_error(L, fname, "int64 needs whole numbers, got %f by %f", from, step);
+    int64_t n = count > 0 ? (int64_t)count : 0;
+    tensor *t = tensor_push_new(L, dtype, 1, &n, fname);
+    for (int64_t i = 0; i < n; i++) put(t, i, from + (double)i * step);
+    return 1;
+}
+
+static int make_linspace(lua_State *L) {
+    static const char *const known[] = { "dtype", NULL };
+    const char *fname = "bk.linspace";
+    double a = args_number(L, 1, fname, "first"), b = args_number(L, 2, fname, "last");
+    int64_t n = args_integer(L, 3, fname, "n", 0, INT64_MAX);
+    bk_dtype dtype = args_opt_dtype(L, args_options(L, 4, fname, known, false), fname, BK_FLOAT64);
+    tensor *t = tensor_push_new(L, dtype, 1, &n, fname);
+    for (int64_t i = 0; i < n; i++) {
+        double s = n > 1 ? (double)i / (double)(n - 1) : 0;
+        put(t, i, i == n - 1 && n > 1 ? b : a + (b - a) * s);
+    }
+    return 1;
+}
+
+static int make_load_npy(lua_State *L) {
+    const char *path = args_string(L, 1, "bk.load_npy", "path");
+    env_check_path(L, path);
+    lua_tensor *u = tensor_push_empty(L);
+    err e = { 0 };
+    if (npy_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);
+    tensor_account(L, &u->value);
+    return 1;
+}
+
+static int make_is_tensor(lua_State *L) {
+    lua_pushboolean(L, tensor_test(L, 1) != NULL);
+    return 1;
+}
+
+static const bind_row rows[] = {
+    { "tensor", make_tensor,
+      "bk.tensor(values [, {dtype = \"float64\" | \"float32\" | \"int64\"}])\nA tensor of the values in nested tables: "
+      "{{1, 2}, {3, 4}} has shape (2,2), a number shape (). float64 unless told. An error for ragged tables names the "
+      "place. Tensors do not change; operations make new ones or views." },
+    { "zeros", make_zeros, "bk.zeros{sizes}, bk.zeros({sizes}, {dtype = ...})\nAll 0." },
+    { "ones", make_ones, "bk.ones{sizes}, bk.ones({sizes}, {dtype = ...})\nAll 1." },
+    { "full", make_full, "bk.full({sizes}, value [, {dtype = ...}])\nAll equal to value." },
+    { "eye", make_eye, "bk.eye(n [, {dtype = ...}])\nThe identity matrix (n,n)." },
+    { "arange", make_arange, "bk.arange([first,] stop [, step] [, {dtype = ...}])\nfirst (0), first + step, ... below "
+                             "stop, as in NumPy: bk.arange(3) is 0, 1, 2." },
+    { "linspace", make_linspace, "bk.linspace(first, last, n [, {dtype = ...}])\nn equally spaced values, both ends "
+                                 "included." },
+    { "load_npy", make_load_npy, "bk.load_npy(path)\nThe array in a NumPy .npy file; t:save(path) writes one. Integers "
+                                 "become int64. Errors name the file and what is wrong." },
+    { "is_tensor", make_is_tensor, "bk.is_tensor(value)\nWhether value is a tensor." },
+    { NULL, NULL, NULL },
+};
+
+const bind_row *tensor_make_rows(void) { return rows; }

@@ -1,0 +1,335 @@
+/* tensor_reduce.c - operations on tensors that reduce or normalise along dimensions, and the methods that read a
+ * tensor (shape, item, totable, save ...), as Lua sees them. Dimensions count from 1 (negative: from the end). */
+#include "tensor_ops.h"
+#include "../data/npy.h"
+#include "args.h"
+#include "env.h"
+#include <string.h>
+
+/* ints[0]: mask of the axes, ints[1]: keep them with size 1, ints[2]: variance's correction */
+enum { R_SUM, R_MEAN, R_VAR, R_STD, R_NORM };
+
+static int64_t reduced(const node *a, unsigned axes) {
+    int64_t n = 1;
+    for (int i = 0; i < a->ndim; i++)
+        if (axes >> i & 1u) n *= a->shape[i];
+    return n;
+}
+
+static node *variance(graph *g, node *a, unsigned axes, bool keep, int64_t correction) {
+    int64_t n = reduced(a, axes);
+    if (n <= correction)
+        return graph_fail(g, BK_EINVAL, "var: expected more than %lld elements to reduce, got %lld",
+                          (long long)correction, (long long)n);
+    node *mean = g_scale(g, 1.0 / (double)n, g_sum(g, a, axes, true));
+    return g_scale(g, 1.0 / (double)(n - correction), g_sum(g, g_square(g, g_sub(g, a, mean)), axes, keep));
+}
+
+static bool build_reduce(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
+    unsigned axes = (unsigned)c->ints[0];
+    bool keep = c->ints[1] != 0;
+    int kind = (int)c->ints[3];
+    node *a = in[0];
+    (void)n_in;
+    if (kind != R_SUM && a->dtype == BK_INT64) a = g_cast(g, a, BK_FLOAT64);
+    if (!a) return false;
+    switch (kind) {
+    case R_SUM: out[0] = g_sum(g, a, axes, keep); break;
+    case R_MEAN: {
+        int64_t n = reduced(a, axes);
+        out[0] = n ? g_scale(g, 1.0 / (double)n, g_sum(g, a, axes, keep))
+                   : graph_fail(g, BK_EINVAL, "mean: no elements to average");
+        break;
+    }
+    case R_VAR: out[0] = variance(g, a, axes, keep, c->ints[2]); break;
+    case R_STD: out[0] = g_sqrt(g, variance(g, a, axes, keep, c->ints[2])); break;
+    default: out[0] = g_sqrt(g, g_sum(g, g_square(g, a), axes, keep)); break;
+    }
+    return out[0] != NULL;
+}
+
+static int reduce(lua_State *L, const char *name, int kind) {
+    static const char *const known[] = { "keep", "correction", NULL };
+    op_call call = { .name = name, .build = build_reduce, .n_out = 1, .n_ints = 4 };
+    lua_tensor *t = tensor_arg(L, 1, name, "tensor");
+    int ndim = tensor_ndim(t);
+    call.ints[3] = kind;
+    if (lua_isnoneornil(L, 2)) {
+        call.ints[0] = (1 << ndim) - 1;
+    } else if (lua_istable(L, 2)) {
+        for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, 2); i <= n; i++, lua_pop(L, 1)) {
+            lua_rawgeti(L, 2, i);
+            call.ints[0] |= 1 << args_dim(L, -1, name, "dims", ndim);
+        }
+    } else {
+        call.ints[0] = 1 << args_dim(L, 2, name, "dim", ndim);
+    }
+    if (lua_isboolean(L, 3)) {
+        call.ints[1] = lua_toboolean(L, 3);
+    } else {
+        int table = args_options(L, 3, name, known, false);
+        call.ints[1] = args_opt_boolean(L, table, name, "keep", false);
+        call.ints[2] = args_opt_integer(L, table, name, "correction", 0, 1 << 20, 0);
+    }
+    return tensor_apply(L, &call, 1, &t);
+}
+
+static int op_sum(lua_State *L) { return reduce(L, "sum", R_SUM); }
+static int op_mean(lua_State *L) { return reduce(L, "mean", R_MEAN); }
+static int op_var(lua_State *L) { return reduce(L, "var", R_VAR); }
+static int op_std(lua_State *L) { return reduce(L, "std", R_STD); }
+static int op_norm(lua_State *L) { return reduce(L, "norm", R_NORM); }
+
+/* ---- extremes: ints[0] the axis or -1 for all; ints[1] minimum; ints[2] indices only ---- */
+
+static bool build_extreme(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
+    node *a = in[0];
+    int axis = (int)c->ints[0];
+    bool low = c->ints[1] != 0;
+    (void)n_in;
+    if (axis < 0) {
+        axis = 0;
+        a = g_reshape(g, a, 1, &a->count);
+    }
+    if (!a) return false;
+    if (a->shape[axis] == 0) return graph_fail(g, BK_EINVAL, "%s: no elements", c->name) != NULL;
+    if (low) a = g_neg(g, a);
+    if (c->ints[2]) {
+        out[0] = g_argmax(g, a, axis);
+        return out[0] != NULL;
+    }
+    out[0] = g_reduce_max(g, a, axis);
+    if (low) out[0] = g_neg(g, out[0]);
+    if (c->n_out == 2) out[1] = g_argmax(g, a, axis);
+    return out[0] && (c->n_out == 1 || out[1]);
+}
+
+static int extreme(lua_State *L, const char *name, bool low, bool indices) {
+    op_call call = { .name = name, .build = build_extreme, .n_out = 1, .n_ints = 4, .ints = { -1, low, indices } };
+    lua_tensor *t = tensor_arg(L, 1, name, "tensor");
+    if (!lua_isnoneornil(L, 2)) {
+        call.ints[0] = args_dim(L, 2, name, "dim", tensor_ndim(t));
+        call.n_out = indices ? 1 : 2;
+    }
+    call.ints[3] = call.n_out;
+    return tensor_apply(L, &call, 1, &t);
+}
+
+static int op_max(lua_State *L) { return extreme(L, "max", false, false); }
+static int op_min(lua_State *L) { return extreme(L, "min", true, false); }
+static int op_argmax(lua_State *L) { return extreme(L, "argmax", false, true); }
+static int op_argmin(lua_State *L) { return extreme(L, "argmin", true, true); }
+
+static bool build_cumsum(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
+    (void)n_in;
+    out[0] = g_cumsum(g, in[0], (int)c->ints[0]);
+    return out[0] != NULL;
+}
+
+static int op_cumsum(lua_State *L) {
+    op_call call = { .name = "cumsum", .build = build_cumsum, .n_out = 1, .n_ints = 1 };
+    lua_tensor *t = tensor_arg(L, 1, "cumsum", "tensor");
+    if (lua_isnoneornil(L, 2) && tensor_ndim(t) == 1) call.ints[0] = 0;
+    else call.ints[0] = args_dim(L, 2, "cumsum", "dim", tensor_ndim(t));
+    return tensor_apply(L, &call, 1, &t);
+}
+
+/* ---- softmax and its kin, along one dimension: moved to the end and back ---- */
+
+static node *swap_last(graph *g, node *a, int axis) {
+    if (!a || axis == a->ndim - 1) return a;
+    int64_t axes[BK_MAX_DIMS];
+    for (int i = 0; i < a->ndim; i++) axes[i] = i;
+    axes[axis] = a->ndim - 1;
+    axes[a->ndim - 1] = axis;
+    return g_permute(g, a, axes);
+}
+
+static node *keep_last(graph *g, node *a) { /* (...) -> (..., 1) */
+    if (!a) return NULL;
+    int64_t shape[BK_MAX_DIMS];
+    memcpy(shape, a->shape, sizeof shape);
+    shape[a->ndim] = 1;
+    return g_reshape(g, a, a->ndim + 1, shape);
+}
+
+static node *float_last(graph *g, node *a, int axis) {
+    if (a->dtype == BK_INT64) a = g_cast(g, a, BK_FLOAT64);
+    return swap_last(g, a, axis);
+}
+
+static bool build_softmax(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
+    (void)n_in;
+    out[0] = swap_last(g, g_softmax(g, float_last(g, in[0], (int)c->ints[0])), (int)c->ints[0]);
+    return out[0] != NULL;
+}
+
+static bool build_log_softmax(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
+    (void)n_in;
+    node *a = float_last(g, in[0], (int)c->ints[0]);
+    out[0] = swap_last(g, g_sub(g, a, keep_last(g, g_logsumexp(g, a))), (int)c->ints[0]);
+    return out[0] != NULL;
+}
+
+static bool build_logsumexp(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
+    (void)n_in;
+    int axis = (int)c->ints[0], last = in[0]->ndim - 1;
+    node *a = g_logsumexp(g, float_last(g, in[0], axis));
+    if (a && axis != last) { /* the axis that was last now stands at `axis`: back to the end of what is left */
+        int64_t axes[BK_MAX_DIMS];
+        int n = 0;
+        for (int i = 0; i < a->ndim; i++)
+            if (i != axis) axes[n++] = i;
+        axes[n] = axis;
+        a = g_permute(g, a, axes);
+    }
+    out[0] = a;
+    return a != NULL;
+}
+
+static int along(lua_State *L, const char *name,
+                 bool (*build)(graph *, const op_call *, int, node *const *, node **)) {
+    op_call call = { .name = name, .build = build, .n_out = 1, .n_ints = 1 };
+    lua_tensor *t = tensor_arg(L, 1, name, "tensor");
+    int ndim = tensor_ndim(t);
+    if (ndim == 0) return args_error(L, name, "expected at least 1 dimension, got ()");
+    call.ints[0] = lua_isnoneornil(L, 2) ? ndim - 1 : args_dim(L, 2, name, "dim", ndim);
+    return tensor_apply(L, &call, 1, &t);
+}
+
+static int op_softmax(lua_State *L) { return along(L, "softmax", build_softmax); }
+static int op_log_softmax(lua_State *L) { return along(L, "log_softmax", build_log_softmax); }
+static int op_logsumexp(lua_State *L) { return along(L, "logsumexp", build_logsumexp); }
+
+static bool build_layer_norm(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
+    (void)n_in;
+    node *a = in[0];
+    if (a->dtype == BK_INT64) a = g_cast(g, a, BK_FLOAT64);
+    if (!a) return false;
+    unsigned last = 1u << (a->ndim - 1);
+    int64_t n = a->shape[a->ndim - 1];
+    if (n == 0) return graph_fail(g, BK_EINVAL, "layer_norm: no elements") != NULL;
+    node *centred = g_sub(g, a, g_scale(g, 1.0 / (double)n, g_sum(g, a, last, true)));
+    node *var = g_scale(g, 1.0 / (double)n, g_sum(g, g_square(g, centred), last, true));
+    out[0] = g_div(g, centred, g_sqrt(g, g_offset(g, c->x, var)));
+    return out[0] != NULL;
+}
+
+static int op_layer_norm(lua_State *L) {
+    static const char *const known[] = { "eps", NULL };
+    op_call call = { .name = "layer_norm", .build = build_layer_norm, .n_out = 1, .x = 1e-5 };
+    lua_tensor *t = tensor_arg(L, 1, "layer_norm", "tensor");
+    if (tensor_ndim(t) == 0) return args_error(L, "layer_norm", "expected at least 1 dimension, got ()");
+    if (lua_type(L, 2) == LUA_TNUMBER) call.x = lua_tonumber(L, 2);
+    else call.x = args_opt_number(L, args_options(L, 2, "layer_norm", known, false), "layer_norm", "eps", 1e-5);
+    return tensor_apply(L, &call, 1, &t);
+}
+
+static const bind_row rows[] = {
+    { "sum", op_sum, "t:sum([dim [, {keep = false}]])\nSum of all elements (0-d), along dim, or along a table of dims; "
+                     "keep leaves the dimension with size 1. The order of summation is fixed." },
+    { "mean", op_mean, "t:mean([dim [, {keep = false}]])\nArithmetic mean, as t:sum." },
+    { "var", op_var, "t:var([dim [, {keep = false, correction = 0}]])\nMean squared deviation from the mean, divided by "
+                     "n - correction; as t:sum." },
+    { "std", op_std, "t:std([dim [, {keep = false, correction = 0}]])\nSquare root of t:var." },
+    { "norm", op_norm, "t:norm([dim [, {keep = false}]])\nEuclidean norm, the root of the sum of squares; as t:sum. Its "
+                       "derivative at 0 is not finite." },
+    { "max", op_max, "t:max(), t:max(dim) -> values, indices\nThe largest element, or those along dim with their places "
+                     "(int64, from 0, the first). NaN wins; the derivative goes to the first maximum." },
+    { "min", op_min, "t:min(), t:min(dim) -> values, indices\nThe smallest element; as t:max." },
+    { "argmax", op_argmax, "t:argmax([dim])\nThe place of the first maximum along dim, or among all elements in "
+                           "row-major order: int64, from 0, as class ids are." },
+    { "argmin", op_argmin, "t:argmin([dim])\nThe place of the first minimum, as t:argmax." },
+    { "cumsum", op_cumsum, "t:cumsum(dim)\nRunning sums along dim; of a 1-d tensor dim may be left out." },
+    { "softmax", op_softmax, "t:softmax([dim])\ne^x / sum e^x along dim, the last by default; without overflow." },
+    { "log_softmax", op_log_softmax, "t:log_softmax([dim])\nx - log sum e^x along dim, the last by default." },
+    { "logsumexp", op_logsumexp, "t:logsumexp([dim])\nlog sum e^x along dim, the last by default, which is dropped." },
+    { "layer_norm", op_layer_norm, "t:layer_norm([{eps = 1e-5}])\n(x - mean) / sqrt(var + eps) along the last dimension "
+                                   "(Ba, Kiros & Hinton 2016)." },
+    { NULL, NULL, NULL },
+};
+
+const bind_row *tensor_reduce_rows(void) { return rows; }
+
+/* ---- methods that read a tensor ---- */
+
+static int m_shape(lua_State *L) {
+    lua_tensor *t = tensor_arg(L, 1, "shape", "tensor");
+    int ndim = tensor_ndim(t);
+    lua_createtable(L, ndim, 0);
+    for (int i = 0; i < ndim; i++) {
+        lua_pushinteger(L, tensor_shape(t)[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+static int m_size(lua_State *L) {
+    lua_tensor *t = tensor_arg(L, 1, "size", "tensor");
+    if (lua_isnoneornil(L, 2)) return m_shape(L);
+    lua_pushinteger(L, tensor_shape(t)[args_dim(L, 2, "size", "dim", tensor_ndim(t))]);
+    return 1;
+}
+
+static int m_dtype(lua_State *L) {
+    lua_pushstring(L, dtype_name(tensor_dtype(tensor_arg(L, 1, "dtype", "tensor"))));
+    return 1;
+}
+
+static int m_ndim(lua_State *L) {
+    lua_pushinteger(L, tensor_ndim(tensor_arg(L, 1, "ndim", "tensor")));
+    return 1;
+}
+
+static int m_count(lua_State *L) {
+    lua_tensor *t = tensor_arg(L, 1, "count", "tensor");
+    lua_pushinteger(L, shape_count(tensor_ndim(t), tensor_shape(t)));
+    return 1;
+}
+
+static int m_item(lua_State *L) {
+    const tensor *t = bind_check_tensor(L, 1, "item", "tensor");
+    shape_buf b;
+    if (tensor_count(t) != 1)
+        return args_error(L, "item", "expected a tensor of one element, got %s", shape_text(t->ndim, t->shape, &b));
+    if (t->dtype == BK_INT64) lua_pushinteger(L, *(const int64_t *)tensor_data(t));
+    else lua_pushnumber(L, tensor_get(t, 0));
+    return 1;
+}
+
+static int m_clone(lua_State *L) {
+    lua_tensor *t = tensor_arg(L, 1, "clone", "tensor");
+    if (t->g) {
+        lua_settop(L, 1);
+        return 1;
+    }
+    tensor *copy = tensor_push_new(L, t->value.dtype, t->value.ndim, t->value.shape, "clone");
+    tensor_copy_to(&t->value, t->value.dtype, tensor_data(copy));
+    return 1;
+}
+
+static int m_save(lua_State *L) {
+    const tensor *t = bind_check_tensor(L, 1, "save", "tensor");
+    const char *path = args_string(L, 2, "save", "path");
+    err e = { 0 };
+    env_check_path(L, path);
+    if (npy_write(bind_ctx(L), path, t, &e)) return bind_raise(L, &e);
+    lua_settop(L, 1);
+    return 1;
+}
+
+static const bind_row methods[] = {
+    { "shape", m_shape, "t:shape()\nThe sizes as a table, {} for 0-d." },
+    { "size", m_size, "t:size([dim])\nOne size, or all of them as t:shape()." },
+    { "dtype", m_dtype, "t:dtype()\n\"float64\", \"float32\" or \"int64\"." },
+    { "ndim", m_ndim, "t:ndim()\nThe number of dimensions." },
+    { "count", m_count, "t:count()\nThe number of elements." },
+    { "item", m_item, "t:item()\nThe one element as a Lua number; an integer for int64. An error while tracing." },
+    { "totable", tensor_totable, "t:totable()\nNested tables of Lua numbers; the number itself for 0-d. An error while "
+                                 "tracing." },
+    { "clone", m_clone, "t:clone()\nA copy with its own memory." },
+    { "save", m_save, "t:save(path)\nWrites NumPy's .npy format and returns t; the file appears whole or not at all." },
+    { NULL, NULL, NULL },
+};
+
+const bind_row *tensor_method_rows(void) { return methods; }

@@ -1,0 +1,530 @@
+/* op_test.c - every operation of op_rows, found through the table and not by name: a row without a recipe
+ * fails. Each is held to finite differences of its values and of its first derivative, to the inner-product
+ * identity of jvp and vjp at both orders, to its own float32 run, to vmap against a loop (twice nested too),
+ * and to empty inputs. Then: kernels against naive loops, simplifications against unsimplified arithmetic on
+ * random programs, and the forms gradients of one flat vector must take. */
+#include "../../src/base/rng.h"
+#include "../../src/graph/build.h"
+#include "../../src/graph/plan.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int passed, failed;
+
+static void check(bool ok, const char *op, const char *what, double got) {
+    if (ok) passed++;
+    else {
+        failed++;
+        printf("FAILED %s: %s (%.3g)\n", op, what, got);
+    }
+}
+
+enum { F = -1000 /* a free size: 3, or 0 in the empty case */, MAX_IN = 4, MAX_ARGS = 16, MAX_OUT = 12 };
+
+typedef enum domain { ROW_RANGE, OFF_ZERO, APART, OFF_INTEGERS, CONDITION } domain;
+
+typedef struct recipe {
+    const char *name;
+    int n_in;
+    struct { int ndim; int64_t shape[5], bound; } in[MAX_IN]; /* bound > 0: an int64 index below it */
+    int n_ints;
+    int64_t ints[10];
+    double x;
+    domain where;
+    double eps, tol;  /* of the finite difference; 0: 1e-5, 2e-7 */
+    bool no_nest;     /* vmap of vmap is refused */
+    bool no_vmap;
+    node *(*build)(graph *g, node *const *in); /* a composition instead of a row */
+} recipe;
+
+static const recipe recipes[] = {
+    { "add", .n_in = 0 }, { "mul", .n_in = 0 }, { "div", .n_in = 0 }, { "pow", .n_in = 0 },
+    { "maximum", .where = APART }, { "minimum", .where = APART }, { "gt", .where = APART }, { "ge", .where = APART },
+    { "eq", .where = APART }, { "where", .where = CONDITION }, { "scale", .x = 1.7 }, { "offset", .x = 0.6 },
+    { "powx", .x = 2.5 }, { "exp", .n_in = 0 }, { "expm1", .n_in = 0 }, { "log", .n_in = 0 }, { "log1p", .n_in = 0 },
+    { "sqrt", .n_in = 0 }, { "reciprocal", .n_in = 0 }, { "sin", .n_in = 0 }, { "cos", .n_in = 0 },
+    { "tanh", .n_in = 0 }, { "sigmoid", .n_in = 0 }, { "softplus", .n_in = 0 }, { "erf", .n_in = 0 },
+    { "square", .n_in = 0 }, { "stop_gradient", .n_in = 0 }, { "relu", .where = OFF_ZERO },
+    { "step", .where = OFF_ZERO }, { "abs", .where = OFF_ZERO }, { "sign", .where = OFF_ZERO },
+    { "floor", .where = OFF_INTEGERS },
+    { "cast", 1, { { 2, { F, 4 }, 0 } }, 1, { BK_FLOAT32 }, .eps = 0.25, .tol = 2e-6 },
+    { "full", 0, { { 0, { 0 }, 0 } }, 3, { BK_FLOAT64, F, 2 }, .x = 1.25 },
+    { "reshape", 1, { { 3, { F, 2, 4 }, 0 } }, 2, { 8, F }, .x = 0 },
+    { "permute", 1, { { 4, { 2, F, 4, 5 }, 0 } }, 4, { 2, 0, 3, 1 }, .x = 0 },
+    { "broadcast_to", 1, { { 3, { 1, 4, 1 }, 0 } }, 4, { 2, F, 4, 3 }, .x = 0 },
+    { "slice", 1, { { 3, { F, 5, 6 }, 0 } }, 6, { 0, 1, 2, F, 3, 2 }, .x = 0 },
+    { "pad", 1, { { 3, { F, 2, 3 }, 0 } }, 6, { 0, 1, 2, 1, 0, 3 }, .x = 0 },
+    { "concat", 3, { { 3, { F, 2, 4 }, 0 }, { 3, { F, 1, 4 }, 0 }, { 3, { F, 3, 4 }, 0 } }, 1, { 1 }, .x = 0 },
+    { "flip", 1, { { 3, { F, 4, 2 }, 0 } }, 1, { 1 }, .x = 0 },
+    { "sum", 1, { { 4, { 4, F, 5, 2 }, 0 } }, 1, { 5 }, .x = 0 },
+    { "argmax", 1, { { 3, { F, 5, 2 }, 0 } }, 1, { 1 }, .x = 0 },
+    { "cumsum", 1, { { 3, { F, 5, 2 }, 0 } }, 1, { 1 }, .x = 0 },
+    { "softmax", 1, { { 3, { F, 2, 5 }, 0 } }, .x = 0 },
+    { "logsumexp", 1, { { 3, { F, 2, 5 }, 0 } }, .x = 0 },
+    { "gather", 2, { { 3, { 5, 2, F }, 0 }, { 2, { F, 4 }, 5 } }, .x = 0 },
+    { "scatter", 2, { { 3, { F, 2, 4 }, 0 }, { 2, { F, 2 }, 5 } }, 1, { 5 }, .x = 0 },
+    { "take", 2, { { 3, { F, 2, 5 }, 0 }, { 2, { F, 2 }, 5 } }, .x = 0 },
+    { "put", 2, { { 2, { F, 2 }, 0 }, { 2, { F, 2 }, 5 } }, 1, { 5 }, .x = 0 },
+    { "matmul", 2, { { 3, { 2, 4, F }, 0 }, { 3, { 2, 5, 4 }, 0 } }, 2, { 1, 1 }, .x = 0 },
+    { "matmul_sum", 4, { { 2, { F, 4 }, 0 }, { 2, { 4, 5 }, 0 }, { 2, { 2, F }, 0 }, { 2, { 5, 2 }, 0 } }, 6,
+      { 0, 0, 0x4000000000000000, 1, 1, (int64_t)0xBFE0000000000000 }, .no_vmap = true }, /* 2 AB - BᵀAᵀ/2 */
+    { "conv2d", 2, { { 4, { F, 2, 6, 5 }, 0 }, { 4, { 3, 2, 3, 2 }, 0 } }, 2, { 2, 1 }, .no_nest = true },
+    { "conv2d_input", 2, { { 4, { F, 3, 3, 3 }, 0 }, { 4, { 3, 2, 3, 2 }, 0 } }, 4, { 2, 1, 6, 5 }, .no_nest = true },
+    { "conv2d_weight", 2, { { 4, { F, 2, 6, 5 }, 0 }, { 4, { F, 3, 3, 3 }, 0 } }, 4, { 2, 1, 3, 2 }, .no_nest = true },
+    { "avgpool2d", 1, { { 4, { F, 2, 6, 5 }, 0 } }, 3, { 2, 2, 0 }, .x = 0 },
+    { "avgpool2d_adjoint", 1, { { 4, { F, 2, 3, 2 }, 0 } }, 5, { 2, 2, 0, 6, 5 }, .x = 0 },
+    { "maxpool_index", 1, { { 4, { F, 2, 6, 5 }, 0 } }, 3, { 2, 2, 1 }, .x = 0 },
+    { NULL, .n_in = 0 },
+};
+
+static node *build_gelu(graph *g, node *const *in) { return g_gelu(g, in[0]); }
+static node *build_max(graph *g, node *const *in) { return g_reduce_max(g, in[0], 1); }
+static node *build_maxpool(graph *g, node *const *in) { return g_maxpool2d(g, in[0], 3, 2, 1); }
+static node *build_mixed(graph *g, node *const *in) { /* (F,4), (4): broadcasting both ways */
+    node *row = g_logsumexp(g, g_mul(g, in[0], in[1]));
+    node *s = g_softmax(g, g_sub(g, in[1], g_mul(g, in[0], in[0])));
+    return g_div(g, g_sum(g, g_mul(g, s, in[0]), 2, false), g_offset(g, 3, g_square(g, row)));
+}
+static node *build_matvec(graph *g, node *const *in) { return g_tanh(g, g_matmul(g, in[0], in[1])); }
+static node *build_entropy(graph *g, node *const *in) { /* logits, classes */
+    return g_sub(g, g_logsumexp(g, in[0]), g_take(g, in[0], in[1]));
+}
+static node *build_parts(graph *g, node *const *in) { /* one flat vector read as weight and bias */
+    node *w = g_reshape(g, g_narrow(g, in[1], 0, 0, 8), 2, (int64_t[]){ 4, 2 }), *b = g_narrow(g, in[1], 0, 8, 2);
+    return g_tanh(g, g_add(g, g_matmul(g, in[0], w), b));
+}
+
+static const recipe composites[] = {
+    { "gelu", 1, { { 2, { F, 4 }, 0 } }, .build = build_gelu },
+    { "reduce_max", 1, { { 3, { F, 4, 2 }, 0 } }, .build = build_max },
+    { "maxpool2d", 1, { { 4, { F, 2, 5, 6 }, 0 } }, .build = build_maxpool, .no_nest = true },
+    { "broadcasting", 2, { { 2, { F, 4 }, 0 }, { 1, { 4 }, 0 } }, .build = build_mixed },
+    { "matrix and vector", 2, { { 3, { 2, F, 4 }, 0 }, { 1, { 4 }, 0 } }, .build = build_matvec },
+    { "cross entropy", 2, { { 2, { F, 5 }, 0 }, { 1, { F }, 5 } }, .build = build_entropy },
+    { "flat parameters", 2, { { 2, { F, 4 }, 0 }, { 1, { 10 }, 0 } }, .build = build_parts },
+    { NULL, .n_in = 0 },
+};
+
+/* ---- one operation with concrete sizes ---- */
+
+typedef struct subject {
+    ctx *c;
+    const op_row *row; /* NULL: a composition */
+    recipe r;
+    int64_t free;
+    bk_dtype dtype;
+    rng *random;
+} subject;
+
+static int64_t sized(const subject *s, int64_t x) { return x == F ? s->free : x; }
+static bool is_index(const subject *s, int k) { return s->r.in[k].bound > 0; }
+static bool moves(const subject *s, int k) { return !is_index(s, k) && !(s->r.where == CONDITION && k == 0); }
+
+static int in_shape(const subject *s, int k, int64_t *shape) {
+    for (int i = 0; i < s->r.in[k].ndim; i++) shape[i] = sized(s, s->r.in[k].shape[i]);
+    return s->r.in[k].ndim;
+}
+
+static node *apply(const subject *s, graph *g, node *const *in) {
+    if (s->r.build) return s->r.build(g, in);
+    int64_t ints[10];
+    for (int i = 0; i < s->r.n_ints; i++) ints[i] = sized(s, s->r.ints[i]);
+    return graph_op(g, s->row, s->r.n_in, in, s->r.n_ints, ints, s->r.x);
+}
+
+/* Arguments: numbers float32 can hold, so that both dtypes compute the same function. `lead` > 0: a new first axis. */
+static tensor sample(const subject *s, int k, int64_t lead, const tensor *first) {
+    int64_t shape[6] = { lead };
+    int ndim = in_shape(s, k, shape + (lead > 0)) + (lead > 0);
+    tensor t;
+    err e = { 0 };
+    if (tensor_new(s->c, is_index(s, k) ? BK_INT64 : s->dtype, ndim, shape, &t, &e)) exit(3);
+    double low = s->row ? s->row->sample_low : 0, high = s->row ? s->row->sample_high : 0;
+    if (low == 0 && high == 0) low = -1.5, high = 1.5;
+    for (int64_t i = 0, n = tensor_count(&t); i < n; i++) {
+        double u = rng_uniform(s->random), x = low + (high - low) * u;
+        bool flip = rng_next(s->random) & 1;
+        if (s->r.where == OFF_ZERO) x = (0.2 + u) * (flip ? -1 : 1);
+        if (s->r.where == OFF_INTEGERS) x = (double)rng_below(s->random, 5) - 2 + 0.2 + 0.6 * u;
+        if (s->r.where == CONDITION && k == 0) x = flip;
+        if (s->r.where == APART && k == 1 && tensor_count(first) == n) x = tensor_get(first, i) + (0.2 + u) * (flip ? -1 : 1);
+        x = (double)(float)x;
+        if (t.dtype == BK_INT64) ((int64_t *)tensor_data(&t))[i] = (int64_t)rng_below(s->random, (uint64_t)s->r.in[k].bound);
+        else if (t.dtype == BK_FLOAT32) ((float *)tensor_data(&t))[i] = (float)x;
+        else ((double *)tensor_data(&t))[i] = x;
+    }
+    return t;
+}
+
+static tensor noise(const subject *s, int ndim, const int64_t *shape) {
+    tensor t;
+    err e = { 0 };
+    if (tensor_new(s->c, s->dtype, ndim, shape, &t, &e)) exit(3);
+    for (int64_t i = 0, n = tensor_count(&t); i < n; i++) {
+        double x = rng_normal(s->random);
+        if (t.dtype == BK_FLOAT32) ((float *)tensor_data(&t))[i] = (float)x;
+        else ((double *)tensor_data(&t))[i] = x;
+    }
+    return t;
+}
+
+/* ---- programs ---- */
+
+typedef struct prog {
+    graph *g;
+    plan *p;
+    int n_in, n_out;
+    node *in[MAX_ARGS], *out[MAX_OUT];
+} prog;
+
+static bool prog_plan(prog *q, const char *name, const char *what) {
+    err e = { 0 };
+    bk_status s = plan_new(q->g, q->n_in, q->in, q->n_out, q->out, &q->p, &e);
+    if (s) printf("  %s\n", e.text);
+    check(s == BK_OK, name, what, s);
+    return s == BK_OK;
+}
+
+static bool prog_run(const prog *q, const char *name, const tensor *args, tensor *res) {
+    const void *in[MAX_ARGS];
+    void *out[MAX_OUT];
+    err e = { 0 };
+    for (int i = 0; i < q->n_in; i++) in[i] = tensor_data(&args[i]);
+    for (int i = 0; i < q->n_out; i++) {
+        if (tensor_new(graph_ctx(q->g), q->out[i]->dtype, q->out[i]->ndim, q->out[i]->shape, &res[i], &e)) exit(3);
+        memset(tensor_data(&res[i]), 0x55, (size_t)tensor_count(&res[i]) * dtype_size(res[i].dtype)); /* to be overwritten */
+        out[i] = tensor_data(&res[i]);
+    }
+    bk_status s = plan_run(q->p, in, out, &e);
+    if (s) check(false, name, e.text, s);
+    return s == BK_OK;
+}
+
+static void prog_free(prog *q) {
+    plan_free(q->p);
+    graph_free(q->g);
+}
+
+static void drop(int n, tensor *t) {
+    for (int i = 0; i < n; i++) tensor_release(&t[i]);
+}
+
+/* largest |a - b| over 1 + largest |b|; NaN where only one is */
+static double distance(const tensor *a, const tensor *b) {
+    double worst = 0, size = 1;
+    if (tensor_count(a) != tensor_count(b)) return INFINITY;
+    for (int64_t i = 0, n = tensor_count(a); i < n; i++) {
+        double x = tensor_get(a, i), y = tensor_get(b, i), d = fabs(x - y);
+        if (x == y || (isnan(x) && isnan(y))) continue;
+        if (!(d <= worst)) worst = d;
+        if (fabs(y) > size) size = fabs(y);
+    }
+    return worst / size;
+}
+
+static double inner(const tensor *a, const tensor *b) {
+    double s = 0;
+    for (int64_t i = 0, n = tensor_count(a); i < n; i++) s += tensor_get(a, i) * tensor_get(b, i);
+    return s;
+}
+
+/* ---- derivatives ---- */
+
+/* (to - from) / (2 eps), or NULL's zero */
+static double slope_error(const tensor *to, const tensor *from, double eps, const tensor *slope) {
+    double worst = 0, size = 1;
+    for (int64_t i = 0, n = tensor_count(to); i < n; i++) {
+        double fd = (tensor_get(to, i) - tensor_get(from, i)) / (2 * eps), y = slope ? tensor_get(slope, i) : 0;
+        double d = fabs(fd - y);
+        if (!(d <= worst)) worst = d;
+        if (fabs(fd) > size) size = fabs(fd);
+    }
+    return worst / size;
+}
+
+static void shift(const tensor *x, double eps, const tensor *t, tensor *out) {
+    err e = { 0 };
+    if (tensor_new(x->store->c, x->dtype, x->ndim, x->shape, out, &e)) exit(3);
+    for (int64_t i = 0, n = tensor_count(x); i < n; i++)
+        ((double *)tensor_data(out))[i] = tensor_get(x, i) + eps * tensor_get(t, i);
+}
+
+/* Arguments: x of every input, then directions t and s of the moving ones, then the cotangent. Results: y,
+ * D y.t, D (D y.t).s (t held), the adjoints of both applied to the cotangent. */
+static void test_derivatives(const subject *s, const char *name, bool run) {
+    prog q = { .g = graph_new(s->c) };
+    int n = s->r.n_in, n_wrt = 0, at[5] = { 0, -1, -1, -1, -1 };
+    node *wrt[MAX_IN], *ts[MAX_IN], *ss[MAX_IN], *dy = NULL, *ddy = NULL, *grads[MAX_IN], *grads2[MAX_IN];
+    tensor args[MAX_ARGS], res[MAX_OUT], low[MAX_OUT], high[MAX_OUT], moved[MAX_ARGS];
+    int moving[MAX_IN];
+    for (int k = 0; k < n; k++) {
+        int64_t shape[6];
+        int ndim = in_shape(s, k, shape);
+        args[k] = sample(s, k, 0, args);
+        q.in[k] = graph_input(q.g, args[k].dtype, ndim, shape);
+        if (moves(s, k)) moving[n_wrt] = k, wrt[n_wrt++] = q.in[k];
+    }
+    q.n_in = n;
+    node *y = q.out[q.n_out++] = apply(s, q.g, q.in);
+    if (!y) {
+        err e = { 0 };
+        graph_status(q.g, &e);
+        printf("  %s\n", e.text);
+        check(false, name, "does not build", 0);
+        goto done;
+    }
+    if (run && s->row) check(y->op == s->row, name, "the sample is not simplified away", 0);
+    for (int pass = 0; pass < 2; pass++)
+        for (int k = 0; k < n_wrt; k++) {
+            args[q.n_in] = noise(s, wrt[k]->ndim, wrt[k]->shape);
+            node *in = q.in[q.n_in++] = graph_input(q.g, wrt[k]->dtype, wrt[k]->ndim, wrt[k]->shape);
+            if (pass) ss[k] = in;
+            else ts[k] = in;
+        }
+    node *ct = NULL;
+    int ct_at = q.n_in;
+    if (y->dtype != BK_INT64) {
+        subject like = *s;
+        like.dtype = y->dtype;
+        args[q.n_in] = noise(&like, y->ndim, y->shape);
+        ct = q.in[q.n_in++] = graph_input(q.g, y->dtype, y->ndim, y->shape);
+    }
+    bool refuses = s->row && s->row->jvp == op_no_jvp;
+    if (!refuses && ct && n_wrt) {
+        bool ok = graph_jvp(q.g, 1, &y, n_wrt, wrt, ts, &dy) && graph_vjp(q.g, 1, &y, &ct, n_wrt, wrt, grads);
+        if (ok && dy) {
+            q.out[at[1] = q.n_out++] = dy;
+            at[3] = q.n_out;
+            for (int k = 0; k < n_wrt; k++) q.out[q.n_out++] = grads[k] ? grads[k] : g_zeros_like(q.g, wrt[k]);
+            ok = graph_jvp(q.g, 1, &dy, n_wrt, wrt, ss, &ddy) && graph_vjp(q.g, 1, &dy, &ct, n_wrt, wrt, grads2);
+            if (ok && ddy) {
+                q.out[at[2] = q.n_out++] = ddy;
+                at[4] = q.n_out;
+                for (int k = 0; k < n_wrt; k++) q.out[q.n_out++] = grads2[k] ? grads2[k] : g_zeros_like(q.g, wrt[k]);
+            }
+        }
+        if (s->row && s->row->jvp != op_zero_jvp) check(dy != NULL, name, "has a derivative", 0);
+    }
+    if (!prog_plan(&q, name, run ? "compiles with its derivatives" : "compiles on empty inputs")) goto done;
+    if (!prog_run(&q, name, args, res)) goto done;
+    if (!run) { /* empty: it ran, and what is left is finite */
+        for (int i = 0; i < q.n_out; i++)
+            for (int64_t k = 0; k < tensor_count(&res[i]); k++)
+                check(isfinite(tensor_get(&res[i], k)), name, "finite on empty inputs", tensor_get(&res[i], k));
+        passed++;
+    } else if (!refuses && ct && n_wrt && !(s->row && strcmp(s->r.name, "stop_gradient") == 0)) {
+        double eps = s->r.eps ? s->r.eps : 1e-5, tol = s->r.tol ? s->r.tol : 2e-7;
+        for (int order = 1; order <= 2; order++) {
+            if (order == 2 && at[1] < 0) break;
+            for (int side = 0; side < 2; side++) {
+                for (int i = 0; i < q.n_in; i++) {
+                    moved[i] = args[i];
+                    tensor_retain(&args[i]);
+                }
+                for (int k = 0; k < n_wrt; k++) {
+                    tensor_release(&moved[moving[k]]);
+                    shift(&args[moving[k]], side ? eps : -eps, &args[n + (order - 1) * n_wrt + k], &moved[moving[k]]);
+                }
+                if (!prog_run(&q, name, moved, side ? high : low)) exit(3);
+                drop(q.n_in, moved);
+            }
+            int f = at[order - 1], d = at[order];
+            double off = slope_error(&high[f], &low[f], eps, d >= 0 ? &res[d] : NULL);
+            check(off <= tol, name, order == 1 ? "derivative against differences" : "second derivative against differences", off);
+            drop(q.n_out, high);
+            drop(q.n_out, low);
+            if (d < 0) continue;
+            double left = inner(&args[ct_at], &res[d]), right = 0, size = 1;
+            for (int k = 0; k < n_wrt; k++) {
+                double x = inner(&res[at[order + 2] + k], &args[n + (order - 1) * n_wrt + k]);
+                right += x;
+                size += fabs(x);
+            }
+            double gap = fabs(left - right) / (size + fabs(left));
+            check(gap <= (s->r.tol ? s->r.tol : 1e-12), name, order == 1 ? "<ct, J t> = <Jᵀct, t>" : "the same at order 2", gap);
+        }
+    }
+    drop(q.n_out, res);
+done:
+    drop(q.n_in, args);
+    prog_free(&q);
+}
+
+static void test_refusal(const subject *s, const char *name) {
+    graph *g = graph_new(s->c);
+    node *in[MAX_IN], *dy = NULL;
+    int64_t shape[6];
+    for (int k = 0; k < s->r.n_in; k++) in[k] = graph_input(g, s->dtype, in_shape(s, k, shape), shape);
+    node *y = apply(s, g, in);
+    err e = { 0 };
+    check(y && !graph_jvp(g, 1, &y, 1, in, in, &dy) && graph_status(g, &e) == BK_EUNSUPPORTED && strstr(e.text, name),
+          name, "refuses its derivative by name", 0);
+    graph_free(g);
+}
+
+/* ---- float32 ---- */
+
+static bool value(const subject *s, const char *name, const tensor *args, tensor *out) {
+    prog q = { .g = graph_new(s->c), .n_in = s->r.n_in, .n_out = 1 };
+    for (int k = 0; k < q.n_in; k++) q.in[k] = graph_input(q.g, args[k].dtype, args[k].ndim, args[k].shape);
+    q.out[0] = apply(s, q.g, q.in);
+    bool ok = prog_plan(&q, name, "compiles") && prog_run(&q, name, args, out);
+    prog_free(&q);
+    return ok;
+}
+
+static void test_float32(const subject *s, const char *name) {
+    subject narrow = *s;
+    narrow.dtype = BK_FLOAT32;
+    tensor args[MAX_IN], wide[MAX_IN], a, b;
+    for (int k = 0; k < s->r.n_in; k++) {
+        err e = { 0 };
+        args[k] = sample(&narrow, k, 0, args);
+        if (tensor_contiguous_as(&args[k], is_index(s, k) ? BK_INT64 : BK_FLOAT64, &wide[k], &e)) exit(3);
+    }
+    if (value(&narrow, name, args, &a) && value(s, name, wide, &b)) {
+        check(a.dtype == b.dtype || a.dtype == BK_FLOAT32, name, "float32 in, float32 out", a.dtype);
+        double off = distance(&a, &b);
+        check(off <= 1e-5, name, "float32 agrees with float64", off);
+        drop(1, &a);
+        drop(1, &b);
+    }
+    drop(s->r.n_in, args);
+    drop(s->r.n_in, wide);
+}
+
+/* ---- vmap ---- */
+
+static tensor row_of(const tensor *t, int64_t i) {
+    tensor r = *t;
+    r.ndim--;
+    memmove(r.shape, t->shape + 1, sizeof r.shape - sizeof r.shape[0]);
+    memmove(r.strides, t->strides + 1, sizeof r.strides - sizeof r.strides[0]);
+    r.offset += i * t->strides[0];
+    tensor_retain(&r);
+    return r;
+}
+
+/* Inputs of the mask carry an axis of `size`; every place of it is compared with the operation on that place. */
+static void test_vmap(const subject *s, const char *name, unsigned mask, int64_t size) {
+    prog q = { .g = graph_new(s->c), .n_in = s->r.n_in, .n_out = 1 };
+    node *from[MAX_IN], *to[MAX_IN];
+    bool batched[MAX_IN];
+    tensor args[MAX_IN], res, one[MAX_IN], y;
+    for (int k = 0; k < q.n_in; k++) {
+        int64_t shape[6];
+        int ndim = in_shape(s, k, shape);
+        batched[k] = mask >> k & 1;
+        args[k] = sample(s, k, batched[k] ? size : 0, args);
+        from[k] = graph_input(q.g, args[k].dtype, ndim, shape);
+        to[k] = graph_input(q.g, args[k].dtype, args[k].ndim, args[k].shape);
+        q.in[k] = to[k];
+    }
+    q.out[0] = apply(s, q.g, from);
+    err e = { 0 };
+    bool ok = graph_vmap(q.g, 1, q.out, q.n_in, from, to, batched, size);
+    if (s->r.no_vmap) {
+        check(!ok && graph_status(q.g, &e) == BK_EUNSUPPORTED, name, "refuses vmap", ok);
+    } else if (prog_plan(&q, name, "compiles under vmap") && prog_run(&q, name, args, &res)) {
+        double worst = res.shape[0] == size ? 0 : INFINITY;
+        for (int64_t i = 0; i < size && worst < 1; i++) {
+            for (int k = 0; k < q.n_in; k++) {
+                one[k] = batched[k] ? row_of(&args[k], i) : args[k];
+                if (!batched[k]) tensor_retain(&one[k]);
+            }
+            tensor got = row_of(&res, i);
+            if (value(s, name, one, &y)) {
+                double d = distance(&got, &y);
+                if (!(d <= worst)) worst = d;
+                drop(1, &y);
+            }
+            drop(1, &got);
+            drop(q.n_in, one);
+        }
+        char what[60];
+        snprintf(what, sizeof what, "vmap over inputs %#x against a loop", mask);
+        check(worst <= (s->r.tol ? 1e-6 : 1e-13), name, what, worst);
+        drop(1, &res);
+    }
+    drop(q.n_in, args);
+    prog_free(&q);
+}
+
+/* vmap of vmap, all inputs carrying both axes, against one vmap over the two axes as one. */
+static void test_nested(const subject *s, const char *name) {
+    enum { A = 2, B = 3 };
+    prog q = { .g = graph_new(s->c), .n_in = s->r.n_in, .n_out = 2 };
+    node *from[MAX_IN], *flat[MAX_IN], *mid[MAX_IN], *in[MAX_IN];
+    bool batched[MAX_IN];
+    tensor args[MAX_IN], res[2];
+    for (int k = 0; k < q.n_in; k++) {
+        int64_t shape[8], whole[8] = { A, B };
+        int ndim = in_shape(s, k, shape);
+        memcpy(whole + 2, shape, sizeof *shape * (size_t)ndim);
+        batched[k] = true;
+        args[k] = sample(s, k, A * B, args);
+        from[k] = graph_input(q.g, args[k].dtype, ndim, shape);
+        mid[k] = graph_input(q.g, args[k].dtype, ndim + 1, whole + 1);
+        flat[k] = graph_input(q.g, args[k].dtype, ndim + 1, args[k].shape);
+        in[k] = g_reshape(q.g, flat[k], ndim + 2, whole);
+        q.in[k] = flat[k];
+    }
+    node *y = q.out[0] = q.out[1] = apply(s, q.g, from);
+    graph_vmap(q.g, 1, &q.out[0], q.n_in, from, flat, batched, A * B);
+    graph_vmap(q.g, 1, &q.out[1], q.n_in, from, mid, batched, B);
+    graph_vmap(q.g, 1, &q.out[1], q.n_in, mid, in, batched, A);
+    if (prog_plan(&q, name, "compiles under vmap of vmap") && prog_run(&q, name, args, res)) {
+        check(q.out[1]->ndim == y->ndim + 2, name, "two new axes", q.out[1]->ndim);
+        double off = distance(&res[1], &res[0]);
+        check(off <= 1e-13, name, "vmap of vmap", off);
+        drop(2, res);
+    }
+    drop(q.n_in, args);
+    prog_free(&q);
+}
+
+static void test_subject(subject s) {
+    const char *name = s.r.name;
+    s.free = 3;
+    test_derivatives(&s, name, true);
+    if (s.row && s.row->jvp == op_no_jvp) test_refusal(&s, name);
+    if (s.r.n_in) test_float32(&s, name);
+    for (unsigned mask = 1; mask < 1u << s.r.n_in; mask++) test_vmap(&s, name, mask, 4);
+    if (s.r.n_in && !s.r.no_vmap && !s.r.no_nest) test_nested(&s, name);
+    s.free = 0;
+    test_derivatives(&s, name, false);
+    if (s.r.n_in && !s.r.no_vmap) test_vmap(&s, name, (1u << s.r.n_in) - 1, 2);
+}
+
+static void test_rows(ctx *c, rng *random) {
+    int rows = 0;
+    for (int i = 0; op_rows[i]; i++, rows++) {
+        const op_row *row = op_rows[i];
+        const recipe *found = NULL;
+        for (const recipe *r = recipes; r->name; r++)
+            if (strcmp(r->name, row->name) == 0) found = r;
+        check(found != NULL, row->name, "has a recipe in tests/c/op_test.c", 0);
+        check(row->doc && row->doc[0] && row->jvp && row->transpose && row->vmap, row->name, "has formula and rules", 0);
+        if (!found) continue;
+        subject s = { c, row, *found, 3, BK_FLOAT64, random };
+        if (row->kind == OP_ELEMENTWISE) {
+            s.r.n_in = row->arity;
+            for (int k = 0; k < row->arity; k++) {
+                s.r.in[k].ndim = 2;
+                s.r.in[k].shape[0] = F;
+                s.r.in[k].shape[1] = 7;
+            }
+        }
+        test_subject(s);
+    }
+    for (const recipe *r = recipes; r->name; r++) {
+        bool known = false;
+        for (int i = 0; op_rows[i]; i++) known = known || strcmp(r->name, op_rows[i]->name) == 0;
+        if (!known) check(false, r->name, "is a recipe for no operation", 0);
+    }
+    for (const recipe *r = composites; r->name; r++) test_subject((subject){ c, NULL, *r, 3, BK_FLOAT64, random });
+    check(rows > 40, "op_rows", "the table is there", rows);
+}

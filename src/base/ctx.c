@@ -18,8 +18,8 @@ struct workers {
     pthread_cond_t wake, done;
     pthread_t *threads;
     int n;               /* threads besides the caller */
-    uint64_t generation; /* of the work handed out */
-    int busy;
+    _Atomic uint64_t generation; /* of the work handed out */
+    atomic_int busy;
     bool quit;
     work_fn fn;
     void *arg;
@@ -149,11 +149,25 @@ static void work_drain(workers *w, work_fn fn, void *arg, int64_t items) {
     }
 }
 
+/* Work comes in bursts tens of microseconds apart, less than a sleeper takes to wake: look a while before sleeping. */
+enum { SPINS = 3000 };
+
+static void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
 static void *worker_main(void *self) {
     workers *w = self;
     uint64_t seen = 0;
     pthread_mutex_lock(&w->lock);
     for (;;) {
+        if (!w->quit && w->generation == seen) {
+            pthread_mutex_unlock(&w->lock);
+            for (int i = 0; i < SPINS && atomic_load_explicit(&w->generation, memory_order_relaxed) == seen; i++) relax();
+            pthread_mutex_lock(&w->lock);
+        }
         while (!w->quit && w->generation == seen) pthread_cond_wait(&w->wake, &w->lock);
         if (w->quit) break;
         seen = w->generation;
@@ -225,6 +239,7 @@ void ctx_parallel(ctx *c, int64_t n, work_fn fn, void *arg) {
     pthread_cond_broadcast(&w->wake);
     pthread_mutex_unlock(&w->lock);
     work_drain(w, fn, arg, n);
+    for (int i = 0; i < SPINS && atomic_load_explicit(&w->busy, memory_order_acquire); i++) relax();
     pthread_mutex_lock(&w->lock);
     while (w->busy) pthread_cond_wait(&w->done, &w->lock);
     pthread_mutex_unlock(&w->lock);

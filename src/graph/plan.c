@@ -19,6 +19,7 @@ typedef struct step {
     int *in;
     void *scratch;
     size_t copy_bytes;   /* or a copy of in[0] to out */
+    int together;        /* this and the next together-1 steps are independent and may run at once */
     double flops, seconds;
     int64_t runs;
 } step;
@@ -73,14 +74,15 @@ typedef struct builder {
     bool *absorbed;     /* by id: a broadcast read as a view by every user */
     unit *units;
     int n_units;
-    int *order;
-    int n_order;
+    int *order, *turn;  /* units in running order; of each place, its turn: those of one turn are independent */
+    int n_order, n_turns;
     buffer *buffers;
     int n_buffers;
     int n_in, n_out;
     node *const *inputs;
     node **outs;
     size_t scratch;     /* the largest any step needs */
+    int widest;         /* turn: every one of its steps has scratch of its own */
 } builder;
 
 static void *make(graph *g, size_t size, int64_t n) {
@@ -205,6 +207,52 @@ static bool order_units(builder *b) {
             }
         }
     }
+    return true;
+}
+
+/* What a unit costs, in floating-point operations or their like. */
+static double unit_cost(const unit *u) {
+    double cost = node_flops(u->nodes[0]);
+    for (int i = 0; i < u->n; i++) cost += 16.0 * (double)u->nodes[i]->count;
+    return cost;
+}
+
+/* Units that are worth a thread and need nothing of each other are brought together into one turn. The turns
+ * depend on the graph alone; a turn's units run at once when there are threads, one by one when not. */
+static bool take_turns(builder *b) {
+    enum { TOGETHER = 8, AHEAD = 96 };
+    const double worth = 5e5;
+    int *made = make(b->g, sizeof *made, b->n_units), *order = make(b->g, sizeof *order, b->n_order);
+    b->turn = make(b->g, sizeof *b->turn, b->n_order);
+    if (!made || !order || !b->turn) return false;
+    for (int i = 0; i < b->n_units; i++) made[i] = INT32_MAX; /* the turn that makes it */
+    int n = 0;
+    for (int s = 0; s < b->n_order; s++) {
+        int first = b->order[s], members = 0;
+        if (made[first] != INT32_MAX) continue;
+        double cost = unit_cost(&b->units[first]);
+        for (int k = s; k < b->n_order && k < s + AHEAD && members < TOGETHER; k++) {
+            int u = b->order[k];
+            const unit *at = &b->units[u];
+            if (made[u] != INT32_MAX) continue;
+            double own = unit_cost(at);
+            bool ready = k == s || (cost >= worth && own >= worth && own <= 4 * cost && cost <= 4 * own);
+            for (int i = 0; i < at->n && ready && k != s; i++)
+                for (int m = 0; m < at->nodes[i]->n_in && ready; m++) {
+                    node *a = at->nodes[i]->in[m];
+                    while (b->group[a->id] < 0 && a->n_in) a = a->in[0];
+                    int from = b->group[a->id];
+                    ready = from < 0 || from == u || made[from] < b->n_turns;
+                }
+            if (!ready) continue;
+            made[u] = b->n_turns;
+            order[n] = u;
+            b->turn[n++] = b->n_turns;
+            members++;
+        }
+        b->n_turns++;
+    }
+    b->order = order;
     return true;
 }
 
@@ -337,11 +385,11 @@ static bool lifetimes(builder *b) {
     for (int s = 0; s < b->n_order; s++) {
         const unit *u = &b->units[b->order[s]];
         for (int i = 0; i < u->n; i++) {
-            lives(b, u->nodes[i], s);
-            for (int k = 0; k < u->nodes[i]->n_in; k++) lives(b, under(b, u->nodes[i]->in[k]), s);
+            lives(b, u->nodes[i], b->turn[s]);
+            for (int k = 0; k < u->nodes[i]->n_in; k++) lives(b, under(b, u->nodes[i]->in[k]), b->turn[s]);
         }
     }
-    for (int k = 0; k < b->n_out; k++) lives(b, b->outs[k], b->n_order);
+    for (int k = 0; k < b->n_out; k++) lives(b, b->outs[k], b->n_turns);
     return true;
 }
 
@@ -481,6 +529,7 @@ static bool make_steps(builder *b) {
     p->bases = make(own, sizeof *p->bases, 1 + p->n_consts + b->n_in + b->n_out);
     p->steps = make(own, sizeof *p->steps, b->n_order + b->n_out);
     if (!p->places || !p->pointers || !p->bases || !p->steps) return false;
+    int lead = 0, turn_now = -1;
     for (int s = 0; s < b->n_order; s++) {
         int at = b->order[s];
         node *n = b->units[at].nodes[0];
@@ -505,6 +554,10 @@ static bool make_steps(builder *b) {
             if (scratch > b->scratch) b->scratch = scratch;
             x->scratch = own; /* marks the need; addressed in plan_new */
         }
+        x->together = b->turn[s] != turn_now;
+        if (x->together) lead = p->n_steps - 1, turn_now = b->turn[s];
+        else p->steps[lead].together++;
+        if (p->steps[lead].together > b->widest) b->widest = p->steps[lead].together;
     }
     for (int k = 0; k < b->n_out; k++) {
         node *n = b->outs[k];
@@ -514,6 +567,7 @@ static bool make_steps(builder *b) {
         step *x = &p->steps[p->n_steps++];
         x->in = make(own, sizeof *x->in, 1);
         if (!x->in) return false;
+        x->together = 1;
         x->n_in = 1;
         x->in[0] = node_pointer(b, n);
         x->out = place_pointer(b, slot, 0);
@@ -546,7 +600,7 @@ static bool build(builder *b) {
             if (!is_pass(b->sorted[i])) b->absorbed[a->id] = false;
         }
     for (int k = 0; k < b->n_out; k++) b->absorbed[b->outs[k]->id] = false;
-    if (!make_units(b) || !order_units(b)) return false;
+    if (!make_units(b) || !order_units(b) || !take_turns(b)) return false;
     for (int i = 0; i < b->n; i++) {
         node *n = b->sorted[i];
         if (b->group[n->id] >= 0 && !is_pass(n)) b->stored[n->id] = true;
@@ -593,13 +647,14 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
         p->stats.nodes = b.n;
         p->stats.steps = p->n_steps;
         p->stats.flops = graph_flops(g, n_out, b.outs);
-        p->stats.arena_bytes = p->arena_bytes + b.scratch;
+        p->stats.arena_bytes = p->arena_bytes;
     }
     bk_status s = graph_status(g, e);
     if (!s) s = graph_status(p->own, e);
     if (!s && !ok) s = err_set(e, BK_ERUNTIME, "plan: internal failure");
     size_t scratch_at = p->arena_bytes;
-    p->arena_bytes += b.scratch;
+    size_t scratch_step = (b.scratch + 63) / 64 * 64;
+    p->arena_bytes += scratch_step * (size_t)(b.widest > 0 ? b.widest : 1);
     if (!s && p->arena_bytes && !(p->arena = mem_block_alloc(c, p->arena_bytes))) s = err_nomem(e, p->arena_bytes);
     if (s) {
         plan_free(p);
@@ -609,8 +664,10 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     for (int i = 0; i < p->n_consts; i++) p->bases[1 + i] = tensor_data(&p->consts[i]);
     for (int i = 0; i < p->n_places; i++)
         if (p->places[i].slot <= p->n_consts) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
-    for (int i = 0; i < p->n_steps; i++)
-        if (p->steps[i].scratch) p->steps[i].scratch = p->arena + scratch_at;
+    for (int i = 0, k = 0; i < p->n_steps; i++) {
+        k = p->steps[i].together ? 0 : k + 1;
+        if (p->steps[i].scratch) p->steps[i].scratch = p->arena + scratch_at + scratch_step * (size_t)k;
+    }
     *out = p;
     return BK_OK;
 }
@@ -631,7 +688,8 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static bk_status step_run(plan *p, const step *s, err *e) {
+/* c NULL: on a worker, where kernels must not hand out work of their own. */
+static bk_status step_run(plan *p, ctx *c, const step *s, err *e) {
     if (s->pass) {
         fuse_run(s->pass, p->pointers, s->scratch);
         return BK_OK;
@@ -643,11 +701,32 @@ static bk_status step_run(plan *p, const step *s, err *e) {
     const void *in[64], **many = in;
     if (s->n_in > 64 && !(many = mem_alloc(p->c, sizeof *many * (size_t)s->n_in))) return err_nomem(e, 0);
     for (int k = 0; k < s->n_in; k++) many[k] = p->pointers[s->in[k]];
-    bk_status status = s->n->op->run(p->c, s->n, p->pointers[s->out], many, s->scratch);
+    bk_status status = s->n->op->run(c, s->n, p->pointers[s->out], many, s->scratch);
     if (many != in) mem_free(p->c, many, sizeof *many * (size_t)s->n_in);
     if (status == BK_EINTERRUPTED) return err_set(e, status, "interrupted");
     if (status == BK_EINVAL) return err_set(e, status, "%s: an index is out of range", s->n->op->name);
     if (status) return err_set(e, status, "%s: failed (status %d)", s->n->op->name, status);
+    return BK_OK;
+}
+
+typedef struct turn {
+    plan *p;
+    const step *first;
+    err failures[8];
+    atomic_int failed;
+} turn;
+
+static void turn_item(void *arg, int64_t i) {
+    turn *t = arg;
+    if (step_run(t->p, NULL, &t->first[i], &t->failures[i])) atomic_store(&t->failed, 1);
+}
+
+/* The steps of one turn, spread over the threads. */
+static bk_status turn_run(plan *p, const step *first, err *e) {
+    turn t = { .p = p, .first = first };
+    ctx_parallel(p->c, first->together, turn_item, &t);
+    for (int i = 0; atomic_load(&t.failed) && i < first->together; i++)
+        if (t.failures[i].status) return err_set(e, t.failures[i].status, "%s", t.failures[i].text);
     return BK_OK;
 }
 
@@ -659,14 +738,21 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
         if (p->places[i].slot >= first) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
     bk_status s = BK_OK;
     gemm_enter();
+    bool spread = ctx_threads(p->c) > 1 && !p->profile;
     for (int i = 0; i < p->n_steps && !s; i++) {
+        step *at = &p->steps[i];
         s = ctx_poll(p->c, e);
         if (s) break;
+        if (spread && at->together > 1) {
+            s = turn_run(p, at, e);
+            i += at->together - 1;
+            continue;
+        }
         double start = p->profile ? now() : 0;
-        s = step_run(p, &p->steps[i], e);
+        s = step_run(p, p->c, at, e);
         if (p->profile) {
-            p->steps[i].seconds += now() - start;
-            p->steps[i].runs++;
+            at->seconds += now() - start;
+            at->runs++;
         }
     }
     gemm_leave();

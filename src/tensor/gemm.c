@@ -29,7 +29,7 @@ typedef struct product {
 /* Sizes of pieces. Measured on Zen 3 at one thread, cutting a side in pieces of s costs about 12/s of the
  * time, since the other operand is packed again for every piece. So pieces of 512 along the longer side
  * and 1024 along the other keep the loss near 2 %; sides below 768 stay whole. */
-enum { PIECE_LONG = 512, PIECE_SHORT = 1024 };
+enum { PIECE_LONG = 448, PIECE_SHORT = 1024 };
 /* In multiply-adds: */
 static const int64_t PIECE_WORK = 8 << 20;         /* no piece is smaller: 0.4 ms at 40 GFlop/s */
 static const int64_t CALL_WORK = 512 << 20;        /* no call is larger: 25 ms at 40 GFlop/s */

@@ -1,0 +1,715 @@
+/* func.c - see func.h. A traced Lua function finds its Lua value through a weak table by number; the userdata
+ * holds the value, so cycles through upvalues stay collectable. Should C keep the func longer than the userdata lives,
+ * the userdata's finalizer moves the value to a strong table until the func is released. */
+#include "func_lua.h"
+#include "args.h"
+#include <string.h>
+
+enum { UV_BASE = 1, UV_OTHER, UV_VARIANTS, UVS = 3, VARIANTS_KEPT = 16 };
+
+/* addresses as registry keys; their tables exist before any of them is used from below */
+static const char RECORDS = 0, STRONG = 0, WRAPPED = 0, TRANSFORMS = 0, RAISED = 0;
+
+typedef struct lua_fn {
+    func base;
+    bind_state *st;
+    lua_Integer id;
+    bool strong;
+} lua_fn;
+
+/* ---- tracing ---- */
+
+bind_trace bind_enter(lua_State *L) {
+    bind_state *st = bind_state_of(L);
+    bind_trace at = { st->running };
+    st->running = L;
+    st->raised = false;
+    return at;
+}
+
+void bind_leave(lua_State *L, const bind_trace *at, bk_status status, const err *e) {
+    bind_state *st = bind_state_of(L);
+    st->running = at->before;
+    if (status == BK_OK) return;
+    if (st->raised) { /* the Lua function's own error value, with its position */
+        st->raised = false;
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &RAISED);
+        lua_pushboolean(L, 0);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &RAISED);
+        lua_error(L);
+    }
+    err copy = { status, "failed" };
+    bind_raise(L, e && e->status ? e : &copy);
+}
+
+typedef struct trace_job {
+    lua_fn *f;
+    graph *g;
+    int n_in;
+    node *const *in;
+    node_list *out;
+} trace_job;
+
+static void push_record(lua_State *L, lua_fn *f) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, f->strong ? &STRONG : &RECORDS);
+    lua_rawgeti(L, -1, f->id);
+    lua_remove(L, -2);
+}
+
+/* Protected: calls the function on nodes and collects what it returns. */
+static int trace_body(lua_State *L) {
+    trace_job *job = lua_touserdata(L, 1);
+    push_record(L, job->f); /* 2 */
+    if (!lua_istable(L, 2)) return luaL_error(L, "the Lua function of this func is gone");
+    lua_getfield(L, 2, "f");
+    const char *mask = lua_getfield(L, 2, "mask") == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    int n_mask = (int)strlen(mask), taken = 0, n_args = 0;
+    lua_insert(L, 3); /* mask 3, function 4 */
+    luaL_checkstack(L, n_mask + job->n_in + 8, "too many arguments");
+    for (int i = 0; i < n_mask || taken < job->n_in; i++, n_args++) {
+        if (i < n_mask && mask[i] == 's') lua_rawgeti(L, 2, i + 1);
+        else if (taken < job->n_in) tensor_push_node(L, job->g, job->in[taken++]);
+        else return luaL_error(L, "expected more tensors than %d", job->n_in);
+    }
+    lua_Debug where = { 0 };
+    lua_pushvalue(L, 4);
+    if (lua_isfunction(L, -1)) lua_getinfo(L, ">S", &where);
+    else {
+        lua_pop(L, 1);
+        strcpy(where.short_src, "callable");
+    }
+    lua_call(L, n_args, LUA_MULTRET);
+    int n_out = lua_gettop(L) - 3;
+    if (n_out == 0)
+        return luaL_error(L, "%s:%d: this function returned nothing; expected a tensor", where.short_src,
+                          where.linedefined);
+    node **v = graph_alloc(job->g, sizeof *v * (size_t)n_out);
+    if (!v) return luaL_error(L, "out of memory");
+    bind_state *st = job->f->st;
+    for (int i = 0; i < n_out; i++) {
+        lua_tensor *t = tensor_test(L, 4 + i);
+        if (lua_type(L, 4 + i) == LUA_TNUMBER) {
+            bk_dtype d = job->n_in && job->in[0]->dtype == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64;
+            v[i] = g_full(job->g, d, 0, NULL, lua_tonumber(L, 4 + i));
+        } else if (!t) {
+            return luaL_error(L, "%s:%d: result %d of this function: expected a tensor, got %s", where.short_src,
+                              where.linedefined, i + 1, args_got(L, 4 + i));
+        } else if (!t->g) {
+            v[i] = graph_const(job->g, &t->value);
+        } else if (t->g == job->g && tensor_live(st, t)) {
+            v[i] = t->n;
+        } else {
+            return luaL_error(L, "%s:%d: result %d of this function belongs to another trace", where.short_src,
+                              where.linedefined, i + 1);
+        }
+    }
+    job->out->n = n_out;
+    job->out->v = v;
+    return 0;
+}
+
+static bool lua_fn_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    lua_fn *f = (lua_fn *)self;
+    bind_state *st = f->st;
+    lua_State *L = st->running ? st->running : st->main;
+    bind_live live = { g, st->live };
+    trace_job job = { f, g, n_in, in, out };
+    if (!lua_checkstack(L, 8)) {
+        graph_fail(g, BK_ENOMEM, "too many nested calls");
+        return false;
+    }
+    st->live = &live;
+    lua_pushcfunction(L, trace_body);
+    lua_pushlightuserdata(L, &job);
+    int rc = lua_pcall(L, 1, 0, 0);
+    st->live = live.outer;
+    if (rc == LUA_OK) return !graph_failed(g);
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error value that is no string";
+    graph_fail(g, rc == LUA_ERRMEM ? BK_ENOMEM : BK_ERUNTIME, "%s", text);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &RAISED); /* the key exists: allocates nothing */
+    st->raised = true;
+    return false;
+}
+
+static void lua_fn_destroy(func *self) {
+    lua_fn *f = (lua_fn *)self;
+    lua_State *L = f->st->main;
+    if (!f->strong || !lua_checkstack(L, 4)) return;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &STRONG);
+    lua_pushnil(L);
+    lua_rawseti(L, -2, f->id);
+    lua_pop(L, 1);
+}
+
+static const func_class lua_fn_class = { "Lua function", lua_fn_build, lua_fn_destroy };
+
+/* ---- the userdata ---- */
+
+static lua_func *push_empty(lua_State *L, func_kind kind) {
+    lua_func *u = lua_newuserdatauv(L, sizeof *u, UVS);
+    *u = (lua_func){ NULL, kind, 0 };
+    luaL_setmetatable(L, BIND_FUNC);
+    return u;
+}
+
+static int push_empty_protected(lua_State *L) {
+    push_empty(L, KIND_NATIVE);
+    return 1;
+}
+
+void bind_push_func(lua_State *L, func *f) {
+    if (!f) luaL_error(L, "out of memory");
+    if (!lua_checkstack(L, 8)) {
+        func_release(f);
+        luaL_error(L, "too many values on the Lua stack");
+    }
+    lua_pushcfunction(L, push_empty_protected);
+    if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
+        func_release(f);
+        lua_error(L);
+    }
+    ((lua_func *)lua_touserdata(L, -1))->f = f;
+}
+
+void bind_push_func_over(lua_State *L, func *f, int index) {
+    index = lua_absindex(L, index);
+    bind_push_func(L, f);
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, -2, UV_BASE);
+}
+
+static lua_func *test(lua_State *L, int index) {
+    lua_func *u = luaL_testudata(L, index, BIND_FUNC);
+    return u && u->f ? u : NULL;
+}
+
+func *bind_test_func(lua_State *L, int index) {
+    lua_func *u = test(L, index);
+    return u ? u->f : NULL;
+}
+
+static int m_gc(lua_State *L) {
+    lua_func *u = luaL_testudata(L, 1, BIND_FUNC);
+    if (!u || !u->f) return 0;
+    func *f = u->f;
+    u->f = NULL;
+    if (u->kind == KIND_LUA && atomic_load(&f->refs) > 1) {
+        lua_fn *fn = (lua_fn *)f;
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &STRONG);
+        lua_getiuservalue(L, 1, UV_BASE);
+        lua_rawseti(L, -2, fn->id);
+        fn->strong = true;
+    }
+    func_release(f);
+    return 0;
+}
+
+/* A new traced function over the record on top of the stack, which stays below it. */
+static void push_lua_fn(lua_State *L) {
+    bind_state *st = bind_state_of(L);
+    int record = lua_gettop(L);
+    lua_func *u = push_empty(L, KIND_LUA);
+    lua_pushvalue(L, record);
+    lua_setiuservalue(L, -2, UV_BASE);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &RECORDS);
+    lua_Integer id = (lua_Integer)++st->serial;
+    lua_pushvalue(L, record);
+    lua_rawseti(L, -2, id);
+    lua_pop(L, 1);
+    err e = { 0 };
+    lua_fn *f = func_new(st->c, &lua_fn_class, sizeof *f, &e);
+    if (!f) bind_raise(L, &e);
+    f->st = st;
+    f->id = id;
+    u->f = &f->base;
+}
+
+static bool callable(lua_State *L, int index) {
+    if (lua_isfunction(L, index)) return true;
+    if (!luaL_getmetafield(L, index, "__call")) return false;
+    lua_pop(L, 1);
+    return true;
+}
+
+func *bind_check_func(lua_State *L, int index, const char *fname, const char *argument) {
+    index = lua_absindex(L, index);
+    lua_func *u = test(L, index);
+    if (u) return u->f;
+    if (!callable(L, index))
+        args_fail(L, index, fname, argument, "a function of tensors");
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &WRAPPED);
+    lua_pushvalue(L, index);
+    if (lua_rawget(L, -2) != LUA_TUSERDATA) {
+        lua_pop(L, 1);
+        lua_createtable(L, 0, 1);
+        lua_pushvalue(L, index);
+        lua_setfield(L, -2, "f");
+        push_lua_fn(L);
+        lua_remove(L, -2);
+        lua_pushvalue(L, index);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, -4);
+    }
+    lua_replace(L, index);
+    lua_pop(L, 1);
+    return test(L, index)->f;
+}
+
+/* ---- transforms, one per operand ---- */
+
+static func *make(func_kind kind, func *f, func *other, int n, err *e) {
+    switch (kind) {
+    case KIND_GRAD: return func_grad(f, e);
+    case KIND_VALUE_AND_GRAD: return func_value_and_grad(f, e);
+    case KIND_HVP: return func_hvp(f, e);
+    case KIND_HESSIAN: return func_hessian(f, e);
+    case KIND_VMAP: return func_vmap(f, e);
+    case KIND_JVP: return func_jvp(f, e);
+    case KIND_VJP: return func_vjp(f, n, e);
+    case KIND_LIE: return func_lie(f, other, e);
+    default: err_set(e, BK_EINVAL, "not a transform"); return NULL;
+    }
+}
+
+/* table[key], a table with weak keys made when missing; replaces the table on top */
+static void weak_subtable(lua_State *L, int key) {
+    lua_pushvalue(L, key);
+    if (lua_rawget(L, -2) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_createtable(L, 0, 1);
+        lua_pushstring(L, "k");
+        lua_setfield(L, -2, "__mode");
+        lua_setmetatable(L, -2);
+        lua_pushvalue(L, key);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, -4);
+    }
+    lua_remove(L, -2);
+}
+
+void func_transform(lua_State *L, func_kind kind, int index, int second, int n) {
+    index = lua_absindex(L, index);
+    luaL_checkstack(L, 12, "func");
+    lua_pushinteger(L, kind + KINDS * (lua_Integer)n);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &TRANSFORMS);
+    weak_subtable(L, lua_gettop(L) - 1);
+    lua_remove(L, -2);
+    if (kind == KIND_LIE) weak_subtable(L, second);
+    lua_pushvalue(L, index);
+    if (lua_rawget(L, -2) == LUA_TUSERDATA) {
+        lua_remove(L, -2);
+        return;
+    }
+    lua_pop(L, 1);
+    lua_func *u = push_empty(L, kind);
+    u->n = n;
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, -2, UV_BASE);
+    if (kind == KIND_LIE) {
+        lua_pushvalue(L, second);
+        lua_setiuservalue(L, -2, UV_OTHER);
+    }
+    err e = { 0 };
+    u->f = make(kind, test(L, index)->f, kind == KIND_LIE ? test(L, second)->f : NULL, n, &e);
+    if (!u->f) bind_raise(L, &e);
+    lua_pushvalue(L, index);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, -4);
+    lua_remove(L, -2);
+}
+
+/* ---- arguments that are no tensors ---- */
+
+/* Whether every function below this one is traced Lua, which alone can take other values. */
+static bool takes_values(lua_State *L, int index) {
+    lua_func *u = test(L, index);
+    if (u->kind == KIND_LUA) return true;
+    if (u->kind == KIND_NATIVE) return false;
+    lua_getiuservalue(L, index, UV_BASE);
+    bool ok = test(L, -1) && takes_values(L, lua_gettop(L));
+    lua_pop(L, 1);
+    if (ok && u->kind == KIND_LIE) {
+        lua_getiuservalue(L, index, UV_OTHER);
+        ok = test(L, -1) && takes_values(L, lua_gettop(L));
+        lua_pop(L, 1);
+    }
+    return ok;
+}
+
+static bool same_variant(lua_State *L, int a, int b, const char *mask) {
+    lua_getfield(L, a, "mask");
+    bool same = strcmp(lua_tostring(L, -1), mask) == 0;
+    lua_pop(L, 1);
+    for (int i = 0; same && mask[i]; i++) {
+        if (mask[i] != 's') continue;
+        lua_rawgeti(L, a, i + 1);
+        lua_rawgeti(L, b, i + 1);
+        same = lua_rawequal(L, -1, -2) && lua_isinteger(L, -1) == lua_isinteger(L, -2);
+        lua_pop(L, 2);
+    }
+    return same;
+}
+
+/* Pushes the specialisation of the func userdata at index to the values in table `given` ({mask = "tst", [2] = v}). */
+static void variant(lua_State *L, int index, int given) {
+    luaL_checkstack(L, 16, "func");
+    lua_getfield(L, given, "mask");
+    const char *mask = lua_tostring(L, -1); /* kept by `given` */
+    lua_pop(L, 1);
+    if (lua_getiuservalue(L, index, UV_VARIANTS) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, index, UV_VARIANTS);
+    }
+    int list = lua_gettop(L), n = (int)lua_rawlen(L, list);
+    for (int i = n; i >= 1; i--) {
+        lua_rawgeti(L, list, i);
+        lua_getfield(L, -1, "given");
+        if (same_variant(L, lua_gettop(L), given, mask)) {
+            lua_pop(L, 1);
+            lua_getfield(L, -1, "func");
+            lua_replace(L, list);
+            lua_settop(L, list);
+            return;
+        }
+        lua_pop(L, 2);
+    }
+    lua_func *u = test(L, index);
+    if (u->kind == KIND_LUA) {
+        size_t length = strlen(mask);
+        lua_createtable(L, (int)length, 2);
+        for (size_t i = 0; i < length; i++) {
+            if (mask[i] != 's') continue;
+            lua_rawgeti(L, given, (lua_Integer)i + 1);
+            lua_rawseti(L, -2, (lua_Integer)i + 1);
+        }
+        lua_pushstring(L, mask);
+        lua_setfield(L, -2, "mask");
+        lua_getiuservalue(L, index, UV_BASE);
+        lua_getfield(L, -1, "f");
+        lua_setfield(L, -3, "f");
+        lua_pop(L, 1);
+        push_lua_fn(L);
+        lua_remove(L, -2);
+    } else {
+        int inner_given = given;
+        if (u->kind == KIND_HVP) { /* (θ, v, rest) of a function of (θ, rest) */
+            lua_newtable(L);
+            luaL_Buffer b;
+            luaL_buffinit(L, &b);
+            luaL_addchar(&b, mask[0]);
+            if (strlen(mask) > 2) luaL_addstring(&b, mask + 2);
+            luaL_pushresult(&b);
+            lua_setfield(L, -2, "mask");
+            for (int i = 2; mask[0] && mask[1] && mask[i]; i++) {
+                lua_rawgeti(L, given, i + 1);
+                lua_rawseti(L, -2, i);
+            }
+            inner_given = lua_gettop(L);
+        }
+        lua_getiuservalue(L, index, UV_BASE);
+        variant(L, lua_gettop(L), inner_given);
+        int inner = lua_gettop(L), other = 0;
+        if (u->kind == KIND_LIE) {
+            lua_getiuservalue(L, index, UV_OTHER);
+            variant(L, lua_gettop(L), inner_given);
+            other = lua_gettop(L);
+        }
+        func_transform(L, u->kind, inner, other, u->n);
+        lua_replace(L, list + 1);
+        lua_settop(L, list + 1);
+    }
+    /* remember it, the oldest making room */
+    if (n >= VARIANTS_KEPT) {
+        for (int i = 1; i < n; i++) {
+            lua_rawgeti(L, list, i + 1);
+            lua_rawseti(L, list, i);
+        }
+        n--;
+    }
+    lua_createtable(L, 0, 2);
+    lua_pushvalue(L, given);
+    lua_setfield(L, -2, "given");
+    lua_pushvalue(L, list + 1);
+    lua_setfield(L, -2, "func");
+    lua_rawseti(L, list, n + 1);
+    lua_remove(L, list);
+}
+
+int func_specialise(lua_State *L, int index, int first, int last, const char *fname) {
+    index = lua_absindex(L, index);
+    while (last >= first && lua_isnil(L, last)) last--; /* f(θ, nil) is f(θ) */
+    lua_settop(L, last);
+    bool values = takes_values(L, index), any = false;
+    lua_func *u = test(L, index);
+    for (int i = first; i <= last; i++) {
+        bool number = lua_type(L, i) == LUA_TNUMBER;
+        if (number && (!values || i == first || (u->kind == KIND_HVP && i == first + 1))) {
+            tensor_push_scalar(L, lua_tonumber(L, i));
+            lua_replace(L, i);
+        } else if (!tensor_test(L, i)) {
+            any = true;
+            if (!values) {
+                const char *argument = lua_pushfstring(L, "argument %d", i - first + 1);
+                args_fail(L, i, fname, argument, "a tensor");
+            }
+        }
+    }
+    int n = last - first + 1;
+    if (!any) return n;
+    lua_createtable(L, n, 1);
+    int given = lua_gettop(L);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    for (int i = first; i <= last; i++) luaL_addchar(&b, tensor_test(L, i) ? 't' : 's');
+    luaL_pushresult(&b);
+    lua_setfield(L, given, "mask");
+    for (int i = first; i <= last; i++) {
+        if (tensor_test(L, i)) continue;
+        lua_pushvalue(L, i);
+        lua_rawseti(L, given, i - first + 1);
+    }
+    variant(L, index, given);
+    lua_replace(L, index);
+    lua_settop(L, last);
+    int kept = first;
+    for (int i = first; i <= last; i++)
+        if (tensor_test(L, i)) {
+            lua_pushvalue(L, i);
+            lua_replace(L, kept++);
+        }
+    lua_settop(L, kept - 1);
+    return kept - first;
+}
+
+/* ---- calls ---- */
+
+static int push_results(lua_State *L, ctx *c, int n, tensor *results) {
+    for (int i = 0; i < n; i++) {
+        if (results[i].store == NULL) continue;
+        bind_push_tensor(L, &results[i]);
+    }
+    (void)c;
+    return n;
+}
+
+typedef struct result_box { /* owned by the collector, so that results survive a Lua error */
+    ctx *c;
+    int n;
+    tensor *v;
+} result_box;
+
+static int box_gc(lua_State *L) {
+    result_box *b = lua_touserdata(L, 1);
+    for (int i = 0; i < b->n; i++) tensor_release(&b->v[i]);
+    mem_free(b->c, b->v, sizeof *b->v * (size_t)b->n);
+    b->n = 0;
+    b->v = NULL;
+    return 0;
+}
+
+static int call_traced(lua_State *L, func *f, graph *g, int first, int n) {
+    node **in = graph_alloc(g, sizeof *in * (size_t)(n ? n : 1));
+    node_list out = { 0, NULL };
+    err e = { 0 };
+    for (int i = 0; in && i < n; i++) {
+        lua_tensor *t = lua_touserdata(L, first + i);
+        in[i] = t->g ? t->n : graph_const(g, &t->value);
+    }
+    bind_trace at = bind_enter(L);
+    if (in) func_build(f, g, n, in, &out);
+    bk_status status = graph_status(g, &e);
+    bind_leave(L, &at, status, &e);
+    luaL_checkstack(L, out.n + 4, "results");
+    for (int i = 0; i < out.n; i++) tensor_push_node(L, g, out.v[i]);
+    return out.n;
+}
+
+int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname) {
+    bind_state *st = bind_state_of(L);
+    graph *g = NULL;
+    tensor *in = NULL, few[4];
+    luaL_checkstack(L, 16, fname);
+    for (int i = 0; i < n; i++) {
+        const char *argument = "argument";
+        if (!tensor_test(L, first + i)) argument = lua_pushfstring(L, "argument %d", i + 1);
+        lua_tensor *t = tensor_arg(L, first + i, fname, argument);
+        if (t->g && g && t->g != g) return args_error(L, fname, "the arguments belong to two different traces");
+        if (t->g) g = t->g;
+    }
+    /* Within a trace the function may close over traced tensors: it joins the graph. */
+    if (!g && st->live) g = st->live->g;
+    if (g) return call_traced(L, f, g, first, n);
+
+    result_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = (result_box){ st->c, 0, NULL };
+    int at_box = lua_gettop(L);
+    if (luaL_newmetatable(L, "bracket.results")) {
+        lua_pushcfunction(L, box_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, at_box);
+    in = n <= 4 ? few : lua_newuserdatauv(L, sizeof *in * (size_t)n, 0);
+    for (int i = 0; i < n; i++) in[i] = ((lua_tensor *)lua_touserdata(L, first + i))->value;
+    err e = { 0 };
+    bind_trace at = bind_enter(L);
+    bk_status status = func_call(f, n, in, &box->n, &box->v, &e);
+    if (status == BK_ENOMEM && !st->raised) {
+        bind_collect(L);
+        err_clear(&e);
+        status = func_call(f, n, in, &box->n, &box->v, &e);
+    }
+    bind_leave(L, &at, status, &e);
+    lua_settop(L, at_box);
+    int n_out = box->n;
+    luaL_checkstack(L, n_out + 8, fname);
+    push_results(L, st->c, n_out, box->v);
+    mem_free(st->c, box->v, sizeof *box->v * (size_t)n_out);
+    box->n = 0;
+    box->v = NULL;
+    return n_out;
+}
+
+int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fname) {
+    for (int i = first; i <= last; i++)
+        if (lua_type(L, i) == LUA_TNUMBER) {
+            tensor_push_scalar(L, lua_tonumber(L, i));
+            lua_replace(L, i);
+        }
+    return func_call_tensors(L, f, first, last - first + 1, fname);
+}
+
+int func_invoke(lua_State *L, int index, int first, int last, const char *fname) {
+    int n = func_specialise(L, index, first, last, fname);
+    return func_call_tensors(L, test(L, index)->f, first, n, fname);
+}
+
+static const char *name_of(const lua_func *u) { return u->f ? u->f->cls->name : "func"; }
+
+static int m_call(lua_State *L) {
+    lua_func *u = test(L, 1);
+    if (!u) return args_fail(L, 1, "call", "function", "a func");
+    return func_invoke(L, 1, 2, lua_gettop(L), name_of(u));
+}
+
+static int m_tostring(lua_State *L) {
+    lua_func *u = luaL_checkudata(L, 1, BIND_FUNC);
+    lua_pushfstring(L, "func %s", name_of(u));
+    if (u->kind >= KIND_GRAD && u->kind < KINDS) {
+        lua_getiuservalue(L, 1, UV_BASE);
+        luaL_tolstring(L, -1, NULL);
+        lua_pushfstring(L, "%s of %s", lua_tostring(L, 2), lua_tostring(L, -1));
+    }
+    return 1;
+}
+
+/* ---- what a compiled function does ---- */
+
+static plan *plan_of(lua_State *L, const char *fname, int *n_in) {
+    if (!test(L, 1)) args_fail(L, 1, fname, "self", "a function of tensors (bk.compile(f))");
+    int n = func_specialise(L, 1, 2, lua_gettop(L), fname);
+    tensor *in = lua_newuserdatauv(L, sizeof *in * (size_t)(n ? n : 1), 0);
+    for (int i = 0; i < n; i++) in[i] = *bind_check_tensor(L, 2 + i, fname, "argument");
+    plan *p = NULL;
+    err e = { 0 };
+    bind_trace at = bind_enter(L);
+    bk_status status = func_plan(test(L, 1)->f, n, in, &p, &e);
+    bind_leave(L, &at, status, &e);
+    *n_in = n;
+    return p;
+}
+
+static void add_line(void *arg, const char *line) {
+    luaL_Buffer *b = arg;
+    luaL_addstring(b, line);
+    size_t n = luaL_bufflen(b);
+    if (n == 0 || luaL_buffaddr(b)[n - 1] != '\n') luaL_addchar(b, '\n');
+}
+
+static int m_describe(lua_State *L) {
+    int n;
+    plan *p = plan_of(L, "describe", &n);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    plan_describe(p, add_line, &b);
+    luaL_pushresult(&b);
+    return 1;
+}
+
+static int m_profile(lua_State *L) {
+    int n;
+    plan *p = plan_of(L, "profile", &n);
+    int top = lua_gettop(L);
+    plan_profile(p, true);
+    for (int i = 0; i < 10; i++) {
+        func_call_tensors(L, test(L, 1)->f, 2, n, "profile");
+        lua_settop(L, top);
+    }
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    plan_describe(p, add_line, &b);
+    luaL_pushresult(&b);
+    plan_profile(p, false);
+    return 1;
+}
+
+static int m_stats(lua_State *L) {
+    int n;
+    plan_stats s = plan_info(plan_of(L, "stats", &n));
+    lua_createtable(L, 0, 6);
+    lua_pushinteger(L, s.nodes_built);
+    lua_setfield(L, -2, "nodes_built");
+    lua_pushinteger(L, s.nodes);
+    lua_setfield(L, -2, "nodes");
+    lua_pushinteger(L, s.steps);
+    lua_setfield(L, -2, "steps");
+    lua_pushnumber(L, s.flops_built);
+    lua_setfield(L, -2, "flops_built");
+    lua_pushnumber(L, s.flops);
+    lua_setfield(L, -2, "flops");
+    lua_pushinteger(L, (lua_Integer)s.arena_bytes);
+    lua_setfield(L, -2, "arena_bytes");
+    return 1;
+}
+
+static void registry_table(lua_State *L, const void *key, const char *mode) {
+    lua_newtable(L);
+    if (mode) {
+        lua_createtable(L, 0, 1);
+        lua_pushstring(L, mode);
+        lua_setfield(L, -2, "__mode");
+        lua_setmetatable(L, -2);
+    }
+    lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
+void bind_func(lua_State *L) {
+    static const bind_row methods[] = {
+        { "describe", m_describe, "f:describe(θ, ...)\nThe compiled program for arguments of these shapes, as text: its "
+                                  "steps with shapes and flops." },
+        { "profile", m_profile, "f:profile(θ, ...)\nRuns the compiled program ten times; its steps with their times." },
+        { "stats", m_stats, "f:stats(θ, ...)\nA table: nodes_built, nodes (after simplification), steps, flops_built, "
+                            "flops (after re-association), arena_bytes." },
+        { NULL, NULL, NULL },
+    };
+    static const luaL_Reg meta[] = {
+        { "__gc", m_gc }, { "__call", m_call }, { "__tostring", m_tostring }, { NULL, NULL }
+    };
+    registry_table(L, &RECORDS, "v");
+    registry_table(L, &STRONG, NULL);
+    registry_table(L, &WRAPPED, "k");
+    registry_table(L, &TRANSFORMS, NULL);
+    lua_pushboolean(L, 0);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &RAISED);
+    luaL_newmetatable(L, BIND_FUNC);
+    luaL_setfuncs(L, meta, 0);
+    lua_pushstring(L, "a func: see bk.grad");
+    lua_setfield(L, -2, "__metatable");
+    lua_newtable(L);
+    bind_rows(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    bind_rows(L, func_transform_rows());
+}

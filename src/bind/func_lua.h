@@ -1,0 +1,38 @@
+/* func_lua.h - what func.c and func_transforms.c share: kinds of func userdata and how they are made, specialised to
+ * arguments that are not tensors, and called. */
+#ifndef BIND_FUNC_LUA_H
+#define BIND_FUNC_LUA_H
+
+#include "func.h"
+#include "tensor.h"
+
+typedef enum func_kind {
+    KIND_LUA, /* a traced Lua function */
+    KIND_NATIVE, /* from C */
+    KIND_GRAD, KIND_VALUE_AND_GRAD, KIND_HVP, KIND_HESSIAN, KIND_VMAP, KIND_JVP, KIND_VJP, KIND_LIE,
+    KINDS
+} func_kind;
+
+typedef struct lua_func {
+    func *f; /* NULL until acquired */
+    func_kind kind;
+    int n;   /* KIND_VJP: the number of arguments */
+} lua_func;
+
+/* Pushes the transform of the func userdata at index (of those at index and second for KIND_LIE); the same one for the
+ * same operands, so that compiled plans are reused. n: for KIND_VJP. */
+void func_transform(lua_State *L, func_kind kind, int index, int second, int n);
+
+/* Calls the func userdata at index on the values first..last of the stack: tensors, numbers (the first argument, and
+ * every one where the function comes from C, becomes a tensor), other values that specialise a traced function.
+ * Pushes the results, returns their number. */
+int func_invoke(lua_State *L, int index, int first, int last, const char *fname);
+/* Splits the values first..last: replaces the userdata at index by its specialisation to those that are no tensors and
+ * removes them from the stack; returns how many tensors are left from first on, at the top of the stack. */
+int func_specialise(lua_State *L, int index, int first, int last, const char *fname);
+/* Calls f on the tensors first..first+n-1, concrete or traced. */
+int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname);
+
+const bind_row *func_transform_rows(void);
+
+#endif

@@ -185,7 +185,7 @@ test: all
 	echo "$$passed passed, $$failed failed"; [ $$failed -eq 0 ]
 
 bench: all
-	@$(B)/bracket tests/bench/workloads.lua $(ARGS)
+	@$(B)/bracket tests/bench/compare.lua $(ARGS)
 
 docs: all
 	@mkdir -p $(B)/docs

@@ -114,7 +114,7 @@ local function new(options)
     spec.total_steps = math.type(spec.steps) == "integer" and spec.steps or nil
     local batch, dtype = options.batch or 64, options.dtype or "float64"
     if batch ~= "full" and (math.type(batch) ~= "integer" or batch < 1) then
-        error(string.format("protocol: batch: expected a number of examples or \"full\", got %s", tostring(batch)), 2)
+        error(string.format("protocol: batch: expected a number of examples or \"full\", got %s", type(batch) == "string" and ("%q"):format(batch) or tostring(batch)), 2)
     end
     if dtype ~= "float64" and dtype ~= "float32" then
         error(string.format("protocol: dtype: expected \"float64\" or \"float32\", got %q", dtype), 2)

@@ -260,7 +260,7 @@ static int word_verify_(lua_State *L) {
 
 /* ---- flows ---- */
 static int bea_flow(lua_State *L) {
-    static const char *const known[] = { "time", "rtol", "atol", "method", "steps", "max_steps", NULL };
+    static const char *const known[] = { "time", "rtol", "atol", "method", "steps", "max_steps", "stats", NULL };
     static const char *const methods[] = { "dopri5", "rk4", NULL };
     const char *fname = "bk.flow";
     lua_settop(L, 3);
@@ -279,21 +279,24 @@ static int bea_flow(lua_State *L) {
     if (o.method == FLOW_DOPRI5 && o.steps)
         return args_error(L, fname,
                           "steps: only for method \"rk4\"; \"dopri5\" chooses its own (max_steps limits them)");
+    if (args_field(L, table, "stats")) args_table(L, 4, fname, "stats");
     tensor out = { 0 };
     flow_stats s = { 0 };
     err e = { 0 };
     bind_trace at = bind_enter(L);
     bk_status st = flow_of(field, theta, &o, &out, &s, &e);
     bind_leave(L, &at, st, &e);
+    lua_settop(L, 4);
     bind_push_tensor(L, &out);
-    lua_createtable(L, 0, 3);
-    lua_pushinteger(L, s.steps);
-    lua_setfield(L, -2, "steps");
-    lua_pushinteger(L, s.rejected);
-    lua_setfield(L, -2, "rejected");
-    lua_pushinteger(L, s.evaluations);
-    lua_setfield(L, -2, "evaluations");
-    return 2;
+    if (lua_istable(L, 4)) {
+        lua_pushinteger(L, s.steps);
+        lua_setfield(L, 4, "steps");
+        lua_pushinteger(L, s.rejected);
+        lua_setfield(L, 4, "rejected");
+        lua_pushinteger(L, s.evaluations);
+        lua_setfield(L, 4, "evaluations");
+    }
+    return 1;
 }
 
 /* ---- multitask and continual ---- */
@@ -320,6 +323,13 @@ static func *kept_func(lua_State *L, const char *type, const char *fname, const 
     func *f = bind_test_func(L, -1);
     lua_pop(L, 2); /* the object keeps it */
     return f;
+}
+
+/* f at the theta at 2; its outputs come to lie from 3 on. */
+static void invoke(lua_State *L, func *f, const char *fname) {
+    lua_settop(L, 2);
+    int n = bind_func_invoke(L, f, 2, 2, fname);
+    while (lua_gettop(L) > 2 + n) lua_remove(L, 3);
 }
 
 static int bea_multitask(lua_State *L) {
@@ -350,8 +360,7 @@ static int bea_multitask(lua_State *L) {
 static int multitask_terms(lua_State *L) {
     const char *fname = "multitask:terms";
     func *f = kept_func(L, BIND_MULTITASK, fname, "terms");
-    lua_settop(L, 2);
-    bind_func_invoke(L, f, 2, 2, fname); /* 3, 4, 5 */
+    invoke(L, f, fname); /* 3, 4, 5 */
     lua_pushvalue(L, 3);
     lua_pushvalue(L, 4);
     lua_arith(L, LUA_OPADD);
@@ -413,9 +422,8 @@ static int bea_continual(lua_State *L) {
 static int continual_terms_(lua_State *L) {
     const char *fname = "continual:terms";
     func *f = kept_func(L, BIND_CONTINUAL, fname, "terms");
-    lua_settop(L, 2);
-    bind_func_invoke(L, f, 2, 2, fname); /* 3 original, 4 flatness, 5 conflict, 6 effect */
-    lua_createtable(L, 0, 6);            /* 7 */
+    invoke(L, f, fname);      /* 3 original, 4 flatness, 5 conflict, 6 effect */
+    lua_createtable(L, 0, 6); /* 7 */
     set_value(L, 7, "original", 3);
     set_value(L, 7, "flatness", 4);
     lua_pushvalue(L, 5);

@@ -66,7 +66,5 @@ static const bind_row rows[] = {
 };
 
 void bind_gather(lua_State *L) {
-    luaL_getsubtable(L, -1, "internal");
     bind_rows(L, rows);
-    lua_pop(L, 1);
 }

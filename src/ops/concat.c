@@ -2,6 +2,7 @@
  * single concatenation of its layers' gradients. */
 #include "../graph/build.h"
 
+#include <math.h>
 #include <string.h>
 
 extern const op_row op_full, op_reshape, op_pad, op_concat, op_flip, op_scale;
@@ -44,7 +45,7 @@ static bk_status concat_run(ctx *c, const node *n, void *out, const void *const 
 static node *concat_simplify(graph *g, node *n) {
     if (n->n_in == 1) return n->in[0];
     node *first = n->in[0];
-    bool scaled = true, constant = true;
+    bool scaled = isfinite(first->x), constant = true;
     int empty = 0;
     for (int k = 0; k < n->n_in; k++) {
         node *a = n->in[k];
@@ -132,7 +133,7 @@ static node *flip_simplify(graph *g, node *n) {
     node *a = n->in[0];
     if (a->op == &op_flip && a->ints[0] == n->ints[0]) return a->in[0];
     if (a->op == &op_full || n->shape[n->ints[0]] == 1) return a;
-    return a->op == &op_scale ? g_scale(g, a->x, graph_again(g, n, a->in)) : NULL;
+    return a->op == &op_scale && isfinite(a->x) ? g_scale(g, a->x, graph_again(g, n, a->in)) : NULL;
 }
 static node *flip_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_flip(g, t, (int)n->ints[0]); }
 static node *flip_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
@@ -154,7 +155,7 @@ typedef struct part { int64_t first, size; node *n; double x; } part; /* x n; n 
 
 /* The non-zero parts of a 1-d vector x*v, in order; -1 when v is not made of parts. */
 static int parts_of(node *v, double x, part *out) {
-    if (v->op == &op_scale) return parts_of(v->in[0], x * v->x, out);
+    if (v->op == &op_scale) return isfinite(x * v->x) ? parts_of(v->in[0], x * v->x, out) : -1;
     if (v->ndim != 1) return -1;
     if (v->op == &op_pad) {
         out[0] = (part){ v->ints[0], v->in[0]->count, v->in[0], x };

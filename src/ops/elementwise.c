@@ -2,6 +2,7 @@
  * broadcast and promote. */
 #include "../graph/build.h"
 
+#include <math.h>
 #include <string.h>
 
 extern const op_row op_full, op_add, op_scale, op_offset, op_mul, op_cast, op_broadcast;
@@ -9,6 +10,13 @@ extern const op_row op_full, op_add, op_scale, op_offset, op_mul, op_cast, op_br
 static node *unary(graph *g, const op_row *op, node *a, double x) { return a ? graph_op(g, op, 1, &a, 0, NULL, x) : NULL; }
 
 static bool is_value(const node *n, double x) { return n->op == &op_full && n->x == x; }
+/* A factor that may change places with anything linear: an infinite one would meet zeros. */
+static bool is_scale(const node *n) { return n->op == &op_scale && isfinite(n->x); }
+/* 1/x is exact, so that dividing is multiplying */
+static bool exact_inverse(double x) {
+    int exponent;
+    return isnormal(x) && isnormal(1 / x) && fabs(frexp(x, &exponent)) == 0.5;
+}
 
 /* All operands constant: the result is. */
 static node *fold(graph *g, node *n) {
@@ -45,10 +53,10 @@ static node *add_simplify(graph *g, node *n) {
     if (is_value(b, 0)) return a;
     if (a->op == &op_full && b->op != &op_full) return g_offset(g, a->x, b);
     if (b->op == &op_full && a->op != &op_full) return g_offset(g, b->x, a);
-    if (a == b) return g_scale(g, 2, a);
-    if (a->op == &op_scale && b->op == &op_scale && a->x == b->x) return g_scale(g, a->x, g_add(g, a->in[0], b->in[0]));
-    if (a->op == &op_scale && a->in[0] == b) return g_scale(g, a->x + 1, b);
-    if (b->op == &op_scale && b->in[0] == a) return g_scale(g, b->x + 1, a);
+    double x = is_scale(a) ? a->x : 1, y = is_scale(b) ? b->x : 1;
+    node *p = is_scale(a) ? a->in[0] : a, *q = is_scale(b) ? b->in[0] : b;
+    if (p == q && isfinite(x + y)) return g_scale(g, x + y, p);
+    if (x == y && x != 1) return g_scale(g, x, g_add(g, p, q));
     node *joined = g_join_parts(g, a, b);
     if (joined || graph_failed(g)) return joined;
     if (a->id > b->id) return g_add(g, b, a);
@@ -61,7 +69,7 @@ static node *scale_simplify(graph *g, node *n) {
     node *a = n->in[0];
     if (n->x == 1) return a;
     if (n->x == 0) return g_zeros_like(g, a);
-    if (a->op == &op_scale) return g_scale(g, n->x * a->x, a->in[0]);
+    if (a->op == &op_scale && isnormal(n->x * a->x)) return g_scale(g, n->x * a->x, a->in[0]);
     return fold(g, n);
 }
 static node *scale_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_scale(g, n->x, t); }
@@ -78,7 +86,7 @@ static node *mul_simplify(graph *g, node *n) {
         node *a = n->in[k], *b = n->in[1 - k];
         if (is_value(a, 0)) return a;
         if (a->op == &op_full && b->op != &op_full) return g_scale(g, a->x, b);
-        if (a->op == &op_scale) return g_scale(g, a->x, g_mul(g, a->in[0], b));
+        if (is_scale(a)) return g_scale(g, a->x, g_mul(g, a->in[0], b));
     }
     if (n->in[0]->id > n->in[1]->id) return g_mul(g, n->in[1], n->in[0]);
     if (n->in[0] == n->in[1]) return g_square(g, n->in[0]);
@@ -87,9 +95,11 @@ static node *mul_simplify(graph *g, node *n) {
 static node *mul_jvp(graph *g, node *n, int k, node *t) { return g_mul(g, t, n->in[1 - k]); }
 
 static node *div_simplify(graph *g, node *n) {
-    if (is_value(n->in[0], 0)) return n->in[0];
-    if (n->in[1]->op == &op_full && n->in[1]->x != 0) return g_scale(g, 1 / n->in[1]->x, n->in[0]);
-    return fold(g, n);
+    node *a = n->in[0], *b = n->in[1], *f = fold(g, n);
+    if (f) return f;
+    if (b->op == &op_full && exact_inverse(b->x)) return g_scale(g, 1 / b->x, a);
+    if (is_scale(a)) return g_scale(g, a->x, g_div(g, a->in[0], b));
+    return is_scale(b) && exact_inverse(b->x) ? g_scale(g, 1 / b->x, g_div(g, a, b->in[0])) : NULL;
 }
 static node *div_jvp(graph *g, node *n, int k, node *t) {
     if (k == 0) return g_div(g, t, n->in[1]);
@@ -106,6 +116,7 @@ static node *where_jvp(graph *g, node *n, int k, node *t) {
 }
 static node *where_simplify(graph *g, node *n) {
     if (n->in[1] == n->in[2]) return n->in[1];
+    if (n->in[0]->op == &op_full) return n->in[n->in[0]->x != 0 ? 1 : 2];
     return fold(g, n);
 }
 
@@ -148,6 +159,15 @@ static node *powx_simplify(graph *g, node *n) {
     if (n->x == 2) return g_square(g, n->in[0]);
     return fold(g, n);
 }
+static node *pow_simplify(graph *g, node *n) {
+    node *f = fold(g, n);
+    return f ? f : n->in[1]->op == &op_full ? g_powx(g, n->in[0], n->in[1]->x) : NULL;
+}
+static node *square_simplify(graph *g, node *n) {
+    node *a = n->in[0];
+    if (is_scale(a) && isnormal(a->x * a->x)) return g_scale(g, a->x * a->x, g_square(g, a->in[0]));
+    return fold(g, n);
+}
 static node *pow_jvp(graph *g, node *n, int k, node *t) {
     node *a = n->in[0], *b = n->in[1];
     if (k == 0) return g_mul(g, t, g_mul(g, b, g_pow(g, a, g_offset(g, -1, b))));
@@ -170,7 +190,10 @@ const op_row op_scale = { EW("scale", 1, VEC_SCALE, "x a"), .simplify = scale_si
 const op_row op_offset = { EW("offset", 1, VEC_OFFSET, "x + a"), .simplify = offset_simplify, .jvp = offset_jvp, .transpose = op_no_transpose };
 const op_row op_mul = { EW("mul", 2, VEC_MUL, "a b"), .simplify = mul_simplify, .jvp = mul_jvp, .transpose = mul_jvp };
 const op_row op_div = { EW("div", 2, VEC_DIV, "a / b"), .simplify = div_simplify, .jvp = div_jvp, .transpose = div_transpose, .sample_low = 0.5, .sample_high = 2 };
-const op_row op_pow = { EW("pow", 2, VEC_POW, "a^b"), .jvp = pow_jvp, NONLINEAR, .sample_low = 0.5, .sample_high = 2 };
+const op_row op_pow = {
+    EW("pow", 2, VEC_POW, "a^b"), .jvp = pow_jvp, .transpose = op_no_transpose, .simplify = pow_simplify,
+    .sample_low = 0.5, .sample_high = 2,
+};
 const op_row op_max = { EW("maximum", 2, VEC_MAX, "max(a, b); the derivative goes to the larger, to both in halves at a tie"), .jvp = extreme_jvp, NONLINEAR };
 const op_row op_min = { EW("minimum", 2, VEC_MIN, "min(a, b); the derivative goes to the smaller, to both in halves at a tie"), .jvp = extreme_jvp, NONLINEAR };
 const op_row op_gt = { EW("gt", 2, VEC_GT, "1 where a > b, else 0"), FLAT };
@@ -194,7 +217,9 @@ const op_row op_step = { EW("step", 1, VEC_STEP, "1 where a > 0, else 0"), FLAT 
 const op_row op_abs = { EW("abs", 1, VEC_ABS, "|a|; derivative 0 at 0"), .jvp = abs_jvp, NONLINEAR, .sample_low = 0.2, .sample_high = 1.5 };
 const op_row op_sign = { EW("sign", 1, VEC_SIGN, "-1, 0 or 1"), FLAT };
 const op_row op_floor = { EW("floor", 1, VEC_FLOOR, "the largest integer not above a"), FLAT };
-const op_row op_square = { EW("square", 1, VEC_SQUARE, "a²"), .jvp = square_jvp, NONLINEAR };
+const op_row op_square = {
+    EW("square", 1, VEC_SQUARE, "a²"), .jvp = square_jvp, .transpose = op_no_transpose, .simplify = square_simplify,
+};
 const op_row op_powx = { EW("powx", 1, VEC_POWX, "a^x, x a constant"), .simplify = powx_simplify, .jvp = powx_jvp, .transpose = op_no_transpose, .sample_low = 0.5, .sample_high = 2 };
 const op_row op_stop = { EW("stop_gradient", 1, VEC_COPY, "a, with no derivative"), .jvp = op_zero_jvp, .transpose = op_no_transpose, .simplify = stop_run_guard };
 const op_row op_cast = {

@@ -1,7 +1,9 @@
 /* shape.c - operations that move elements and compute none. All are linear; slice and pad, broadcast
  * and sum are each other's adjoints. */
 #include "../graph/build.h"
+#include "../graph/fuse.h"
 
+#include <math.h>
 #include <string.h>
 
 extern const op_row op_full, op_reshape, op_permute, op_broadcast, op_slice, op_pad, op_concat, op_flip, op_scale;
@@ -10,27 +12,49 @@ static node *make(graph *g, const op_row *op, node *a, int n, const int64_t *int
     return a ? graph_op(g, op, 1, &a, n, ints, 0) : NULL;
 }
 
-/* Nearly every movement commutes with a scale and keeps a constant. */
+/* Nearly every movement commutes with a scale (an infinite one would meet the zeros of a pad) and keeps a constant. */
 static node *outward(graph *g, node *n) {
     node *a = n->in[0];
-    if (a->op == &op_scale) return g_scale(g, a->x, graph_again(g, n, a->in));
+    if (a->op == &op_scale && isfinite(a->x)) return g_scale(g, a->x, graph_again(g, n, a->in));
     if (a->op == &op_full && (n->op != &op_pad || a->x == 0)) return g_full(g, n->dtype, n->ndim, n->shape, a->x);
     return NULL;
 }
 
-/* Copies in(index) to out over out's shape with the input's strides and start. */
-static void strided_copy(size_t size, int ndim, const int64_t *shape, const int64_t *strides, const char *in, char *out) {
-    int64_t count = shape_count(ndim, shape), index[BK_MAX_DIMS] = { 0 }, at = 0;
-    if (count == 0) return;
-    if (ndim == 0) {
-        memcpy(out, in, size);
-        return;
+/* out (rows, cols), in the other way round with rows `step` apart: by squares that stay in the cache. */
+#define TURN(name, type)                                                                                     \
+    static void name(int64_t rows, int64_t cols, int64_t step, const void *in_, void *out_) {               \
+        enum { SIDE = 16 };                                                                                  \
+        const type *in = in_;                                                                                \
+        type *out = out_;                                                                                    \
+        for (int64_t r0 = 0; r0 < rows; r0 += SIDE)                                                          \
+            for (int64_t c0 = 0; c0 < cols; c0 += SIDE) {                                                    \
+                int64_t r1 = r0 + SIDE < rows ? r0 + SIDE : rows, c1 = c0 + SIDE < cols ? c0 + SIDE : cols;  \
+                for (int64_t r = r0; r < r1; r++)                                                            \
+                    for (int64_t c = c0; c < c1; c++) out[r * cols + c] = in[c * step + r];                  \
+            }                                                                                                \
     }
+TURN(turn8, int64_t)
+TURN(turn4, int32_t)
+
+/* Copies in(index) to out over out's shape with the input's strides and start. */
+static void strided_copy(size_t size, int ndim, const int64_t *out_shape, const int64_t *in_strides, const char *in,
+                         char *out) {
+    int64_t count = shape_count(ndim, out_shape), index[BK_MAX_DIMS] = { 0 }, at = 0;
+    int64_t shape[BK_MAX_DIMS], strides[BK_MAX_DIMS];
+    if (count == 0) return;
+    if (ndim) {
+        memcpy(shape, out_shape, sizeof *shape * (size_t)ndim);
+        memcpy(strides, in_strides, sizeof *strides * (size_t)ndim);
+    }
+    ndim = fuse_collapse(ndim, shape, strides);
     int last = ndim - 1;
     int64_t run = shape[last], step = strides[last];
+    bool turn = last > 0 && strides[last - 1] == 1 && step != 1;
+    if (turn) run *= shape[--last]; /* two axes at once */
     for (int64_t done = 0; done < count; done += run) {
         const char *from = in + (int64_t)size * at;
-        if (step == 1) memcpy(out, from, size * (size_t)run);
+        if (turn) (size == 8 ? turn8 : turn4)(shape[last], shape[last + 1], step, from, out);
+        else if (step == 1) memcpy(out, from, size * (size_t)run);
         else if (size == 8) for (int64_t i = 0; i < run; i++) ((int64_t *)(void *)out)[i] = ((const int64_t *)(const void *)from)[i * step];
         else for (int64_t i = 0; i < run; i++) ((int32_t *)(void *)out)[i] = ((const int32_t *)(const void *)from)[i * step];
         out += size * (size_t)run;
@@ -151,6 +175,14 @@ static node *permute_simplify(graph *g, node *n) {
     bool same = true;
     for (int i = 0; i < n->ndim; i++) same = same && n->ints[i] == i;
     if (same) return a;
+    int before = -1;
+    same = true; /* where only axes of size 1 move, no element does */
+    for (int i = 0; i < n->ndim; i++) {
+        if (n->shape[i] == 1) continue;
+        same = same && n->ints[i] > before;
+        before = (int)n->ints[i];
+    }
+    if (same) return g_reshape(g, a, n->ndim, n->shape);
     if (a->op == &op_permute) {
         int64_t axes[BK_MAX_DIMS];
         for (int i = 0; i < n->ndim; i++) axes[i] = a->ints[n->ints[i]];
@@ -214,6 +246,7 @@ static node *broadcast_simplify(graph *g, node *n) {
     node *a = n->in[0];
     if (shape_equal(a->ndim, a->shape, n->ndim, n->shape)) return a;
     if (a->op == &op_broadcast) return g_broadcast(g, a->in[0], n->ndim, n->shape);
+    if (a->count == shape_count(n->ndim, n->shape)) return g_reshape(g, a, n->ndim, n->shape);
     return outward(g, n);
 }
 static node *broadcast_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_broadcast(g, t, n->ndim, n->shape); }

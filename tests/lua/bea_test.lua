@@ -221,7 +221,8 @@ TestFlow = {}
 
 function TestFlow.test_known_solutions()
     local theta = bk.tensor { 1, -2, 0.5 }
-    local decay, stats = bk.flow(function(t) return -t end, theta, { time = 2 })
+    local stats = {}
+    local decay = bk.flow(function(t) return -t end, theta, { time = 2, stats = stats })
     close(decay, theta * math.exp(-2), 1e-11)
     lu.assertTrue(stats.steps > 1 and stats.evaluations >= 6 * stats.steps)
     local turn = bk.flow(function(t) return bk.tensor({ { 0, -1 }, { 1, 0 } }):matmul(t) end, bk.tensor { 1, 0 },

@@ -234,10 +234,10 @@ function TestMemoryMethods:test_reservoir_is_uniform()
     local counts, runs, capacity, n = {}, 400, 5, 20
     local stream = bk.internal.stream
     for k = 1, runs do
-        local m = bk.internal.memory.new(capacity, stream.key(k))
+        local m = bk.internal.episodes.new(capacity, stream.key(k))
         local ids = {}
         for id = 0, n - 1 do ids[id + 1] = id end
-        bk.internal.memory.add(m, { task = 1, problem = { ids = function() return ids end } })
+        bk.internal.episodes.add(m, { task = 1, problem = { ids = function() return ids end } })
         lu.assertEquals(#m.id, capacity)
         for _, id in ipairs(m.id) do counts[id] = (counts[id] or 0) + 1 end
     end

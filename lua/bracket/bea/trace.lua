@@ -12,7 +12,9 @@ return bk.doc(function(options)
     end
     local rng, samples, values = bk.rng(options.seed or 0), options.samples or 30, {}
     for s = 1, samples do
-        local u = rng:uniform{ like:shape(), -1, 1 }:to(like:dtype())
+        local shape = like:shape()
+        shape.a, shape.b = -1, 1
+        local u = rng:uniform(shape):to(like:dtype())
         local z = u:sign() -- Rademacher
         values[s] = z:dot(product(z)):item()
     end

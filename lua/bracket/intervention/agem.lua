@@ -9,12 +9,12 @@ return bk.doc(function(options)
         doc = "averaged gradient episodic memory (Chaudhry et al. 2018), " .. capacity .. " examples",
         needs_one_task = true,
         begin_run = function(state, memory)
-            memory.reservoir = bk.internal.memory.new(capacity, stream.key(state.seed, 3, 4))
+            memory.reservoir = bk.internal.episodes.new(capacity, stream.key(state.seed, 3, 4))
         end,
         before_step = function(state, memory)
             local size = options.batch or state.problem.tasks[state.task].size
             local task = state.task
-            local ref = bk.internal.memory.gradient(memory.reservoir, state, size, function(i) return i ~= task end)
+            local ref = bk.internal.episodes.gradient(memory.reservoir, state, size, function(i) return i ~= task end)
             state.reference_gradient = ref
             if not ref then return end
             local inner = state.gradient:dot(ref):item()
@@ -23,7 +23,7 @@ return bk.doc(function(options)
                 state.gradient = state.gradient - ref * (inner / square)
             end
         end,
-        after_step = function(state, memory) bk.internal.memory.add(memory.reservoir, state) end,
+        after_step = function(state, memory) bk.internal.episodes.add(memory.reservoir, state) end,
     }
 end, [[
 bk.intervention.agem{ memory = m, batch = b }

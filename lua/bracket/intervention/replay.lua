@@ -9,15 +9,15 @@ return bk.doc(function(options)
         doc = "experience replay from a reservoir of " .. capacity .. " examples",
         needs_one_task = true,
         begin_run = function(state, memory)
-            memory.reservoir = bk.internal.memory.new(capacity, stream.key(state.seed, 3, 3))
+            memory.reservoir = bk.internal.episodes.new(capacity, stream.key(state.seed, 3, 3))
         end,
         before_step = function(state, memory)
             local size = options.batch or state.problem.tasks[state.task].size
             local task = state.task
-            local g = bk.internal.memory.gradient(memory.reservoir, state, size, function(i) return i ~= task end)
+            local g = bk.internal.episodes.gradient(memory.reservoir, state, size, function(i) return i ~= task end)
             if g then state.gradient = (state.gradient + g * weight) * (1 / (1 + weight)) end
         end,
-        after_step = function(state, memory) bk.internal.memory.add(memory.reservoir, state) end,
+        after_step = function(state, memory) bk.internal.episodes.add(memory.reservoir, state) end,
     }
 end, [[
 bk.intervention.replay{ memory = m, batch = b, weight = 1 }

@@ -1,0 +1,118 @@
+-- complete.lua - what may stand at the cursor. Looks with next and rawget only: no metamethod, no user code, and no
+-- lazy file is run; a room's files are named, not loaded.
+local bk = ...
+local type, next, rawget, select = type, next, rawget, select
+local getmetatable_, getupvalue = debug.getmetatable, debug.getupvalue
+local match, sub, find, sort = string.match, string.sub, string.find, table.sort
+local names_of, room_of, folder = bk.internal.names, bk.internal.room, bk.internal.folder
+
+local words = {}
+for word in ("and break do else elseif end false for function goto if in local nil not or repeat return then true until while")
+    :gmatch("%a+") do words[#words + 1] = word end
+
+local function upvalue_table(f)
+    local name, value = getupvalue(f, 1)
+    return name == "" and type(value) == "table" and value or nil -- a C closure over its methods
+end
+
+-- The table a metatable's __index looks in, for methods.
+local function index_of(x)
+    local meta = getmetatable_(x)
+    local index = type(meta) == "table" and rawget(meta, "__index") or nil
+    if type(index) == "function" then index = upvalue_table(index) end
+    return type(index) == "table" and index or nil
+end
+
+local function field(x, name)
+    for _ = 1, 10 do
+        if type(x) == "table" then
+            local value = rawget(x, name)
+            if value ~= nil then return value end
+        end
+        x = index_of(x)
+        if x == nil then return nil end
+    end
+end
+
+local function collect(x, prefix, functions_only, found)
+    for _ = 1, 10 do
+        if type(x) == "table" then
+            for name, value in next, x do
+                if type(name) == "string" and sub(name, 1, #prefix) == prefix and find(name, "^[%a_][%w_]*$")
+                    and (not functions_only or type(value) == "function" or (getmetatable_(value) or {}).__call) then
+                    found[name] = true
+                end
+            end
+            local room = room_of(x)
+            if room and not functions_only then
+                local files = names_of(room)
+                for i = 1, #files do
+                    if sub(files[i], 1, #prefix) == prefix and files[i] ~= "init" then found[files[i]] = true end
+                end
+            end
+        end
+        x = index_of(x)
+        if x == nil then return end
+    end
+end
+
+-- Names a folder's entries that begin with the text inside an open string; folders end in /.
+local function files(text, found)
+    local dir, leaf = match(text, "^(.*/)([^/]*)$")
+    local entries = folder(dir or ".")
+    leaf = leaf or text
+    for i = 1, #entries do
+        local name = entries[i]
+        if sub(name, 1, #leaf) == leaf and (sub(name, 1, 1) ~= "." or sub(leaf, 1, 1) == ".") then
+            found[(dir or "") .. name] = true
+        end
+    end
+end
+
+-- Is the end of line inside a string? Then the text since its quote.
+local function open_string(line)
+    local quote, start
+    local i = 1
+    while i <= #line do
+        local c = sub(line, i, i)
+        if quote then
+            if c == "\\" then i = i + 1 elseif c == quote then quote = nil end
+        elseif c == '"' or c == "'" then quote, start = c, i + 1
+        elseif c == "-" and sub(line, i, i + 1) == "--" then return nil end
+        i = i + 1
+    end
+    return quote and sub(line, start) or nil
+end
+
+-- line up to the cursor -> sorted candidates (each replaces the last n bytes), n
+return function(line)
+    local found, replaced = {}, 0
+    local text = open_string(line)
+    if text then
+        files(text, found)
+        replaced = #text
+    else
+        local path = match(line, "[%w_.:]*$")
+        local owner, separator, prefix = match(path, "^(.-)([.:]?)([%w_]*)$")
+        if separator == "" then
+            if owner ~= "" then return {}, 0 end
+            collect(_G, prefix, false, found)
+            if prefix ~= "" then
+                for i = 1, #words do if sub(words[i], 1, #prefix) == prefix then found[words[i]] = true end end
+            end
+        else
+            local value = _G
+            for name in string.gmatch(owner, "[^.:]+") do
+                value = field(value, name)
+                if value == nil then return {}, 0 end
+            end
+            if owner == "" then return {}, 0 end
+            collect(value, prefix, separator == ":", found)
+        end
+        replaced = #prefix
+    end
+    local list = {}
+    for name in next, found do list[#list + 1] = name end
+    sort(list)
+    return list, replaced
+end

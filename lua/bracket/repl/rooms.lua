@@ -1,0 +1,16 @@
+-- rooms.lua - docstrings of the tables that files make: room path -> text. The names in a room are listed after it.
+return {
+    ["bk"] = "bk\n\nThe module bracket: tensors, functions of theta and their derivatives, models, backward error analysis, "
+        .. "tasks and protocols. help(bk.lie) explains one name, help \"words\" searches.",
+    ["bk.nn"] = "bk.nn\n\nModels and layers over one flat parameter vector theta.",
+    ["bk.loss"] = "bk.loss\n\nLosses of a model on data: callables of theta.",
+    ["bk.bea"] = "bk.bea\n\nBackward error analysis: modified losses and fields of multitask and continual training.",
+    ["bk.data"] = "bk.data\n\nReaders of data files, and generated data.",
+    ["bk.optim"] = "bk.optim\n\nOptimizers, each a constructor that takes an option table.",
+    ["bk.tasks"] = "bk.tasks\n\nMake lists of tasks out of data.",
+    ["bk.order"] = "bk.order\n\nOrders in which a protocol visits its tasks.",
+    ["bk.schedule"] = "bk.schedule\n\nLearning rates as functions of the step.",
+    ["bk.intervention"] = "bk.intervention\n\nChanges to a protocol's steps: terms cancelled or amplified, and the field's baselines.",
+    ["bk.metric"] = "bk.metric\n\nNumbers out of an accuracy matrix a[k][i] (row k after the k-th task).",
+    ["bk.record"] = "bk.record\n\nColumns that a protocol can record while it runs.",
+}

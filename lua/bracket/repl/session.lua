@@ -1,0 +1,99 @@
+-- session.lua - what the REPL does with a finished input. The terminal is src/app/repl.c's.
+local bk = ...
+local load, print, pcall, type, select = load, print, pcall, type, select
+local pack = table.pack
+local clock = os.clock
+local format = bk.repl.format
+
+local session = {}
+
+local function compile(text)
+    local body = text:gsub("[;%s]+$", "")
+    local f = load("return " .. body, "=stdin", "t")
+    if f and body:find("%S") then return f, true end
+    local message
+    f, message = load(text, "=stdin", "t")
+    return f, false, message
+end
+
+-- More lines are wanted: the text is the beginning of a chunk.
+function session.incomplete(text)
+    if text:find("^%s*[?:]") then return false end
+    local f, _, message = compile(text)
+    return not f and message:find("<eof>$") ~= nil
+end
+
+local function show(n, values)
+    for i = 1, n do print(format(values[i])) end
+end
+
+local commands = {}
+
+function commands.time(text)
+    local f, _, message = compile(text)
+    if not f then error(message, 0) end
+    local wall, cpu = bk.internal.clock(), clock()
+    local results = pack(f())
+    cpu, wall = clock() - cpu, bk.internal.clock() - wall
+    if results.n > 0 then _G._ = results[1] end
+    show(results.n, results)
+    print(("%.6f s (%.6f s of processor time)"):format(wall, cpu))
+end
+
+function commands.type(text)
+    local f, expression, message = compile(text)
+    if not f or not expression then error(message or ":type needs an expression", 0) end
+    local results = pack(f())
+    for i = 1, results.n do
+        local x = results[i]
+        local kind = math.type(x) or type(x)
+        if bk.is_tensor and bk.is_tensor(x) then
+            kind = ("tensor %s (%s)"):format(x:dtype(), table.concat(x:shape(), ","))
+        elseif kind == "userdata" or kind == "table" then
+            local meta = debug.getmetatable(x)
+            local name = type(meta) == "table" and rawget(meta, "__name")
+            if type(name) == "string" then kind = kind .. " " .. name end
+        end
+        print(kind)
+    end
+end
+
+function commands.help(text)
+    print("expressions print themselves; _ is the last value; a trailing ; silences\n"
+        .. "help(x), ?x        the docstring of x; help \"words\" searches all of them\n"
+        .. ":time expr         how long it takes        :type expr   what it is\n"
+        .. "Tab completes, Ctrl-R searches the history, Ctrl-C stops what runs, Ctrl-D leaves")
+end
+
+local function ask(text)
+    text = text:gsub("^%s+", ""):gsub("%s+$", "")
+    if text == "" then return bk.help() end
+    local f = load("return " .. text, "=stdin", "t")
+    local ok, value = pcall(f or error)
+    if ok and value ~= nil then
+        local found = bk.internal.help.text(value)
+        if found then return bk.help(value) end
+    end
+    return bk.help((text:gsub('^"(.*)"$', "%1")))
+end
+
+function session.run(text)
+    local question = text:match("^%s*%?(.*)")
+    if question then
+        local _ = bk.help -- loads bk.internal.help
+        return ask(question)
+    end
+    local name, rest = text:match("^%s*:(%a+)%s*(.*)")
+    if name then
+        if not commands[name] then error("no command :" .. name .. " (:time :type :help)", 0) end
+        return commands[name](rest)
+    end
+    local f, expression, message = compile(text)
+    if not f then error(message, 0) end
+    if not expression then return f() end
+    local results = pack(f())
+    if results.n > 0 then _G._ = results[1] end
+    if not text:find(";%s*$") then show(results.n, results) end
+end
+
+return session

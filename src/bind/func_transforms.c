@@ -1,0 +1,310 @@
+/* func_transforms.c - grad, hvp, jvp ... as Lua sees them: functions that take a function and return one, or call
+ * it. The derivatives themselves are graph/func.h's; check_grad compares them with finite differences. */
+#include "../base/rng.h"
+#include "args.h"
+#include "func_lua.h"
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+static int transform1(lua_State *L, func_kind kind, const char *name) {
+    bind_check_func(L, 1, name, "f");
+    if (lua_gettop(L) > 1 && !lua_isnil(L, 2))
+        return args_error(L, name, "takes one function and returns one; call the result: %s(f)(θ)", name);
+    func_transform(L, kind, 1, 0, 0);
+    return 1;
+}
+
+static int t_grad(lua_State *L) { return transform1(L, KIND_GRAD, "grad"); }
+static int t_value_and_grad(lua_State *L) { return transform1(L, KIND_VALUE_AND_GRAD, "value_and_grad"); }
+static int t_hvp(lua_State *L) { return transform1(L, KIND_HVP, "hvp"); }
+static int t_hessian(lua_State *L) { return transform1(L, KIND_HESSIAN, "hessian"); }
+static int t_vmap(lua_State *L) { return transform1(L, KIND_VMAP, "vmap"); }
+
+static int t_compile(lua_State *L) {
+    bind_check_func(L, 1, "compile", "f");
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int t_lie(lua_State *L) {
+    bind_check_func(L, 1, "lie", "X");
+    bind_check_func(L, 2, "lie", "Y");
+    lua_settop(L, 2);
+    func_transform(L, KIND_LIE, 1, 2, 0);
+    return 1;
+}
+
+/* ---- jvp, vjp ---- */
+
+/* What an input without a given direction gets: zeros of its shape. Pushed. */
+static void push_zeros_like(lua_State *L, lua_tensor *t) {
+    tensor *z = tensor_push_new(L, tensor_dtype(t), tensor_ndim(t), tensor_shape(t), "jvp");
+    memset(tensor_data(z), 0, (size_t)tensor_count(z) * dtype_size(z->dtype));
+}
+
+static int t_jvp(lua_State *L) {
+    bind_check_func(L, 1, "jvp", "f");
+    bool list = lua_istable(L, 2);
+    if (!list) { /* jvp(f, θ, v) */
+        lua_createtable(L, 1, 0);
+        lua_pushvalue(L, 2);
+        lua_rawseti(L, -2, 1);
+        lua_replace(L, 2);
+        lua_createtable(L, 1, 0);
+        lua_pushvalue(L, 3);
+        lua_rawseti(L, -2, 1);
+        lua_replace(L, 3);
+    }
+    args_table(L, 3, "jvp", "tangents");
+    lua_settop(L, 3);
+    int n = (int)lua_rawlen(L, 2), m = (int)lua_rawlen(L, 3), first = 4;
+    if (n < 1 || n > 64) return args_error(L, "jvp", "arguments: expected 1 to 64, got %d", n);
+    if (m > n) return args_error(L, "jvp", "tangents: expected at most %d, one an argument, got %d", n, m);
+    luaL_checkstack(L, 2 * n + 16, "jvp");
+    lua_pushvalue(L, 1); /* 4: specialised in place */
+    first = 5;
+    for (int i = 1; i <= n; i++) lua_rawgeti(L, 2, i);
+    if (lua_type(L, first) == LUA_TNUMBER) {
+        tensor_push_scalar(L, lua_tonumber(L, first));
+        lua_replace(L, first);
+    }
+    bool is_tensor[64];
+    for (int i = 0; i < n; i++) is_tensor[i] = tensor_test(L, first + i) != NULL;
+    int n_tensors = func_specialise(L, 4, first, first + n - 1, "jvp");
+    for (int i = 0, j = 0; i < n; i++) {
+        if (!is_tensor[i]) continue;
+        lua_tensor *primal = tensor_arg(L, first + j++, "jvp", "argument");
+        lua_rawgeti(L, 3, i + 1);
+        if (lua_type(L, -1) == LUA_TNUMBER && tensor_ndim(primal) == 0) {
+            tensor_push_scalar(L, lua_tonumber(L, -1));
+            lua_replace(L, -2);
+        } else if (lua_isnil(L, -1) || (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) == 0)) {
+            push_zeros_like(L, primal);
+            lua_replace(L, -2);
+        } else {
+            tensor_arg(L, -1, "jvp", "tangent");
+        }
+    }
+    func_transform(L, KIND_JVP, 4, 0, 0);
+    lua_replace(L, 4);
+    return func_call_tensors(L, bind_test_func(L, 4), first, 2 * n_tensors, "jvp");
+}
+
+/* upvalues: the vjp func, the number of arguments, of outputs, then a table of the arguments and the outputs */
+static int pullback(lua_State *L) {
+    int n = (int)lua_tointeger(L, lua_upvalueindex(2)), n_out = (int)lua_tointeger(L, lua_upvalueindex(3));
+    int given = lua_gettop(L);
+    if (given > n_out) return args_error(L, "pullback", "expected %d cotangents, got %d", n_out, given);
+    luaL_checkstack(L, n + 2 * n_out + 16, "pullback");
+    for (int i = 1; i <= n; i++) lua_rawgeti(L, lua_upvalueindex(4), i);
+    for (int k = 1; k <= n_out; k++) {
+        lua_rawgeti(L, lua_upvalueindex(4), n + k);
+        lua_tensor *y = tensor_arg(L, -1, "pullback", "output");
+        if (k <= given && lua_type(L, k) != LUA_TNUMBER) {
+            tensor_arg(L, k, "pullback", "cotangent");
+            lua_pushvalue(L, k);
+        } else if (tensor_ndim(y) == 0 || k > given) {
+            if (tensor_ndim(y) != 0 && n_out == 1)
+                return args_error(L, "pullback", "cotangent: expected a tensor, got nothing");
+            tensor_push_scalar(L, k <= given ? lua_tonumber(L, k) : n_out == 1 ? 1 : 0);
+            if (tensor_ndim(y) != 0) {
+                lua_pop(L, 1);
+                push_zeros_like(L, y);
+            }
+        } else {
+            return args_fail(L, k, "pullback", "cotangent", "a tensor");
+        }
+        lua_remove(L, -2);
+    }
+    int first = given + 1, top = lua_gettop(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    int got = func_call_tensors(L, bind_test_func(L, -1), first, n + n_out, "vjp");
+    (void)top;
+    return got - n_out; /* the gradients follow the outputs */
+}
+
+static int t_vjp(lua_State *L) {
+    bind_check_func(L, 1, "vjp", "f");
+    int n = func_specialise(L, 1, 2, lua_gettop(L), "vjp");
+    if (n < 1) return args_error(L, "vjp", "expected at least one tensor after the function");
+    int n_out = func_call_tensors(L, bind_test_func(L, 1), 2, n, "vjp"), outputs = lua_gettop(L) - n_out + 1;
+    luaL_checkstack(L, n_out + 8, "vjp");
+    lua_createtable(L, n + n_out, 0);
+    for (int i = 1; i <= n; i++) {
+        lua_pushvalue(L, 1 + i);
+        lua_rawseti(L, -2, i);
+    }
+    for (int i = 1; i <= n_out; i++) {
+        lua_pushvalue(L, outputs + i - 1);
+        lua_rawseti(L, -2, n + i);
+    }
+    int values = lua_gettop(L);
+    func_transform(L, KIND_VJP, 1, 0, n);
+    lua_pushinteger(L, n);
+    lua_pushinteger(L, n_out);
+    lua_pushvalue(L, values);
+    lua_pushcclosure(L, pullback, 4);
+    lua_remove(L, values);
+    return n_out + 1;
+}
+
+/* ---- check_grad ---- */
+
+typedef struct checker {
+    ctx *c;
+    func *f, *grad, *hvp;
+    const tensor *theta;
+    double worst;
+} checker;
+
+/* out = theta + s v, a fresh tensor */
+static bk_status moved(checker *k, const tensor *v, double s, tensor *out, err *e) {
+    bk_status st = tensor_new(k->c, k->theta->dtype, k->theta->ndim, k->theta->shape, out, e);
+    if (st) return st;
+    for (int64_t i = 0, n = tensor_count(out); i < n; i++) {
+        double x = tensor_get(k->theta, i) + s * tensor_get(v, i);
+        if (out->dtype == BK_FLOAT64) ((double *)tensor_data(out))[i] = x;
+        else ((float *)tensor_data(out))[i] = (float)x;
+    }
+    return BK_OK;
+}
+
+/* slope = d f(theta + s v)/ds at 0 by central differences at h and h/2, extrapolated: error O(h^4) */
+static bk_status slope(checker *k, func *f, const tensor *v, double h, double *out, int64_t n, err *e) {
+    static const double weights[4] = { 4.0 / 3, -4.0 / 3, -1.0 / 6, 1.0 / 6 }, steps[4] = { 0.5, -0.5, 1, -1 };
+    memset(out, 0, sizeof *out * (size_t)n);
+    for (int i = 0; i < 4; i++) {
+        tensor at = { 0 }, y = { 0 };
+        bk_status st = moved(k, v, steps[i] * h, &at, e);
+        if (!st) st = func_call1(f, 1, &at, &y, e);
+        for (int64_t j = 0; !st && j < n; j++) out[j] += weights[i] / h * tensor_get(&y, j);
+        tensor_release(&at);
+        tensor_release(&y);
+        if (st) return st;
+    }
+    return BK_OK;
+}
+
+static double largest(int64_t n, const double *v) {
+    double m = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs(v[i]) <= m)) m = fabs(v[i]);
+    return m;
+}
+
+/* |exact - measured| over the larger of the two; floor keeps the rounding of exact zeros from counting */
+static void compare(checker *k, int64_t n, const double *exact, const double *measured, double floor_) {
+    double scale = fmax(fmax(largest(n, exact), largest(n, measured)), floor_), worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = fabs(exact[i] - measured[i]);
+        if (!(d <= worst)) worst = d;
+    }
+    double r = worst == 0 ? 0 : worst / scale;
+    if (!(r <= k->worst)) k->worst = isnan(k->worst) ? k->worst : r;
+}
+
+static bk_status check_grad(checker *k, err *e) {
+    int64_t n = tensor_count(k->theta), directions = n < 6 ? n : 6;
+    double eps = k->theta->dtype == BK_FLOAT32 ? FLT_EPSILON : DBL_EPSILON, size = 1e-3;
+    for (int64_t i = 0; i < n; i++) size = fmax(size, fabs(tensor_get(k->theta, i)));
+    double *room = mem_alloc(k->c, sizeof *room * (size_t)(2 * n + 2 * directions + 2));
+    if (!room) return err_nomem(e, sizeof *room * (size_t)n);
+    double *exact = room, *measured = room + n, *first = room + 2 * n, *first_measured = first + directions;
+    tensor v = { 0 }, g = { 0 }, hv = { 0 }, y = { 0 };
+    rng r = rng_seed(1);
+    bk_status s = func_call1(k->f, 1, k->theta, &y, e);
+    if (!s && y.ndim != 0) {
+        shape_buf b;
+        s = err_set(e, BK_EINVAL, "check_grad: f must return a 0-d tensor, got %s", shape_text(y.ndim, y.shape, &b));
+    }
+    if (!s) s = func_call1(k->grad, 1, k->theta, &g, e);
+    for (int64_t d = 0; !s && d < directions; d++) {
+        s = tensor_new(k->c, k->theta->dtype, k->theta->ndim, k->theta->shape, &v, e);
+        double norm = 0;
+        for (int64_t i = 0; !s && i < n; i++) { /* few parameters: the axes; many: random directions of length 1 */
+            double x = n <= directions ? (i == d ? 1.0 : 0.0) : rng_normal(&r);
+            norm += x * x;
+            if (v.dtype == BK_FLOAT64) ((double *)tensor_data(&v))[i] = x;
+            else ((float *)tensor_data(&v))[i] = (float)x;
+        }
+        for (int64_t i = 0; !s && i < n; i++) {
+            if (v.dtype == BK_FLOAT64) ((double *)tensor_data(&v))[i] /= sqrt(norm);
+            else ((float *)tensor_data(&v))[i] /= (float)sqrt(norm);
+        }
+        /* eps^(1/5): where the h^4 of the formula meets the eps/h of rounding */
+        double h = pow(eps, 0.2) * fmax(size, 0.1);
+        first[d] = 0;
+        for (int64_t i = 0; !s && i < n; i++) first[d] += tensor_get(&g, i) * tensor_get(&v, i);
+        if (!s) s = slope(k, k->f, &v, h, &first_measured[d], 1, e);
+        tensor both[2] = { *k->theta, v };
+        if (!s) s = func_call1(k->hvp, 2, both, &hv, e);
+        if (!s) s = slope(k, k->grad, &v, h, measured, n, e);
+        if (!s) {
+            double g_size = 0;
+            for (int64_t i = 0; i < n; i++) {
+                exact[i] = tensor_get(&hv, i);
+                g_size = fmax(g_size, fabs(tensor_get(&g, i)));
+            }
+            compare(k, n, exact, measured, 1e-4 * g_size + DBL_MIN);
+        }
+        tensor_release(&hv);
+        tensor_release(&v);
+    }
+    if (!s) compare(k, directions, first, first_measured, 1e-4 * fabs(tensor_get(&y, 0)) + DBL_MIN);
+    tensor_release(&y);
+    tensor_release(&g);
+    mem_free(k->c, room, sizeof *room * (size_t)(2 * n + 2 * directions + 2));
+    return s;
+}
+
+static int t_check_grad(lua_State *L) {
+    bind_check_func(L, 1, "check_grad", "f");
+    if (lua_type(L, 2) == LUA_TNUMBER) {
+        tensor_push_scalar(L, lua_tonumber(L, 2));
+        lua_replace(L, 2);
+    }
+    const tensor *theta = bind_check_tensor(L, 2, "check_grad", "θ");
+    if (theta->dtype == BK_INT64) return args_fail(L, 2, "check_grad", "θ", "a float tensor");
+    lua_settop(L, 2);
+    func_transform(L, KIND_GRAD, 1, 0, 0);
+    func_transform(L, KIND_HVP, 1, 0, 0);
+    checker k = { bind_ctx(L), bind_test_func(L, 1), bind_test_func(L, 3), bind_test_func(L, 4), theta, 0 };
+    err e = { 0 };
+    bind_trace at = bind_enter(L);
+    bk_status s = check_grad(&k, &e);
+    bind_leave(L, &at, s, &e);
+    lua_pushnumber(L, k.worst);
+    return 1;
+}
+
+static const bind_row rows[] = {
+    { "grad", t_grad,
+      "bk.grad(f)(θ, ...)\nThe gradient of f in its first argument, of θ's shape; f returns a 0-d tensor. f is a plain Lua "
+      "function over tensors, or anything made by bk; it is traced once for each combination of shapes and dtypes and "
+      "compiled. What else f reads from outside (tensors, numbers) is fixed at that moment: hand in as arguments what "
+      "changes. Further arguments may be tensors or, fixed a call, numbers and other values. Derivatives nest: "
+      "bk.grad(function(θ) return bk.grad(f)(θ):norm() end). Reverse mode by linearising and transposing." },
+    { "value_and_grad", t_value_and_grad, "bk.value_and_grad(f)(θ, ...) -> value, gradient\nBoth at the price of bk.grad." },
+    { "hvp", t_hvp, "bk.hvp(f)(θ, v, ...)\nThe Hessian-vector product H v without the Hessian (Pearlmutter 1994), forward "
+                    "over reverse. v has θ's shape, or a leading dimension before it for several directions at once." },
+    { "hessian", t_hessian, "bk.hessian(f)(θ, ...)\nAll second derivatives: shape (θ's shape, θ's shape), (P,P) for a flat "
+                            "θ. For small P; bk.hvp for large." },
+    { "vmap", t_vmap, "bk.vmap(f)(batched, ...)\nf over the first dimension of every argument at once; the results carry "
+                      "it first. Per-example gradients: bk.vmap(bk.grad(f))." },
+    { "jvp", t_jvp, "bk.jvp(f, {θ, ...}, {v, ...}) -> y, dy\nThe value and its derivative along the tangents v, of the "
+                    "arguments' shapes (nil or 0: that argument does not move). Several results: y1, y2, dy1, dy2." },
+    { "vjp", t_vjp, "bk.vjp(f, θ, ...) -> y, pullback\nThe value and the function ct -> gradients of sum(ct * y) in every "
+                    "tensor argument; pullback() stands for ct = 1 where y is 0-d." },
+    { "compile", t_compile, "bk.compile(f)\nf as a func: traced and compiled at the first call for each combination of "
+                            "shapes. f:describe(θ, ...) shows the program, f:profile(θ, ...) its times." },
+    { "lie", t_lie, "bk.lie(X, Y)\nThe Lie bracket [X, Y] = DY X - DX Y of two fields on θ, itself a field. A loss stands "
+                    "for its gradient field, so bk.lie(L1, L2)(θ) = H_2 g_1 - H_1 g_2. No Jacobian is formed." },
+    { "check_grad", t_check_grad,
+      "bk.check_grad(f, θ) -> largest relative error\nGradient and Hessian-vector products of the 0-d f against central "
+      "differences extrapolated to fourth order, along the axes or, with more than 6 parameters, 6 fixed random "
+      "directions. In float64 below 1e-7 where f is smooth at the step of eps^(1/5)." },
+    { NULL, NULL, NULL },
+};
+
+const bind_row *func_transform_rows(void) { return rows; }

@@ -1,0 +1,88 @@
+-- compare.lua - this build beside the peers that are installed, interleaved in one run; prints time and ratio (peer's
+-- best variant / ours) for every operation and checks that all computed the same thing.
+--   bracket tests/bench/compare.lua [--threads N] [--reps N] [--rounds N] [--workloads ..] [--ops ..] [--peers DIR]
+-- Peers are bench_torch.py and bench_jax.py in DIR (default ../shared/peers), run by every python3 that can import them.
+local bk = require "bracket"
+local options = { threads = "1", reps = "20", rounds = "3", workloads = "W1,W2,W3,W4", ops = "a,b,c,d,e,f,g", peers = "../shared/peers" }
+for i = 1, #arg, 2 do
+    local name = arg[i]:match("^%-%-(%w+)$")
+    if not name or not options[name] or not arg[i + 1] then error("compare.lua: unknown option " .. arg[i]) end
+    options[name] = arg[i + 1]
+end
+local function quote(s) return "'" .. s:gsub("'", "'\\''") .. "'" end
+local function succeeds(command) return (os.execute(command .. " >/dev/null 2>&1")) == true end
+
+local program = arg[-1] or "build/bracket"
+local clean = "env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE OPENBLAS_NUM_THREADS=" .. options.threads .. " "
+local contestants = { { name = "bracket", command = clean .. quote(program) .. " tests/bench/workloads.lua" } }
+local seen = {}
+for _, python in ipairs{ "/usr/bin/python3", "python3" } do
+    for _, peer in ipairs{ { "torch", "bench_torch.py" }, { "jax", "bench_jax.py" } } do
+        local script = options.peers .. "/" .. peer[2]
+        if succeeds("test -f " .. quote(script)) and succeeds(python .. " -c 'import " .. peer[1] .. "'") then
+            local pipe = io.popen(python .. " -c 'import " .. peer[1] .. "; print(" .. peer[1] .. ".__version__)' 2>/dev/null")
+            local version = pipe:read("l") or "?"
+            pipe:close()
+            local name = peer[1] .. " " .. version
+            if not seen[name] then
+                seen[name] = true
+                contestants[#contestants + 1] = { name = name, command = clean .. "ATEN_CPU_CAPABILITY=avx512 " .. python .. " " .. quote(script) }
+            end
+        end
+    end
+end
+
+local function parse(line)
+    local r = {}
+    for key, value in line:gmatch('"([%w_]+)": "?([^",}]+)"?') do r[key] = tonumber(value) or value end
+    return r
+end
+local function median(t) table.sort(t) return t[(#t + 1) // 2] end
+
+print(("OpenBLAS core %s, %s thread(s); OPENBLAS_CORETYPE %s and OPENBLAS_L2_SIZE %s in this shell, unset for the runs"):format(
+    bk.internal.blas(), options.threads, os.getenv("OPENBLAS_CORETYPE") or "unset", os.getenv("OPENBLAS_L2_SIZE") or "unset"))
+local wrong = 0
+for workload in options.workloads:gmatch("[^,]+") do
+    local times, sums = {}, {} -- [contestant][op][variant] = list of medians
+    for _ = 1, tonumber(options.rounds) do
+        for _, c in ipairs(contestants) do
+            local pipe = io.popen(("%s --threads %s --reps %s --workloads %s --ops %s 2>/dev/null"):format(c.command, options.threads, options.reps,
+                workload, options.ops))
+            for line in pipe:lines() do
+                local r = parse(line)
+                if r.median_us then
+                    times[c.name] = times[c.name] or {}
+                    local ops = times[c.name]
+                    ops[r.op] = ops[r.op] or {}
+                    ops[r.op][r.variant] = ops[r.op][r.variant] or {}
+                    table.insert(ops[r.op][r.variant], r.median_us)
+                    sums[r.op] = sums[r.op] or { r.sum, r.sumsq }
+                    local tolerance = r.dtype == "f64" and 1e-10 or 2e-4
+                    if math.abs(r.sumsq - sums[r.op][2]) > tolerance * math.abs(sums[r.op][2]) then
+                        wrong = wrong + 1
+                        print(("checksum differs: %s %s %s: %.12g, expected %.12g"):format(c.name, workload, r.op, r.sumsq, sums[r.op][2]))
+                    end
+                end
+            end
+            pipe:close()
+        end
+    end
+    local header = ("%-3s %-2s %12s"):format("", "", "bracket µs")
+    for i = 2, #contestants do header = header .. ("  %26s"):format(contestants[i].name .. " µs (ratio)") end
+    print(header)
+    for op in options.ops:gmatch("[^,]+") do
+        local best = {}
+        for _, c in ipairs(contestants) do
+            for _, list in pairs((times[c.name] or {})[op] or {}) do best[c.name] = math.min(best[c.name] or math.huge, median(list)) end
+        end
+        if best.bracket then
+            local row = ("%-3s %-2s %12.1f"):format(workload, op, best.bracket)
+            for i = 2, #contestants do
+                local t = best[contestants[i].name]
+                row = row .. (t and ("  %17.1f (%6.2f)"):format(t, t / best.bracket) or ("  %26s"):format("-"))
+            end
+            print(row)
+        end
+    end
+end
+os.exit(wrong == 0, true)

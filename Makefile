@@ -220,7 +220,7 @@ lint:
 	  grep -nE '^ *# *include *[<"](lua|lauxlib|lualib)\.h' $$f /dev/null && { echo "$$f: lua.h belongs to src/bind and src/app"; bad=1; }; \
 	  grep -nE '\b(exit|abort|printf|puts|perror|assert|fprintf) *\(' $$f /dev/null | grep -v snprintf | grep -vE ':[0-9]+: *(/?\*|//)' && { echo "$$f: the library neither prints nor exits"; bad=1; }; esac; \
 	  [ $$f = src/tensor/gemm.c ] || { grep -n 'cblas' $$f /dev/null | grep '# *include' && { echo "$$f: cblas belongs to src/tensor/gemm.c"; bad=1; }; }; \
-	  awk -v f=$$f 'length($$0) > 120 { print f ":" FNR ": longer than 120"; bad = 1 } END { exit bad }' $$f || bad=1; \
+	  LC_ALL=C.UTF-8 grep -nE '^.{121,}' $$f /dev/null | sed 's/\(:[0-9]*:\).*/\1 longer than 120/' | grep . && bad=1; \
 	done; \
 	for f in $$(find lua experiments tests -name '*.lua'); do luac5.4 -p $$f 2>/dev/null || lua5.4 -e "assert(loadfile('$$f'))" || bad=1; done; \
 	[ $$bad -eq 0 ] && echo "lint: clean"

@@ -10,12 +10,12 @@ usage: bracket run.lua [--data DIR] [--quick] [--out DIR] [--seed N] [--batch N]
   --out DIR    where the figures go (runs/order_check)
   --seed N     of the initial network and the choice of images (1)
   --batch N    images a task (32; quick: 16)
-  --rate H     the largest learning rate (0.04)]]
+  --rate H     the largest learning rate (0.005)]]
 
 local KNOWN = { data = "string", out = "string", quick = true, seed = "integer", batch = "integer", rate = "number" }
 
 local function parse(arguments)
-    local options, k = { out = "runs/order_check", seed = 1, rate = 0.04 }, 1
+    local options, k = { out = "runs/order_check", seed = 1, rate = 0.005 }, 1
     local function stop(...)
         io.stderr:write("order_check: ", string.format(...), "\n", USAGE, "\n")
         os.exit(2)
@@ -119,7 +119,7 @@ local function terms(p)
         t.original = t.original + step[2] * losses[step[1]] / T
         t.flatness = t.flatness + step[2] ^ 2 * g:dot(g):item() / (4 * T)
     end
-    local displacement = p.bea:conflict()(theta)
+    local displacement = p.conflict and p.bea:conflict()(theta) or theta * 0
     t.norm = displacement:norm():item() / T
     for i = 1, #L do t.effect[i] = grads[i]:dot(displacement):item() end
     return t
@@ -159,20 +159,17 @@ local function joint_control(c)
     return { slope = fitted(errors), errors = errors }
 end
 
-local function has_conflict(p)
-    return p.joint or p.bea:order_matrix():norm():item() > 0
-end
-
 local function check(p)
     local list = {}
     for s, step in ipairs(p.word or {}) do list[s] = { L[step[1]], step[2] } end
     if p.joint then list[1] = { joint, h } end
     p.bea = bk.bea.word(list)
+    p.conflict = p.joint or p.bea:order_matrix():norm():item() > 0
     p.terms = terms(p)
     p.orders = p.bea:verify{ theta = theta, scales = SCALES, orders = { 1, 2, 3 } }
     if p.joint then
         p.without, p.flipped = joint_control(0), joint_control(-1)
-    elseif has_conflict(p) then
+    elseif p.conflict then
         p.without = p.bea:verify{ theta = theta, scales = SCALES, orders = { 2 }, control = "no_conflict" }[1]
         p.flipped = p.bea:verify{ theta = theta, scales = SCALES, orders = { 2 }, control = "flipped" }[1]
     end

@@ -3,9 +3,12 @@
 #define APP_APP_H
 
 #include "../bind/env.h"
+#include <signal.h>
 
-/* env_call under Ctrl-C. once: a second Ctrl-C ends the program, as in lua(1). */
-bk_status app_call(bk_env *env, int nargs, int nresults, bool once);
+/* From now on Ctrl-C interrupts env and sets app_interrupted; NULL: it ends the program. once: so does the second
+ * Ctrl-C, as in lua(1). */
+void app_watch(bk_env *env, bool once);
+extern volatile sig_atomic_t app_interrupted;
 void app_message(const char *text); /* "bracket: text" on stderr */
 
 /* The interactive loop on the terminal; returns the exit status. */

@@ -19,22 +19,21 @@ typedef struct options {
 
 static _Atomic(bk_env *) interrupt_env; /* for the signal handler, which has no argument of its own */
 
+volatile sig_atomic_t app_interrupted;
+
 static void on_interrupt(int signal_number) {
     (void)signal_number;
+    app_interrupted = 1;
     bk_env *env = atomic_load(&interrupt_env);
     if (env) bk_interrupt(env);
 }
 
-bk_status app_call(bk_env *env, int nargs, int nresults, bool once) {
-    struct sigaction ours = { .sa_handler = on_interrupt }, before;
+void app_watch(bk_env *env, bool once) {
+    struct sigaction ours = { .sa_handler = env ? on_interrupt : SIG_DFL };
     sigemptyset(&ours.sa_mask);
     ours.sa_flags = once ? (int)SA_RESETHAND : 0; /* no SA_RESTART: a blocked read ends too */
     atomic_store(&interrupt_env, env);
-    sigaction(SIGINT, &ours, &before);
-    bk_status status = env_call(env, nargs, nresults);
-    sigaction(SIGINT, &before, NULL);
-    atomic_store(&interrupt_env, NULL);
-    return status;
+    sigaction(SIGINT, &ours, NULL);
 }
 
 void app_message(const char *text) {
@@ -197,7 +196,10 @@ static bool run(bk_env *env, lua_CFunction part, options *o) {
     lua_State *L = bk_lua(env);
     lua_pushcfunction(L, part);
     lua_pushlightuserdata(L, o);
-    if (app_call(env, 1, 0, true) == BK_OK) return true;
+    app_watch(env, true);
+    bk_status status = env_call(env, 1, 0);
+    app_watch(NULL, false);
+    if (status == BK_OK) return true;
     fflush(stdout);
     app_message(bk_error(env));
     return false;

@@ -165,8 +165,43 @@ static node *plus(graph *g, node *sum, node *part) {
     return sum ? g_add(g, sum, part) : part;
 }
 
-/* 1/2 sum_t D2e_t(c_t, c_t) - 1/24 D2E(E, E) */
-static node *third_forms(const word *w, graph *g, node *const *c, node *const *field, node *grads, node *theta) {
+/* Combinations of the gradients. With known coefficients and few tasks they are written out, zeros left out: a gradient
+ * that stays in sight lets the planner re-associate the product with it (A_i (A_j' dZ_j) as (A_i A_j') dZ_j). */
+typedef struct combination {
+    const tensor *known; /* (rows, n), or ... */
+    node *all;           /* ... (rows, P) */
+    node *const *grad;   /* n */
+    int n;
+} combination;
+
+enum { WRITTEN_OUT = 4 };
+
+static combination combine(graph *g, const word *w, const tensor *fixed, node *const *c, int which, node *const *grad,
+                           node *rows) {
+    combination k = { .grad = grad, .n = w->n };
+    if (fixed && w->n <= WRITTEN_OUT)
+        k.known = &fixed[which];
+    else
+        k.all = g_matmul(g, c[which], rows);
+    return k;
+}
+
+static node *combined(graph *g, const combination *k, int row, node *theta) {
+    if (!k->known) return bea_row(g, k->all, row, theta);
+    double top = 0;
+    node *sum = NULL;
+    for (int i = 0; i < k->n; i++) top = fmax(top, fabs(tensor_get(k->known, (int64_t)row * k->n + i)));
+    for (int i = 0; i < k->n; i++) {
+        double x = tensor_get(k->known, (int64_t)row * k->n + i);
+        if (fabs(x) > 1e-15 * top) /* less is rounding of a zero: the diagonal of the conflict */
+            sum = plus(g, sum, g_scale(g, x, k->grad[i]));
+    }
+    return sum ? sum : g_zeros_like(g, theta);
+}
+
+/* 1/2 sum_t D2e_t(c_t, c_t) - 1/24 D2E(E, E); e is E */
+static node *third_forms(const word *w, graph *g, node *const *c, node *const *field, node *grads, node *e,
+                         node *theta) {
     int n = w->n;
     node *sum = NULL;
     if (c[C_Q]) {
@@ -176,14 +211,13 @@ static node *third_forms(const word *w, graph *g, node *const *c, node *const *f
             for (int j = 0; j < n; j++)
                 for (int k = j; k < n; k++) {
                     node *weight = scalar(g, c[C_Q], ((int64_t)i * n + j) * n + k);
-                    node *t =
-                        form_at(g, j == k ? &same : &mixed, bea_row(g, grads, j, theta), bea_row(g, grads, k, theta));
+                    node *t = form_at(g, j == k ? &same : &mixed, field[j], field[k]);
                     sum = plus(g, sum, g_mul(g, j == k ? weight : g_scale(g, 2, weight), t));
                 }
         }
         return sum;
     }
-    node *at = g_matmul(g, c[C_CC], grads), *e = bea_row(g, g_matmul(g, c[C_E], grads), 0, theta);
+    node *at = g_matmul(g, c[C_CC], grads);
     form *forms = graph_alloc(g, (size_t)n * sizeof *forms);
     for (int i = 0; forms && i < n; i++) {
         forms[i] = form_new(g, field[i], theta, false);
@@ -198,30 +232,36 @@ static node *third_forms(const word *w, graph *g, node *const *c, node *const *f
 }
 
 /* sum_i H_i (row i of directions) */
-static node *products(graph *g, int n, node *const *field, node *directions, node *theta) {
+static node *products(graph *g, node *const *field, const combination *directions, node *theta) {
     node *sum = NULL;
-    for (int i = 0; directions && i < n; i++)
-        sum = plus(g, sum, bea_jvp(g, field[i], theta, bea_row(g, directions, i, theta)));
+    for (int i = 0; i < directions->n && !graph_failed(g); i++)
+        sum = plus(g, sum, bea_jvp(g, field[i], theta, combined(g, directions, i, theta)));
     return sum;
 }
 
-static node *terms_build(const word *w, term_weights k, graph *g, node *const *c, node *theta) {
+/* fixed: the coefficients' values when they are known, else NULL. */
+static node *terms_build(const word *w, term_weights k, graph *g, const tensor *fixed, node *const *c, node *theta) {
     int n = w->n;
     node **field = graph_alloc(g, (size_t)n * sizeof *field), **v = NULL, *sum = NULL;
     for (int i = 0; i < n && !graph_failed(g); i++) field[i] = func_build_field(w->task[i], g, theta);
     node *grads = graph_failed(g) ? NULL : bea_rows(g, n, field); /* (n, P) */
     if (!grads) return NULL;
-    node *e = bea_row(g, g_matmul(g, c[C_E], grads), 0, theta);
+    combination total = combine(g, w, fixed, c, C_E, field, grads);
+    node *e = combined(g, &total, 0, theta);
     if (k.first != 0) sum = g_scale(g, k.first, e);
-    if (c[C_M]) sum = plus(g, sum, products(g, n, field, g_matmul(g, c[C_M], grads), theta));
+    if (c[C_M]) {
+        combination second = combine(g, w, fixed, c, C_M, field, grads);
+        sum = plus(g, sum, products(g, field, &second, theta));
+    }
     if (k.third != 0) {
         int pairs = pair_products(w), q = pairs ? n * n : w->m - 1;
         node *base = NULL, *he; /* (q, P) H_i g_j or H_s E_<s; (n, P) H_i E */
         v = graph_alloc(g, (size_t)(q > n ? q : n) * sizeof *v);
-        node *lt = pairs || q == 0 ? NULL : g_matmul(g, c[C_LT], grads);
+        combination lt = { 0 };
+        if (!pairs && q > 0) lt = combine(g, w, fixed, c, C_LT, field, grads);
         for (int r = 0; r < q && !graph_failed(g); r++)
-            v[r] = pairs ? bea_jvp(g, field[r / n], theta, bea_row(g, grads, r % n, theta))
-                         : bea_jvp(g, field[w->step[r + 1]], theta, bea_row(g, lt, r + 1, theta));
+            v[r] = pairs ? bea_jvp(g, field[r / n], theta, field[r % n])
+                         : bea_jvp(g, field[w->step[r + 1]], theta, combined(g, &lt, r + 1, theta));
         if (q > 0 && !graph_failed(g)) base = bea_rows(g, q, v);
         if (pairs && base) {
             const int64_t nnp[3] = { n, n, theta->count }, np[2] = { n, theta->count };
@@ -238,7 +278,8 @@ static node *terms_build(const word *w, term_weights k, graph *g, node *const *c
         }
         node *last = g_matmul(g, c[C_UH], he);
         if (base) last = g_add(g, last, g_matmul(g, c[C_UA], base));
-        node *z3 = g_add(g, products(g, n, field, last, theta), third_forms(w, g, c, field, grads, theta));
+        combination final = { .all = last, .n = n };
+        node *z3 = g_add(g, products(g, field, &final, theta), third_forms(w, g, c, field, grads, e, theta));
         sum = plus(g, sum, g_scale(g, k.third, z3));
     }
     return sum ? sum : g_zeros_like(g, theta);
@@ -290,7 +331,7 @@ static bool field_build(func *f, graph *g, int n_in, node *const *in, node_list 
         }
         if (!coefs_build(w->w, w->k, g, g_cast(g, rates, theta->dtype), c)) return false;
     }
-    node *hole = bea_hole(g, theta), *z = terms_build(w->w, w->k, g, c, hole);
+    node *hole = bea_hole(g, theta), *z = terms_build(w->w, w->k, g, w->is_fixed ? w->fixed : NULL, c, hole);
     out->v = graph_alloc(g, sizeof *out->v);
     if (!z || !out->v || !bea_fill(g, 1, &z, hole, theta)) return false;
     out->v[0] = z;

@@ -8,10 +8,10 @@ typedef enum flow_method { FLOW_DOPRI5, FLOW_RK4 } flow_method;
 
 typedef struct flow_options {
     flow_method method;
-    double time;        /* may be negative: the flow backwards */
-    double rtol, atol;  /* dopri5: each step's error, per element, is held below atol + rtol |theta| (RMS) */
-    int64_t steps;      /* rk4: that many equal steps */
-    int64_t max_steps;  /* dopri5: give up after as many */
+    double time;       /* may be negative: the flow backwards */
+    double rtol, atol; /* dopri5: each step's error, per element, is held below atol + rtol |theta| (RMS) */
+    int64_t steps;     /* rk4: that many equal steps */
+    int64_t max_steps; /* dopri5: give up after as many */
 } flow_options;
 
 typedef struct flow_stats {

@@ -128,10 +128,11 @@ static bool continual_build(func *f, graph *g, int n_in, node *const *in, node_l
         flatness = flatness ? g_add(g, flatness, q) : q;
     }
     node *conflict = g_scale(g, 1 / time, func_build1(k->conflict, g, 1, &hole));
-    node *rows = bea_rows(g, n, grad), *v[4] = { original, flatness, conflict, NULL };
-    if (!conflict || !rows) return false;
-    v[3] = g_matmul(g, rows, g_reshape(g, conflict, 1, &conflict->count));
-    return outputs(g, out, 4, v, hole, in[0]);
+    node **effect = graph_alloc(g, (size_t)n * sizeof *effect);
+    for (int i = 0; effect && i < n; i++) effect[i] = g_dot(g, grad[i], conflict);
+    if (!effect || !conflict) return false;
+    node *v[5] = { original, flatness, conflict, g_stack(g, n, effect), g_sqrt(g, g_dot(g, conflict, conflict)) };
+    return outputs(g, out, 5, v, hole, in[0]);
 }
 
 static void continual_destroy(func *f) {

@@ -422,38 +422,29 @@ static int bea_continual(lua_State *L) {
 static int continual_terms_(lua_State *L) {
     const char *fname = "continual:terms";
     func *f = kept_func(L, BIND_CONTINUAL, fname, "terms");
-    invoke(L, f, fname);      /* 3 original, 4 flatness, 5 conflict, 6 effect */
-    lua_createtable(L, 0, 6); /* 7 */
-    set_value(L, 7, "original", 3);
-    set_value(L, 7, "flatness", 4);
+    invoke(L, f, fname);      /* 3 original, 4 flatness, 5 conflict, 6 effect, 7 norm */
+    lua_createtable(L, 0, 6); /* 8 */
+    set_value(L, 8, "original", 3);
+    set_value(L, 8, "flatness", 4);
+    set_value(L, 8, "conflict_norm", 7);
     lua_pushvalue(L, 5);
-    lua_setfield(L, 7, "conflict");
+    lua_setfield(L, 8, "conflict");
     lua_pushvalue(L, 3);
     lua_pushvalue(L, 4);
     lua_arith(L, LUA_OPADD);
     to_number(L);
-    lua_setfield(L, 7, "total");
-    lua_pushvalue(L, 6);
-    const tensor *conflict = bind_test_tensor(L, 5), *effect = bind_test_tensor(L, 6);
-    if (conflict && effect) {
-        double sum = 0;
-        int64_t count = tensor_count(conflict), n = tensor_count(effect);
-        for (int64_t i = 0; i < count; i++) sum += tensor_get(conflict, i) * tensor_get(conflict, i);
-        lua_pushnumber(L, sqrt(sum));
-        lua_setfield(L, 7, "conflict_norm");
+    lua_setfield(L, 8, "total");
+    const tensor *effect = bind_test_tensor(L, 6);
+    if (effect) {
+        int64_t n = tensor_count(effect);
         lua_createtable(L, (int)n, 0);
         for (int64_t i = 0; i < n; i++) {
             lua_pushnumber(L, tensor_get(effect, i));
             lua_rawseti(L, -2, i + 1);
         }
-    } else {
-        lua_getfield(L, 5, "norm");
-        lua_pushvalue(L, 5);
-        lua_call(L, 1, 1);
-        lua_setfield(L, 7, "conflict_norm");
-    }
-    lua_setfield(L, 7, "effect");
-    lua_settop(L, 7);
+    } else
+        lua_pushvalue(L, 6);
+    lua_setfield(L, 8, "effect");
     return 1;
 }
 
@@ -730,13 +721,12 @@ static const bind_row continual_rows[] = {
 
 static const bind_row flow_rows[] = {
     { "flow", bea_flow,
-      "bk.flow(field, theta [, {time = 1, rtol = 1e-12, atol = 1e-14, method = \"dopri5\" | \"rk4\", steps, max_steps "
-      "= 100000}])\n"
-      "    -> theta', { steps, rejected, evaluations }\n"
+      "bk.flow(field, theta [, {time = 1, rtol = 1e-12, atol = 1e-14, method = \"dopri5\" | \"rk4\", steps,\n"
+      "                         max_steps = 100000, stats}]) -> theta'\n"
       "The flow of theta' = field(theta) for the time (negative: backwards). dopri5 adapts its steps to the "
-      "tolerances; rk4\n"
-      "takes `steps` equal ones. The field returns a tensor of theta's shape; for a loss L write function(t) return "
-      "-bk.grad(L)(t) end.\n"
+      "tolerances,\n"
+      "rk4 takes `steps` equal ones. The field returns a tensor of theta's shape; a loss's is function(t) return\n"
+      "-bk.grad(L)(t) end. A table given as stats receives the numbers of steps, rejected steps and evaluations.\n"
       "Errors: values that are not finite, a step size that underflows.\n"
       "Source: Dormand & Prince 1980; Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I." },
     { NULL, NULL, NULL },

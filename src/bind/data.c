@@ -60,7 +60,9 @@ static int read_cifar(lua_State *L) {
                    &e))
         return bind_raise(L, &e);
     tensor_account(L, &images->value);
-    return classes == 100 ? 3 : 2;
+    if (classes == 100) return 3;
+    lua_pop(L, 1);
+    return 2;
 }
 
 void bind_data(lua_State *L) {

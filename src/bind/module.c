@@ -9,11 +9,13 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define MODULE "bracket.module"
 #define OVERRIDE "bracket.override" /* the folder that holds `bracket/`'s files, or absent */
 #define LOADING "bracket.loading"
+#define ROOMS "bracket.rooms" /* table -> room name */
 static const char ctx_key = 0;
 
 /* ---- the context ---- */
@@ -259,6 +261,11 @@ static void make_room(lua_State *L, const char *room, int hidden) {
     lua_pushcclosure(L, room_pairs, 1);
     lua_setfield(L, -2, "__pairs");
     lua_setmetatable(L, t);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, ROOMS);
+    lua_pushvalue(L, t);
+    lua_pushstring(L, room);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
 }
 
 static int internal_names(lua_State *L) { /* names(room): what its files are, as a sorted array, loading none */
@@ -273,6 +280,31 @@ static int internal_names(lua_State *L) { /* names(room): what its files are, as
         lua_pushvalue(L, -1);
         lua_rawseti(L, 3, (lua_Integer)lua_rawlen(L, 3) + 1);
     }
+    return 1;
+}
+
+static int internal_room(lua_State *L) { /* room(t): the name of the room that the table is, or nil */
+    luaL_checkany(L, 1);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, ROOMS);
+    lua_pushvalue(L, 1);
+    lua_rawget(L, -2);
+    return 1;
+}
+
+static int internal_folder(lua_State *L) { /* folder(path): its entries, folders with a slash behind */
+    const char *path = luaL_checkstring(L, 1);
+    env_check_path(L, path);
+    push_folder(L, path);
+    int entries = lua_gettop(L);
+    for (lua_Integer i = 1; lua_rawgeti(L, entries, i) == LUA_TSTRING; i++) {
+        struct stat st;
+        if (stat(lua_pushfstring(L, "%s/%s", path, lua_tostring(L, -1)), &st) == 0 && S_ISDIR(st.st_mode)) {
+            lua_pushfstring(L, "%s/", lua_tostring(L, -2));
+            lua_rawseti(L, entries, i);
+        }
+        lua_settop(L, entries);
+    }
+    lua_settop(L, entries);
     return 1;
 }
 
@@ -334,6 +366,8 @@ static void find_override(lua_State *L) {
 }
 
 static const bind_row internal_rows[] = { { "names", internal_names, NULL },
+                                          { "room", internal_room, NULL },
+                                          { "folder", internal_folder, NULL },
                                           { "restricted", internal_restricted, NULL },
                                           { "check_path", internal_check_path, NULL },
                                           { "threads", internal_threads, NULL },

@@ -46,6 +46,7 @@ static void ask(lua_State *L, const char *fname, const char *a, const char *b, r
     const char *known[] = { "dtype", a, b, NULL };
     double a0 = q->a, b0 = q->b;
     int table = lua_istable(L, 2) ? args_options(L, 2, fname, known, true) : 0;
+    lua_settop(L, 4);
     bool boxed = table && lua_rawgeti(L, 2, 1) == LUA_TTABLE;
     lua_settop(L, 4);
     if (boxed) {

@@ -11,14 +11,16 @@ static bool concat_shape(graph *g, node *n) {
     int axis = (int)n->ints[0];
     shape_buf sa, sb;
     const node *a = n->in[0];
-    if (axis < 0 || axis >= a->ndim) return graph_fail(g, BK_EINVAL, "concat: dim: expected 1..%d, got %d", a->ndim, axis + 1);
+    if (axis < 0 || axis >= a->ndim)
+        return graph_fail(g, BK_EINVAL, "concat: dim: expected 1..%d, got %d", a->ndim, axis + 1);
     for (int k = 1; k < n->n_in; k++) {
         const node *b = n->in[k];
         bool ok = b->ndim == a->ndim && b->dtype == a->dtype;
         for (int i = 0; ok && i < a->ndim; i++) ok = i == axis || a->shape[i] == b->shape[i];
         if (!ok)
-            return graph_fail(g, BK_EINVAL, "concat: tensors differ beyond dim %d: %s %s and %s %s", axis + 1, dtype_name(a->dtype),
-                              shape_text(a->ndim, a->shape, &sa), dtype_name(b->dtype), shape_text(b->ndim, b->shape, &sb));
+            return graph_fail(g, BK_EINVAL, "concat: tensors differ beyond dim %d: %s %s and %s %s", axis + 1,
+                              dtype_name(a->dtype), shape_text(a->ndim, a->shape, &sa), dtype_name(b->dtype),
+                              shape_text(b->ndim, b->shape, &sb));
         n->shape[axis] += b->shape[axis];
     }
     return true;
@@ -92,8 +94,16 @@ static node *concat_vmap(graph *g, node *n, node *const *in, const bool *batched
     return g_concat(g, (int)n->ints[0] + 1, n->n_in, parts);
 }
 const op_row op_concat = {
-    .name = "concat", .arity = -1, .kind = OP_KERNEL, .doc = "tensors joined along an axis", .shape = concat_shape,
-    .run = concat_run, .simplify = concat_simplify, .jvp = concat_jvp, .transpose = concat_transpose, .vmap = concat_vmap,
+    .name = "concat",
+    .arity = -1,
+    .kind = OP_KERNEL,
+    .doc = "tensors joined along an axis",
+    .shape = concat_shape,
+    .run = concat_run,
+    .simplify = concat_simplify,
+    .jvp = concat_jvp,
+    .transpose = concat_transpose,
+    .vmap = concat_vmap,
 };
 node *g_concat(graph *g, int axis, int n, node *const *parts) {
     if (n < 1) return graph_fail(g, BK_EINVAL, "concat: expected at least one tensor, got %d", n);
@@ -122,7 +132,8 @@ static bk_status flip_run(ctx *c, const node *n, void *out, const void *const *i
     size_t inner = (size_t)shape_count(n->ndim - axis - 1, n->shape + axis + 1) * dtype_size(n->dtype);
     for (int64_t o = 0; o < outer; o++)
         for (int64_t i = 0; i < size; i++)
-            memcpy((char *)out + (size_t)(o * size + i) * inner, (const char *)in[0] + (size_t)(o * size + size - 1 - i) * inner, inner);
+            memcpy((char *)out + (size_t)(o * size + i) * inner,
+                   (const char *)in[0] + (size_t)(o * size + size - 1 - i) * inner, inner);
     return BK_OK;
 }
 static bool flip_shape(graph *g, node *n) {
@@ -135,14 +146,25 @@ static node *flip_simplify(graph *g, node *n) {
     if (a->op == &op_full || n->shape[n->ints[0]] == 1) return a;
     return a->op == &op_scale && isfinite(a->x) ? g_scale(g, a->x, graph_again(g, n, a->in)) : NULL;
 }
-static node *flip_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_flip(g, t, (int)n->ints[0]); }
+static node *flip_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    return g_flip(g, t, (int)n->ints[0]);
+}
 static node *flip_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
     (void)batched, (void)size;
     return g_flip(g, in[0], (int)n->ints[0] + 1);
 }
 const op_row op_flip = {
-    .name = "flip", .arity = 1, .kind = OP_KERNEL, .doc = "an axis in reverse", .shape = flip_shape, .run = flip_run,
-    .simplify = flip_simplify, .jvp = flip_jvp, .transpose = flip_jvp, .vmap = flip_vmap,
+    .name = "flip",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "an axis in reverse",
+    .shape = flip_shape,
+    .run = flip_run,
+    .simplify = flip_simplify,
+    .jvp = flip_jvp,
+    .transpose = flip_jvp,
+    .vmap = flip_vmap,
 };
 node *g_flip(graph *g, node *a, int axis) {
     int64_t ints = axis;
@@ -151,7 +173,11 @@ node *g_flip(graph *g, node *a, int axis) {
 
 /* ---- sums of vectors made of parts ---- */
 
-typedef struct part { int64_t first, size; node *n; double x; } part; /* x n; n NULL: zeros */
+typedef struct part {
+    int64_t first, size;
+    node *n;
+    double x;
+} part; /* x n; n NULL: zeros */
 
 /* The non-zero parts of a 1-d vector x*v, in order; -1 when v is not made of parts. */
 static int parts_of(node *v, double x, part *out) {
@@ -172,7 +198,9 @@ static int parts_of(node *v, double x, part *out) {
     return n;
 }
 
-static node *part_node(graph *g, const part *p) { return g_scale(g, p->x, p->n); }
+static node *part_node(graph *g, const part *p) {
+    return g_scale(g, p->x, p->n);
+}
 
 static int parts_bound(const node *v) {
     while (v->op == &op_scale) v = v->in[0];
@@ -189,10 +217,14 @@ node *g_join_parts(graph *g, node *a, node *b) {
     int na = parts_of(a, 1, pa), nb = na < 0 ? -1 : parts_of(b, 1, pb), n = 0, i = 0, j = 0;
     if (na < 0 || nb < 0) return NULL;
     for (i = 0, j = 0; i < na && j < nb;) { /* only equal or disjoint parts can be joined */
-        if (pa[i].first == pb[j].first && pa[i].size == pb[j].size) i++, j++;
-        else if (pa[i].first + pa[i].size <= pb[j].first) i++;
-        else if (pb[j].first + pb[j].size <= pa[i].first) j++;
-        else return NULL;
+        if (pa[i].first == pb[j].first && pa[i].size == pb[j].size)
+            i++, j++;
+        else if (pa[i].first + pa[i].size <= pb[j].first)
+            i++;
+        else if (pb[j].first + pb[j].size <= pa[i].first)
+            j++;
+        else
+            return NULL;
     }
     int64_t at = 0;
     for (i = 0, j = 0; i < na || j < nb;) {
@@ -211,8 +243,10 @@ node *g_join_parts(graph *g, node *a, node *b) {
                 shape_equal(s->in[0]->ndim, s->in[0]->shape, o->in[0]->ndim, o->in[0]->shape)) {
                 int64_t flat = size;
                 out[n++] = g_reshape(g, g_add(g, g_scale(g, xs, s->in[0]), g_scale(g, xo, o->in[0])), 1, &flat);
-            } else out[n++] = g_add(g, sum, other);
-        } else out[n++] = sum ? sum : other;
+            } else
+                out[n++] = g_add(g, sum, other);
+        } else
+            out[n++] = sum ? sum : other;
         i += from_a;
         j += from_b;
         at = first + size;

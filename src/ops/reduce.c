@@ -4,7 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-extern const op_row op_full, op_sum, op_argmax, op_cumsum, op_softmax, op_logsumexp, op_scale, op_broadcast, op_reshape;
+extern const op_row op_full, op_sum, op_argmax, op_cumsum, op_softmax, op_logsumexp, op_scale, op_broadcast, op_reshape,
+    op_permute;
 
 /* ---- sum: ints[0] is the mask of axes; they stay with size 1 ---- */
 
@@ -17,107 +18,159 @@ static bool sum_shape(graph *g, node *n) {
 
 /* Column sums, row by row, so that memory is read once and in order. float32 rows are added in groups of
  * GROUP before they join the float64 total: the error stays that of a short sum. */
-static void sum_rows(bk_dtype dtype, int64_t rows, int64_t cols, const void *in, void *out, void *scratch) {
-    enum { GROUP = 16 };
-    vec_fn add = vec_get(VEC_ADD, dtype);
-    if (dtype == BK_FLOAT64) {
-        memcpy(out, in, sizeof(double) * (size_t)cols);
-        for (int64_t r = 1; r < rows; r++) add(cols, out, out, (const double *)in + r * cols, NULL, 0);
-        return;
-    }
-    double *total = scratch;
-    float *group = (float *)(total + cols);
-    for (int64_t r = 0; r < rows; r += GROUP) {
-        int64_t n = rows - r < GROUP ? rows - r : GROUP;
-        const float *a = (const float *)in + r * cols;
-        if (n == 1) memcpy(group, a, sizeof *group * (size_t)cols);
-        else add(cols, group, a, a + cols, NULL, 0);
-        for (int64_t k = 2; k < n; k++) add(cols, group, group, a + k * cols, NULL, 0);
-        for (int64_t i = 0; i < cols; i++) total[i] = (r ? total[i] : 0) + (double)group[i];
-    }
-    for (int64_t i = 0; i < cols; i++) ((float *)out)[i] = (float)total[i];
-}
-
 static void store(bk_dtype dtype, void *out, int64_t i, double x) {
-    if (dtype == BK_FLOAT32) ((float *)out)[i] = (float)x;
-    else ((double *)out)[i] = x;
+    if (dtype == BK_FLOAT32)
+        ((float *)out)[i] = (float)x;
+    else
+        ((double *)out)[i] = x;
 }
 
-/* The axes as [outer, reduced, inner], when the reduced ones are adjacent. */
-static bool sum_split(const node *n, int64_t *outer, int64_t *reduced, int64_t *inner) {
-    const node *a = n->in[0];
-    int state = 0;
-    *outer = *reduced = *inner = 1;
-    for (int i = 0; i < a->ndim; i++) {
-        bool r = n->ints[0] >> i & 1;
-        if (a->shape[i] == 1) continue;
-        if (r && state == 2) return false;
-        if (r) state = 1, *reduced *= a->shape[i];
-        else if (state == 0) *outer *= a->shape[i];
-        else state = 2, *inner *= a->shape[i];
+static int64_t int_sum(int64_t n, const int64_t *a) {
+    uint64_t s = 0; /* wraps */
+    for (int64_t i = 0; i < n; i++) s += (uint64_t)a[i];
+    return (int64_t)s;
+}
+
+/* Neighbouring axes of one kind, summed or kept, taken together, with their strides. */
+typedef struct runs {
+    int n;
+    int64_t count, shape[BK_MAX_DIMS], strides[BK_MAX_DIMS];
+} runs;
+
+static void runs_add(runs *r, bool joins, int64_t size, int64_t stride) {
+    r->count *= size;
+    if (joins && r->n) {
+        r->shape[r->n - 1] *= size;
+        r->strides[r->n - 1] = stride;
+    } else {
+        r->shape[r->n] = size;
+        r->strides[r->n++] = stride;
     }
-    return true;
 }
 
-static size_t sum_scratch(const node *n) {
-    return 2 * sizeof(double) * (size_t)n->count;
+static int64_t runs_at(const runs *r, int64_t i) {
+    int64_t at = 0;
+    for (int d = r->n - 1; d >= 0; d--) {
+        at += i % r->shape[d] * r->strides[d];
+        i /= r->shape[d];
+    }
+    return at;
 }
 
+/* The innermost run is contiguous: either it is summed, for each place of the others, or kept, and rows are
+ * added to a row of float64 (int64) sums, by blocks of columns that stay in the cache. */
 static bk_status sum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c;
+    (void)c, (void)scratch;
+    enum { BLOCK = 512 };
     const node *a = n->in[0];
-    int64_t outer, reduced, inner;
-    if (n->dtype != BK_INT64 && a->count && sum_split(n, &outer, &reduced, &inner)) {
-        size_t size = dtype_size(n->dtype);
-        for (int64_t o = 0; o < outer; o++) {
-            const char *from = (const char *)in[0] + size * (size_t)(o * reduced * inner);
-            if (inner == 1) store(n->dtype, out, o, vec_sum(n->dtype, reduced, from));
-            else sum_rows(n->dtype, reduced, inner, from, (char *)out + size * (size_t)(o * inner), scratch);
-        }
+    size_t size = dtype_size(n->dtype);
+    if (a->count == 0) {
+        memset(out, 0, size * (size_t)n->count);
         return BK_OK;
     }
-    memset(scratch, 0, sizeof(double) * (size_t)n->count);
-    int64_t strides[BK_MAX_DIMS], index[BK_MAX_DIMS] = { 0 };
-    shape_strides(n->ndim, n->shape, strides);
-    int64_t *whole = scratch;
-    double *acc = scratch;
-    for (int64_t i = 0; i < a->count; i++) {
-        int64_t at = 0;
-        for (int d = 0; d < a->ndim; d++)
-            if (!(n->ints[0] >> d & 1)) at += index[d] * strides[d];
-        if (n->dtype == BK_INT64) whole[at] += ((const int64_t *)in[0])[i];
-        else acc[at] += n->dtype == BK_FLOAT32 ? (double)((const float *)in[0])[i] : ((const double *)in[0])[i];
-        for (int d = a->ndim - 1; d >= 0; d--) {
-            if (++index[d] < a->shape[d]) break;
-            index[d] = 0;
-        }
+    int64_t strides[BK_MAX_DIMS], inner = 1;
+    shape_strides(a->ndim, a->shape, strides);
+    runs kept = { .count = 1 }, summed = { .count = 1 };
+    int last = -1, kind = -1;
+    for (int i = 0; i < a->ndim; i++)
+        if (a->shape[i] > 1) last = n->ints[0] >> i & 1;
+    for (int i = 0; i < a->ndim; i++) {
+        bool s = n->ints[0] >> i & 1;
+        if (a->shape[i] == 1) continue;
+        runs_add(s ? &summed : &kept, kind == s, a->shape[i], strides[i]);
+        kind = s;
     }
-    for (int64_t i = 0; i < n->count; i++) {
-        if (n->dtype == BK_INT64) ((int64_t *)out)[i] = whole[i];
-        else store(n->dtype, out, i, acc[i]);
+    runs *own = last == 1 ? &summed : &kept; /* whose last run is innermost */
+    if (own->n) {
+        inner = own->shape[--own->n];
+        own->count /= inner;
+    }
+    for (int64_t k = 0; k < kept.count; k++) {
+        const char *from = (const char *)in[0] + size * (size_t)runs_at(&kept, k);
+        if (last == 1) {
+            double sum = 0;
+            uint64_t whole = 0;
+            for (int64_t s = 0; s < summed.count; s++) {
+                const char *run = from + size * (size_t)runs_at(&summed, s);
+                if (n->dtype == BK_INT64)
+                    whole += (uint64_t)int_sum(inner, (const void *)run);
+                else
+                    sum += vec_sum(n->dtype, inner, run);
+            }
+            if (n->dtype == BK_INT64)
+                ((int64_t *)out)[k] = (int64_t)whole;
+            else
+                store(n->dtype, out, k, sum);
+            continue;
+        }
+        bk_dtype wide = n->dtype == BK_FLOAT32 ? BK_FLOAT64 : n->dtype;
+        vec_fn add = vec_get(VEC_ADD, wide);
+        for (int64_t first = 0; first < inner; first += BLOCK) {
+            int64_t len = inner - first < BLOCK ? inner - first : BLOCK;
+            double acc[BLOCK] = { 0 }, row[BLOCK]; /* all bits zero is int64's 0 too */
+            for (int64_t s = 0; s < summed.count; s++) {
+                const void *run = from + size * (size_t)(runs_at(&summed, s) + first);
+                if (wide != n->dtype) vec_cast(len, wide, row, n->dtype, run);
+                add(len, acc, acc, wide != n->dtype ? row : run, NULL, 0);
+            }
+            vec_cast(len, n->dtype, (char *)out + size * (size_t)(k * inner + first), wide, acc);
+        }
     }
     return BK_OK;
 }
 
-static node *sum_node(graph *g, node *a, int64_t mask) { return a ? graph_op(g, &op_sum, 1, &a, 1, &mask, 0) : NULL; }
+static node *sum_node(graph *g, node *a, int64_t mask) {
+    return a ? graph_op(g, &op_sum, 1, &a, 1, &mask, 0) : NULL;
+}
 
 static node *sum_simplify(graph *g, node *n) {
     node *a = n->in[0];
     if (shape_equal(a->ndim, a->shape, n->ndim, n->shape)) return a;
-    if (a->op == &op_full) return g_full(g, n->dtype, n->ndim, n->shape, n->count ? a->x * (double)(a->count / n->count) : 0);
-    if (a->op == &op_scale) return g_scale(g, a->x, sum_node(g, a->in[0], n->ints[0]));
+    if (a->op == &op_full)
+        return g_full(g, n->dtype, n->ndim, n->shape, n->count ? a->x * (double)(a->count / n->count) : 0);
+    if (a->op == &op_scale && isfinite(a->x)) return g_scale(g, a->x, sum_node(g, a->in[0], n->ints[0]));
     if (a->op == &op_sum) return sum_node(g, a->in[0], n->ints[0] | a->ints[0]);
+    if (n->count == 1 && (a->op == &op_reshape || a->op == &op_permute)) { /* all elements, however they lie */
+        node *s = sum_node(g, a->in[0], (1 << a->in[0]->ndim) - 1);
+        return s ? g_reshape(g, s, n->ndim, n->shape) : NULL;
+    }
+    if (a->op == &op_broadcast) { /* repeated and then summed: a factor */
+        const node *from = a->in[0];
+        int64_t shape[BK_MAX_DIMS], times = 1;
+        for (int i = 0; i < a->ndim; i++) {
+            int j = i - (a->ndim - from->ndim);
+            shape[i] = j < 0 ? 1 : from->shape[j];
+            if ((n->ints[0] >> i & 1) && shape[i] == 1) times *= a->shape[i];
+        }
+        if (times == 1) return NULL;
+        node *s = sum_node(g, g_reshape(g, a->in[0], a->ndim, shape), n->ints[0]);
+        return g_scale(g, (double)times, g_broadcast(g, s, n->ndim, n->shape));
+    }
     return NULL;
 }
-static node *sum_jvp(graph *g, node *n, int k, node *t) { (void)k; return sum_node(g, t, n->ints[0]); }
-static node *sum_transpose(graph *g, node *n, int k, node *ct) { (void)k; return g_broadcast(g, ct, n->in[0]->ndim, n->in[0]->shape); }
+static node *sum_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    return sum_node(g, t, n->ints[0]);
+}
+static node *sum_transpose(graph *g, node *n, int k, node *ct) {
+    (void)k;
+    return g_broadcast(g, ct, n->in[0]->ndim, n->in[0]->shape);
+}
 static node *sum_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
     (void)batched, (void)size;
     return sum_node(g, in[0], n->ints[0] << 1);
 }
 const op_row op_sum = {
-    .name = "sum", .arity = 1, .kind = OP_KERNEL, .doc = "the sum over axes, which stay with size 1", .shape = sum_shape,
-    .run = sum_run, .scratch = sum_scratch, .simplify = sum_simplify, .jvp = sum_jvp, .transpose = sum_transpose, .vmap = sum_vmap,
+    .name = "sum",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "the sum over axes, which stay with size 1",
+    .shape = sum_shape,
+    .run = sum_run,
+    .simplify = sum_simplify,
+    .jvp = sum_jvp,
+    .transpose = sum_transpose,
+    .vmap = sum_vmap,
 };
 
 node *g_sum(graph *g, node *a, unsigned axes, bool keep) {
@@ -129,7 +182,9 @@ node *g_sum(graph *g, node *a, unsigned axes, bool keep) {
         if (!(axes >> i & 1)) shape[n++] = a->shape[i];
     return g_reshape(g, s, n, shape);
 }
-node *g_sum_all(graph *g, node *a) { return a ? g_sum(g, a, (1u << a->ndim) - 1, false) : NULL; }
+node *g_sum_all(graph *g, node *a) {
+    return a ? g_sum(g, a, (1u << a->ndim) - 1, false) : NULL;
+}
 node *g_mean_all(graph *g, node *a) {
     if (!a) return NULL;
     if (a->count == 0) return graph_fail(g, BK_EINVAL, "mean: the tensor is empty");
@@ -139,13 +194,16 @@ node *g_mean_all(graph *g, node *a) {
 
 /* ---- along one axis: ints[0]; rows are (outer, size, inner) ---- */
 
-typedef struct rows { int64_t outer, size, inner; } rows;
+typedef struct rows {
+    int64_t outer, size, inner;
+} rows;
 static rows rows_of(const node *a, int axis) {
     return (rows){ shape_count(axis, a->shape), a->shape[axis], shape_count(a->ndim - axis - 1, a->shape + axis + 1) };
 }
 static double at(const node *a, const void *data, int64_t i) {
-    return a->dtype == BK_FLOAT32 ? (double)((const float *)data)[i]
-           : a->dtype == BK_FLOAT64 ? ((const double *)data)[i] : (double)((const int64_t *)data)[i];
+    return a->dtype == BK_FLOAT32   ? (double)((const float *)data)[i]
+           : a->dtype == BK_FLOAT64 ? ((const double *)data)[i]
+                                    : (double)((const int64_t *)data)[i];
 }
 static bool axis_ok(graph *g, const char *name, const node *a, int64_t axis) {
     if (axis >= 0 && axis < a->ndim) return true;
@@ -185,8 +243,15 @@ static node *axis_vmap(graph *g, node *n, node *const *in, const bool *batched, 
     return graph_op(g, n->op, 1, in, 1, &axis, 0);
 }
 const op_row op_argmax = {
-    .name = "argmax", .arity = 1, .kind = OP_KERNEL, .doc = "the first place of the maximum along an axis, from 0",
-    .shape = argmax_shape, .run = argmax_run, .jvp = op_zero_jvp, .transpose = op_no_transpose, .vmap = axis_vmap,
+    .name = "argmax",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "the first place of the maximum along an axis, from 0",
+    .shape = argmax_shape,
+    .run = argmax_run,
+    .jvp = op_zero_jvp,
+    .transpose = op_no_transpose,
+    .vmap = axis_vmap,
 };
 node *g_argmax(graph *g, node *a, int axis) {
     int64_t ints = axis;
@@ -207,7 +272,9 @@ node *g_reduce_max(graph *g, node *a, int axis) {
     return index ? g_take(g, axis_last(g, a, axis), index) : NULL;
 }
 
-static bool cumsum_shape(graph *g, node *n) { return axis_ok(g, "cumsum", n->in[0], n->ints[0]); }
+static bool cumsum_shape(graph *g, node *n) {
+    return axis_ok(g, "cumsum", n->in[0], n->ints[0]);
+}
 static bk_status cumsum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)c, (void)scratch;
     rows r = rows_of(n, (int)n->ints[0]);
@@ -217,21 +284,33 @@ static bk_status cumsum_run(ctx *c, const node *n, void *out, const void *const 
             int64_t total = 0;
             for (int64_t k = 0; k < r.size; k++) {
                 int64_t p = (o * r.size + k) * r.inner + i;
-                if (n->dtype == BK_INT64) ((int64_t *)out)[p] = total += ((const int64_t *)in[0])[p];
-                else store(n->dtype, out, p, sum += at(n, in[0], p));
+                if (n->dtype == BK_INT64)
+                    ((int64_t *)out)[p] = total += ((const int64_t *)in[0])[p];
+                else
+                    store(n->dtype, out, p, sum += at(n, in[0], p));
             }
         }
     return BK_OK;
 }
-static node *cumsum_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_cumsum(g, t, (int)n->ints[0]); }
+static node *cumsum_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    return g_cumsum(g, t, (int)n->ints[0]);
+}
 static node *cumsum_transpose(graph *g, node *n, int k, node *ct) {
     (void)k;
     int axis = (int)n->ints[0];
     return g_flip(g, g_cumsum(g, g_flip(g, ct, axis), axis), axis);
 }
 const op_row op_cumsum = {
-    .name = "cumsum", .arity = 1, .kind = OP_KERNEL, .doc = "y_k = sum_{j<=k} a_j along an axis", .shape = cumsum_shape,
-    .run = cumsum_run, .jvp = cumsum_jvp, .transpose = cumsum_transpose, .vmap = axis_vmap,
+    .name = "cumsum",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "y_k = sum_{j<=k} a_j along an axis",
+    .shape = cumsum_shape,
+    .run = cumsum_run,
+    .jvp = cumsum_jvp,
+    .transpose = cumsum_transpose,
+    .vmap = axis_vmap,
 };
 node *g_cumsum(graph *g, node *a, int axis) {
     int64_t ints = axis;
@@ -256,7 +335,8 @@ static void shifted_exp(const node *a, const void *in, void *out, int64_t outer,
         const char *from = (const char *)in + dtype_size(a->dtype) * (size_t)(o * size);
         top[o] = row_max(a->dtype, size, from);
         double shift = isinf(top[o]) ? 0 : top[o];
-        vec_get(VEC_OFFSET, a->dtype)(size, (char *)out + dtype_size(a->dtype) * (size_t)(o * size), from, NULL, NULL, -shift);
+        vec_get(VEC_OFFSET, a->dtype)(size, (char *)out + dtype_size(a->dtype) * (size_t)(o * size), from, NULL, NULL,
+                                      -shift);
     }
     vec_get(VEC_EXP, a->dtype)(outer * size, out, out, NULL, NULL, 0);
 }
@@ -273,7 +353,8 @@ static bool logsumexp_shape(graph *g, node *n) {
 static size_t softmax_scratch(const node *n) {
     const node *a = n->in[0];
     int64_t size = a->shape[a->ndim - 1];
-    return sizeof(double) * (size_t)(size ? a->count / size : 1) + (n->op == &op_logsumexp ? (size_t)a->count * dtype_size(a->dtype) : 0);
+    return sizeof(double) * (size_t)(size ? a->count / size : 1) +
+           (n->op == &op_logsumexp ? (size_t)a->count * dtype_size(a->dtype) : 0);
 }
 static bk_status softmax_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)c;
@@ -286,8 +367,10 @@ static bk_status softmax_run(ctx *c, const node *n, void *out, const void *const
     for (int64_t o = 0; o < outer; o++) {
         char *row = e + dtype_size(a->dtype) * (size_t)(o * size);
         double sum = vec_sum(a->dtype, size, row);
-        if (softmax) vec_get(VEC_SCALE, a->dtype)(size, row, row, NULL, NULL, 1 / sum);
-        else store(n->dtype, out, o, (isinf(top[o]) ? (top[o] > 0 ? top[o] : 0) : top[o]) + log(sum));
+        if (softmax)
+            vec_get(VEC_SCALE, a->dtype)(size, row, row, NULL, NULL, 1 / sum);
+        else
+            store(n->dtype, out, o, (isinf(top[o]) ? (top[o] > 0 ? top[o] : 0) : top[o]) + log(sum));
     }
     return BK_OK;
 }
@@ -306,12 +389,32 @@ static node *rows_vmap(graph *g, node *n, node *const *in, const bool *batched, 
     return graph_again(g, n, in);
 }
 const op_row op_softmax = {
-    .name = "softmax", .arity = 1, .kind = OP_KERNEL, .doc = "s = e^a / sum e^a along the last axis; ds = s (da - sum s da)",
-    .shape = last_axis, .run = softmax_run, .scratch = softmax_scratch, .jvp = softmax_jvp, .transpose = op_no_transpose, .vmap = rows_vmap,
+    .name = "softmax",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "s = e^a / sum e^a along the last axis; ds = s (da - sum s da)",
+    .shape = last_axis,
+    .run = softmax_run,
+    .scratch = softmax_scratch,
+    .jvp = softmax_jvp,
+    .transpose = op_no_transpose,
+    .vmap = rows_vmap,
 };
 const op_row op_logsumexp = {
-    .name = "logsumexp", .arity = 1, .kind = OP_KERNEL, .doc = "ln sum e^a along the last axis, which is dropped",
-    .shape = logsumexp_shape, .run = softmax_run, .scratch = softmax_scratch, .jvp = logsumexp_jvp, .transpose = op_no_transpose, .vmap = rows_vmap,
+    .name = "logsumexp",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "ln sum e^a along the last axis, which is dropped",
+    .shape = logsumexp_shape,
+    .run = softmax_run,
+    .scratch = softmax_scratch,
+    .jvp = logsumexp_jvp,
+    .transpose = op_no_transpose,
+    .vmap = rows_vmap,
 };
-node *g_softmax(graph *g, node *a) { return a ? graph_op(g, &op_softmax, 1, &a, 0, NULL, 0) : NULL; }
-node *g_logsumexp(graph *g, node *a) { return a ? graph_op(g, &op_logsumexp, 1, &a, 0, NULL, 0) : NULL; }
+node *g_softmax(graph *g, node *a) {
+    return a ? graph_op(g, &op_softmax, 1, &a, 0, NULL, 0) : NULL;
+}
+node *g_logsumexp(graph *g, node *a) {
+    return a ? graph_op(g, &op_logsumexp, 1, &a, 0, NULL, 0) : NULL;
+}

@@ -20,18 +20,18 @@ static node *outward(graph *g, node *n) {
     return NULL;
 }
 
-/* out (rows, cols), in the other way round with rows `step` apart: by squares that stay in the cache. */
-#define TURN(name, type)                                                                                     \
-    static void name(int64_t rows, int64_t cols, int64_t step, const void *in_, void *out_) {               \
-        enum { SIDE = 16 };                                                                                  \
-        const type *in = in_;                                                                                \
-        type *out = out_;                                                                                    \
-        for (int64_t r0 = 0; r0 < rows; r0 += SIDE)                                                          \
-            for (int64_t c0 = 0; c0 < cols; c0 += SIDE) {                                                    \
-                int64_t r1 = r0 + SIDE < rows ? r0 + SIDE : rows, c1 = c0 + SIDE < cols ? c0 + SIDE : cols;  \
-                for (int64_t r = r0; r < r1; r++)                                                            \
-                    for (int64_t c = c0; c < c1; c++) out[r * cols + c] = in[c * step + r];                  \
-            }                                                                                                \
+/* out (rows, cols) from in, whose columns lie step apart: by squares that stay in the cache. */
+#define TURN(name, type)                                                                                               \
+    static void name(int64_t rows, int64_t cols, int64_t step, const void *in_, void *out_) {                          \
+        enum { SIDE = 16 };                                                                                            \
+        const type *in = in_;                                                                                          \
+        type *out = out_;                                                                                              \
+        for (int64_t r0 = 0; r0 < rows; r0 += SIDE)                                                                    \
+            for (int64_t c0 = 0; c0 < cols; c0 += SIDE) {                                                              \
+                int64_t r1 = r0 + SIDE < rows ? r0 + SIDE : rows, c1 = c0 + SIDE < cols ? c0 + SIDE : cols;            \
+                for (int64_t r = r0; r < r1; r++)                                                                      \
+                    for (int64_t c = c0; c < c1; c++) out[r * cols + c] = in[c * step + r];                            \
+            }                                                                                                          \
     }
 TURN(turn8, int64_t)
 TURN(turn4, int32_t)
@@ -53,10 +53,16 @@ static void strided_copy(size_t size, int ndim, const int64_t *out_shape, const 
     if (turn) run *= shape[--last]; /* two axes at once */
     for (int64_t done = 0; done < count; done += run) {
         const char *from = in + (int64_t)size * at;
-        if (turn) (size == 8 ? turn8 : turn4)(shape[last], shape[last + 1], step, from, out);
-        else if (step == 1) memcpy(out, from, size * (size_t)run);
-        else if (size == 8) for (int64_t i = 0; i < run; i++) ((int64_t *)(void *)out)[i] = ((const int64_t *)(const void *)from)[i * step];
-        else for (int64_t i = 0; i < run; i++) ((int32_t *)(void *)out)[i] = ((const int32_t *)(const void *)from)[i * step];
+        if (turn)
+            (size == 8 ? turn8 : turn4)(shape[last], shape[last + 1], step, from, out);
+        else if (step == 1)
+            memcpy(out, from, size * (size_t)run);
+        else if (size == 8)
+            for (int64_t i = 0; i < run; i++)
+                ((int64_t *)(void *)out)[i] = ((const int64_t *)(const void *)from)[i * step];
+        else
+            for (int64_t i = 0; i < run; i++)
+                ((int32_t *)(void *)out)[i] = ((const int32_t *)(const void *)from)[i * step];
         out += size * (size_t)run;
         for (int d = last - 1; d >= 0; d--) {
             at += strides[d];
@@ -82,24 +88,35 @@ static bk_status full_run(ctx *c, const node *n, void *out, const void *const *i
     return BK_OK;
 }
 const op_row op_full = {
-    .name = "full", .arity = 0, .kind = OP_KERNEL, .doc = "x everywhere", .shape = full_shape, .run = full_run,
-    .jvp = op_zero_jvp, .transpose = op_no_transpose, .vmap = op_vmap_none,
+    .name = "full",
+    .arity = 0,
+    .kind = OP_KERNEL,
+    .doc = "x everywhere",
+    .shape = full_shape,
+    .run = full_run,
+    .jvp = op_zero_jvp,
+    .transpose = op_no_transpose,
+    .vmap = op_vmap_none,
 };
 node *g_full(graph *g, bk_dtype dtype, int ndim, const int64_t *shape, double x) {
     int64_t ints[1 + BK_MAX_DIMS] = { dtype };
-    if (ndim < 0 || ndim > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "full: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
+    if (ndim < 0 || ndim > BK_MAX_DIMS)
+        return graph_fail(g, BK_EINVAL, "full: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
     if (ndim) memcpy(ints + 1, shape, sizeof *shape * (size_t)ndim);
     return graph_op(g, &op_full, 0, NULL, 1 + ndim, ints, x);
 }
-node *g_zeros_like(graph *g, node *a) { return a ? g_full(g, a->dtype, a->ndim, a->shape, 0) : NULL; }
+node *g_zeros_like(graph *g, node *a) {
+    return a ? g_full(g, a->dtype, a->ndim, a->shape, 0) : NULL;
+}
 
 /* ---- reshape ---- */
 
 static bool reshape_shape(graph *g, node *n) {
     shape_buf a, b;
     if (shape_count(n->n_ints, n->ints) != n->in[0]->count)
-        return graph_fail(g, BK_EINVAL, "reshape: %s has %lld elements, %s does not", shape_text(n->in[0]->ndim, n->in[0]->shape, &a),
-                          (long long)n->in[0]->count, shape_text(n->n_ints, n->ints, &b));
+        return graph_fail(g, BK_EINVAL, "reshape: %s has %lld elements, %s does not",
+                          shape_text(n->in[0]->ndim, n->in[0]->shape, &a), (long long)n->in[0]->count,
+                          shape_text(n->n_ints, n->ints, &b));
     n->ndim = n->n_ints;
     if (n->ndim) memcpy(n->shape, n->ints, sizeof *n->shape * (size_t)n->ndim);
     return true;
@@ -115,8 +132,14 @@ static node *reshape_simplify(graph *g, node *n) {
     if (a->op == &op_reshape) return g_reshape(g, a->in[0], n->ndim, n->shape);
     return outward(g, n);
 }
-static node *reshape_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_reshape(g, t, n->ndim, n->shape); }
-static node *reshape_transpose(graph *g, node *n, int k, node *ct) { (void)k; return g_reshape(g, ct, n->in[0]->ndim, n->in[0]->shape); }
+static node *reshape_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    return g_reshape(g, t, n->ndim, n->shape);
+}
+static node *reshape_transpose(graph *g, node *n, int k, node *ct) {
+    (void)k;
+    return g_reshape(g, ct, n->in[0]->ndim, n->in[0]->shape);
+}
 static node *reshape_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
     (void)batched;
     int64_t shape[BK_MAX_DIMS + 1] = { size };
@@ -124,25 +147,38 @@ static node *reshape_vmap(graph *g, node *n, node *const *in, const bool *batche
     return g_reshape(g, in[0], n->ndim + 1, shape);
 }
 const op_row op_reshape = {
-    .name = "reshape", .arity = 1, .kind = OP_KERNEL, .doc = "the elements in row-major order, in another shape",
-    .shape = reshape_shape, .run = reshape_run, .simplify = reshape_simplify, .jvp = reshape_jvp,
-    .transpose = reshape_transpose, .vmap = reshape_vmap,
+    .name = "reshape",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "the elements in row-major order, in another shape",
+    .shape = reshape_shape,
+    .run = reshape_run,
+    .simplify = reshape_simplify,
+    .jvp = reshape_jvp,
+    .transpose = reshape_transpose,
+    .vmap = reshape_vmap,
 };
 node *g_reshape(graph *g, node *a, int ndim, const int64_t *shape) {
     if (!a) return NULL;
     int64_t full[BK_MAX_DIMS + 1], known = 1;
     int open = -1;
     shape_buf sa, sb;
-    if (ndim < 0 || ndim > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "reshape: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
+    if (ndim < 0 || ndim > BK_MAX_DIMS)
+        return graph_fail(g, BK_EINVAL, "reshape: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
     for (int i = 0; i < ndim; i++) {
         full[i] = shape[i];
-        if (shape[i] == -1 && open < 0) open = i;
-        else if (shape[i] < 0) return graph_fail(g, BK_EINVAL, "reshape: sizes are >= 0, one may be -1, got %s", shape_text(ndim, shape, &sb));
-        else known *= shape[i];
+        if (shape[i] == -1 && open < 0)
+            open = i;
+        else if (shape[i] < 0)
+            return graph_fail(g, BK_EINVAL, "reshape: sizes are >= 0, one may be -1, got %s",
+                              shape_text(ndim, shape, &sb));
+        else
+            known *= shape[i];
     }
     if (open >= 0) {
         if (known == 0 || a->count % known)
-            return graph_fail(g, BK_EINVAL, "reshape: %s does not fit into %s", shape_text(a->ndim, a->shape, &sa), shape_text(ndim, shape, &sb));
+            return graph_fail(g, BK_EINVAL, "reshape: %s does not fit into %s", shape_text(a->ndim, a->shape, &sa),
+                              shape_text(ndim, shape, &sb));
         full[open] = a->count / known;
     }
     return make(g, &op_reshape, a, ndim, full);
@@ -190,7 +226,10 @@ static node *permute_simplify(graph *g, node *n) {
     }
     return outward(g, n);
 }
-static node *permute_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_permute(g, t, n->ints); }
+static node *permute_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    return g_permute(g, t, n->ints);
+}
 static node *permute_transpose(graph *g, node *n, int k, node *ct) {
     (void)k;
     int64_t back[BK_MAX_DIMS];
@@ -204,10 +243,20 @@ static node *permute_vmap(graph *g, node *n, node *const *in, const bool *batche
     return g_permute(g, in[0], axes);
 }
 const op_row op_permute = {
-    .name = "permute", .arity = 1, .kind = OP_KERNEL, .doc = "axes in another order", .shape = permute_shape,
-    .run = permute_run, .simplify = permute_simplify, .jvp = permute_jvp, .transpose = permute_transpose, .vmap = permute_vmap,
+    .name = "permute",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "axes in another order",
+    .shape = permute_shape,
+    .run = permute_run,
+    .simplify = permute_simplify,
+    .jvp = permute_jvp,
+    .transpose = permute_transpose,
+    .vmap = permute_vmap,
 };
-node *g_permute(graph *g, node *a, const int64_t *axes) { return a ? make(g, &op_permute, a, a->ndim, axes) : NULL; }
+node *g_permute(graph *g, node *a, const int64_t *axes) {
+    return a ? make(g, &op_permute, a, a->ndim, axes) : NULL;
+}
 node *g_transpose(graph *g, node *a) {
     if (!a) return NULL;
     int64_t axes[BK_MAX_DIMS];
@@ -228,7 +277,9 @@ static bool broadcast_shape(graph *g, node *n) {
         int64_t to = n->ints[n->n_ints - a->ndim + i];
         ok = a->shape[i] == to || a->shape[i] == 1;
     }
-    if (!ok) return graph_fail(g, BK_EINVAL, "broadcast_to: %s does not broadcast to %s", shape_text(a->ndim, a->shape, &sa), shape_text(n->n_ints, n->ints, &sb));
+    if (!ok)
+        return graph_fail(g, BK_EINVAL, "broadcast_to: %s does not broadcast to %s", shape_text(a->ndim, a->shape, &sa),
+                          shape_text(n->n_ints, n->ints, &sb));
     n->ndim = n->n_ints;
     memcpy(n->shape, n->ints, sizeof *n->shape * (size_t)n->ndim);
     return true;
@@ -249,7 +300,10 @@ static node *broadcast_simplify(graph *g, node *n) {
     if (a->count == shape_count(n->ndim, n->shape)) return g_reshape(g, a, n->ndim, n->shape);
     return outward(g, n);
 }
-static node *broadcast_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_broadcast(g, t, n->ndim, n->shape); }
+static node *broadcast_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    return g_broadcast(g, t, n->ndim, n->shape);
+}
 static node *broadcast_transpose(graph *g, node *n, int k, node *ct) {
     (void)k;
     const node *a = n->in[0];
@@ -274,12 +328,20 @@ static node *broadcast_vmap(graph *g, node *n, node *const *in, const bool *batc
     return g_broadcast(g, g_reshape(g, in[0], n->ndim + 1, mid), n->ndim + 1, to);
 }
 const op_row op_broadcast = {
-    .name = "broadcast_to", .arity = 1, .kind = OP_KERNEL, .doc = "repeated along axes of size 1 and new leading axes",
-    .shape = broadcast_shape, .run = broadcast_run, .simplify = broadcast_simplify, .jvp = broadcast_jvp,
-    .transpose = broadcast_transpose, .vmap = broadcast_vmap,
+    .name = "broadcast_to",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "repeated along axes of size 1 and new leading axes",
+    .shape = broadcast_shape,
+    .run = broadcast_run,
+    .simplify = broadcast_simplify,
+    .jvp = broadcast_jvp,
+    .transpose = broadcast_transpose,
+    .vmap = broadcast_vmap,
 };
 node *g_broadcast(graph *g, node *a, int ndim, const int64_t *shape) {
-    if (a && (ndim < 0 || ndim > BK_MAX_DIMS)) return graph_fail(g, BK_EINVAL, "broadcast_to: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
+    if (a && (ndim < 0 || ndim > BK_MAX_DIMS))
+        return graph_fail(g, BK_EINVAL, "broadcast_to: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
     return make(g, &op_broadcast, a, ndim, shape);
 }
 
@@ -340,7 +402,10 @@ static node *slice_simplify(graph *g, node *n) {
     }
     return outward(g, n);
 }
-static node *slice_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_slice(g, t, n->ints, n->shape); }
+static node *slice_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    return g_slice(g, t, n->ints, n->shape);
+}
 static node *slice_transpose(graph *g, node *n, int k, node *ct) {
     (void)k;
     int64_t after[BK_MAX_DIMS];
@@ -355,8 +420,16 @@ static node *slice_vmap(graph *g, node *n, node *const *in, const bool *batched,
     return g_slice(g, in[0], first, sizes);
 }
 const op_row op_slice = {
-    .name = "slice", .arity = 1, .kind = OP_KERNEL, .doc = "a block of a", .shape = slice_shape, .run = slice_run,
-    .simplify = slice_simplify, .jvp = slice_jvp, .transpose = slice_transpose, .vmap = slice_vmap,
+    .name = "slice",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "a block of a",
+    .shape = slice_shape,
+    .run = slice_run,
+    .simplify = slice_simplify,
+    .jvp = slice_jvp,
+    .transpose = slice_transpose,
+    .vmap = slice_vmap,
 };
 node *g_slice(graph *g, node *a, const int64_t *start, const int64_t *size) {
     if (!a) return NULL;
@@ -368,7 +441,8 @@ node *g_slice(graph *g, node *a, const int64_t *start, const int64_t *size) {
 node *g_narrow(graph *g, node *a, int axis, int64_t start, int64_t size) {
     if (!a) return NULL;
     int64_t first[BK_MAX_DIMS] = { 0 }, sizes[BK_MAX_DIMS];
-    if (axis < 0 || axis >= a->ndim) return graph_fail(g, BK_EINVAL, "narrow: dim: expected 1..%d, got %d", a->ndim, axis + 1);
+    if (axis < 0 || axis >= a->ndim)
+        return graph_fail(g, BK_EINVAL, "narrow: dim: expected 1..%d, got %d", a->ndim, axis + 1);
     memcpy(sizes, a->shape, sizeof *sizes * (size_t)a->ndim);
     first[axis] = start;
     sizes[axis] = size;
@@ -410,8 +484,14 @@ static node *pad_simplify(graph *g, node *n) {
     if (shape_equal(n->in[0]->ndim, n->in[0]->shape, n->ndim, n->shape)) return n->in[0];
     return outward(g, n);
 }
-static node *pad_jvp(graph *g, node *n, int k, node *t) { (void)k; return g_pad(g, t, n->ints, n->ints + n->ndim); }
-static node *pad_transpose(graph *g, node *n, int k, node *ct) { (void)k; return g_slice(g, ct, n->ints, n->in[0]->shape); }
+static node *pad_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    return g_pad(g, t, n->ints, n->ints + n->ndim);
+}
+static node *pad_transpose(graph *g, node *n, int k, node *ct) {
+    (void)k;
+    return g_slice(g, ct, n->ints, n->in[0]->shape);
+}
 static node *pad_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
     (void)batched, (void)size;
     int64_t before[BK_MAX_DIMS + 1] = { 0 }, after[BK_MAX_DIMS + 1] = { 0 };
@@ -420,8 +500,16 @@ static node *pad_vmap(graph *g, node *n, node *const *in, const bool *batched, i
     return g_pad(g, in[0], before, after);
 }
 const op_row op_pad = {
-    .name = "pad", .arity = 1, .kind = OP_KERNEL, .doc = "a in a larger block of zeros", .shape = pad_shape, .run = pad_run,
-    .simplify = pad_simplify, .jvp = pad_jvp, .transpose = pad_transpose, .vmap = pad_vmap,
+    .name = "pad",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "a in a larger block of zeros",
+    .shape = pad_shape,
+    .run = pad_run,
+    .simplify = pad_simplify,
+    .jvp = pad_jvp,
+    .transpose = pad_transpose,
+    .vmap = pad_vmap,
 };
 node *g_pad(graph *g, node *a, const int64_t *before, const int64_t *after) {
     if (!a) return NULL;

@@ -9,16 +9,16 @@
 enum { OPTIM_MAX_OPTIONS = 6, OPTIM_MAX_BUFFERS = 3 };
 
 typedef struct optim_option {
-    const char *name;      /* NULL ends the list */
-    double value;          /* the default */
-    double low, high;      /* allowed: low <= value, and value < high */
+    const char *name; /* NULL ends the list */
+    double value;     /* the default */
+    double low, high; /* allowed: low <= value, and value < high */
 } optim_option;
 
 /* What an update sees. Buffers start as zeros. */
 typedef struct optim_update {
-    int64_t n, t;          /* elements; the number of this step, from 1 */
+    int64_t n, t; /* elements; the number of this step, from 1 */
     double lr;
-    const double *option;  /* in the row's order */
+    const double *option; /* in the row's order */
     void *theta;
     const void *g;
     void *buffer[OPTIM_MAX_BUFFERS];
@@ -38,13 +38,13 @@ typedef struct optim {
     ctx *c;
     const optim_row *row;
     double option[OPTIM_MAX_OPTIONS];
-    int64_t t, n;                    /* steps done; elements, -1 before the first */
+    int64_t t, n; /* steps done; elements, -1 before the first */
     bk_dtype dtype;
     tensor buffer[OPTIM_MAX_BUFFERS]; /* in theta's dtype */
 } optim;
 
 bk_status optim_new(ctx *c, const optim_row *row, const double *options, optim **out, err *e);
-void optim_free(optim *o); /* NULL allowed */
+void optim_free(optim *o);  /* NULL allowed */
 void optim_reset(optim *o); /* as new */
 
 /* One step in place on theta (n elements of dtype); g is not changed. Allocates at the first step only. */
@@ -57,8 +57,8 @@ bk_status optim_restore(optim *o, int64_t t, const tensor *buffers, err *e);
  * theta, the gradient and the buffers, lr and what `setup` declares are of type T. */
 #define OPTIM_KERNEL(FUNCTION, T, SQRT, SETUP, BODY)                                                                   \
     static void FUNCTION(const optim_update *u) {                                                                      \
-        T *th = u->theta, *b0 = u->buffer[0], *b1 = u->buffer[1];                                                      \
-        const T *g = u->g;                                                                                             \
+        T *restrict th = u->theta, *restrict b0 = u->buffer[0], *restrict b1 = u->buffer[1];                           \
+        const T *restrict g = u->g;                                                                                    \
         const T lr = (T)u->lr;                                                                                         \
         (void)b0, (void)b1;                                                                                            \
         SETUP                                                                                                          \

@@ -15,6 +15,7 @@ local function succeeds(command) return (os.execute(command .. " >/dev/null 2>&1
 local program = arg[-1] or "build/bracket"
 local clean = "env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE OPENBLAS_NUM_THREADS=" .. options.threads .. " "
 local contestants = { { name = "bracket", command = clean .. quote(program) .. " tests/bench/workloads.lua" } }
+local capability = succeeds("grep -q avx512f /proc/cpuinfo") and "ATEN_CPU_CAPABILITY=avx512 " or ""
 local seen = {}
 for _, python in ipairs{ "/usr/bin/python3", "python3" } do
     for _, peer in ipairs{ { "torch", "bench_torch.py" }, { "jax", "bench_jax.py" } } do
@@ -26,7 +27,7 @@ for _, python in ipairs{ "/usr/bin/python3", "python3" } do
             local name = peer[1] .. " " .. version
             if not seen[name] then
                 seen[name] = true
-                contestants[#contestants + 1] = { name = name, command = clean .. "ATEN_CPU_CAPABILITY=avx512 " .. python .. " " .. quote(script) }
+                contestants[#contestants + 1] = { name = name, command = clean .. capability .. python .. " " .. quote(script) }
             end
         end
     end

@@ -25,6 +25,7 @@ local function same_bits(a, b)
 end
 local function protocol(options)
     local o = { model = model, tasks = tasks, lr = 0.1, steps = 12, batch = 16, seed = 3 }
+    if options.epochs then o.steps = nil end
     for name, value in pairs(options) do o[name] = value end
     return bk.protocol(o)
 end

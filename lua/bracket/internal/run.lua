@@ -176,7 +176,7 @@ local function finish_block(self)
     self:call("end_task")
     self.learned[#self.learned + 1] = self.task
     self.cache = {}
-    self:evaluate(#self.learned)
+    if self.spec.evaluate then self:evaluate(#self.learned) end
 end
 
 -- Runs until `stop` steps are done in all.

@@ -1,9 +1,9 @@
 -- complete.lua - what may stand at the cursor. Looks with next and rawget only: no metamethod, no user code, and no
 -- lazy file is run; a room's files are named, not loaded.
 local bk = ...
-local type, next, rawget, select = type, next, rawget, select
+local type, next, rawget = type, next, rawget
 local getmetatable_, getupvalue = debug.getmetatable, debug.getupvalue
-local match, sub, find, sort = string.match, string.sub, string.find, table.sort
+local match, gmatch, sub, find, sort = string.match, string.gmatch, string.sub, string.find, table.sort
 local names_of, room_of, folder = bk.internal.names, bk.internal.room, bk.internal.folder
 
 local words = {}
@@ -34,12 +34,17 @@ local function field(x, name)
     end
 end
 
+local function callable(x)
+    local meta = getmetatable_(x)
+    return type(x) == "function" or (type(meta) == "table" and type(x) ~= "string" and rawget(meta, "__call") ~= nil)
+end
+
 local function collect(x, prefix, functions_only, found)
     for _ = 1, 10 do
         if type(x) == "table" then
             for name, value in next, x do
                 if type(name) == "string" and sub(name, 1, #prefix) == prefix and find(name, "^[%a_][%w_]*$")
-                    and (not functions_only or type(value) == "function" or (getmetatable_(value) or {}).__call) then
+                    and (not functions_only or callable(value)) then
                     found[name] = true
                 end
             end
@@ -102,7 +107,7 @@ return function(line)
             end
         else
             local value = _G
-            for name in string.gmatch(owner, "[^.:]+") do
+            for name in gmatch(owner, "[^.:]+") do
                 value = field(value, name)
                 if value == nil then return {}, 0 end
             end

@@ -1,6 +1,6 @@
 -- session.lua - what the REPL does with a finished input. The terminal is src/app/repl.c's.
 local bk = ...
-local load, print, pcall, type, select = load, print, pcall, type, select
+local load, print, pcall, type = load, print, pcall, type
 local pack = table.pack
 local clock = os.clock
 local format = bk.repl.format

@@ -1,0 +1,275 @@
+-- func_test.lua - functions of tensors and their derivatives: closed forms and finite differences, nesting, closures,
+-- arguments that are no tensors, caching, tracing errors.
+local bk = require "bracket"
+local lu = require "luaunit"
+
+local function values(t) return t:reshape { -1 }:totable() end
+local function near(a, b, tolerance)
+    if bk.is_tensor(a) then a = values(a) end
+    if bk.is_tensor(b) then b = values(b) end
+    lu.assertEquals(#a, #b)
+    for i = 1, #a do lu.assertAlmostEquals(a[i], b[i], tolerance or 1e-12) end
+end
+local function fails(text, f, ...)
+    local ok, message = pcall(f, ...)
+    lu.assertFalse(ok)
+    lu.assertStrContains(tostring(message), text)
+end
+local function cube(t) return (t ^ 3):sum() end
+local function quartic(t) return t:square():sum() ^ 2 end
+
+TestDerivatives = {}
+
+function TestDerivatives.test_closed_forms_of_orders_one_to_four()
+    local x = bk.tensor { 1, -2, 0.5 }
+    near(bk.grad(cube)(x), { 3, 12, 0.75 })
+    near(bk.hvp(cube)(x, bk.ones { 3 }), { 6, -12, 3 })
+    near(bk.hessian(cube)(x), { 6, 0, 0, 0, -12, 0, 0, 0, 3 })
+    local y, g = bk.value_and_grad(quartic)(x)
+    near({ y:item() }, { 5.25 ^ 2 })
+    near(g, { 4 * 5.25, 4 * 5.25 * -2, 4 * 5.25 * 0.5 })
+    local f = function(s) return s:sin() end
+    local at, expected = bk.tensor(0.7), { math.cos(0.7), -math.sin(0.7), -math.cos(0.7), math.sin(0.7) }
+    for order = 1, 4 do
+        f = bk.grad(f)
+        near({ f(at):item() }, { expected[order] })
+    end
+    near({ bk.grad(function(s) return s ^ 2 end)(3):item() }, { 6 }) -- a number as the first argument is a 0-d tensor
+end
+
+-- For every function the largest error of gradient and second derivatives against central differences.
+function TestDerivatives.test_every_function_against_finite_differences()
+    local m = bk.rng(9):normal { 4, 3 }
+    local ids = bk.tensor({ 2, 0, 1, 1 }, { dtype = "int64" })
+    local w = bk.rng(10):normal { 2, 1, 2, 2 }
+    local cases = {
+        exp = function(t) return t:exp():sum() end,
+        expm1_log1p = function(t) return (t:square():log1p() * t:expm1()):sum() end,
+        sqrt_log = function(t) return ((t:square() + 1):sqrt() * (t:square() + 2):log()):sum() end,
+        sin_cos = function(t) return (t:sin() * t:cos() * t):sum() end,
+        tanh = function(t) return (t:tanh() * t):sum() end,
+        sigmoid_softplus = function(t) return (t:sigmoid() * t:softplus()):sum() end,
+        gelu_erf = function(t) return (t:gelu() + t:erf() * t):sum() end,
+        powers = function(t) return ((t:square() + 1) ^ 1.5 + 2 ^ t + (t:square() + 1) ^ t):sum() end,
+        quotients = function(t) return (t / (t:square() + 1) + 1 / (t:square() + 2) + 3 / (t:square() + 1) + t / 7):sum() end,
+        abs_relu_max = function(t) return ((t + 10):abs() * t:relu():square() + bk.maximum(t, t:square())):sum() end,
+        extremes = function(t) return (t:max(1) ^ 3):sum() + t:min() ^ 2 * t:max() end,
+        reductions = function(t) return t:var() * t:norm() + (t:mean(1) * t:sum(2):sum()):square():sum() + t:std(1):sum() end,
+        cumsum_flip = function(t) return (t:cumsum(1) * t:flip(2)):square():sum() end,
+        softmax = function(t) return (t:softmax() * t:log_softmax(1)):sum() + t:logsumexp(1):square():sum() end,
+        cross_entropy = function(t) return -t:log_softmax():take(ids):mean() end,
+        gather = function(t) return (t:gather(ids) * t):square():sum() + t[2][3] ^ 3 end,
+        shapes = function(t)
+            local u = t:transpose():reshape { 2, 6 }:pad({ 1, 0 }, { 0, 2 }):permute { 2, 1 }
+            return (bk.concat { u, u:square() } * 2):exp():sum() + bk.stack({ t, t * t }, 2):narrow(2, 2, 1):square():sum()
+        end,
+        matmul = function(t) return t:matmul(m:transpose()):square():sum() + t:transpose():matmul(t):dot(bk.ones { 3, 3 }) ^ 2 end,
+        outer = function(t) return t[1]:outer(t[2]):square():sum() end,
+        where = function(t) return bk.where(t:gt(0), t:square(), t ^ 3):sum() + t:clamp(-0.5, 0.5):square():sum() end,
+        layer_norm = function(t) return (t:layer_norm() ^ 3):sum() end,
+        conv = function(t)
+            local y = bk.conv2d(t:reshape { 1, 1, 4, 3 }, w, { pad = 1 })
+            return y:square():sum() + y:avgpool2d(2):square():sum() + (y:maxpool2d(2) ^ 3):sum()
+        end,
+        squeeze = function(t) return (t:unsqueeze(2):broadcast_to { 4, 2, 3 }:flatten() ^ 3):sum() end,
+    }
+    local theta = bk.rng(4):normal { 4, 3 }
+    for name, f in pairs(cases) do
+        local worst = bk.check_grad(f, theta)
+        lu.assertTrue(worst < 1e-7, name .. ": " .. worst)
+    end
+end
+
+function TestDerivatives.test_check_grad_sees_a_wrong_derivative()
+    local function wrong(t) return (t:square() * bk.stop_gradient(t)):sum() end -- its gradient lacks a term
+    lu.assertTrue(bk.check_grad(wrong, bk.tensor { 1, 2 }) > 0.1)
+    local function wrong_second(t) return (t:sin() + bk.stop_gradient(t:cos()) * (t - bk.stop_gradient(t))):sum() end
+    lu.assertTrue(bk.check_grad(wrong_second, bk.tensor { 1, 2 }) > 0.1)
+    lu.assertTrue(bk.check_grad(cube, bk.rng(1):normal({ 50 }, { dtype = "float32" })) < 1e-3)
+    fails("check_grad: f must return a 0-d tensor, got (2)", bk.check_grad, function(t) return t end, bk.ones { 2 })
+end
+
+function TestDerivatives.test_hvp_takes_several_directions()
+    local x, v = bk.rng(1):normal { 5 }, bk.rng(2):normal { 3, 5 }
+    local all = bk.hvp(quartic)(x, v)
+    lu.assertEquals(all:shape(), { 3, 5 })
+    for k = 1, 3 do near(all[k], bk.hvp(quartic)(x, v[k])) end
+    near(all, bk.hessian(quartic)(x):matmul(v:transpose()):transpose(), 1e-10)
+    fails("hvp: v: expected", bk.hvp(quartic), x, bk.ones { 4 })
+end
+
+function TestDerivatives.test_jvp_and_vjp_are_adjoint()
+    local function f(a, b) return a:matmul(b):tanh(), a:sum() * b end
+    local a, b = bk.rng(1):normal { 3, 4 }, bk.rng(2):normal { 4, 2 }
+    local da, db = bk.rng(3):normal { 3, 4 }, bk.rng(4):normal { 4, 2 }
+    local y1, y2, dy1, dy2 = bk.jvp(f, { a, b }, { da, db })
+    local z1, z2, pullback = bk.vjp(f, a, b)
+    near(y1, z1)
+    near(y2, z2)
+    local c1, c2 = bk.rng(5):normal { 3, 2 }, bk.rng(6):normal { 4, 2 }
+    local ga, gb = pullback(c1, c2)
+    lu.assertAlmostEquals((c1:dot(dy1) + c2:dot(dy2)):item(), (ga:dot(da) + gb:dot(db)):item(), 1e-11)
+    local h = 1e-6
+    local p1, m1 = f(a + h * da, b + h * db), f(a - h * da, b - h * db)
+    near(dy1, (p1 - m1) / (2 * h), 1e-8)
+    local _, _, only_a = bk.jvp(f, { a, b }, { da })
+    near(only_a, (f(a + h * da, b) - f(a - h * da, b)) / (2 * h), 1e-8)
+    local y, back = bk.vjp(cube, bk.tensor { 1, 2 })
+    near({ y:item() }, { 9 })
+    near(back(), { 3, 12 })
+    near(back(2), { 6, 24 })
+    fails("expected a tensor, got \"x\"", back, "x")
+end
+
+function TestDerivatives.test_vmap_is_a_loop()
+    local x, y = bk.rng(1):normal { 4, 3 }, bk.rng(2):normal { 4, 3 }
+    local function f(a, b) return (a * b):tanh():sum() * a end
+    local all = bk.vmap(f)(x, y)
+    local grads = bk.vmap(bk.grad(function(a, b) return f(a, b):sum() end))(x, y)
+    for i = 1, 4 do
+        near(all[i], f(x[i], y[i]))
+        near(grads[i], bk.grad(function(a, b) return f(a, b):sum() end)(x[i], y[i]))
+    end
+    fails("vmap", bk.vmap(f), x, bk.ones { 3, 3 })
+end
+
+function TestDerivatives.test_lie_bracket_by_hessians_and_for_linear_fields()
+    local x = bk.tensor { 1, 2 }
+    near(bk.lie(cube, function(t) return t:sum() ^ 2 end)(x), { -6, -42 }) -- H2 g1 - H1 g2 by hand
+    local a, b = bk.tensor { { 1, 2 }, { 3, 4 } }, bk.tensor { { 0, 1 }, { -1, 2 } }
+    local function X(t) return a:matmul(t) end
+    local function Y(t) return b:matmul(t) end
+    near(bk.lie(X, Y)(x), (b:matmul(a) - a:matmul(b)):matmul(x)) -- DY X - DX Y
+    near(bk.lie(Y, X)(x), bk.lie(X, Y)(x) * -1)
+    local function Z(t) return t:sin() * t:sum() end
+    local jacobi = bk.lie(X, bk.lie(Y, Z))(x) + bk.lie(Y, bk.lie(Z, X))(x) + bk.lie(Z, bk.lie(X, Y))(x)
+    near(jacobi, { 0, 0 }, 1e-11)
+end
+
+TestTracing = {}
+
+function TestTracing.test_derivatives_nest_without_confusing_their_variables()
+    local inner = function(x) return bk.grad(function(y) return x * y end)(bk.tensor(1)) end -- = x
+    near({ bk.grad(function(x) return x * inner(x) end)(3):item() }, { 6 })
+    near({ bk.grad(function(x) return x * bk.grad(function(y) return x * y ^ 2 end)(x) end)(2):item() }, { 6 * 4 })
+    near(bk.grad(function(x) return bk.grad(cube)(x):square():sum() end)(bk.tensor { 1, 2 }), { 36, 288 })
+end
+
+function TestTracing.test_closures_over_tensors_traced_and_not()
+    local w = bk.tensor { 2, 3 }
+    near(bk.grad(function(x) return (x * w):sum() end)(bk.ones { 2 }), { 2, 3 })
+    local function outer(x) -- the inner function reads the traced x and is called on a concrete tensor
+        return bk.grad(function(y) return (y:square() * x):sum() end)(w):sum()
+    end
+    near(bk.grad(outer)(bk.ones { 2 }), { 4, 6 })
+end
+
+function TestTracing.test_results_may_be_constants_or_numbers()
+    near(bk.grad(function() return 3 end)(bk.ones { 2 }), { 0, 0 })
+    near(bk.grad(function() return bk.tensor(3) end)(bk.ones { 2 }), { 0, 0 })
+    fails("result 1 of this function: expected a tensor, got \"x\"", bk.grad(function() return "x" end), bk.ones { 2 })
+    fails("func_test.lua", bk.grad(function() return nil, 1 end), bk.ones { 2 })
+    fails("this function returned nothing", bk.grad(function() end), bk.ones { 2 })
+    fails("0-d", bk.grad(function(x) return x end), bk.ones { 2, 3 })
+end
+
+function TestTracing.test_other_arguments_specialise_the_trace()
+    local calls = 0
+    local options = { scale = 5 }
+    local function f(x, n, o, y)
+        calls = calls + 1
+        local s = (x ^ n):sum() * (o and o.scale or 1)
+        return y and s + (x * y):sum() or s
+    end
+    local g, x = bk.grad(f), bk.tensor { 1, 2 }
+    near(g(x, 2), { 2, 4 })
+    near(g(x, 3), { 3, 12 })
+    near(g(x, 2, options), { 10, 20 })
+    near(g(x, 2, options, x), { 11, 22 })
+    local after = calls
+    near(g(x, 3), { 3, 12 })
+    near(g(x, 2, options, x), { 11, 22 })
+    lu.assertEquals(calls, after)
+    near(bk.hvp(f)(x, bk.ones { 2 }, 3), { 6, 12 })
+    local _, dy = bk.jvp(f, { x, 3 }, { bk.ones { 2 } })
+    near({ dy:item() }, { 15 })
+    local _, back = bk.vjp(f, x, 3)
+    near(back(), { 3, 12 })
+    near(bk.lie(f, f)(x, 3), { 0, 0 })
+    for n = 1, 40 do near({ g(x, n)[1]:item() }, { n }) end
+end
+
+function TestTracing.test_one_trace_for_each_shape_however_often_it_is_wrapped()
+    local calls = 0
+    local function f(x)
+        calls = calls + 1
+        return x:square():sum()
+    end
+    for _ = 1, 5 do bk.grad(f)(bk.ones { 3 }) end
+    lu.assertEquals(calls, 1)
+    bk.grad(f)(bk.ones { 4 })
+    bk.grad(f)(bk.ones({ 3 }, { dtype = "float32" }))
+    lu.assertEquals(calls, 3)
+    lu.assertEquals(bk.compile(f)(bk.ones { 3 }):item(), 3)
+    lu.assertStrContains(bk.compile(f):describe(bk.ones { 3 }), "step")
+    lu.assertTrue(bk.compile(f):stats(bk.ones { 3 }).steps >= 1)
+    lu.assertStrContains(tostring(bk.grad(f)), "grad of func")
+end
+
+function TestTracing.test_errors_keep_their_place_and_their_value()
+    local function bad(x) return x:matmul(bk.ones { 4, 4 }) end
+    fails("func_test.lua", bk.grad(bad), bk.ones { 2, 3 })
+    fails("matmul: inner sizes differ: (2,3) x (4,4)", bk.grad(bad), bk.ones { 2, 3 })
+    local value = {}
+    local ok, got = pcall(bk.grad(function() error(value) end), bk.ones { 2 })
+    lu.assertFalse(ok)
+    lu.assertIs(got, value)
+    fails("not while tracing", bk.grad(function(x) return x * x:sum():item() end), bk.ones { 2 })
+    fails("not while tracing", bk.grad(function(x) return x:sum() * #x:totable() end), bk.ones { 2 })
+    fails("not while tracing", bk.grad(function(x) if x:sum() > 0 then return x:sum() end end), bk.ones { 2 })
+    near(bk.grad(cube)(bk.ones { 2 }), { 3, 3 }) -- and the next call is unharmed
+end
+
+function TestTracing.test_a_tensor_kept_past_its_trace_is_refused()
+    local kept
+    bk.grad(function(x)
+        kept = x * 2
+        return kept:sum()
+    end)(bk.ones { 2 })
+    fails("belongs to a trace that is over", function() return kept + 1 end)
+    fails("belongs to a trace that is over", bk.grad(function(x) return (x + kept):sum() end), bk.ones { 2 })
+    lu.assertEquals(tostring(kept), "tensor of a trace that is over")
+end
+
+function TestTracing.test_arguments_are_checked()
+    fails("grad: f: expected a function of tensors, got 3", bk.grad, 3)
+    fails("grad(f)(θ)", bk.grad, cube, bk.ones { 2 })
+    fails("int64", bk.grad(cube), bk.tensor({ 1 }, { dtype = "int64" }))
+    fails("jvp: tangents: expected at most 1", bk.jvp, cube, { bk.ones { 2 } }, { bk.ones { 2 }, bk.ones { 2 } })
+    fails("tangent 1: expected shape (2), got (3)", bk.jvp, cube, { bk.ones { 2 } }, { bk.ones { 3 } })
+    fails("lie: Y: expected a function", bk.lie, cube, "x")
+end
+
+function TestTracing.test_callable_objects_and_coroutines()
+    local object = setmetatable({ n = 3 }, { __call = function(self, x) return (x ^ self.n):sum() end })
+    near(bk.grad(object)(bk.tensor { 1, 2 }), { 3, 12 })
+    local co = coroutine.wrap(function() return bk.grad(function(x) return (x ^ 2):sum() end)(bk.tensor { 1, 2 }) end)
+    near(co(), { 2, 4 })
+end
+
+function TestTracing.test_functions_in_a_cycle_with_their_derivative_are_collected()
+    local gone = setmetatable({}, { __mode = "k" })
+    local count = 0
+    for _ = 1, 20 do
+        local g, mark = nil, {}
+        gone[mark] = true
+        local function f(x) return (x * x):sum() + (g and mark and 0 or 1) end
+        g = bk.grad(f)
+        g(bk.ones { 2 })
+        bk.lie(f, g)
+    end
+    collectgarbage()
+    collectgarbage()
+    for _ in pairs(gone) do count = count + 1 end
+    lu.assertTrue(count <= 1, count .. " of 20 alive")
+end

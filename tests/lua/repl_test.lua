@@ -1,0 +1,186 @@
+-- The REPL on a pseudo-terminal (tests/c/pty.c types and reads).
+local lu = require "luaunit"
+local build = os.getenv("BRACKET_BUILD") or "build"
+local pty, program = build .. "/tests/pty", build .. "/bracket"
+
+local home
+local function write(path, text)
+    local f = assert(io.open(path, "w"))
+    f:write(text)
+    f:close()
+end
+
+local function read(path)
+    local f = io.open(path)
+    if not f then return nil end
+    local text = f:read("a")
+    f:close()
+    return text
+end
+
+-- Runs the script; returns the times of its expects, in ms, and whatever else the driver printed.
+local function drive(script, environment, options)
+    write(home .. "/script", "expect 5000 > \n" .. script)
+    local p = io.popen(("env -u NO_COLOR HOME=%s XDG_STATE_HOME=%s/state XDG_CONFIG_HOME=%s/config TERM=xterm %s %s %s %s < %s/script 2>&1")
+        :format(home, home, home, environment or "", pty, program, options or "", home))
+    local text = p:read("a")
+    local ok = p:close()
+    lu.assertTrue(ok, text)
+    local times = {}
+    for line in text:gmatch("[^\n]+") do times[#times + 1] = tonumber(line) end
+    table.remove(times, 1)
+    return times, text
+end
+
+TestRepl = {}
+
+function TestRepl:setUp()
+    home = os.tmpname()
+    os.remove(home)
+    assert(os.execute("mkdir -p " .. home .. "/config/bracket"))
+end
+
+function TestRepl:tearDown()
+    os.execute("rm -rf '" .. home .. "'")
+end
+
+function TestRepl:test_expressions_print_and_underscore_is_the_last_value()
+    drive("send 40+2\\r\nexpect 2000 \\r\\n42\\r\\n\nsend _*2\\r\nexpect 2000 \\r\\n84\\r\\n\n")
+end
+
+function TestRepl:test_a_trailing_semicolon_silences()
+    drive("send 1234+1;\\r\nnone 300 1235\nsend _\\r\nexpect 2000 \\r\\n1235\\r\\n\n")
+end
+
+function TestRepl:test_unfinished_input_continues()
+    drive("send for i = 1, 2 do\\r\nexpect 2000 >> \nsend print(i * 11)\\r\nexpect 2000 >> \nsend end\\r\nexpect 2000 \\r\\n11\\r\\n22\n")
+end
+
+function TestRepl:test_a_pasted_block_is_one_input()
+    drive("send \\e[200~local a = 5\\nlocal b = a + 2\\nprint(a * b)\\n\\e[201~\nnone 200 35\nsend \\r\nexpect 2000 \\r\\n35\\r\\n\n")
+    lu.assertStrContains(read(home .. "/state/bracket/history"), "local\\040a\\040=\\0405\\012local")
+end
+
+function TestRepl:test_history_is_kept_private_and_searched()
+    drive("send 7*6\\r\nexpect 2000 42\nsend 'other'\\r\nexpect 2000 \\r\\nother\nexpect 2000 > \nsend \\x04\nexit 3000\n")
+    local p = io.popen("ls -l " .. home .. "/state/bracket/history")
+    lu.assertStrContains(p:read("a"), "-rw-------")
+    p:close()
+    drive("send \\x127*\nexpect 2000 7*6\nsend \\r\nexpect 2000 \\r\\n42\\r\\n\n")
+    drive("send \\e[A\\r\nexpect 2000 \\r\\n42\\r\\n\n")
+end
+
+function TestRepl:test_init_file_runs_unless_E()
+    write(home .. "/config/bracket/init.lua", "fromfile = 'initialised'")
+    drive("send fromfile\\r\nexpect 2000 \\r\\ninitialised\n")
+    drive("send fromfile\\r\nexpect 2000 \\r\\nnil\n", nil, "-E")
+end
+
+function TestRepl:test_LUA_INIT_is_honoured()
+    drive("send marker\\r\nexpect 2000 \\r\\n99\\r\n", "LUA_INIT='marker = 1' LUA_INIT_5_4='marker = 99'")
+    drive("send marker\\r\nexpect 2000 \\r\\n98\\r\n", "LUA_INIT='marker = 98'")
+end
+
+function TestRepl:test_tab_completes_globals_fields_methods_files_and_indents()
+    drive("send coro\\t\nexpect 2000 utine\nsend .wr\\t\nexpect 2000 ap\nsend \\x03\nexpect 2000 > \n"
+        .. "send bk.schedule.const\\t\nexpect 2000 ant\nsend \\x03\nexpect 2000 > \n"
+        .. "send t = bk.zeros{2}\\r\nexpect 2000 > \nsend t:tota\\t\nexpect 2000 ble\nsend \\x03\nexpect 2000 > \n"
+        .. "send s = 'x'\\r\nexpect 2000 > \nsend s:rever\\t\nexpect 2000 se\nsend \\x03\nexpect 2000 > \n"
+        .. "send io.open '" .. home .. "/conf\\t\nexpect 2000 ig/\nsend \\x03\nexpect 2000 > \n"
+        .. "send s = [[\\r\nexpect 2000 >> \nsend \\tx]]\\r\nexpect 2000 > \nsend #s .. '!'\\r\nexpect 2000 \\r\\n5!\n")
+end
+
+function TestRepl:test_completion_runs_no_user_code()
+    drive("send trap = setmetatable({}, {__index = function() ran = true end, __pairs = function() ran = true end})\\r\nexpect 2000 > \n"
+        .. "send trap.fie\\t\\t\nnone 200 error\nsend \\x03\nexpect 2000 > \nsend tostring(ran) .. '!'\\r\nexpect 2000 \\r\\nnil!\n")
+end
+
+function TestRepl:test_tables_print_to_a_depth_with_cycles_marked()
+    drive("send c = {1, two = {3}}; c.me = c\\r\nexpect 2000 > \nsend c\\r\nexpect 2000 { 1, me = <cycle>, two = { 3 } }\n"
+        .. "send {{{{{1}}}}}\\r\nexpect 2000 {...}\n")
+end
+
+function TestRepl:test_tensors_print_dtype_and_shape()
+    drive("send bk.zeros{3, 400}\\r\nexpect 2000 float64 (3,400)\nexpect 2000 ...\n")
+end
+
+function TestRepl:test_help_by_value_question_mark_and_words()
+    drive("send help(bk.lie)\\r\nexpect 2000 \\r\\nbk.lie(\nsend ?bk.grad\\r\nexpect 2000 \\r\\nbk.grad(\n"
+        .. "send help 'hessian'\\r\nexpect 3000 \\r\\nbk.hessian(\nsend help 'nosuchwordanywhere'\\r\nexpect 2000 nothing is documented\n")
+end
+
+function TestRepl:test_time_and_type()
+    drive("send :time 1 + 2\\r\nexpect 2000 \\r\\n3\\r\\n\nexpect 2000 processor time\n"
+        .. "send :type bk.zeros{2, 3}\\r\nexpect 2000 tensor float64 (2,3)\nsend :type 1.5\\r\nexpect 2000 \\r\\nfloat\n"
+        .. "send :nosuch\\r\nexpect 2000 no command :nosuch\n")
+end
+
+function TestRepl:test_errors_have_a_traceback_and_leave_the_session()
+    drive("send kept = 5\\r\nexpect 2000 > \nsend function f() error('boom') end\\r\nexpect 2000 > \nsend f()\\r\nexpect 2000 boom\n"
+        .. "expect 2000 stack traceback\nnone 100 session.lua\nsend kept + 1\\r\nexpect 2000 \\r\\n6\\r\\n\n")
+end
+
+function TestRepl:test_colour_only_without_NO_COLOR()
+    drive("send error('boom')\\r\nexpect 2000 \\e[31m\n")
+    drive("send error('boom')\\r\nnone 400 \\e[31m\n", "NO_COLOR=1")
+end
+
+function TestRepl:test_ctrl_d_leaves_with_status_0()
+    local _, text = drive("send \\x04\nexit 3000\n")
+    lu.assertStrContains(text, "exit 0")
+end
+
+local function interrupted_within(limit, setup, input)
+    local times = drive(setup .. "send " .. input .. "\\r\nsleep 400\nsend \\x03\nexpect 3000 interrupted\nexpect 3000 > \n"
+        .. "send 'alive' .. 1\\r\nexpect 2000 \\r\\nalive1\\r\\n\n")
+    local n = #times
+    lu.assertTrue(times[n - 2] + times[n - 1] < limit, ("%s: %.0f ms"):format(input, times[n - 2] + times[n - 1]))
+end
+
+function TestRepl:test_ctrl_c_stops_lua_within_100_ms()
+    interrupted_within(100, "", "while true do end")
+end
+
+function TestRepl:test_ctrl_c_stops_a_coroutine_within_100_ms()
+    interrupted_within(100, "", "coroutine.wrap(function() while true do end end)()")
+    interrupted_within(100, "", "coroutine.resume(coroutine.create(function() coroutine.wrap(function() while true do end end)() end))")
+end
+
+function TestRepl:test_ctrl_c_stops_a_script_that_catches_errors()
+    interrupted_within(200, "", "while true do pcall(function() while true do end end) end")
+end
+
+function TestRepl:test_ctrl_c_stops_a_large_matmul_within_100_ms()
+    interrupted_within(100, "send A = bk.ones{6000, 6000};\\r\nexpect 9000 > \n", "A:matmul(A)")
+end
+
+function TestRepl:test_ctrl_c_stops_a_long_flow_within_100_ms()
+    interrupted_within(100, "", "bk.flow(function(t) return -t end, bk.ones{50}, {time = 1, method = 'rk4', steps = 1000000000})")
+end
+
+function TestRepl:test_ctrl_c_at_the_prompt_drops_the_line()
+    drive("send garbage that is not lua\\x03\nexpect 2000 ^C\nexpect 2000 > \nsend 1+1\\r\nexpect 2000 \\r\\n2\\r\\n\n")
+end
+
+function TestRepl:test_many_random_interrupts_leak_nothing()
+    local script = { "send A = bk.ones{1500, 1500}; function w() while true do local B = A:matmul(A) end end\\r\nexpect 5000 > \n",
+        "send collectgarbage() collectgarbage() before = bk.internal.memory()\\r\nexpect 5000 > \n" }
+    math.randomseed(3)
+    for _ = 1, 200 do
+        script[#script + 1] = ("send w()\\r\nsleep %d\nsend \\x03\nexpect 3000 ^C\nexpect 3000 > \n"):format(math.random(2, 30))
+    end
+    script[#script + 1] = "send collectgarbage() collectgarbage() print('grown', bk.internal.memory() - before < 200000)\\r\nexpect 5000 grown\\ttrue\n"
+    drive(table.concat(script))
+end
+
+function TestRepl:test_without_a_terminal_standard_input_is_a_script()
+    local p = io.popen("printf 'x = 20\\nprint(x + 1)\\nx' | " .. program .. " 2>&1; echo status $?")
+    local text = p:read("a")
+    p:close()
+    lu.assertStrContains(text, "near <eof>")
+    lu.assertStrContains(text, "status 1")
+    p = io.popen("printf 'x = 20\\nprint(x + 1)' | " .. program .. " 2>&1; echo status $?")
+    text = p:read("a")
+    p:close()
+    lu.assertEquals(text, "21\nstatus 0\n")
+end

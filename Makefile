@@ -161,7 +161,7 @@ $(B)/tests/%: tests/c/%.c $(LIB_OBJ)
 # The dlopen host knows neither library nor header at link time.
 $(B)/embed/dlopen: tests/embed/dlopen.c $(B)/libbracket.so
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $< -o $@ $(LDFLAGS_HOST) $(LUA_LIBS) -ldl
+	$(CC) $(CFLAGS_ALL) $< -o $@ $(LDFLAGS_HOST) -Wl,--no-as-needed $(LUA_LIBS) -ldl
 
 $(B)/embed/%: tests/embed/%.c $(B)/libbracket.a
 	@mkdir -p $(@D)

@@ -227,11 +227,19 @@ say("  (-: the order matrix W is 0, so there is no conflict to leave out)")
 
 -- ---- the figure ----
 
+local smallest, largest = math.huge, 0
+for _, p in ipairs(PROTOCOLS) do
+    for _, result in ipairs{ p.orders[1], p.orders[2], p.orders[3], p.flipped } do
+        smallest = math.min(smallest, table.unpack(result.errors))
+        largest = math.max(largest, table.unpack(result.errors))
+    end
+end
+
 local function figure(p)
     local rates = {}
     for k, scale in ipairs(SCALES) do rates[k] = h * scale end
     local f = { title = p.name, xlabel = "rate h", ylabel = "distance", logx = true, logy = true, key = "lower",
-        xrange = { h / 6, h * 1.5 } }
+        xrange = { h / 6, h * 1.5 }, yrange = { smallest / 3000, largest * 3 } } -- the same axes; room for the key
     local function curve(result, name, style)
         name = string.format("%s: %.2f", name, result.slope)
         f[#f + 1] = { x = rates, y = result.errors, style = style, label = name }

@@ -70,7 +70,7 @@ local function image(script, block, t, where)
 end
 
 local function panel(script, p, place, dumb)
-    local plots, drawn = {}, 0
+    local plots, drawn, places, n_places = {}, 0, {}, 0
     if #p == 0 then fail("%sexpected { {x =, y =, label =}, ... }, got no series", place) end
     for k, s in ipairs(p) do
         local where = string.format("%sseries %d", place, k)
@@ -93,6 +93,7 @@ local function panel(script, p, place, dumb)
             script[#script + 1] = block .. " << END"
             for i = 1, #y do
                 local u = x and x[i] or i
+                if u == u and not places[u] then places[u], n_places = true, n_places + 1 end
                 local fits = number(u) ~= "NaN" and number(y[i]) ~= "NaN"
                 if fits and not (p.logx and u <= 0) and not (p.logy and y[i] <= 0) then drawn = drawn + 1 end
                 script[#script + 1] = number(u) .. " " .. number(y[i]) .. (e and " " .. number(e[i]) or "")
@@ -127,6 +128,15 @@ local function panel(script, p, place, dumb)
     line(p.logy and "set logscale y 10" or "unset logscale y")
     line("set format x %s", quote(p.logx and not dumb and "10^{%T}" or "%g"))
     line("set format y %s", quote(p.logy and (dumb and "1e%T" or "10^{%T}") or "%g"))
+    if p.logx and n_places <= 6 then -- decades are too coarse for a few rates: name the places themselves
+        local names = {}
+        for u in pairs(places) do names[#names + 1] = u end
+        table.sort(names)
+        for k, u in ipairs(names) do names[k] = string.format("'%g' %s", u, number(u)) end
+        line("set xtics (%s)", table.concat(names, ", "))
+    else
+        line("set xtics autofreq")
+    end
     range(script, "x", p.xrange)
     range(script, "y", p.yrange)
     if is_image then

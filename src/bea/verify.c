@@ -49,6 +49,7 @@ bk_status word_verify(word *w, const tensor *theta, const verify_options *o, dou
     }
     flow_options fo = flow_defaults();
     fo.rtol = o->rtol, fo.atol = o->atol;
+    fo.max_steps = 1000; /* in the range of small rates a few dozen do; far outside it a flow can take for ever */
     for (int k = 0; k < o->n_orders && !st; k++) {
         int order = o->orders[k];
         term_weights weights = { 1, order >= 2, order >= 2 ? o->conflict : 0, order >= 3 };

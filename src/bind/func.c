@@ -486,15 +486,6 @@ int func_specialise(lua_State *L, int index, int first, int last, const char *fn
 
 /* ---- calls ---- */
 
-static int push_results(lua_State *L, ctx *c, int n, tensor *results) {
-    for (int i = 0; i < n; i++) {
-        if (results[i].store == NULL) continue;
-        bind_push_tensor(L, &results[i]);
-    }
-    (void)c;
-    return n;
-}
-
 typedef struct result_box { /* owned by the collector, so that results survive a Lua error */
     ctx *c;
     int n;
@@ -561,11 +552,12 @@ int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname
         err_clear(&e);
         status = func_call(f, n, in, &box->n, &box->v, &e);
     }
+    if (status) box->n = 0; /* nothing is owned then */
     bind_leave(L, &at, status, &e);
     lua_settop(L, at_box);
     int n_out = box->n;
     luaL_checkstack(L, n_out + 8, fname);
-    push_results(L, st->c, n_out, box->v);
+    for (int i = 0; i < n_out; i++) bind_push_tensor(L, &box->v[i]);
     mem_free(st->c, box->v, sizeof *box->v * (size_t)n_out);
     box->n = 0;
     box->v = NULL;

@@ -15,7 +15,8 @@ end
 
 local function gap(a, b) return (a - b):norm():item() end
 local function relative(a, b) return gap(a, b) / math.max(b:norm():item(), 1e-300) end
-local function close(a, b, tolerance) lu.assertTrue(relative(a, b) <= (tolerance or 1e-10), tostring(relative(a, b))) end
+local function close(a, b, tolerance) lu.assertTrue(relative(a, b) <= (tolerance or 1e-10),
+    tostring(relative(a, b))) end
 
 local function combination(...)
     local parts = { ... }
@@ -328,7 +329,8 @@ function TestOrderEffects.test_all_pairs_of_one_path()
             for j = 1, 3 do lu.assertAlmostEquals(A[i][j], -A[j][i], 1e-14) end
         end
         -- for a short time the path is the point theta
-        local short = bk.bea.path_bracket { sources = sources, target = L[4], theta = theta, time = 1e-4, method = method }
+        local short = bk.bea.path_bracket { sources = sources, target = L[4], theta = theta, time = 1e-4,
+            method = method }
         local now = bk.bea.tournament { sources = sources, target = L[4], theta = theta }.pairs
         close(short * 1e8, now, 1e-2)
     end

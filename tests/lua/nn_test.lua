@@ -1,5 +1,5 @@
--- nn_test.lua - models: the layout of theta, outputs against the same thing written with tensors, initial values, losses
--- and the errors that wrong shapes and class ids raise.
+-- nn_test.lua - models: the layout of theta, outputs against the same thing written with tensors, initial values,
+-- losses, and the errors that wrong shapes and class ids raise.
 local bk = require "bracket"
 local lu = require "luaunit"
 
@@ -10,7 +10,8 @@ TestModel = {}
 function TestModel.test_theta_is_layer_after_layer_weight_then_bias()
     local m = bk.nn.mlp { 3, 5, 2, activation = "relu" }
     lu.assertEquals(m.n_params, 3 * 5 + 5 + 5 * 2 + 2)
-    local expected = { { "weight", 0, { 3, 5 } }, { "bias", 15, { 5 } }, { "weight", 20, { 5, 2 } }, { "bias", 30, { 2 } } }
+    local expected = { { "weight", 0, { 3, 5 } }, { "bias", 15, { 5 } }, { "weight", 20, { 5, 2 } }, { "bias",
+        30, { 2 } } }
     lu.assertEquals(#m.layers, 4)
     for i, e in ipairs(expected) do
         local b = m.layers[i]
@@ -183,11 +184,14 @@ function TestLoss.test_wrong_data_is_refused_where_it_is_given()
         bk.zeros { 2, 780 }, ids { 1, 2 })
     lu.assertErrorMsgContains("cross_entropy: y[2]: expected a class id in 0..9, got 10", bk.loss.cross_entropy, m,
         bk.zeros { 2, 784 }, ids { 1, 10 })
-    lu.assertErrorMsgContains("y[1]: expected a class id in 0..9, got 0.5", bk.loss.cross_entropy, m, bk.zeros { 2, 784 },
+    lu.assertErrorMsgContains("y[1]: expected a class id in 0..9, got 0.5", bk.loss.cross_entropy, m,
+        bk.zeros { 2, 784 },
         bk.tensor { 0.5, 1 })
     lu.assertErrorMsgContains("cross_entropy: y: expected (2) class ids, got (3)", bk.loss.cross_entropy, m,
         bk.zeros { 2, 784 }, ids { 1, 2, 3 })
-    lu.assertErrorMsgContains("mse: y: expected (2,10), got (2,9)", bk.loss.mse, m, bk.zeros { 2, 784 }, bk.zeros { 2, 9 })
+    lu.assertErrorMsgContains("mse: y: expected (2,10), got (2,9)", bk.loss.mse, m, bk.zeros { 2, 784 },
+        bk.zeros { 2, 9 })
     lu.assertErrorMsgContains("model: expected a model", bk.loss.mse, 3)
-    lu.assertErrorMsgContains("theta: expected (7850)", bk.loss.mse(m, bk.zeros { 2, 784 }, bk.zeros { 2, 10 }), bk.zeros { 3 })
+    lu.assertErrorMsgContains("theta: expected (7850)", bk.loss.mse(m, bk.zeros { 2, 784 }, bk.zeros { 2,
+        10 }), bk.zeros { 3 })
 end

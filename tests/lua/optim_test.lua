@@ -96,10 +96,13 @@ function TestOptim.test_theta_and_gradient_are_left_alone()
 end
 
 function TestOptim.test_wrong_use_is_refused()
-    lu.assertErrorMsgContains("unknown option nesterov; the options are weight_decay", bk.optim.sgd, { nesterov = true })
-    lu.assertErrorMsgContains("momentum: expected a finite number >= 0 and < 1, got 1", bk.optim.heavy_ball, { momentum = 1 })
+    lu.assertErrorMsgContains("unknown option nesterov; the options are weight_decay", bk.optim.sgd,
+        { nesterov = true })
+    lu.assertErrorMsgContains("momentum: expected a finite number >= 0 and < 1, got 1", bk.optim.heavy_ball,
+        { momentum = 1 })
     local opt = bk.optim.adam {}
-    lu.assertErrorMsgContains("g: expected theta's float64 (2), got float64 (3)", opt.step, opt, bk.zeros { 2 }, bk.zeros { 3 }, 1)
+    lu.assertErrorMsgContains("g: expected theta's float64 (2), got float64 (3)", opt.step, opt,
+        bk.zeros { 2 }, bk.zeros { 3 }, 1)
     opt:step(bk.zeros { 2 }, bk.zeros { 2 }, 1)
     lu.assertErrorMsgContains("reset it", opt.step, opt, bk.zeros { 3 }, bk.zeros { 3 }, 1)
     lu.assertErrorMsgContains("lr", opt.step, opt, bk.zeros { 2 }, bk.zeros { 2 }, 0 / 0)

@@ -178,6 +178,43 @@ function TestSteps:test_same_seed_same_bits_and_another_seed_other_bits()
     local c = protocol{ order = "random", seed = 4 }:run{ theta = model:init{ seed = 1 } }
     lu.assertFalse(same_bits(a.theta, c.theta))
 end
+function TestSteps:test_same_bits_at_any_thread_count()
+    local script = [=[
+        local bk = require "bracket"
+        local model, rng, tasks = bk.nn.mlp{ 300, 128, 64, 10 }, bk.rng(1), {}
+        for i = 1, 3 do
+            local x = rng:normal{ 200, 300 }
+            tasks[i] = { x = x, y = x:matmul(rng:normal{ 300, 10 }):argmax(2) }
+        end
+        for _, order in ipairs{ "joint", "cyclic" } do
+            local r = bk.protocol{ model = model, tasks = tasks, order = order, lr = 0.05, steps = 12, batch = 100, dtype = "float32",
+                interventions = { bk.intervention.conflict{ strength = 0 } } }:run{}
+            for k, v in ipairs(r.theta:totable()) do
+                if k % 997 == 0 then io.write(string.format("%a ", v)) end
+            end
+            io.write(string.format("%a ", r.test_loss[#r.test_loss][1]))
+        end]=]
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write(script)
+    file:close()
+    local outputs = {}
+    for k, threads in ipairs{ 1, 2, 8 } do
+        local pipe = assert(io.popen(string.format("%s/bracket --threads %d %s", os.getenv("BRACKET_BUILD") or "build", threads, path)))
+        outputs[k] = pipe:read("a")
+        pipe:close()
+    end
+    os.remove(path)
+    lu.assertTrue(#outputs[1] > 500)
+    lu.assertEquals(outputs[2], outputs[1])
+    lu.assertEquals(outputs[3], outputs[1])
+end
+function TestSteps:test_evaluation_can_be_left_out()
+    local a, b = protocol{ evaluate = false }:run{}, protocol{}:run{}
+    lu.assertEquals(a.accuracy, {})
+    lu.assertEquals(#b.accuracy, 3)
+    lu.assertTrue(same_bits(a.theta, b.theta))
+end
 function TestSteps:test_a_second_run_of_one_protocol_is_the_first_again()
     local p = protocol{ order = "cyclic", optimizer = bk.optim.adam{} }
     local a, b = p:run{}, p:run{}

@@ -124,7 +124,8 @@ function checks.word(r, s)
     end
     for k = 1, 3 do close("log_order" .. k, w:term(k)(s.theta), want["log_order" .. k]) end
     close("endpoint", w:step(s.theta), want.endpoint)
-    -- The reference's flows are Runge-Kutta's with 32 and 8 steps, their own error (up to 1e-6) included: the same method
+    -- The reference's flows are Runge-Kutta's with 32 and 8 steps, their own error (up to 1e-6) included: the same
+    -- method
     -- meets them to the last digits, the adaptive one meets the limit of many steps.
     for k, n in pairs { [2] = 32, [3] = 8 } do
         local z = w:log(k)

@@ -2,48 +2,32 @@ local bk = ...
 local options_of, dataset = bk.internal.options, bk.internal.dataset
 local floor = math.floor
 
--- Turning an image is linear: pixel p of the result is a weighted sum of four pixels (bilinear), the same four for
--- every image. Returns four { ids, weight (h*w, 1) }: source pixel (from 0) and weight for every pixel.
-local function corners(h, w, degrees)
+-- Turning an image is linear: every pixel of the result is a weighted sum of four (bilinear), the same four for every
+-- image. Returns the matrix R (h*w, h*w), so that x R turns all rows of x, in one product.
+local function turning(h, w, degrees)
     local angle = math.rad(degrees)
     local c, s = math.cos(angle), math.sin(angle)
     -- right angles exactly: pixels map to pixels
     if degrees % 90 == 0 then c, s = floor(c + 0.5), floor(s + 0.5) end
-    local my, mx = (h - 1) / 2, (w - 1) / 2
-    local list = {}
-    for k = 1, 4 do list[k] = { ids = {}, weight = {} } end
+    local my, mx, area = (h - 1) / 2, (w - 1) / 2, h * w
+    local R = {}
+    for k = 1, area * area do R[k] = 0.0 end
     for y = 0, h - 1 do
         for x = 0, w - 1 do
-            local p = y * w + x + 1
             -- where the pixel came from: the inverse rotation; y points down, so this turns counter-clockwise
             local dx, dy = x - mx, y - my
             local fx, fy = mx + c * dx - s * dy, my + s * dx + c * dy
             local x0, y0 = floor(fx), floor(fy)
             local ax, ay = fx - x0, fy - y0
             for k = 0, 3 do
-                local kx, ky = k % 2, k // 2
-                local sx, sy = x0 + kx, y0 + ky
-                local weight = (kx == 1 and ax or 1 - ax) * (ky == 1 and ay or 1 - ay)
-                local inside = sx >= 0 and sx < w and sy >= 0 and sy < h
-                list[k + 1].ids[p] = inside and sy * w + sx or 0
-                list[k + 1].weight[p] = inside and weight or 0.0
+                local sx, sy = x0 + k % 2, y0 + k // 2
+                if sx >= 0 and sx < w and sy >= 0 and sy < h then
+                    R[(sy * w + sx) * area + y * w + x + 1] = (k % 2 == 1 and ax or 1 - ax) * (k > 1 and ay or 1 - ay)
+                end
             end
         end
     end
-    for _, corner in ipairs(list) do
-        corner.ids = bk.tensor(corner.ids, { dtype = "int64" })
-        corner.weight = bk.tensor(corner.weight):reshape{ h * w, 1 }
-    end
-    return list
-end
-
-local function turn(xt, list)
-    local sum
-    for _, corner in ipairs(list) do
-        local part = dataset.rows(xt, corner.ids) * corner.weight:to(xt:dtype())
-        sum = sum and sum + part or part
-    end
-    return sum:transpose():clone()
+    return bk.tensor(R):reshape{ area, area }
 end
 
 local function rotated(options)
@@ -63,7 +47,6 @@ local function rotated(options)
             type(shape) == "table" and table.concat(shape, ", ") or tostring(shape)), 2)
     end
     local train, test = dataset.divide("tasks.rotated", data, o)
-    local train_t, test_t = train.x:transpose():clone(), test and test.x:transpose():clone()
     local tasks = {}
     for k, angle in ipairs(angles) do
         local task = { name = string.format("%g degrees", angle), angle = angle, classes = data.classes,
@@ -71,9 +54,9 @@ local function rotated(options)
         if angle % 360 == 0 then
             task.train, task.test = train, test
         else
-            local list = corners(shape[1], shape[2], angle)
-            task.train = { x = turn(train_t, list), y = train.y }
-            task.test = test and { x = turn(test_t, list), y = test.y }
+            local R = turning(shape[1], shape[2], angle):to(train.x:dtype())
+            task.train = { x = train.x:matmul(R), y = train.y }
+            task.test = test and { x = test.x:matmul(R:to(test.x:dtype())), y = test.y }
         end
         tasks[k] = task
     end

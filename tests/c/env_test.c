@@ -1,0 +1,222 @@
+/* env_test.c - the environment under pressure: open and close, allocations that fail one after another, limits,
+ * restricted mode, interrupts. Reaches the context to make allocations fail. */
+#include "src/bind/env.h"
+#include <malloc.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int passed, failed;
+
+static void check(bool ok, const char *what, const char *detail) {
+    if (ok) passed++;
+    else {
+        failed++;
+        printf("FAILED: %s: %s\n", what, detail);
+    }
+}
+
+/* ---- open and close ---- */
+
+static size_t resident(void) {
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f) return 0;
+    if (fscanf(f, "%*d %ld", &pages) != 1) pages = 0;
+    fclose(f);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void test_open_close(int cycles) {
+    char text[100];
+    size_t before = 0;
+    for (int i = 0; i < cycles; i++) {
+        if (i == cycles / 10) before = resident();
+        bk_env *env = bk_open(NULL);
+        if (!env) {
+            check(false, "bk_open", "NULL");
+            return;
+        }
+        if (i % 100 == 0 && bk_dostring(env, "t = bk.ones{100} t = (t * t):sum()", NULL)) check(false, "use", bk_error(env));
+        bk_close(env);
+    }
+    malloc_trim(0);
+    size_t after = resident();
+    snprintf(text, sizeof text, "%zu to %zu bytes", before, after);
+    check(after < before + (2u << 20), "memory is flat over open and close", text);
+}
+
+/* ---- every allocation failing in turn ---- */
+
+static const char *const chunks[] = {
+    "local t = bk.ones{3, 4} local s = (t * 2 + 1):matmul(t:transpose()):sum() return s:item()",
+    "local g = bk.grad(function(t) return (t * t * t):sum() end)(bk.tensor{1, 2, 3}) return g:totable()",
+    "local f = bk.hvp(function(t) return (t:tanh() ^ 2):sum() end) return f(bk.tensor{1, 2}, bk.tensor{3, 4})",
+    "local m = bk.nn.mlp{2, 3, 1, activation = 'tanh'} local th = m:init{seed = 1} return m:forward(th, bk.ones{2, 2})",
+    "local a = function(t) return (t * t):sum() end local b = function(t) return t:sum() ^ 2 end "
+    "return bk.lie(a, b)(bk.tensor{1, 2})",
+    "local a = function(t) return (t * t):sum() end local b = function(t) return t:sum() ^ 2 end "
+    "local w = bk.bea.word{ {a, 0.1}, {b, 0.1} } return w:log(2)(bk.tensor{1, 2}), w:step(bk.tensor{1, 2})",
+    "local c = coroutine.wrap(function() for i = 1, 10 do coroutine.yield({i}) end end) for i = 1, 10 do c() end",
+    "return tostring(bk.rng(1):normal{{5, 5}}) .. table.concat({'a', 'b'})",
+    "return pcall(bk.zeros, {-1})",
+};
+
+/* Runs chunk with allocation n failing (and all later ones when on); true when none was left to fail. */
+static bool run_failing(bk_env *env, const char *chunk, int64_t n, bool on, bk_status *status) {
+    ctx *c = env_ctx(env);
+    c->fail_on = on;
+    atomic_store(&c->fail_at, n);
+    *status = bk_dostring(env, chunk, "chunk");
+    bool unused = atomic_load(&c->fail_at) > 0;
+    atomic_store(&c->fail_at, -1);
+    c->fail_on = false;
+    return unused;
+}
+
+static void test_allocations(const char *chunk, bool on) {
+    bk_env *env = bk_open(NULL);
+    bk_status status = BK_OK;
+    char text[300];
+    if (!env) {
+        check(false, "bk_open", "NULL");
+        return;
+    }
+    bool bad = false;
+    int64_t n = 0;
+    size_t settled = 0;
+    for (bool unused = false; !unused && !bad && n < 200000; n++) {
+        unused = run_failing(env, chunk, n, on, &status);
+        if (status != BK_OK && status != BK_ENOMEM && !strstr(bk_error(env), "memory")) {
+            snprintf(text, sizeof text, "allocation %lld: status %d: %.200s", (long long)n, status, bk_error(env));
+            bad = true;
+        }
+        if (n > 200) n += n / 100; /* every one at first, then a spread */
+    }
+    if (!bad) {
+        if ((status = bk_dostring(env, chunk, "again")) != BK_OK) snprintf(text, sizeof text, "afterwards: %.200s", bk_error(env)), bad = true;
+    }
+    if (!bad) { /* nothing leaks: two rounds of failures leave the same memory behind */
+        for (int round = 0; round < 2 && !bad; round++) {
+            for (int64_t k = 0; k < 100; k++) run_failing(env, chunk, k, on, &status);
+            bk_dostring(env, "collectgarbage() collectgarbage()", NULL);
+            size_t used = atomic_load(&env_ctx(env)->used);
+            if (round == 1 && used > settled + 4096) {
+                snprintf(text, sizeof text, "%zu bytes grew to %zu", settled, used);
+                bad = true;
+            }
+            settled = used;
+        }
+    }
+    bk_close(env);
+    check(!bad, chunk, bad ? text : "");
+}
+
+static void test_open_failing(void) { /* through the limit: the context is not there before bk_open */
+    bool bad = false, opened = false;
+    for (size_t limit = 100; limit < (16u << 20) && !bad && !opened; limit += limit / 50 + 64) {
+        bk_env *env = bk_open(&(bk_options){ .memory_limit = limit });
+        opened = env != NULL;
+        bk_close(env);
+    }
+    check(opened, "bk_open under a memory limit gives NULL until it suffices", "it never did");
+}
+
+/* ---- limits ---- */
+
+static void test_limits(void) {
+    bk_env *env = bk_open(&(bk_options){ .memory_limit = 32u << 20 });
+    bk_status s = bk_dostring(env, "local t = {} for i = 1, 1e9 do t[i] = {i} end", NULL);
+    check(s == BK_ENOMEM, "Lua objects meet the memory limit", bk_error(env));
+    s = bk_dostring(env, "local t = bk.zeros{3000, 3000}", NULL);
+    check(s == BK_ENOMEM, "tensors meet the memory limit", bk_error(env));
+    check(bk_dostring(env, "assert(bk.ones{4}:sum():item() == 4)", NULL) == BK_OK, "the environment works on", bk_error(env));
+    bk_close(env);
+
+    env = bk_open(&(bk_options){ .step_limit = 1000000 });
+    check(bk_dostring(env, "for i = 1, 1000 do end", NULL) == BK_OK, "a short script is under the step limit", bk_error(env));
+    check(bk_dostring(env, "while true do end", NULL) == BK_ELIMIT, "the step limit ends a loop", bk_error(env));
+    check(bk_dostring(env, "while true do pcall(function() while true do end end) end", NULL) == BK_ELIMIT,
+          "pcall does not hold it off", bk_error(env));
+    check(bk_dostring(env, "coroutine.wrap(function() while true do end end)()", NULL) == BK_ELIMIT,
+          "nor a coroutine", bk_error(env));
+    check(bk_dostring(env, "for i = 1, 1000 do end", NULL) == BK_OK, "the next run counts from 0", bk_error(env));
+    bk_close(env);
+}
+
+/* ---- restricted mode ---- */
+
+static void test_restricted(void) {
+    char dir[] = "/tmp/bracket-test-XXXXXX", chunk[400];
+    if (!mkdtemp(dir)) return;
+    const char *folders[] = { dir, NULL };
+    bk_env *env = bk_open(&(bk_options){ .restricted = 1, .folders = folders });
+    check(env != NULL, "bk_open restricted", "NULL");
+    bk_status s = bk_dostring(env, "assert(not io and not os and not package and not debug) assert(require 'bracket' == bk)", NULL);
+    check(s == BK_OK, "no io, os, package, debug", bk_error(env));
+    s = bk_dostring(env, "assert(not string.dump) assert(not load('\\27Lua', 'x', 'b'))", NULL);
+    check(s == BK_OK, "no bytecode", bk_error(env));
+    s = bk_dostring(env, "require 'socket'", NULL);
+    check(s == BK_ERUNTIME && strstr(bk_error(env), "restricted"), "require names the restriction", bk_error(env));
+    snprintf(chunk, sizeof chunk, "bk.ones{3}:save('%s/a.npy') assert(bk.load_npy('%s/a.npy'):sum():item() == 3)", dir, dir);
+    check(bk_dostring(env, chunk, NULL) == BK_OK, "files in a given folder may be used", bk_error(env));
+    snprintf(chunk, sizeof chunk, "bk.ones{3}:save('%s/../bracket-outside.npy')", dir);
+    check(bk_dostring(env, chunk, NULL) != BK_OK && strstr(bk_error(env), "restricted"), "writing outside is refused", bk_error(env));
+    check(bk_dostring(env, "bk.load_npy('/etc/passwd')", NULL) != BK_OK && strstr(bk_error(env), "restricted"),
+          "reading outside is refused", bk_error(env));
+    check(bk_dostring(env, "bk.data.idx('/etc/passwd')", NULL) != BK_OK && strstr(bk_error(env), "restricted"),
+          "by the data readers too", bk_error(env));
+    check(bk_dostring(env, "bk.data.csv('/etc/passwd')", NULL) != BK_OK && strstr(bk_error(env), "restricted"),
+          "by the csv reader too", bk_error(env));
+    bk_close(env);
+    snprintf(chunk, sizeof chunk, "%s/a.npy", dir);
+    unlink(chunk);
+    rmdir(dir);
+}
+
+/* ---- interrupts ---- */
+
+static void *interrupt_soon(void *env) {
+    usleep(30000);
+    bk_interrupt(env);
+    return NULL;
+}
+
+static void test_interrupt(const char *chunk) {
+    bk_env *env = bk_open(NULL);
+    pthread_t thread;
+    bk_interrupt(env); /* without a running script: no effect */
+    check(bk_dostring(env, "x = 1", NULL) == BK_OK, "an interrupt before a script is forgotten", bk_error(env));
+    pthread_create(&thread, NULL, interrupt_soon, env);
+    bk_status s = bk_dostring(env, chunk, NULL);
+    pthread_join(thread, NULL);
+    check(s == BK_EINTERRUPTED, chunk, bk_error(env));
+    check(bk_dostring(env, "assert(x == 1 and bk.ones{3}:sum():item() == 3)", NULL) == BK_OK, "the environment works on", bk_error(env));
+    bk_close(env);
+}
+
+int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    test_open_close(argc > 1 ? atoi(argv[1]) : 10000);
+    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+        test_allocations(chunks[i], false);
+        test_allocations(chunks[i], true);
+    }
+    test_open_failing();
+    test_limits();
+    test_restricted();
+    test_interrupt("while true do end");
+    test_interrupt("coroutine.wrap(function() while true do end end)()");
+    test_interrupt("while true do pcall(function() while true do end end) end");
+    test_interrupt("local a = bk.ones{2000, 2000} while true do local b = a:matmul(a) end");
+    bk_env *env = bk_open(NULL);
+    check(bk_dostring(env, "bk.ones{2, 3}:matmul(bk.ones{4, 2})", NULL) == BK_EINVAL, "a binding's status comes out", bk_error(env));
+    check(bk_dofile(env, "/nonexistent/file.lua", 0, NULL) == BK_EIO, "a missing file is BK_EIO", bk_error(env));
+    check(bk_dostring(env, NULL, NULL) == BK_EINVAL && bk_dostring(env, "x = ", NULL) == BK_ERUNTIME, "NULL and bad syntax", "");
+    check(lua_gettop(bk_lua(env)) == 0, "nothing is left on the stack", "");
+    bk_close(env);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}

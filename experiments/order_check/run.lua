@@ -154,7 +154,7 @@ local function joint_control(c)
             return (sum + second * (rate / 2)) * -rate
         end
         local stop = bk.bea.word{ { joint, rate } }:step(theta)
-        errors[k] = (bk.flow(field, theta) - stop):norm():item()
+        errors[k] = (bk.flow(field, theta, { max_steps = 1000 }) - stop):norm():item()
     end
     return { slope = fitted(errors), errors = errors }
 end
@@ -177,7 +177,7 @@ end
 
 -- ---- the report ----
 
-local function say(...) io.stdout:write(string.format(...), "\n") end
+local function say(...) io.stdout:write((string.format(...):gsub(" +$", "")), "\n") end
 
 say("order check: %s", source)
 say("network     %d-%d-%d tanh, %d parameters, float64", pixels, hidden, data.classes, model.n_params)
@@ -263,9 +263,7 @@ local function draw()
         say("figure: %s", path)
     end
     if os.execute("test -t 1") then
-        local p = figure(PROTOCOLS[#PROTOCOLS])
-        p.key = "left"
-        bk.plot(p)
+        bk.plot(figure(PROTOCOLS[#PROTOCOLS]))
     end
 end
 

@@ -4,7 +4,7 @@ local bk = require "bracket"
 local experiment, stream, statistics = bk.internal.experiment, bk.internal.stream, bk.internal.statistics
 local say = experiment.say
 local o = experiment.options(arg, { triples = 120, batch = 64, hidden = 64, lr = 0.05, ks = { 1, 2, 5, 10, 20, 50 },
-    kinds = { "rotated", "split" }, path_steps = 0, pool = 3000, out = "" })
+    kinds = { "rotated", "split" }, path_steps = 0, method = "euler", pool = 3000, out = "" })
 if o.quick then o.triples, o.ks, o.batch, o.pool = 3, { 1, 5 }, 16, 400 end
 
 local began = os.time()
@@ -94,7 +94,7 @@ local function study(A, B, E, theta0)
         local drifted = grad(E, theta0 - (gA + gB) * kappa)
         local path = bk.bea.path_bracket{
             bk.internal.loss_on(f, A), bk.internal.loss_on(f, B), target = bk.internal.loss_on(f, E), theta = theta0,
-            time = kappa, steps = o.path_steps > 0 and o.path_steps or k,
+            time = kappa, steps = o.path_steps > 0 and o.path_steps or k, method = o.method,
         }
         rows[k] = { realised = value(E, ab[k]) - value(E, ba[k]), start = kappa ^ 2 * gE:dot(bracket):item(),
             drift = kappa ^ 2 * drifted:dot(bracket):item(), path = path }

@@ -4,8 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-const char *args_got(lua_State *L, int index)
-{
+const char *args_got(lua_State *L, int index) {
     index = lua_absindex(L, index);
     const tensor *t = bind_test_tensor(L, index);
     if (t) {
@@ -14,8 +13,7 @@ const char *args_got(lua_State *L, int index)
     }
     switch (lua_type(L, index)) {
     case LUA_TNUMBER:
-        if (lua_isinteger(L, index))
-            return lua_pushfstring(L, "%I", lua_tointeger(L, index));
+        if (lua_isinteger(L, index)) return lua_pushfstring(L, "%I", lua_tointeger(L, index));
         return lua_pushfstring(L, "%f", lua_tonumber(L, index));
     case LUA_TSTRING: {
         size_t n;
@@ -27,8 +25,7 @@ const char *args_got(lua_State *L, int index)
     case LUA_TNONE:
         return lua_pushstring(L, "nothing");
     case LUA_TUSERDATA:
-        if (luaL_getmetafield(L, index, "__name") == LUA_TSTRING)
-            return lua_tostring(L, -1);
+        if (luaL_getmetafield(L, index, "__name") == LUA_TSTRING) return lua_tostring(L, -1);
         break;
     default:
         break;
@@ -36,8 +33,7 @@ const char *args_got(lua_State *L, int index)
     return lua_pushstring(L, luaL_typename(L, index));
 }
 
-int args_error(lua_State *L, const char *fname, const char *format, ...)
-{
+int args_error(lua_State *L, const char *fname, const char *format, ...) {
     va_list ap;
     luaL_where(L, 1);
     lua_pushfstring(L, "%s: ", fname);
@@ -48,29 +44,22 @@ int args_error(lua_State *L, const char *fname, const char *format, ...)
     return lua_error(L);
 }
 
-int args_fail(lua_State *L, int index, const char *fname, const char *argument, const char *expected)
-{
+int args_fail(lua_State *L, int index, const char *fname, const char *argument, const char *expected) {
     return args_error(L, fname, "%s: expected %s, got %s", argument, expected, args_got(L, index));
 }
 
-double args_number(lua_State *L, int index, const char *fname, const char *argument)
-{
-    if (lua_type(L, index) == LUA_TNUMBER)
-        return lua_tonumber(L, index);
+double args_number(lua_State *L, int index, const char *fname, const char *argument) {
+    if (lua_type(L, index) == LUA_TNUMBER) return lua_tonumber(L, index);
     const tensor *t = bind_test_tensor(L, index);
-    if (t && t->ndim == 0)
-        return tensor_get(t, 0);
+    if (t && t->ndim == 0) return tensor_get(t, 0);
     return args_fail(L, index, fname, argument, "a number");
 }
 
-int64_t args_integer(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t high)
-{
+int64_t args_integer(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t high) {
     int ok = 0;
     int64_t v = 0;
-    if (lua_type(L, index) == LUA_TNUMBER)
-        v = lua_tointegerx(L, index, &ok);
-    if (ok && v >= low && v <= high)
-        return v;
+    if (lua_type(L, index) == LUA_TNUMBER) v = lua_tointegerx(L, index, &ok);
+    if (ok && v >= low && v <= high) return v;
     if (low == INT64_MIN && high == INT64_MAX)
         lua_pushstring(L, "an integer");
     else if (high == INT64_MAX)
@@ -81,43 +70,35 @@ int64_t args_integer(lua_State *L, int index, const char *fname, const char *arg
     return args_fail(L, index < 0 && index > LUA_REGISTRYINDEX ? index - 1 : index, fname, argument, expected);
 }
 
-const char *args_string(lua_State *L, int index, const char *fname, const char *argument)
-{
-    if (lua_type(L, index) != LUA_TSTRING)
-        args_fail(L, index, fname, argument, "a string");
+const char *args_string(lua_State *L, int index, const char *fname, const char *argument) {
+    if (lua_type(L, index) != LUA_TSTRING) args_fail(L, index, fname, argument, "a string");
     return lua_tostring(L, index);
 }
 
-void args_table(lua_State *L, int index, const char *fname, const char *argument)
-{
-    if (!lua_istable(L, index))
-        args_fail(L, index, fname, argument, "a table");
+void args_table(lua_State *L, int index, const char *fname, const char *argument) {
+    if (!lua_istable(L, index)) args_fail(L, index, fname, argument, "a table");
 }
 
-bk_dtype args_dtype(lua_State *L, int index, const char *fname, const char *argument)
-{
-    bk_dtype d;
+bk_dtype args_dtype(lua_State *L, int index, const char *fname, const char *argument) {
+    bk_dtype d = BK_FLOAT64;
     if (lua_type(L, index) != LUA_TSTRING || !dtype_from_name(lua_tostring(L, index), &d))
         args_fail(L, index, fname, argument, "\"float64\", \"float32\" or \"int64\"");
     return d;
 }
 
-int args_shape(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t *shape)
-{
+int args_shape(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t *shape) {
     index = lua_absindex(L, index);
     if (lua_type(L, index) == LUA_TNUMBER) {
         shape[0] = args_integer(L, index, fname, argument, low, INT64_MAX);
         return 1;
     }
-    if (!lua_istable(L, index))
-        args_fail(L, index, fname, argument, "a table of sizes such as {2, 3}");
+    if (!lua_istable(L, index)) args_fail(L, index, fname, argument, "a table of sizes such as {2, 3}");
     lua_Unsigned n = lua_rawlen(L, index);
     if (n > BK_MAX_DIMS)
         args_error(L, fname, "%s: expected at most %d dimensions, got %I", argument, BK_MAX_DIMS, (LUAI_UACINT)n);
     for (lua_Unsigned i = 0; i < n; i++) {
         int ok = 0;
-        if (lua_rawgeti(L, index, (lua_Integer)i + 1) == LUA_TNUMBER)
-            shape[i] = lua_tointegerx(L, -1, &ok);
+        if (lua_rawgeti(L, index, (lua_Integer)i + 1) == LUA_TNUMBER) shape[i] = lua_tointegerx(L, -1, &ok);
         if (!ok || shape[i] < low)
             args_error(L, fname, "%s: size %I: expected an integer >= %I, got %s", argument, (LUAI_UACINT)i + 1,
                        (LUAI_UACINT)low, args_got(L, -1));
@@ -126,19 +107,16 @@ int args_shape(lua_State *L, int index, const char *fname, const char *argument,
     return (int)n;
 }
 
-int args_dim(lua_State *L, int index, const char *fname, const char *argument, int ndim)
-{
+int args_dim(lua_State *L, int index, const char *fname, const char *argument, int ndim) {
     int ok = 0;
     lua_Integer d = lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &ok) : 0;
-    if (ok && d < 0 && d >= -ndim)
-        d += ndim + 1;
+    if (ok && d < 0 && d >= -ndim) d += ndim + 1;
     if (!ok || d < 1 || d > ndim)
         args_error(L, fname, "%s: expected a dimension from 1 to %d, got %s", argument, ndim, args_got(L, index));
     return (int)d - 1;
 }
 
-static int options_unknown(lua_State *L, const char *fname, const char *const *known, int key)
-{
+static int options_unknown(lua_State *L, const char *fname, const char *const *known, int key) {
     luaL_Buffer b;
     const char *got = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : args_got(L, key);
     luaL_where(L, 1);
@@ -148,8 +126,7 @@ static int options_unknown(lua_State *L, const char *fname, const char *const *k
     luaL_addstring(&b, got);
     luaL_addstring(&b, known[0] ? "; the options are " : "; there are no options");
     for (int i = 0; known[i]; i++) {
-        if (i)
-            luaL_addstring(&b, ", ");
+        if (i) luaL_addstring(&b, ", ");
         luaL_addstring(&b, known[i]);
     }
     luaL_pushresult(&b);
@@ -157,81 +134,62 @@ static int options_unknown(lua_State *L, const char *fname, const char *const *k
     return lua_error(L);
 }
 
-int args_options(lua_State *L, int index, const char *fname, const char *const *known, bool list)
-{
-    if (lua_isnoneornil(L, index))
-        return 0;
+int args_options(lua_State *L, int index, const char *fname, const char *const *known, bool list) {
+    if (lua_isnoneornil(L, index)) return 0;
     index = lua_absindex(L, index);
-    if (!lua_istable(L, index))
-        args_fail(L, index, fname, "options", "a table");
+    if (!lua_istable(L, index)) args_fail(L, index, fname, "options", "a table");
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
         bool ok = list && lua_isinteger(L, -2);
         if (lua_type(L, -2) == LUA_TSTRING) {
             const char *key = lua_tostring(L, -2);
-            for (int i = 0; known[i] && !ok; i++)
-                ok = strcmp(key, known[i]) == 0;
+            for (int i = 0; known[i] && !ok; i++) ok = strcmp(key, known[i]) == 0;
         }
-        if (!ok)
-            options_unknown(L, fname, known, lua_absindex(L, -2));
+        if (!ok) options_unknown(L, fname, known, lua_absindex(L, -2));
     }
     return index;
 }
 
-bool args_field(lua_State *L, int table, const char *name)
-{
-    if (!table)
-        return false;
+bool args_field(lua_State *L, int table, const char *name) {
+    if (!table) return false;
     lua_pushstring(L, name);
-    if (lua_rawget(L, lua_absindex(L, table)) != LUA_TNIL)
-        return true;
+    if (lua_rawget(L, lua_absindex(L, table)) != LUA_TNIL) return true;
     lua_pop(L, 1);
     return false;
 }
 
-bool args_opt_boolean(lua_State *L, int table, const char *fname, const char *name, bool otherwise)
-{
-    if (!args_field(L, table, name))
-        return otherwise;
-    if (!lua_isboolean(L, -1))
-        args_fail(L, -1, fname, name, "true or false");
+bool args_opt_boolean(lua_State *L, int table, const char *fname, const char *name, bool otherwise) {
+    if (!args_field(L, table, name)) return otherwise;
+    if (!lua_isboolean(L, -1)) args_fail(L, -1, fname, name, "true or false");
     bool v = lua_toboolean(L, -1);
     lua_pop(L, 1);
     return v;
 }
 
-double args_opt_number(lua_State *L, int table, const char *fname, const char *name, double otherwise)
-{
-    if (!args_field(L, table, name))
-        return otherwise;
+double args_opt_number(lua_State *L, int table, const char *fname, const char *name, double otherwise) {
+    if (!args_field(L, table, name)) return otherwise;
     double v = args_number(L, -1, fname, name);
     lua_pop(L, 1);
     return v;
 }
 
 int64_t args_opt_integer(lua_State *L, int table, const char *fname, const char *name, int64_t low, int64_t high,
-                         int64_t otherwise)
-{
-    if (!args_field(L, table, name))
-        return otherwise;
+                         int64_t otherwise) {
+    if (!args_field(L, table, name)) return otherwise;
     int64_t v = args_integer(L, lua_gettop(L), fname, name, low, high);
     lua_pop(L, 1);
     return v;
 }
 
-const char *args_opt_string(lua_State *L, int table, const char *fname, const char *name, const char *otherwise)
-{
-    if (!args_field(L, table, name))
-        return otherwise;
+const char *args_opt_string(lua_State *L, int table, const char *fname, const char *name, const char *otherwise) {
+    if (!args_field(L, table, name)) return otherwise;
     const char *s = args_string(L, -1, fname, name);
     lua_pop(L, 1);
     return s;
 }
 
 int args_opt_choice(lua_State *L, int table, const char *fname, const char *name, const char *const *choices,
-                    int otherwise)
-{
-    if (!args_field(L, table, name))
-        return otherwise;
+                    int otherwise) {
+    if (!args_field(L, table, name)) return otherwise;
     const char *s = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
     for (int i = 0; s && choices[i]; i++)
         if (strcmp(s, choices[i]) == 0) {
@@ -250,10 +208,8 @@ int args_opt_choice(lua_State *L, int table, const char *fname, const char *name
     return args_fail(L, at, fname, name, lua_tostring(L, -1));
 }
 
-bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype otherwise)
-{
-    if (!args_field(L, table, "dtype"))
-        return otherwise;
+bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype otherwise) {
+    if (!args_field(L, table, "dtype")) return otherwise;
     bk_dtype d = args_dtype(L, -1, fname, "dtype");
     lua_pop(L, 1);
     return d;

@@ -31,8 +31,25 @@ struct bk_env {
     char error_short[256];
 };
 
+/* Lua calls a finalizer once, and the call itself needs a call record: were it refused for want of memory, what the
+ * userdata owns would be lost for good. So records (no collectable type, small) may overdraw; the Lua stack, which may
+ * not, bounds how many there are. */
+static void *alloc_call_record(ctx *c, size_t bytes) {
+    size_t limit = c->limit;
+    int64_t fail_at = atomic_exchange(&c->fail_at, -1);
+    c->limit = 0;
+    void *p = mem_realloc(c, NULL, 0, bytes);
+    c->limit = limit;
+    atomic_store(&c->fail_at, fail_at);
+    return p;
+}
+
 static void *env_alloc(void *self, void *p, size_t old_bytes, size_t new_bytes) {
-    return mem_realloc(((bk_env *)self)->c, p, p ? old_bytes : 0, new_bytes);
+    enum { CALL_RECORD = 80 };
+    ctx *c = ((bk_env *)self)->c;
+    void *q = mem_realloc(c, p, p ? old_bytes : 0, new_bytes);
+    if (!q && !p && old_bytes == 0 && new_bytes > 0 && new_bytes <= CALL_RECORD) q = alloc_call_record(c, new_bytes);
+    return q;
 }
 
 bk_env *env_of(lua_State *L) {

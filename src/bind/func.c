@@ -67,13 +67,17 @@ static int trace_body(lua_State *L) {
     lua_insert(L, 3); /* mask 3, function 4 */
     luaL_checkstack(L, n_mask + job->n_in + 8, "too many arguments");
     for (int i = 0; i < n_mask || taken < job->n_in; i++, n_args++) {
-        if (i < n_mask && mask[i] == 's') lua_rawgeti(L, 2, i + 1);
-        else if (taken < job->n_in) tensor_push_node(L, job->g, job->in[taken++]);
-        else return luaL_error(L, "expected more tensors than %d", job->n_in);
+        if (i < n_mask && mask[i] == 's')
+            lua_rawgeti(L, 2, i + 1);
+        else if (taken < job->n_in)
+            tensor_push_node(L, job->g, job->in[taken++]);
+        else
+            return luaL_error(L, "expected more tensors than %d", job->n_in);
     }
     lua_Debug where = { 0 };
     lua_pushvalue(L, 4);
-    if (lua_isfunction(L, -1)) lua_getinfo(L, ">S", &where);
+    if (lua_isfunction(L, -1))
+        lua_getinfo(L, ">S", &where);
     else {
         lua_pop(L, 1);
         strcpy(where.short_src, "callable");
@@ -235,8 +239,7 @@ func *bind_check_func(lua_State *L, int index, const char *fname, const char *ar
     index = lua_absindex(L, index);
     lua_func *u = test(L, index);
     if (u) return u->f;
-    if (!callable(L, index))
-        args_fail(L, index, fname, argument, "a function of tensors");
+    if (!callable(L, index)) args_fail(L, index, fname, argument, "a function of tensors");
     lua_rawgetp(L, LUA_REGISTRYINDEX, &WRAPPED);
     lua_pushvalue(L, index);
     if (lua_rawget(L, -2) != LUA_TUSERDATA) {
@@ -259,15 +262,25 @@ func *bind_check_func(lua_State *L, int index, const char *fname, const char *ar
 
 static func *make(func_kind kind, func *f, func *other, int n, err *e) {
     switch (kind) {
-    case KIND_GRAD: return func_grad(f, e);
-    case KIND_VALUE_AND_GRAD: return func_value_and_grad(f, e);
-    case KIND_HVP: return func_hvp(f, e);
-    case KIND_HESSIAN: return func_hessian(f, e);
-    case KIND_VMAP: return func_vmap(f, e);
-    case KIND_JVP: return func_jvp(f, e);
-    case KIND_VJP: return func_vjp(f, n, e);
-    case KIND_LIE: return func_lie(f, other, e);
-    default: err_set(e, BK_EINVAL, "not a transform"); return NULL;
+    case KIND_GRAD:
+        return func_grad(f, e);
+    case KIND_VALUE_AND_GRAD:
+        return func_value_and_grad(f, e);
+    case KIND_HVP:
+        return func_hvp(f, e);
+    case KIND_HESSIAN:
+        return func_hessian(f, e);
+    case KIND_VMAP:
+        return func_vmap(f, e);
+    case KIND_JVP:
+        return func_jvp(f, e);
+    case KIND_VJP:
+        return func_vjp(f, n, e);
+    case KIND_LIE:
+        return func_lie(f, other, e);
+    default:
+        err_set(e, BK_EINVAL, "not a transform");
+        return NULL;
     }
 }
 
@@ -578,7 +591,9 @@ int func_invoke(lua_State *L, int index, int first, int last, const char *fname)
     return func_call_tensors(L, test(L, index)->f, first, n, fname);
 }
 
-static const char *name_of(const lua_func *u) { return u->f ? u->f->cls->name : "func"; }
+static const char *name_of(const lua_func *u) {
+    return u->f ? u->f->cls->name : "func";
+}
 
 static int m_call(lua_State *L) {
     lua_func *u = test(L, 1);
@@ -679,11 +694,13 @@ static void registry_table(lua_State *L, const void *key, const char *mode) {
 
 void bind_func(lua_State *L) {
     static const bind_row methods[] = {
-        { "describe", m_describe, "f:describe(θ, ...)\nThe compiled program for arguments of these shapes, as text: its "
-                                  "steps with shapes and flops." },
+        { "describe", m_describe,
+          "f:describe(θ, ...)\nThe compiled program for arguments of these shapes, as text: its "
+          "steps with shapes and flops." },
         { "profile", m_profile, "f:profile(θ, ...)\nRuns the compiled program ten times; its steps with their times." },
-        { "stats", m_stats, "f:stats(θ, ...)\nA table: nodes_built, nodes (after simplification), steps, flops_built, "
-                            "flops (after re-association), arena_bytes." },
+        { "stats", m_stats,
+          "f:stats(θ, ...)\nA table: nodes_built, nodes (after simplification), steps, flops_built, "
+          "flops (after re-association), arena_bytes." },
         { NULL, NULL, NULL },
     };
     static const luaL_Reg meta[] = {

@@ -36,7 +36,8 @@ bind_trace bind_enter(lua_State *L);
 void bind_leave(lua_State *L, const bind_trace *at, bk_status status, const err *e);
 
 /* The arguments first..last of a call as tensors or nodes, and the call: pushes f's outputs, returns their number.
- * Traced tensors add f to their graph. Numbers become 0-d float64 tensors. For funcs whose arguments are all tensors. */
+ * Traced tensors add f to their graph. Numbers become 0-d float64 tensors. For funcs whose arguments are all tensors.
+ */
 int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fname);
 
 #endif

@@ -7,16 +7,23 @@
 #include "tensor.h"
 
 typedef enum func_kind {
-    KIND_LUA, /* a traced Lua function */
+    KIND_LUA,    /* a traced Lua function */
     KIND_NATIVE, /* from C */
-    KIND_GRAD, KIND_VALUE_AND_GRAD, KIND_HVP, KIND_HESSIAN, KIND_VMAP, KIND_JVP, KIND_VJP, KIND_LIE,
+    KIND_GRAD,
+    KIND_VALUE_AND_GRAD,
+    KIND_HVP,
+    KIND_HESSIAN,
+    KIND_VMAP,
+    KIND_JVP,
+    KIND_VJP,
+    KIND_LIE,
     KINDS
 } func_kind;
 
 typedef struct lua_func {
     func *f; /* NULL until acquired */
     func_kind kind;
-    int n;   /* KIND_VJP: the number of arguments */
+    int n; /* KIND_VJP: the number of arguments */
 } lua_func;
 
 /* Pushes the transform of the func userdata at index (of those at index and second for KIND_LIE); the same one for the

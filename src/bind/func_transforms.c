@@ -15,11 +15,21 @@ static int transform1(lua_State *L, func_kind kind, const char *name) {
     return 1;
 }
 
-static int t_grad(lua_State *L) { return transform1(L, KIND_GRAD, "grad"); }
-static int t_value_and_grad(lua_State *L) { return transform1(L, KIND_VALUE_AND_GRAD, "value_and_grad"); }
-static int t_hvp(lua_State *L) { return transform1(L, KIND_HVP, "hvp"); }
-static int t_hessian(lua_State *L) { return transform1(L, KIND_HESSIAN, "hessian"); }
-static int t_vmap(lua_State *L) { return transform1(L, KIND_VMAP, "vmap"); }
+static int t_grad(lua_State *L) {
+    return transform1(L, KIND_GRAD, "grad");
+}
+static int t_value_and_grad(lua_State *L) {
+    return transform1(L, KIND_VALUE_AND_GRAD, "value_and_grad");
+}
+static int t_hvp(lua_State *L) {
+    return transform1(L, KIND_HVP, "hvp");
+}
+static int t_hessian(lua_State *L) {
+    return transform1(L, KIND_HESSIAN, "hessian");
+}
+static int t_vmap(lua_State *L) {
+    return transform1(L, KIND_VMAP, "vmap");
+}
 
 static int t_compile(lua_State *L) {
     bind_check_func(L, 1, "compile", "f");
@@ -164,8 +174,10 @@ static bk_status moved(checker *k, const tensor *v, double s, tensor *out, err *
     if (st) return st;
     for (int64_t i = 0, n = tensor_count(out); i < n; i++) {
         double x = tensor_get(k->theta, i) + s * tensor_get(v, i);
-        if (out->dtype == BK_FLOAT64) ((double *)tensor_data(out))[i] = x;
-        else ((float *)tensor_data(out))[i] = (float)x;
+        if (out->dtype == BK_FLOAT64)
+            ((double *)tensor_data(out))[i] = x;
+        else
+            ((float *)tensor_data(out))[i] = (float)x;
     }
     return BK_OK;
 }
@@ -225,12 +237,16 @@ static bk_status check_grad(checker *k, err *e) {
         for (int64_t i = 0; !s && i < n; i++) { /* few parameters: the axes; many: random directions of length 1 */
             double x = n <= directions ? (i == d ? 1.0 : 0.0) : rng_normal(&r);
             norm += x * x;
-            if (v.dtype == BK_FLOAT64) ((double *)tensor_data(&v))[i] = x;
-            else ((float *)tensor_data(&v))[i] = (float)x;
+            if (v.dtype == BK_FLOAT64)
+                ((double *)tensor_data(&v))[i] = x;
+            else
+                ((float *)tensor_data(&v))[i] = (float)x;
         }
         for (int64_t i = 0; !s && i < n; i++) {
-            if (v.dtype == BK_FLOAT64) ((double *)tensor_data(&v))[i] /= sqrt(norm);
-            else ((float *)tensor_data(&v))[i] /= (float)sqrt(norm);
+            if (v.dtype == BK_FLOAT64)
+                ((double *)tensor_data(&v))[i] /= sqrt(norm);
+            else
+                ((float *)tensor_data(&v))[i] /= (float)sqrt(norm);
         }
         /* eps^(1/5): where the h^4 of the formula meets the eps/h of rounding */
         double h = pow(eps, 0.2) * fmax(size, 0.1);
@@ -280,31 +296,43 @@ static int t_check_grad(lua_State *L) {
 
 static const bind_row rows[] = {
     { "grad", t_grad,
-      "bk.grad(f)(θ, ...)\nThe gradient of f in its first argument, of θ's shape; f returns a 0-d tensor. f is a plain Lua "
+      "bk.grad(f)(θ, ...)\nThe gradient of f in its first argument, of θ's shape; f returns a 0-d tensor. f is a plain "
+      "Lua "
       "function over tensors, or anything made by bk; it is traced once for each combination of shapes and dtypes and "
       "compiled. What else f reads from outside (tensors, numbers) is fixed at that moment: hand in as arguments what "
       "changes. Further arguments may be tensors or, fixed a call, numbers and other values. Derivatives nest: "
       "bk.grad(function(θ) return bk.grad(f)(θ):norm() end). Reverse mode by linearising and transposing." },
-    { "value_and_grad", t_value_and_grad, "bk.value_and_grad(f)(θ, ...) -> value, gradient\nBoth at the price of bk.grad." },
-    { "hvp", t_hvp, "bk.hvp(f)(θ, v, ...)\nThe Hessian-vector product H v without the Hessian (Pearlmutter 1994), forward "
-                    "over reverse. v has θ's shape, or a leading dimension before it for several directions at once." },
-    { "hessian", t_hessian, "bk.hessian(f)(θ, ...)\nAll second derivatives: shape (θ's shape, θ's shape), (P,P) for a flat "
-                            "θ. For small P; bk.hvp for large." },
-    { "vmap", t_vmap, "bk.vmap(f)(batched, ...)\nf over the first dimension of every argument at once; the results carry "
-                      "it first. Per-example gradients: bk.vmap(bk.grad(f))." },
-    { "jvp", t_jvp, "bk.jvp(f, {θ, ...}, {v, ...}) -> y, dy\nThe value and its derivative along the tangents v, of the "
-                    "arguments' shapes (nil or 0: that argument does not move). Several results: y1, y2, dy1, dy2." },
-    { "vjp", t_vjp, "bk.vjp(f, θ, ...) -> y, pullback\nThe value and the function ct -> gradients of sum(ct * y) in every "
-                    "tensor argument; pullback() stands for ct = 1 where y is 0-d." },
-    { "compile", t_compile, "bk.compile(f)\nf as a func: traced and compiled at the first call for each combination of "
-                            "shapes. f:describe(θ, ...) shows the program, f:profile(θ, ...) its times." },
-    { "lie", t_lie, "bk.lie(X, Y)\nThe Lie bracket [X, Y] = DY X - DX Y of two fields on θ, itself a field. A loss stands "
-                    "for its gradient field, so bk.lie(L1, L2)(θ) = H_2 g_1 - H_1 g_2. No Jacobian is formed." },
+    { "value_and_grad", t_value_and_grad,
+      "bk.value_and_grad(f)(θ, ...) -> value, gradient\nBoth at the price of bk.grad." },
+    { "hvp", t_hvp,
+      "bk.hvp(f)(θ, v, ...)\nThe Hessian-vector product H v without the Hessian (Pearlmutter 1994), forward "
+      "over reverse. v has θ's shape, or a leading dimension before it for several directions at once." },
+    { "hessian", t_hessian,
+      "bk.hessian(f)(θ, ...)\nAll second derivatives: shape (θ's shape, θ's shape), (P,P) for a flat "
+      "θ. For small P; bk.hvp for large." },
+    { "vmap", t_vmap,
+      "bk.vmap(f)(batched, ...)\nf over the first dimension of every argument at once; the results carry "
+      "it first. Per-example gradients: bk.vmap(bk.grad(f))." },
+    { "jvp", t_jvp,
+      "bk.jvp(f, {θ, ...}, {v, ...}) -> y, dy\nThe value and its derivative along the tangents v, of the "
+      "arguments' shapes (nil or 0: that argument does not move). Several results: y1, y2, dy1, dy2." },
+    { "vjp", t_vjp,
+      "bk.vjp(f, θ, ...) -> y, pullback\nThe value and the function ct -> gradients of sum(ct * y) in every "
+      "tensor argument; pullback() stands for ct = 1 where y is 0-d." },
+    { "compile", t_compile,
+      "bk.compile(f)\nf as a func: traced and compiled at the first call for each combination of "
+      "shapes. f:describe(θ, ...) shows the program, f:profile(θ, ...) its times." },
+    { "lie", t_lie,
+      "bk.lie(X, Y)\nThe Lie bracket [X, Y] = DY X - DX Y of two fields on θ, itself a field. A loss stands "
+      "for its gradient field, so bk.lie(L1, L2)(θ) = H_2 g_1 - H_1 g_2. No Jacobian is formed." },
     { "check_grad", t_check_grad,
-      "bk.check_grad(f, θ) -> largest relative error\nGradient and Hessian-vector products of the 0-d f against central "
+      "bk.check_grad(f, θ) -> largest relative error\nGradient and Hessian-vector products of the 0-d f against "
+      "central "
       "differences extrapolated to fourth order, along the axes or, with more than 6 parameters, 6 fixed random "
       "directions. In float64 below 1e-7 where f is smooth at the step of eps^(1/5)." },
     { NULL, NULL, NULL },
 };
 
-const bind_row *func_transform_rows(void) { return rows; }
+const bind_row *func_transform_rows(void) {
+    return rows;
+}

@@ -77,14 +77,20 @@ static int draw(lua_State *L, const char *fname, bool normal, const char *a, con
     void *data = tensor_data(t);
     for (int64_t i = 0; i < n; i++) {
         double x = normal ? q.a + q.b * rng_normal(r) : q.a + (q.b - q.a) * rng_uniform(r);
-        if (q.dtype == BK_FLOAT64) ((double *)data)[i] = x;
-        else ((float *)data)[i] = (float)x;
+        if (q.dtype == BK_FLOAT64)
+            ((double *)data)[i] = x;
+        else
+            ((float *)data)[i] = (float)x;
     }
     return 1;
 }
 
-static int m_uniform(lua_State *L) { return draw(L, "rng:uniform", false, "a", "b"); }
-static int m_normal(lua_State *L) { return draw(L, "rng:normal", true, "mean", "std"); }
+static int m_uniform(lua_State *L) {
+    return draw(L, "rng:uniform", false, "a", "b");
+}
+static int m_normal(lua_State *L) {
+    return draw(L, "rng:normal", true, "mean", "std");
+}
 
 static int m_permutation(lua_State *L) {
     rng *r = check(L, "rng:permutation");
@@ -140,10 +146,12 @@ static int m_tostring(lua_State *L) {
 
 void bind_rng(lua_State *L) {
     static const bind_row methods[] = {
-        { "uniform", m_uniform, "rng:uniform{shape, a, b}\nUniform on [a, b), [0, 1) by default. Also rng:uniform{2, 3} "
-                                "(sizes) and rng:uniform({2, 3}, a, b); field dtype = \"float64\" | \"float32\"." },
-        { "normal", m_normal, "rng:normal{shape, mean, std}\nNormal (Box & Muller 1958), mean 0 and std 1 by default. "
-                              "Also rng:normal{2, 3} and rng:normal({2, 3}, mean, std); field dtype." },
+        { "uniform", m_uniform,
+          "rng:uniform{shape, a, b}\nUniform on [a, b), [0, 1) by default. Also rng:uniform{2, 3} "
+          "(sizes) and rng:uniform({2, 3}, a, b); field dtype = \"float64\" | \"float32\"." },
+        { "normal", m_normal,
+          "rng:normal{shape, mean, std}\nNormal (Box & Muller 1958), mean 0 and std 1 by default. "
+          "Also rng:normal{2, 3} and rng:normal({2, 3}, mean, std); field dtype." },
         { "permutation", m_permutation, "rng:permutation(n)\n0..n-1 in random order, int64 (n)." },
         { "integers", m_integers, "rng:integers({sizes}, n)\nUniform on 0..n-1, int64." },
         { "split", m_split, "rng:split()\nAn independent stream; this one moves on." },
@@ -152,9 +160,10 @@ void bind_rng(lua_State *L) {
         { NULL, NULL, NULL },
     };
     static const bind_row functions[] = {
-        { "rng", make, "bk.rng([seed])\nA stream of random numbers (SplitMix64; Steele, Lea & Flood 2014): the same "
-                       "seed gives the same numbers everywhere. Methods uniform, normal, permutation, integers, split, "
-                       "state, restore." },
+        { "rng", make,
+          "bk.rng([seed])\nA stream of random numbers (SplitMix64; Steele, Lea & Flood 2014): the same "
+          "seed gives the same numbers everywhere. Methods uniform, normal, permutation, integers, split, "
+          "state, restore." },
         { NULL, NULL, NULL },
     };
     luaL_newmetatable(L, BIND_RNG);

@@ -173,9 +173,15 @@ const tensor *bind_check_tensor(lua_State *L, int index, const char *fname, cons
     return &tensor_concrete(L, index, fname, argument)->value;
 }
 
-int tensor_ndim(const lua_tensor *t) { return t->g ? t->n->ndim : t->value.ndim; }
-const int64_t *tensor_shape(const lua_tensor *t) { return t->g ? t->n->shape : t->value.shape; }
-bk_dtype tensor_dtype(const lua_tensor *t) { return t->g ? t->n->dtype : t->value.dtype; }
+int tensor_ndim(const lua_tensor *t) {
+    return t->g ? t->n->ndim : t->value.ndim;
+}
+const int64_t *tensor_shape(const lua_tensor *t) {
+    return t->g ? t->n->shape : t->value.shape;
+}
+bk_dtype tensor_dtype(const lua_tensor *t) {
+    return t->g ? t->n->dtype : t->value.dtype;
+}
 
 /* ---- the one path of every operation ---- */
 
@@ -262,8 +268,7 @@ int tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *const 
     luaL_checkstack(L, 8, call->name);
     for (int i = 0; i < n_in; i++) {
         if (!in[i]->g) continue;
-        if (g && g != in[i]->g)
-            return args_error(L, call->name, "the operands belong to two different traces");
+        if (g && g != in[i]->g) return args_error(L, call->name, "the operands belong to two different traces");
         g = in[i]->g;
     }
     if (g) return apply_traced(L, g, call, n_in, in);
@@ -346,7 +351,8 @@ static int m_index(lua_State *L) {
     int ndim = tensor_ndim(t), ok = 0;
     lua_Integer i = lua_type(L, 2) == LUA_TNUMBER ? lua_tointegerx(L, 2, &ok) : 0;
     if (!ok) return args_fail(L, 2, "tensor index", "index", "an integer");
-    if (ndim == 0) return args_error(L, "tensor index", "a 0-d tensor has no elements to index; its number is t:item()");
+    if (ndim == 0)
+        return args_error(L, "tensor index", "a 0-d tensor has no elements to index; its number is t:item()");
     int64_t size = tensor_shape(t)[0];
     if (i < 1 || i > size)
         return args_error(L, "tensor index", "index %I is outside 1..%I", (LUAI_UACINT)i, (LUAI_UACINT)size);
@@ -409,7 +415,7 @@ void bind_tensor(lua_State *L) {
     state_new(L);
     luaL_newmetatable(L, BIND_TENSOR);
     static const luaL_Reg meta[] = {
-        { "__gc", m_gc }, { "__len", m_len }, { "__newindex", m_newindex },     { "__eq", m_eq },
+        { "__gc", m_gc }, { "__len", m_len }, { "__newindex", m_newindex },      { "__eq", m_eq },
         { "__lt", m_lt }, { "__le", m_le },   { "__tostring", tensor_tostring }, { NULL, NULL },
     };
     luaL_setfuncs(L, meta, 0);

@@ -30,7 +30,7 @@ typedef struct bind_state {
     bind_live *live;
     size_t fresh, live_bytes; /* tensor bytes made since the last collection; bytes in use after it */
     uint64_t serial;
-    bool raised; /* registry field BIND_ERROR holds the error value of a traced Lua function */
+    bool raised;                       /* registry field BIND_ERROR holds the error value of a traced Lua function */
     eager_slot slots[EAGER_SLOTS + 1]; /* the last: for what does not fit a key */
 } bind_state;
 

@@ -10,9 +10,15 @@
 static void put(tensor *t, int64_t i, double x) {
     void *data = tensor_data(t);
     switch (t->dtype) {
-    case BK_FLOAT64: ((double *)data)[i] = x; break;
-    case BK_FLOAT32: ((float *)data)[i] = (float)x; break;
-    case BK_INT64: ((int64_t *)data)[i] = (int64_t)x; break;
+    case BK_FLOAT64:
+        ((double *)data)[i] = x;
+        break;
+    case BK_FLOAT32:
+        ((float *)data)[i] = (float)x;
+        break;
+    case BK_INT64:
+        ((int64_t *)data)[i] = (int64_t)x;
+        break;
     }
 }
 
@@ -122,14 +128,22 @@ static int filled(lua_State *L, const char *fname, int options, double x) {
     if (dtype == BK_INT64 && x != floor(x)) return args_error(L, fname, "value: expected a whole number for int64");
     tensor *t = tensor_push_new(L, dtype, ndim, shape, fname);
     int64_t n = tensor_count(t);
-    if (x == 0) memset(tensor_data(t), 0, (size_t)n * dtype_size(dtype));
-    else vec_get(VEC_FILL, dtype)(n, tensor_data(t), NULL, NULL, NULL, x);
+    if (x == 0)
+        memset(tensor_data(t), 0, (size_t)n * dtype_size(dtype));
+    else
+        vec_get(VEC_FILL, dtype)(n, tensor_data(t), NULL, NULL, NULL, x);
     return 1;
 }
 
-static int make_zeros(lua_State *L) { return filled(L, "bk.zeros", 2, 0); }
-static int make_ones(lua_State *L) { return filled(L, "bk.ones", 2, 1); }
-static int make_full(lua_State *L) { return filled(L, "bk.full", 3, args_number(L, 2, "bk.full", "value")); }
+static int make_zeros(lua_State *L) {
+    return filled(L, "bk.zeros", 2, 0);
+}
+static int make_ones(lua_State *L) {
+    return filled(L, "bk.ones", 2, 1);
+}
+static int make_full(lua_State *L) {
+    return filled(L, "bk.full", 3, args_number(L, 2, "bk.full", "value"));
+}
 
 static int make_eye(lua_State *L) {
     static const char *const known[] = { "dtype", NULL };
@@ -208,14 +222,19 @@ static const bind_row rows[] = {
     { "ones", make_ones, "bk.ones{sizes}, bk.ones({sizes}, {dtype = ...})\nAll 1." },
     { "full", make_full, "bk.full({sizes}, value [, {dtype = ...}])\nAll equal to value." },
     { "eye", make_eye, "bk.eye(n [, {dtype = ...}])\nThe identity matrix (n,n)." },
-    { "arange", make_arange, "bk.arange([first,] stop [, step] [, {dtype = ...}])\nfirst (0), first + step, ... below "
-                             "stop, as in NumPy: bk.arange(3) is 0, 1, 2." },
-    { "linspace", make_linspace, "bk.linspace(first, last, n [, {dtype = ...}])\nn equally spaced values, both ends "
-                                 "included." },
-    { "load_npy", make_load_npy, "bk.load_npy(path)\nThe array in a NumPy .npy file; t:save(path) writes one. Integers "
-                                 "become int64. Errors name the file and what is wrong." },
+    { "arange", make_arange,
+      "bk.arange([first,] stop [, step] [, {dtype = ...}])\nfirst (0), first + step, ... below "
+      "stop, as in NumPy: bk.arange(3) is 0, 1, 2." },
+    { "linspace", make_linspace,
+      "bk.linspace(first, last, n [, {dtype = ...}])\nn equally spaced values, both ends "
+      "included." },
+    { "load_npy", make_load_npy,
+      "bk.load_npy(path)\nThe array in a NumPy .npy file; t:save(path) writes one. Integers "
+      "become int64. Errors name the file and what is wrong." },
     { "is_tensor", make_is_tensor, "bk.is_tensor(value)\nWhether value is a tensor." },
     { NULL, NULL, NULL },
 };
 
-const bind_row *tensor_make_rows(void) { return rows; }
+const bind_row *tensor_make_rows(void) {
+    return rows;
+}

@@ -1,12 +1,14 @@
-/* tensor_ops.c - elementwise operations and arithmetic on tensors as Lua sees them: one table for the methods and for the
- * functions bk.NAME. Shapes and derivatives are the graph's business (graph/build.h); here are names, numbers mixed with
- * tensors, and docs. Floats-only functions take int64 as float64. */
+/* tensor_ops.c - elementwise operations and arithmetic on tensors as Lua sees them: one table for the methods and for
+ * the functions bk.NAME. Shapes and derivatives are the graph's business (graph/build.h); here are names, numbers mixed
+ * with tensors, and docs. Floats-only functions take int64 as float64. */
 #include "tensor_ops.h"
 #include "args.h"
 #include <math.h>
 #include <string.h>
 
-static node *as_float(graph *g, node *a) { return a && a->dtype == BK_INT64 ? g_cast(g, a, BK_FLOAT64) : a; }
+static node *as_float(graph *g, node *a) {
+    return a && a->dtype == BK_INT64 ? g_cast(g, a, BK_FLOAT64) : a;
+}
 
 /* ---- one operand ---- */
 
@@ -27,7 +29,9 @@ int ops_unary(lua_State *L, const char *name, bool (*build)(graph *, const op_ca
         out[0] = EXPRESSION;                                                                                           \
         return out[0] != NULL;                                                                                         \
     }                                                                                                                  \
-    static int op_##NAME(lua_State *L) { return ops_unary(L, #NAME, build_##NAME); }
+    static int op_##NAME(lua_State *L) {                                                                               \
+        return ops_unary(L, #NAME, build_##NAME);                                                                      \
+    }
 
 UNARY(exp, g_exp(g, as_float(g, a)))
 UNARY(expm1, g_expm1(g, as_float(g, a)))
@@ -54,7 +58,9 @@ UNARY(stop_gradient, g_stop(g, a))
 
 enum { BOTH, LEFT_NUMBER, RIGHT_NUMBER };
 
-static bool whole(double x) { return x == floor(x) && fabs(x) < 9e15; }
+static bool whole(double x) {
+    return x == floor(x) && fabs(x) < 9e15;
+}
 
 /* The number x as a 0-d operand beside a: of a's dtype, unless a is int64 and x is not whole. */
 static node *number_beside(graph *g, node *a, double x) {
@@ -62,7 +68,9 @@ static node *number_beside(graph *g, node *a, double x) {
     return g_full(g, a->dtype == BK_INT64 && !whole(x) ? BK_FLOAT64 : a->dtype, 0, NULL, x);
 }
 
-static node *holding(graph *g, node *a, double x) { return whole(x) ? a : as_float(g, a); }
+static node *holding(graph *g, node *a, double x) {
+    return whole(x) ? a : as_float(g, a);
+}
 
 static bool is_power_of_two(double x) {
     int e;
@@ -271,8 +279,9 @@ static const bind_row rows[] = {
     { "sigmoid", op_sigmoid, "t:sigmoid()\nElementwise 1 / (1 + e^-x)." },
     { "softplus", op_softplus, "t:softplus()\nElementwise log(1 + e^x), without overflow; derivative sigmoid(x)." },
     { "relu", op_relu, "t:relu()\nElementwise max(x, 0); the derivative at 0 is 0, second derivatives are 0." },
-    { "gelu", op_gelu, "t:gelu()\nElementwise x Phi(x) with the normal distribution function Phi, exact "
-                       "(Hendrycks & Gimpel 2016)." },
+    { "gelu", op_gelu,
+      "t:gelu()\nElementwise x Phi(x) with the normal distribution function Phi, exact "
+      "(Hendrycks & Gimpel 2016)." },
     { "erf", op_erf, "t:erf()\nElementwise error function 2/sqrt(pi) * integral of e^-s^2 from 0 to x." },
     { "abs", op_abs, "t:abs()\nElementwise absolute value; derivative sign(x), 0 at 0." },
     { "sign", op_sign, "t:sign()\nElementwise -1, 0 or 1; its derivative is 0." },
@@ -281,8 +290,9 @@ static const bind_row rows[] = {
     { "neg", op_neg, "t:neg(), -t\nElementwise -x." },
     { "stop_gradient", op_stop_gradient,
       "bk.stop_gradient(t), t:stop_gradient()\nt itself, through which no derivative flows." },
-    { "add", op_add, "t:add(u), t + u\nElementwise sum; u is a tensor or a number. Shapes broadcast by NumPy's rules; "
-                     "dtypes promote int64 -> float32 -> float64; a number takes the tensor's dtype." },
+    { "add", op_add,
+      "t:add(u), t + u\nElementwise sum; u is a tensor or a number. Shapes broadcast by NumPy's rules; "
+      "dtypes promote int64 -> float32 -> float64; a number takes the tensor's dtype." },
     { "sub", op_sub, "t:sub(u), t - u\nElementwise difference; broadcasts as t:add." },
     { "mul", op_mul, "t:mul(u), t * u\nElementwise product; broadcasts as t:add. The matrix product is t:matmul(u)." },
     { "div", op_div, "t:div(u), t / u\nElementwise quotient, never whole-number division; broadcasts as t:add." },
@@ -294,15 +304,19 @@ static const bind_row rows[] = {
     { "lt", op_lt, "t:lt(u)\nElementwise t < u as 1 or 0; broadcasts as t:add." },
     { "le", op_le, "t:le(u)\nElementwise t <= u as 1 or 0; broadcasts as t:add." },
     { "eq", op_eq, "t:eq(u)\nElementwise t = u as 1 or 0; broadcasts as t:add. `t == u` asks whether all are equal." },
-    { "where", op_where, "bk.where(condition, a, b), condition:where(a, b)\nElementwise a where condition is not 0, "
-                         "else b; a and b are tensors or numbers, and all three broadcast." },
+    { "where", op_where,
+      "bk.where(condition, a, b), condition:where(a, b)\nElementwise a where condition is not 0, "
+      "else b; a and b are tensors or numbers, and all three broadcast." },
     { "clamp", op_clamp, "t:clamp(low, high)\nElementwise min(max(x, low), high); nil leaves a side open." },
-    { "to", op_to, "t:to(dtype)\nThe values as \"float64\", \"float32\" or \"int64\" (towards 0). The derivative of a "
-                   "cast between floats is a cast; none flows through int64." },
+    { "to", op_to,
+      "t:to(dtype)\nThe values as \"float64\", \"float32\" or \"int64\" (towards 0). The derivative of a "
+      "cast between floats is a cast; none flows through int64." },
     { NULL, NULL, NULL },
 };
 
-const bind_row *tensor_op_rows(void) { return rows; }
+const bind_row *tensor_op_rows(void) {
+    return rows;
+}
 
 void tensor_metamethods(lua_State *L) {
     static const luaL_Reg meta[] = {

@@ -1,4 +1,5 @@
-/* tensor_ops.h - the tables of operations, split over tensor_ops.c (elementwise), tensor_shape.c and tensor_reduce.c. */
+/* tensor_ops.h - the tables of operations, split over tensor_ops.c (elementwise), tensor_shape.c and tensor_reduce.c.
+ */
 #ifndef BIND_TENSOR_OPS_H
 #define BIND_TENSOR_OPS_H
 

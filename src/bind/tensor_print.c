@@ -11,15 +11,17 @@ enum { SHOWN = 3, WHOLE = 8, TEXT = 32 }; /* a dimension longer than WHOLE shows
 static double element(const tensor *t, int64_t at) {
     const void *data = tensor_data(t);
     switch (t->dtype) {
-    case BK_FLOAT64: return ((const double *)data)[at];
-    case BK_FLOAT32: return (double)((const float *)data)[at];
-    default: return (double)((const int64_t *)data)[at];
+    case BK_FLOAT64:
+        return ((const double *)data)[at];
+    case BK_FLOAT32:
+        return (double)((const float *)data)[at];
+    default:
+        return (double)((const int64_t *)data)[at];
     }
 }
 
 static int element_text(const tensor *t, int64_t at, char *text) {
-    if (t->dtype == BK_INT64)
-        return snprintf(text, TEXT, "%lld", (long long)((const int64_t *)tensor_data(t))[at]);
+    if (t->dtype == BK_INT64) return snprintf(text, TEXT, "%lld", (long long)((const int64_t *)tensor_data(t))[at]);
     double x = element(t, at);
     if (isnan(x)) return snprintf(text, TEXT, "nan");
     return snprintf(text, TEXT, "%.6g", x);
@@ -61,7 +63,8 @@ static void show(luaL_Buffer *b, const tensor *t, int dim, int64_t at, int width
         }
         if (next > i + 1) {
             luaL_addstring(b, "...");
-            if (row) luaL_addchar(b, ' ');
+            if (row)
+                luaL_addchar(b, ' ');
             else {
                 luaL_addchar(b, '\n');
                 for (int k = 0; k <= dim; k++) luaL_addchar(b, ' ');
@@ -81,7 +84,8 @@ int tensor_tostring(lua_State *L) {
         return 1;
     }
     if (t->g) {
-        if (!tensor_live(bind_state_of(L), t)) lua_pushstring(L, "tensor of a trace that is over");
+        if (!tensor_live(bind_state_of(L), t))
+            lua_pushstring(L, "tensor of a trace that is over");
         else
             lua_pushfstring(L, "tensor %s %s, traced", dtype_name(t->n->dtype),
                             shape_text(t->n->ndim, t->n->shape, &buf));
@@ -94,16 +98,20 @@ int tensor_tostring(lua_State *L) {
     luaL_addchar(&b, ' ');
     luaL_addstring(&b, shape_text(v->ndim, v->shape, &buf));
     luaL_addchar(&b, v->ndim ? '\n' : ' ');
-    if (tensor_count(v)) show(&b, v, 0, 0, v->ndim ? widest(v, 0, 0) : 0);
-    else luaL_addstring(&b, "[]");
+    if (tensor_count(v))
+        show(&b, v, 0, 0, v->ndim ? widest(v, 0, 0) : 0);
+    else
+        luaL_addstring(&b, "[]");
     luaL_pushresult(&b);
     return 1;
 }
 
 static void push_nested(lua_State *L, const tensor *t, int dim, int64_t at) {
     if (dim == t->ndim) {
-        if (t->dtype == BK_INT64) lua_pushinteger(L, ((const int64_t *)tensor_data(t))[at]);
-        else lua_pushnumber(L, element(t, at));
+        if (t->dtype == BK_INT64)
+            lua_pushinteger(L, ((const int64_t *)tensor_data(t))[at]);
+        else
+            lua_pushnumber(L, element(t, at));
         return;
     }
     luaL_checkstack(L, 4, "totable");

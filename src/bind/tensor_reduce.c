@@ -34,16 +34,24 @@ static bool build_reduce(graph *g, const op_call *c, int n_in, node *const *in, 
     if (kind != R_SUM && a->dtype == BK_INT64) a = g_cast(g, a, BK_FLOAT64);
     if (!a) return false;
     switch (kind) {
-    case R_SUM: out[0] = g_sum(g, a, axes, keep); break;
+    case R_SUM:
+        out[0] = g_sum(g, a, axes, keep);
+        break;
     case R_MEAN: {
         int64_t n = reduced(a, axes);
         out[0] = n ? g_scale(g, 1.0 / (double)n, g_sum(g, a, axes, keep))
                    : graph_fail(g, BK_EINVAL, "mean: no elements to average");
         break;
     }
-    case R_VAR: out[0] = variance(g, a, axes, keep, c->ints[2]); break;
-    case R_STD: out[0] = g_sqrt(g, variance(g, a, axes, keep, c->ints[2])); break;
-    default: out[0] = g_sqrt(g, g_sum(g, g_square(g, a), axes, keep)); break;
+    case R_VAR:
+        out[0] = variance(g, a, axes, keep, c->ints[2]);
+        break;
+    case R_STD:
+        out[0] = g_sqrt(g, variance(g, a, axes, keep, c->ints[2]));
+        break;
+    default:
+        out[0] = g_sqrt(g, g_sum(g, g_square(g, a), axes, keep));
+        break;
     }
     return out[0] != NULL;
 }
@@ -74,11 +82,21 @@ static int reduce(lua_State *L, const char *name, int kind) {
     return tensor_apply(L, &call, 1, &t);
 }
 
-static int op_sum(lua_State *L) { return reduce(L, "sum", R_SUM); }
-static int op_mean(lua_State *L) { return reduce(L, "mean", R_MEAN); }
-static int op_var(lua_State *L) { return reduce(L, "var", R_VAR); }
-static int op_std(lua_State *L) { return reduce(L, "std", R_STD); }
-static int op_norm(lua_State *L) { return reduce(L, "norm", R_NORM); }
+static int op_sum(lua_State *L) {
+    return reduce(L, "sum", R_SUM);
+}
+static int op_mean(lua_State *L) {
+    return reduce(L, "mean", R_MEAN);
+}
+static int op_var(lua_State *L) {
+    return reduce(L, "var", R_VAR);
+}
+static int op_std(lua_State *L) {
+    return reduce(L, "std", R_STD);
+}
+static int op_norm(lua_State *L) {
+    return reduce(L, "norm", R_NORM);
+}
 
 /* ---- extremes: ints[0] the axis or -1 for all; ints[1] minimum; ints[2] indices only ---- */
 
@@ -115,10 +133,18 @@ static int extreme(lua_State *L, const char *name, bool low, bool indices) {
     return tensor_apply(L, &call, 1, &t);
 }
 
-static int op_max(lua_State *L) { return extreme(L, "max", false, false); }
-static int op_min(lua_State *L) { return extreme(L, "min", true, false); }
-static int op_argmax(lua_State *L) { return extreme(L, "argmax", false, true); }
-static int op_argmin(lua_State *L) { return extreme(L, "argmin", true, true); }
+static int op_max(lua_State *L) {
+    return extreme(L, "max", false, false);
+}
+static int op_min(lua_State *L) {
+    return extreme(L, "min", true, false);
+}
+static int op_argmax(lua_State *L) {
+    return extreme(L, "argmax", false, true);
+}
+static int op_argmin(lua_State *L) {
+    return extreme(L, "argmin", true, true);
+}
 
 static bool build_cumsum(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
     (void)n_in;
@@ -129,8 +155,10 @@ static bool build_cumsum(graph *g, const op_call *c, int n_in, node *const *in, 
 static int op_cumsum(lua_State *L) {
     op_call call = { .name = "cumsum", .build = build_cumsum, .n_out = 1, .n_ints = 1 };
     lua_tensor *t = tensor_arg(L, 1, "cumsum", "tensor");
-    if (lua_isnoneornil(L, 2) && tensor_ndim(t) == 1) call.ints[0] = 0;
-    else call.ints[0] = args_dim(L, 2, "cumsum", "dim", tensor_ndim(t));
+    if (lua_isnoneornil(L, 2) && tensor_ndim(t) == 1)
+        call.ints[0] = 0;
+    else
+        call.ints[0] = args_dim(L, 2, "cumsum", "dim", tensor_ndim(t));
     return tensor_apply(L, &call, 1, &t);
 }
 
@@ -187,8 +215,7 @@ static bool build_logsumexp(graph *g, const op_call *c, int n_in, node *const *i
     return a != NULL;
 }
 
-static int along(lua_State *L, const char *name,
-                 bool (*build)(graph *, const op_call *, int, node *const *, node **)) {
+static int along(lua_State *L, const char *name, bool (*build)(graph *, const op_call *, int, node *const *, node **)) {
     op_call call = { .name = name, .build = build, .n_out = 1, .n_ints = 1 };
     lua_tensor *t = tensor_arg(L, 1, name, "tensor");
     int ndim = tensor_ndim(t);
@@ -197,9 +224,15 @@ static int along(lua_State *L, const char *name,
     return tensor_apply(L, &call, 1, &t);
 }
 
-static int op_softmax(lua_State *L) { return along(L, "softmax", build_softmax); }
-static int op_log_softmax(lua_State *L) { return along(L, "log_softmax", build_log_softmax); }
-static int op_logsumexp(lua_State *L) { return along(L, "logsumexp", build_logsumexp); }
+static int op_softmax(lua_State *L) {
+    return along(L, "softmax", build_softmax);
+}
+static int op_log_softmax(lua_State *L) {
+    return along(L, "log_softmax", build_log_softmax);
+}
+static int op_logsumexp(lua_State *L) {
+    return along(L, "logsumexp", build_logsumexp);
+}
 
 static bool build_layer_norm(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
     (void)n_in;
@@ -220,36 +253,46 @@ static int op_layer_norm(lua_State *L) {
     op_call call = { .name = "layer_norm", .build = build_layer_norm, .n_out = 1, .x = 1e-5 };
     lua_tensor *t = tensor_arg(L, 1, "layer_norm", "tensor");
     if (tensor_ndim(t) == 0) return args_error(L, "layer_norm", "expected at least 1 dimension, got ()");
-    if (lua_type(L, 2) == LUA_TNUMBER) call.x = lua_tonumber(L, 2);
-    else call.x = args_opt_number(L, args_options(L, 2, "layer_norm", known, false), "layer_norm", "eps", 1e-5);
+    if (lua_type(L, 2) == LUA_TNUMBER)
+        call.x = lua_tonumber(L, 2);
+    else
+        call.x = args_opt_number(L, args_options(L, 2, "layer_norm", known, false), "layer_norm", "eps", 1e-5);
     return tensor_apply(L, &call, 1, &t);
 }
 
 static const bind_row rows[] = {
-    { "sum", op_sum, "t:sum([dim [, {keep = false}]])\nSum of all elements (0-d), along dim, or along a table of dims; "
-                     "keep leaves the dimension with size 1. The order of summation is fixed." },
+    { "sum", op_sum,
+      "t:sum([dim [, {keep = false}]])\nSum of all elements (0-d), along dim, or along a table of dims; "
+      "keep leaves the dimension with size 1. The order of summation is fixed." },
     { "mean", op_mean, "t:mean([dim [, {keep = false}]])\nArithmetic mean, as t:sum." },
-    { "var", op_var, "t:var([dim [, {keep = false, correction = 0}]])\nMean squared deviation from the mean, divided by "
-                     "n - correction; as t:sum." },
+    { "var", op_var,
+      "t:var([dim [, {keep = false, correction = 0}]])\nMean squared deviation from the mean, divided by "
+      "n - correction; as t:sum." },
     { "std", op_std, "t:std([dim [, {keep = false, correction = 0}]])\nSquare root of t:var." },
-    { "norm", op_norm, "t:norm([dim [, {keep = false}]])\nEuclidean norm, the root of the sum of squares; as t:sum. Its "
-                       "derivative at 0 is not finite." },
-    { "max", op_max, "t:max(), t:max(dim) -> values, indices\nThe largest element, or those along dim with their places "
-                     "(int64, from 0, the first). NaN wins; the derivative goes to the first maximum." },
+    { "norm", op_norm,
+      "t:norm([dim [, {keep = false}]])\nEuclidean norm, the root of the sum of squares; as t:sum. Its "
+      "derivative at 0 is not finite." },
+    { "max", op_max,
+      "t:max(), t:max(dim) -> values, indices\nThe largest element, or those along dim with their places "
+      "(int64, from 0, the first). NaN wins; the derivative goes to the first maximum." },
     { "min", op_min, "t:min(), t:min(dim) -> values, indices\nThe smallest element; as t:max." },
-    { "argmax", op_argmax, "t:argmax([dim])\nThe place of the first maximum along dim, or among all elements in "
-                           "row-major order: int64, from 0, as class ids are." },
+    { "argmax", op_argmax,
+      "t:argmax([dim])\nThe place of the first maximum along dim, or among all elements in "
+      "row-major order: int64, from 0, as class ids are." },
     { "argmin", op_argmin, "t:argmin([dim])\nThe place of the first minimum, as t:argmax." },
     { "cumsum", op_cumsum, "t:cumsum(dim)\nRunning sums along dim; of a 1-d tensor dim may be left out." },
     { "softmax", op_softmax, "t:softmax([dim])\ne^x / sum e^x along dim, the last by default; without overflow." },
     { "log_softmax", op_log_softmax, "t:log_softmax([dim])\nx - log sum e^x along dim, the last by default." },
     { "logsumexp", op_logsumexp, "t:logsumexp([dim])\nlog sum e^x along dim, the last by default, which is dropped." },
-    { "layer_norm", op_layer_norm, "t:layer_norm([{eps = 1e-5}])\n(x - mean) / sqrt(var + eps) along the last dimension "
-                                   "(Ba, Kiros & Hinton 2016)." },
+    { "layer_norm", op_layer_norm,
+      "t:layer_norm([{eps = 1e-5}])\n(x - mean) / sqrt(var + eps) along the last dimension "
+      "(Ba, Kiros & Hinton 2016)." },
     { NULL, NULL, NULL },
 };
 
-const bind_row *tensor_reduce_rows(void) { return rows; }
+const bind_row *tensor_reduce_rows(void) {
+    return rows;
+}
 
 /* ---- methods that read a tensor ---- */
 
@@ -292,8 +335,10 @@ static int m_item(lua_State *L) {
     shape_buf b;
     if (tensor_count(t) != 1)
         return args_error(L, "item", "expected a tensor of one element, got %s", shape_text(t->ndim, t->shape, &b));
-    if (t->dtype == BK_INT64) lua_pushinteger(L, *(const int64_t *)tensor_data(t));
-    else lua_pushnumber(L, tensor_get(t, 0));
+    if (t->dtype == BK_INT64)
+        lua_pushinteger(L, *(const int64_t *)tensor_data(t));
+    else
+        lua_pushnumber(L, tensor_get(t, 0));
     return 1;
 }
 
@@ -325,11 +370,14 @@ static const bind_row methods[] = {
     { "ndim", m_ndim, "t:ndim()\nThe number of dimensions." },
     { "count", m_count, "t:count()\nThe number of elements." },
     { "item", m_item, "t:item()\nThe one element as a Lua number; an integer for int64. An error while tracing." },
-    { "totable", tensor_totable, "t:totable()\nNested tables of Lua numbers; the number itself for 0-d. An error while "
-                                 "tracing." },
+    { "totable", tensor_totable,
+      "t:totable()\nNested tables of Lua numbers; the number itself for 0-d. An error while "
+      "tracing." },
     { "clone", m_clone, "t:clone()\nA copy with its own memory." },
     { "save", m_save, "t:save(path)\nWrites NumPy's .npy format and returns t; the file appears whole or not at all." },
     { NULL, NULL, NULL },
 };
 
-const bind_row *tensor_method_rows(void) { return methods; }
+const bind_row *tensor_method_rows(void) {
+    return methods;
+}

@@ -164,8 +164,9 @@ static int op_narrow(lua_State *L) {
     int64_t first = args_integer(L, 3, "narrow", "first", 1, room + 1);
     int64_t size = args_integer(L, 4, "narrow", "size", 0, room - first + 1);
     if (t->g) {
-        op_call call = { .name = "narrow", .build = build_narrow, .n_out = 1, .n_ints = 3,
-                         .ints = { axis, first - 1, size } };
+        op_call call = {
+            .name = "narrow", .build = build_narrow, .n_out = 1, .n_ints = 3, .ints = { axis, first - 1, size }
+        };
         return tensor_apply(L, &call, 1, &t);
     }
     tensor v = t->value;
@@ -292,8 +293,12 @@ static int join(lua_State *L, const char *name, bool stack) {
     return tensor_apply(L, &call, (int)n, in);
 }
 
-static int op_concat(lua_State *L) { return join(L, "concat", false); }
-static int op_stack(lua_State *L) { return join(L, "stack", true); }
+static int op_concat(lua_State *L) {
+    return join(L, "concat", false);
+}
+static int op_stack(lua_State *L) {
+    return join(L, "stack", true);
+}
 
 #define PAIR(NAME, EXPRESSION)                                                                                         \
     static bool build_##NAME(graph *g, const op_call *c, int n_in, node *const *in, node **out) {                      \
@@ -373,39 +378,55 @@ static int op_maxpool2d(lua_State *L) {
 }
 
 static const bind_row rows[] = {
-    { "reshape", op_reshape, "t:reshape{sizes}\nThe same elements, row-major, in another shape; one size may be -1. A "
-                             "view where t is contiguous. An error when the counts differ." },
+    { "reshape", op_reshape,
+      "t:reshape{sizes}\nThe same elements, row-major, in another shape; one size may be -1. A "
+      "view where t is contiguous. An error when the counts differ." },
     { "flatten", op_flatten, "t:flatten()\nThe elements as one row, row-major." },
     { "unsqueeze", op_unsqueeze, "t:unsqueeze(dim)\nA new dimension of size 1 at dim, 1..ndim + 1." },
     { "squeeze", op_squeeze, "t:squeeze([dim])\nWithout the dimensions of size 1, or without that one." },
     { "permute", op_permute, "t:permute{dims}\nDimension i of the result is t's dims[i], from 1. A view." },
-    { "transpose", op_transpose, "t:transpose([dim1, dim2])\nTwo dimensions exchanged, the last two by default. A view." },
-    { "narrow", op_narrow, "t:narrow(dim, first, size)\nThe size slices first, first + 1, ... along dim (all from 1). A "
-                           "view." },
-    { "broadcast_to", op_broadcast_to, "t:broadcast_to{sizes}\nRepeated along dimensions of size 1 and new leading "
-                                       "ones. A view." },
+    { "transpose", op_transpose,
+      "t:transpose([dim1, dim2])\nTwo dimensions exchanged, the last two by default. A view." },
+    { "narrow", op_narrow,
+      "t:narrow(dim, first, size)\nThe size slices first, first + 1, ... along dim (all from 1). A "
+      "view." },
+    { "broadcast_to", op_broadcast_to,
+      "t:broadcast_to{sizes}\nRepeated along dimensions of size 1 and new leading "
+      "ones. A view." },
     { "flip", op_flip, "t:flip(dim)\nIn reverse order along dim." },
-    { "pad", op_pad, "t:pad(before [, after])\nZeros around: tables of one size a dimension; after is before by default." },
-    { "concat", op_concat, "bk.concat({a, b, ...} [, dim]), a:concat(b [, dim])\nJoined along dim, 1 by default; the "
-                           "other sizes agree." },
-    { "stack", op_stack, "bk.stack({a, b, ...} [, dim])\nTensors of one shape along a new dimension dim, 1 by default." },
-    { "gather", op_gather, "bk.gather(t, index), t:gather(index)\nRows of t (n, rest...) at index (I...), int64 values "
-                           "from 0: the result is (I..., rest...)." },
-    { "embedding", op_embedding, "bk.embedding(weights, index)\nRows of weights (n, width) at index, int64 ids from 0: "
-                              "(index shape..., width)." },
-    { "take", op_take, "t:take(index)\nOf t (rows..., n) the element t[r, index[r]] of each row, index (rows...) int64 "
-                       "from 0: the result is (rows...)." },
-    { "matmul", op_matmul, "t:matmul(u)\nMatrix product (..., m, k) (..., k, n) -> (..., m, n); leading dimensions "
-                           "broadcast; 1-d operands as in NumPy." },
+    { "pad", op_pad,
+      "t:pad(before [, after])\nZeros around: tables of one size a dimension; after is before by default." },
+    { "concat", op_concat,
+      "bk.concat({a, b, ...} [, dim]), a:concat(b [, dim])\nJoined along dim, 1 by default; the "
+      "other sizes agree." },
+    { "stack", op_stack,
+      "bk.stack({a, b, ...} [, dim])\nTensors of one shape along a new dimension dim, 1 by default." },
+    { "gather", op_gather,
+      "bk.gather(t, index), t:gather(index)\nRows of t (n, rest...) at index (I...), int64 values "
+      "from 0: the result is (I..., rest...)." },
+    { "embedding", op_embedding,
+      "bk.embedding(weights, index)\nRows of weights (n, width) at index, int64 ids from 0: "
+      "(index shape..., width)." },
+    { "take", op_take,
+      "t:take(index)\nOf t (rows..., n) the element t[r, index[r]] of each row, index (rows...) int64 "
+      "from 0: the result is (rows...)." },
+    { "matmul", op_matmul,
+      "t:matmul(u)\nMatrix product (..., m, k) (..., k, n) -> (..., m, n); leading dimensions "
+      "broadcast; 1-d operands as in NumPy." },
     { "dot", op_dot, "t:dot(u)\nSum of the products of all elements, 0-d; the shapes agree." },
     { "outer", op_outer, "t:outer(u)\n(m), (n) -> (m, n): products of all pairs." },
-    { "conv2d", op_conv2d, "bk.conv2d(x, w [, {stride = 1, pad = 0}])\nCross-correlation of images x (batch, channel, "
-                           "height, width) with weights w (out, in, kh, kw)." },
-    { "avgpool2d", op_avgpool2d, "bk.avgpool2d(x, kernel [, {stride = kernel, pad = 0}])\nMeans over kernel x kernel "
-                                 "windows of images (batch, channel, height, width); padding counts as zeros." },
-    { "maxpool2d", op_maxpool2d, "bk.maxpool2d(x, kernel [, {stride = kernel, pad = 0}])\nMaxima over kernel x kernel "
-                                 "windows; the derivative goes to each window's first maximum." },
+    { "conv2d", op_conv2d,
+      "bk.conv2d(x, w [, {stride = 1, pad = 0}])\nCross-correlation of images x (batch, channel, "
+      "height, width) with weights w (out, in, kh, kw)." },
+    { "avgpool2d", op_avgpool2d,
+      "bk.avgpool2d(x, kernel [, {stride = kernel, pad = 0}])\nMeans over kernel x kernel "
+      "windows of images (batch, channel, height, width); padding counts as zeros." },
+    { "maxpool2d", op_maxpool2d,
+      "bk.maxpool2d(x, kernel [, {stride = kernel, pad = 0}])\nMaxima over kernel x kernel "
+      "windows; the derivative goes to each window's first maximum." },
     { NULL, NULL, NULL },
 };
 
-const bind_row *tensor_shape_rows(void) { return rows; }
+const bind_row *tensor_shape_rows(void) {
+    return rows;
+}

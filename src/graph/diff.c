@@ -27,65 +27,73 @@ static node **table_new(graph *g, int count) {
 
 bool graph_jvp(graph *g, int n_out, node *const *outs, int n_wrt, node *const *wrt, node *const *tangents, node **dy) {
     if (graph_failed(g)) return false;
-    int live_count, count = graph_count(g);
-    node **sorted = graph_sorted(g, n_out, outs, &live_count);
-    node **tangent = table_new(g, count);
-    if (!sorted || !tangent) return false;
-    int first = count;
+    int count;
+    node **sorted = graph_sorted(g, n_out, outs, &count);
+    node **tangent = sorted ? table_new(g, count) : NULL;
+    bool *moved = tangent ? graph_alloc(g, (size_t)count + 1) : NULL;
+    if (!moved) return false;
+    memset(moved, 0, (size_t)count);
     for (int i = 0; i < n_wrt; i++) {
-        tangent[wrt[i]->id] = tangents[i];
-        if (wrt[i]->id < first) first = wrt[i]->id;
+        int at = graph_place(sorted, count, wrt[i]);
+        if (at < 0) continue;
+        tangent[at] = tangents[i];
+        moved[at] = true; /* by itself: its own inputs do not move it */
     }
-    for (int i = 0; i < live_count; i++) {
-        node *n = sorted[i], *sum = tangent[n->id];
-        if (n->id <= first || sum) continue; /* a moved node's own inputs do not move it */
-        if (n->dtype == BK_INT64) continue;
+    for (int i = 0; i < count; i++) {
+        node *n = sorted[i], *sum = NULL;
+        if (moved[i] || n->dtype == BK_INT64) continue;
         for (int k = 0; k < n->n_in; k++) {
-            node *t = tangent[n->in[k]->id];
+            node *t = tangent[n->in[k]->place];
             if (!t || n->op->jvp == op_zero_jvp) continue;
             node *part = n->op->jvp(g, n, k, t);
             if (graph_failed(g)) return false;
             if (part) sum = sum ? g_add(g, sum, part) : part;
         }
         if (graph_failed(g)) return false;
-        tangent[n->id] = sum;
+        tangent[i] = sum;
     }
-    for (int i = 0; i < n_out; i++) dy[i] = tangent[outs[i]->id];
+    for (int i = 0; i < n_out; i++) dy[i] = tangent[outs[i]->place];
     return true;
 }
 
 /* Cotangents of the leaves seeds[] of a graph that is linear in them. */
 static bool transpose(graph *g, int n_out, node *const *outs, node *const *cts, int n_seed, node *const *seeds,
                       node **grads) {
-    int live_count, count = graph_count(g);
-    node **sorted = graph_sorted(g, n_out, outs, &live_count);
-    node **ct = table_new(g, count);
-    bool *linear = graph_alloc(g, (size_t)count);
-    if (!sorted || !ct || !linear) return false;
+    int count;
+    node **sorted = graph_sorted(g, n_out, outs, &count);
+    node **ct = sorted ? table_new(g, count) : NULL;
+    bool *linear = ct ? graph_alloc(g, (size_t)count + 1) : NULL;
+    if (!linear) return false;
     memset(linear, 0, (size_t)count);
-    for (int i = 0; i < n_seed; i++) linear[seeds[i]->id] = true;
-    for (int i = 0; i < live_count; i++)
+    for (int i = 0; i < n_seed; i++) {
+        int at = graph_place(sorted, count, seeds[i]);
+        if (at >= 0) linear[at] = true;
+    }
+    for (int i = 0; i < count; i++)
         for (int k = 0; k < sorted[i]->n_in; k++)
-            if (linear[sorted[i]->in[k]->id]) linear[sorted[i]->id] = true;
+            if (linear[sorted[i]->in[k]->place]) linear[i] = true;
     for (int i = 0; i < n_out; i++)
         if (outs[i] && cts[i]) {
-            node **at = &ct[outs[i]->id];
+            node **at = &ct[outs[i]->place];
             *at = *at ? g_add(g, *at, cts[i]) : cts[i];
         }
-    for (int i = live_count - 1; i >= 0; i--) {
+    for (int i = count - 1; i >= 0; i--) {
         node *n = sorted[i];
-        if (!linear[n->id] || !ct[n->id] || n->op->kind == OP_LEAF) continue;
+        if (!linear[i] || !ct[i] || n->op->kind == OP_LEAF) continue;
         for (int k = 0; k < n->n_in; k++) {
-            if (!linear[n->in[k]->id]) continue;
-            node *part = n->op->transpose(g, n, k, ct[n->id]);
+            if (!linear[n->in[k]->place]) continue;
+            node *part = n->op->transpose(g, n, k, ct[i]);
             if (graph_failed(g)) return false;
             if (!part) continue;
-            node **at = &ct[n->in[k]->id];
+            node **at = &ct[n->in[k]->place];
             *at = *at ? g_add(g, *at, part) : part;
         }
         if (graph_failed(g)) return false;
     }
-    for (int i = 0; i < n_seed; i++) grads[i] = seeds[i]->id < count ? ct[seeds[i]->id] : NULL;
+    for (int i = 0; i < n_seed; i++) {
+        int at = graph_place(sorted, count, seeds[i]);
+        grads[i] = at >= 0 ? ct[at] : NULL;
+    }
     return !graph_failed(g);
 }
 

@@ -191,8 +191,8 @@ bk_status func_call(func *f, int n_in, const tensor *in, int *n_out, tensor **ou
     if (!s) s = plan_run(entry->p, from, to, e);
     for (int i = 0; i < n_in; i++) tensor_release(&held[i]);
     mem_free(f->c, to, pointers);
-    if (s && results) {
-        for (int i = 0; i < n; i++) tensor_release(&results[i]);
+    if (s) {
+        for (int i = 0; results && i < n; i++) tensor_release(&results[i]);
         mem_free(f->c, results, bytes);
         return s;
     }

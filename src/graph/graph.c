@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CHUNK_BYTES = 1 << 16, CHUNK_ALIGN = 16 };
@@ -24,7 +25,7 @@ struct graph {
     chunk *chunks;
     held *held; /* constants: references to give back */
     node **table;
-    int buckets, count;
+    int buckets, count, walks;
     err failure;
 };
 
@@ -158,6 +159,7 @@ static node *node_store(graph *g, const node *probe, bool unique) {
     n->in = in;
     n->ints = ints;
     n->id = g->count++;
+    n->place = -1;
     n->chain = *at;
     *at = n;
     return n;
@@ -259,66 +261,75 @@ node *graph_again(graph *g, node *n, node *const *in) {
 
 /* ---- walks ---- */
 
-bool *graph_live(graph *g, int n_out, node *const *outs) {
-    int count = g->count;
-    bool *live = graph_alloc(g, (size_t)count);
-    node **stack = graph_alloc(g, sizeof *stack * (size_t)count);
-    if (!live || !stack) return NULL;
-    memset(live, 0, (size_t)count);
-    int top = 0;
-    for (int i = 0; i < n_out; i++)
-        if (outs[i] && !live[outs[i]->id]) {
-            live[outs[i]->id] = true;
-            stack[top++] = outs[i];
-        }
-    while (top) {
-        node *n = stack[--top];
-        for (int i = 0; i < n->n_in; i++)
-            if (!live[n->in[i]->id]) {
-                live[n->in[i]->id] = true;
-                stack[top++] = n->in[i];
-            }
-    }
-    return live;
+int graph_place(node *const *sorted, int count, const node *n) {
+    return n->place >= 0 && n->place < count && sorted[n->place] == n ? n->place : -1;
 }
 
+static int by_id(const void *a, const void *b) {
+    int x = (*(node *const *)a)->id, y = (*(node *const *)b)->id;
+    return (x > y) - (x < y);
+}
+
+/* Appends a node met for the first time in this walk. */
+static bool walk_add(graph *g, node ***list, int *room, int *found, int mark, node *n) {
+    if (n->place == mark) return true;
+    if (*found == *room) {
+        size_t bytes = sizeof **list * (size_t)*room;
+        node **longer = mem_realloc(g->c, *list, bytes, 2 * bytes);
+        if (!longer) return graph_fail(g, BK_ENOMEM, "out of memory: %zu bytes asked for", 2 * bytes);
+        *list = longer;
+        *room *= 2;
+    }
+    n->place = mark;
+    (*list)[(*found)++] = n;
+    return true;
+}
+
+/* The walk costs what it finds, not what the graph holds: transforming a part of a large trace stays cheap. */
 node **graph_sorted(graph *g, int n_out, node *const *outs, int *n) {
-    int count = g->count;
-    bool *live = graph_live(g, n_out, outs);
-    node **sorted = graph_alloc(g, sizeof *sorted * (size_t)count);
-    if (!live || !sorted) return NULL;
-    memset(sorted, 0, sizeof *sorted * (size_t)count);
-    for (int b = 0; b < g->buckets; b++)
-        for (node *m = g->table[b]; m; m = m->chain)
-            if (live[m->id]) sorted[m->id] = m;
-    *n = 0;
-    for (int i = 0; i < count; i++)
-        if (sorted[i]) sorted[(*n)++] = sorted[i];
+    int room = 256, found = 0, mark = -1 - ++g->walks; /* below 0: met in this walk */
+    node **list = mem_alloc(g->c, sizeof *list * (size_t)room), **sorted = NULL;
+    bool ok = list || graph_fail(g, BK_ENOMEM, "out of memory: a walk of the graph");
+    for (int i = 0; i < n_out && ok; i++) ok = !outs[i] || walk_add(g, &list, &room, &found, mark, outs[i]);
+    for (int i = 0; i < found && ok; i++)
+        for (int k = 0; k < list[i]->n_in && ok; k++) ok = walk_add(g, &list, &room, &found, mark, list[i]->in[k]);
+    if (ok) sorted = graph_alloc(g, sizeof *sorted * (size_t)(found ? found : 1));
+    if (sorted) {
+        memcpy(sorted, list, sizeof *sorted * (size_t)found);
+        qsort(sorted, (size_t)found, sizeof *sorted, by_id);
+        for (int i = 0; i < found; i++) sorted[i]->place = i;
+        *n = found;
+    }
+    mem_free(g->c, list, sizeof *list * (size_t)room);
     return sorted;
 }
 
 bool graph_substitute(graph *g, int n_out, node **outs, int n, node *const *from, node *const *to) {
     if (graph_failed(g)) return false;
-    int count = g->count, live_count;
-    node **sorted = graph_sorted(g, n_out, outs, &live_count);
-    node **image = graph_alloc(g, sizeof *image * (size_t)count);
-    if (!sorted || !image) return false;
+    int count;
+    node **sorted = graph_sorted(g, n_out, outs, &count);
+    if (!sorted) return false;
+    node **image = graph_alloc(g, sizeof *image * (size_t)(count ? count : 1));
+    if (!image) return false;
     memset(image, 0, sizeof *image * (size_t)count);
-    for (int i = 0; i < n; i++) image[from[i]->id] = to[i];
-    for (int i = 0; i < live_count; i++) {
+    for (int i = 0; i < n; i++) {
+        int at = graph_place(sorted, count, from[i]);
+        if (at >= 0) image[at] = to[i];
+    }
+    for (int i = 0; i < count; i++) {
         node *m = sorted[i];
-        if (image[m->id]) continue;
+        if (image[i]) continue;
         node **in = graph_alloc(g, sizeof *in * (size_t)m->n_in);
         if (!in) return false;
         bool moved = false;
         for (int k = 0; k < m->n_in; k++) {
-            in[k] = image[m->in[k]->id];
+            in[k] = image[m->in[k]->place];
             moved = moved || in[k] != m->in[k];
         }
-        image[m->id] = moved ? graph_again(g, m, in) : m;
-        if (!image[m->id]) return false;
+        image[i] = moved ? graph_again(g, m, in) : m;
+        if (!image[i]) return false;
     }
     for (int i = 0; i < n_out; i++)
-        if (outs[i]) outs[i] = image[outs[i]->id];
+        if (outs[i]) outs[i] = image[outs[i]->place];
     return true;
 }

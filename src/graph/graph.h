@@ -31,6 +31,7 @@ struct node {
     double x;            /* ... and its scalar */
     const tensor *value; /* op_const only */
     node *chain;         /* in its hash bucket */
+    int place;           /* in the last graph_sorted that found it: see graph_place */
 };
 
 typedef struct node_list {
@@ -108,10 +109,10 @@ bool graph_substitute(graph *g, int n_out, node **outs, int n, node *const *from
  * Every out carries it after. */
 bool graph_vmap(graph *g, int n_out, node **outs, int n, node *const *from, node *const *to, const bool *batched,
                 int64_t size);
-/* Marks (true, by id, arena array of graph_count) the nodes outs depend on. */
-bool *graph_live(graph *g, int n_out, node *const *outs);
-/* Those nodes in order of id, every input before its users. */
+/* The nodes outs depend on, in order of id: every input before its users. NULL after failing g. */
 node **graph_sorted(graph *g, int n_out, node *const *outs, int *n);
+/* Where n stands in sorted (the newest graph_sorted of its graph), or -1: tables beside it are as long as it is. */
+int graph_place(node *const *sorted, int count, const node *n);
 extern const op_row op_input, op_const;
 
 #endif

@@ -46,7 +46,8 @@ end
 function TestDataFiles.test_npy_written_elsewhere()
     local header = "{'descr': '>f8', 'fortran_order': True, 'shape': (2, 2), }"
     header = header .. string.rep(" ", 117 - #header) .. "\n"
-    local p = write("fortran.npy", "\x93NUMPY\1\0" .. string.pack("<I2", #header) .. header .. string.pack(">dddd", 1, 2, 3, 4))
+    local numbers = string.pack(">dddd", 1, 2, 3, 4)
+    local p = write("fortran.npy", "\x93NUMPY\1\0" .. string.pack("<I2", #header) .. header .. numbers)
     lu.assertEquals(bk.load_npy(p):totable(), { { 1, 3 }, { 2, 4 } })
 end
 

@@ -1,5 +1,5 @@
--- tensor_test.lua - tensors: making, reading, views, arithmetic against plain Lua loops and closed forms, errors, random
--- streams, and memory that is given back.
+-- tensor_test.lua - tensors: making, reading, views, arithmetic against plain Lua loops and closed forms, errors,
+-- random streams, and memory that is given back.
 local bk = require "bracket"
 local lu = require "luaunit"
 
@@ -136,7 +136,8 @@ TestTensorMath = {}
 -- Each function beside its value by Lua's own math, or a closed form.
 local function sigmoid(x) return 1 / (1 + math.exp(-x)) end
 local plain = {
-    exp = math.exp, log = math.log, sqrt = math.sqrt, sin = math.sin, cos = math.cos, abs = math.abs, floor = math.floor,
+    exp = math.exp, log = math.log, sqrt = math.sqrt, sin = math.sin, cos = math.cos, abs = math.abs,
+    floor = math.floor,
     expm1 = function(x) return math.exp(x) - 1 end,
     log1p = function(x) return math.log(1 + x) end,
     tanh = function(x) return 2 * sigmoid(2 * x) - 1 end,

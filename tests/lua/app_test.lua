@@ -1,0 +1,123 @@
+-- The program's options and exit statuses, the loader, and that every public name is documented.
+local lu = require "luaunit"
+local build = os.getenv("BRACKET_BUILD") or "build"
+local program = build .. "/bracket"
+
+local function run(arguments)
+    local p = io.popen(("%s %s 2>&1; echo \"status $?\""):format(program, arguments))
+    local text = p:read("a")
+    p:close()
+    local output, status = text:match("^(.*)status (%d+)\n$")
+    return output, tonumber(status)
+end
+
+TestProgram = {}
+
+function TestProgram:test_a_script_gets_its_arguments()
+    local path = os.tmpname()
+    local f = assert(io.open(path, "w"))
+    f:write("print(arg[0] == ..., #arg, ...) print(arg[-1])")
+    f:close()
+    local output, status = run(path .. " a b")
+    os.remove(path)
+    lu.assertEquals(status, 0)
+    lu.assertEquals(output, "false\t2\ta\tb\n" .. program .. "\n")
+end
+
+function TestProgram:test_e_and_l_run_in_order()
+    lu.assertEquals(run([[-e 'x = 1' -l s=string -e 'print(x, s == string)']]), "1\ttrue\n")
+    lu.assertEquals(run([[-l bracket -e 'print(bracket == require "bracket")']]), "true\n")
+end
+
+function TestProgram:test_standard_input_is_a_script()
+    lu.assertEquals(run([[- a < /dev/null]]), "")
+    local p = io.popen("echo 'print(...)' | " .. program .. " - a b")
+    lu.assertEquals(p:read("a"), "a\tb\n")
+    p:close()
+end
+
+function TestProgram:test_errors_exit_1_with_a_traceback()
+    local output, status = run([[-e 'error("boom")']])
+    lu.assertEquals(status, 1)
+    lu.assertStrContains(output, "boom")
+    lu.assertStrContains(output, "stack traceback")
+    output, status = run("/nonexistent.lua")
+    lu.assertEquals(status, 1)
+    lu.assertStrContains(output, "/nonexistent.lua")
+end
+
+function TestProgram:test_usage_errors_exit_2()
+    for _, bad in ipairs { "--nosuch", "-x", "-e", "--threads 0", "--threads many", "--threads" } do
+        local output, status = run(bad)
+        lu.assertEquals(status, 2, bad)
+        lu.assertStrContains(output, "usage:")
+    end
+end
+
+function TestProgram:test_version_help_and_environment()
+    lu.assertStrContains(run("--version"), "bracket " .. bk.version)
+    lu.assertStrContains(run("--help"), "--threads")
+    local p = io.popen("LUA_INIT='print(1)' " .. program .. " -e 'print(2)'; LUA_INIT='print(1)' " .. program .. " -E -e 'print(2)'")
+    lu.assertEquals(p:read("a"), "1\n2\n2\n")
+    p:close()
+end
+
+function TestProgram:test_warnings_are_off_until_W()
+    lu.assertEquals(run([[-e 'warn("x")']]), "")
+    lu.assertEquals(run([[-W -e 'warn("x")']]), "Lua warning: x\n")
+end
+
+function TestProgram:test_threads_sets_the_workers()
+    lu.assertEquals(run([[--threads 3 -e 'print(bk.internal.threads())']]), "3\n")
+    lu.assertEquals(run([[--threads=2 -e 'print(bk.internal.threads())']]), "2\n")
+end
+
+function TestProgram:test_starts_in_under_15_ms()
+    local best = math.huge
+    for _ = 1, 7 do
+        local from = bk.internal.clock()
+        run("-e ''")
+        best = math.min(best, bk.internal.clock() - from)
+    end
+    lu.assertTrue(best < 0.015, best)
+end
+
+TestModule = {}
+
+function TestModule:test_stock_lua_loads_the_module()
+    local p = io.popen(([[LUA_CPATH='%s/?.so' lua5.4 -e 'bk = require "bracket" print(bk.tensor{1, 2}:sum():item())' 2>&1]]):format(build))
+    lu.assertEquals(p:read("a"), "3.0\n")
+    p:close()
+end
+
+function TestModule:test_files_are_fields_and_loaded_once()
+    lu.assertEquals(bk.schedule.cosine, bk.schedule.cosine)
+    local found = false
+    for name in pairs(bk.schedule) do found = found or name == "cosine" end
+    lu.assertTrue(found)
+    lu.assertNil(bk.schedule.nosuch)
+    lu.assertNil(bk["../init"])
+end
+
+function TestModule:test_every_public_name_has_a_docstring()
+    local _ = bk.help
+    local missing = {}
+    bk.internal.help.walk(function(path, value, text)
+        if path ~= "bk.version" and (not text or #text < 10) then missing[#missing + 1] = path end
+    end)
+    lu.assertEquals(table.concat(missing, " "), "")
+end
+
+function TestModule:test_every_tensor_method_has_a_docstring()
+    local _, methods = debug.getupvalue(debug.getmetatable(bk.ones { 1 }).__index, 1)
+    local missing = {}
+    for name, method in pairs(methods) do
+        if not bk.internal.docs[method] then missing[#missing + 1] = name end
+    end
+    lu.assertEquals(table.concat(missing, " "), "")
+end
+
+function TestModule:test_doc_rejects_misuse()
+    lu.assertErrorMsgContains("bk.doc: text", bk.doc, print, 3)
+    lu.assertErrorMsgContains("bk.doc: value", bk.doc, nil, "x")
+end

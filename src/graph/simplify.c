@@ -73,14 +73,21 @@ static bool reassociate_all(graph *g, int n_out, node **outs) {
             node **from = graph_alloc(g, sizeof *from * (size_t)n), **to = graph_alloc(g, sizeof *to * (size_t)n);
             if (!from || !to) return false;
             int users = 0;
+            double now = node_flops(q), then = 0;
             for (int k = i + 1; k < n; k++) {
                 node *user = sorted[k];
                 if (!flat_product(user) || (user->in[0] != q && user->in[1] != q)) continue;
                 node *other = reassociate(g, user, q);
                 if (graph_failed(g)) return false;
-                if (other) from[users] = user, to[users++] = other;
+                if (!other) continue;
+                from[users] = user, to[users++] = other;
+                now += node_flops(user);
+                then += node_flops(other);
+                for (int j = 0; j < other->n_in; j++)
+                    if (other->in[j] != q->in[0] && other->in[j] != q->in[1]) then += node_flops(other->in[j]);
             }
-            if (!users) continue;
+            /* a trial rebuilds the graph: not where even sharing a product with another unit could not pay */
+            if (!users || then > 2 * now) continue;
             memcpy(trial, outs, sizeof *outs * (size_t)n_out);
             if (!graph_substitute(g, n_out, trial, users, from, to)) return false;
             double flops = graph_flops(g, n_out, trial);

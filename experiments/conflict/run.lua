@@ -90,16 +90,19 @@ if o.part == "all" or o.part == "baselines" then
     local model = bk.nn.mlp{ inputs, 256, 256, 10, activation = "relu" }
     say("\nContinual baselines: permuted digits, %d tasks, one epoch of %d examples each, %d-256-256-10 relu, batch 10, h = 0.05",
         o.continual_tasks, o.continual_train, inputs)
-    say("%-26s%12s%12s%12s%8s", "", "accuracy", "forgetting", "transfer", "time")
+    say("%-26s%22s%22s%22s   time of a run", "", "accuracy", "forgetting", "transfer")
     for _, case in ipairs{
         { "SGD" }, { "A-GEM", bk.intervention.agem{ memory = o.memory } }, { "EWC", bk.intervention.ewc{ weight = o.ewc } },
         { "replay", bk.intervention.replay{ memory = o.memory } },
     } do
         local start = os.time()
-        local r = bk.protocol{ model = model, tasks = tasks, epochs = 1, lr = 0.05, batch = 10, dtype = "float32",
-            interventions = { case[2] }, seed = o.seed }:run{}
-        say("%-26s%12.4f%12.4f%12.4f%6d s", case[1], r.metrics.average_accuracy, r.metrics.forgetting, r.metrics.backward_transfer,
-            os.time() - start)
+        local m = bk.protocol{ model = model, tasks = tasks, epochs = 1, lr = 0.05, batch = 10, dtype = "float32",
+            interventions = { case[2] } }:seeds{ seeds = seeds }.metrics
+        local cells = {}
+        for k, name in ipairs{ "average_accuracy", "forgetting", "backward_transfer" } do
+            cells[k] = string.format("%12.4f ± %-7.2g", m[name].mean, m[name].half)
+        end
+        say("%-26s%s%6.1f s", case[1], table.concat(cells), (os.time() - start) / #seeds)
     end
 end
 say("\n%d s", experiment.clock(began))

@@ -3,8 +3,8 @@
 local bk = require "bracket"
 local experiment, stream, statistics = bk.internal.experiment, bk.internal.stream, bk.internal.statistics
 local say = experiment.say
-local o = experiment.options(arg, { n = 5, instances = 10, steps = 10, batch = 64, hidden = 64, lr = 0.05, pool = 3000,
-    many = 20, many_instances = 2, many_steps = 5, sampled = 200, kind = "rotated", out = "" })
+local o = experiment.options(arg, { n = 5, instances = 20, steps = 10, batch = 64, hidden = 64, lr = 0.05, pool = 3000,
+    many = 20, many_instances = 6, many_steps = 5, sampled = 200, kind = "rotated", out = "" })
 if o.quick then o.n, o.instances, o.steps, o.batch, o.pool, o.many, o.many_instances, o.sampled = 3, 2, 2, 16, 400, 6, 1, 5 end
 
 local began = os.time()

@@ -371,6 +371,7 @@ int repl_run(bk_env *env, bool no_environment) {
             fputs("\033[?2004h", stdout); /* bracketed paste on, while reading only */
             fflush(stdout);
             el_resize(s.el);
+            el_set(s.el, EL_PREP_TERM, 1); /* before the prompt shows: el_gets alone sets the keys up after it */
         }
         int n = 0;
         app_interrupted = 0;

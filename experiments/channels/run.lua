@@ -43,13 +43,16 @@ local theta64 = model:init{ seed = o.seed }:to("float64")
 local tasks64 = tasks_in("float64")
 local gA, gB = f.grad(theta64, tasks64[1].x, tasks64[1].y), f.grad(theta64, tasks64[2].x, tasks64[2].y)
 local apart = (gA - gB):norm():item()
-local bracket = (f.hvp(theta64, gA, tasks64[2].x, tasks64[2].y) - f.hvp(theta64, gB, tasks64[1].x, tasks64[1].y)):norm():item()
+local bracket = (f.hvp(theta64, gA, tasks64[2].x, tasks64[2].y) - f.hvp(theta64, gB, tasks64[1].x,
+    tasks64[1].y)):norm():item()
 local clock = { 1, 0.5 }
 
 local channels = {
     { "SGD (the bracket)", "float64", bk.optim.sgd{}, nil, function(h) return h * h * bracket end },
-    { "EMA momentum", "float64", bk.optim.momentum_ema{ beta = o.beta }, nil, function(h) return h * o.beta * (1 - o.beta) * apart end },
-    { "rates by position", "float64", bk.optim.sgd{}, clock, function(h) return h * math.abs(clock[2] - clock[1]) * apart end },
+    { "EMA momentum", "float64", bk.optim.momentum_ema{ beta = o.beta }, nil,
+        function(h) return h * o.beta * (1 - o.beta) * apart end },
+    { "rates by position", "float64", bk.optim.sgd{}, clock,
+        function(h) return h * math.abs(clock[2] - clock[1]) * apart end },
     { "Adam", "float64", bk.optim.adam{}, nil, nil },
     { "SGD in float32", "float32", bk.optim.sgd{}, nil, function(h) return h * h * bracket end },
 }
@@ -80,12 +83,15 @@ for k, c in ipairs(channels) do
         if gaps[k][p] > 0 then x[#x + 1], y[#y + 1] = hs[p], gaps[k][p] end
     end
     slopes[#slopes + 1] = string.format("%-20.3f", #x > 1 and statistics.slope(x, y) or 0 / 0)
-    ratios[#ratios + 1] = string.format("%-20s", c[5] and string.format("%.4f", gaps[k][o.powers] / c[5](hs[o.powers])) or "-")
+    ratios[#ratios + 1] = string.format("%-20s", c[5] and string.format("%.4f",
+        gaps[k][o.powers] / c[5](hs[o.powers])) or "-")
 end
-say("%s\n%s\n(slope over the smallest six h; ratio at the smallest)\n%d s", table.concat(slopes, " "), table.concat(ratios, " "),
+say("%s\n%s\n(slope over the smallest six h; ratio at the smallest)\n%d s", table.concat(slopes, " "),
+    table.concat(ratios, " "),
     experiment.clock(began))
 if o.out ~= "" then
-    local list = { title = "Order effect by channel", xlabel = "h", ylabel = "|theta_AB - theta_BA|", logx = true, logy = true, out = o.out }
+    local list = { title = "Order effect by channel", xlabel = "h", ylabel = "|theta_AB - theta_BA|", logx = true,
+        logy = true, out = o.out }
     for k, c in ipairs(channels) do list[#list + 1] = { x = hs, y = gaps[k], label = c[1] } end
     experiment.plot(list)
 end

@@ -3,11 +3,14 @@
 local bk = require "bracket"
 local experiment = bk.internal.experiment
 local say = experiment.say
-local o = experiment.options(arg, { tasks = 3, train = 2000, test = 1000, steps = 300, batch = 64, hidden = 64, lr = 0.1,
-    seeds = 3, strengths = { -1, 0, 1, 2 }, continual_tasks = 5, continual_train = 8000, continual_test = 2000, ewc = 100,
+local o = experiment.options(arg, { tasks = 3, train = 2000, test = 1000, steps = 300, batch = 64, hidden = 64,
+    lr = 0.1,
+    seeds = 3, strengths = { -1, 0, 1, 2 }, continual_tasks = 5, continual_train = 8000, continual_test = 2000,
+        ewc = 100,
     memory = 1000, out = "", part = "all" })
 if o.quick then
-    o.train, o.test, o.steps, o.seeds, o.continual_train, o.continual_test, o.continual_tasks = 128, 64, 6, 1, 256, 64, 2
+    o.train, o.test, o.steps, o.seeds, o.continual_train, o.continual_test, o.continual_tasks = 128, 64, 6, 1, 256,
+        64, 2
 end
 
 local began = os.time()
@@ -43,7 +46,8 @@ local function study(label, options)
     for _, name in ipairs(columns) do
         if values[name] then
             local i = bk.metric.interval(values[name])
-            cells[#cells + 1] = #values[name] > 1 and string.format("%9.4f ± %-8.2g", i.mean, i.half) or string.format("%9.4f %10s", i.mean, "")
+            cells[#cells + 1] = #values[name] > 1 and string.format("%9.4f ± %-8.2g", i.mean, i.half)
+                or string.format("%9.4f %10s", i.mean, "")
         else
             cells[#cells + 1] = string.format("%-20s", "        -")
         end
@@ -62,14 +66,17 @@ if o.part == "all" or o.part == "terms" then
     local tasks = turned(o.tasks)
     local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
     local function common(order, steps, lr, interventions)
-        return { model = model, tasks = tasks, order = order, steps = steps, lr = lr, batch = o.batch, interventions = interventions,
+        return { model = model, tasks = tasks, order = order, steps = steps, lr = lr, batch = o.batch,
+            interventions = interventions,
             record = { at = { steps }, samples = 500, "loss", "accuracy", "gradient_norm", "flatness", "sharpness" } }
     end
-    say("The conflict term's strength  (%s turned, %d tasks, %d-%d-10 tanh, %d examples a task, batch %d, %d seeds)", source,
+    say("The conflict term's strength  (%s turned, %d tasks, %d-%d-10 tanh, %d examples a task, batch %d, %d seeds)",
+        source,
         o.tasks, inputs, o.hidden, o.train, o.batch, o.seeds)
     header(string.format("multitask: %d joint steps on the sum, h = %g", o.steps, o.lr))
     for _, c in ipairs(o.strengths) do
-        study(string.format("conflict strength %g", c), common("joint", o.steps, o.lr, { bk.intervention.conflict{ strength = c } }))
+        study(string.format("conflict strength %g", c), common("joint", o.steps, o.lr, { bk.intervention.conflict{
+            strength = c } }))
     end
     study("flatness strength 0", common("joint", o.steps, o.lr, { bk.intervention.flatness{ strength = 0 } }))
     for _, name in ipairs{ "pcgrad", "cagrad", "mgda" } do
@@ -78,7 +85,8 @@ if o.part == "all" or o.part == "terms" then
     local rounds = o.steps * o.tasks
     header(string.format("continual: %d rounds of one step a task, h = %g", o.steps, o.lr))
     for _, c in ipairs(o.strengths) do
-        study(string.format("cyclic, strength %g", c), common("cyclic", rounds, o.lr, { bk.intervention.conflict{ strength = c } }))
+        study(string.format("cyclic, strength %g", c), common("cyclic", rounds, o.lr, { bk.intervention.conflict{
+            strength = c } }))
     end
     study("palindromic", common("palindromic", rounds, o.lr))
     study("random", common("random", rounds, o.lr))
@@ -92,7 +100,8 @@ if o.part == "all" or o.part == "baselines" then
         o.continual_tasks, o.continual_train, inputs)
     say("%-26s%22s%22s%22s   time of a run", "", "accuracy", "forgetting", "transfer")
     for _, case in ipairs{
-        { "SGD" }, { "A-GEM", bk.intervention.agem{ memory = o.memory } }, { "EWC", bk.intervention.ewc{ weight = o.ewc } },
+        { "SGD" }, { "A-GEM", bk.intervention.agem{ memory = o.memory } }, { "EWC", bk.intervention.ewc{
+            weight = o.ewc } },
         { "replay", bk.intervention.replay{ memory = o.memory } },
     } do
         local start = os.time()

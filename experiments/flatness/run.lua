@@ -3,7 +3,8 @@
 local bk = require "bracket"
 local experiment = bk.internal.experiment
 local say = experiment.say
-local o = experiment.options(arg, { train = 512, test = 2000, hidden = 64, time = 40, rates = { 0.05, 0.1, 0.2, 0.4, 0.8 }, seeds = 3,
+local o = experiment.options(arg, { train = 512, test = 2000, hidden = 64, time = 40, rates = { 0.05, 0.1, 0.2, 0.4,
+    0.8 }, seeds = 3,
     noise = 0.2, out = "" })
 if o.quick then o.train, o.test, o.time, o.rates, o.seeds = 64, 64, 1, { 0.1, 0.2 }, 1 end
 
@@ -16,13 +17,15 @@ local s, labels = bk.internal.stream.new(bk.internal.stream.key(o.seed, 9)), tra
 for k = 1, #labels do
     if bk.internal.stream.uniform(s) < o.noise then labels[k] = bk.internal.stream.below(s, 10) end
 end
-local tasks = { { name = "digits", train = { x = train.x, y = bk.tensor(labels, { dtype = "int64" }) }, test = { x = test.x, y = test.y } } }
+local tasks = { { name = "digits", train = { x = train.x, y = bk.tensor(labels, { dtype = "int64" }) }, test = {
+    x = test.x, y = test.y } } }
 
 local function study(h, strength)
     local steps = math.floor(o.time / h + 0.5)
     local names, columns = { "loss", "accuracy", "gradient_norm", "sharpness" }, {}
     for seed = 1, o.seeds do
-        local r = bk.protocol{ model = model, tasks = tasks, order = "joint", steps = steps, lr = h, batch = "full", dtype = "float32",
+        local r = bk.protocol{ model = model, tasks = tasks, order = "joint", steps = steps, lr = h, batch = "full",
+            dtype = "float32",
             seed = o.seed * 10 + seed, evaluate = false,
             interventions = strength and { bk.intervention.flatness{ strength = strength } } or {},
             record = { at = { steps }, samples = o.train, "loss", "accuracy", "gradient_norm", "sharpness" } }:run{}
@@ -33,9 +36,12 @@ local function study(h, strength)
     end
     local mean = {}
     for _, name in ipairs(names) do mean[name] = bk.metric.interval(columns[name]) end
-    say("%-8g%-12s%-8d%10.4f%14.4f ± %-8.4f%12.3g%12.3f", h, strength and string.format("%g", strength) or "1", steps, mean.loss.mean,
-        1 - mean.accuracy.mean, o.seeds > 1 and mean.accuracy.half or 0, mean.gradient_norm.mean ^ 2, mean.sharpness.mean)
-    return { h = h, strength = strength or 1, error = 1 - mean.accuracy.mean, square = mean.gradient_norm.mean ^ 2, sharpness = mean.sharpness.mean }
+    say("%-8g%-12s%-8d%10.4f%14.4f ± %-8.4f%12.3g%12.3f", h, strength and string.format("%g", strength) or "1",
+        steps, mean.loss.mean,
+        1 - mean.accuracy.mean, o.seeds > 1 and mean.accuracy.half or 0, mean.gradient_norm.mean ^ 2,
+            mean.sharpness.mean)
+    return { h = h, strength = strength or 1, error = 1 - mean.accuracy.mean, square = mean.gradient_norm.mean ^ 2,
+        sharpness = mean.sharpness.mean }
 end
 
 say("Implicit flatness by learning rate  (%s, %d-%d-10 tanh, %d examples, %g %% wrong labels, full batch, time %g = h x steps, %d seeds)",
@@ -54,5 +60,6 @@ if o.out ~= "" then
     end
     experiment.plot{ curve(implicit, "sharpness", "implicit, by rate", function(r) return r.h end),
         curve(explicit, "sharpness", "explicit at the smallest rate", function(r) return r.h * r.strength end),
-        title = "Sharpness", xlabel = "rate, or strength x rate", ylabel = "largest Hessian eigenvalue", logx = true, out = o.out }
+        title = "Sharpness", xlabel = "rate, or strength x rate", ylabel = "largest Hessian eigenvalue", logx = true,
+            out = o.out }
 end

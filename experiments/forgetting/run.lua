@@ -3,7 +3,8 @@
 local bk = require "bracket"
 local experiment, statistics = bk.internal.experiment, bk.internal.statistics
 local say = experiment.say
-local o = experiment.options(arg, { train = 500, test = 500, hidden = 64, steps = 100, lr = 0.1, batch = 64, seeds = 5, stages = 5,
+local o = experiment.options(arg, { train = 500, test = 500, hidden = 64, steps = 100, lr = 0.1, batch = 64,
+    seeds = 5, stages = 5,
     angles = { 5, 10, 15, 20, 30, 45, 60, 75, 90, 120, 150, 180 }, out = "" })
 if o.quick then o.train, o.test, o.steps, o.seeds, o.angles, o.batch = 64, 64, 6, 2, { 10, 60, 120 }, 16 end
 
@@ -52,7 +53,8 @@ for _, mode in ipairs{ "abrupt", "gradual" } do
                 tasks[k + 1], steps[k + 1] = task(angle * k / stages), o.steps // stages
             end
             local found = {}
-            local r = bk.protocol{ model = model, tasks = tasks, steps = steps, lr = o.lr, batch = o.batch, dtype = "float64",
+            local r = bk.protocol{ model = model, tasks = tasks, steps = steps, lr = o.lr, batch = o.batch,
+                dtype = "float64",
                 seed = o.seed * 100 + seed, interventions = { boundary(found) } }:run{}
             found.angle = angle
             found.forgetting = r.accuracy[1][1] - r.accuracy[#r.accuracy][1]
@@ -73,7 +75,8 @@ for _, angle in ipairs(o.angles) do
         end
         return statistics.mean(list)
     end
-    say("%5g   %8.4f      %8.4f              %8.4f  %8.4f   %8.4f", angle, mean("abrupt", "forgetting"), mean("gradual", "forgetting"),
+    say("%5g   %8.4f      %8.4f              %8.4f  %8.4f   %8.4f", angle, mean("abrupt", "forgetting"),
+        mean("gradual", "forgetting"),
         mean("abrupt", "loss_rise"), mean("gradual", "loss_rise"), mean("abrupt", "bracket"))
 end
 local function column(list, name)
@@ -98,12 +101,16 @@ for _, name in ipairs{ "angle", table.unpack(measured) } do
     for _, mode in ipairs{ "abrupt", "gradual" } do
         cells[#cells + 1] = show(statistics.spearman(column(rows[mode], name), column(rows[mode], "loss_rise")))
     end
-    cells[3] = name == "angle" and "     -" or show(statistics.spearman(centred(rows.abrupt, name), centred(rows.abrupt, "loss_rise")))
+    cells[3] = name == "angle" and "     -" or show(statistics.spearman(centred(rows.abrupt, name),
+        centred(rows.abrupt, "loss_rise")))
     say("%-32s%-28s%-28s%s", label[name] or name, cells[1], cells[2], cells[3])
 end
 say("\n%d s", experiment.clock(began))
 if o.out ~= "" then
-    experiment.plot{ { x = column(rows.abrupt, "bracket"), y = column(rows.abrupt, "loss_rise"), label = "abrupt", style = "points" },
-        { x = column(rows.gradual, "bracket"), y = column(rows.gradual, "loss_rise"), label = "gradual", style = "points" },
-        title = "Forgetting against the bracket at the boundary", xlabel = "|[g_1, g_2]|", ylabel = "loss rise on task 1", out = o.out }
+    experiment.plot{ { x = column(rows.abrupt, "bracket"), y = column(rows.abrupt, "loss_rise"), label = "abrupt",
+        style = "points" },
+        { x = column(rows.gradual, "bracket"), y = column(rows.gradual, "loss_rise"), label = "gradual",
+            style = "points" },
+        title = "Forgetting against the bracket at the boundary", xlabel = "|[g_1, g_2]|",
+            ylabel = "loss rise on task 1", out = o.out }
 end

@@ -23,7 +23,8 @@ function kinds.rotated(s) -- the same classes, three angles of a full turn in st
     if not rotated_pool then
         local angles = {}
         for a = 1, ANGLES do angles[a] = (a - 1) * 360 / ANGLES end
-        rotated_pool = bk.tasks.rotated{ data = experiment.first(data, 8 * o.batch), angles = angles, test_fraction = 0 }
+        rotated_pool = bk.tasks.rotated{ data = experiment.first(data, 8 * o.batch), angles = angles,
+            test_fraction = 0 }
     end
     local which, triple = stream.permutation(s, ANGLES), {}
     for i = 1, 3 do
@@ -143,7 +144,8 @@ for _, kind in ipairs(o.kinds) do
 end
 say("\n%d s", experiment.clock(began))
 if o.out ~= "" then
-    local list = { title = "Right signs of the order effect", xlabel = "steps a task", ylabel = "share right", logx = true, out = o.out }
+    local list = { title = "Right signs of the order effect", xlabel = "steps a task", ylabel = "share right",
+        logx = true, out = o.out }
     for _, kind in ipairs(o.kinds) do
         for _, name in ipairs(NAMES) do list[#list + 1] = curves[kind .. " " .. name] end
     end

@@ -5,7 +5,8 @@ local experiment, stream, statistics = bk.internal.experiment, bk.internal.strea
 local say = experiment.say
 local o = experiment.options(arg, { n = 5, instances = 20, steps = 10, batch = 64, hidden = 64, lr = 0.05, pool = 3000,
     many = 20, many_instances = 6, many_steps = 5, sampled = 200, kind = "rotated", out = "" })
-if o.quick then o.n, o.instances, o.steps, o.batch, o.pool, o.many, o.many_instances, o.sampled = 3, 2, 2, 16, 400, 6, 1, 5 end
+if o.quick then o.n, o.instances, o.steps, o.batch, o.pool, o.many, o.many_instances, o.sampled = 3, 2, 2, 16, 400,
+    6, 1, 5 end
 
 local began = os.time()
 local data, _, source = experiment.data(o, o.pool)
@@ -81,7 +82,8 @@ local function proposals(tasks, E, theta0, steps)
         A[i] = {}
         for j = 1, n do A[i][j] = u[j]:dot(g[i]):item() - u[i]:dot(g[j]):item() end
     end
-    local P = bk.bea.path_bracket{ sources = losses, target = target, theta = theta0, time = steps * o.lr, steps = steps }
+    local P = bk.bea.path_bracket{ sources = losses, target = target, theta = theta0, time = steps * o.lr,
+        steps = steps }
     if type(P) == "userdata" then P = P:totable() end
     return { start = by_rows(A, n), path = by_rows(P, n) }
 end
@@ -120,7 +122,8 @@ local function study(n, instances, steps, sampled)
     for _, name in ipairs{ "start", "path" } do
         local p, g = statistics.interval(share[name]), statistics.interval(gain[name])
         say("  %-32s better than %5.1f %% of the orders (± %.1f)   %4.0f %% of the way from the mean to the best",
-            name == "start" and "N products at the start" or "one joint path and its adjoint", p.mean, p.half, 100 * g.mean)
+            name == "start" and "N products at the start" or "one joint path and its adjoint", p.mean, p.half,
+                100 * g.mean)
     end
 end
 

@@ -32,7 +32,8 @@ local function resolve_order(order)
     error("protocol: order: expected a name, a list of tasks, a function or a bk.order, got a " .. type(order), 3)
 end
 
-local HOOKS = { name = "string", doc = "string", before_step = "callable", after_step = "callable", begin_task = "callable",
+local HOOKS = { name = "string", doc = "string", before_step = "callable", after_step = "callable",
+    begin_task = "callable",
     end_task = "callable", begin_run = "callable", end_run = "callable", strength = "number", weight = "number",
     needs_joint = "boolean", needs_blocks = "boolean", needs_one_task = "boolean" }
 
@@ -44,10 +45,13 @@ local function check_interventions(list, order)
         local where = string.format("protocol: intervention %d%s", k,
             type(iv) == "table" and iv.name and " (" .. tostring(iv.name) .. ")" or "")
         options_of(where, iv, HOOKS)
-        if iv.needs_joint and not order.joint then error(where .. ": needs order = \"joint\", got " .. order.name, 3) end
-        if iv.needs_one_task and order.joint then error(where .. ": needs one task a step, got order = \"joint\"", 3) end
+        if iv.needs_joint and not order.joint then error(where .. ": needs order = \"joint\", got " .. order.name,
+            3) end
+        if iv.needs_one_task and order.joint then error(where .. ": needs one task a step, got order = \"joint\"",
+            3) end
         if iv.needs_blocks and not order.blocks then
-            error(where .. ": needs an order with task boundaries (sequential, blocks, tournament), got " .. order.name, 3)
+            error(where .. ": needs an order with task boundaries (sequential, blocks, tournament), got "
+                .. order.name, 3)
         end
     end
 end
@@ -61,7 +65,8 @@ local function check_record(record)
             end
             every = value
         elseif key == "at" then
-            if type(value) ~= "table" then error("protocol: record.at: expected a list of steps, got a " .. type(value), 3) end
+            if type(value) ~= "table" then error("protocol: record.at: expected a list of steps, got a "
+                .. type(value), 3) end
             at = {}
             for _, step in ipairs(value) do at[step] = true end
         elseif key == "samples" then
@@ -70,7 +75,8 @@ local function check_record(record)
             end
         elseif type(key) == "number" then
             if type(value) ~= "string" or not known("record", value) then
-                error(string.format("protocol: record: expected one of %s, got %s", names_of("record"), tostring(value)), 3)
+                error(string.format("protocol: record: expected one of %s, got %s", names_of("record"),
+                    tostring(value)), 3)
             end
         elseif type(value) == "function" then
             functions[key] = value
@@ -89,8 +95,10 @@ local function check_record(record)
 end
 
 local function new(options)
-    options_of("protocol", options, { model = "any!", tasks = "table!", order = "any", lr = "any!", steps = "integer|table",
-        epochs = "integer", batch = "integer|string", optimizer = "any", interventions = "table", record = "table", seed = "integer",
+    options_of("protocol", options, { model = "any!", tasks = "table!", order = "any", lr = "any!",
+        steps = "integer|table",
+        epochs = "integer", batch = "integer|string", optimizer = "any", interventions = "table", record = "table",
+            seed = "integer",
         dtype = "string", reduction = "string", reset_optimizer = "boolean", evaluate = "boolean" })
     if type(options[1]) ~= "nil" then error("protocol: expected named options, got a list", 2) end
     local self = setmetatable({}, protocol)
@@ -114,7 +122,8 @@ local function new(options)
     spec.total_steps = math.type(spec.steps) == "integer" and spec.steps or nil
     local batch, dtype = options.batch or 64, options.dtype or "float64"
     if batch ~= "full" and (math.type(batch) ~= "integer" or batch < 1) then
-        error(string.format("protocol: batch: expected a number of examples or \"full\", got %s", type(batch) == "string" and ("%q"):format(batch) or tostring(batch)), 2)
+        error(string.format("protocol: batch: expected a number of examples or \"full\", got %s",
+            type(batch) == "string" and ("%q"):format(batch) or tostring(batch)), 2)
     end
     if dtype ~= "float64" and dtype ~= "float32" then
         error(string.format("protocol: dtype: expected \"float64\" or \"float32\", got %q", dtype), 2)
@@ -145,7 +154,8 @@ local function start(self, theta, seed)
 end
 
 function protocol:run(options)
-    options = options_of("protocol:run", options, { theta = "userdata", seed = "integer", stop = "integer", progress = "boolean" })
+    options = options_of("protocol:run", options, { theta = "userdata", seed = "integer", stop = "integer",
+        progress = "boolean" })
     local state = self.current
     if options.theta or options.seed or not state or state.finished or state.failed then
         state = start(self, options.theta, options.seed or self.seed)
@@ -224,7 +234,8 @@ bk.protocol{ model =, tasks =, lr =, ... } -> p;  p:run{ theta = theta } -> r
 Trains one parameter vector on several tasks by a protocol: which task at which step, at which rate, with what added.
   tasks   a list of { name, train = {x =, y =}, test = {x =, y =}, loss = "cross_entropy" | "mse", head = class ids }
           or { x =, y = }; test defaults to train
-  order   "sequential" "cyclic" "palindromic" "random" "joint" "tournament", {1,2,2,1}, function(step, state), bk.order.*
+  order   "sequential" "cyclic" "palindromic" "random" "joint" "tournament", {1,2,2,1}, function(step, state),
+  bk.order.*
   lr      a rate, a list of rates per task, a bk.schedule.*, function(step, state) -> rate
   steps   per task when sequential (or a list), in all otherwise; or epochs      batch   examples a step, or "full"
   optimizer bk.optim.* (sgd); reset_optimizer = true: reset at task boundaries   reduction "sum" | "mean" (joint steps)
@@ -232,7 +243,8 @@ Trains one parameter vector on several tasks by a protocol: which task at which 
           after_step state.theta; memory is a table of the hook's own that p:state() saves
   record  { every = n, at = {steps}, samples = 1000, "loss", ..., own = function(state) -> number }
   seed, dtype ("float64"), evaluate = false: no test passes
-r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse), r.test_loss,
+r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
+  r.test_loss,
 r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
 p:run{ stop = n } pauses after step n, p:run{} goes on; p:state() is everything as one value, p:restore(state) puts it
 back: the run goes on bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().

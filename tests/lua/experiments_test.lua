@@ -6,7 +6,8 @@ local function run(name)
     local chunk = assert(loadfile("experiments/" .. name .. "/run.lua"))
     local lines, write, output = {}, io.stdout, nil
     -- the experiments print through io.stdout: a table in its place collects the lines
-    io.stdout = { write = function(_, ...) lines[#lines + 1] = table.concat({ ... }) return io.stdout end, flush = function() end }
+    io.stdout = { write = function(_, ...) lines[#lines + 1] = table.concat({ ... }) return io.stdout end,
+        flush = function() end }
     local before = arg
     arg = { [0] = name, "--quick" }
     local ok, message = xpcall(chunk, debug.traceback)

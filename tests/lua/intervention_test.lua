@@ -50,7 +50,8 @@ function TestStrength:test_cancelled_conflict_moves_the_order_gap_to_third_order
         for k, h in ipairs(hs) do
             local ends = {}
             for w, word in ipairs{ { 1, 2 }, { 2, 1 } } do
-                ends[w] = endpoint{ order = word, lr = h, interventions = { bk.intervention.conflict{ strength = strength } } }
+                ends[w] = endpoint{ order = word, lr = h, interventions = { bk.intervention.conflict{
+                    strength = strength } } }
             end
             gaps[k] = distance(ends[1], ends[2])
             if k == #hs and strength ~= 0 then
@@ -110,7 +111,8 @@ function TestStrength:test_explicit_terms_are_the_gradients_of_theory()
     local flatness = (H1(theta0, g[1]) + H2(theta0, g[2])) * ((c - 1) * h / 2)
     for name, extra in pairs{ conflict = conflict, flatness = flatness } do
         for reduction, scale in pairs{ sum = 1, mean = 1 / 2 } do
-            local got = endpoint{ order = "joint", steps = 1, lr = h, reduction = reduction, interventions = { bk.intervention[name]{ strength = c } } }
+            local got = endpoint{ order = "joint", steps = 1, lr = h, reduction = reduction, interventions = {
+                bk.intervention[name]{ strength = c } } }
             local base = theta0 - (g[1] + g[2]) * (h * scale)
             lu.assertAlmostEquals(distance(got, base - extra * (h * scale * scale)), 0, 1e-12, name)
         end
@@ -125,7 +127,8 @@ function TestStrength:test_bracket_penalty_is_its_gradient()
         return v:dot(v) * 0.5
     end)(theta0)
     local g = bk.grad(L[1])(theta0) + bk.grad(L[2])(theta0)
-    local got = endpoint{ order = "joint", steps = 1, lr = h, interventions = { bk.intervention.bracket_penalty{ weight = w } } }
+    local got = endpoint{ order = "joint", steps = 1, lr = h, interventions = { bk.intervention.bracket_penalty{
+        weight = w } } }
     lu.assertAlmostEquals(distance(got, theta0 - (g + penalty * w) * h), 0, 1e-11)
     lu.assertTrue(penalty:norm():item() > 1e-6)
 end
@@ -157,7 +160,8 @@ function TestGradientMethods:test_pcgrad_leaves_no_conflict_between_two_tasks()
     lu.assertTrue(conflicts > 0)
 end
 function TestGradientMethods:test_pcgrad_without_conflict_is_the_sum()
-    local a = endpoint{ tasks = { tasks[1], tasks[1] }, order = "joint", steps = 3, interventions = { bk.intervention.pcgrad{} } }
+    local a = endpoint{ tasks = { tasks[1], tasks[1] }, order = "joint", steps = 3, interventions = {
+        bk.intervention.pcgrad{} } }
     lu.assertAlmostEquals(distance(a, endpoint{ tasks = { tasks[1], tasks[1] }, order = "joint", steps = 3 }), 0, 1e-13)
 end
 function TestGradientMethods:test_mgda_is_the_minimum_norm_point()
@@ -206,14 +210,16 @@ function TestGradientMethods:test_cagrad_stays_in_its_ball_and_is_worst_case_opt
     end)
 end
 function TestGradientMethods:test_cagrad_at_zero_is_the_mean()
-    local a = endpoint{ tasks = against, order = "joint", steps = 3, interventions = { bk.intervention.cagrad{ c = 0 } } }
+    local a = endpoint{ tasks = against, order = "joint", steps = 3, interventions = { bk.intervention.cagrad{
+        c = 0 } } }
     lu.assertAlmostEquals(distance(a, endpoint{ tasks = against, order = "joint", steps = 3 }), 0, 1e-12)
 end
 
 TestMemoryMethods = {}
 function TestMemoryMethods:test_agem_never_moves_against_the_memory()
     local projected, seen = 0, 0
-    endpoint{ tasks = { against[1], against[2] }, order = "sequential", steps = 10, lr = 0.3, interventions = { bk.intervention.agem{ memory = 30 },
+    endpoint{ tasks = { against[1], against[2] }, order = "sequential", steps = 10, lr = 0.3, interventions = {
+        bk.intervention.agem{ memory = 30 },
         spy(function(state)
             if state.task == 1 then
                 lu.assertNil(state.reference_gradient)
@@ -247,7 +253,8 @@ function TestMemoryMethods:test_reservoir_is_uniform()
 end
 function TestMemoryMethods:test_ewc_pulls_towards_the_old_point_by_its_fisher()
     local weight, extra, memory = 2.5, nil, nil
-    endpoint{ order = "sequential", steps = 3, interventions = { bk.intervention.ewc{ weight = weight, samples = 400 }, { name = "spy",
+    endpoint{ order = "sequential", steps = 3, interventions = { bk.intervention.ewc{ weight = weight,
+        samples = 400 }, { name = "spy",
         before_step = function(state)
             if state.task == 2 and not extra then
                 extra = distance(state.gradient, state.task_gradient)
@@ -275,15 +282,18 @@ function TestMemoryMethods:test_ewc_pulls_towards_the_old_point_by_its_fisher()
 end
 function TestMemoryMethods:test_replay_remembers()
     local function forgetting(...)
-        local o = { model = model, tasks = { against[1], against[2] }, steps = 60, batch = 20, lr = 0.5, interventions = { ... } }
+        local o = { model = model, tasks = { against[1], against[2] }, steps = 60, batch = 20, lr = 0.5,
+            interventions = { ... } }
         local r = bk.protocol(o):run{ theta = theta0 }
         return r.test_loss[2][1]
     end
     lu.assertTrue(forgetting(bk.intervention.replay{ memory = 40 }) < 0.7 * forgetting())
 end
 function TestMemoryMethods:test_they_compose()
-    local theta = endpoint{ order = "sequential", steps = 4, batch = 10, interventions = { bk.intervention.replay{ memory = 10 },
-        bk.intervention.ewc{ weight = 1, samples = 5 }, bk.intervention.flatness{ strength = 0 }, bk.intervention.conflict{ strength = 0.5 } } }
+    local theta = endpoint{ order = "sequential", steps = 4, batch = 10, interventions = { bk.intervention.replay{
+        memory = 10 },
+        bk.intervention.ewc{ weight = 1, samples = 5 }, bk.intervention.flatness{ strength = 0 },
+            bk.intervention.conflict{ strength = 0.5 } } }
     lu.assertTrue(theta:norm():item() < math.huge)
     lu.assertTrue(distance(theta, endpoint{ order = "sequential", steps = 4, batch = 10 }) > 1e-8)
 end

@@ -95,7 +95,8 @@ function TestOrders:test_tournament_is_the_order_of_the_scores()
     for i, t in ipairs(tasks) do losses[i] = bk.loss.cross_entropy(model, t.train.x, t.train.y) end
     local expected = bk.bea.tournament{ sources = losses, target = losses[3], theta = theta }
     lu.assertEquals(r.learned, expected.order)
-    for i = 1, 3 do lu.assertAlmostEquals(r.scores[i], expected.scores[i], 1e-12 + 1e-9 * math.abs(expected.scores[i])) end
+    for i = 1, 3 do lu.assertAlmostEquals(r.scores[i], expected.scores[i],
+        1e-12 + 1e-9 * math.abs(expected.scores[i])) end
 end
 
 TestSchedules = {}
@@ -108,7 +109,8 @@ function TestSchedules:test_values()
     lu.assertAlmostEquals(bk.schedule.cosine{ lr = 1, final = 0 }(6, state), 0.5, 1e-15)
     lu.assertAlmostEquals(bk.schedule.cosine{ lr = 1, final = 0.1 }(11, state), 0.1, 1e-15)
     lu.assertAlmostEquals(bk.schedule.warmup{ steps = 4, lr = 1 }(1, state), 0.25, 1e-15)
-    lu.assertAlmostEquals(bk.schedule.warmup{ steps = 1, lr = 1, after = bk.schedule.cosine{ lr = 1 } }(11, state), 0, 1e-15)
+    lu.assertAlmostEquals(bk.schedule.warmup{ steps = 1, lr = 1, after = bk.schedule.cosine{ lr = 1 } }(11, state),
+        0, 1e-15)
     local one = bk.schedule.one_cycle{ lr = 1 }
     lu.assertAlmostEquals(one(1, state), 1 / 25, 1e-12)
     lu.assertAlmostEquals(one(4, state), 1, 1e-12)
@@ -136,7 +138,8 @@ end
 function TestSteps:test_joint_is_the_gradient_of_the_sum_or_mean()
     for reduction, scale in pairs{ sum = 1, mean = 1 / 3 } do
         local theta = model:init{ seed = 2 }
-        local r = protocol{ order = "joint", batch = "full", steps = 1, lr = 0.2, reduction = reduction }:run{ theta = theta }
+        local r = protocol{ order = "joint", batch = "full", steps = 1, lr = 0.2, reduction = reduction }:run{
+            theta = theta }
         local g
         for i = 1, 3 do
             local part = bk.grad(bk.loss.cross_entropy(model, tasks[i].train.x, tasks[i].train.y))(theta)
@@ -150,8 +153,10 @@ function TestSteps:test_an_epoch_visits_every_example_once()
     local x = bk.zeros{ n, 5 }
     local y = bk.zeros({ n }, { dtype = "int64" })
     local seen = {}
-    protocol{ tasks = { { x = x, y = y } }, epochs = 2, batch = 8, interventions = { { name = "spy", after_step = function(state)
-        for _, id in ipairs(state.problem:ids(1, state.batch_epoch, state.batch_first)) do seen[id] = (seen[id] or 0) + 1 end
+    protocol{ tasks = { { x = x, y = y } }, epochs = 2, batch = 8, interventions = { { name = "spy",
+        after_step = function(state)
+        for _, id in ipairs(state.problem:ids(1, state.batch_epoch, state.batch_first)) do seen[id] = (seen[id]
+            or 0) + 1 end
     end } } }:run{}
     for id = 0, n - 1 do lu.assertEquals(seen[id], 2) end
 end
@@ -173,7 +178,8 @@ function TestSteps:test_a_batch_holds_the_rows_its_ids_name()
     lu.assertEquals(count, 6 * 16)
 end
 function TestSteps:test_same_seed_same_bits_and_another_seed_other_bits()
-    local a, b = protocol{ order = "random" }:run{ theta = model:init{ seed = 1 } }, protocol{ order = "random" }:run{ theta = model:init{ seed = 1 } }
+    local a, b = protocol{ order = "random" }:run{ theta = model:init{ seed = 1 } }, protocol{
+        order = "random" }:run{ theta = model:init{ seed = 1 } }
     lu.assertTrue(same_bits(a.theta, b.theta))
     local c = protocol{ order = "random", seed = 4 }:run{ theta = model:init{ seed = 1 } }
     lu.assertFalse(same_bits(a.theta, c.theta))
@@ -187,7 +193,8 @@ function TestSteps:test_same_bits_at_any_thread_count()
             tasks[i] = { x = x, y = x:matmul(rng:normal{ 300, 10 }):argmax(2) }
         end
         for _, order in ipairs{ "joint", "cyclic" } do
-            local r = bk.protocol{ model = model, tasks = tasks, order = order, lr = 0.05, steps = 12, batch = 100, dtype = "float32",
+            local r = bk.protocol{ model = model, tasks = tasks, order = order, lr = 0.05, steps = 12, batch = 100,
+  dtype = "float32",
                 interventions = { bk.intervention.conflict{ strength = 0 } } }:run{}
             for k, v in ipairs(r.theta:totable()) do
                 if k % 997 == 0 then io.write(string.format("%a ", v)) end
@@ -225,7 +232,8 @@ function TestSteps:test_float32_runs_in_float32()
 end
 function TestSteps:test_optimizer_is_reset_at_task_boundaries_on_request()
     local function run(reset)
-        return protocol{ steps = 3, optimizer = bk.optim.momentum_ema{ beta = 0.9 }, reset_optimizer = reset }:run{}.theta
+        return protocol{ steps = 3, optimizer = bk.optim.momentum_ema{ beta = 0.9 },
+            reset_optimizer = reset }:run{}.theta
     end
     lu.assertFalse(same_bits(run(true), run(false)))
 end
@@ -236,7 +244,8 @@ function TestSteps:test_hooks_are_called_in_order()
         iv[name] = function() calls[#calls + 1] = name end
     end
     protocol{ steps = 1, interventions = { iv }, tasks = make_tasks(2, 20, 5, 3) }:run{}
-    lu.assertEquals(calls, { "begin_run", "begin_task", "before_step", "after_step", "end_task", "begin_task", "before_step",
+    lu.assertEquals(calls, { "begin_run", "begin_task", "before_step", "after_step", "end_task", "begin_task",
+        "before_step",
         "after_step", "end_task", "end_run" })
 end
 function TestSteps:test_regression_tasks()
@@ -289,7 +298,8 @@ end
 function TestState:test_sequential_with_memory_methods()
     split(function()
         return { optimizer = bk.optim.adam{}, record = { every = 3, "loss", "cosines" }, interventions = {
-            bk.intervention.replay{ memory = 20 }, bk.intervention.ewc{ weight = 1, samples = 5 }, bk.intervention.agem{ memory = 10 } } }
+            bk.intervention.replay{ memory = 20 }, bk.intervention.ewc{ weight = 1, samples = 5 },
+                bk.intervention.agem{ memory = 10 } } }
     end)
 end
 function TestState:test_cyclic_with_conflict()
@@ -318,7 +328,8 @@ end
 TestRecords = {}
 function TestRecords:test_columns_against_direct_computation()
     local theta, h = model:init{ seed = 7 }, 0.05
-    local p = protocol{ order = "cyclic", steps = 3, lr = h, batch = "full", record = { at = { 0 }, "loss", "accuracy", "flatness",
+    local p = protocol{ order = "cyclic", steps = 3, lr = h, batch = "full", record = { at = { 0 }, "loss",
+        "accuracy", "flatness",
         "conflict", "cosines", "gram", "gradient_norm", "bracket", "order_effect", "sharpness", "trace",
         twice = function(state) return 2 * state.n_tasks end } }
     local history = p:run{ theta = theta }.history
@@ -360,7 +371,8 @@ end
 function TestRecords:test_order_effect_converges_at_its_order()
     local theta, errors, hs = model:init{ seed = 7 }, {}, { 0.04, 0.02, 0.01 }
     for k, h in ipairs(hs) do
-        local history = protocol{ order = "cyclic", steps = 3, lr = h, batch = "full", record = { at = { 0 }, "order_effect" } }:run{ theta = theta }.history
+        local history = protocol{ order = "cyclic", steps = 3, lr = h, batch = "full", record = { at = { 0 },
+            "order_effect" } }:run{ theta = theta }.history
         errors[k] = math.abs(history.order_effect_predicted[1] - history.order_effect_realised[1])
     end
     lu.assertAlmostEquals(bk.internal.statistics.slope(hs, errors), 3, 0.3)
@@ -453,14 +465,16 @@ end
 function TestProtocolErrors:test_tasks()
     local x, y = bk.zeros{ 10, 5 }, bk.zeros({ 10 }, { dtype = "int64" })
     fails("task 1 (short): train.x is (10,4)", { tasks = { { name = "short", x = bk.zeros{ 10, 4 }, y = y } } })
-    fails("label 3 is outside the model's classes 0..2", { tasks = { { x = x, y = y + bk.full({ 10 }, 3, { dtype = "int64" }) } } })
+    fails("label 3 is outside the model's classes 0..2", { tasks = { { x = x, y = y + bk.full({ 10 }, 3, {
+        dtype = "int64" }) } } })
     fails("differ in their number of examples", { tasks = { { x = x, y = y:narrow(1, 1, 9) } } })
     fails("holds nan or inf", { tasks = { { x = x + 0 / 0, y = y } } })
     fails("expected a table { x = tensor, y = tensor }", { tasks = { { x = x } } })
     fails("got none", { tasks = {} })
 end
 function TestProtocolErrors:test_what_was_recorded_survives_a_diverging_run()
-    local p = protocol{ tasks = { { name = "steep", loss = "mse", x = bk.rng(1):normal{ 20, 5 } * 100, y = bk.rng(2):normal{ 20, 3 } } },
+    local p = protocol{ tasks = { { name = "steep", loss = "mse", x = bk.rng(1):normal{ 20, 5 } * 100,
+        y = bk.rng(2):normal{ 20, 3 } } },
         model = bk.nn.mlp{ 5, 3 }, lr = 1e4, steps = 400, record = { every = 1, "loss" } }
     local ok, message = pcall(p.run, p, {})
     lu.assertFalse(ok)

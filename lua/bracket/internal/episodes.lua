@@ -4,7 +4,8 @@ local bk = ...
 local stream = bk.internal.stream
 local memory = {}
 
-function memory.new(capacity, key) return { capacity = capacity, seen = 0, task = {}, id = {}, draw = { key = key, counter = 0 } } end
+function memory.new(capacity, key) return { capacity = capacity, seen = 0, task = {}, id = {}, draw = { key = key,
+    counter = 0 } } end
 
 -- Offers the examples of the step just taken.
 function memory.add(m, state)

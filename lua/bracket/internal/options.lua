@@ -3,7 +3,8 @@
 -- types joined by "|"; a trailing "!" makes the option required. Positional entries are left alone.
 local function kind_matches(value, kind)
     if kind == "any" then return true end
-    if kind == "integer" then return math.type(value) == "integer" or (type(value) == "number" and value == math.floor(value)) end
+    if kind == "integer" then return math.type(value) == "integer" or (type(value) == "number"
+        and value == math.floor(value)) end
     if kind == "positive" then return type(value) == "number" and value > 0 and value < math.huge end
     if kind == "number" then return type(value) == "number" and value == value end
     if kind == "callable" then

@@ -36,8 +36,10 @@ local function of_word(n, word, rates)
 end
 
 function order:matrix(n, options)
-    options = bk.internal.options("order:matrix", options, { steps = "integer", lr = "number|callable|table", seed = "integer" })
-    if math.type(n) ~= "integer" or n < 1 then error("order:matrix: n: expected a number of tasks, got " .. tostring(n), 2) end
+    options = bk.internal.options("order:matrix", options, { steps = "integer", lr = "number|callable|table",
+        seed = "integer" })
+    if math.type(n) ~= "integer" or n < 1 then error("order:matrix: n: expected a number of tasks, got "
+        .. tostring(n), 2) end
     local state = { n_tasks = n, seed = options.seed or 0, steps = options.steps, step = 0 }
     function state.steps_of() return options.steps or 1 end
     local total, at = self.setup(state, {})
@@ -55,4 +57,5 @@ function order:matrix(n, options)
     return W
 end
 
-return { new = function(object) return setmetatable(object, order) end, accumulate = accumulate, empty = empty, of_word = of_word, class = order }
+return { new = function(object) return setmetatable(object, order) end, accumulate = accumulate, empty = empty,
+    of_word = of_word, class = order }

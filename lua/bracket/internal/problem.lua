@@ -7,7 +7,8 @@ local problem = {}
 problem.__index = problem
 
 local function fail(i, task, format, ...)
-    error(string.format("protocol: task %d%s: " .. format, i, task.name and " (" .. tostring(task.name) .. ")" or "", ...), 0)
+    error(string.format("protocol: task %d%s: " .. format, i, task.name and " (" .. tostring(task.name) .. ")" or "",
+        ...), 0)
 end
 
 local function is_tensor(v) return type(v) == "userdata" and pcall(function() return v:shape() end) end
@@ -38,7 +39,8 @@ local function part(self, i, task, which, data)
         if #y:shape() ~= 1 then fail(i, task, "%s.y: expected class ids (examples), got %s", which, shape_text(y)) end
         local low, high = -((-y):max():item()), y:max():item()
         if low < 0 or high >= outputs then
-            fail(i, task, "%s.y: label %d is outside the model's classes 0..%d", which, low < 0 and low or high, outputs - 1)
+            fail(i, task, "%s.y: label %d is outside the model's classes 0..%d", which, low < 0 and low or high,
+                outputs - 1)
         end
     elseif task.loss == "mse" then
         y = y:to(self.dtype)

@@ -19,7 +19,8 @@ function progress.new(forced)
         local done, elapsed = state.step - first, math.max(1, os.time() - began)
         local left = (state.total - state.step) * elapsed / done
         drawn = true
-        io.stderr:write(string.format("\rstep %d/%d  %.0f/s  rate %.3g  loss %.4f  %d:%02d left\27[K", state.step, state.total,
+        io.stderr:write(string.format("\rstep %d/%d  %.0f/s  rate %.3g  loss %.4f  %d:%02d left\27[K", state.step,
+            state.total,
             done / elapsed, state.lr, state.loss or 0 / 0, left // 60, left % 60))
         io.stderr:flush()
     end

@@ -14,12 +14,14 @@ local function resolve(lr, nested)
         return function(step, state)
             local rate = rates[state.task]
             if not rate then
-                error(string.format("lr: has %d rates, task %s has none (a list of rates needs one task a step)", #rates,
+                error(string.format("lr: has %d rates, task %s has none (a list of rates needs one task a step)",
+                    #rates,
                     tostring(state.task)), 0)
             end
             return rate(step, state)
         end
     end
-    error("lr: expected a number, a function of (step, state), a schedule, or a list with one per task, got a " .. type(lr), 0)
+    error("lr: expected a number, a function of (step, state), a schedule, or a list with one per task, got a "
+        .. type(lr), 0)
 end
 return resolve

@@ -20,7 +20,8 @@ function run.new(spec, problem, seed)
     local state = setmetatable({
         protocol = spec.protocol, problem = problem, model = spec.model, optimizer = spec.optimizer, seed = seed,
         n_tasks = problem.n, tasks = {}, f = {}, joint = spec.order.joint or false, steps = spec.total_steps,
-        step = 0, position = 0, loss = nil, lr = 0, cache = {}, memory = {}, order_memory = {}, accuracy = {}, test_loss = {},
+        step = 0, position = 0, loss = nil, lr = 0, cache = {}, memory = {}, order_memory = {}, accuracy = {},
+            test_loss = {},
         learned = {}, history = {}, rows = 0, recorded = {}, xs = {}, ys = {}, gradients = {}, losses = {},
         reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
     }, run)
@@ -31,7 +32,8 @@ function run.new(spec, problem, seed)
         local steps, t = spec.steps, problem.tasks[i]
         if type(steps) == "table" then
             if math.type(steps[i]) ~= "integer" or steps[i] < 1 then
-                error(string.format("protocol: steps[%d]: expected a number of steps, got %s", i, tostring(steps[i])), 0)
+                error(string.format("protocol: steps[%d]: expected a number of steps, got %s", i,
+                    tostring(steps[i])), 0)
             end
             return steps[i]
         end
@@ -93,7 +95,8 @@ function run:measure(name)
     local value = f(self)
     if type(value) == "number" then return { [name] = value } end
     if type(value) ~= "table" then
-        error(string.format("protocol: record %q: expected a number or a table of numbers, got a %s", name, type(value)), 0)
+        error(string.format("protocol: record %q: expected a number or a table of numbers, got a %s", name,
+            type(value)), 0)
     end
     return value
 end
@@ -227,8 +230,10 @@ function run:advance(stop, progress)
 end
 
 -- ---- the whole state as one value ----
-local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W", "R", "memory", "order_memory", "accuracy",
-    "test_loss", "learned", "history", "rows", "recorded", "started", "finished", "theta", "batch_epoch", "batch_first" }
+local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W", "R", "memory", "order_memory",
+    "accuracy",
+    "test_loss", "learned", "history", "rows", "recorded", "started", "finished", "theta", "batch_epoch",
+        "batch_first" }
 
 function run:save()
     local saved = { version = 1, dtype = self.problem.dtype, n_tasks = self.n_tasks, streams = self.problem:position(),

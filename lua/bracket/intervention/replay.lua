@@ -1,7 +1,8 @@
 local bk = ...
 local stream = bk.internal.stream
 return bk.doc(function(options)
-    options = bk.internal.options("intervention.replay", options, { memory = "integer!", batch = "integer", weight = "number" })
+    options = bk.internal.options("intervention.replay", options, { memory = "integer!", batch = "integer",
+        weight = "number" })
     local capacity, weight = options.memory, options.weight or 1
     if capacity < 1 then error("intervention.replay: memory: expected 1 or more examples, got " .. capacity, 2) end
     return {

@@ -1,7 +1,8 @@
 local bk = ...
 return bk.doc(function(state)
     local measure = bk.internal.measure
-    local mean = bk.bea.trace{ hvp = function(v) return measure.total_hvp(state, v) end, like = state.theta, samples = 10 }
+    local mean = bk.bea.trace{ hvp = function(v) return measure.total_hvp(state, v) end, like = state.theta,
+        samples = 10 }
     return { trace = mean }
 end, [[
 record "trace": column trace, the trace of the Hessian of the sum of the losses (Hutchinson, 10 probes).]])

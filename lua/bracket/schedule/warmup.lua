@@ -7,7 +7,8 @@ return bk.doc(function(options)
     if not lr and not options.after then error("schedule.warmup: lr or after is missing", 2) end
     local after = bk.internal.rate(options.after or lr)
     return function(step, state)
-        if step > steps then return after(step - steps, setmetatable({ total = state.total - steps }, { __index = state })) end
+        if step > steps then return after(step - steps, setmetatable({ total = state.total - steps }, {
+            __index = state })) end
         return (lr or after(1, state)) * step / steps
     end
 end, [[

@@ -66,22 +66,29 @@ static int read_options(options *o) {
             i++;
             break;
         }
-        if (strcmp(a, "--help") == 0) o->help = true;
-        else if (strcmp(a, "--version") == 0) o->version = o->executes = true;
+        if (strcmp(a, "--help") == 0)
+            o->help = true;
+        else if (strcmp(a, "--version") == 0)
+            o->version = o->executes = true;
         else if (strcmp(a, "--threads") == 0 || strncmp(a, "--threads=", 10) == 0) {
             const char *value = a[9] ? a + 10 : ++i < o->argc ? o->argv[i] : "";
             char *end;
             long n = strtol(value, &end, 10);
             if (end == value || *end || n < 1 || n > 256) return usage("--threads: expected 1..256, got", value);
             o->threads = (int)n;
-        } else if (strcmp(a, "-i") == 0) o->interactive = o->version = true;
-        else if (strcmp(a, "-v") == 0) o->version = o->executes = true;
-        else if (strcmp(a, "-E") == 0) o->no_environment = true;
-        else if (strcmp(a, "-W") == 0) o->warnings = true;
+        } else if (strcmp(a, "-i") == 0)
+            o->interactive = o->version = true;
+        else if (strcmp(a, "-v") == 0)
+            o->version = o->executes = true;
+        else if (strcmp(a, "-E") == 0)
+            o->no_environment = true;
+        else if (strcmp(a, "-W") == 0)
+            o->warnings = true;
         else if (a[1] == 'e' || a[1] == 'l') {
             o->executes |= a[1] == 'e';
             if (a[2] == 0 && (++i >= o->argc || o->argv[i][0] == '-')) return usage("an argument is needed by", a);
-        } else return usage("unrecognized option", a);
+        } else
+            return usage("unrecognized option", a);
     }
     o->options = i;
     o->script = i;
@@ -96,8 +103,10 @@ static void warn_more(void *L, const char *text, int more);
 
 static bool warn_control(lua_State *L, const char *text, int more) {
     if (more || *text != '@') return false;
-    if (strcmp(text, "@off") == 0) lua_setwarnf(L, warn_off, L);
-    else if (strcmp(text, "@on") == 0) lua_setwarnf(L, warn_on, L);
+    if (strcmp(text, "@off") == 0)
+        lua_setwarnf(L, warn_off, L);
+    else if (strcmp(text, "@on") == 0)
+        lua_setwarnf(L, warn_on, L);
     return true;
 }
 
@@ -107,7 +116,8 @@ static void warn_off(void *L, const char *text, int more) {
 
 static void warn_more(void *L, const char *text, int more) {
     fputs(text, stderr);
-    if (more) lua_setwarnf(L, warn_more, L);
+    if (more)
+        lua_setwarnf(L, warn_more, L);
     else {
         fputs("\n", stderr);
         lua_setwarnf(L, warn_on, L);
@@ -148,7 +158,8 @@ static int run_library(lua_State *L, const char *text) {
     lua_getglobal(L, "require");
     lua_pushstring(L, equal ? equal + 1 : text);
     lua_call(L, 1, 1);
-    if (equal) lua_pushlstring(L, text, (size_t)(equal - text));
+    if (equal)
+        lua_pushlstring(L, text, (size_t)(equal - text));
     else {
         const char *mark = strchr(text, '-'); /* name-version goes into global name */
         lua_pushlstring(L, text, mark ? (size_t)(mark - text) : strlen(text));
@@ -164,11 +175,14 @@ static int run_options(lua_State *L) {
     const options *o = lua_touserdata(L, 1);
     for (int i = 1; i < o->options; i++) {
         const char *a = o->argv[i];
-        if (strcmp(a, "--threads") == 0) i++;
-        else if (strcmp(a, "-W") == 0) lua_warning(L, "@on", 0);
+        if (strcmp(a, "--threads") == 0)
+            i++;
+        else if (strcmp(a, "-W") == 0)
+            lua_warning(L, "@on", 0);
         else if (a[0] == '-' && (a[1] == 'e' || a[1] == 'l')) {
             const char *value = a[2] ? a + 2 : o->argv[++i];
-            if (a[1] == 'l') run_library(L, value);
+            if (a[1] == 'l')
+                run_library(L, value);
             else {
                 if (luaL_loadbuffer(L, value, strlen(value), "=(command line)") != LUA_OK) return lua_error(L);
                 lua_call(L, 0, 0);
@@ -224,8 +238,10 @@ int main(int argc, char **argv) {
     bool ok = run(env, set_arguments, &o) && (o.no_environment || run(env, run_init, &o)) && run(env, run_options, &o);
     if (ok && script) ok = run(env, run_script, &o) || o.interactive;
     if (ok && (o.interactive || (!script && !o.executes))) {
-        if (isatty(STDIN_FILENO) || o.interactive) status = repl_run(env, o.no_environment);
-        else ok = run(env, run_script, &o);
+        if (isatty(STDIN_FILENO) || o.interactive)
+            status = repl_run(env, o.no_environment);
+        else
+            ok = run(env, run_script, &o);
     }
     bk_close(env);
     if (fflush(stdout) == EOF && ok) {

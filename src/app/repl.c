@@ -74,7 +74,8 @@ static int read_char(EditLine *el, wchar_t *out) {
         if (used == (size_t)-1) {
             memset(&state, 0, sizeof state);
             *out = L'?';
-        } else if (used == 0) *out = 0;
+        } else if (used == 0)
+            *out = 0;
         return 1;
     }
 }
@@ -159,7 +160,8 @@ static unsigned char key_complete(EditLine *el, int key) {
             common[k] = 0;
             lua_pop(L, 1);
         }
-        if (common && strlen(common) > replaced) result = el_insertstr(el, common + replaced) == 0 ? CC_REFRESH : CC_ERROR;
+        if (common && strlen(common) > replaced)
+            result = el_insertstr(el, common + replaced) == 0 ? CC_REFRESH : CC_ERROR;
         else if (common && n > 1) {
             show_candidates(L, list, n);
             result = CC_REDISPLAY;
@@ -175,8 +177,10 @@ static unsigned char key_complete(EditLine *el, int key) {
 static bool user_path(char *out, size_t size, const char *variable, const char *below_home, const char *leaf) {
     const char *base = getenv(variable), *home = getenv("HOME");
     int n = -1;
-    if (base && base[0] == '/') n = snprintf(out, size, "%s/bracket/%s", base, leaf);
-    else if (home && *home) n = snprintf(out, size, "%s/%s/bracket/%s", home, below_home, leaf);
+    if (base && base[0] == '/')
+        n = snprintf(out, size, "%s/bracket/%s", base, leaf);
+    else if (home && *home)
+        n = snprintf(out, size, "%s/%s/bracket/%s", home, below_home, leaf);
     if (n > 0 && (size_t)n < size) return true;
     out[0] = 0;
     return false;
@@ -194,7 +198,8 @@ static void history_open(session *s) {
     HistEvent event;
     history(s->history, &event, H_SETSIZE, HISTORY_SIZE);
     history(s->history, &event, H_SETUNIQUE, 1);
-    if (!s->terminal || !user_path(s->history_path, sizeof s->history_path, "XDG_STATE_HOME", ".local/state", "history"))
+    if (!s->terminal ||
+        !user_path(s->history_path, sizeof s->history_path, "XDG_STATE_HOME", ".local/state", "history"))
         return;
     make_folders(s->history_path);
     int fd = open(s->history_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -295,8 +300,10 @@ static void take_line(session *s, const char *line, size_t n) {
     s->text = longer;
     memcpy(s->text + s->length, line, n);
     s->text[s->length += n] = 0;
-    if (strspn(s->text, " \t\r\n") == s->length) drop_text(s);
-    else if (incomplete(s)) s->continued = true;
+    if (strspn(s->text, " \t\r\n") == s->length)
+        drop_text(s);
+    else if (incomplete(s))
+        s->continued = true;
     else {
         history_add(s, s->text);
         if (call_session(s, "run", s->text, 0)) report(s);
@@ -380,12 +387,14 @@ int repl_run(bk_env *env, bool no_environment) {
             fputs("\033[?2004l", stdout);
             fflush(stdout);
         }
-        if (line && n > 0) take_line(&s, line, (size_t)n);
+        if (line && n > 0)
+            take_line(&s, line, (size_t)n);
         else if (app_interrupted) {
             fputs("^C\n", stdout);
             drop_text(&s);
             el_reset(s.el);
-        } else break;
+        } else
+            break;
     }
     app_watch(NULL, false);
     if (s.terminal) putchar('\n');

@@ -17,7 +17,7 @@ struct workers {
     pthread_mutex_t lock;
     pthread_cond_t wake, done;
     pthread_t *threads;
-    int n;               /* threads besides the caller */
+    int n;                       /* threads besides the caller */
     _Atomic uint64_t generation; /* of the work handed out */
     atomic_int busy;
     bool quit;
@@ -165,7 +165,8 @@ static void *worker_main(void *self) {
     for (;;) {
         if (!w->quit && w->generation == seen) {
             pthread_mutex_unlock(&w->lock);
-            for (int i = 0; i < SPINS && atomic_load_explicit(&w->generation, memory_order_relaxed) == seen; i++) relax();
+            for (int i = 0; i < SPINS && atomic_load_explicit(&w->generation, memory_order_relaxed) == seen; i++)
+                relax();
             pthread_mutex_lock(&w->lock);
         }
         while (!w->quit && w->generation == seen) pthread_cond_wait(&w->wake, &w->lock);

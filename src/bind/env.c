@@ -78,7 +78,8 @@ bk_status env_fail(bk_env *env, bk_status status, const char *text) {
             bytes = bytes < sizeof env->error_short ? bytes : sizeof env->error_short;
             memcpy(env->error_short, text, bytes - 1);
             env->error_short[bytes - 1] = 0;
-        } else env->error_bytes = bytes;
+        } else
+            env->error_bytes = bytes;
         env->error = larger;
     }
     if (env->error) memmove(env->error, text, bytes);
@@ -116,10 +117,14 @@ static void run_hook(lua_State *L, lua_Debug *ar);
 
 /* The hook a coroutine needs now, given what happened in this run. */
 static void arm(lua_State *L, bk_env *env) {
-    if (atomic_load(&env->c->interrupted) || env->exceeded) lua_sethook(L, run_hook, LUA_MASKCOUNT, 1);
-    else if (env->delivered) lua_sethook(L, run_hook, LUA_MASKCOUNT, GRACE_COUNT);
-    else if (env->step_limit) lua_sethook(L, run_hook, LUA_MASKCOUNT, env->step_chunk);
-    else if (lua_gethook(L) == run_hook) lua_sethook(L, NULL, 0, 0);
+    if (atomic_load(&env->c->interrupted) || env->exceeded)
+        lua_sethook(L, run_hook, LUA_MASKCOUNT, 1);
+    else if (env->delivered)
+        lua_sethook(L, run_hook, LUA_MASKCOUNT, GRACE_COUNT);
+    else if (env->step_limit)
+        lua_sethook(L, run_hook, LUA_MASKCOUNT, env->step_chunk);
+    else if (lua_gethook(L) == run_hook)
+        lua_sethook(L, NULL, 0, 0);
 }
 
 void env_delivered(lua_State *L, bk_env *env) {
@@ -197,10 +202,14 @@ bk_status env_call(bk_env *env, int nargs, int nresults) {
     if (rc == LUA_OK) return BK_OK;
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "(error without a text)";
     bk_status status = BK_ERUNTIME;
-    if (interrupted) status = BK_EINTERRUPTED;
-    else if (exceeded) status = BK_ELIMIT;
-    else if (rc == LUA_ERRMEM || strstr(text, "not enough memory")) status = BK_ENOMEM;
-    else if (env->last.status && strstr(text, env->last.text)) status = env->last.status;
+    if (interrupted)
+        status = BK_EINTERRUPTED;
+    else if (exceeded)
+        status = BK_ELIMIT;
+    else if (rc == LUA_ERRMEM || strstr(text, "not enough memory"))
+        status = BK_ENOMEM;
+    else if (env->last.status && strstr(text, env->last.text))
+        status = env->last.status;
     env_fail(env, status, text);
     lua_pop(L, 1);
     return status;
@@ -373,8 +382,10 @@ static int open_libraries(lua_State *L) {
         lua_pushboolean(L, 1);
         lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
     }
-    if (a->env->restricted) open_restricted(L);
-    else luaL_openlibs(L);
+    if (a->env->restricted)
+        open_restricted(L);
+    else
+        luaL_openlibs(L);
     lua_getglobal(L, LUA_COLIBNAME);
     lua_pushcfunction(L, co_resume);
     lua_setfield(L, -2, "resume");

@@ -173,7 +173,8 @@ static void push_folder(lua_State *L, const char *path) {
 }
 
 static void list_room(lua_State *L, int names, int folders, const char *room) {
-    for (const embed_file *f = embed_files; f->path; f++) add_path(L, names, folders, room, f->path + strlen("bracket/"));
+    for (const embed_file *f = embed_files; f->path; f++)
+        add_path(L, names, folders, room, f->path + strlen("bracket/"));
     if (lua_getfield(L, LUA_REGISTRYINDEX, OVERRIDE) == LUA_TSTRING) {
         const char *base = lua_tostring(L, -1);
         push_folder(L, *room ? lua_pushfstring(L, "%s/%s", base, room) : base);
@@ -193,8 +194,10 @@ static void list_room(lua_State *L, int names, int folders, const char *room) {
 /* ---- rooms: tables whose missing fields are files ---- */
 
 static void push_path(lua_State *L, const char *room, const char *name) {
-    if (*room) lua_pushfstring(L, "%s/%s.lua", room, name);
-    else lua_pushfstring(L, "%s.lua", name);
+    if (*room)
+        lua_pushfstring(L, "%s/%s.lua", room, name);
+    else
+        lua_pushfstring(L, "%s.lua", name);
 }
 
 static int room_index(lua_State *L) { /* table, key; upvalues: room, hidden rooms or nil, the table itself */
@@ -252,8 +255,10 @@ static void make_room(lua_State *L, const char *room, int hidden) {
     int t = lua_gettop(L);
     if (!lua_getmetatable(L, t)) lua_createtable(L, 0, 2);
     lua_pushstring(L, room);
-    if (hidden) lua_pushvalue(L, hidden);
-    else lua_pushnil(L);
+    if (hidden)
+        lua_pushvalue(L, hidden);
+    else
+        lua_pushnil(L);
     lua_pushvalue(L, t);
     lua_pushcclosure(L, room_index, 3);
     lua_setfield(L, -2, "__index");
@@ -378,7 +383,8 @@ static const bind_row internal_rows[] = { { "names", internal_names, NULL },
 
 static const bind_row module_rows[] = {
     { "doc", module_doc,
-      "bk.doc(value, text) -> value\n\nRecords text as the docstring of value, for help(), and returns value. The first "
+      "bk.doc(value, text) -> value\n\nRecords text as the docstring of value, for help(), and returns value. The "
+      "first "
       "line is the signature. A string value names a path: bk.doc(\"bk.mine.f\", text). Errors when value is nil or "
       "text is no string." },
     { NULL, NULL, NULL }

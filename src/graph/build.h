@@ -70,13 +70,14 @@ node *g_softmax(graph *g, node *a);   /* along the last axis */
 node *g_logsumexp(graph *g, node *a); /* along the last axis, dropped */
 
 /* index.c: index is int64 */
-node *g_gather(graph *g, node *a, node *index);                  /* rows: a (n, rest...), index (I...) -> (I..., rest...) */
-node *g_scatter(graph *g, node *a, node *index, int64_t n);      /* its adjoint: sums rows into (n, rest...) */
-node *g_take(graph *g, node *a, node *index);                    /* a (rows..., n), index (rows...) -> (rows...): a[r, index[r]] */
-node *g_put(graph *g, node *a, node *index, int64_t n);          /* its adjoint */
+node *g_gather(graph *g, node *a, node *index);             /* rows: a (n, rest...), index (I...) -> (I..., rest...) */
+node *g_scatter(graph *g, node *a, node *index, int64_t n); /* its adjoint: sums rows into (n, rest...) */
+node *g_take(graph *g, node *a, node *index); /* a (rows..., n), index (rows...) -> (rows...): a[r, index[r]] */
+node *g_put(graph *g, node *a, node *index, int64_t n); /* its adjoint */
 
 /* matmul.c */
-node *g_matmul(graph *g, node *a, node *b); /* (..., m, k) (..., k, n); leading axes broadcast; 1-d operands as in NumPy */
+node *g_matmul(graph *g, node *a,
+               node *b); /* (..., m, k) (..., k, n); leading axes broadcast; 1-d operands as in NumPy */
 node *g_matmul_t(graph *g, node *a, node *b, bool ta, bool tb);
 node *g_dot(graph *g, node *a, node *b); /* sum of products of all elements, 0-d; same shapes */
 

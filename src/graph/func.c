@@ -11,8 +11,8 @@ struct plan_entry {
     size_t bytes;
     plan *p;
     int n_in, n_out;
-    tensor *in;  /* signature: dtype and shape only */
-    node *outs;  /* dtype and shape of the outputs */
+    tensor *in; /* signature: dtype and shape only */
+    node *outs; /* dtype and shape of the outputs */
     node **out_refs;
 };
 
@@ -30,7 +30,9 @@ void *func_new(ctx *c, const func_class *cls, size_t bytes, err *e) {
     return f;
 }
 
-void func_retain(func *f) { atomic_fetch_add(&f->refs, 1); }
+void func_retain(func *f) {
+    atomic_fetch_add(&f->refs, 1);
+}
 
 static void entry_free(ctx *c, plan_entry *entry) {
     plan_free(entry->p);
@@ -93,7 +95,8 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **o
         size_t a = sizeof *entry, b = sizeof(tensor) * (size_t)n_in, c = sizeof(node) * (size_t)outs.n,
                d = sizeof(node *) * (size_t)outs.n;
         entry = mem_zalloc(f->c, a + b + c + d);
-        if (!entry) s = err_nomem(e, a + b + c + d);
+        if (!entry)
+            s = err_nomem(e, a + b + c + d);
         else {
             entry->bytes = a + b + c + d;
             entry->n_in = n_in;
@@ -207,7 +210,8 @@ bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e) {
     *out = (tensor){ 0 };
     bk_status s = func_call(f, n_in, in, &n, &results, e);
     if (s) return s;
-    if (n == 1) *out = results[0];
+    if (n == 1)
+        *out = results[0];
     else {
         s = err_set(e, BK_EINVAL, "%s: expected a function with one result, got %d", f->cls->name, n);
         for (int i = 0; i < n; i++) tensor_release(&results[i]);

@@ -50,10 +50,11 @@ func *func_value_and_grad(func *f, err *e); /* (θ, ...) -> L, dL/dθ */
 func *func_hvp(func *f, err *e);            /* (θ, v, ...) -> H v; v may carry a leading axis of several directions */
 func *func_hessian(func *f, err *e);        /* (θ, ...) -> (θ.shape, θ.shape) */
 func *func_jvp(func *f, err *e);            /* (args..., tangents...) -> y..., dy... */
-func *func_vjp(func *f, int n_args, err *e); /* (n_args args..., cotangents of the outputs...) -> y..., grads of all args... */
-func *func_vmap(func *f, err *e);           /* every argument carries a leading axis */
-func *func_field(func *f, err *e);          /* a loss stands for its gradient field; a field for itself */
-func *func_lie(func *x, func *y, err *e);   /* DY X - DX Y of the fields of x and y */
+func *func_vjp(func *f, int n_args,
+               err *e);            /* (n_args args..., cotangents of the outputs...) -> y..., grads of all args... */
+func *func_vmap(func *f, err *e);  /* every argument carries a leading axis */
+func *func_field(func *f, err *e); /* a loss stands for its gradient field; a field for itself */
+func *func_lie(func *x, func *y, err *e); /* DY X - DX Y of the fields of x and y */
 /* sum_i coef[i] f_i */
 func *func_sum(ctx *c, int n, const double *coef, func *const *fs, err *e);
 

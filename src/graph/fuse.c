@@ -30,17 +30,22 @@ size_t fuse_scratch(const fuse_pass *p) {
 }
 
 static void run_copy(size_t size, char *out, const char *in, int64_t step, int64_t n) {
-    if (step == 1) memcpy(out, in, size * (size_t)n);
+    if (step == 1)
+        memcpy(out, in, size * (size_t)n);
     else if (size == 4) {
         float *o = (float *)(void *)out;
         const float *a = (const float *)(const void *)in;
-        if (step == 0) for (int64_t i = 0; i < n; i++) o[i] = a[0];
-        else for (int64_t i = 0; i < n; i++) o[i] = a[i * step];
+        if (step == 0)
+            for (int64_t i = 0; i < n; i++) o[i] = a[0];
+        else
+            for (int64_t i = 0; i < n; i++) o[i] = a[i * step];
     } else {
         double *o = (double *)(void *)out;
         const double *a = (const double *)(const void *)in;
-        if (step == 0) for (int64_t i = 0; i < n; i++) o[i] = a[0];
-        else for (int64_t i = 0; i < n; i++) o[i] = a[i * step];
+        if (step == 0)
+            for (int64_t i = 0; i < n; i++) o[i] = a[0];
+        else
+            for (int64_t i = 0; i < n; i++) o[i] = a[i * step];
     }
 }
 
@@ -76,10 +81,14 @@ void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
     for (int i = 0; i < p->n_fills; i++) {
         char *temp = scratch + (size_t)p->fills[i].temp * FUSE_BLOCK_BYTES;
         int64_t n = p->count < block ? p->count : block;
-        if (p->fills[i].pointer >= 0) run_copy(size, temp, pointers[p->fills[i].pointer], 0, n);
-        else if (p->dtype == BK_FLOAT32) for (int64_t k = 0; k < n; k++) ((float *)(void *)temp)[k] = (float)p->fills[i].x;
-        else if (p->dtype == BK_FLOAT64) for (int64_t k = 0; k < n; k++) ((double *)(void *)temp)[k] = p->fills[i].x;
-        else for (int64_t k = 0; k < n; k++) ((int64_t *)(void *)temp)[k] = (int64_t)p->fills[i].x;
+        if (p->fills[i].pointer >= 0)
+            run_copy(size, temp, pointers[p->fills[i].pointer], 0, n);
+        else if (p->dtype == BK_FLOAT32)
+            for (int64_t k = 0; k < n; k++) ((float *)(void *)temp)[k] = (float)p->fills[i].x;
+        else if (p->dtype == BK_FLOAT64)
+            for (int64_t k = 0; k < n; k++) ((double *)(void *)temp)[k] = p->fills[i].x;
+        else
+            for (int64_t k = 0; k < n; k++) ((int64_t *)(void *)temp)[k] = (int64_t)p->fills[i].x;
     }
     for (int64_t first = 0; first < p->count; first += block) {
         int64_t n = p->count - first < block ? p->count - first : block;
@@ -91,8 +100,10 @@ void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
             char *address[4] = { 0 };
             for (int k = 0; k < 4; k++) {
                 const fuse_source *s = k < 3 ? &op->in[k] : &op->out;
-                if (s->kind == SOURCE_TEMP) address[k] = scratch + (size_t)s->at * FUSE_BLOCK_BYTES;
-                else if (s->kind == SOURCE_MEMORY) address[k] = pointers[s->at] + (size_t)first * size;
+                if (s->kind == SOURCE_TEMP)
+                    address[k] = scratch + (size_t)s->at * FUSE_BLOCK_BYTES;
+                else if (s->kind == SOURCE_MEMORY)
+                    address[k] = pointers[s->at] + (size_t)first * size;
             }
             op->fn(n, address[3], address[0], address[1], address[2], op->x);
         }

@@ -31,7 +31,10 @@ typedef struct fuse_pass {
     int n_ops, n_views, n_fills, n_temps;
     fuse_op *ops;
     fuse_view *views;
-    struct { int temp, pointer; double x; } *fills; /* scalars: pointer < 0: x, else *pointer */
+    struct {
+        int temp, pointer;
+        double x;
+    } * fills; /* scalars: pointer < 0: x, else *pointer */
 } fuse_pass;
 
 /* scratch: fuse_scratch(p) bytes, 64-byte aligned. */

@@ -58,10 +58,18 @@ void graph_free(graph *g) {
     ctx_release(c);
 }
 
-ctx *graph_ctx(graph *g) { return g->c; }
-uint64_t graph_id(const graph *g) { return g->id; }
-bool graph_failed(const graph *g) { return g->failure.status != BK_OK; }
-int graph_count(const graph *g) { return g->count; }
+ctx *graph_ctx(graph *g) {
+    return g->c;
+}
+uint64_t graph_id(const graph *g) {
+    return g->id;
+}
+bool graph_failed(const graph *g) {
+    return g->failure.status != BK_OK;
+}
+int graph_count(const graph *g) {
+    return g->count;
+}
 
 bk_status graph_status(const graph *g, err *e) {
     if (!g->failure.status) return BK_OK;
@@ -177,13 +185,25 @@ static node *leaf_vmap(graph *g, node *n, node *const *in, const bool *batched, 
 }
 
 const op_row op_input = {
-    .name = "input", .arity = 0, .kind = OP_LEAF, .doc = "an argument of the traced function",
-    .shape = leaf_shape, .jvp = op_zero_jvp, .transpose = op_no_transpose, .vmap = leaf_vmap,
+    .name = "input",
+    .arity = 0,
+    .kind = OP_LEAF,
+    .doc = "an argument of the traced function",
+    .shape = leaf_shape,
+    .jvp = op_zero_jvp,
+    .transpose = op_no_transpose,
+    .vmap = leaf_vmap,
 };
 
 const op_row op_const = {
-    .name = "const", .arity = 0, .kind = OP_LEAF, .doc = "a tensor known when the function is traced",
-    .shape = leaf_shape, .jvp = op_zero_jvp, .transpose = op_no_transpose, .vmap = leaf_vmap,
+    .name = "const",
+    .arity = 0,
+    .kind = OP_LEAF,
+    .doc = "a tensor known when the function is traced",
+    .shape = leaf_shape,
+    .jvp = op_zero_jvp,
+    .transpose = op_no_transpose,
+    .vmap = leaf_vmap,
 };
 
 static bool probe_shape(graph *g, node *p, bk_dtype dtype, int ndim, const int64_t *shape) {

@@ -24,7 +24,7 @@ struct node {
     bk_dtype dtype;
     int ndim;
     int64_t shape[BK_MAX_DIMS];
-    int64_t count;      /* elements */
+    int64_t count; /* elements */
     int n_in, n_ints;
     node **in;
     const int64_t *ints; /* the op's attributes ... */
@@ -47,7 +47,7 @@ struct op_row {
     const char *name;
     int arity; /* -1: any number */
     op_kind kind;
-    vec_op vec; /* OP_ELEMENTWISE: its block kernel; inputs have the output's shape */
+    vec_op vec;      /* OP_ELEMENTWISE: its block kernel; inputs have the output's shape */
     const char *doc; /* formula */
     /* Sets n->dtype, n->ndim, n->shape from n->in, n->ints; false after graph_fail. NULL: that of input 0. */
     bool (*shape)(graph *g, node *n);
@@ -60,7 +60,8 @@ struct op_row {
     /* The tangent of n when only input k moves, with tangent t (of its shape): linear in t.
      * op_zero_jvp: no derivative flows; op_no_jvp: refuse, naming the op. Never NULL. */
     node *(*jvp)(graph *g, node *n, int k, node *t);
-    /* Where n is linear in input k: the adjoint applied to the cotangent ct (n's shape). op_no_transpose: never linear. */
+    /* Where n is linear in input k: the adjoint applied to the cotangent ct (n's shape). op_no_transpose: never linear.
+     */
     node *(*transpose)(graph *g, node *n, int k, node *ct);
     /* n with inputs in[], of which those with batched[k] carry a new first axis of length size; at least one does.
      * The result carries it too. */
@@ -80,8 +81,8 @@ node *op_vmap_none(graph *g, node *n, node *const *in, const bool *batched, int6
 graph *graph_new(ctx *c); /* NULL when memory is short */
 void graph_free(graph *g);
 ctx *graph_ctx(graph *g);
-uint64_t graph_id(const graph *g);          /* differs for every graph of a context's life */
-void *graph_alloc(graph *g, size_t bytes);  /* lives as long as g; NULL after failing g */
+uint64_t graph_id(const graph *g);              /* differs for every graph of a context's life */
+void *graph_alloc(graph *g, size_t bytes);      /* lives as long as g; NULL after failing g */
 bk_status graph_status(const graph *g, err *e); /* the kept failure, copied to e */
 node *graph_fail(graph *g, bk_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 bool graph_failed(const graph *g);

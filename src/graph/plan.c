@@ -13,13 +13,13 @@
 extern const op_row op_full, op_reshape, op_slice, op_concat, op_broadcast;
 
 typedef struct step {
-    const node *n;       /* kernel: the node, copied into the plan */
-    fuse_pass *pass;     /* or a fused pass */
-    int n_in, out;       /* places in the pointer table */
+    const node *n;   /* kernel: the node, copied into the plan */
+    fuse_pass *pass; /* or a fused pass */
+    int n_in, out;   /* places in the pointer table */
     int *in;
     void *scratch;
-    size_t copy_bytes;   /* or a copy of in[0] to out */
-    int together;        /* this and the next together-1 steps are independent and may run at once */
+    size_t copy_bytes; /* or a copy of in[0] to out */
+    int together;      /* this and the next together-1 steps are independent and may run at once */
     double flops, seconds;
     int64_t runs;
 } step;
@@ -51,7 +51,7 @@ enum { SLOT_ARENA = 0 };
 typedef struct buffer { /* what a node owns, before it is placed */
     int slot;           /* -1: to be placed in the arena */
     size_t bytes, offset;
-    int first, last;    /* steps between which it lives */
+    int first, last; /* steps between which it lives */
 } buffer;
 
 typedef struct unit { /* one step to be: a kernel node, or a group of elementwise ones */
@@ -63,26 +63,26 @@ typedef struct unit { /* one step to be: a kernel node, or a group of elementwis
 typedef struct builder {
     graph *g;
     plan *p;
-    int count, n;       /* nodes of the graph; live ones */
+    int count, n; /* nodes of the graph; live ones */
     node **sorted;
-    int *uses;          /* by id: consumers */
+    int *uses; /* by id: consumers */
     int *level;
-    int *group;         /* by id: index of its unit, -1 none */
-    bool *stored;       /* by id: has memory of its own */
-    int *root;          /* by id: the buffer it lies in */
-    size_t *shift;      /* by id: bytes into it */
-    bool *absorbed;     /* by id: a broadcast read as a view by every user */
+    int *group;     /* by id: index of its unit, -1 none */
+    bool *stored;   /* by id: has memory of its own */
+    int *root;      /* by id: the buffer it lies in */
+    size_t *shift;  /* by id: bytes into it */
+    bool *absorbed; /* by id: a broadcast read as a view by every user */
     unit *units;
     int n_units;
-    int *order, *turn;  /* units in running order; of each place, its turn: those of one turn are independent */
+    int *order, *turn; /* units in running order; of each place, its turn: those of one turn are independent */
     int n_order, n_turns;
     buffer *buffers;
     int n_buffers;
     int n_in, n_out;
     node *const *inputs;
     node **outs;
-    size_t scratch;     /* the largest any step needs */
-    int widest;         /* turn: every one of its steps has scratch of its own */
+    size_t scratch; /* the largest any step needs */
+    int widest;     /* turn: every one of its steps has scratch of its own */
 } builder;
 
 static void *make(graph *g, size_t size, int64_t n) {
@@ -91,8 +91,12 @@ static void *make(graph *g, size_t size, int64_t n) {
     return p;
 }
 
-static size_t node_bytes(const node *n) { return (size_t)n->count * dtype_size(n->dtype); }
-static bool is_pass(const node *n) { return n->op->kind == OP_ELEMENTWISE; }
+static size_t node_bytes(const node *n) {
+    return (size_t)n->count * dtype_size(n->dtype);
+}
+static bool is_pass(const node *n) {
+    return n->op->kind == OP_ELEMENTWISE;
+}
 
 /* A node that is another's memory seen differently: reshape, or a slice without gaps. */
 static bool is_alias(const node *n, size_t *shift) {
@@ -168,7 +172,9 @@ static bool make_units(builder *b) {
  * used soon. An explicit stack: traced loops can be deep. */
 static bool order_units(builder *b) {
     int depth = 0;
-    typedef struct frame { int unit, node, input; } frame;
+    typedef struct frame {
+        int unit, node, input;
+    } frame;
     frame *stack = make(b->g, sizeof *stack, b->n_units + 1);
     node **walk = make(b->g, sizeof *walk, b->count + 1);
     b->order = make(b->g, sizeof *b->order, b->n_units);
@@ -379,7 +385,9 @@ static void lives(builder *b, const node *n, int at) {
 }
 
 /* What a pass reads for operand a: the memory under an absorbed broadcast. */
-static node *under(const builder *b, node *a) { return b->absorbed[a->id] ? a->in[0] : a; }
+static node *under(const builder *b, node *a) {
+    return b->absorbed[a->id] ? a->in[0] : a;
+}
 
 static bool lifetimes(builder *b) {
     for (int s = 0; s < b->n_order; s++) {
@@ -424,12 +432,14 @@ static node *keep_node(graph *own, const node *n, bool deep) {
 }
 
 typedef struct temps {
-    int *of; /* by id: temp + 1 */
+    int *of;   /* by id: temp + 1 */
     int *last; /* by id: place in the group of the last use */
     int *free, n_free, n;
 } temps;
 
-static int temp_take(temps *t) { return t->n_free ? t->free[--t->n_free] : t->n++; }
+static int temp_take(temps *t) {
+    return t->n_free ? t->free[--t->n_free] : t->n++;
+}
 
 static fuse_source pass_source(builder *b, fuse_pass *pass, temps *t, int unit_at, node *n, node *a) {
     if (a->op == &op_full || (b->absorbed[a->id] && a->in[0]->op == &op_full)) {
@@ -479,7 +489,8 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
     graph *own = b->p->own;
     unit *u = &b->units[unit_at];
     fuse_pass *pass = make(own, sizeof *pass, 1);
-    temps t = { make(b->g, sizeof(int), b->count), make(b->g, sizeof(int), b->count), make(b->g, sizeof(int), u->n + 1), 0, 0 };
+    temps t = { make(b->g, sizeof(int), b->count), make(b->g, sizeof(int), b->count), make(b->g, sizeof(int), u->n + 1),
+                0, 0 };
     if (!pass || !t.of || !t.last || !t.free) return NULL;
     pass->dtype = u->nodes[0]->dtype;
     pass->count = u->nodes[0]->count;
@@ -509,7 +520,8 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
             if (!again && b->group[a->id] == unit_at && !b->stored[a->id] && t.last[a->id] == i)
                 t.free[t.n_free++] = t.of[a->id] - 1;
         }
-        if (b->stored[n->id]) op->out = (fuse_source){ SOURCE_MEMORY, node_pointer(b, n) };
+        if (b->stored[n->id])
+            op->out = (fuse_source){ SOURCE_MEMORY, node_pointer(b, n) };
         else {
             op->out = (fuse_source){ SOURCE_TEMP, temp_take(&t) };
             t.of[n->id] = op->out.at + 1;
@@ -555,8 +567,10 @@ static bool make_steps(builder *b) {
             x->scratch = own; /* marks the need; addressed in plan_new */
         }
         x->together = b->turn[s] != turn_now;
-        if (x->together) lead = p->n_steps - 1, turn_now = b->turn[s];
-        else p->steps[lead].together++;
+        if (x->together)
+            lead = p->n_steps - 1, turn_now = b->turn[s];
+        else
+            p->steps[lead].together++;
         if (p->steps[lead].together > b->widest) b->widest = p->steps[lead].together;
     }
     for (int k = 0; k < b->n_out; k++) {
@@ -759,12 +773,17 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
     return s;
 }
 
-plan_stats plan_info(const plan *p) { return p->stats; }
-void plan_profile(plan *p, bool on) { p->profile = on; }
+plan_stats plan_info(const plan *p) {
+    return p->stats;
+}
+void plan_profile(plan *p, bool on) {
+    p->profile = on;
+}
 
 void plan_describe(const plan *p, void (*emit)(void *arg, const char *line), void *arg) {
     char line[400];
-    snprintf(line, sizeof line, "%d nodes traced, %d after simplification, %d steps, %.4g -> %.4g MFlop, arena %.1f KiB",
+    snprintf(line, sizeof line,
+             "%d nodes traced, %d after simplification, %d steps, %.4g -> %.4g MFlop, arena %.1f KiB",
              p->stats.nodes_built, p->stats.nodes, p->stats.steps, 1e-6 * p->stats.flops_built, 1e-6 * p->stats.flops,
              (double)p->stats.arena_bytes / 1024);
     emit(arg, line);
@@ -773,8 +792,10 @@ void plan_describe(const plan *p, void (*emit)(void *arg, const char *line), voi
         shape_buf text;
         char time[40] = "", what[120];
         if (s->runs) snprintf(time, sizeof time, "  %9.2f us", 1e6 * s->seconds / (double)s->runs);
-        if (s->pass) snprintf(what, sizeof what, "fused (%d operations, %d temporaries)", s->pass->n_ops, s->pass->n_temps);
-        else snprintf(what, sizeof what, "%s", s->n ? s->n->op->name : "copy");
+        if (s->pass)
+            snprintf(what, sizeof what, "fused (%d operations, %d temporaries)", s->pass->n_ops, s->pass->n_temps);
+        else
+            snprintf(what, sizeof what, "%s", s->n ? s->n->op->name : "copy");
         if (s->n)
             snprintf(line, sizeof line, "%4d  %-44s %-22s %10.4g MFlop%s", i + 1, what,
                      shape_text(s->n->ndim, s->n->shape, &text), 1e-6 * s->flops, time);

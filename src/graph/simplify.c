@@ -26,7 +26,9 @@ double graph_flops(graph *g, int n_out, node *const *outs) {
     return sorted ? sum_flops(sorted, n) : 0;
 }
 
-static bool flat_product(const node *n) { return n->op == &op_matmul && n->ndim == 2; }
+static bool flat_product(const node *n) {
+    return n->op == &op_matmul && n->ndim == 2;
+}
 
 /* op(a) op(b) with the operands in order of id, so that XYᵀ and YXᵀ are one node; transposed tells which. */
 static node *canonical(graph *g, node *a, bool ta, node *b, bool tb, bool *transposed) {
@@ -119,7 +121,8 @@ static void collect(node *n, double x, bool root, const int *uses, terms *t, int
     if (own && depth < 200 && n->op == &op_add) {
         collect(n->in[0], x, false, uses, t, depth + 1);
         collect(n->in[1], x, false, uses, t, depth + 1);
-    } else if (own && n->op == &op_scale) collect(n->in[0], x * n->x, false, uses, t, depth + 1);
+    } else if (own && n->op == &op_scale)
+        collect(n->in[0], x * n->x, false, uses, t, depth + 1);
     else if (own && !root && flat_product(n)) {
         t->product[t->n_products] = n;
         t->alpha[t->n_products++] = x;
@@ -150,8 +153,12 @@ static bool accumulate_products(graph *g, int n_out, node **outs) {
     int *uses = graph_alloc(g, sizeof *uses * (size_t)count);
     bool *inside = graph_alloc(g, (size_t)count);
     node **from = graph_alloc(g, sizeof *from * (size_t)n), **to = graph_alloc(g, sizeof *to * (size_t)n);
-    terms t = { 0, 0, graph_alloc(g, sizeof(node *) * (size_t)n), graph_alloc(g, sizeof(double) * (size_t)n),
-                graph_alloc(g, sizeof(double) * (size_t)n), graph_alloc(g, sizeof(node *) * (size_t)n) };
+    terms t = { 0,
+                0,
+                graph_alloc(g, sizeof(node *) * (size_t)n),
+                graph_alloc(g, sizeof(double) * (size_t)n),
+                graph_alloc(g, sizeof(double) * (size_t)n),
+                graph_alloc(g, sizeof(node *) * (size_t)n) };
     if (!sorted || !uses || !inside || !from || !to || !t.product || !t.alpha || !t.rest || !t.rest_x) return false;
     memset(uses, 0, sizeof *uses * (size_t)count);
     memset(inside, 0, (size_t)count);

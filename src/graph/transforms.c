@@ -43,7 +43,9 @@ static func *of_new(ctx *c, const func_class *cls, int n, const double *coef, fu
     return &f->base;
 }
 
-static func *operand(func *self) { return ((func_of *)self)->fs[0]; }
+static func *operand(func *self) {
+    return ((func_of *)self)->fs[0];
+}
 
 static node **array(graph *g, int n) {
     node **v = graph_alloc(g, sizeof *v * (size_t)(n ? n : 1));
@@ -108,8 +110,12 @@ static bool value_grad_build(func *self, graph *g, int n_in, node *const *in, no
 static const func_class grad_class = { "grad", grad_build, of_destroy };
 static const func_class value_grad_class = { "value_and_grad", value_grad_build, of_destroy };
 
-func *func_grad(func *f, err *e) { return of_new(f->c, &grad_class, 1, NULL, &f, e); }
-func *func_value_and_grad(func *f, err *e) { return of_new(f->c, &value_grad_class, 1, NULL, &f, e); }
+func *func_grad(func *f, err *e) {
+    return of_new(f->c, &grad_class, 1, NULL, &f, e);
+}
+func *func_value_and_grad(func *f, err *e) {
+    return of_new(f->c, &value_grad_class, 1, NULL, &f, e);
+}
 
 /* ---- hvp, hessian: jvp of the gradient, vectorised over directions ---- */
 
@@ -166,8 +172,10 @@ static bool hessian_build(func *self, graph *g, int n_in, node *const *in, node_
         return false;
     }
     for (int64_t i = 0; i < theta->count; i++) {
-        if (theta->dtype == BK_FLOAT64) ((double *)tensor_data(&eye))[i * (theta->count + 1)] = 1;
-        else ((float *)tensor_data(&eye))[i * (theta->count + 1)] = 1;
+        if (theta->dtype == BK_FLOAT64)
+            ((double *)tensor_data(&eye))[i * (theta->count + 1)] = 1;
+        else
+            ((float *)tensor_data(&eye))[i * (theta->count + 1)] = 1;
     }
     node *directions = g_reshape(g, graph_const(g, &eye), theta->ndim + 1, shape);
     tensor_release(&eye);
@@ -179,8 +187,12 @@ static bool hessian_build(func *self, graph *g, int n_in, node *const *in, node_
 static const func_class hvp_class = { "hvp", hvp_build, of_destroy };
 static const func_class hessian_class = { "hessian", hessian_build, of_destroy };
 
-func *func_hvp(func *f, err *e) { return of_new(f->c, &hvp_class, 1, NULL, &f, e); }
-func *func_hessian(func *f, err *e) { return of_new(f->c, &hessian_class, 1, NULL, &f, e); }
+func *func_hvp(func *f, err *e) {
+    return of_new(f->c, &hvp_class, 1, NULL, &f, e);
+}
+func *func_hessian(func *f, err *e) {
+    return of_new(f->c, &hessian_class, 1, NULL, &f, e);
+}
 
 /* ---- jvp, vjp ---- */
 
@@ -234,8 +246,7 @@ static bool vjp_build(func *self, graph *g, int n_in, node *const *in, node_list
         if (!shape_equal(y.v[i]->ndim, y.v[i]->shape, in[n + i]->ndim, in[n + i]->shape)) {
             shape_buf a, b;
             graph_fail(g, BK_EINVAL, "vjp: cotangent %d: expected shape %s, got %s", i + 1,
-                       shape_text(y.v[i]->ndim, y.v[i]->shape, &a),
-                       shape_text(in[n + i]->ndim, in[n + i]->shape, &b));
+                       shape_text(y.v[i]->ndim, y.v[i]->shape, &a), shape_text(in[n + i]->ndim, in[n + i]->shape, &b));
             return false;
         }
     node **cts = array(g, y.n), **all = array(g, y.n + n);
@@ -254,7 +265,9 @@ static bool vjp_build(func *self, graph *g, int n_in, node *const *in, node_list
 static const func_class jvp_class = { "jvp", jvp_build, of_destroy };
 static const func_class vjp_class = { "vjp", vjp_build, of_destroy };
 
-func *func_jvp(func *f, err *e) { return of_new(f->c, &jvp_class, 1, NULL, &f, e); }
+func *func_jvp(func *f, err *e) {
+    return of_new(f->c, &jvp_class, 1, NULL, &f, e);
+}
 func *func_vjp(func *f, int n_args, err *e) {
     double n = n_args;
     return of_new(f->c, &vjp_class, 1, &n, &f, e);
@@ -282,7 +295,9 @@ static bool vmap_build(func *self, graph *g, int n_in, node *const *in, node_lis
 }
 static const func_class vmap_class = { "vmap", vmap_build, of_destroy };
 
-func *func_vmap(func *f, err *e) { return of_new(f->c, &vmap_class, 1, NULL, &f, e); }
+func *func_vmap(func *f, err *e) {
+    return of_new(f->c, &vmap_class, 1, NULL, &f, e);
+}
 
 /* ---- fields ---- */
 
@@ -290,7 +305,8 @@ node *func_build_field(func *f, graph *g, node *theta) {
     if (!theta || !float_argument(g, "field", theta)) return NULL;
     node *p = placeholder(g, theta), *y = func_build1(f, g, 1, &p);
     if (!y) return NULL;
-    if (y->ndim == 0) y = graph_grad(g, y, p);
+    if (y->ndim == 0)
+        y = graph_grad(g, y, p);
     else if (!shape_equal(y->ndim, y->shape, theta->ndim, theta->shape)) {
         shape_buf a, b;
         return graph_fail(g, BK_EINVAL, "field: expected a 0-d tensor or one of θ's shape %s, got %s",
@@ -330,7 +346,9 @@ static const func_class field_class = { "field", field_build, of_destroy };
 static const func_class lie_class = { "lie", lie_build, of_destroy };
 static const func_class sum_class = { "sum", sum_build, of_destroy };
 
-func *func_field(func *f, err *e) { return of_new(f->c, &field_class, 1, NULL, &f, e); }
+func *func_field(func *f, err *e) {
+    return of_new(f->c, &field_class, 1, NULL, &f, e);
+}
 func *func_lie(func *x, func *y, err *e) {
     func *both[2] = { x, y };
     return of_new(x->c, &lie_class, 2, NULL, both, e);

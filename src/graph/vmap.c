@@ -40,8 +40,10 @@ bool graph_vmap(graph *g, int n_out, node **outs, int n, node *const *from, node
             any = any || flags[k];
             moved = moved || in[k] != m->in[k];
         }
-        if (any) image[i] = m->op->vmap(g, m, in, flags, size);
-        else image[i] = moved ? graph_again(g, m, in) : m;
+        if (any)
+            image[i] = m->op->vmap(g, m, in, flags, size);
+        else
+            image[i] = moved ? graph_again(g, m, in) : m;
         if (!image[i]) return false;
         carries[i] = any;
     }

@@ -9,7 +9,9 @@ extern const op_row op_conv2d, op_conv2d_input, op_conv2d_weight, op_avgpool2d, 
 /* Attributes of the three: stride, pad, then the sizes of what the form cannot read off its operands:
  * conv2d none; conv2d_input height, width; conv2d_weight kh, kw. A leading axis may be on both or either
  * operand (ndim 5): one convolution per place. */
-static void last(const node *n, int64_t s[4]) { memcpy(s, n->shape + n->ndim - 4, 4 * sizeof *s); }
+static void last(const node *n, int64_t s[4]) {
+    memcpy(s, n->shape + n->ndim - 4, 4 * sizeof *s);
+}
 
 static node *conv_node(graph *g, const op_row *op, node *a, node *b, int n_ints, const int64_t *ints) {
     node *in[2] = { a, b };
@@ -44,10 +46,12 @@ static bool conv_shape_rule(graph *g, node *n) {
     const node *a = n->in[0], *b = n->in[1];
     shape_buf sa, sb;
     if (a->ndim < 4 || b->ndim < 4 || a->dtype != b->dtype || a->dtype == BK_INT64)
-        return graph_fail(g, BK_EINVAL,
-                          "%s: expected images (batch, channel, height, width) and weights (out, in, kh, kw) of one float "
-                          "dtype, got %s %s and %s %s", n->op->name, dtype_name(a->dtype),
-                          shape_text(a->ndim, a->shape, &sa), dtype_name(b->dtype), shape_text(b->ndim, b->shape, &sb));
+        return graph_fail(
+            g, BK_EINVAL,
+            "%s: expected images (batch, channel, height, width) and weights (out, in, kh, kw) of one float "
+            "dtype, got %s %s and %s %s",
+            n->op->name, dtype_name(a->dtype), shape_text(a->ndim, a->shape, &sa), dtype_name(b->dtype),
+            shape_text(b->ndim, b->shape, &sb));
     if (n->ints[0] < 1 || n->ints[1] < 0)
         return graph_fail(g, BK_EINVAL, "%s: expected stride >= 1 and padding >= 0, got %lld and %lld", n->op->name,
                           (long long)n->ints[0], (long long)n->ints[1]);
@@ -86,9 +90,12 @@ static bk_status conv_run(ctx *ctx_, const node *n, void *out, const void *const
     for (int64_t i = 0; i < lead && !s; i++) {
         const char *p = (const char *)in[0] + step_a * (size_t)i, *q = (const char *)in[1] + step_b * (size_t)i;
         char *o = (char *)out + step_o * (size_t)i;
-        if (n->op == &op_conv2d) s = conv_forward(ctx_, n->dtype, &c, p, q, o, scratch);
-        else if (n->op == &op_conv2d_input) s = conv_input(ctx_, n->dtype, &c, p, q, o, scratch);
-        else s = conv_weight(ctx_, n->dtype, &c, p, q, o, scratch);
+        if (n->op == &op_conv2d)
+            s = conv_forward(ctx_, n->dtype, &c, p, q, o, scratch);
+        else if (n->op == &op_conv2d_input)
+            s = conv_input(ctx_, n->dtype, &c, p, q, o, scratch);
+        else
+            s = conv_weight(ctx_, n->dtype, &c, p, q, o, scratch);
     }
     return s;
 }
@@ -108,7 +115,8 @@ static node *conv_transpose(graph *g, node *n, int k, node *ct) {
     conv_shape c = conv_of(n->op, a, b, n->ints);
     int64_t image[4] = { c.stride, c.pad, c.height, c.width }, kernel[4] = { c.stride, c.pad, c.kh, c.kw };
     if (n->op == &op_conv2d)
-        return k == 0 ? conv_node(g, &op_conv2d_input, ct, b, 4, image) : conv_node(g, &op_conv2d_weight, a, ct, 4, kernel);
+        return k == 0 ? conv_node(g, &op_conv2d_input, ct, b, 4, image)
+                      : conv_node(g, &op_conv2d_weight, a, ct, 4, kernel);
     if (n->op == &op_conv2d_input) /* a = y, b = w, out = x */
         return k == 0 ? conv_node(g, &op_conv2d, ct, b, 2, image) : conv_node(g, &op_conv2d_weight, ct, a, 4, kernel);
     /* a = x, b = y, out = w */
@@ -127,18 +135,19 @@ static node *conv_vmap(graph *g, node *n, node *const *in, const bool *batched, 
     return conv_node(g, n->op, in[0], in[1], n->n_ints, n->ints);
 }
 
-#define CONV_RULES .arity = 2, .kind = OP_KERNEL, .shape = conv_shape_rule, .run = conv_run, .scratch = conv_scratch_rule, \
+#define CONV_RULES                                                                                                     \
+    .arity = 2, .kind = OP_KERNEL, .shape = conv_shape_rule, .run = conv_run, .scratch = conv_scratch_rule,            \
     .cost = conv_cost, .jvp = conv_jvp, .transpose = conv_transpose, .vmap = conv_vmap
 
-const op_row op_conv2d = {
-    .name = "conv2d", .doc = "y[b,o,i,j] = sum_{c,u,v} x[b,c,i s+u-p,j s+v-p] w[o,c,u,v]", CONV_RULES
-};
-const op_row op_conv2d_input = {
-    .name = "conv2d_input", .doc = "the adjoint of conv2d in x, applied to (y, w)", CONV_RULES
-};
-const op_row op_conv2d_weight = {
-    .name = "conv2d_weight", .doc = "the adjoint of conv2d in w, applied to (x, y)", CONV_RULES
-};
+const op_row op_conv2d = { .name = "conv2d",
+                           .doc = "y[b,o,i,j] = sum_{c,u,v} x[b,c,i s+u-p,j s+v-p] w[o,c,u,v]",
+                           CONV_RULES };
+const op_row op_conv2d_input = { .name = "conv2d_input",
+                                 .doc = "the adjoint of conv2d in x, applied to (y, w)",
+                                 CONV_RULES };
+const op_row op_conv2d_weight = { .name = "conv2d_weight",
+                                  .doc = "the adjoint of conv2d in w, applied to (x, y)",
+                                  CONV_RULES };
 
 node *g_conv2d(graph *g, node *x, node *w, int64_t stride, int64_t pad) {
     int64_t ints[2] = { stride, pad };
@@ -148,8 +157,13 @@ node *g_conv2d(graph *g, node *x, node *w, int64_t stride, int64_t pad) {
 /* ---- pooling: kernel, stride, pad, and for adjoints the image's height and width; the last two axes ---- */
 
 static pool_shape pool_of(const node *image, const int64_t *ints, int64_t height, int64_t width) {
-    pool_shape p = { .planes = shape_count(image->ndim - 2, image->shape), .height = height, .width = width,
-                     .kh = ints[0], .kw = ints[0], .stride = ints[1], .pad = ints[2] };
+    pool_shape p = { .planes = shape_count(image->ndim - 2, image->shape),
+                     .height = height,
+                     .width = width,
+                     .kh = ints[0],
+                     .kw = ints[0],
+                     .stride = ints[1],
+                     .pad = ints[2] };
     p.out_height = (height + 2 * p.pad - p.kh) / p.stride + 1;
     p.out_width = (width + 2 * p.pad - p.kw) / p.stride + 1;
     return p;
@@ -162,7 +176,8 @@ static bool pool_shape_rule(graph *g, node *n) {
         return graph_fail(g, BK_EINVAL, "%s: expected float images (batch, channel, height, width), got %s %s",
                           n->op->name, dtype_name(a->dtype), shape_text(a->ndim, a->shape, &text));
     if (n->ints[0] < 1 || n->ints[1] < 1 || n->ints[2] < 0 || n->ints[2] >= n->ints[0])
-        return graph_fail(g, BK_EINVAL, "%s: expected kernel >= 1, stride >= 1, 0 <= padding < kernel, got %lld, %lld, %lld",
+        return graph_fail(g, BK_EINVAL,
+                          "%s: expected kernel >= 1, stride >= 1, 0 <= padding < kernel, got %lld, %lld, %lld",
                           n->op->name, (long long)n->ints[0], (long long)n->ints[1], (long long)n->ints[2]);
     if (n->op == &op_avgpool2d_adjoint) {
         n->shape[n->ndim - 2] = n->ints[3];
@@ -184,13 +199,18 @@ static bk_status pool_run(ctx *c, const node *n, void *out, const void *const *i
     (void)c, (void)scratch;
     const node *a = n->in[0], *image = n->op == &op_avgpool2d_adjoint ? n : a;
     pool_shape p = pool_of(image, n->ints, image->shape[image->ndim - 2], image->shape[image->ndim - 1]);
-    if (n->op == &op_avgpool2d) pool_average(n->dtype, &p, in[0], out);
-    else if (n->op == &op_avgpool2d_adjoint) pool_average_adjoint(n->dtype, &p, in[0], out);
-    else pool_argmax(a->dtype, &p, in[0], out);
+    if (n->op == &op_avgpool2d)
+        pool_average(n->dtype, &p, in[0], out);
+    else if (n->op == &op_avgpool2d_adjoint)
+        pool_average_adjoint(n->dtype, &p, in[0], out);
+    else
+        pool_argmax(a->dtype, &p, in[0], out);
     return BK_OK;
 }
 
-static node *pool_again(graph *g, node *n, node *in) { return graph_op(g, n->op, 1, &in, n->n_ints, n->ints, 0); }
+static node *pool_again(graph *g, node *n, node *in) {
+    return graph_op(g, n->op, 1, &in, n->n_ints, n->ints, 0);
+}
 static node *pool_jvp(graph *g, node *n, int k, node *t) {
     (void)k;
     return pool_again(g, n, t);
@@ -211,16 +231,37 @@ static node *avgpool_adjoint_transpose(graph *g, node *n, int k, node *ct) {
 }
 
 const op_row op_avgpool2d = {
-    .name = "avgpool2d", .arity = 1, .kind = OP_KERNEL, .doc = "the mean of each window, padding counted as zeros",
-    .shape = pool_shape_rule, .run = pool_run, .jvp = pool_jvp, .transpose = avgpool_transpose, .vmap = pool_vmap,
+    .name = "avgpool2d",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "the mean of each window, padding counted as zeros",
+    .shape = pool_shape_rule,
+    .run = pool_run,
+    .jvp = pool_jvp,
+    .transpose = avgpool_transpose,
+    .vmap = pool_vmap,
 };
 const op_row op_avgpool2d_adjoint = {
-    .name = "avgpool2d_adjoint", .arity = 1, .kind = OP_KERNEL, .doc = "the adjoint of avgpool2d",
-    .shape = pool_shape_rule, .run = pool_run, .jvp = pool_jvp, .transpose = avgpool_adjoint_transpose, .vmap = pool_vmap,
+    .name = "avgpool2d_adjoint",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "the adjoint of avgpool2d",
+    .shape = pool_shape_rule,
+    .run = pool_run,
+    .jvp = pool_jvp,
+    .transpose = avgpool_adjoint_transpose,
+    .vmap = pool_vmap,
 };
 const op_row op_maxpool_index = {
-    .name = "maxpool_index", .arity = 1, .kind = OP_KERNEL, .doc = "the place, row * width + column, of each window's first maximum",
-    .shape = pool_shape_rule, .run = pool_run, .jvp = op_zero_jvp, .transpose = op_no_transpose, .vmap = pool_vmap,
+    .name = "maxpool_index",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .doc = "the place, row * width + column, of each window's first maximum",
+    .shape = pool_shape_rule,
+    .run = pool_run,
+    .jvp = op_zero_jvp,
+    .transpose = op_no_transpose,
+    .vmap = pool_vmap,
 };
 
 node *g_avgpool2d(graph *g, node *x, int64_t kernel, int64_t stride, int64_t pad) {

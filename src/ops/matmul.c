@@ -33,11 +33,15 @@ static bool matmul_shape(graph *g, node *n) {
     return true;
 }
 
-typedef struct extents { int64_t batch, m, n, k, step_a, step_b, step_c; } extents;
+typedef struct extents {
+    int64_t batch, m, n, k, step_a, step_b, step_c;
+} extents;
 
 static extents matmul_extents(const node *n, const node *a, bool ta) {
     int d = n->ndim;
-    extents x = { .batch = shape_count(d - 2, n->shape), .m = n->shape[d - 2], .n = n->shape[d - 1],
+    extents x = { .batch = shape_count(d - 2, n->shape),
+                  .m = n->shape[d - 2],
+                  .n = n->shape[d - 1],
                   .k = a->shape[ta ? d - 2 : d - 1] };
     x.step_a = x.m * x.k;
     x.step_b = x.k * x.n;
@@ -55,9 +59,9 @@ static bk_status product(ctx *c, const node *n, const node *a, bool ta, bool tb,
     extents x = matmul_extents(n, a, ta);
     size_t size = dtype_size(n->dtype);
     for (int64_t i = 0; i < x.batch; i++) {
-        bk_status s = gemm(c, n->dtype, ta, tb, x.m, x.n, x.k, alpha, pa + size * (size_t)(i * x.step_a),
-                           ta ? x.m : x.k, pb + size * (size_t)(i * x.step_b), tb ? x.k : x.n, beta,
-                           out + size * (size_t)(i * x.step_c), x.n);
+        bk_status s =
+            gemm(c, n->dtype, ta, tb, x.m, x.n, x.k, alpha, pa + size * (size_t)(i * x.step_a), ta ? x.m : x.k,
+                 pb + size * (size_t)(i * x.step_b), tb ? x.k : x.n, beta, out + size * (size_t)(i * x.step_c), x.n);
         if (s) return s;
     }
     return BK_OK;
@@ -112,9 +116,17 @@ static node *matmul_vmap(graph *g, node *n, node *const *in, const bool *batched
 }
 
 const op_row op_matmul = {
-    .name = "matmul", .arity = 2, .kind = OP_KERNEL, .doc = "C = op(A) op(B) over leading axes, op = transpose by flag",
-    .shape = matmul_shape, .run = matmul_run, .cost = matmul_cost, .simplify = matmul_simplify,
-    .jvp = matmul_jvp, .transpose = matmul_transpose, .vmap = matmul_vmap,
+    .name = "matmul",
+    .arity = 2,
+    .kind = OP_KERNEL,
+    .doc = "C = op(A) op(B) over leading axes, op = transpose by flag",
+    .shape = matmul_shape,
+    .run = matmul_run,
+    .cost = matmul_cost,
+    .simplify = matmul_simplify,
+    .jvp = matmul_jvp,
+    .transpose = matmul_transpose,
+    .vmap = matmul_vmap,
 };
 
 /* ---- sums of products ---- */
@@ -154,9 +166,16 @@ static double matmul_sum_cost(const node *n) {
 }
 
 const op_row op_matmul_sum = {
-    .name = "matmul_sum", .arity = -1, .kind = OP_KERNEL, .doc = "C = sum_i alpha_i op(A_i) op(B_i), accumulated in place",
-    .shape = matmul_sum_shape, .run = matmul_sum_run, .cost = matmul_sum_cost,
-    .jvp = op_no_jvp, .transpose = op_no_transpose, .vmap = op_vmap_none,
+    .name = "matmul_sum",
+    .arity = -1,
+    .kind = OP_KERNEL,
+    .doc = "C = sum_i alpha_i op(A_i) op(B_i), accumulated in place",
+    .shape = matmul_sum_shape,
+    .run = matmul_sum_run,
+    .cost = matmul_sum_cost,
+    .jvp = op_no_jvp,
+    .transpose = op_no_transpose,
+    .vmap = op_vmap_none,
 };
 
 /* ---- builders ---- */
@@ -168,8 +187,9 @@ node *g_matmul_t(graph *g, node *a, node *b, bool ta, bool tb) {
 }
 
 static node *promote(graph *g, node *a, const node *b) {
-    bk_dtype to = a->dtype == BK_FLOAT64 || b->dtype == BK_FLOAT64 ? BK_FLOAT64
-                  : a->dtype == BK_FLOAT32 || b->dtype == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64;
+    bk_dtype to = a->dtype == BK_FLOAT64 || b->dtype == BK_FLOAT64   ? BK_FLOAT64
+                  : a->dtype == BK_FLOAT32 || b->dtype == BK_FLOAT32 ? BK_FLOAT32
+                                                                     : BK_FLOAT64;
     return g_cast(g, a, to);
 }
 

@@ -8,21 +8,23 @@
 #include "../base/ctx.h"
 
 typedef struct conv_shape {
-    int64_t batch, in, height, width;     /* x (batch, in, height, width) */
-    int64_t out, kh, kw;                  /* w (out, in, kh, kw) */
-    int64_t stride, pad;                  /* both directions */
-    int64_t out_height, out_width;        /* y (batch, out, out_height, out_width) = (height + 2 pad - kh)/stride + 1 */
+    int64_t batch, in, height, width; /* x (batch, in, height, width) */
+    int64_t out, kh, kw;              /* w (out, in, kh, kw) */
+    int64_t stride, pad;              /* both directions */
+    int64_t out_height, out_width;    /* y (batch, out, out_height, out_width) = (height + 2 pad - kh)/stride + 1 */
 } conv_shape;
 
 /* Bytes of scratch the three calls need (the same block for any of them). */
 size_t conv_scratch(const conv_shape *s, bk_dtype dtype);
 
 /* y[b,o,i,j] = sum_{c,u,v} x[b,c,i*stride+u-pad, j*stride+v-pad] w[o,c,u,v] */
-bk_status conv_forward(ctx *c, bk_dtype dtype, const conv_shape *s, const void *x, const void *w, void *y, void *scratch);
+bk_status conv_forward(ctx *c, bk_dtype dtype, const conv_shape *s, const void *x, const void *w, void *y,
+                       void *scratch);
 /* x[b,c,p,q] = sum over the same index set of y w: the adjoint in x */
 bk_status conv_input(ctx *c, bk_dtype dtype, const conv_shape *s, const void *y, const void *w, void *x, void *scratch);
 /* w[o,c,u,v] = sum over the same index set of x y: the adjoint in w */
-bk_status conv_weight(ctx *c, bk_dtype dtype, const conv_shape *s, const void *x, const void *y, void *w, void *scratch);
+bk_status conv_weight(ctx *c, bk_dtype dtype, const conv_shape *s, const void *x, const void *y, void *w,
+                      void *scratch);
 
 typedef struct pool_shape {
     int64_t planes, height, width; /* x (planes, height, width), planes = batch * channels */

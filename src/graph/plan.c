@@ -57,7 +57,7 @@ typedef struct buffer { /* what a node owns, before it is placed */
 typedef struct unit { /* one step to be: a kernel node, or a group of elementwise ones */
     int n;
     node **nodes;
-    bool done, open;
+    bool open;
 } unit;
 
 typedef struct builder {
@@ -65,7 +65,6 @@ typedef struct builder {
     plan *p;
     int count, n; /* nodes of the graph; live ones */
     node **sorted;
-    int *uses; /* by id: consumers */
     int *level;
     int *group;     /* by id: index of its unit, -1 none */
     bool *stored;   /* by id: has memory of its own */
@@ -194,7 +193,6 @@ static bool order_units(builder *b) {
             unit *at = &b->units[f->unit];
             if (f->node == at->n) {
                 b->order[b->n_order++] = f->unit;
-                at->done = true;
                 depth--;
                 continue;
             }
@@ -596,21 +594,19 @@ static bool build(builder *b) {
     graph *g = b->g;
     b->sorted = graph_sorted(g, b->n_out, b->outs, &b->n);
     b->count = graph_count(g);
-    b->uses = make(g, sizeof *b->uses, b->count);
     b->level = make(g, sizeof *b->level, b->count);
     b->group = make(g, sizeof *b->group, b->count);
     b->stored = make(g, sizeof *b->stored, b->count);
     b->root = make(g, sizeof *b->root, b->count);
     b->shift = make(g, sizeof *b->shift, b->count);
     b->absorbed = make(g, sizeof *b->absorbed, b->count);
-    if (!b->sorted || !b->absorbed || !b->shift || !b->root || !b->stored || !b->group || !b->level || !b->uses)
+    if (!b->sorted || !b->absorbed || !b->shift || !b->root || !b->stored || !b->group || !b->level)
         return false;
     /* a broadcast is read through strides by elementwise users; others need it laid out */
     for (int i = 0; i < b->n; i++) b->absorbed[b->sorted[i]->id] = b->sorted[i]->op == &op_broadcast;
     for (int i = 0; i < b->n; i++)
         for (int k = 0; k < b->sorted[i]->n_in; k++) {
             node *a = b->sorted[i]->in[k];
-            b->uses[a->id]++;
             if (!is_pass(b->sorted[i])) b->absorbed[a->id] = false;
         }
     for (int k = 0; k < b->n_out; k++) b->absorbed[b->outs[k]->id] = false;

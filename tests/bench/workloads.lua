@@ -131,7 +131,7 @@ for name in options.workloads:gmatch("[^,]+") do
         t0 = clock()
         f()
         local estimate = math.max(clock() - t0, 1e-9)
-        live[#live + 1] = { workload = name, op = op, dtype = w.dtype, sum = sum, sumsq = sumsq, f = f, compile = compile,
+        live[#live + 1] = { workload = name, op = op, dtype = w.dtype == "float64" and "f64" or "f32", sum = sum, sumsq = sumsq, f = f, compile = compile,
             reps = math.max(5, math.min(options.reps, math.floor(options.budget / estimate))),
             inner = math.max(1, math.floor(2e-3 / estimate)), times = {}, cpus = {} }
     end

@@ -25,6 +25,28 @@ int fuse_collapse(int ndim, int64_t *shape, int64_t *strides) {
     return n;
 }
 
+/* Elements after which a view repeats; its own count where it does not. */
+static int64_t view_period(const fuse_view *v) {
+    int64_t period = 1;
+    for (int i = v->strides[0] == 0; i < v->ndim; i++) period *= v->shape[i];
+    return period;
+}
+
+void fuse_set_block(fuse_pass *p) {
+    const int64_t most = FUSE_BLOCK_BYTES / (int64_t)dtype_size(p->dtype);
+    int64_t rows = 1;
+    for (int i = 0; i < p->n_views; i++) {
+        int64_t period = view_period(&p->views[i]), a = rows, b = period;
+        while (b) {
+            int64_t rest = a % b;
+            a = b, b = rest;
+        }
+        p->views[i].once = period <= most && rows / a <= most / period;
+        if (p->views[i].once) rows = rows / a * period;
+    }
+    p->block = most / rows * rows;
+}
+
 size_t fuse_scratch(const fuse_pass *p) {
     return (size_t)(p->n_temps > 0 ? p->n_temps : 1) * FUSE_BLOCK_BYTES;
 }
@@ -77,7 +99,7 @@ static void view_load(const fuse_view *v, size_t size, const char *data, int64_t
 
 void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
     size_t size = dtype_size(p->dtype);
-    int64_t block = FUSE_BLOCK_BYTES / (int64_t)size;
+    const int64_t block = p->block;
     for (int i = 0; i < p->n_fills; i++) {
         char *temp = scratch + (size_t)p->fills[i].temp * FUSE_BLOCK_BYTES;
         int64_t n = p->count < block ? p->count : block;
@@ -92,9 +114,11 @@ void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
     }
     for (int64_t first = 0; first < p->count; first += block) {
         int64_t n = p->count - first < block ? p->count - first : block;
-        for (int i = 0; i < p->n_views; i++)
+        for (int i = 0; i < p->n_views; i++) {
+            if (first && p->views[i].once) continue;
             view_load(&p->views[i], size, pointers[p->views[i].pointer], first, n,
                       scratch + (size_t)p->views[i].temp * FUSE_BLOCK_BYTES);
+        }
         for (int i = 0; i < p->n_ops; i++) {
             const fuse_op *op = &p->ops[i];
             char *address[4] = { 0 };

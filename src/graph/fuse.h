@@ -19,15 +19,17 @@ typedef struct fuse_op {
     double x;
 } fuse_op;
 
-/* An operand that is not laid out as the pass runs: copied into a temp block by block. */
+/* An operand that is not laid out as the pass runs: copied into a temp block by block, or once where every
+ * block reads the same. */
 typedef struct fuse_view {
     int pointer, temp, ndim;
+    bool once;
     int64_t shape[BK_MAX_DIMS], strides[BK_MAX_DIMS]; /* collapsed; strides in elements, 0 where broadcast */
 } fuse_view;
 
 typedef struct fuse_pass {
     bk_dtype dtype;
-    int64_t count;
+    int64_t count, block; /* elements: in all, at a time */
     int n_ops, n_views, n_fills, n_temps;
     fuse_op *ops;
     fuse_view *views;
@@ -43,5 +45,8 @@ size_t fuse_scratch(const fuse_pass *p);
 
 /* Merges axes of a view where its strides allow; returns the new number of axes. */
 int fuse_collapse(int ndim, int64_t *shape, int64_t *strides);
+
+/* Sets the block from the views: a whole number of rows where a row is repeated, so that it is laid out once. */
+void fuse_set_block(fuse_pass *p);
 
 #endif

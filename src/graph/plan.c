@@ -3,6 +3,7 @@
 #include "plan.h"
 #include "build.h"
 #include "fuse.h"
+#include "lower.h"
 #include "simplify.h"
 #include "../tensor/gemm.h"
 
@@ -526,6 +527,7 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
         }
     }
     pass->n_temps = t.n;
+    fuse_set_block(pass);
     return pass;
 }
 
@@ -651,7 +653,7 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
         memcpy(b.outs, outs, sizeof *outs * (size_t)n_out);
         p->stats.nodes_built = graph_count(g);
         p->stats.flops_built = graph_flops(g, n_out, b.outs);
-        ok = graph_simplify(g, n_out, b.outs) && build(&b);
+        ok = graph_simplify(g, n_out, b.outs) && graph_lower(g, n_out, b.outs) && build(&b);
     }
     if (ok) {
         p->stats.nodes = b.n;

@@ -16,8 +16,6 @@ static bool sum_shape(graph *g, node *n) {
     return true;
 }
 
-/* Column sums, row by row, so that memory is read once and in order. float32 rows are added in groups of
- * GROUP before they join the float64 total: the error stays that of a short sum. */
 static void store(bk_dtype dtype, void *out, int64_t i, double x) {
     if (dtype == BK_FLOAT32)
         ((float *)out)[i] = (float)x;
@@ -29,6 +27,11 @@ static int64_t int_sum(int64_t n, const int64_t *a) {
     uint64_t s = 0; /* wraps */
     for (int64_t i = 0; i < n; i++) s += (uint64_t)a[i];
     return (int64_t)s;
+}
+
+static void int_add_rows(int64_t rows, int64_t stride, int64_t n, const int64_t *a, uint64_t *acc) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < n; j++) acc[j] += (uint64_t)a[i * stride + j];
 }
 
 /* Neighbouring axes of one kind, summed or kept, taken together, with their strides. */
@@ -58,7 +61,7 @@ static int64_t runs_at(const runs *r, int64_t i) {
 }
 
 /* The innermost run is contiguous: either it is summed, for each place of the others, or kept, and rows are
- * added to a row of float64 (int64) sums, by blocks of columns that stay in the cache. */
+ * added to a row of float64 (int64) sums, a block of columns at a time. */
 static bk_status sum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)c, (void)scratch;
     enum { BLOCK = 512 };
@@ -103,17 +106,19 @@ static bk_status sum_run(ctx *c, const node *n, void *out, const void *const *in
                 store(n->dtype, out, k, sum);
             continue;
         }
-        bk_dtype wide = n->dtype == BK_FLOAT32 ? BK_FLOAT64 : n->dtype;
-        vec_fn add = vec_get(VEC_ADD, wide);
+        const int64_t rows = summed.n ? summed.shape[summed.n - 1] : 1;
+        const int64_t stride = summed.n ? summed.strides[summed.n - 1] : 0;
         for (int64_t first = 0; first < inner; first += BLOCK) {
-            int64_t len = inner - first < BLOCK ? inner - first : BLOCK;
-            double acc[BLOCK] = { 0 }, row[BLOCK]; /* all bits zero is int64's 0 too */
-            for (int64_t s = 0; s < summed.count; s++) {
-                const void *run = from + size * (size_t)(runs_at(&summed, s) + first);
-                if (wide != n->dtype) vec_cast(len, wide, row, n->dtype, run);
-                add(len, acc, acc, wide != n->dtype ? row : run, NULL, 0);
+            const int64_t len = inner - first < BLOCK ? inner - first : BLOCK;
+            double acc[BLOCK];
+            memset(acc, 0, sizeof *acc * (size_t)len); /* all bits zero is int64's 0 too */
+            for (int64_t s = 0; s < summed.count; s += rows) {
+                const void *top = from + size * (size_t)(runs_at(&summed, s) + first);
+                if (n->dtype == BK_INT64) int_add_rows(rows, stride, len, top, (void *)acc);
+                else vec_add_rows(n->dtype, rows, stride, len, top, acc);
             }
-            vec_cast(len, n->dtype, (char *)out + size * (size_t)(k * inner + first), wide, acc);
+            vec_cast(len, n->dtype, (char *)out + size * (size_t)(k * inner + first),
+                     n->dtype == BK_INT64 ? BK_INT64 : BK_FLOAT64, acc);
         }
     }
     return BK_OK;

@@ -76,7 +76,7 @@ const char *gemm_config(void) {
 #if defined(__clang__)
 #define UNROLL
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 enum { SMALL_DEPTH = 256 }; /* a panel of B, two vectors wide, is then 16 KiB: half of L1 */
@@ -136,43 +136,62 @@ static inline TARGET void pack_f32(int64_t k, int64_t columns, int64_t width, co
         for (int64_t q = 0; q < k; q++) panel[q * width + j] = b[q];
 }
 
-/* One tile: R rows by NV vectors of C, k steps. Rows past the last valid one repeat it and are not
- * stored; columns past the last are computed on the panel's padding and not stored. */
+/* One tile: R rows by NV vectors of C, k steps; columns past the last are computed on the panel's padding and not
+ * stored. name_rows runs it down a panel: 6 x 2 sums fill the sixteen registers, and the last rows are shared
+ * out so that no tile has fewer than three of them, where each would wait for its own sums. */
 #define SMALL(T, V, L, name, PACK, LOAD, STORE, SPLAT, FMADD, MULV)                                                \
     static inline TARGET __attribute__((always_inline)) void name##_tile(                                          \
-        const int R, const int NV, int64_t k, const T *a, int64_t rs, int64_t cs, int64_t rows, const T *b,        \
-        int64_t ldb, double alpha, double beta, T *c, int64_t ldc, int64_t columns) {                              \
-        V acc[8];                                                                                                  \
-        const T *at[8];                                                                                            \
-        UNROLL for (int r = 0; r < R; r++) at[r] = a + (r < rows ? r : rows - 1) * rs;                             \
+        const int R, const int NV, const product *p, const T *a, int64_t rs, int64_t cs, const T *b, int64_t ldb,  \
+        T *c, int64_t columns) {                                                                                   \
+        V acc[12];                                                                                                 \
+        const int64_t ldc = p->ldc;                                                                                \
         UNROLL for (int j = 0; j < R * NV; j++) acc[j] = SPLAT(0);                                                 \
-        for (int64_t p = 0; p < k; p++, b += ldb) {                                                                \
+        for (int64_t k = p->k; k; k--, a += cs, b += ldb) {                                                        \
             V b0 = LOAD(b), b1 = NV > 1 ? LOAD(b + L) : b0;                                                        \
             UNROLL for (int r = 0; r < R; r++) {                                                                   \
-                V x = SPLAT(at[r][p * cs]);                                                                        \
+                V x = SPLAT(a[r * rs]);                                                                            \
                 acc[r * NV] = FMADD(x, b0, acc[r * NV]);                                                           \
                 if (NV > 1) acc[r * NV + 1] = FMADD(x, b1, acc[r * NV + 1]);                                       \
             }                                                                                                      \
         }                                                                                                          \
-        const V scale = SPLAT((T)alpha), keep = SPLAT((T)beta);                                                    \
-        UNROLL for (int r = 0; r < R; r++) {                                                                       \
-            if (r >= rows) return;                                                                                 \
-            T *to = c + r * ldc, part[2 * L];                                                                      \
-            if (columns == NV * L) {                                                                               \
-                UNROLL for (int j = 0; j < NV; j++) {                                                              \
-                    V v = MULV(acc[r * NV + j], scale);                                                            \
-                    STORE(to + j * L, beta == 0 ? v : FMADD(keep, LOAD(to + j * L), v));                           \
-                }                                                                                                  \
-                continue;                                                                                          \
-            }                                                                                                      \
-            UNROLL for (int j = 0; j < NV; j++) STORE(part + j * L, MULV(acc[r * NV + j], scale));                 \
-            for (int64_t j = 0; j < columns; j++) to[j] = beta == 0 ? part[j] : part[j] + (T)beta * to[j];         \
+        if (p->alpha != 1) {                                                                                       \
+            const V scale = SPLAT((T)p->alpha);                                                                    \
+            UNROLL for (int j = 0; j < R * NV; j++) acc[j] = MULV(acc[j], scale);                                  \
         }                                                                                                          \
+        if (columns < NV * L) {                                                                                    \
+            UNROLL for (int r = 0; r < R; r++) {                                                                   \
+                T *to = c + r * ldc, part[2 * L];                                                                  \
+                UNROLL for (int j = 0; j < NV; j++) STORE(part + j * L, acc[r * NV + j]);                          \
+                for (int64_t j = 0; j < columns; j++)                                                              \
+                    to[j] = p->beta == 0 ? part[j] : part[j] + (T)p->beta * to[j];                                 \
+            }                                                                                                      \
+            return;                                                                                                \
+        }                                                                                                          \
+        if (p->beta != 0) {                                                                                        \
+            const V keep = SPLAT((T)p->beta);                                                                      \
+            UNROLL for (int j = 0; j < R * NV; j++)                                                                \
+                acc[j] = FMADD(keep, LOAD(c + j / NV * ldc + j % NV * L), acc[j]);                                 \
+        }                                                                                                          \
+        UNROLL for (int j = 0; j < R * NV; j++) STORE(c + j / NV * ldc + j % NV * L, acc[j]);                      \
+    }                                                                                                              \
+    static inline TARGET __attribute__((always_inline)) void name##_rows(                                          \
+        const int NV, const product *p, const T *b, int64_t ldb, T *c, int64_t columns) {                          \
+        const T *a = (const T *)(const void *)p->a;                                                                \
+        const int64_t rs = p->ta ? 1 : p->lda, cs = p->ta ? p->lda : 1, ldc = p->ldc;                              \
+        int64_t m = p->m;                                                                                          \
+        for (; m >= 9 || m == 6; m -= 6, a += 6 * rs, c += 6 * ldc)                                                \
+            name##_tile(6, NV, p, a, rs, cs, b, ldb, c, columns);                                                  \
+        for (; m >= 7 || m == 4; m -= 4, a += 4 * rs, c += 4 * ldc)                                                \
+            name##_tile(4, NV, p, a, rs, cs, b, ldb, c, columns);                                                  \
+        if (m == 5) name##_tile(5, NV, p, a, rs, cs, b, ldb, c, columns);                                          \
+        if (m == 3) name##_tile(3, NV, p, a, rs, cs, b, ldb, c, columns);                                          \
+        if (m == 2) name##_tile(2, NV, p, a, rs, cs, b, ldb, c, columns);                                          \
+        if (m == 1) name##_tile(1, NV, p, a, rs, cs, b, ldb, c, columns);                                          \
     }                                                                                                              \
     static TARGET void name(const product *p) {                                                                    \
         T panel[SMALL_DEPTH * 2 * L];                                                                              \
-        const T *a = (const T *)(const void *)p->a, *b = (const T *)(const void *)p->b;                            \
-        const int64_t rs = p->ta ? 1 : p->lda, cs = p->ta ? p->lda : 1, k = p->k, m = p->m, ldb = p->ldb;          \
+        const T *b = (const T *)(const void *)p->b;                                                                \
+        const int64_t k = p->k, ldb = p->ldb;                                                                      \
         for (int64_t j0 = 0; j0 < p->n; j0 += 2 * L) {                                                             \
             const int64_t columns = p->n - j0 < 2 * L ? p->n - j0 : 2 * L, width = columns > L ? 2 * L : L;        \
             const T *from = b + j0;                                                                                \
@@ -188,14 +207,8 @@ static inline TARGET void pack_f32(int64_t k, int64_t columns, int64_t width, co
                 step = width;                                                                                      \
             }                                                                                                      \
             T *c = (T *)(void *)p->out + j0;                                                                       \
-            if (width > L)                                                                                         \
-                for (int64_t i = 0; i < m; i += 4)                                                                 \
-                    name##_tile(4, 2, k, a + i * rs, rs, cs, m - i, from, step, p->alpha, p->beta,                 \
-                                c + i * p->ldc, p->ldc, columns);                                                  \
-            else                                                                                                   \
-                for (int64_t i = 0; i < m; i += 8)                                                                 \
-                    name##_tile(8, 1, k, a + i * rs, rs, cs, m - i, from, step, p->alpha, p->beta,                 \
-                                c + i * p->ldc, p->ldc, columns);                                                  \
+            if (width > L) name##_rows(2, p, from, step, c, columns);                                              \
+            else name##_rows(1, p, from, step, c, columns);                                                        \
         }                                                                                                          \
     }
 

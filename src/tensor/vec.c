@@ -140,13 +140,15 @@ typedef struct level {
     const vec_fn *table[3]; /* by bk_dtype */
     double (*sum[2])(int64_t n, const void *a, const void *b);
     double (*dot[2])(int64_t n, const void *a, const void *b);
+    void (*add_rows[2])(int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
     void (*widen)(int64_t n, void *out, const void *a);   /* float32 to float64 */
     void (*shorten)(int64_t n, void *out, const void *a); /* float64 to float32 */
 } level;
 
 #define ROW(id)                                                                                           \
     { #id, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { sum_##id##_f64, sum_##id##_f32 },  \
-      { dot_##id##_f64, dot_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64 }
+      { dot_##id##_f64, dot_##id##_f32 }, { add_rows_##id##_f64, add_rows_##id##_f32 },                   \
+      widen_##id##_f64, shorten_##id##_f64 }
 
 static const level levels[] = {
 #if defined(__x86_64__)
@@ -232,6 +234,10 @@ double vec_sum(bk_dtype dtype, int64_t n, const void *a) {
 double vec_dot(bk_dtype dtype, int64_t n, const void *a, const void *b) {
     if (dtype == BK_INT64) return int_sum(n, a, b);
     return pairwise(chosen()->dot[dtype], dtype == BK_FLOAT32 ? 4 : 8, n, a, b);
+}
+
+void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc) {
+    chosen()->add_rows[dtype](rows, stride, n, a, acc);
 }
 
 /* ---- conversion ---- */

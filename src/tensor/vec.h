@@ -27,7 +27,9 @@ typedef enum vec_op {
     VEC_OFFSET /* a+x */,
     VEC_AXPY /* x*a + b */,
     VEC_MULADD /* a*b + c */,
+    VEC_MULSCALE /* x*(a*b) */,
     VEC_SQUARE,
+    VEC_SQUARE_RSUB /* x - a*a */,
     VEC_ABS,
     VEC_SIGN /* sign(0)=0 */,
     VEC_GT,
@@ -54,7 +56,7 @@ typedef enum vec_op {
     VEC_POWX /* a^x; whole x by multiplication for |x| <= 8 */,
     /* recurring patterns, one pass */
     VEC_TANH_GRAD /* b * (1 - a*a): a = tanh(z) */,
-    VEC_SIGMOID_GRAD /* b * a * (1 - a) */,
+    VEC_SIGMOID_GRAD /* b * (a * (1 - a)) */,
     VEC_OPS
 } vec_op;
 
@@ -67,6 +69,9 @@ vec_fn vec_get(vec_op op, bk_dtype dtype);
  * float64); dot likewise. */
 double vec_sum(bk_dtype dtype, int64_t n, const void *a);
 double vec_dot(bk_dtype dtype, int64_t n, const void *a, const void *b);
+
+/* acc[j] += sum_i a[stride i + j], j < n, i < rows in rising order, in float64. Floats only. */
+void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
 
 /* out[i] = a[i] converted; n elements, no overlap. */
 void vec_cast(int64_t n, bk_dtype to, void *out, bk_dtype from, const void *a);

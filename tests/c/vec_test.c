@@ -160,7 +160,9 @@ static void test_bounds(void) {
         case VEC_OFFSET: return a + x;                                                        \
         case VEC_AXPY: { volatile T p = x * a; return p + b; }                                \
         case VEC_MULADD: { volatile T p = a * b; return p + c; }                              \
+        case VEC_MULSCALE: { volatile T p = a * b; return x * p; }                            \
         case VEC_SQUARE: return a * a;                                                        \
+        case VEC_SQUARE_RSUB: { volatile T p = a * a; return x - p; }                         \
         case VEC_ABS: return a <= 0 ? 0 - a : a;                                              \
         case VEC_SIGN: return a > 0 ? 1 : a < 0 ? -1 : a;                                     \
         case VEC_GT: return a > b;                                                            \
@@ -172,7 +174,7 @@ static void test_bounds(void) {
         case VEC_STEP: return a > 0;                                                          \
         case VEC_DIV: return a / b;                                                           \
         case VEC_TANH_GRAD: { volatile T q = a * a; return b * (1 - q); }                     \
-        case VEC_SIGMOID_GRAD: { volatile T q = b * a; return q * (1 - a); }                  \
+        case VEC_SIGMOID_GRAD: { volatile T q = a * (1 - a); return b * q; }                  \
         default: return 0;                                                                    \
         }                                                                                     \
     }
@@ -182,7 +184,7 @@ REFERENCE(int64_t, ref_i64)
 
 static const vec_op exact_ops[] = {
     VEC_COPY, VEC_FILL, VEC_ADD, VEC_SUB, VEC_MUL, VEC_MAX, VEC_MIN, VEC_SCALE, VEC_OFFSET, VEC_AXPY,
-    VEC_MULADD, VEC_SQUARE, VEC_ABS, VEC_SIGN, VEC_GT, VEC_GE, VEC_EQ, VEC_WHERE, VEC_RELU, VEC_RELU_MASK,
+    VEC_MULADD, VEC_MULSCALE, VEC_SQUARE, VEC_SQUARE_RSUB, VEC_ABS, VEC_SIGN, VEC_GT, VEC_GE, VEC_EQ, VEC_WHERE, VEC_RELU, VEC_RELU_MASK,
     VEC_STEP, VEC_DIV, VEC_TANH_GRAD, VEC_SIGMOID_GRAD
 };
 

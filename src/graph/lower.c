@@ -1,0 +1,94 @@
+/* lower.c - puts one kernel where a combination of elementwise operations has one. A product with 1 - a² or a (1 - a)
+ * computes that factor again rather than read it: two operations in registers cost less than an array in memory. */
+#include "lower.h"
+
+#include <string.h>
+
+extern const op_row op_add, op_scale, op_offset, op_mul, op_square;
+extern const op_row op_axpy, op_muladd, op_mulscale, op_square_rsub, op_tanh_grad, op_sigmoid_grad;
+
+typedef struct lowering {
+    graph *g;
+    node **image; /* by place: what stands for the node */
+    int *uses;    /* by place */
+} lowering;
+
+/* The part of a sum or product that a kernel may swallow: nobody else reads it. */
+static bool alone(const lowering *l, const node *n, const op_row *op) {
+    return n->op == op && l->uses[n->place] == 1;
+}
+
+static bool is(const node *n, const op_row *op, double x) {
+    return n->op == op && n->x == x;
+}
+
+/* a of 1 - a², or NULL */
+static node *tanh_factor(const node *n) {
+    if (!is(n, &op_offset, 1) || !is(n->in[0], &op_scale, -1) || n->in[0]->in[0]->op != &op_square) return NULL;
+    return n->in[0]->in[0]->in[0];
+}
+
+/* a of a (1 - a), or NULL */
+static node *sigmoid_factor(const node *n) {
+    for (int k = 0; k < 2 && n->op == &op_mul; k++) {
+        const node *rest = n->in[1 - k];
+        if (is(rest, &op_offset, 1) && is(rest->in[0], &op_scale, -1) && rest->in[0]->in[0] == n->in[k])
+            return n->in[k];
+    }
+    return NULL;
+}
+
+static node *build(lowering *l, const op_row *op, double x, int n, node *const *parts) {
+    node *in[3];
+    for (int k = 0; k < n; k++) in[k] = l->image[parts[k]->place];
+    return graph_op(l->g, op, n, in, 0, NULL, x);
+}
+
+/* What stands for n, or NULL: nothing better than itself. */
+static node *pattern(lowering *l, const node *n) {
+    for (int k = 0; k < 2 && (n->op == &op_mul || n->op == &op_add); k++) {
+        node *a = n->in[k], *b = n->in[1 - k], *factor;
+        if (n->op == &op_mul) {
+            if ((factor = tanh_factor(a))) return build(l, &op_tanh_grad, 0, 2, (node *[]){ factor, b });
+            if ((factor = sigmoid_factor(a))) return build(l, &op_sigmoid_grad, 0, 2, (node *[]){ factor, b });
+        } else if (alone(l, a, &op_scale))
+            return build(l, &op_axpy, a->x, 2, (node *[]){ a->in[0], b });
+    }
+    for (int k = 0; k < 2 && n->op == &op_add; k++) {
+        node *a = n->in[k], *b = n->in[1 - k];
+        if (alone(l, a, &op_mul) && l->image[a->place]->op == &op_mul)
+            return build(l, &op_muladd, 0, 3, (node *[]){ a->in[0], a->in[1], b });
+    }
+    if (n->op == &op_scale && alone(l, n->in[0], &op_mul) && l->image[n->in[0]->place]->op == &op_mul)
+        return build(l, &op_mulscale, n->x, 2, n->in[0]->in);
+    if (n->op == &op_offset && is(n->in[0], &op_scale, -1) && alone(l, n->in[0]->in[0], &op_square))
+        return build(l, &op_square_rsub, n->x, 1, n->in[0]->in[0]->in);
+    return NULL;
+}
+
+bool graph_lower(graph *g, int n_out, node **outs) {
+    int n;
+    node **sorted = graph_sorted(g, n_out, outs, &n);
+    lowering l = { g, graph_alloc(g, sizeof(node *) * (size_t)n), graph_alloc(g, sizeof(int) * (size_t)n) };
+    if (!sorted || !l.image || !l.uses) return false;
+    memset(l.uses, 0, sizeof(int) * (size_t)n);
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < sorted[i]->n_in; k++) l.uses[sorted[i]->in[k]->place]++;
+    for (int k = 0; k < n_out; k++) l.uses[outs[k]->place]++;
+    for (int i = 0; i < n; i++) {
+        node *m = sorted[i], *better = m->dtype == BK_INT64 ? NULL : pattern(&l, m);
+        if (!better) {
+            node **in = graph_alloc(g, sizeof *in * (size_t)(m->n_in ? m->n_in : 1));
+            if (!in) return false;
+            bool moved = false;
+            for (int k = 0; k < m->n_in; k++) {
+                in[k] = l.image[m->in[k]->place];
+                moved = moved || in[k] != m->in[k];
+            }
+            better = moved ? graph_again(g, m, in) : m;
+        }
+        if (!(l.image[i] = better)) return false;
+    }
+    for (int k = 0; k < n_out; k++) outs[k] = l.image[outs[k]->place];
+    return true;
+}

@@ -1,0 +1,14 @@
+/* pattern.c - combinations of elementwise operations that have one kernel. Nobody builds them: graph/lower.c puts them
+ * in place of what they stand for after every transform, so they have no derivatives. Each rounds as its parts do. */
+#include "../graph/graph.h"
+
+#define PATTERN(NAME, N, VEC, DOC)                                                                                     \
+    .name = NAME, .arity = N, .kind = OP_ELEMENTWISE, .vec = VEC, .doc = DOC, .jvp = op_no_jvp,                        \
+    .transpose = op_no_transpose, .vmap = op_vmap_elementwise
+
+const op_row op_axpy = { PATTERN("axpy", 2, VEC_AXPY, "x a + b") };
+const op_row op_muladd = { PATTERN("muladd", 3, VEC_MULADD, "a b + c") };
+const op_row op_mulscale = { PATTERN("mulscale", 2, VEC_MULSCALE, "x (a b)") };
+const op_row op_square_rsub = { PATTERN("square_rsub", 1, VEC_SQUARE_RSUB, "x - a²") };
+const op_row op_tanh_grad = { PATTERN("tanh_grad", 2, VEC_TANH_GRAD, "b (1 - a²), a = tanh") };
+const op_row op_sigmoid_grad = { PATTERN("sigmoid_grad", 2, VEC_SIGMOID_GRAD, "b (a (1 - a)), a = sigmoid") };

@@ -52,7 +52,9 @@ enum { SLOT_ARENA = 0 };
 typedef struct buffer { /* what a node owns, before it is placed */
     int slot;           /* -1: to be placed in the arena */
     size_t bytes, offset;
-    int first, last; /* steps between which it lives */
+    int first, last;     /* turns between which it lives */
+    int readers, reader; /* units of its last turn that read it; the last found */
+    int over;            /* the buffer it is laid over, -1 none */
 } buffer;
 
 typedef struct unit { /* one step to be: a kernel node, or a group of elementwise ones */
@@ -264,7 +266,7 @@ static bool take_turns(builder *b) {
 /* ---- memory ---- */
 
 static int new_buffer(builder *b, int slot, size_t bytes) {
-    b->buffers[b->n_buffers] = (buffer){ slot, bytes, 0, INT32_MAX, -1 };
+    b->buffers[b->n_buffers] = (buffer){ slot, bytes, 0, INT32_MAX, -1, 0, -1, -1 };
     return b->n_buffers++;
 }
 
@@ -347,7 +349,7 @@ static bool place_arena(builder *b) {
     int *placed = make(b->g, sizeof *placed, b->n_buffers);
     if (!by || !placed) return false;
     for (int i = 0; i < b->n_buffers; i++)
-        if (b->buffers[i].slot < 0) by[n++] = i;
+        if (b->buffers[i].slot < 0 && b->buffers[i].over < 0) by[n++] = i;
     for (int i = 1; i < n; i++) { /* by size: insertion into runs is short, sizes repeat */
         int x = by[i], k = i;
         while (k && b->buffers[by[k - 1]].bytes < b->buffers[x].bytes) by[k] = by[k - 1], k--;
@@ -388,7 +390,7 @@ static node *under(const builder *b, node *a) {
     return b->absorbed[a->id] ? a->in[0] : a;
 }
 
-static bool lifetimes(builder *b) {
+static void lifetimes(builder *b) {
     for (int s = 0; s < b->n_order; s++) {
         const unit *u = &b->units[b->order[s]];
         for (int i = 0; i < u->n; i++) {
@@ -397,7 +399,58 @@ static bool lifetimes(builder *b) {
         }
     }
     for (int k = 0; k < b->n_out; k++) lives(b, b->outs[k], b->n_turns);
+}
+
+/* Whether unit u, at its node i, may write over buffer x: x dies here, nobody else of this turn uses it, and u reads
+ * it as it lies, for the last time at i. */
+static bool overwrites(const builder *b, const unit *u, int i, int x) {
+    if (b->buffers[x].readers != 1) return false;
+    for (int j = 0; j < u->n; j++)
+        for (int k = 0; k < u->nodes[j]->n_in; k++) {
+            const node *a = u->nodes[j]->in[k], *from = under(b, u->nodes[j]->in[k]);
+            if (b->root[from->id] == x && (j > i || b->absorbed[a->id] || b->shift[from->id])) return false;
+        }
     return true;
+}
+
+/* The results of a pass take the places of operands that die in it. */
+static void write_in_place(builder *b) {
+    for (int s = 0; s < b->n_order; s++) {
+        const unit *u = &b->units[b->order[s]];
+        for (int i = 0; i < u->n; i++)
+            for (int k = 0; k < u->nodes[i]->n_in; k++) {
+                int x = b->root[under(b, u->nodes[i]->in[k])->id];
+                if (x < 0 || b->buffers[x].last != b->turn[s] || b->buffers[x].reader == s) continue;
+                b->buffers[x].reader = s;
+                b->buffers[x].readers++;
+            }
+    }
+    for (int s = 0; s < b->n_order; s++) {
+        const unit *u = &b->units[b->order[s]];
+        if (!is_pass(u->nodes[0])) continue;
+        for (int i = 0; i < u->n; i++) {
+            int out = b->root[u->nodes[i]->id];
+            if (!b->stored[u->nodes[i]->id] || out < 0) continue;
+            buffer *y = &b->buffers[out];
+            if (y->slot >= 0 || y->over >= 0 || y->first != b->turn[s]) continue;
+            for (int k = 0; k < u->nodes[i]->n_in; k++) {
+                int in = b->root[u->nodes[i]->in[k]->id];
+                if (in < 0 || in == out) continue;
+                buffer *x = &b->buffers[in];
+                if (x->slot >= 0 || x->last != b->turn[s] || x->bytes != y->bytes || !overwrites(b, u, i, in)) continue;
+                y->over = in;
+                x->readers = 0; /* taken */
+                break;
+            }
+        }
+    }
+    for (int i = 0; i < b->count; i++) {
+        int y = b->root[i], x = y;
+        while (x >= 0 && b->buffers[x].over >= 0) x = b->buffers[x].over;
+        if (x == y) continue;
+        if (b->buffers[y].last > b->buffers[x].last) b->buffers[x].last = b->buffers[y].last;
+        b->root[i] = x;
+    }
 }
 
 static int place_pointer(builder *b, int slot, size_t offset) {
@@ -602,8 +655,7 @@ static bool build(builder *b) {
     b->root = make(g, sizeof *b->root, b->count);
     b->shift = make(g, sizeof *b->shift, b->count);
     b->absorbed = make(g, sizeof *b->absorbed, b->count);
-    if (!b->sorted || !b->absorbed || !b->shift || !b->root || !b->stored || !b->group || !b->level)
-        return false;
+    if (!b->sorted || !b->absorbed || !b->shift || !b->root || !b->stored || !b->group || !b->level) return false;
     /* a broadcast is read through strides by elementwise users; others need it laid out */
     for (int i = 0; i < b->n; i++) b->absorbed[b->sorted[i]->id] = b->sorted[i]->op == &op_broadcast;
     for (int i = 0; i < b->n; i++)
@@ -628,7 +680,10 @@ static bool build(builder *b) {
         }
     }
     for (int k = 0; k < b->n_out; k++) b->stored[b->outs[k]->id] = true;
-    return place_nodes(b) && lifetimes(b) && place_arena(b) && make_steps(b);
+    if (!place_nodes(b)) return false;
+    lifetimes(b);
+    write_in_place(b);
+    return place_arena(b) && make_steps(b);
 }
 
 bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, plan **out, err *e) {

@@ -31,9 +31,9 @@ typedef struct product {
  * and 1024 along the other keep the loss near 2 %; sides below 768 stay whole. */
 enum { PIECE_LONG = 448, PIECE_SHORT = 1024 };
 /* In multiply-adds: */
-static const int64_t PIECE_WORK = 8 << 20;         /* no piece is smaller: 0.4 ms at 40 GFlop/s */
-static const int64_t CALL_WORK = 512 << 20;        /* no call is larger: 25 ms at 40 GFlop/s */
-static const int64_t VECTOR_PIECE_WORK = 1 << 20;  /* the same for matrix times vector, bound by memory */
+static const int64_t PIECE_WORK = 8 << 20;        /* no piece is smaller: 0.4 ms at 40 GFlop/s */
+static const int64_t CALL_WORK = 512 << 20;       /* no call is larger: 25 ms at 40 GFlop/s */
+static const int64_t VECTOR_PIECE_WORK = 1 << 20; /* the same for matrix times vector, bound by memory */
 static const int64_t VECTOR_CALL_WORK = 16 << 20;
 
 /* ---- OpenBLAS's threads ---- */
@@ -139,77 +139,78 @@ static inline TARGET void pack_f32(int64_t k, int64_t columns, int64_t width, co
 /* One tile: R rows by NV vectors of C, k steps; columns past the last are computed on the panel's padding and not
  * stored. name_rows runs it down a panel: 6 x 2 sums fill the sixteen registers, and the last rows are shared
  * out so that no tile has fewer than three of them, where each would wait for its own sums. */
-#define SMALL(T, V, L, name, PACK, LOAD, STORE, SPLAT, FMADD, MULV)                                                \
-    static inline TARGET __attribute__((always_inline)) void name##_tile(                                          \
-        const int R, const int NV, const product *p, const T *a, int64_t rs, int64_t cs, const T *b, int64_t ldb,  \
-        T *c, int64_t columns) {                                                                                   \
-        V acc[12];                                                                                                 \
-        const int64_t ldc = p->ldc;                                                                                \
-        UNROLL for (int j = 0; j < R * NV; j++) acc[j] = SPLAT(0);                                                 \
-        for (int64_t k = p->k; k; k--, a += cs, b += ldb) {                                                        \
-            V b0 = LOAD(b), b1 = NV > 1 ? LOAD(b + L) : b0;                                                        \
-            UNROLL for (int r = 0; r < R; r++) {                                                                   \
-                V x = SPLAT(a[r * rs]);                                                                            \
-                acc[r * NV] = FMADD(x, b0, acc[r * NV]);                                                           \
-                if (NV > 1) acc[r * NV + 1] = FMADD(x, b1, acc[r * NV + 1]);                                       \
-            }                                                                                                      \
-        }                                                                                                          \
-        if (p->alpha != 1) {                                                                                       \
-            const V scale = SPLAT((T)p->alpha);                                                                    \
-            UNROLL for (int j = 0; j < R * NV; j++) acc[j] = MULV(acc[j], scale);                                  \
-        }                                                                                                          \
-        if (columns < NV * L) {                                                                                    \
-            UNROLL for (int r = 0; r < R; r++) {                                                                   \
-                T *to = c + r * ldc, part[2 * L];                                                                  \
-                UNROLL for (int j = 0; j < NV; j++) STORE(part + j * L, acc[r * NV + j]);                          \
-                for (int64_t j = 0; j < columns; j++)                                                              \
-                    to[j] = p->beta == 0 ? part[j] : part[j] + (T)p->beta * to[j];                                 \
-            }                                                                                                      \
-            return;                                                                                                \
-        }                                                                                                          \
-        if (p->beta != 0) {                                                                                        \
-            const V keep = SPLAT((T)p->beta);                                                                      \
-            UNROLL for (int j = 0; j < R * NV; j++)                                                                \
-                acc[j] = FMADD(keep, LOAD(c + j / NV * ldc + j % NV * L), acc[j]);                                 \
-        }                                                                                                          \
-        UNROLL for (int j = 0; j < R * NV; j++) STORE(c + j / NV * ldc + j % NV * L, acc[j]);                      \
-    }                                                                                                              \
-    static inline TARGET __attribute__((always_inline)) void name##_rows(                                          \
-        const int NV, const product *p, const T *b, int64_t ldb, T *c, int64_t columns) {                          \
-        const T *a = (const T *)(const void *)p->a;                                                                \
-        const int64_t rs = p->ta ? 1 : p->lda, cs = p->ta ? p->lda : 1, ldc = p->ldc;                              \
-        int64_t m = p->m;                                                                                          \
-        for (; m >= 9 || m == 6; m -= 6, a += 6 * rs, c += 6 * ldc)                                                \
-            name##_tile(6, NV, p, a, rs, cs, b, ldb, c, columns);                                                  \
-        for (; m >= 7 || m == 4; m -= 4, a += 4 * rs, c += 4 * ldc)                                                \
-            name##_tile(4, NV, p, a, rs, cs, b, ldb, c, columns);                                                  \
-        if (m == 5) name##_tile(5, NV, p, a, rs, cs, b, ldb, c, columns);                                          \
-        if (m == 3) name##_tile(3, NV, p, a, rs, cs, b, ldb, c, columns);                                          \
-        if (m == 2) name##_tile(2, NV, p, a, rs, cs, b, ldb, c, columns);                                          \
-        if (m == 1) name##_tile(1, NV, p, a, rs, cs, b, ldb, c, columns);                                          \
-    }                                                                                                              \
-    static TARGET void name(const product *p) {                                                                    \
-        T panel[SMALL_DEPTH * 2 * L];                                                                              \
-        const T *b = (const T *)(const void *)p->b;                                                                \
-        const int64_t k = p->k, ldb = p->ldb;                                                                      \
-        for (int64_t j0 = 0; j0 < p->n; j0 += 2 * L) {                                                             \
-            const int64_t columns = p->n - j0 < 2 * L ? p->n - j0 : 2 * L, width = columns > L ? 2 * L : L;        \
-            const T *from = b + j0;                                                                                \
-            int64_t step = ldb;                                                                                    \
-            if (p->tb || columns < width) {                                                                        \
-                if (p->tb) PACK(k, columns, width, b + j0 * ldb, ldb, panel);                                      \
-                else                                                                                               \
-                    for (int64_t q = 0; q < k; q++)                                                                \
-                        for (int64_t j = 0; j < columns; j++) panel[q * width + j] = from[q * ldb + j];            \
-                for (int64_t j = columns; j < width; j++)                                                          \
-                    for (int64_t q = 0; q < k; q++) panel[q * width + j] = 0;                                      \
-                from = panel;                                                                                      \
-                step = width;                                                                                      \
-            }                                                                                                      \
-            T *c = (T *)(void *)p->out + j0;                                                                       \
-            if (width > L) name##_rows(2, p, from, step, c, columns);                                              \
-            else name##_rows(1, p, from, step, c, columns);                                                        \
-        }                                                                                                          \
+#define SMALL(T, V, L, name, PACK, LOAD, STORE, SPLAT, FMADD, MULV)                                                    \
+    static inline TARGET __attribute__((always_inline)) void name##_tile(                                              \
+        const int R, const int NV, const product *p, const T *a, int64_t rs, int64_t cs, const T *b, int64_t ldb,      \
+        T *c, int64_t columns) {                                                                                       \
+        V acc[12];                                                                                                     \
+        const int64_t ldc = p->ldc;                                                                                    \
+        UNROLL for (int j = 0; j < R * NV; j++) acc[j] = SPLAT(0);                                                     \
+        for (int64_t k = p->k; k; k--, a += cs, b += ldb) {                                                            \
+            V b0 = LOAD(b), b1 = NV > 1 ? LOAD(b + L) : b0;                                                            \
+            UNROLL for (int r = 0; r < R; r++) {                                                                       \
+                V x = SPLAT(a[r * rs]);                                                                                \
+                acc[r * NV] = FMADD(x, b0, acc[r * NV]);                                                               \
+                if (NV > 1) acc[r * NV + 1] = FMADD(x, b1, acc[r * NV + 1]);                                           \
+            }                                                                                                          \
+        }                                                                                                              \
+        if (p->alpha != 1) {                                                                                           \
+            const V scale = SPLAT((T)p->alpha);                                                                        \
+            UNROLL for (int j = 0; j < R * NV; j++) acc[j] = MULV(acc[j], scale);                                      \
+        }                                                                                                              \
+        if (columns < NV * L) {                                                                                        \
+            UNROLL for (int r = 0; r < R; r++) {                                                                       \
+                T *to = c + r * ldc, part[2 * L];                                                                      \
+                UNROLL for (int j = 0; j < NV; j++) STORE(part + j * L, acc[r * NV + j]);                              \
+                for (int64_t j = 0; j < columns; j++) to[j] = p->beta == 0 ? part[j] : part[j] + (T)p->beta * to[j];   \
+            }                                                                                                          \
+            return;                                                                                                    \
+        }                                                                                                              \
+        if (p->beta != 0) {                                                                                            \
+            const V keep = SPLAT((T)p->beta);                                                                          \
+            UNROLL for (int j = 0; j < R * NV; j++) acc[j] = FMADD(keep, LOAD(c + j / NV * ldc + j % NV * L), acc[j]); \
+        }                                                                                                              \
+        UNROLL for (int j = 0; j < R * NV; j++) STORE(c + j / NV * ldc + j % NV * L, acc[j]);                          \
+    }                                                                                                                  \
+    static inline TARGET __attribute__((always_inline)) void name##_rows(const int NV, const product *p, const T *b,   \
+                                                                         int64_t ldb, T *c, int64_t columns) {         \
+        const T *a = (const T *)(const void *)p->a;                                                                    \
+        const int64_t rs = p->ta ? 1 : p->lda, cs = p->ta ? p->lda : 1, ldc = p->ldc;                                  \
+        int64_t m = p->m;                                                                                              \
+        for (; m >= 9 || m == 6; m -= 6, a += 6 * rs, c += 6 * ldc)                                                    \
+            name##_tile(6, NV, p, a, rs, cs, b, ldb, c, columns);                                                      \
+        for (; m >= 7 || m == 4; m -= 4, a += 4 * rs, c += 4 * ldc)                                                    \
+            name##_tile(4, NV, p, a, rs, cs, b, ldb, c, columns);                                                      \
+        if (m == 5) name##_tile(5, NV, p, a, rs, cs, b, ldb, c, columns);                                              \
+        if (m == 3) name##_tile(3, NV, p, a, rs, cs, b, ldb, c, columns);                                              \
+        if (m == 2) name##_tile(2, NV, p, a, rs, cs, b, ldb, c, columns);                                              \
+        if (m == 1) name##_tile(1, NV, p, a, rs, cs, b, ldb, c, columns);                                              \
+    }                                                                                                                  \
+    static TARGET void name(const product *p) {                                                                        \
+        T panel[SMALL_DEPTH * 2 * L];                                                                                  \
+        const T *b = (const T *)(const void *)p->b;                                                                    \
+        const int64_t k = p->k, ldb = p->ldb;                                                                          \
+        for (int64_t j0 = 0; j0 < p->n; j0 += 2 * L) {                                                                 \
+            const int64_t columns = p->n - j0 < 2 * L ? p->n - j0 : 2 * L, width = columns > L ? 2 * L : L;            \
+            const T *from = b + j0;                                                                                    \
+            int64_t step = ldb;                                                                                        \
+            if (p->tb || columns < width) {                                                                            \
+                if (p->tb)                                                                                             \
+                    PACK(k, columns, width, b + j0 * ldb, ldb, panel);                                                 \
+                else                                                                                                   \
+                    for (int64_t q = 0; q < k; q++)                                                                    \
+                        for (int64_t j = 0; j < columns; j++) panel[q * width + j] = from[q * ldb + j];                \
+                for (int64_t j = columns; j < width; j++)                                                              \
+                    for (int64_t q = 0; q < k; q++) panel[q * width + j] = 0;                                          \
+                from = panel;                                                                                          \
+                step = width;                                                                                          \
+            }                                                                                                          \
+            T *c = (T *)(void *)p->out + j0;                                                                           \
+            if (width > L)                                                                                             \
+                name##_rows(2, p, from, step, c, columns);                                                             \
+            else                                                                                                       \
+                name##_rows(1, p, from, step, c, columns);                                                             \
+        }                                                                                                              \
     }
 
 SMALL(double, __m256d, 4, small_f64, pack_f64, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_set1_pd, _mm256_fmadd_pd,
@@ -222,8 +223,10 @@ static bool small(const product *p) {
     const int64_t most = p->dtype == BK_FLOAT64 ? 64 * 64 * 64 : 2 * 64 * 64 * 64;
     if (p->k > SMALL_DEPTH || p->m > most || p->n > most || p->m * p->n * p->k > most) return false;
     if (vec_level()[0] == 'p') return false; /* portable: no AVX2, or not wanted */
-    if (p->dtype == BK_FLOAT64) small_f64(p);
-    else small_f32(p);
+    if (p->dtype == BK_FLOAT64)
+        small_f64(p);
+    else
+        small_f32(p);
     return true;
 }
 #else
@@ -290,8 +293,10 @@ static void piece(void *arg, int64_t item) {
             atomic_store_explicit(&p->stopped, true, memory_order_relaxed);
             return;
         }
-        if (p->m == 1 || p->n == 1) blas_vector(p, i, j, q, m, n, k);
-        else blas_matrix(p, i, j, q, m, n, k);
+        if (p->m == 1 || p->n == 1)
+            blas_vector(p, i, j, q, m, n, k);
+        else
+            blas_matrix(p, i, j, q, m, n, k);
     }
 }
 
@@ -311,8 +316,10 @@ static int64_t cut(product *p) {
     p->columns = p->n;
     if (p->m == 1 || p->n == 1) {
         call = VECTOR_CALL_WORK;
-        if (p->n == 1) p->rows = piece_size(p->m, work / (double)VECTOR_PIECE_WORK);
-        else p->columns = piece_size(p->n, work / (double)VECTOR_PIECE_WORK);
+        if (p->n == 1)
+            p->rows = piece_size(p->m, work / (double)VECTOR_PIECE_WORK);
+        else
+            p->columns = piece_size(p->n, work / (double)VECTOR_PIECE_WORK);
     } else if (work >= 2 * (double)PIECE_WORK) {
         const bool tall = p->m >= p->n;
         const int64_t longer = tall ? p->m : p->n, shorter = tall ? p->n : p->m;
@@ -334,8 +341,10 @@ static int64_t cut(product *p) {
 static void scale(const product *p) {
     for (int64_t i = 0; i < p->m && p->beta != 1; i++) {
         char *row = p->out + (size_t)(i * p->ldc) * p->size;
-        if (p->beta == 0) memset(row, 0, (size_t)p->n * p->size);
-        else vec_get(VEC_SCALE, p->dtype)(p->n, row, row, NULL, NULL, p->beta);
+        if (p->beta == 0)
+            memset(row, 0, (size_t)p->n * p->size);
+        else
+            vec_get(VEC_SCALE, p->dtype)(p->n, row, row, NULL, NULL, p->beta);
     }
 }
 
@@ -345,8 +354,21 @@ bk_status gemm(ctx *c, bk_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, i
     if (m < 0 || n < 0 || k < 0) return BK_EINVAL;
     if (m == 0 || n == 0) return BK_OK;
     if (ldc < n || (k && (lda < (ta ? m : k) || ldb < (tb ? k : n)))) return BK_EINVAL;
-    product p = { .c = c, .dtype = dtype, .ta = ta, .tb = tb, .m = m, .n = n, .k = k, .lda = lda, .ldb = ldb,
-                  .ldc = ldc, .alpha = alpha, .beta = beta, .a = a, .b = b, .out = out,
+    product p = { .c = c,
+                  .dtype = dtype,
+                  .ta = ta,
+                  .tb = tb,
+                  .m = m,
+                  .n = n,
+                  .k = k,
+                  .lda = lda,
+                  .ldb = ldb,
+                  .ldc = ldc,
+                  .alpha = alpha,
+                  .beta = beta,
+                  .a = a,
+                  .b = b,
+                  .out = out,
                   .size = dtype == BK_FLOAT64 ? 8 : 4 };
     if (k == 0 || alpha == 0) {
         scale(&p);
@@ -356,7 +378,8 @@ bk_status gemm(ctx *c, bk_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, i
     if (lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX) return BK_EUNSUPPORTED; /* OpenBLAS's integers here */
     const int64_t pieces = cut(&p);
     if (p.rows > INT_MAX || p.columns > INT_MAX || p.depth > INT_MAX) return BK_EUNSUPPORTED;
-    if (c && pieces > 1) ctx_parallel(c, pieces, piece, &p);
+    if (c && pieces > 1)
+        ctx_parallel(c, pieces, piece, &p);
     else
         for (int64_t i = 0; i < pieces; i++) piece(&p, i);
     return atomic_load(&p.stopped) ? BK_EINTERRUPTED : BK_OK;

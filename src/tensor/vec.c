@@ -29,25 +29,25 @@ static int64_t to_int(double x) {
     return x == x ? (int64_t)x : 0;
 }
 
-#define LIBM1(name, fn, tag, type)                                                                          \
-    static void libm_##name##_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) { \
-        const type *p = a;                                                                                  \
-        type *o = out;                                                                                      \
-        (void)b, (void)c, (void)x;                                                                          \
-        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i]);                                                    \
+#define LIBM1(name, fn, tag, type)                                                                                     \
+    static void libm_##name##_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) {     \
+        const type *p = a;                                                                                             \
+        type *o = out;                                                                                                 \
+        (void)b, (void)c, (void)x;                                                                                     \
+        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i]);                                                               \
     }
-#define LIBM_POW(fn, tag, type)                                                                             \
-    static void libm_pow_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) { \
-        const type *p = a, *q = b;                                                                          \
-        type *o = out;                                                                                      \
-        (void)c, (void)x;                                                                                   \
-        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i], q[i]);                                              \
-    }                                                                                                       \
-    static void libm_powx_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) { \
-        const type *p = a;                                                                                  \
-        type *o = out;                                                                                      \
-        (void)b, (void)c;                                                                                   \
-        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i], (type)x);                                           \
+#define LIBM_POW(fn, tag, type)                                                                                        \
+    static void libm_pow_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) {          \
+        const type *p = a, *q = b;                                                                                     \
+        type *o = out;                                                                                                 \
+        (void)c, (void)x;                                                                                              \
+        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i], q[i]);                                                         \
+    }                                                                                                                  \
+    static void libm_powx_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) {         \
+        const type *p = a;                                                                                             \
+        type *o = out;                                                                                                 \
+        (void)b, (void)c;                                                                                              \
+        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i], (type)x);                                                      \
     }
 LIBM1(sin, sin, f64, double)
 LIBM1(sin, sinf, f32, float)
@@ -68,6 +68,10 @@ LIBM_POW(powf, f32, float)
 #define FMA64(a, b, c) _mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
 #define FMA32(a, b, c) _mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
 #define SQRT64(a) _mm512_sqrt_pd((__m512d)(a))
+#define MAX64(a, b) _mm512_max_pd((__m512d)(a), (__m512d)(b)) /* b where either is NaN */
+#define MAX32(a, b) _mm512_max_ps((__m512)(a), (__m512)(b))
+#define MIN64(a, b) _mm512_min_pd((__m512d)(a), (__m512d)(b))
+#define MIN32(a, b) _mm512_min_ps((__m512)(a), (__m512)(b))
 #define SQRT32(a) _mm512_sqrt_ps((__m512)(a))
 #define TYPE 64
 #include "vec_kernels.inc"
@@ -81,6 +85,10 @@ LIBM_POW(powf, f32, float)
 #undef FMA64
 #undef FMA32
 #undef SQRT64
+#undef MAX64
+#undef MAX32
+#undef MIN64
+#undef MIN32
 #undef SQRT32
 
 #define LEVEL avx2
@@ -89,6 +97,10 @@ LIBM_POW(powf, f32, float)
 #define FMA64(a, b, c) _mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
 #define FMA32(a, b, c) _mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
 #define SQRT64(a) _mm256_sqrt_pd((__m256d)(a))
+#define MAX64(a, b) _mm256_max_pd((__m256d)(a), (__m256d)(b)) /* b where either is NaN */
+#define MAX32(a, b) _mm256_max_ps((__m256)(a), (__m256)(b))
+#define MIN64(a, b) _mm256_min_pd((__m256d)(a), (__m256d)(b))
+#define MIN32(a, b) _mm256_min_ps((__m256)(a), (__m256)(b))
 #define SQRT32(a) _mm256_sqrt_ps((__m256)(a))
 #define SELECT64(m, a, b) _mm256_blendv_pd((__m256d)(b), (__m256d)(a), (__m256d)(m))
 #define SELECT32(m, a, b) _mm256_blendv_ps((__m256)(b), (__m256)(a), (__m256)(m))
@@ -104,6 +116,10 @@ LIBM_POW(powf, f32, float)
 #undef FMA64
 #undef FMA32
 #undef SQRT64
+#undef MAX64
+#undef MAX32
+#undef MIN64
+#undef MIN32
 #undef SQRT32
 #undef SELECT64
 #undef SELECT32
@@ -145,14 +161,19 @@ typedef struct level {
     void (*shorten)(int64_t n, void *out, const void *a); /* float64 to float32 */
 } level;
 
-#define ROW(id)                                                                                           \
-    { #id, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { sum_##id##_f64, sum_##id##_f32 },  \
-      { dot_##id##_f64, dot_##id##_f32 }, { add_rows_##id##_f64, add_rows_##id##_f32 },                   \
-      widen_##id##_f64, shorten_##id##_f64 }
+#define ROW(id)                                                                                                        \
+    {                                                                                                                  \
+#id, { table_##id##_f64, table_##id##_f32, table_##id##_i64 },                                                 \
+               { sum_##id##_f64, sum_##id##_f32 },                                                                     \
+                 { dot_##id##_f64, dot_##id##_f32 },                                                                   \
+                   { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64                  \
+    }
 
 static const level levels[] = {
 #if defined(__x86_64__)
-    ROW(avx512), ROW(avx2), ROW(portable),
+    ROW(avx512),
+    ROW(avx2),
+    ROW(portable),
 #elif defined(__aarch64__)
     ROW(neon),
 #else

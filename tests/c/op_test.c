@@ -3,6 +3,7 @@
  * identity of jvp and vjp at both orders, to its own float32 run, to vmap against a loop (and nested), and to
  * empty inputs. */
 #include "prog.h"
+#include "../../src/graph/lower.h"
 
 enum { F = -1000 /* a free size: 3, or 0 in the empty case */, MAX_IN = 4 };
 
@@ -52,6 +53,12 @@ static const recipe recipes[] = {
     { "softplus", .n_in = 0 },
     { "erf", .n_in = 0 },
     { "square", .n_in = 0 },
+    { "axpy", .x = 1.7 },
+    { "muladd", .n_in = 0 },
+    { "mulscale", .x = 1.7 },
+    { "square_rsub", .x = 0.6 },
+    { "tanh_grad", .n_in = 0 },
+    { "sigmoid_grad", .n_in = 0 },
     { "stop_gradient", .n_in = 0 },
     { "relu", .where = OFF_ZERO },
     { "step", .where = OFF_ZERO },
@@ -496,11 +503,97 @@ static void test_rows(ctx *c, rng *random) {
     check(rows > 40, "op_rows", "the table is there", rows);
 }
 
+/* ---- lowering: the combination becomes one operation, and keeps the bits of its parts ---- */
+
+static node *one_minus(graph *g, node *a) {
+    return g_offset(g, 1, g_scale(g, -1, a));
+}
+static node *low_axpy(graph *g, node *const *in) {
+    return g_add(g, in[1], g_scale(g, 1.7, in[0]));
+}
+static node *low_muladd(graph *g, node *const *in) {
+    return g_add(g, in[2], g_mul(g, in[0], in[1]));
+}
+static node *low_mulscale(graph *g, node *const *in) {
+    return g_scale(g, 1.7, g_mul(g, in[0], in[1]));
+}
+static node *low_square(graph *g, node *const *in) {
+    return one_minus(g, g_square(g, in[0]));
+}
+static node *low_tanh(graph *g, node *const *in) { /* the factor twice: computed again for each */
+    node *f = one_minus(g, g_square(g, in[0]));
+    return g_sub(g, g_exp(g, g_mul(g, in[1], f)), g_mul(g, f, in[2]));
+}
+static node *low_sigmoid(graph *g, node *const *in) {
+    return g_mul(g, in[1], g_mul(g, in[0], one_minus(g, in[0])));
+}
+static node *low_shared(graph *g, node *const *in) { /* a product that is read twice stays one */
+    node *p = g_mul(g, in[0], in[1]);
+    return g_mul(g, g_exp(g, p), g_add(g, p, in[2]));
+}
+
+static const struct {
+    const char *op;
+    int times;
+    node *(*build)(graph *g, node *const *in);
+} lowerings[] = {
+    { "axpy", 1, low_axpy },      { "muladd", 1, low_muladd },        { "mulscale", 1, low_mulscale },
+    { "tanh_grad", 2, low_tanh }, { "sigmoid_grad", 1, low_sigmoid }, { "square_rsub", 1, low_square },
+    { "muladd", 0, low_shared },  { "mul", 2, low_shared },
+};
+
+/* y's bits from its parts, each computed by a plan of its own. */
+static tensor by_parts(ctx *c, node *y, const tensor *args) {
+    tensor in[3] = { 0 }, out;
+    prog q = { .g = graph_new(c), .n_in = y->n_in, .n_out = 1 };
+    if (y->n_in == 0) {
+        prog_free(&q);
+        tensor_retain(&args[y->id]);
+        return args[y->id];
+    }
+    for (int k = 0; k < y->n_in; k++) {
+        in[k] = by_parts(c, y->in[k], args);
+        q.in[k] = graph_input(q.g, in[k].dtype, in[k].ndim, in[k].shape);
+    }
+    q.out[0] = graph_op(q.g, y->op, y->n_in, q.in, 0, NULL, y->x);
+    if (!prog_plan(&q, y->op->name, "compiles alone") || !prog_run(&q, y->op->name, in, &out)) exit(3);
+    drop(y->n_in, in);
+    prog_free(&q);
+    return out;
+}
+
+static void test_lowering(ctx *c, rng *random) {
+    for (size_t i = 0; i < sizeof lowerings / sizeof *lowerings; i++)
+        for (int d = 0; d < 2; d++) {
+            const char *op = lowerings[i].op;
+            prog q = { .g = graph_new(c), .n_in = 3, .n_out = 1 };
+            tensor args[3], got, want;
+            for (int k = 0; k < 3; k++) {
+                int64_t shape[1] = { 37 };
+                args[k] = noise(c, d ? BK_FLOAT32 : BK_FLOAT64, random, 1, shape);
+                q.in[k] = graph_input(q.g, args[k].dtype, 1, shape);
+            }
+            node *y = q.out[0] = lowerings[i].build(q.g, q.in);
+            want = by_parts(c, y, args);
+            if (!prog_plan(&q, op, "compiles") || !prog_run(&q, op, args, &got)) exit(3);
+            check(memcmp(tensor_data(&got), tensor_data(&want), 37 * dtype_size(got.dtype)) == 0, op,
+                  "lowered, it keeps its bits", distance(&got, &want));
+            int n, times = 0;
+            graph_lower(q.g, 1, q.out);
+            node **sorted = graph_sorted(q.g, 1, q.out, &n);
+            for (int k = 0; k < n; k++) times += strcmp(sorted[k]->op->name, op) == 0;
+            check(times == lowerings[i].times, op, "stands as often as expected", times);
+            drop(3, args), drop(1, &got), drop(1, &want);
+            prog_free(&q);
+        }
+}
+
 int main(void) {
     ctx *c = ctx_new(1);
     rng random = rng_seed(7);
     if (!c) return 3;
     test_rows(c, &random);
+    test_lowering(c, &random);
     check(atomic_load(&c->refs) == 1, "context", "nothing is left holding it", atomic_load(&c->refs));
     ctx_release(c);
     printf("%d passed, %d failed\n", passed, failed);

@@ -102,6 +102,16 @@ static void test_values(ctx *c) {
         }
 }
 
+/* Rows far apart, so that both operands are packed: every height of the last tile, every width of the last panel, one
+ * and several slabs of depth. */
+static void test_packed(ctx *c) {
+    for (int t = 0; t < 8; t++)
+        for (int64_t m = 13; m <= 26; m++)
+            for (int64_t n = 15; n <= 50; n += t & 4 ? 7 : 5)
+                compare(c, t & 4 ? BK_FLOAT32 : BK_FLOAT64, t & 1, t & 2, m, n, m % 2 ? 50 : 300, m % 3 ? 1 : -0.5,
+                        n % 2, 90);
+}
+
 static void test_edges(ctx *c) {
     const bk_dtype d = BK_FLOAT64;
     double a[4] = { NAN, 1, 2, 3 }, b[4] = { 1, 2, 3, INFINITY }, out[4] = { 5, 6, 7, NAN };
@@ -221,6 +231,7 @@ int main(void) {
     gemm_enter();
     ctx *c = ctx_new(2);
     test_values(c);
+    test_packed(c);
     test_edges(c);
     ctx_release(c);
     test_threads();

@@ -28,6 +28,7 @@ typedef struct product {
 enum { PIECE_LONG = 448, PIECE_SHORT = 1024 };
 /* In multiply-adds: */
 static const int64_t PIECE_WORK = 8 << 20;        /* no piece is smaller: 0.4 ms at 40 GFlop/s */
+static const int64_t OWN_PIECE_WORK = 3 << 20;    /* of the own kernels', which lose nothing by a cut */
 static const int64_t CALL_WORK = 512 << 20;       /* no call is larger: 25 ms at 40 GFlop/s */
 static const int64_t VECTOR_PIECE_WORK = 1 << 20; /* the same for matrix times vector, bound by memory */
 static const int64_t VECTOR_CALL_WORK = 16 << 20;
@@ -155,6 +156,12 @@ static int64_t cut(product *p) {
             p->rows = piece_size(p->all.m, work / (double)VECTOR_PIECE_WORK);
         else
             p->columns = piece_size(p->all.n, work / (double)VECTOR_PIECE_WORK);
+    } else if (own_is_faster(p->dtype, &p->all)) {
+        /* A stored transposed is packed in blocks of rows, else B in panels of columns: cut between them */
+        const bool by_rows = p->all.ta || p->all.m > 4 * p->all.n;
+        const int64_t side = by_rows ? p->all.m : p->all.n, most = side / 64;
+        const double count = work / (double)OWN_PIECE_WORK;
+        *(by_rows ? &p->rows : &p->columns) = piece_size(side, count < (double)most ? count : (double)most);
     } else if (work >= 2 * (double)PIECE_WORK) {
         const bool tall = p->all.m >= p->all.n;
         const int64_t longer = tall ? p->all.m : p->all.n, shorter = tall ? p->all.n : p->all.m;

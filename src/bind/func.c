@@ -631,53 +631,67 @@ static plan *plan_of(lua_State *L, const char *fname, int *n_in) {
 static void add_line(void *arg, const char *line) {
     luaL_Buffer *b = arg;
     luaL_addstring(b, line);
-    size_t n = luaL_bufflen(b);
-    if (n == 0 || luaL_buffaddr(b)[n - 1] != '\n') luaL_addchar(b, '\n');
+    luaL_addchar(b, '\n');
+}
+
+/* Runs the program until its steps' times mean something: ten times, or for a fifth of a second. */
+static void profile_runs(lua_State *L, plan *p, int n) {
+    enum { RUNS = 10 };
+    const double enough = 0.2;
+    int top = lua_gettop(L);
+    func_call_tensors(L, test(L, 1)->f, 2, n, "describe"); /* untimed: caches are cold */
+    lua_settop(L, top);
+    plan_profile(p, true);
+    double seconds = 0;
+    for (int i = 0; i < RUNS && seconds < enough; i++) {
+        func_call_tensors(L, test(L, 1)->f, 2, n, "describe");
+        lua_settop(L, top);
+        seconds = 0;
+        for (int k = 0; k < plan_info(p).steps; k++) seconds += plan_step_at(p, k).seconds;
+    }
+    plan_profile(p, false);
 }
 
 static int m_describe(lua_State *L) {
     int n;
     plan *p = plan_of(L, "describe", &n);
+    profile_runs(L, p, n);
     luaL_Buffer b;
     luaL_buffinit(L, &b);
     plan_describe(p, add_line, &b);
     luaL_pushresult(&b);
-    return 1;
-}
-
-static int m_profile(lua_State *L) {
-    int n;
-    plan *p = plan_of(L, "profile", &n);
-    int top = lua_gettop(L);
-    plan_profile(p, true);
-    for (int i = 0; i < 10; i++) {
-        func_call_tensors(L, test(L, 1)->f, 2, n, "profile");
-        lua_settop(L, top);
-    }
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    plan_describe(p, add_line, &b);
-    luaL_pushresult(&b);
-    plan_profile(p, false);
     return 1;
 }
 
 static int m_stats(lua_State *L) {
     int n;
     plan_stats s = plan_info(plan_of(L, "stats", &n));
-    lua_createtable(L, 0, 6);
+    const rewrite *built = &s.passes[0], *last = &s.passes[PLAN_PASSES - 1];
+    lua_createtable(L, 0, 7);
     lua_pushinteger(L, s.nodes_built);
     lua_setfield(L, -2, "nodes_built");
-    lua_pushinteger(L, s.nodes);
+    lua_pushinteger(L, last->nodes);
     lua_setfield(L, -2, "nodes");
     lua_pushinteger(L, s.steps);
     lua_setfield(L, -2, "steps");
-    lua_pushnumber(L, s.flops_built);
+    lua_pushnumber(L, built->flops);
     lua_setfield(L, -2, "flops_built");
-    lua_pushnumber(L, s.flops);
+    lua_pushnumber(L, last->flops);
     lua_setfield(L, -2, "flops");
     lua_pushinteger(L, (lua_Integer)s.arena_bytes);
     lua_setfield(L, -2, "arena_bytes");
+    lua_createtable(L, PLAN_PASSES, 0);
+    for (int i = 0; i < PLAN_PASSES; i++) {
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, s.passes[i].name);
+        lua_setfield(L, -2, "name");
+        lua_pushinteger(L, s.passes[i].nodes);
+        lua_setfield(L, -2, "nodes");
+        lua_pushnumber(L, s.passes[i].flops);
+        lua_setfield(L, -2, "flops");
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "passes");
     return 1;
 }
 
@@ -695,12 +709,16 @@ static void registry_table(lua_State *L, const void *key, const char *mode) {
 void bind_func(lua_State *L) {
     static const bind_row methods[] = {
         { "describe", m_describe,
-          "f:describe(θ, ...)\nThe compiled program for arguments of these shapes, as text: its "
-          "steps with shapes and flops." },
-        { "profile", m_profile, "f:profile(θ, ...)\nRuns the compiled program ten times; its steps with their times." },
+          "f:describe(θ, ...) -> text\nThe compiled program for arguments of these shapes, which it runs a few times: "
+          "nodes and MFlop after each pass (traced; needed: shared and reached from the results; re-associated; "
+          "accumulated; lowered; fused into steps) with the arena's size; the time of one run by kernel, slowest first; every "
+          "step with its result's shape (a fused pass: its elements; a copy: its bytes)." },
         { "stats", m_stats,
-          "f:stats(θ, ...)\nA table: nodes_built, nodes (after simplification), steps, flops_built, "
-          "flops (after re-association), arena_bytes." },
+          "f:stats(θ, ...)\nA table: nodes_built (by tracing), nodes (after the last pass), steps, flops_built, flops "
+          "(of "
+          "products and convolutions, before and after re-association), arena_bytes, passes = { { name, nodes, flops "
+          "}, "
+          "... }. Compiles, runs nothing." },
         { NULL, NULL, NULL },
     };
     static const luaL_Reg meta[] = {

@@ -321,7 +321,7 @@ static const bind_row rows[] = {
       "tensor argument; pullback() stands for ct = 1 where y is 0-d." },
     { "compile", t_compile,
       "bk.compile(f)\nf as a func: traced and compiled at the first call for each combination of "
-      "shapes. f:describe(θ, ...) shows the program, f:profile(θ, ...) its times." },
+      "shapes. f:describe(θ, ...) shows the program and its times, f:stats(θ, ...) its sizes." },
     { "lie", t_lie,
       "bk.lie(X, Y)\nThe Lie bracket [X, Y] = DY X - DX Y of two fields on θ, itself a field. A loss stands "
       "for its gradient field, so bk.lie(L1, L2)(θ) = H_2 g_1 - H_1 g_2. No Jacobian is formed." },

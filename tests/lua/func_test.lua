@@ -224,9 +224,45 @@ function TestTracing.test_one_trace_for_each_shape_however_often_it_is_wrapped()
     bk.grad(f)(bk.ones({ 3 }, { dtype = "float32" }))
     lu.assertEquals(calls, 3)
     lu.assertEquals(bk.compile(f)(bk.ones { 3 }):item(), 3)
-    lu.assertStrContains(bk.compile(f):describe(bk.ones { 3 }), "step")
-    lu.assertTrue(bk.compile(f):stats(bk.ones { 3 }).steps >= 1)
     lu.assertStrContains(tostring(bk.grad(f)), "grad of func")
+end
+
+-- Two tasks' bracket re-associates, so that every row of the tables has something to show.
+function TestTracing.test_describe_shows_passes_kernels_times_and_steps()
+    local r = bk.rng(1)
+    local model = bk.nn.mlp { 30, 40, 5 }
+    local theta = model:init { seed = 1 }
+    local function loss() return bk.loss.mse(model, r:normal { 4, 30 }, r:normal { 4, 5 }) end
+    local field = bk.lie(loss(), loss())
+    local s, text = field:stats(theta), field:describe(theta)
+    local names = {}
+    for i, pass in ipairs(s.passes) do names[i] = pass.name end
+    lu.assertEquals(names, { "needed", "re-associated", "accumulated", "lowered" })
+    lu.assertTrue(s.nodes_built > s.passes[1].nodes and s.passes[2].nodes > s.passes[3].nodes)
+    lu.assertTrue(s.flops_built > s.flops and s.passes[2].flops == s.flops and s.passes[1].flops == s.flops_built)
+    lu.assertEquals(s.nodes, s.passes[4].nodes)
+    local function row(name) return text:match("\n" .. name .. " +([^\n]+)") or error(name .. " is missing in\n" .. text) end
+    lu.assertEquals(tonumber(row("traced")), s.nodes_built)
+    for _, pass in ipairs(s.passes) do
+        local nodes, flops = row((pass.name:gsub("%-", "%%-"))):match("(%d+) +(%S+)")
+        lu.assertEquals(tonumber(nodes), pass.nodes)
+        lu.assertAlmostEquals(tonumber(flops), pass.flops / 1e6, 1e-5 * pass.flops / 1e6)
+    end
+    lu.assertStrContains(row("fused"), ("in an arena of %.1f KiB"):format(s.arena_bytes / 1024))
+    -- every step belongs to a kernel, every kernel has taken time, the shares add up
+    local kernels, steps, share = text:match("\nkernel[^\n]*\n(.-)\n\nstep"), 0, 0
+    lu.assertNotNil(kernels)
+    for line in kernels:gmatch("[^\n]+") do
+        local n, _, us, part = line:match("^%S+ +(%d+) +(%S+) +(%S+) +(%S+)%%")
+        lu.assertTrue(tonumber(us) > 0, line)
+        steps, share = steps + n, share + part
+    end
+    lu.assertEquals(steps, s.steps)
+    lu.assertAlmostEquals(share, 100, 2)
+    local _, lines = text:match("\nstep .*"):gsub("\n", "")
+    lu.assertEquals(lines, s.steps + 2)
+    fails("describe: argument 2: expected a tensor, got \"x\"", bk.compile(cube).describe, bk.grad(bk.loss.mse(model,
+        r:normal { 4, 30 }, r:normal { 4, 5 })), theta, "x")
 end
 
 function TestTracing.test_errors_keep_their_place_and_their_value()

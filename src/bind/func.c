@@ -151,7 +151,7 @@ static const func_class lua_fn_class = { "Lua function", lua_fn_build, lua_fn_de
 
 static lua_func *push_empty(lua_State *L, func_kind kind) {
     lua_func *u = lua_newuserdatauv(L, sizeof *u, UVS);
-    *u = (lua_func){ NULL, kind, 0 };
+    *u = (lua_func){ .kind = kind };
     luaL_setmetatable(L, BIND_FUNC);
     return u;
 }
@@ -260,7 +260,7 @@ func *bind_check_func(lua_State *L, int index, const char *fname, const char *ar
 
 /* ---- transforms, one per operand ---- */
 
-static func *make(func_kind kind, func *f, func *other, int n, err *e) {
+static func *make(func_kind kind, func *f, func *other, const func_how *how, err *e) {
     switch (kind) {
     case KIND_GRAD:
         return func_grad(f, e);
@@ -271,11 +271,11 @@ static func *make(func_kind kind, func *f, func *other, int n, err *e) {
     case KIND_HESSIAN:
         return func_hessian(f, e);
     case KIND_VMAP:
-        return func_vmap(f, e);
+        return func_vmap(f, how->n, how->axes, e);
     case KIND_JVP:
         return func_jvp(f, e);
     case KIND_VJP:
-        return func_vjp(f, n, e);
+        return func_vjp(f, how->n, e);
     case KIND_LIE:
         return func_lie(f, other, e);
     default:
@@ -301,10 +301,15 @@ static void weak_subtable(lua_State *L, int key) {
     lua_remove(L, -2);
 }
 
-void func_transform(lua_State *L, func_kind kind, int index, int second, int n) {
+void func_transform(lua_State *L, func_kind kind, int index, int second, const func_how *how) {
+    static const func_how nothing;
+    char key[2 + FUNC_ARGUMENTS] = { (char)kind };
+    if (!how) how = &nothing;
+    key[1] = (char)how->n;
+    memcpy(key + 2, how->axes, sizeof how->axes);
     index = lua_absindex(L, index);
     luaL_checkstack(L, 12, "func");
-    lua_pushinteger(L, kind + KINDS * (lua_Integer)n);
+    lua_pushlstring(L, key, sizeof key);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &TRANSFORMS);
     weak_subtable(L, lua_gettop(L) - 1);
     lua_remove(L, -2);
@@ -316,7 +321,7 @@ void func_transform(lua_State *L, func_kind kind, int index, int second, int n) 
     }
     lua_pop(L, 1);
     lua_func *u = push_empty(L, kind);
-    u->n = n;
+    u->how = *how;
     lua_pushvalue(L, index);
     lua_setiuservalue(L, -2, UV_BASE);
     if (kind == KIND_LIE) {
@@ -324,7 +329,7 @@ void func_transform(lua_State *L, func_kind kind, int index, int second, int n) 
         lua_setiuservalue(L, -2, UV_OTHER);
     }
     err e = { 0 };
-    u->f = make(kind, test(L, index)->f, kind == KIND_LIE ? test(L, second)->f : NULL, n, &e);
+    u->f = make(kind, test(L, index)->f, kind == KIND_LIE ? test(L, second)->f : NULL, how, &e);
     if (!u->f) bind_raise(L, &e);
     lua_pushvalue(L, index);
     lua_pushvalue(L, -2);
@@ -362,6 +367,14 @@ static bool same_variant(lua_State *L, int a, int b, const char *mask) {
         lua_pop(L, 2);
     }
     return same;
+}
+
+/* The axes given for tensors; the others' say nothing: values that are no tensors serve every place. */
+static func_how axes_of_tensors(const func_how *all, const char *mask) {
+    func_how how = { 0 };
+    for (int i = 0; i < all->n && mask[i]; i++)
+        if (mask[i] == 't') how.axes[how.n++] = all->axes[i];
+    return how;
 }
 
 /* Pushes the specialisation of the func userdata at index to the values in table `given` ({mask = "tst", [2] = v}). */
@@ -430,7 +443,8 @@ static void variant(lua_State *L, int index, int given) {
             variant(L, lua_gettop(L), inner_given);
             other = lua_gettop(L);
         }
-        func_transform(L, u->kind, inner, other, u->n);
+        func_how how = u->kind == KIND_VMAP ? axes_of_tensors(&u->how, mask) : u->how;
+        func_transform(L, u->kind, inner, other, &how);
         lua_replace(L, list + 1);
         lua_settop(L, list + 1);
     }

@@ -20,15 +20,21 @@ typedef enum func_kind {
     KINDS
 } func_kind;
 
+/* What a transform is told besides its operands. */
+typedef struct func_how {
+    int n;                            /* KIND_VJP: the number of arguments; KIND_VMAP: of axes given */
+    signed char axes[FUNC_ARGUMENTS]; /* KIND_VMAP: see func_vmap */
+} func_how;
+
 typedef struct lua_func {
     func *f; /* NULL until acquired */
     func_kind kind;
-    int n; /* KIND_VJP: the number of arguments */
+    func_how how;
 } lua_func;
 
 /* Pushes the transform of the func userdata at index (of those at index and second for KIND_LIE); the same one for the
- * same operands, so that compiled plans are reused. n: for KIND_VJP. */
-void func_transform(lua_State *L, func_kind kind, int index, int second, int n);
+ * same operands, so that compiled plans are reused. how NULL: nothing to tell. */
+void func_transform(lua_State *L, func_kind kind, int index, int second, const func_how *how);
 
 /* Calls the func userdata at index on the values first..last of the stack: tensors, numbers (the first argument, and
  * every one where the function comes from C, becomes a tensor), other values that specialise a traced function.

@@ -11,7 +11,7 @@ static int transform1(lua_State *L, func_kind kind, const char *name) {
     bind_check_func(L, 1, name, "f");
     if (lua_gettop(L) > 1 && !lua_isnil(L, 2))
         return args_error(L, name, "takes one function and returns one; call the result: %s(f)(θ)", name);
-    func_transform(L, kind, 1, 0, 0);
+    func_transform(L, kind, 1, 0, NULL);
     return 1;
 }
 
@@ -27,8 +27,36 @@ static int t_hvp(lua_State *L) {
 static int t_hessian(lua_State *L) {
     return transform1(L, KIND_HESSIAN, "hessian");
 }
+/* The dimension at the top of the stack, which it takes: 0 for false. */
+static signed char check_axis(lua_State *L) {
+    bool none = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+    int64_t dim = none ? 0 : lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
+    if (!none && (dim == 0 || dim < -BK_MAX_DIMS || dim > BK_MAX_DIMS))
+        args_fail(L, -1, "vmap", "in_axes",
+                  "a dimension (1 is the first, -1 the last), or false for an argument as a whole");
+    lua_pop(L, 1);
+    return (signed char)dim;
+}
+
 static int t_vmap(lua_State *L) {
-    return transform1(L, KIND_VMAP, "vmap");
+    static const char *const known[] = { "in_axes", NULL };
+    bind_check_func(L, 1, "vmap", "f");
+    func_how how = { 0 };
+    int table = args_options(L, 2, "vmap", known, false);
+    if (table && args_field(L, table, "in_axes")) {
+        bool list = lua_istable(L, -1); /* a dimension alone holds for every argument */
+        int64_t n = list ? (int64_t)lua_rawlen(L, -1) : FUNC_ARGUMENTS;
+        if (n > FUNC_ARGUMENTS) return args_error(L, "vmap", "in_axes: expected at most %d entries", FUNC_ARGUMENTS);
+        for (; how.n < n; how.n++) {
+            if (list)
+                lua_rawgeti(L, -1, how.n + 1);
+            else
+                lua_pushvalue(L, -1);
+            how.axes[how.n] = check_axis(L);
+        }
+    }
+    func_transform(L, KIND_VMAP, 1, 0, &how);
+    return 1;
 }
 
 static int t_compile(lua_State *L) {
@@ -41,7 +69,7 @@ static int t_lie(lua_State *L) {
     bind_check_func(L, 1, "lie", "X");
     bind_check_func(L, 2, "lie", "Y");
     lua_settop(L, 2);
-    func_transform(L, KIND_LIE, 1, 2, 0);
+    func_transform(L, KIND_LIE, 1, 2, NULL);
     return 1;
 }
 
@@ -96,7 +124,7 @@ static int t_jvp(lua_State *L) {
             tensor_arg(L, -1, "jvp", "tangent");
         }
     }
-    func_transform(L, KIND_JVP, 4, 0, 0);
+    func_transform(L, KIND_JVP, 4, 0, NULL);
     lua_replace(L, 4);
     return func_call_tensors(L, bind_test_func(L, 4), first, 2 * n_tensors, "jvp");
 }
@@ -150,7 +178,8 @@ static int t_vjp(lua_State *L) {
         lua_rawseti(L, -2, n + i);
     }
     int values = lua_gettop(L);
-    func_transform(L, KIND_VJP, 1, 0, n);
+    func_how how = { .n = n };
+    func_transform(L, KIND_VJP, 1, 0, &how);
     lua_pushinteger(L, n);
     lua_pushinteger(L, n_out);
     lua_pushvalue(L, values);
@@ -283,8 +312,8 @@ static int t_check_grad(lua_State *L) {
     const tensor *theta = bind_check_tensor(L, 2, "check_grad", "θ");
     if (theta->dtype == BK_INT64) return args_fail(L, 2, "check_grad", "θ", "a float tensor");
     lua_settop(L, 2);
-    func_transform(L, KIND_GRAD, 1, 0, 0);
-    func_transform(L, KIND_HVP, 1, 0, 0);
+    func_transform(L, KIND_GRAD, 1, 0, NULL);
+    func_transform(L, KIND_HVP, 1, 0, NULL);
     checker k = { bind_ctx(L), bind_test_func(L, 1), bind_test_func(L, 3), bind_test_func(L, 4), theta, 0 };
     err e = { 0 };
     bind_trace at = bind_enter(L);
@@ -311,8 +340,13 @@ static const bind_row rows[] = {
       "bk.hessian(f)(θ, ...)\nAll second derivatives: shape (θ's shape, θ's shape), (P,P) for a flat "
       "θ. For small P; bk.hvp for large." },
     { "vmap", t_vmap,
-      "bk.vmap(f)(batched, ...)\nf over the first dimension of every argument at once; the results carry "
-      "it first. Per-example gradients: bk.vmap(bk.grad(f))." },
+      "bk.vmap(f [, {in_axes = {1, ...}}])(batched, ...)\nf over one dimension of its arguments at once; the results "
+      "carry "
+      "it first. in_axes names the dimension of each argument, from 1 (below 0 from the end), false for an argument "
+      "that serves every place as it is; a single entry holds for all, and 1 for those not named. All mapped "
+      "dimensions have one size. "
+      "Per-example gradients of a loss L = bk.loss.mse(model): bk.vmap(bk.grad(L), {in_axes = {false, 1, 1}})(θ, x, y) "
+      "with x (examples, 1, ...), y (examples, 1, ...): (examples, n_params). Nests." },
     { "jvp", t_jvp,
       "bk.jvp(f, {θ, ...}, {v, ...}) -> y, dy\nThe value and its derivative along the tangents v, of the "
       "arguments' shapes (nil or 0: that argument does not move). Several results: y1, y2, dy1, dy2." },

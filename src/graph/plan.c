@@ -280,7 +280,7 @@ static bool whole_concat_part(const node *cat, size_t *outer) {
 /* Which buffer, at which shift, every node lies in. Parts of a concatenation are computed in their place. */
 static bool place_nodes(builder *b) {
     plan *p = b->p;
-    b->buffers = make(b->g, sizeof *b->buffers, b->n + b->n_out + 1);
+    b->buffers = make(b->g, sizeof *b->buffers, b->n + b->n_in + b->n_out + 1); /* unused arguments too */
     if (!b->buffers) return false;
     int n_consts = 0;
     for (int i = 0; i < b->n; i++)

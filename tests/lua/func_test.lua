@@ -111,6 +111,17 @@ function TestDerivatives.test_hvp_takes_several_directions()
     fails("hvp: v: expected", bk.hvp(quartic), x, bk.ones { 4 })
 end
 
+-- Arguments the result does not depend on are given room in the plan all the same.
+function TestDerivatives.test_unused_arguments()
+    local x, y = bk.ones { 3, 4 }, bk.ones { 5 }
+    near(bk.hvp(function(z) return z:sum() end)(x, x, y), bk.zeros { 12 })
+    local many = {}
+    for i = 1, 40 do many[i] = y * i end
+    near(bk.compile(function(z) return z:sum() end)(x, table.unpack(many)), { 12 })
+    near(bk.compile(function() return bk.full({ 2 }, 3) end)(x, table.unpack(many)), { 3, 3 })
+    near(bk.grad(function(z) return z:sum() end)(x, table.unpack(many)), bk.ones { 12 })
+end
+
 function TestDerivatives.test_jvp_and_vjp_are_adjoint()
     local function f(a, b) return a:matmul(b):tanh(), a:sum() * b end
     local a, b = bk.rng(1):normal { 3, 4 }, bk.rng(2):normal { 4, 2 }

@@ -302,7 +302,9 @@ static bool accumulate_products(graph *g, int n_out, node **outs) {
         collect(m, 1, true, o.uses, &t, 0);
         if (!t.n_products) continue;
         node *sum = products_node(g, &t);
-        for (int k = 0; k < t.n_rest; k++) sum = g_add(g, sum, g_scale(g, t.rest_x[k], t.rest[k]));
+        /* a term that is a result or shared may have become a sum of products itself: scaling what it was would bring
+         * its product back beside that sum */
+        for (int k = 0; k < t.n_rest; k++) sum = g_add(g, sum, g_scale(g, t.rest_x[k], now(&o, t.rest[k])));
         if (!sum || !overlay_room(&o)) return false;
         o.by[m->id] = sum;
         found = true;

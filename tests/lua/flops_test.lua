@@ -53,6 +53,17 @@ function TestFlops.test_784_1024_1024_10_batch_512()
     check({ 784, 1024, 1024, 10 }, 512, "relu", { b = 4896.9, c = 10066.4, d = 21068, f = 456894, g = 64463 })
 end
 
+-- A product that is a result as well as a term of a sum is computed once.
+function TestFlops.test_a_shared_term_is_not_multiplied_again()
+    local function f(a, b, c)
+        local p = 0.5 * a:matmul(b)
+        return p, (p - 0.25 * c:matmul(b)) * 0.3
+    end
+    local s = bk.compile(f):stats(bk.ones{ 9, 2 }, bk.ones{ 2, 9 }, bk.ones{ 9, 2 })
+    lu.assertEquals(s.flops, s.flops_built)
+    lu.assertEquals(s.flops, 2 * 2 * 9 * 2 * 9)
+end
+
 -- Re-association tries every product; each trial must cost what it touches, not the whole graph.
 function TestFlops.test_planning_time_grows_with_the_graph_alone()
     local model, r, steps = bk.nn.mlp{ 2, 8, 1 }, bk.rng(1), {}

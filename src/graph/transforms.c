@@ -300,6 +300,10 @@ static bool vmap_build(func *self, graph *g, int n_in, node *const *in, node_lis
             p[i] = placeholder(g, in[i]);
             continue;
         }
+        if (in[i]->ndim == 0) {
+            graph_fail(g, BK_EINVAL, "vmap: argument %d: expected a leading dimension to map over, got ()", i + 1);
+            return false;
+        }
         if (axis < 0 || axis >= in[i]->ndim) {
             graph_fail(g, BK_EINVAL, "vmap: argument %d: in_axes: expected a dimension of %s, got %d", i + 1,
                        shape_text(in[i]->ndim, in[i]->shape, &a), dim);

@@ -165,7 +165,7 @@ end
 kinds.gather = function(r, a)
     if a:ndim() == 0 then return nil end
     local ids = r.ids(r.pick { { 3 }, { 2, 2 }, { 1 } }, a:size(1))
-    return function(x) return x:gather(ids) end
+    return function(x) return bk.embedding(x, ids) end
 end
 kinds.take = function(r, a)
     if a:ndim() == 0 then return nil end
@@ -427,7 +427,7 @@ local function chains(seed)
             local a, b = v[s[1]], v[s[2]]
             if s[3] then a = a:transpose() end
             if s[4] then b = b:transpose() end
-            v[#v + 1] = s[5] == "product" and a:matmul(b) * (2 / a:size(2)) or a - 0.5 * b
+            v[#v + 1] = s[5] == "product" and a:matmul(b) * (1 / a:size(2)) or a - 0.5 * b
         end
         return table.unpack(v, math.max(1, #v - 3))
     end

@@ -725,7 +725,8 @@ void bind_func(lua_State *L) {
         { "describe", m_describe,
           "f:describe(θ, ...) -> text\nThe compiled program for arguments of these shapes, which it runs a few times: "
           "nodes and MFlop after each pass (traced; needed: shared and reached from the results; re-associated; "
-          "accumulated; lowered; fused into steps) with the arena's size; the time of one run by kernel, slowest first; every "
+          "accumulated; lowered; fused into steps) with the arena's size; the time of one run by kernel, slowest "
+          "first; every "
           "step with its result's shape (a fused pass: its elements; a copy: its bytes)." },
         { "stats", m_stats,
           "f:stats(θ, ...)\nA table: nodes_built (by tracing), nodes (after the last pass), steps, flops_built, flops "

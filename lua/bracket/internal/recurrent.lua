@@ -24,9 +24,9 @@ local kinds = {
 
 local function layer(kind, options)
     local k, where = kinds[kind], "nn." .. kind
-    options = bk.internal.options(where, options, { sequence = "boolean", activation = kind == "rnn" and "string" or nil })
-    local n_in, hidden = bk.internal.sizes(where, options, "in", "hidden")
-    local activation, whole = options.activation or "tanh", options.sequence ~= false
+    local named, n_in, hidden = bk.internal.sizes(where, options,
+        { sequence = "boolean", activation = kind == "rnn" and "string" or nil }, "in", "hidden")
+    local activation, whole = named.activation or "tanh", named.sequence ~= false
     if activation ~= "tanh" and activation ~= "relu" then
         error(("bk.%s: activation: expected tanh or relu, got %q"):format(where, activation), 3)
     end

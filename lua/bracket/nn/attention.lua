@@ -1,10 +1,10 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("nn.attention", options, { heads = "integer", causal = "boolean" })
-    local width, self = bk.internal.sizes("nn.attention", options, "width"), bk.internal.self_attention
-    local heads = self.heads("nn.attention", width, options.heads or 1)
+    local named, width = bk.internal.sizes("nn.attention", options, { heads = "integer", causal = "boolean" }, "width")
+    local self = bk.internal.self_attention
+    local heads = self.heads("nn.attention", width, named.heads or 1)
     return bk.nn.layer{ name = "attention", input = { "batch", "time", width }, params = { self.params(width) },
-        forward = function(p, x) return self.apply(p, x, heads, options.causal) end }
+        forward = function(p, x) return self.apply(p, x, heads, named.causal) end }
 end, [[
 bk.nn.attention{width [, heads = 1, causal = false]} -> layer
 Multi-head self-attention over x (batch, time, width), of the same shape: q, k, v = x W + b, in each head (width / heads

@@ -1,11 +1,11 @@
 local bk = ...
 return bk.doc(function(options)
     local where = "nn.transformer"
-    options = bk.internal.options(where, options,
-        { heads = "integer", hidden = "integer", causal = "boolean", activation = "string", eps = "positive" })
-    local width, self = bk.internal.sizes(where, options, "width"), bk.internal.self_attention
-    local heads, hidden = self.heads(where, width, options.heads or 1), options.hidden or 4 * width
-    local activation, eps = options.activation or "gelu", options.eps or 1e-5
+    local named, width = bk.internal.sizes(where, options,
+        { heads = "integer", hidden = "integer", causal = "boolean", activation = "string", eps = "positive" }, "width")
+    local self = bk.internal.self_attention
+    local heads, hidden = self.heads(where, width, named.heads or 1), named.hidden or 4 * width
+    local activation, eps = named.activation or "gelu", named.eps or 1e-5
     if hidden < 1 then error(("bk.%s: hidden: expected a whole number >= 1, got %d"):format(where, hidden), 2) end
     local known = { tanh = true, relu = true, gelu = true, softplus = true, sigmoid = true }
     if not known[activation] then
@@ -18,7 +18,7 @@ return bk.doc(function(options)
         { "down", shape = { hidden, width } }, { "down_bias", shape = { width } } }, 1, 6, 7, params)
     return bk.nn.layer{ name = "transformer", input = { "batch", "time", width }, params = params,
         forward = function(p, x)
-            x = x + self.apply(p, x:layer_norm{ eps = eps } * p.norm1 + p.norm1_bias, heads, options.causal)
+            x = x + self.apply(p, x:layer_norm{ eps = eps } * p.norm1 + p.norm1_bias, heads, named.causal)
             local h = x:layer_norm{ eps = eps } * p.norm2 + p.norm2_bias
             return x + bk[activation](h:matmul(p.up) + p.up_bias):matmul(p.down) + p.down_bias
         end }

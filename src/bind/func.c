@@ -138,7 +138,7 @@ static bool lua_fn_build(func *self, graph *g, int n_in, node *const *in, node_l
 static void lua_fn_destroy(func *self) {
     lua_fn *f = (lua_fn *)self;
     lua_State *L = f->st->main;
-    if (!f->strong || !lua_checkstack(L, 4)) return;
+    if (!lua_checkstack(L, 4)) return;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &STRONG);
     lua_pushnil(L);
     lua_rawseti(L, -2, f->id);
@@ -226,6 +226,10 @@ static void push_lua_fn(lua_State *L) {
     f->st = st;
     f->id = id;
     u->f = &f->base;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &STRONG);
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, -2, id); /* its place, for a finalizer must not allocate */
+    lua_pop(L, 1);
 }
 
 static bool callable(lua_State *L, int index) {

@@ -1,5 +1,5 @@
-/* func_lua.h - what func.c and func_transforms.c share: kinds of func userdata and how they are made, specialised to
- * arguments that are not tensors, and called. */
+/* func_lua.h - what func.c, func_call.c and func_transforms.c share: kinds of func userdata and how they are made,
+ * specialised to arguments that are not tensors, and called. */
 #ifndef BIND_FUNC_LUA_H
 #define BIND_FUNC_LUA_H
 
@@ -47,5 +47,6 @@ int func_specialise(lua_State *L, int index, int first, int last, const char *fn
 int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname);
 
 const bind_row *func_transform_rows(void);
+const bind_row *func_method_rows(void);
 
 #endif

@@ -62,6 +62,10 @@ func *func_lie(func *x, func *y, err *e); /* DY X - DX Y of the fields of x and 
 /* sum_i coef[i] f_i */
 func *func_sum(ctx *c, int n, const double *coef, func *const *fs, err *e);
 
+/* check.c: the largest relative error of f's gradient and Hessian-vector products at θ against central differences,
+ * extrapolated to fourth order, along the axes or (more than 6 parameters) 6 fixed random directions. f is 0-d. */
+bk_status func_check_grad(func *f, const tensor *theta, double *worst, err *e);
+
 /* The field of f at θ in g: the gradient of a loss, else its value. */
 node *func_build_field(func *f, graph *g, node *theta);
 /* D field(f) . v at θ (v: nodes of θ's shape). */

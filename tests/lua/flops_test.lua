@@ -49,6 +49,19 @@ function TestFlops.test_784_256_256_10_batch_128()
     check({ 784, 256, 256, 10 }, 128, "tanh", { b = 155.06, c = 293.61, d = 511.45, f = 10149.2, g = 1361.4 })
 end
 
+function TestFlops.test_the_bracket_of_784_256_256_10_is_traced_and_compiled_in_20_ms()
+    local theta, L = problem({ 784, 256, 256, 10 }, 128, "tanh")
+    local best = math.huge
+    for _ = 1, 3 do
+        local A, B = function(t) return L[1](t) end, function(t) return L[2](t) end -- not compiled before
+        local _, start = bk.internal.clock()
+        bk.lie(A, B):stats(theta)
+        local _, stop = bk.internal.clock()
+        best = math.min(best, stop - start)
+    end
+    lu.assertTrue(best < 0.02, ("%.1f ms"):format(1000 * best))
+end
+
 function TestFlops.test_784_1024_1024_10_batch_512()
     check({ 784, 1024, 1024, 10 }, 512, "relu", { b = 4896.9, c = 10066.4, d = 21068, f = 456894, g = 64463 })
 end

@@ -43,7 +43,8 @@ end
 -- t's elements, repeated or cut, in another shape
 local function fit(t, shape)
     local need, have, parts = count(shape), t:count(), { t:flatten() }
-    while #parts * have < need do parts[#parts + 1] = parts[1] * (1 + 0.1 * #parts) end
+    local whole = t:dtype() == "int64"
+    while #parts * have < need do parts[#parts + 1] = parts[1] * (whole and 1 or 1 + 0.1 * #parts) end
     local flat = #parts > 1 and bk.concat(parts) or parts[1]
     return flat:narrow(1, 1, need):reshape(shape)
 end
@@ -396,6 +397,44 @@ function TestRandom.test_programs()
         if not ok then failures[#failures + 1] = tostring(message) end
     end
     lu.assertEquals(#failures, 0, table.concat(failures, "\n"))
+end
+
+-- int64: compiled and mapped results are those of single operations, to the last digit.
+local function integers(seed)
+    local r = generator(seed)
+    local shape = r.pick{ { 3, 4 }, { 5 }, { 2, 1, 3 }, {} }
+    local function some() return r.ids(shape, 9) - 4 end
+    local names, steps = { "add", "sub", "mul", "maximum", "minimum", "where", "abs", "sign", "square", "sum", "cumsum", "max",
+        "flip", "pad", "gt", "scale" }, {}
+    for k = 1, 8 do steps[k] = { r.pick(names), r.int(k), r.int(k), r.int(3) - 2 } end
+    local function f(x, y)
+        local v = { x, y }
+        for _, s in ipairs(steps) do
+            local name, a, b = s[1], v[#v - s[2] + 1] or x, v[#v - s[3] + 1] or y
+            b = fit(b, a:shape())
+            if name == "where" then a = bk.where(a:gt(b), a, b)
+            elseif name == "abs" or name == "sign" or name == "square" then a = a[name](a)
+            elseif name == "scale" then a = a * s[4]
+            elseif name == "cumsum" or name == "max" or name == "flip" then if a:ndim() > 0 then a = (a[name](a, 1)) end
+            elseif name == "sum" then a = a:ndim() > 1 and a:sum(a:ndim()) or a
+            elseif name == "pad" then if a:ndim() == 1 then a = a:pad{ 1 } end
+            else a = bk[name](a, b) end
+            v[#v + 1] = bk.minimum(bk.maximum(a, -1000), 1000)
+        end
+        return v[#v]
+    end
+    local x, y = some(), some()
+    local one, all = f(x, y), bk.compile(f)(x, y)
+    lu.assertEquals(all:dtype(), one:dtype())
+    lu.assertEquals(all:totable(), one:totable(), "seed " .. seed)
+    local xs = bk.stack{ x, y, some() }
+    local mapped = bk.vmap(f, { in_axes = { 1, false } })(xs, y)
+    for k = 1, 3 do lu.assertEquals(mapped[k]:totable(), f(xs[k], y):totable(), "seed " .. seed) end
+end
+
+function TestRandom.test_integers()
+    local first, last = (os.getenv("BRACKET_SEEDS") or "1-100"):match("^(%d+)%-(%d+)$")
+    for seed = tonumber(first), tonumber(last) do integers(seed) end
 end
 
 -- Sums and products of thin and square matrices in any order, transposed or not: what re-association rewrites. Results

@@ -186,6 +186,21 @@ function TestRecurrent.test_derivatives_and_vmap()
     end
 end
 
+-- A long sequence costs its length: the cotangents of its times are laid side by side, not padded and added.
+function TestRecurrent.test_the_gradient_of_a_sequence_pads_no_sequence()
+    local r = bk.rng(8)
+    for _, kind in ipairs{ "rnn", "gru", "lstm" } do
+        local model = bk.nn.sequential{ bk.nn.linear{ 2, 2 }, bk.nn[kind]{ 2, 3, sequence = false }, bk.nn.linear{ 3, 1 } }
+        local g = bk.grad(bk.loss.mse(model, r:normal{ 4, 9, 2 }, r:normal{ 4, 1 }))
+        local text = g:describe(model:init{ seed = 1 })
+        for line in text:gmatch("\n +%d+  pad +(%b())") do -- only the gates of one time
+            local n = 1
+            for d in line:gmatch("%d+") do n = n * tonumber(d) end
+            lu.assertTrue(n <= 4 * 4 * 3, kind .. ": " .. line)
+        end
+    end
+end
+
 function TestRecurrent.test_what_is_wrong_is_named()
     fails("bk.nn.gru: hidden (size 2): expected a whole number >= 1, got nil", bk.nn.gru, { 3 })
     fails("bk.nn.lstm: expected 2 sizes (in, hidden), got 3", bk.nn.lstm, { 3, 4, 5 })

@@ -1,6 +1,7 @@
-/* func.c - see func.h. A traced Lua function finds its Lua value through a weak table by number; the userdata
- * holds the value, so cycles through upvalues stay collectable. Should C keep the func longer than the userdata lives,
- * the userdata's finalizer moves the value to a strong table until the func is released. */
+/* func.c - see func.h: tracing, the userdata, transforms, arguments that are no tensors. A traced Lua function finds
+ * its Lua value through a weak table by number; the userdata holds the value, so cycles through upvalues stay
+ * collectable. Should C keep the func longer than the userdata lives, the userdata's finalizer moves the value to a
+ * strong table until the func is released. */
 #include "func_lua.h"
 #include "args.h"
 #include <string.h>
@@ -138,7 +139,7 @@ static bool lua_fn_build(func *self, graph *g, int n_in, node *const *in, node_l
 static void lua_fn_destroy(func *self) {
     lua_fn *f = (lua_fn *)self;
     lua_State *L = f->st->main;
-    if (!f->strong || !lua_checkstack(L, 4)) return;
+    if (!lua_checkstack(L, 4)) return;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &STRONG);
     lua_pushnil(L);
     lua_rawseti(L, -2, f->id);
@@ -151,7 +152,7 @@ static const func_class lua_fn_class = { "Lua function", lua_fn_build, lua_fn_de
 
 static lua_func *push_empty(lua_State *L, func_kind kind) {
     lua_func *u = lua_newuserdatauv(L, sizeof *u, UVS);
-    *u = (lua_func){ NULL, kind, 0 };
+    *u = (lua_func){ .kind = kind };
     luaL_setmetatable(L, BIND_FUNC);
     return u;
 }
@@ -226,6 +227,10 @@ static void push_lua_fn(lua_State *L) {
     f->st = st;
     f->id = id;
     u->f = &f->base;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &STRONG);
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, -2, id); /* its place, for a finalizer must not allocate */
+    lua_pop(L, 1);
 }
 
 static bool callable(lua_State *L, int index) {
@@ -260,7 +265,7 @@ func *bind_check_func(lua_State *L, int index, const char *fname, const char *ar
 
 /* ---- transforms, one per operand ---- */
 
-static func *make(func_kind kind, func *f, func *other, int n, err *e) {
+static func *make(func_kind kind, func *f, func *other, const func_how *how, err *e) {
     switch (kind) {
     case KIND_GRAD:
         return func_grad(f, e);
@@ -271,11 +276,11 @@ static func *make(func_kind kind, func *f, func *other, int n, err *e) {
     case KIND_HESSIAN:
         return func_hessian(f, e);
     case KIND_VMAP:
-        return func_vmap(f, e);
+        return func_vmap(f, how->n, how->axes, e);
     case KIND_JVP:
         return func_jvp(f, e);
     case KIND_VJP:
-        return func_vjp(f, n, e);
+        return func_vjp(f, how->n, e);
     case KIND_LIE:
         return func_lie(f, other, e);
     default:
@@ -301,10 +306,15 @@ static void weak_subtable(lua_State *L, int key) {
     lua_remove(L, -2);
 }
 
-void func_transform(lua_State *L, func_kind kind, int index, int second, int n) {
+void func_transform(lua_State *L, func_kind kind, int index, int second, const func_how *how) {
+    static const func_how nothing;
+    char key[2 + FUNC_ARGUMENTS] = { (char)kind };
+    if (!how) how = &nothing;
+    key[1] = (char)how->n;
+    memcpy(key + 2, how->axes, sizeof how->axes);
     index = lua_absindex(L, index);
     luaL_checkstack(L, 12, "func");
-    lua_pushinteger(L, kind + KINDS * (lua_Integer)n);
+    lua_pushlstring(L, key, sizeof key);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &TRANSFORMS);
     weak_subtable(L, lua_gettop(L) - 1);
     lua_remove(L, -2);
@@ -316,7 +326,7 @@ void func_transform(lua_State *L, func_kind kind, int index, int second, int n) 
     }
     lua_pop(L, 1);
     lua_func *u = push_empty(L, kind);
-    u->n = n;
+    u->how = *how;
     lua_pushvalue(L, index);
     lua_setiuservalue(L, -2, UV_BASE);
     if (kind == KIND_LIE) {
@@ -324,7 +334,7 @@ void func_transform(lua_State *L, func_kind kind, int index, int second, int n) 
         lua_setiuservalue(L, -2, UV_OTHER);
     }
     err e = { 0 };
-    u->f = make(kind, test(L, index)->f, kind == KIND_LIE ? test(L, second)->f : NULL, n, &e);
+    u->f = make(kind, test(L, index)->f, kind == KIND_LIE ? test(L, second)->f : NULL, how, &e);
     if (!u->f) bind_raise(L, &e);
     lua_pushvalue(L, index);
     lua_pushvalue(L, -2);
@@ -362,6 +372,14 @@ static bool same_variant(lua_State *L, int a, int b, const char *mask) {
         lua_pop(L, 2);
     }
     return same;
+}
+
+/* The axes given for tensors; the others' say nothing: values that are no tensors serve every place. */
+static func_how axes_of_tensors(const func_how *all, const char *mask) {
+    func_how how = { 0 };
+    for (int i = 0; i < all->n && mask[i]; i++)
+        if (mask[i] == 't') how.axes[how.n++] = all->axes[i];
+    return how;
 }
 
 /* Pushes the specialisation of the func userdata at index to the values in table `given` ({mask = "tst", [2] = v}). */
@@ -430,7 +448,8 @@ static void variant(lua_State *L, int index, int given) {
             variant(L, lua_gettop(L), inner_given);
             other = lua_gettop(L);
         }
-        func_transform(L, u->kind, inner, other, u->n);
+        func_how how = u->kind == KIND_VMAP ? axes_of_tensors(&u->how, mask) : u->how;
+        func_transform(L, u->kind, inner, other, &how);
         lua_replace(L, list + 1);
         lua_settop(L, list + 1);
     }
@@ -497,100 +516,6 @@ int func_specialise(lua_State *L, int index, int first, int last, const char *fn
     return kept - first;
 }
 
-/* ---- calls ---- */
-
-typedef struct result_box { /* owned by the collector, so that results survive a Lua error */
-    ctx *c;
-    int n;
-    tensor *v;
-} result_box;
-
-static int box_gc(lua_State *L) {
-    result_box *b = lua_touserdata(L, 1);
-    for (int i = 0; i < b->n; i++) tensor_release(&b->v[i]);
-    mem_free(b->c, b->v, sizeof *b->v * (size_t)b->n);
-    b->n = 0;
-    b->v = NULL;
-    return 0;
-}
-
-static int call_traced(lua_State *L, func *f, graph *g, int first, int n) {
-    node **in = graph_alloc(g, sizeof *in * (size_t)(n ? n : 1));
-    node_list out = { 0, NULL };
-    err e = { 0 };
-    for (int i = 0; in && i < n; i++) {
-        lua_tensor *t = lua_touserdata(L, first + i);
-        in[i] = t->g ? t->n : graph_const(g, &t->value);
-    }
-    bind_trace at = bind_enter(L);
-    if (in) func_build(f, g, n, in, &out);
-    bk_status status = graph_status(g, &e);
-    bind_leave(L, &at, status, &e);
-    luaL_checkstack(L, out.n + 4, "results");
-    for (int i = 0; i < out.n; i++) tensor_push_node(L, g, out.v[i]);
-    return out.n;
-}
-
-int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname) {
-    bind_state *st = bind_state_of(L);
-    graph *g = NULL;
-    tensor *in = NULL, few[4];
-    luaL_checkstack(L, 16, fname);
-    for (int i = 0; i < n; i++) {
-        const char *argument = "argument";
-        if (!tensor_test(L, first + i)) argument = lua_pushfstring(L, "argument %d", i + 1);
-        lua_tensor *t = tensor_arg(L, first + i, fname, argument);
-        if (t->g && g && t->g != g) return args_error(L, fname, "the arguments belong to two different traces");
-        if (t->g) g = t->g;
-    }
-    /* Within a trace the function may close over traced tensors: it joins the graph. */
-    if (!g && st->live) g = st->live->g;
-    if (g) return call_traced(L, f, g, first, n);
-
-    result_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = (result_box){ st->c, 0, NULL };
-    int at_box = lua_gettop(L);
-    if (luaL_newmetatable(L, "bracket.results")) {
-        lua_pushcfunction(L, box_gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_setmetatable(L, at_box);
-    in = n <= 4 ? few : lua_newuserdatauv(L, sizeof *in * (size_t)n, 0);
-    for (int i = 0; i < n; i++) in[i] = ((lua_tensor *)lua_touserdata(L, first + i))->value;
-    err e = { 0 };
-    bind_trace at = bind_enter(L);
-    bk_status status = func_call(f, n, in, &box->n, &box->v, &e);
-    if (status == BK_ENOMEM && !st->raised) {
-        bind_collect(L);
-        err_clear(&e);
-        status = func_call(f, n, in, &box->n, &box->v, &e);
-    }
-    if (status) box->n = 0; /* nothing is owned then */
-    bind_leave(L, &at, status, &e);
-    lua_settop(L, at_box);
-    int n_out = box->n;
-    luaL_checkstack(L, n_out + 8, fname);
-    for (int i = 0; i < n_out; i++) bind_push_tensor(L, &box->v[i]);
-    mem_free(st->c, box->v, sizeof *box->v * (size_t)n_out);
-    box->n = 0;
-    box->v = NULL;
-    return n_out;
-}
-
-int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fname) {
-    for (int i = first; i <= last; i++)
-        if (lua_type(L, i) == LUA_TNUMBER) {
-            tensor_push_scalar(L, lua_tonumber(L, i));
-            lua_replace(L, i);
-        }
-    return func_call_tensors(L, f, first, last - first + 1, fname);
-}
-
-int func_invoke(lua_State *L, int index, int first, int last, const char *fname) {
-    int n = func_specialise(L, index, first, last, fname);
-    return func_call_tensors(L, test(L, index)->f, first, n, fname);
-}
-
 static const char *name_of(const lua_func *u) {
     return u->f ? u->f->cls->name : "func";
 }
@@ -612,75 +537,6 @@ static int m_tostring(lua_State *L) {
     return 1;
 }
 
-/* ---- what a compiled function does ---- */
-
-static plan *plan_of(lua_State *L, const char *fname, int *n_in) {
-    if (!test(L, 1)) args_fail(L, 1, fname, "self", "a function of tensors (bk.compile(f))");
-    int n = func_specialise(L, 1, 2, lua_gettop(L), fname);
-    tensor *in = lua_newuserdatauv(L, sizeof *in * (size_t)(n ? n : 1), 0);
-    for (int i = 0; i < n; i++) in[i] = *bind_check_tensor(L, 2 + i, fname, "argument");
-    plan *p = NULL;
-    err e = { 0 };
-    bind_trace at = bind_enter(L);
-    bk_status status = func_plan(test(L, 1)->f, n, in, &p, &e);
-    bind_leave(L, &at, status, &e);
-    *n_in = n;
-    return p;
-}
-
-static void add_line(void *arg, const char *line) {
-    luaL_Buffer *b = arg;
-    luaL_addstring(b, line);
-    size_t n = luaL_bufflen(b);
-    if (n == 0 || luaL_buffaddr(b)[n - 1] != '\n') luaL_addchar(b, '\n');
-}
-
-static int m_describe(lua_State *L) {
-    int n;
-    plan *p = plan_of(L, "describe", &n);
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    plan_describe(p, add_line, &b);
-    luaL_pushresult(&b);
-    return 1;
-}
-
-static int m_profile(lua_State *L) {
-    int n;
-    plan *p = plan_of(L, "profile", &n);
-    int top = lua_gettop(L);
-    plan_profile(p, true);
-    for (int i = 0; i < 10; i++) {
-        func_call_tensors(L, test(L, 1)->f, 2, n, "profile");
-        lua_settop(L, top);
-    }
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    plan_describe(p, add_line, &b);
-    luaL_pushresult(&b);
-    plan_profile(p, false);
-    return 1;
-}
-
-static int m_stats(lua_State *L) {
-    int n;
-    plan_stats s = plan_info(plan_of(L, "stats", &n));
-    lua_createtable(L, 0, 6);
-    lua_pushinteger(L, s.nodes_built);
-    lua_setfield(L, -2, "nodes_built");
-    lua_pushinteger(L, s.nodes);
-    lua_setfield(L, -2, "nodes");
-    lua_pushinteger(L, s.steps);
-    lua_setfield(L, -2, "steps");
-    lua_pushnumber(L, s.flops_built);
-    lua_setfield(L, -2, "flops_built");
-    lua_pushnumber(L, s.flops);
-    lua_setfield(L, -2, "flops");
-    lua_pushinteger(L, (lua_Integer)s.arena_bytes);
-    lua_setfield(L, -2, "arena_bytes");
-    return 1;
-}
-
 static void registry_table(lua_State *L, const void *key, const char *mode) {
     lua_newtable(L);
     if (mode) {
@@ -693,16 +549,6 @@ static void registry_table(lua_State *L, const void *key, const char *mode) {
 }
 
 void bind_func(lua_State *L) {
-    static const bind_row methods[] = {
-        { "describe", m_describe,
-          "f:describe(θ, ...)\nThe compiled program for arguments of these shapes, as text: its "
-          "steps with shapes and flops." },
-        { "profile", m_profile, "f:profile(θ, ...)\nRuns the compiled program ten times; its steps with their times." },
-        { "stats", m_stats,
-          "f:stats(θ, ...)\nA table: nodes_built, nodes (after simplification), steps, flops_built, "
-          "flops (after re-association), arena_bytes." },
-        { NULL, NULL, NULL },
-    };
     static const luaL_Reg meta[] = {
         { "__gc", m_gc }, { "__call", m_call }, { "__tostring", m_tostring }, { NULL, NULL }
     };
@@ -717,7 +563,7 @@ void bind_func(lua_State *L) {
     lua_pushstring(L, "a func: see bk.grad");
     lua_setfield(L, -2, "__metatable");
     lua_newtable(L);
-    bind_rows(L, methods);
+    bind_rows(L, func_method_rows());
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
     bind_rows(L, func_transform_rows());

@@ -1,5 +1,5 @@
-/* func_lua.h - what func.c and func_transforms.c share: kinds of func userdata and how they are made, specialised to
- * arguments that are not tensors, and called. */
+/* func_lua.h - what func.c, func_call.c and func_transforms.c share: kinds of func userdata and how they are made,
+ * specialised to arguments that are not tensors, and called. */
 #ifndef BIND_FUNC_LUA_H
 #define BIND_FUNC_LUA_H
 
@@ -20,15 +20,21 @@ typedef enum func_kind {
     KINDS
 } func_kind;
 
+/* What a transform is told besides its operands. */
+typedef struct func_how {
+    int n;                            /* KIND_VJP: the number of arguments; KIND_VMAP: of axes given */
+    signed char axes[FUNC_ARGUMENTS]; /* KIND_VMAP: see func_vmap */
+} func_how;
+
 typedef struct lua_func {
     func *f; /* NULL until acquired */
     func_kind kind;
-    int n; /* KIND_VJP: the number of arguments */
+    func_how how;
 } lua_func;
 
 /* Pushes the transform of the func userdata at index (of those at index and second for KIND_LIE); the same one for the
- * same operands, so that compiled plans are reused. n: for KIND_VJP. */
-void func_transform(lua_State *L, func_kind kind, int index, int second, int n);
+ * same operands, so that compiled plans are reused. how NULL: nothing to tell. */
+void func_transform(lua_State *L, func_kind kind, int index, int second, const func_how *how);
 
 /* Calls the func userdata at index on the values first..last of the stack: tensors, numbers (the first argument, and
  * every one where the function comes from C, becomes a tensor), other values that specialise a traced function.
@@ -41,5 +47,6 @@ int func_specialise(lua_State *L, int index, int first, int last, const char *fn
 int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname);
 
 const bind_row *func_transform_rows(void);
+const bind_row *func_method_rows(void);
 
 #endif

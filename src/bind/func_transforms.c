@@ -1,17 +1,14 @@
 /* func_transforms.c - grad, hvp, jvp ... as Lua sees them: functions that take a function and return one, or call
- * it. The derivatives themselves are graph/func.h's; check_grad compares them with finite differences. */
-#include "../base/rng.h"
+ * it. The derivatives themselves, and their check against differences, are graph/func.h's. */
 #include "args.h"
 #include "func_lua.h"
-#include <float.h>
-#include <math.h>
 #include <string.h>
 
 static int transform1(lua_State *L, func_kind kind, const char *name) {
     bind_check_func(L, 1, name, "f");
     if (lua_gettop(L) > 1 && !lua_isnil(L, 2))
         return args_error(L, name, "takes one function and returns one; call the result: %s(f)(θ)", name);
-    func_transform(L, kind, 1, 0, 0);
+    func_transform(L, kind, 1, 0, NULL);
     return 1;
 }
 
@@ -27,8 +24,36 @@ static int t_hvp(lua_State *L) {
 static int t_hessian(lua_State *L) {
     return transform1(L, KIND_HESSIAN, "hessian");
 }
+/* The dimension at the top of the stack, which it takes: 0 for false. */
+static signed char check_axis(lua_State *L) {
+    bool none = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+    int64_t dim = none ? 0 : lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
+    if (!none && (dim == 0 || dim < -BK_MAX_DIMS || dim > BK_MAX_DIMS))
+        args_fail(L, -1, "vmap", "in_axes",
+                  "a dimension (1 is the first, -1 the last), or false for an argument as a whole");
+    lua_pop(L, 1);
+    return (signed char)dim;
+}
+
 static int t_vmap(lua_State *L) {
-    return transform1(L, KIND_VMAP, "vmap");
+    static const char *const known[] = { "in_axes", NULL };
+    bind_check_func(L, 1, "vmap", "f");
+    func_how how = { 0 };
+    int table = args_options(L, 2, "vmap", known, false);
+    if (table && args_field(L, table, "in_axes")) {
+        bool list = lua_istable(L, -1); /* a dimension alone holds for every argument */
+        int64_t n = list ? (int64_t)lua_rawlen(L, -1) : FUNC_ARGUMENTS;
+        if (n > FUNC_ARGUMENTS) return args_error(L, "vmap", "in_axes: expected at most %d entries", FUNC_ARGUMENTS);
+        for (; how.n < n; how.n++) {
+            if (list)
+                lua_rawgeti(L, -1, how.n + 1);
+            else
+                lua_pushvalue(L, -1);
+            how.axes[how.n] = check_axis(L);
+        }
+    }
+    func_transform(L, KIND_VMAP, 1, 0, &how);
+    return 1;
 }
 
 static int t_compile(lua_State *L) {
@@ -41,7 +66,7 @@ static int t_lie(lua_State *L) {
     bind_check_func(L, 1, "lie", "X");
     bind_check_func(L, 2, "lie", "Y");
     lua_settop(L, 2);
-    func_transform(L, KIND_LIE, 1, 2, 0);
+    func_transform(L, KIND_LIE, 1, 2, NULL);
     return 1;
 }
 
@@ -96,7 +121,7 @@ static int t_jvp(lua_State *L) {
             tensor_arg(L, -1, "jvp", "tangent");
         }
     }
-    func_transform(L, KIND_JVP, 4, 0, 0);
+    func_transform(L, KIND_JVP, 4, 0, NULL);
     lua_replace(L, 4);
     return func_call_tensors(L, bind_test_func(L, 4), first, 2 * n_tensors, "jvp");
 }
@@ -150,7 +175,8 @@ static int t_vjp(lua_State *L) {
         lua_rawseti(L, -2, n + i);
     }
     int values = lua_gettop(L);
-    func_transform(L, KIND_VJP, 1, 0, n);
+    func_how how = { .n = n };
+    func_transform(L, KIND_VJP, 1, 0, &how);
     lua_pushinteger(L, n);
     lua_pushinteger(L, n_out);
     lua_pushvalue(L, values);
@@ -161,119 +187,6 @@ static int t_vjp(lua_State *L) {
 
 /* ---- check_grad ---- */
 
-typedef struct checker {
-    ctx *c;
-    func *f, *grad, *hvp;
-    const tensor *theta;
-    double worst;
-} checker;
-
-/* out = theta + s v, a fresh tensor */
-static bk_status moved(checker *k, const tensor *v, double s, tensor *out, err *e) {
-    bk_status st = tensor_new(k->c, k->theta->dtype, k->theta->ndim, k->theta->shape, out, e);
-    if (st) return st;
-    for (int64_t i = 0, n = tensor_count(out); i < n; i++) {
-        double x = tensor_get(k->theta, i) + s * tensor_get(v, i);
-        if (out->dtype == BK_FLOAT64)
-            ((double *)tensor_data(out))[i] = x;
-        else
-            ((float *)tensor_data(out))[i] = (float)x;
-    }
-    return BK_OK;
-}
-
-/* slope = d f(theta + s v)/ds at 0 by central differences at h and h/2, extrapolated: error O(h^4) */
-static bk_status slope(checker *k, func *f, const tensor *v, double h, double *out, int64_t n, err *e) {
-    static const double weights[4] = { 4.0 / 3, -4.0 / 3, -1.0 / 6, 1.0 / 6 }, steps[4] = { 0.5, -0.5, 1, -1 };
-    memset(out, 0, sizeof *out * (size_t)n);
-    for (int i = 0; i < 4; i++) {
-        tensor at = { 0 }, y = { 0 };
-        bk_status st = moved(k, v, steps[i] * h, &at, e);
-        if (!st) st = func_call1(f, 1, &at, &y, e);
-        for (int64_t j = 0; !st && j < n; j++) out[j] += weights[i] / h * tensor_get(&y, j);
-        tensor_release(&at);
-        tensor_release(&y);
-        if (st) return st;
-    }
-    return BK_OK;
-}
-
-static double largest(int64_t n, const double *v) {
-    double m = 0;
-    for (int64_t i = 0; i < n; i++)
-        if (!(fabs(v[i]) <= m)) m = fabs(v[i]);
-    return m;
-}
-
-/* |exact - measured| over the larger of the two; floor keeps the rounding of exact zeros from counting */
-static void compare(checker *k, int64_t n, const double *exact, const double *measured, double floor_) {
-    double scale = fmax(fmax(largest(n, exact), largest(n, measured)), floor_), worst = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double d = fabs(exact[i] - measured[i]);
-        if (!(d <= worst)) worst = d;
-    }
-    double r = worst == 0 ? 0 : worst / scale;
-    if (!(r <= k->worst)) k->worst = isnan(k->worst) ? k->worst : r;
-}
-
-static bk_status check_grad(checker *k, err *e) {
-    int64_t n = tensor_count(k->theta), directions = n < 6 ? n : 6;
-    double eps = k->theta->dtype == BK_FLOAT32 ? FLT_EPSILON : DBL_EPSILON, size = 1e-3;
-    for (int64_t i = 0; i < n; i++) size = fmax(size, fabs(tensor_get(k->theta, i)));
-    double *room = mem_alloc(k->c, sizeof *room * (size_t)(2 * n + 2 * directions + 2));
-    if (!room) return err_nomem(e, sizeof *room * (size_t)n);
-    double *exact = room, *measured = room + n, *first = room + 2 * n, *first_measured = first + directions;
-    tensor v = { 0 }, g = { 0 }, hv = { 0 }, y = { 0 };
-    rng r = rng_seed(1);
-    bk_status s = func_call1(k->f, 1, k->theta, &y, e);
-    if (!s && y.ndim != 0) {
-        shape_buf b;
-        s = err_set(e, BK_EINVAL, "check_grad: f must return a 0-d tensor, got %s", shape_text(y.ndim, y.shape, &b));
-    }
-    if (!s) s = func_call1(k->grad, 1, k->theta, &g, e);
-    for (int64_t d = 0; !s && d < directions; d++) {
-        s = tensor_new(k->c, k->theta->dtype, k->theta->ndim, k->theta->shape, &v, e);
-        double norm = 0;
-        for (int64_t i = 0; !s && i < n; i++) { /* few parameters: the axes; many: random directions of length 1 */
-            double x = n <= directions ? (i == d ? 1.0 : 0.0) : rng_normal(&r);
-            norm += x * x;
-            if (v.dtype == BK_FLOAT64)
-                ((double *)tensor_data(&v))[i] = x;
-            else
-                ((float *)tensor_data(&v))[i] = (float)x;
-        }
-        for (int64_t i = 0; !s && i < n; i++) {
-            if (v.dtype == BK_FLOAT64)
-                ((double *)tensor_data(&v))[i] /= sqrt(norm);
-            else
-                ((float *)tensor_data(&v))[i] /= (float)sqrt(norm);
-        }
-        /* eps^(1/5): where the h^4 of the formula meets the eps/h of rounding */
-        double h = pow(eps, 0.2) * fmax(size, 0.1);
-        first[d] = 0;
-        for (int64_t i = 0; !s && i < n; i++) first[d] += tensor_get(&g, i) * tensor_get(&v, i);
-        if (!s) s = slope(k, k->f, &v, h, &first_measured[d], 1, e);
-        tensor both[2] = { *k->theta, v };
-        if (!s) s = func_call1(k->hvp, 2, both, &hv, e);
-        if (!s) s = slope(k, k->grad, &v, h, measured, n, e);
-        if (!s) {
-            double g_size = 0;
-            for (int64_t i = 0; i < n; i++) {
-                exact[i] = tensor_get(&hv, i);
-                g_size = fmax(g_size, fabs(tensor_get(&g, i)));
-            }
-            compare(k, n, exact, measured, 1e-4 * g_size + DBL_MIN);
-        }
-        tensor_release(&hv);
-        tensor_release(&v);
-    }
-    if (!s) compare(k, directions, first, first_measured, 1e-4 * fabs(tensor_get(&y, 0)) + DBL_MIN);
-    tensor_release(&y);
-    tensor_release(&g);
-    mem_free(k->c, room, sizeof *room * (size_t)(2 * n + 2 * directions + 2));
-    return s;
-}
-
 static int t_check_grad(lua_State *L) {
     bind_check_func(L, 1, "check_grad", "f");
     if (lua_type(L, 2) == LUA_TNUMBER) {
@@ -283,14 +196,12 @@ static int t_check_grad(lua_State *L) {
     const tensor *theta = bind_check_tensor(L, 2, "check_grad", "θ");
     if (theta->dtype == BK_INT64) return args_fail(L, 2, "check_grad", "θ", "a float tensor");
     lua_settop(L, 2);
-    func_transform(L, KIND_GRAD, 1, 0, 0);
-    func_transform(L, KIND_HVP, 1, 0, 0);
-    checker k = { bind_ctx(L), bind_test_func(L, 1), bind_test_func(L, 3), bind_test_func(L, 4), theta, 0 };
+    double worst = 0;
     err e = { 0 };
     bind_trace at = bind_enter(L);
-    bk_status s = check_grad(&k, &e);
+    bk_status s = func_check_grad(bind_test_func(L, 1), theta, &worst, &e);
     bind_leave(L, &at, s, &e);
-    lua_pushnumber(L, k.worst);
+    lua_pushnumber(L, worst);
     return 1;
 }
 
@@ -311,8 +222,13 @@ static const bind_row rows[] = {
       "bk.hessian(f)(θ, ...)\nAll second derivatives: shape (θ's shape, θ's shape), (P,P) for a flat "
       "θ. For small P; bk.hvp for large." },
     { "vmap", t_vmap,
-      "bk.vmap(f)(batched, ...)\nf over the first dimension of every argument at once; the results carry "
-      "it first. Per-example gradients: bk.vmap(bk.grad(f))." },
+      "bk.vmap(f [, {in_axes = {1, ...}}])(batched, ...)\nf over one dimension of its arguments at once; the results "
+      "carry "
+      "it first. in_axes names the dimension of each argument, from 1 (below 0 from the end), false for an argument "
+      "that serves every place as it is; a single entry holds for all, and 1 for those not named. All mapped "
+      "dimensions have one size. "
+      "Per-example gradients of a loss L = bk.loss.mse(model): bk.vmap(bk.grad(L), {in_axes = {false, 1, 1}})(θ, x, y) "
+      "with x (examples, 1, ...), y (examples, 1, ...): (examples, n_params). Nests." },
     { "jvp", t_jvp,
       "bk.jvp(f, {θ, ...}, {v, ...}) -> y, dy\nThe value and its derivative along the tangents v, of the "
       "arguments' shapes (nil or 0: that argument does not move). Several results: y1, y2, dy1, dy2." },
@@ -321,7 +237,7 @@ static const bind_row rows[] = {
       "tensor argument; pullback() stands for ct = 1 where y is 0-d." },
     { "compile", t_compile,
       "bk.compile(f)\nf as a func: traced and compiled at the first call for each combination of "
-      "shapes. f:describe(θ, ...) shows the program, f:profile(θ, ...) its times." },
+      "shapes. f:describe(θ, ...) shows the program and its times, f:stats(θ, ...) its sizes." },
     { "lie", t_lie,
       "bk.lie(X, Y)\nThe Lie bracket [X, Y] = DY X - DX Y of two fields on θ, itself a field. A loss stands "
       "for its gradient field, so bk.lie(L1, L2)(θ) = H_2 g_1 - H_1 g_2. No Jacobian is formed." },

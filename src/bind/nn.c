@@ -3,6 +3,7 @@
 #include "../model/loss.h"
 #include "args.h"
 #include "func.h"
+#include <stdio.h>
 #include <string.h>
 
 #define BIND_LAYER "bracket.layer"
@@ -36,6 +37,14 @@ static const size_option size_options[] = {
     { 'k', "kernel", offsetof(layer, kernel) }, { 's', "stride", offsetof(layer, stride) },
     { 'p', "padding", offsetof(layer, pad) },
 };
+
+/* Pushes an empty layer. */
+static layer *push_layer(lua_State *L) {
+    layer *l = lua_newuserdatauv(L, sizeof *l, 1);
+    memset(l, 0, sizeof *l);
+    luaL_setmetatable(L, BIND_LAYER);
+    return l;
+}
 
 static int layer_make(lua_State *L) {
     const layer_row *row = lua_touserdata(L, lua_upvalueindex(1));
@@ -73,17 +82,125 @@ static int layer_make(lua_State *L) {
     if (strchr(row->sizes, 'e')) l.eps = args_opt_number(L, table, fname, "eps", 1e-5);
     err e = { 0 };
     if (layer_check(&l, &e)) return bind_raise(L, &e);
-    layer *out = lua_newuserdatauv(L, sizeof *out, 0);
-    *out = l;
-    luaL_setmetatable(L, BIND_LAYER);
+    *push_layer(L) = l;
     return 1;
+}
+
+/* ---- a layer made of a Lua function ---- */
+
+/* Upvalues: the user's function, the names of the parameters. Called with the parameters and x. */
+static int call_forward(lua_State *L) {
+    int n = (int)lua_rawlen(L, lua_upvalueindex(2));
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_createtable(L, 0, n);
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, lua_upvalueindex(2), i);
+        lua_pushvalue(L, i);
+        lua_rawset(L, -3);
+    }
+    lua_pushvalue(L, n + 1);
+    lua_call(L, 2, 1);
+    if (!lua_isuserdata(L, -1)) args_fail(L, -1, "bk.nn.layer", "forward's result", "a tensor");
+    return 1;
+}
+
+/* The tensor described by the table on top: { name, shape = {...}, init = ..., fan_in = ..., fan_out = ... } */
+static void check_block(lua_State *L, const char *fname, model_block *b, char *name) {
+    static const char *const known[] = { "shape", "init", "fan_in", "fan_out", NULL };
+    static const char *const inits[] = { "weight", "zeros", "ones", "normal", NULL };
+    static const block_init kinds[] = { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE };
+    int table = args_options(L, lua_gettop(L), fname, known, true);
+    if (!table) args_fail(L, -1, fname, "params", "tables { name, shape = {...} }");
+    lua_rawgeti(L, table, 1);
+    const char *given = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    if (!*given || strlen(given) >= LAYER_NAME)
+        args_fail(L, -1, fname, "params: name", "a name of 1 to 31 characters in front");
+    strcpy(name, given);
+    lua_pop(L, 1);
+    int64_t shape[BK_MAX_DIMS];
+    if (!args_field(L, table, "shape")) lua_pushnil(L);
+    b->ndim = args_shape(L, lua_gettop(L), fname, "params: shape", 1, shape);
+    lua_pop(L, 1);
+    if (b->ndim < 1 || b->ndim > 4) args_error(L, fname, "params: shape: expected 1 to 4 sizes, got %d", b->ndim);
+    memcpy(b->shape, shape, (size_t)b->ndim * sizeof *shape);
+    b->size = shape_count(b->ndim, b->shape);
+    b->init = kinds[args_opt_choice(L, table, fname, "init", inits, b->ndim > 1 ? 0 : 1)];
+    b->fan_in = args_opt_integer(L, table, fname, "fan_in", 1, INT64_MAX, shape[0]);
+    b->fan_out = args_opt_integer(L, table, fname, "fan_out", 1, INT64_MAX, b->size / shape[0]);
+}
+
+/* {"batch", "time", 8}: names stand for any size */
+static void check_input(lua_State *L, int index, const char *fname, layer_function *f) {
+    args_table(L, index, fname, "input");
+    f->ndim = (int)lua_rawlen(L, index);
+    if (f->ndim > BK_MAX_DIMS) args_error(L, fname, "input: at most %d dimensions, got %d", BK_MAX_DIMS, f->ndim);
+    lua_pushstring(L, "(");
+    for (int i = 0; i < f->ndim; i++) {
+        lua_rawgeti(L, index, i + 1);
+        bool name = lua_type(L, -1) == LUA_TSTRING;
+        f->input[i] = name ? -1 : args_integer(L, lua_gettop(L), fname, "input", 0, (int64_t)1 << 40);
+        if (i) {
+            lua_pushstring(L, ", ");
+            lua_insert(L, -2);
+        }
+        lua_concat(L, i ? 3 : 2);
+    }
+    lua_pushstring(L, ")");
+    lua_concat(L, 2);
+    snprintf(f->expects, sizeof f->expects, "%s", lua_tostring(L, -1));
+    lua_pop(L, 1);
+}
+
+static int nn_layer(lua_State *L) {
+    static const char *const known[] = { "name", "params", "input", "forward", NULL };
+    const char *fname = "bk.nn.layer";
+    lua_settop(L, 1);
+    int table = args_options(L, 1, fname, known, false);
+    if (!table) return args_fail(L, 1, fname, "layer", "a table {name = ..., params = ..., forward = ...}");
+    layer *l = push_layer(L); /* 2 */
+    err e = { 0 };
+    l->row = &layer_row_function;
+    if (!(l->own = layer_function_new(bind_ctx(L), &e))) return bind_raise(L, &e);
+    layer_function *f = l->own;
+    const char *name = args_opt_string(L, table, fname, "name", "layer");
+    if (strlen(name) >= LAYER_NAME) return args_error(L, fname, "name: expected at most 31 characters, got %s", name);
+    strcpy(f->name, name);
+    if (args_field(L, table, "input")) check_input(L, lua_gettop(L), fname, f);
+    lua_settop(L, 2);
+    if (!args_field(L, table, "forward") || !lua_isfunction(L, -1))
+        return args_fail(L, -1, fname, "forward", "a function (params, x) -> y");
+    lua_newtable(L); /* 4: names */
+    if (args_field(L, table, "params")) {
+        args_table(L, 5, fname, "params");
+        f->n_blocks = (int)lua_rawlen(L, 5);
+        if (f->n_blocks > LAYER_MAX_BLOCKS)
+            return args_error(L, fname, "params: at most %d, got %d", LAYER_MAX_BLOCKS, f->n_blocks);
+        for (int i = 0; i < f->n_blocks; i++) {
+            lua_rawgeti(L, 5, i + 1);
+            check_block(L, fname, &f->blocks[i], f->block_names[i]);
+            lua_pushstring(L, f->block_names[i]);
+            lua_rawseti(L, 4, i + 1);
+        }
+        lua_settop(L, 4);
+    }
+    lua_pushcclosure(L, call_forward, 2); /* 3 */
+    func_retain(f->forward = bind_check_func(L, 3, fname, "forward"));
+    lua_setiuservalue(L, 2, 1); /* while the layer lives the function is a plain value, so that cycles are collected */
+    return 1;
+}
+
+static int layer_gc(lua_State *L) {
+    layer *l = luaL_checkudata(L, 1, BIND_LAYER);
+    layer_function_release(l->own);
+    l->own = NULL;
+    return 0;
 }
 
 static int layer_tostring(lua_State *L) {
     const layer *l = luaL_checkudata(L, 1, BIND_LAYER);
     luaL_Buffer b;
     luaL_buffinit(L, &b);
-    luaL_addstring(&b, l->row->name);
+    luaL_addstring(&b, layer_name(l));
     if (strchr(l->row->sizes, 'o'))
         lua_pushfstring(L, "{%I, %I", (LUAI_UACINT)l->in, (LUAI_UACINT)l->out), luaL_addvalue(&b);
     else if (strchr(l->row->sizes, 'i'))
@@ -109,7 +226,7 @@ static lua_model *check_model(lua_State *L, int index, const char *fname, const 
 
 /* Pushes the model of n layers, whose memory stays the caller's. */
 static int model_push(lua_State *L, int n, const layer *layers) {
-    lua_model *m = lua_newuserdatauv(L, sizeof *m, 1);
+    lua_model *m = lua_newuserdatauv(L, sizeof *m, 2);
     memset(m, 0, sizeof *m);
     luaL_setmetatable(L, BIND_MODEL);
     err e = { 0 };
@@ -137,7 +254,10 @@ static int nn_sequential(lua_State *L) {
         list[i] = *l;
         lua_pop(L, 1);
     }
-    return model_push(L, n, list);
+    model_push(L, n, list);
+    lua_pushvalue(L, 1); /* the layers' functions live as Lua values as long as the model does */
+    lua_setiuservalue(L, -2, 2);
+    return 1;
 }
 
 static int nn_mlp(lua_State *L) {
@@ -220,7 +340,7 @@ static void push_layers(lua_State *L, int index, const model *m) {
     for (int i = 0; i < m->n_blocks; i++) {
         const model_block *b = &m->blocks[i];
         lua_createtable(L, 0, 6);
-        lua_pushfstring(L, "%d.%s.%s", b->layer + 1, m->layers[b->layer].row->name, b->name);
+        lua_pushfstring(L, "%d.%s.%s", b->layer + 1, layer_name(&m->layers[b->layer]), b->name);
         lua_setfield(L, -2, "name");
         set_integer(L, "layer", b->layer + 1);
         set_integer(L, "offset", b->offset);
@@ -262,7 +382,7 @@ static int model_tostring(lua_State *L) {
     for (int i = 0; i < m->m->n_layers; i++) {
         const layer *l = &m->m->layers[i];
         if (i) luaL_addstring(&b, " > ");
-        luaL_addstring(&b, l->row->name);
+        luaL_addstring(&b, layer_name(l));
         if (strchr(l->row->sizes, 'o')) {
             lua_pushfstring(L, " %I-%I", (LUAI_UACINT)l->in, (LUAI_UACINT)l->out);
             luaL_addvalue(&b);
@@ -304,6 +424,15 @@ static const bind_row nn_rows[] = {
       "The layers one after the other, for example { bk.nn.conv2d{1, 8, kernel = 5}, bk.nn.tanh(), "
       "bk.nn.avgpool2d{2},\n"
       "bk.nn.flatten(), bk.nn.linear{1152, 10} }." },
+    { "layer", nn_layer,
+      "bk.nn.layer{forward = f [, params = {{name, shape = {...}}, ...}, input = {...}, name = \"layer\"]} -> layer\n"
+      "A layer of your own. f(p, x) -> y is a function of tensors; p holds the parameter tensors by name, which lie in "
+      "theta in the order of params. A parameter's init is weight (by model:init's scheme, with fan_in = its first "
+      "size, fan_out = the rest; given otherwise where they differ), normal (N(0, 1)), zeros or ones; weight by "
+      "default, zeros for one dimension. input gives x's dimensions, numbers or, for any size, names: "
+      "input = {\"batch\", \"time\", 8}.\n"
+      "A residual layer: bk.nn.layer{ params = {{\"w\", shape = {8, 8}}}, input = {\"batch\", 8},\n"
+      "    forward = function(p, x) return x + x:matmul(p.w):tanh() end }" },
     { NULL, NULL, NULL },
 };
 
@@ -333,7 +462,7 @@ static void metatable(lua_State *L, const char *name, lua_CFunction gc, lua_CFun
 }
 
 void bind_nn(lua_State *L) {
-    metatable(L, BIND_LAYER, NULL, layer_tostring);
+    metatable(L, BIND_LAYER, layer_gc, layer_tostring);
     lua_pop(L, 1);
     metatable(L, BIND_MODEL, model_gc, model_tostring);
     lua_newtable(L);

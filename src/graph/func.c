@@ -166,12 +166,11 @@ bk_status func_shape(func *f, int n_in, const tensor *like, int *n_out, const no
 
 /* ---- calling ---- */
 
-enum { CALL_MAX = 64 };
-
 bk_status func_call(func *f, int n_in, const tensor *in, int *n_out, tensor **out, err *e) {
     *n_out = 0;
     *out = NULL;
-    if (n_in > CALL_MAX) return err_set(e, BK_EINVAL, "a function takes at most %d tensors, got %d", CALL_MAX, n_in);
+    if (n_in > FUNC_ARGUMENTS)
+        return err_set(e, BK_EINVAL, "a function takes at most %d tensors, got %d", FUNC_ARGUMENTS, n_in);
     plan_entry *entry;
     bk_status s = func_entry(f, n_in, in, &entry, e);
     if (s) return s;
@@ -179,8 +178,8 @@ bk_status func_call(func *f, int n_in, const tensor *in, int *n_out, tensor **ou
     size_t bytes = sizeof(tensor) * (size_t)n, pointers = sizeof(void *) * (size_t)n;
     tensor *results = mem_zalloc(f->c, bytes);
     void **to = mem_alloc(f->c, pointers);
-    tensor held[CALL_MAX] = { 0 };
-    const void *from[CALL_MAX];
+    tensor held[FUNC_ARGUMENTS] = { 0 };
+    const void *from[FUNC_ARGUMENTS];
     if (!results || !to) s = err_nomem(e, bytes);
     for (int i = 0; i < n_in && !s; i++) {
         s = tensor_contiguous_as(&in[i], in[i].dtype, &held[i], e);

@@ -10,6 +10,8 @@
 typedef struct func func;
 typedef struct plan_entry plan_entry;
 
+enum { FUNC_ARGUMENTS = 64 }; /* the most tensors a function is called on */
+
 typedef struct func_class {
     const char *name;
     /* Adds the function of in[] to g and fills out (out->v from graph_alloc). false: g has failed. */
@@ -51,12 +53,18 @@ func *func_hvp(func *f, err *e);            /* (θ, v, ...) -> H v; v may carry 
 func *func_hessian(func *f, err *e);        /* (θ, ...) -> (θ.shape, θ.shape) */
 func *func_jvp(func *f, err *e);            /* (args..., tangents...) -> y..., dy... */
 func *func_vjp(func *f, int n_args,
-               err *e);            /* (n_args args..., cotangents of the outputs...) -> y..., grads of all args... */
-func *func_vmap(func *f, err *e);  /* every argument carries a leading axis */
-func *func_field(func *f, err *e); /* a loss stands for its gradient field; a field for itself */
+               err *e); /* (n_args args..., cotangents of the outputs...) -> y..., grads of all args... */
+/* Every argument carries a new axis of one size: argument i as its dimension axes[i] (from 1; below 0 from the end; 0:
+ * none, the whole of it serves every place), 1 from n_axes on. The results carry it first. */
+func *func_vmap(func *f, int n_axes, const signed char *axes, err *e);
+func *func_field(func *f, err *e);        /* a loss stands for its gradient field; a field for itself */
 func *func_lie(func *x, func *y, err *e); /* DY X - DX Y of the fields of x and y */
 /* sum_i coef[i] f_i */
 func *func_sum(ctx *c, int n, const double *coef, func *const *fs, err *e);
+
+/* check.c: the largest relative error of f's gradient and Hessian-vector products at θ against central differences,
+ * extrapolated to fourth order, along the axes or (more than 6 parameters) 6 fixed random directions. f is 0-d. */
+bk_status func_check_grad(func *f, const tensor *theta, double *worst, err *e);
 
 /* The field of f at θ in g: the gradient of a loss, else its value. */
 node *func_build_field(func *f, graph *g, node *theta);

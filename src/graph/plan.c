@@ -7,7 +7,6 @@
 #include "simplify.h"
 #include "../tensor/gemm.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -85,6 +84,7 @@ typedef struct builder {
     node **outs;
     size_t scratch; /* the largest any step needs */
     int widest;     /* turn: every one of its steps has scratch of its own */
+    int *temp_of, *temp_last; /* by id, for the pass in hand: see temps */
 } builder;
 
 static void *make(graph *g, size_t size, int64_t n) {
@@ -280,7 +280,7 @@ static bool whole_concat_part(const node *cat, size_t *outer) {
 /* Which buffer, at which shift, every node lies in. Parts of a concatenation are computed in their place. */
 static bool place_nodes(builder *b) {
     plan *p = b->p;
-    b->buffers = make(b->g, sizeof *b->buffers, b->n + b->n_out + 1);
+    b->buffers = make(b->g, sizeof *b->buffers, b->n + b->n_in + b->n_out + 1); /* unused arguments too */
     if (!b->buffers) return false;
     int n_consts = 0;
     for (int i = 0; i < b->n; i++)
@@ -541,9 +541,9 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
     graph *own = b->p->own;
     unit *u = &b->units[unit_at];
     fuse_pass *pass = make(own, sizeof *pass, 1);
-    temps t = { make(b->g, sizeof(int), b->count), make(b->g, sizeof(int), b->count), make(b->g, sizeof(int), u->n + 1),
-                0, 0 };
-    if (!pass || !t.of || !t.last || !t.free) return NULL;
+    /* what other passes left in the shared tables is not read: of and last of this unit's operands are set first */
+    temps t = { b->temp_of, b->temp_last, make(b->g, sizeof(int), u->n + 1), 0, 0 };
+    if (!pass || !t.free) return NULL;
     pass->dtype = u->nodes[0]->dtype;
     pass->count = u->nodes[0]->count;
     pass->ops = make(own, sizeof *pass->ops, u->n);
@@ -655,7 +655,9 @@ static bool build(builder *b) {
     b->root = make(g, sizeof *b->root, b->count);
     b->shift = make(g, sizeof *b->shift, b->count);
     b->absorbed = make(g, sizeof *b->absorbed, b->count);
-    if (!b->sorted || !b->absorbed || !b->shift || !b->root || !b->stored || !b->group || !b->level) return false;
+    b->temp_of = make(g, sizeof *b->temp_of, b->count);
+    b->temp_last = make(g, sizeof *b->temp_last, b->count);
+    if (graph_failed(g)) return false;
     /* a broadcast is read through strides by elementwise users; others need it laid out */
     for (int i = 0; i < b->n; i++) b->absorbed[b->sorted[i]->id] = b->sorted[i]->op == &op_broadcast;
     for (int i = 0; i < b->n; i++)
@@ -707,13 +709,11 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     if (ok) {
         memcpy(b.outs, outs, sizeof *outs * (size_t)n_out);
         p->stats.nodes_built = graph_count(g);
-        p->stats.flops_built = graph_flops(g, n_out, b.outs);
-        ok = graph_simplify(g, n_out, b.outs) && graph_lower(g, n_out, b.outs) && build(&b);
+        ok = graph_simplify(g, n_out, b.outs, p->stats.passes) && graph_lower(g, n_out, b.outs) && build(&b);
     }
     if (ok) {
-        p->stats.nodes = b.n;
+        p->stats.passes[REWRITES] = (rewrite){ "lowered", b.n, p->stats.passes[REWRITES - 1].flops };
         p->stats.steps = p->n_steps;
-        p->stats.flops = graph_flops(g, n_out, b.outs);
         p->stats.arena_bytes = p->arena_bytes;
     }
     bk_status s = graph_status(g, e);
@@ -831,30 +831,26 @@ plan_stats plan_info(const plan *p) {
 }
 void plan_profile(plan *p, bool on) {
     p->profile = on;
+    for (int i = 0; i < p->n_steps && on; i++) p->steps[i].seconds = 0, p->steps[i].runs = 0;
 }
 
-void plan_describe(const plan *p, void (*emit)(void *arg, const char *line), void *arg) {
-    char line[400];
-    snprintf(line, sizeof line,
-             "%d nodes traced, %d after simplification, %d steps, %.4g -> %.4g MFlop, arena %.1f KiB",
-             p->stats.nodes_built, p->stats.nodes, p->stats.steps, 1e-6 * p->stats.flops_built, 1e-6 * p->stats.flops,
-             (double)p->stats.arena_bytes / 1024);
-    emit(arg, line);
-    for (int i = 0; i < p->n_steps; i++) {
-        const step *s = &p->steps[i];
-        shape_buf text;
-        char time[40] = "", what[120];
-        if (s->runs) snprintf(time, sizeof time, "  %9.2f us", 1e6 * s->seconds / (double)s->runs);
-        if (s->pass)
-            snprintf(what, sizeof what, "fused (%d operations, %d temporaries)", s->pass->n_ops, s->pass->n_temps);
-        else
-            snprintf(what, sizeof what, "%s", s->n ? s->n->op->name : "copy");
-        if (s->n)
-            snprintf(line, sizeof line, "%4d  %-44s %-22s %10.4g MFlop%s", i + 1, what,
-                     shape_text(s->n->ndim, s->n->shape, &text), 1e-6 * s->flops, time);
-        else
-            snprintf(line, sizeof line, "%4d  %-44s %-22lld %10s%s", i + 1, what,
-                     (long long)(s->pass ? s->pass->count : (int64_t)s->copy_bytes), "", time);
-        emit(arg, line);
+plan_step plan_step_at(const plan *p, int i) {
+    const step *s = &p->steps[i];
+    plan_step out = { .flops = s->flops, .seconds = s->seconds, .runs = s->runs };
+    if (s->pass) {
+        out.kernel = "fused";
+        out.operations = s->pass->n_ops;
+        out.ndim = 1;
+        out.shape[0] = s->pass->count;
+    } else if (s->n) {
+        out.kernel = s->n->op->name;
+        out.operations = 1;
+        out.ndim = s->n->ndim;
+        memcpy(out.shape, s->n->shape, sizeof out.shape);
+    } else {
+        out.kernel = "copy";
+        out.ndim = 1;
+        out.shape[0] = (int64_t)s->copy_bytes;
     }
+    return out;
 }

@@ -3,8 +3,7 @@
 #ifndef GRAPH_PLAN_H
 #define GRAPH_PLAN_H
 
-#include "graph.h"
-#include <stdio.h>
+#include "simplify.h"
 
 typedef struct plan plan;
 
@@ -15,15 +14,29 @@ void plan_free(plan *p);
 /* in[i]: row-major data of input i; out[k]: room for output k, overlapping no input. Not reentrant. */
 bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e);
 
+enum { PLAN_PASSES = REWRITES + 1 }; /* of graph_simplify, then graph_lower */
+
 typedef struct plan_stats {
-    int nodes_built, nodes, steps; /* before and after simplification; steps of the program */
-    double flops_built, flops;     /* of the matrix products and convolutions, before and after re-association */
+    int nodes_built;             /* by tracing and transforming, needed or not */
+    rewrite passes[PLAN_PASSES]; /* what every rewrite of the graph left */
+    int steps;                   /* of the program */
     size_t arena_bytes;
 } plan_stats;
 plan_stats plan_info(const plan *p);
 
-/* A table of the steps with shapes, flops and, after timed runs, time; malloc-free: written by emit. */
+void plan_profile(plan *p, bool on); /* time each step, of the runs from now on */
+
+typedef struct plan_step {
+    const char *kernel; /* an operation's name, "fused" or "copy" */
+    int operations;     /* that a fused pass does at once */
+    int ndim;           /* of the result; fused: its elements, copy: its bytes */
+    int64_t shape[BK_MAX_DIMS];
+    double flops, seconds; /* seconds of all profiled runs */
+    int64_t runs;
+} plan_step;
+plan_step plan_step_at(const plan *p, int i); /* 0 <= i < plan_info(p).steps */
+
+/* describe.c: tables of the passes, of the kernels (with times after profiled runs) and of the steps, line by line. */
 void plan_describe(const plan *p, void (*emit)(void *arg, const char *line), void *arg);
-void plan_profile(plan *p, bool on); /* time each step from now on */
 
 #endif

@@ -2,7 +2,8 @@
  *
  * A gradient's weight part is AᵀD, of rank at most the batch. Where it is multiplied again, (P Aᵀ) D can
  * cost far less than P (AᵀD), unless AᵀD is needed anyway. So each inner product is tried as a unit: all
- * its products re-associated at once, kept when the whole graph then needs fewer operations. */
+ * its products re-associated at once, kept when the whole graph then needs fewer operations. A trial counts
+ * what comes into use and what goes out of it; nothing is rebuilt before the end of a pass. */
 #include "simplify.h"
 #include "build.h"
 
@@ -20,12 +21,6 @@ static double sum_flops(node *const *sorted, int n) {
     return sum;
 }
 
-double graph_flops(graph *g, int n_out, node *const *outs) {
-    int n;
-    node **sorted = graph_sorted(g, n_out, outs, &n);
-    return sorted ? sum_flops(sorted, n) : 0;
-}
-
 static bool flat_product(const node *n) {
     return n->op == &op_matmul && n->ndim == 2;
 }
@@ -36,12 +31,127 @@ static node *canonical(graph *g, node *a, bool ta, node *b, bool tb, bool *trans
     return *transposed ? g_matmul_t(g, b, a, !tb, !ta) : g_matmul_t(g, a, b, ta, tb);
 }
 
+/* ---- a graph with replacements ---- */
+
+/* The graph as it will be: replacements are noted, and what lies above them is rebuilt once, at the end. Tables by id.
+ * Every use counted is of a node that is not itself replaced. */
+typedef struct overlay {
+    graph *g;
+    int room;
+    int *uses; /* by the nodes in use and by the results; 0: not in use */
+    node **by; /* what replaces it, or NULL */
+    node **stack;
+    int depth, stack_room;
+    double flops; /* of the nodes in use */
+} overlay;
+
+static bool overlay_room(overlay *o) {
+    int count = graph_count(o->g), room = count + count / 2 + 64;
+    if (count <= o->room) return true;
+    int *uses = graph_alloc(o->g, sizeof *uses * (size_t)room);
+    node **by = graph_alloc(o->g, sizeof *by * (size_t)room);
+    if (!uses || !by) return false;
+    memset(uses, 0, sizeof *uses * (size_t)room);
+    memset(by, 0, sizeof *by * (size_t)room);
+    if (o->room) {
+        memcpy(uses, o->uses, sizeof *uses * (size_t)o->room);
+        memcpy(by, o->by, sizeof *by * (size_t)o->room);
+    }
+    o->uses = uses;
+    o->by = by;
+    o->room = room;
+    return true;
+}
+
+static bool push(overlay *o, node *n) {
+    if (o->depth == o->stack_room) {
+        int room = o->stack_room ? 2 * o->stack_room : 256;
+        node **longer = graph_alloc(o->g, sizeof *longer * (size_t)room);
+        if (!longer) return false;
+        if (o->depth) memcpy(longer, o->stack, sizeof *longer * (size_t)o->depth);
+        o->stack = longer;
+        o->stack_room = room;
+    }
+    o->stack[o->depth++] = n;
+    return true;
+}
+
+static node *now(const overlay *o, node *n) {
+    while (o->by[n->id]) n = o->by[n->id];
+    return n;
+}
+
+/* So many more uses of n (fewer, below 0). What comes into use by that uses its operands, what goes out of use no
+ * longer does. */
+static bool use(overlay *o, node *n, int times) {
+    int step = times > 0 ? 1 : -1;
+    o->uses[n->id] += times;
+    if (o->uses[n->id] != (times > 0 ? times : 0)) return true;
+    if (!push(o, n)) return false;
+    while (o->depth) {
+        node *m = o->stack[--o->depth];
+        o->flops += step * node_flops(m);
+        for (int k = 0; k < m->n_in; k++) {
+            node *a = now(o, m->in[k]);
+            o->uses[a->id] += step;
+            if (o->uses[a->id] == (step > 0 ? 1 : 0) && !push(o, a)) return false;
+        }
+    }
+    return true;
+}
+
+static bool overlay_of(graph *g, int n_out, node *const *outs, int n, node *const *sorted, overlay *o) {
+    *o = (overlay){ .g = g };
+    if (!overlay_room(o)) return false;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < sorted[i]->n_in; k++) o->uses[sorted[i]->in[k]->id]++;
+    for (int i = 0; i < n_out; i++) o->uses[outs[i]->id]++;
+    o->flops = sum_flops(sorted, n);
+    return true;
+}
+
+/* outs with every replacement made, in the replacements too: depth first, for they are younger than what uses them. */
+static bool overlay_apply(overlay *o, int n_out, node **outs) {
+    graph *g = o->g;
+    node **image = graph_alloc(g, sizeof *image * (size_t)o->room); /* rebuilding names only nodes that exist now */
+    if (!image) return false;
+    memset(image, 0, sizeof *image * (size_t)o->room);
+    for (int i = 0; i < n_out; i++) {
+        node *top = now(o, outs[i]);
+        if (!push(o, top)) return false;
+        while (o->depth) {
+            node *n = o->stack[o->depth - 1];
+            int depth = o->depth;
+            for (int k = 0; k < n->n_in && !image[n->id]; k++) {
+                node *a = now(o, n->in[k]);
+                if (!image[a->id] && !push(o, a)) return false;
+            }
+            if (o->depth > depth) continue;
+            o->depth--;
+            if (image[n->id]) continue;
+            node **in = graph_alloc(g, sizeof *in * (size_t)n->n_in);
+            if (!in) return false;
+            bool moved = false;
+            for (int k = 0; k < n->n_in; k++) {
+                in[k] = image[now(o, n->in[k])->id];
+                moved = moved || in[k] != n->in[k];
+            }
+            if (!(image[n->id] = moved ? graph_again(g, n, in) : n)) return false;
+        }
+        outs[i] = image[top->id];
+    }
+    return true;
+}
+
+/* ---- re-association ---- */
+
 /* user = op(P) op(Q) with Q = op(B) op(C): the other way to bracket it. NULL when neither operand is q. */
-static node *reassociate(graph *g, node *user, node *q) {
+static node *reassociate(const overlay *o, node *user, node *q) {
+    graph *g = o->g;
     bool flip;
     for (int k = 1; k >= 0; k--) {
         if (user->in[k] != q || user->in[1 - k] == q) continue;
-        node *p = user->in[1 - k], *b = q->in[0], *c = q->in[1];
+        node *p = now(o, user->in[1 - k]), *b = now(o, q->in[0]), *c = now(o, q->in[1]);
         bool tp = user->ints[1 - k], tb = q->ints[0], tc = q->ints[1];
         if (user->ints[k]) { /* (BC)ᵀ = CᵀBᵀ */
             node *swap = b;
@@ -59,49 +169,65 @@ static node *reassociate(graph *g, node *user, node *q) {
     return NULL;
 }
 
+typedef struct swap {
+    node *from, *to;
+    int uses;
+} swap;
+
+/* Re-associates every product that uses q, and takes it back unless fewer operations are left. */
+static bool try_product(overlay *o, node *q, int n, node *const *users, swap *made, bool *better) {
+    double before = o->flops;
+    int n_made = 0;
+    for (int i = 0; i < n; i++) {
+        node *user = users[i];
+        if (!o->uses[user->id] || o->by[user->id]) continue;
+        node *other = reassociate(o, user, q);
+        if (graph_failed(o->g) || !overlay_room(o)) return false;
+        if (!other || (other = now(o, other)) == user) continue;
+        swap *s = &made[n_made++];
+        *s = (swap){ user, other, o->uses[user->id] };
+        o->by[user->id] = other;
+        if (!use(o, other, s->uses) || !use(o, user, -s->uses)) return false;
+    }
+    if (o->flops < before) {
+        *better = true;
+        return true;
+    }
+    while (n_made) {
+        const swap *s = &made[--n_made];
+        o->by[s->from->id] = NULL;
+        if (!use(o, s->from, s->uses) || !use(o, s->to, -s->uses)) return false;
+    }
+    return true;
+}
+
+/* Each pass tries every product once, against what the trials before it left. */
 static bool reassociate_all(graph *g, int n_out, node **outs) {
-    for (int pass = 0; pass < 4; pass++) {
-        int n, count = graph_count(g);
+    for (int pass = 0; pass < 8; pass++) {
+        int n;
         node **sorted = graph_sorted(g, n_out, outs, &n);
-        node **trial = graph_alloc(g, sizeof *trial * (size_t)n_out);
-        bool *tried = graph_alloc(g, (size_t)count), changed = false;
-        if (!sorted || !trial || !tried) return false;
-        memset(tried, 0, (size_t)count);
-        double best = sum_flops(sorted, n);
+        overlay o;
+        if (!sorted || !overlay_of(g, n_out, outs, n, sorted, &o)) return false;
+        /* users[first[i]..first[i+1]-1]: the products that use product i */
+        int *first = graph_alloc(g, sizeof *first * (size_t)(n + 2));
+        node **users = graph_alloc(g, sizeof *users * 2 * (size_t)n);
+        swap *made = graph_alloc(g, sizeof *made * 2 * (size_t)n);
+        if (!first || !users || !made) return false;
+        memset(first, 0, sizeof *first * (size_t)(n + 2));
+        for (int i = 0; i < n; i++)
+            for (int k = 0; k < 2 && flat_product(sorted[i]); k++) first[sorted[i]->in[k]->place + 2]++;
+        for (int i = 2; i <= n; i++) first[i] += first[i - 1];
+        for (int i = 0; i < n; i++)
+            for (int k = 0; k < 2 && flat_product(sorted[i]); k++)
+                users[first[sorted[i]->in[k]->place + 1]++] = sorted[i];
+        bool better = false;
         for (int i = 0; i < n; i++) {
             node *q = sorted[i];
-            if (q->id >= count || !flat_product(q) || tried[q->id]) continue;
-            tried[q->id] = true;
-            node **from = graph_alloc(g, sizeof *from * (size_t)n), **to = graph_alloc(g, sizeof *to * (size_t)n);
-            if (!from || !to) return false;
-            int users = 0;
-            double now = node_flops(q), then = 0;
-            for (int k = i + 1; k < n; k++) {
-                node *user = sorted[k];
-                if (!flat_product(user) || (user->in[0] != q && user->in[1] != q)) continue;
-                node *other = reassociate(g, user, q);
-                if (graph_failed(g)) return false;
-                if (!other) continue;
-                from[users] = user, to[users++] = other;
-                now += node_flops(user);
-                then += node_flops(other);
-                for (int j = 0; j < other->n_in; j++)
-                    if (other->in[j] != q->in[0] && other->in[j] != q->in[1]) then += node_flops(other->in[j]);
-            }
-            /* a trial rebuilds the graph: not where even sharing a product with another unit could not pay */
-            if (!users || then > 2 * now) continue;
-            memcpy(trial, outs, sizeof *outs * (size_t)n_out);
-            if (!graph_substitute(g, n_out, trial, users, from, to)) return false;
-            double flops = graph_flops(g, n_out, trial);
-            if (flops >= best * (1 - 1e-9)) continue;
-            best = flops;
-            changed = true;
-            memcpy(outs, trial, sizeof *outs * (size_t)n_out);
-            sorted = graph_sorted(g, n_out, outs, &n);
-            if (!sorted) return false;
-            i = -1; /* from the start: ids moved */
+            if (!flat_product(q) || !o.uses[q->id] || o.by[q->id]) continue;
+            if (!try_product(&o, q, first[i + 1] - first[i], users + first[i], made, &better)) return false;
         }
-        if (!changed) break;
+        if (!better) break;
+        if (!overlay_apply(&o, n_out, outs)) return false;
     }
     return true;
 }
@@ -150,48 +276,51 @@ static node *products_node(graph *g, const terms *t) {
 static bool accumulate_products(graph *g, int n_out, node **outs) {
     int n, count = graph_count(g);
     node **sorted = graph_sorted(g, n_out, outs, &n);
-    int *uses = graph_alloc(g, sizeof *uses * (size_t)count);
-    bool *inside = graph_alloc(g, (size_t)count);
-    node **from = graph_alloc(g, sizeof *from * (size_t)n), **to = graph_alloc(g, sizeof *to * (size_t)n);
+    overlay o;
+    if (!sorted || !overlay_of(g, n_out, outs, n, sorted, &o)) return false;
+    bool *inside = graph_alloc(g, (size_t)count), found = false;
     terms t = { 0,
                 0,
                 graph_alloc(g, sizeof(node *) * (size_t)n),
                 graph_alloc(g, sizeof(double) * (size_t)n),
                 graph_alloc(g, sizeof(double) * (size_t)n),
                 graph_alloc(g, sizeof(node *) * (size_t)n) };
-    if (!sorted || !uses || !inside || !from || !to || !t.product || !t.alpha || !t.rest || !t.rest_x) return false;
-    memset(uses, 0, sizeof *uses * (size_t)count);
+    if (!inside || !t.product || !t.alpha || !t.rest || !t.rest_x) return false;
     memset(inside, 0, (size_t)count);
-    for (int i = 0; i < n; i++)
-        for (int k = 0; k < sorted[i]->n_in; k++) uses[sorted[i]->in[k]->id]++;
-    for (int k = 0; k < n_out; k++) uses[outs[k]->id] += 2;
     /* a sum is rooted where an addition or scale is used by something else than one addition or scale */
+    for (int k = 0; k < n_out; k++) o.uses[outs[k]->id]++; /* a result is a root though nothing else uses it */
     for (int i = 0; i < n; i++) {
         node *m = sorted[i];
         if (m->op != &op_add && m->op != &op_scale) continue;
         for (int k = 0; k < m->n_in; k++)
-            if (uses[m->in[k]->id] == 1) inside[m->in[k]->id] = true;
+            if (o.uses[m->in[k]->id] == 1) inside[m->in[k]->id] = true;
     }
-    int found = 0;
     for (int i = 0; i < n; i++) {
         node *m = sorted[i];
         if ((m->op != &op_add && m->op != &op_scale) || m->ndim != 2 || inside[m->id]) continue;
         t.n_products = t.n_rest = 0;
-        collect(m, 1, true, uses, &t, 0);
+        collect(m, 1, true, o.uses, &t, 0);
         if (!t.n_products) continue;
         node *sum = products_node(g, &t);
-        for (int k = 0; k < t.n_rest; k++) sum = g_add(g, sum, g_scale(g, t.rest_x[k], t.rest[k]));
-        if (!sum) return false;
-        from[found] = m;
-        to[found++] = sum;
+        /* a term that is a result or shared may have become a sum of products itself: scaling what it was would bring
+         * its product back beside that sum */
+        for (int k = 0; k < t.n_rest; k++) sum = g_add(g, sum, g_scale(g, t.rest_x[k], now(&o, t.rest[k])));
+        if (!sum || !overlay_room(&o)) return false;
+        o.by[m->id] = sum;
+        found = true;
     }
-    if (!found) return true;
-    /* replacements name each other's old roots: substitute from the last, so that inputs are replaced first */
-    for (int i = found - 1; i >= 0; i--)
-        if (!graph_substitute(g, n_out, outs, 1, &from[i], &to[i])) return false;
-    return true;
+    return !found || overlay_apply(&o, n_out, outs);
 }
 
-bool graph_simplify(graph *g, int n_out, node **outs) {
-    return reassociate_all(g, n_out, outs) && accumulate_products(g, n_out, outs);
+static bool note(graph *g, int n_out, node *const *outs, const char *name, rewrite *pass) {
+    int n;
+    node **sorted = graph_sorted(g, n_out, outs, &n);
+    if (sorted) *pass = (rewrite){ name, n, sum_flops(sorted, n) };
+    return sorted != NULL;
+}
+
+bool graph_simplify(graph *g, int n_out, node **outs, rewrite passes[REWRITES]) {
+    return note(g, n_out, outs, "needed", &passes[0]) && reassociate_all(g, n_out, outs) &&
+           note(g, n_out, outs, "re-associated", &passes[1]) && accumulate_products(g, n_out, outs) &&
+           note(g, n_out, outs, "accumulated", &passes[2]);
 }

@@ -5,11 +5,17 @@
 
 #include "graph.h"
 
-/* Rewrites outs in place. */
-bool graph_simplify(graph *g, int n_out, node **outs);
+/* What a rewrite left: the nodes outs depend on, and their node_flops. */
+typedef struct rewrite {
+    const char *name;
+    int nodes;
+    double flops;
+} rewrite;
+enum { REWRITES = 3 }; /* as built, re-associated, accumulated */
 
-/* Floating-point operations of the products and convolutions outs need (2 m n k a product). */
-double graph_flops(graph *g, int n_out, node *const *outs);
-double node_flops(const node *n);
+/* Rewrites outs in place. */
+bool graph_simplify(graph *g, int n_out, node **outs, rewrite passes[REWRITES]);
+
+double node_flops(const node *n); /* of products and convolutions: 2 m n k a product; 0: not counted */
 
 #endif

@@ -8,7 +8,7 @@
 
 typedef struct func_of {
     func base;
-    int n;
+    int n, n_coef;
     double *coef;
     func **fs;
 } func_of;
@@ -17,29 +17,30 @@ static void of_destroy(func *self) {
     func_of *f = (func_of *)self;
     for (int i = 0; i < f->n; i++) func_release(f->fs[i]);
     mem_free(self->c, f->fs, sizeof *f->fs * (size_t)f->n);
-    mem_free(self->c, f->coef, sizeof *f->coef * (size_t)f->n);
+    mem_free(self->c, f->coef, sizeof *f->coef * (size_t)f->n_coef);
 }
 
-static func *of_new(ctx *c, const func_class *cls, int n, const double *coef, func *const *fs, err *e) {
+static func *of_new(ctx *c, const func_class *cls, int n, int n_coef, const double *coef, func *const *fs, err *e) {
     func_of *f = func_new(c, cls, sizeof *f, e);
     if (!f) return NULL;
     f->fs = mem_alloc(c, sizeof *f->fs * (size_t)n);
-    f->coef = mem_zalloc(c, sizeof *f->coef * (size_t)n);
-    if (!f->fs || !f->coef) {
+    f->coef = n_coef ? mem_alloc(c, sizeof *f->coef * (size_t)n_coef) : NULL;
+    if (!f->fs || (n_coef && !f->coef)) {
         err_nomem(e, sizeof *f->fs * (size_t)n);
         mem_free(c, f->fs, sizeof *f->fs * (size_t)n);
-        mem_free(c, f->coef, sizeof *f->coef * (size_t)n);
+        mem_free(c, f->coef, sizeof *f->coef * (size_t)n_coef);
         f->fs = NULL;
         f->coef = NULL;
         func_release(&f->base);
         return NULL;
     }
     f->n = n;
+    f->n_coef = n_coef;
     for (int i = 0; i < n; i++) {
         func_retain(fs[i]);
         f->fs[i] = fs[i];
-        if (coef) f->coef[i] = coef[i];
     }
+    if (n_coef) memcpy(f->coef, coef, sizeof *coef * (size_t)n_coef);
     return &f->base;
 }
 
@@ -111,10 +112,10 @@ static const func_class grad_class = { "grad", grad_build, of_destroy };
 static const func_class value_grad_class = { "value_and_grad", value_grad_build, of_destroy };
 
 func *func_grad(func *f, err *e) {
-    return of_new(f->c, &grad_class, 1, NULL, &f, e);
+    return of_new(f->c, &grad_class, 1, 0, NULL, &f, e);
 }
 func *func_value_and_grad(func *f, err *e) {
-    return of_new(f->c, &value_grad_class, 1, NULL, &f, e);
+    return of_new(f->c, &value_grad_class, 1, 0, NULL, &f, e);
 }
 
 /* ---- hvp, hessian: jvp of the gradient, vectorised over directions ---- */
@@ -188,10 +189,10 @@ static const func_class hvp_class = { "hvp", hvp_build, of_destroy };
 static const func_class hessian_class = { "hessian", hessian_build, of_destroy };
 
 func *func_hvp(func *f, err *e) {
-    return of_new(f->c, &hvp_class, 1, NULL, &f, e);
+    return of_new(f->c, &hvp_class, 1, 0, NULL, &f, e);
 }
 func *func_hessian(func *f, err *e) {
-    return of_new(f->c, &hessian_class, 1, NULL, &f, e);
+    return of_new(f->c, &hessian_class, 1, 0, NULL, &f, e);
 }
 
 /* ---- jvp, vjp ---- */
@@ -266,37 +267,71 @@ static const func_class jvp_class = { "jvp", jvp_build, of_destroy };
 static const func_class vjp_class = { "vjp", vjp_build, of_destroy };
 
 func *func_jvp(func *f, err *e) {
-    return of_new(f->c, &jvp_class, 1, NULL, &f, e);
+    return of_new(f->c, &jvp_class, 1, 0, NULL, &f, e);
 }
 func *func_vjp(func *f, int n_args, err *e) {
     double n = n_args;
-    return of_new(f->c, &vjp_class, 1, &n, &f, e);
+    return of_new(f->c, &vjp_class, 1, 1, &n, &f, e);
 }
 
 /* ---- vmap ---- */
 
+/* a with the axis first. */
+static node *axis_first(graph *g, node *a, int axis) {
+    int64_t axes[BK_MAX_DIMS] = { axis };
+    for (int i = 0, k = 1; i < a->ndim; i++)
+        if (i != axis) axes[k++] = i;
+    return g_permute(g, a, axes);
+}
+
 static bool vmap_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    const func_of *f = (func_of *)self;
     if (!need(g, "vmap", n_in, 1)) return false;
-    node **p = array(g, n_in);
+    node **p = array(g, n_in), **to = array(g, n_in);
     bool *batched = graph_alloc(g, (size_t)n_in);
-    if (!p || !batched) return false;
+    int first = -1; /* the argument the size is taken from */
+    if (!p || !to || !batched) return false;
     for (int i = 0; i < n_in; i++) {
-        if (in[i]->ndim == 0 || in[i]->shape[0] != in[0]->shape[0]) {
-            shape_buf a, b;
-            graph_fail(g, BK_EINVAL, "vmap: argument %d: expected the leading size of argument 1, %s, got %s", i + 1,
-                       shape_text(in[0]->ndim, in[0]->shape, &a), shape_text(in[i]->ndim, in[i]->shape, &b));
+        int dim = i < (int)f->coef[0] ? (int)f->coef[1 + i] : 1, axis = dim < 0 ? in[i]->ndim + dim : dim - 1;
+        shape_buf a, b;
+        batched[i] = dim != 0;
+        to[i] = in[i];
+        if (!batched[i]) {
+            p[i] = placeholder(g, in[i]);
+            continue;
+        }
+        if (in[i]->ndim == 0) {
+            graph_fail(g, BK_EINVAL, "vmap: argument %d: expected a leading dimension to map over, got ()", i + 1);
             return false;
         }
-        p[i] = graph_input(g, in[i]->dtype, in[i]->ndim - 1, in[i]->shape + 1);
-        batched[i] = true;
+        if (axis < 0 || axis >= in[i]->ndim) {
+            graph_fail(g, BK_EINVAL, "vmap: argument %d: in_axes: expected a dimension of %s, got %d", i + 1,
+                       shape_text(in[i]->ndim, in[i]->shape, &a), dim);
+            return false;
+        }
+        if (!(to[i] = axis_first(g, in[i], axis))) return false;
+        if (first < 0) first = i;
+        if (to[i]->shape[0] != to[first]->shape[0]) {
+            graph_fail(g, BK_EINVAL, "vmap: argument %d: expected size %lld in dimension %d, as argument %d %s, got %s",
+                       i + 1, (long long)to[first]->shape[0], axis + 1, first + 1,
+                       shape_text(in[first]->ndim, in[first]->shape, &a), shape_text(in[i]->ndim, in[i]->shape, &b));
+            return false;
+        }
+        p[i] = graph_input(g, to[i]->dtype, to[i]->ndim - 1, to[i]->shape + 1);
     }
-    return func_build(operand(self), g, n_in, p, out) &&
-           graph_vmap(g, out->n, out->v, n_in, p, in, batched, in[0]->shape[0]);
+    if (first < 0) {
+        graph_fail(g, BK_EINVAL, "vmap: in_axes: expected a dimension for at least one argument, got none");
+        return false;
+    }
+    return func_build(f->fs[0], g, n_in, p, out) &&
+           graph_vmap(g, out->n, out->v, n_in, p, to, batched, to[first]->shape[0]);
 }
 static const func_class vmap_class = { "vmap", vmap_build, of_destroy };
 
-func *func_vmap(func *f, err *e) {
-    return of_new(f->c, &vmap_class, 1, NULL, &f, e);
+func *func_vmap(func *f, int n_axes, const signed char *axes, err *e) {
+    double coef[FUNC_ARGUMENTS + 1] = { n_axes };
+    for (int i = 0; i < n_axes; i++) coef[1 + i] = axes[i];
+    return of_new(f->c, &vmap_class, 1, n_axes + 1, coef, &f, e);
 }
 
 /* ---- fields ---- */
@@ -347,16 +382,16 @@ static const func_class lie_class = { "lie", lie_build, of_destroy };
 static const func_class sum_class = { "sum", sum_build, of_destroy };
 
 func *func_field(func *f, err *e) {
-    return of_new(f->c, &field_class, 1, NULL, &f, e);
+    return of_new(f->c, &field_class, 1, 0, NULL, &f, e);
 }
 func *func_lie(func *x, func *y, err *e) {
     func *both[2] = { x, y };
-    return of_new(x->c, &lie_class, 2, NULL, both, e);
+    return of_new(x->c, &lie_class, 2, 0, NULL, both, e);
 }
 func *func_sum(ctx *c, int n, const double *coef, func *const *fs, err *e) {
     if (n < 1) {
         err_set(e, BK_EINVAL, "sum: expected at least one function, got %d", n);
         return NULL;
     }
-    return of_new(c, &sum_class, n, coef, fs, e);
+    return of_new(c, &sum_class, n, n, coef, fs, e);
 }

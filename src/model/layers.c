@@ -13,13 +13,18 @@ static void block_set(model_block *b, const char *name, block_init init, int ndi
     b->size = shape_count(ndim, b->shape);
 }
 
+/* The bias after a weight, unless the layer has none. */
+static int with_bias(const layer *l, model_block *out) {
+    if (l->no_bias) return 1;
+    block_set(&out[1], "bias", INIT_ZERO, 1, l->out, 0, 0, 0);
+    return 2;
+}
+
 /* ---- linear: y = x W + b ---- */
 static int linear_blocks(const layer *l, model_block *out) {
     block_set(&out[0], "weight", INIT_WEIGHT, 2, l->in, l->out, 0, 0);
     out[0].fan_in = l->in, out[0].fan_out = l->out;
-    if (l->no_bias) return 1;
-    block_set(&out[1], "bias", INIT_ZERO, 1, l->out, 0, 0, 0);
-    return 2;
+    return with_bias(l, out);
 }
 
 static bool last_is_in(const layer *l, const node *x) {
@@ -50,9 +55,7 @@ static const layer_row row_linear = {
 static int conv_blocks(const layer *l, model_block *out) {
     block_set(&out[0], "weight", INIT_WEIGHT, 4, l->out, l->in, l->kernel, l->kernel);
     out[0].fan_in = l->in * l->kernel * l->kernel, out[0].fan_out = l->out * l->kernel * l->kernel;
-    if (l->no_bias) return 1;
-    block_set(&out[1], "bias", INIT_ZERO, 1, l->out, 0, 0, 0);
-    return 2;
+    return with_bias(l, out);
 }
 
 static bool fits_window(const layer *l, const node *x) {
@@ -63,10 +66,12 @@ static bool conv_accepts(const layer *l, const node *x) {
     return fits_window(l, x) && x->shape[1] == l->in;
 }
 
-static void conv_expects(const layer *l, char *buf, size_t bytes) {
-    long long least = (long long)(l->kernel - 2 * l->pad);
-    snprintf(buf, bytes, "(batch, %lld, height >= %lld, width >= %lld)", (long long)l->in, least > 0 ? least : 0,
-             least > 0 ? least : 0);
+/* Images the window fits in, padded; pooling takes any number of channels. */
+static void expects_images(const layer *l, char *buf, size_t bytes) {
+    long long least = l->kernel > 2 * l->pad ? (long long)(l->kernel - 2 * l->pad) : 0;
+    int n =
+        l->in ? snprintf(buf, bytes, "(batch, %lld, ", (long long)l->in) : snprintf(buf, bytes, "(batch, channels, ");
+    snprintf(buf + n, bytes - (size_t)n, "height >= %lld, width >= %lld)", least, least);
 }
 
 static node *conv_build(const layer *l, graph *g, node *const *p, node *x) {
@@ -81,47 +86,28 @@ static const layer_row row_conv2d = {
            "Cross-correlation of images (batch, in, height, width) with W (out, in, k, k), plus a bias per channel.",
     .blocks = conv_blocks,
     .accepts = conv_accepts,
-    .expects = conv_expects,
+    .expects = expects_images,
     .build = conv_build,
     .sizes = "ioKSPb",
 };
 
 /* ---- pooling and shape ---- */
-static void pool_expects(const layer *l, char *buf, size_t bytes) {
-    long long least = (long long)(l->kernel - 2 * l->pad);
-    snprintf(buf, bytes, "(batch, channels, height >= %lld, width >= %lld)", least > 0 ? least : 0,
-             least > 0 ? least : 0);
-}
+#define POOLING(NAME, DOC)                                                                                             \
+    static node *NAME##_build(const layer *l, graph *g, node *const *p, node *x) {                                     \
+        (void)p;                                                                                                       \
+        return g_##NAME(g, x, l->kernel, l->stride, l->pad);                                                           \
+    }                                                                                                                  \
+    static const layer_row row_##NAME = {                                                                              \
+        .name = #NAME,                                                                                                 \
+        .doc = "bk.nn." #NAME "{kernel [, stride = kernel, padding = 0]} -> layer\n" DOC,                              \
+        .accepts = fits_window,                                                                                        \
+        .expects = expects_images,                                                                                     \
+        .build = NAME##_build,                                                                                         \
+        .sizes = "kSP",                                                                                                \
+    }
 
-static node *avgpool_build(const layer *l, graph *g, node *const *p, node *x) {
-    (void)p;
-    return g_avgpool2d(g, x, l->kernel, l->stride, l->pad);
-}
-
-static node *maxpool_build(const layer *l, graph *g, node *const *p, node *x) {
-    (void)p;
-    return g_maxpool2d(g, x, l->kernel, l->stride, l->pad);
-}
-
-static const layer_row row_avgpool2d = {
-    .name = "avgpool2d",
-    .doc = "bk.nn.avgpool2d{kernel [, stride = kernel, padding = 0]} -> layer\n"
-           "Mean over each kernel x kernel window of images (batch, channels, height, width).",
-    .accepts = fits_window,
-    .expects = pool_expects,
-    .build = avgpool_build,
-    .sizes = "kSP",
-};
-
-static const layer_row row_maxpool2d = {
-    .name = "maxpool2d",
-    .doc = "bk.nn.maxpool2d{kernel [, stride = kernel, padding = 0]} -> layer\n"
-           "Maximum over each kernel x kernel window; the derivative goes to the first maximum.",
-    .accepts = fits_window,
-    .expects = pool_expects,
-    .build = maxpool_build,
-    .sizes = "kSP",
-};
+POOLING(avgpool2d, "Mean over each kernel x kernel window of images (batch, channels, height, width).");
+POOLING(maxpool2d, "Maximum over each kernel x kernel window; the derivative goes to the first maximum.");
 
 static bool has_batch(const layer *l, const node *x) {
     (void)l;
@@ -226,6 +212,68 @@ ACTIVATION(gelu, g_gelu(g, x), "x Phi(x), Phi the normal distribution function (
 ACTIVATION(softplus, g_softplus(g, x), "log(1 + exp(x)), elementwise.");
 ACTIVATION(sigmoid, g_sigmoid(g, x), "1/(1 + exp(-x)), elementwise.");
 ACTIVATION(identity, x, "x itself.");
+
+/* ---- a layer made of a function ---- */
+static int function_blocks(const layer *l, model_block *out) {
+    const layer_function *f = l->own;
+    memcpy(out, f->blocks, (size_t)f->n_blocks * sizeof *out);
+    for (int i = 0; i < f->n_blocks; i++) out[i].name = f->block_names[i];
+    return f->n_blocks;
+}
+
+static bool function_accepts(const layer *l, const node *x) {
+    const layer_function *f = l->own;
+    bool ok = f->ndim < 0 || x->ndim == f->ndim;
+    for (int i = 0; ok && i < f->ndim; i++) ok = f->input[i] < 0 || x->shape[i] == f->input[i];
+    return ok;
+}
+
+static void function_expects(const layer *l, char *buf, size_t bytes) {
+    snprintf(buf, bytes, "%s", l->own->expects);
+}
+
+static node *function_build(const layer *l, graph *g, node *const *p, node *x) {
+    node *in[LAYER_MAX_BLOCKS + 1];
+    int n = l->own->n_blocks;
+    memcpy(in, p, (size_t)n * sizeof *in);
+    in[n] = x;
+    return func_build1(l->own->forward, g, n + 1, in);
+}
+
+const layer_row layer_row_function = {
+    .name = "layer",
+    .doc = "",
+    .blocks = function_blocks,
+    .accepts = function_accepts,
+    .expects = function_expects,
+    .build = function_build,
+    .sizes = "",
+};
+
+layer_function *layer_function_new(ctx *c, err *e) {
+    layer_function *f = mem_zalloc(c, sizeof *f);
+    if (!f) {
+        err_nomem(e, sizeof *f);
+        return NULL;
+    }
+    f->c = c;
+    f->ndim = -1;
+    atomic_init(&f->refs, 1);
+    ctx_retain(c);
+    return f;
+}
+
+void layer_function_release(layer_function *f) {
+    if (!f || atomic_fetch_sub(&f->refs, 1) != 1) return;
+    ctx *c = f->c;
+    func_release(f->forward);
+    mem_free(c, f, sizeof *f);
+    ctx_release(c);
+}
+
+const char *layer_name(const layer *l) {
+    return l->own ? l->own->name : l->row->name;
+}
 
 const layer_row *const layer_rows[] = {
     &row_linear, &row_conv2d, &row_avgpool2d, &row_maxpool2d, &row_flatten, &row_layer_norm, &row_embedding,

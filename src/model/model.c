@@ -14,27 +14,32 @@ bk_status model_new(ctx *c, int n, const layer *layers, model **out, err *e) {
     atomic_init(&m->refs, 1);
     m->n_layers = n;
     ctx_retain(c);
-    size_t layer_bytes = (size_t)n * sizeof *layers, block_bytes = (size_t)n * LAYER_MAX_BLOCKS * sizeof *m->blocks;
+    model_block own[LAYER_MAX_BLOCKS];
+    for (int i = 0; i < n; i++) m->n_blocks += layers[i].row->blocks ? layers[i].row->blocks(&layers[i], own) : 0;
+    size_t layer_bytes = (size_t)n * sizeof *layers, block_bytes = (size_t)m->n_blocks * sizeof *m->blocks;
     m->layers = mem_alloc(c, layer_bytes);
-    m->blocks = mem_alloc(c, block_bytes);
+    m->blocks = mem_zalloc(c, block_bytes);
+    if (m->layers) {
+        memcpy(m->layers, layers, layer_bytes);
+        for (int i = 0; i < n; i++)
+            if (layers[i].own) atomic_fetch_add(&layers[i].own->refs, 1);
+    }
     if (!m->layers || !m->blocks) {
         model_release(m);
         return err_nomem(e, layer_bytes + block_bytes);
     }
-    memcpy(m->layers, layers, layer_bytes);
-    for (int i = 0; i < n; i++) {
-        model_block *b = &m->blocks[m->n_blocks];
-        int k = layers[i].row->blocks ? layers[i].row->blocks(&layers[i], b) : 0;
+    for (int i = 0, next = 0; i < n; i++) {
+        int k = layers[i].row->blocks ? layers[i].row->blocks(&layers[i], own) : 0;
         for (int j = 0; j < k; j++) {
-            if (b[j].size < 0 || b[j].size > ((int64_t)1 << 40)) {
+            if (own[j].size < 0 || own[j].size > ((int64_t)1 << 40)) {
                 model_release(m);
-                return err_set(e, BK_EINVAL, "%s: layer %d has too many parameters", layers[i].row->name, i + 1);
+                return err_set(e, BK_EINVAL, "%s: layer %d has too many parameters", layer_name(&layers[i]), i + 1);
             }
-            b[j].layer = i;
-            b[j].offset = m->n_params;
-            m->n_params += b[j].size;
+            own[j].layer = i;
+            own[j].offset = m->n_params;
+            m->n_params += own[j].size;
+            m->blocks[next++] = own[j];
         }
-        m->n_blocks += k;
     }
     *out = m;
     return BK_OK;
@@ -47,8 +52,9 @@ void model_retain(model *m) {
 void model_release(model *m) {
     if (!m || atomic_fetch_sub(&m->refs, 1) != 1) return;
     ctx *c = m->c;
+    for (int i = 0; m->layers && i < m->n_layers; i++) layer_function_release(m->layers[i].own);
     mem_free(c, m->layers, (size_t)m->n_layers * sizeof *m->layers);
-    mem_free(c, m->blocks, (size_t)m->n_layers * LAYER_MAX_BLOCKS * sizeof *m->blocks);
+    mem_free(c, m->blocks, (size_t)m->n_blocks * sizeof *m->blocks);
     mem_free(c, m, sizeof *m);
     ctx_release(c);
 }
@@ -77,7 +83,7 @@ node *model_build_as(const model *m, const char *who, graph *g, node *theta, nod
                 return graph_fail(g, BK_EINVAL, "%s: x: expected %s, got %s%s%s", who, expects, got, *type ? " " : "",
                                   type);
             return graph_fail(g, BK_EINVAL, "%s: layer %d (%s): expected an input of %s, got %s", who, i + 1,
-                              l->row->name, expects, got);
+                              layer_name(l), expects, got);
         }
         if (x->dtype != theta->dtype && strcmp(l->row->name, "embedding") != 0) x = g_cast(g, x, theta->dtype);
         x = l->row->build(l, g, params, x);

@@ -10,9 +10,12 @@
 
 typedef struct layer_row layer_row;
 
+typedef struct layer_function layer_function;
+
 /* One layer: its kind and sizes. Fields a kind does not use are 0. */
 typedef struct layer {
     const layer_row *row;
+    layer_function *own;         /* row layer_row_function: what the layer is made of */
     int64_t in, out;             /* linear: features; conv2d: channels; layer_norm: in; embedding: rows, width */
     int64_t kernel, stride, pad; /* conv2d and pooling */
     bool no_bias;                /* linear, conv2d */
@@ -32,7 +35,27 @@ typedef struct model_block {
     block_init init;
 } model_block;
 
-enum { LAYER_MAX_BLOCKS = 2 };
+enum { LAYER_MAX_BLOCKS = 32, LAYER_NAME = 32 };
+
+/* A layer made of a function: its parameter tensors and what it computes from them. Refcounted: every layer that
+ * points at it, and every model of such a layer, holds a reference. */
+struct layer_function {
+    ctx *c;
+    atomic_int refs;
+    char name[LAYER_NAME];
+    func *forward;              /* (params..., x) -> y; one reference */
+    int ndim;                   /* of x; -1: any x */
+    int64_t input[BK_MAX_DIMS]; /* its sizes, -1: any ... */
+    char expects[120];          /* ... in words */
+    int n_blocks;
+    model_block blocks[LAYER_MAX_BLOCKS];
+    char block_names[LAYER_MAX_BLOCKS][LAYER_NAME]; /* what blocks[].name point at */
+};
+extern const layer_row layer_row_function; /* not in layer_rows: made by its own constructor */
+
+layer_function *layer_function_new(ctx *c, err *e); /* cleared, one reference */
+void layer_function_release(layer_function *f);     /* NULL allowed */
+const char *layer_name(const layer *l);
 
 struct layer_row {
     const char *name;
@@ -47,7 +70,7 @@ struct layer_row {
     const char *sizes; /* the option names of its sizes: i in, o out, k kernel, s stride, p padding, b bias, e eps */
 };
 
-extern const layer_row *const layer_rows[]; /* NULL-terminated */
+extern const layer_row *const layer_rows[];    /* NULL-terminated */
 const layer_row *layer_find(const char *name); /* NULL: unknown */
 /* The sizes are positive and make sense, or BK_EINVAL naming the layer. */
 bk_status layer_check(const layer *l, err *e);

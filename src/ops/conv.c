@@ -45,7 +45,9 @@ static conv_shape conv_of(const op_row *op, const node *a, const node *b, const 
 static bool conv_shape_rule(graph *g, node *n) {
     const node *a = n->in[0], *b = n->in[1];
     shape_buf sa, sb;
-    if (a->ndim < 4 || b->ndim < 4 || a->dtype != b->dtype || a->dtype == BK_INT64)
+    bool lead_fits = a->ndim != 5 || b->ndim != 5 || a->shape[0] == b->shape[0];
+    if (a->ndim < 4 || b->ndim < 4 || a->ndim > 5 || b->ndim > 5 || !lead_fits || a->dtype != b->dtype ||
+        a->dtype == BK_INT64)
         return graph_fail(
             g, BK_EINVAL,
             "%s: expected images (batch, channel, height, width) and weights (out, in, kh, kw) of one float "
@@ -123,8 +125,30 @@ static node *conv_transpose(graph *g, node *n, int k, node *ct) {
     return k == 0 ? conv_node(g, &op_conv2d_input, b, ct, 4, image) : conv_node(g, &op_conv2d, a, ct, 2, image);
 }
 
+/* in[k] with one leading axis of size places, those of the new axis (size) and of the old one (lead) together: an
+ * operand that lacks one of the two is repeated along it. */
+static node *joined_lead(graph *g, const node *before, node *a, bool batched, int64_t size, int64_t lead) {
+    int64_t both[6] = { batched ? size : 1, before->ndim == 5 ? lead : 1 }, full[6] = { size, lead },
+            joined[5] = { size * lead };
+    for (int i = 0; i < 4; i++) both[i + 2] = full[i + 2] = joined[i + 1] = before->shape[before->ndim - 4 + i];
+    return g_reshape(g, g_broadcast(g, g_reshape(g, a, 6, both), 6, full), 5, joined);
+}
+
+/* n has a leading axis: the new one joins it. An operand without either serves every place, as before. */
+static node *conv_vmap_again(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    int64_t lead = n->shape[0], back[6] = { size };
+    node *full[2];
+    for (int k = 0; k < 2; k++) {
+        const node *before = n->in[k];
+        bool alone = !batched[k] && before->ndim == 4;
+        full[k] = alone ? in[k] : joined_lead(g, before, in[k], batched[k], size, lead);
+    }
+    memcpy(back + 1, n->shape, 5 * sizeof *back);
+    return g_reshape(g, conv_node(g, n->op, full[0], full[1], n->n_ints, n->ints), 6, back);
+}
+
 static node *conv_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
-    if (n->ndim == 5) return op_vmap_none(g, n, in, batched, size);
+    if (n->ndim == 5) return conv_vmap_again(g, n, in, batched, size);
     if (n->op != &op_conv2d_weight && batched[0] && !batched[1]) { /* the axis joins the batch */
         const node *a = in[0];
         int64_t joined[4] = { size * a->shape[1], a->shape[2], a->shape[3], a->shape[4] };

@@ -21,7 +21,6 @@ typedef struct recipe {
     double x;
     domain where;
     double eps, tol; /* of the finite difference; 0: 1e-5, 2e-7 */
-    bool no_nest;    /* vmap of vmap is refused */
     bool no_vmap;
     node *(*build)(graph *g, node *const *in); /* a composition instead of a row */
 } recipe;
@@ -90,9 +89,9 @@ static const recipe recipes[] = {
       6,
       { 0, 0, 0x4000000000000000, 1, 1, (int64_t)0xBFE0000000000000 },
       .no_vmap = true }, /* 2 AB - BᵀAᵀ/2 */
-    { "conv2d", 2, { { 4, { F, 2, 6, 5 }, 0 }, { 4, { 3, 2, 3, 2 }, 0 } }, 2, { 2, 1 }, .no_nest = true },
-    { "conv2d_input", 2, { { 4, { F, 3, 3, 3 }, 0 }, { 4, { 3, 2, 3, 2 }, 0 } }, 4, { 2, 1, 6, 5 }, .no_nest = true },
-    { "conv2d_weight", 2, { { 4, { F, 2, 6, 5 }, 0 }, { 4, { F, 3, 3, 3 }, 0 } }, 4, { 2, 1, 3, 2 }, .no_nest = true },
+    { "conv2d", 2, { { 4, { F, 2, 6, 5 }, 0 }, { 4, { 3, 2, 3, 2 }, 0 } }, 2, { 2, 1 }, .x = 0 },
+    { "conv2d_input", 2, { { 4, { F, 3, 3, 3 }, 0 }, { 4, { 3, 2, 3, 2 }, 0 } }, 4, { 2, 1, 6, 5 }, .x = 0 },
+    { "conv2d_weight", 2, { { 4, { F, 2, 6, 5 }, 0 }, { 4, { F, 3, 3, 3 }, 0 } }, 4, { 2, 1, 3, 2 }, .x = 0 },
     { "avgpool2d", 1, { { 4, { F, 2, 6, 5 }, 0 } }, 3, { 2, 2, 0 }, .x = 0 },
     { "avgpool2d_adjoint", 1, { { 4, { F, 2, 3, 2 }, 0 } }, 5, { 2, 2, 0, 6, 5 }, .x = 0 },
     { "maxpool_index", 1, { { 4, { F, 2, 6, 5 }, 0 } }, 3, { 2, 2, 1 }, .x = 0 },
@@ -127,7 +126,7 @@ static node *build_parts(graph *g, node *const *in) { /* one flat vector read as
 static const recipe composites[] = {
     { "gelu", 1, { { 2, { F, 4 }, 0 } }, .build = build_gelu },
     { "reduce_max", 1, { { 3, { F, 4, 2 }, 0 } }, .build = build_max },
-    { "maxpool2d", 1, { { 4, { F, 2, 5, 6 }, 0 } }, .build = build_maxpool, .no_nest = true },
+    { "maxpool2d", 1, { { 4, { F, 2, 5, 6 }, 0 } }, .build = build_maxpool },
     { "broadcasting", 2, { { 2, { F, 4 }, 0 }, { 1, { 4 }, 0 } }, .build = build_mixed },
     { "matrix and vector", 2, { { 3, { 2, F, 4 }, 0 }, { 1, { 4 }, 0 } }, .build = build_matvec },
     { "cross entropy", 2, { { 2, { F, 5 }, 0 }, { 1, { F }, 5 } }, .build = build_entropy },
@@ -426,33 +425,45 @@ static void test_vmap(const subject *s, const char *name, unsigned mask, int64_t
     prog_free(&q);
 }
 
-/* vmap of vmap, all inputs carrying both axes, against one vmap over the two axes as one. */
-static void test_nested(const subject *s, const char *name) {
+/* vmap of vmap, the inputs of each mask carrying its axis, against one vmap over both axes as one, repeated where an
+ * input lacks them. */
+static void test_nested(const subject *s, const char *name, unsigned outer, unsigned inner_mask) {
     enum { A = 2, B = 3 };
     prog q = { .g = graph_new(s->c), .n_in = s->r.n_in, .n_out = 2 };
     node *from[MAX_IN], *flat[MAX_IN], *mid[MAX_IN], *in[MAX_IN];
-    bool batched[MAX_IN];
+    bool batched[MAX_IN], by_outer[MAX_IN], by_inner[MAX_IN];
     tensor args[MAX_IN], res[2];
     for (int k = 0; k < q.n_in; k++) {
-        int64_t shape[8], whole[8] = { A, B };
-        int ndim = in_shape(s, k, shape);
-        memcpy(whole + 2, shape, sizeof *shape * (size_t)ndim);
+        by_outer[k] = outer >> k & 1;
+        by_inner[k] = inner_mask >> k & 1;
         batched[k] = true;
-        args[k] = sample(s, k, A * B, args);
+        int64_t shape[8], own[8] = { by_outer[k] ? A : 1, by_inner[k] ? B : 1 }, all[8] = { A, B }, one[8] = { A * B };
+        int ndim = in_shape(s, k, shape), o = by_outer[k] ? 0 : by_inner[k] ? 1 : 2, axes = by_outer[k] + by_inner[k];
+        size_t bytes = sizeof *shape * (size_t)ndim;
+        memcpy(own + 2, shape, bytes);
+        memcpy(all + 2, shape, bytes);
+        memcpy(one + 1, shape, bytes);
+        args[k] = sample(s, k, axes ? own[0] * own[1] : 0, args);
+        if (!by_inner[k]) own[1] = own[0], o = by_outer[k] ? 1 : 2; /* its axes, without those it lacks, from own + o */
+        q.in[k] = graph_input(q.g, args[k].dtype, args[k].ndim, args[k].shape);
         from[k] = graph_input(q.g, args[k].dtype, ndim, shape);
-        mid[k] = graph_input(q.g, args[k].dtype, ndim + 1, whole + 1);
-        flat[k] = graph_input(q.g, args[k].dtype, ndim + 1, args[k].shape);
-        in[k] = g_reshape(q.g, flat[k], ndim + 2, whole);
-        q.in[k] = flat[k];
+        mid[k] = graph_input(q.g, args[k].dtype, ndim + by_inner[k], own + 2 - by_inner[k]);
+        in[k] = g_reshape(q.g, q.in[k], ndim + axes, own + o);
+        int64_t wide[8] = { by_outer[k] ? A : 1, by_inner[k] ? B : 1 };
+        memcpy(wide + 2, shape, bytes);
+        flat[k] = g_broadcast(q.g, g_reshape(q.g, q.in[k], ndim + 2, wide), ndim + 2, all);
+        flat[k] = g_reshape(q.g, flat[k], ndim + 1, one);
     }
     node *y = q.out[0] = q.out[1] = apply(s, q.g, from);
     graph_vmap(q.g, 1, &q.out[0], q.n_in, from, flat, batched, A * B);
-    graph_vmap(q.g, 1, &q.out[1], q.n_in, from, mid, batched, B);
-    graph_vmap(q.g, 1, &q.out[1], q.n_in, mid, in, batched, A);
-    if (prog_plan(&q, name, "compiles under vmap of vmap") && prog_run(&q, name, args, res)) {
+    graph_vmap(q.g, 1, &q.out[1], q.n_in, from, mid, by_inner, B);
+    graph_vmap(q.g, 1, &q.out[1], q.n_in, mid, in, by_outer, A);
+    char what[60];
+    snprintf(what, sizeof what, "vmap over %#x of vmap over %#x", outer, inner_mask);
+    if (prog_plan(&q, name, what) && prog_run(&q, name, args, res)) {
         check(q.out[1]->ndim == y->ndim + 2, name, "two new axes", q.out[1]->ndim);
         double off = distance(&res[1], &res[0]);
-        check(off <= 1e-13, name, "vmap of vmap", off);
+        check(off <= 1e-13, name, what, off);
         drop(2, res);
     }
     drop(q.n_in, args);
@@ -466,7 +477,9 @@ static void test_subject(subject s) {
     if (s.row && s.row->jvp == op_no_jvp) test_refusal(&s, name);
     if (s.r.n_in) test_float32(&s, name);
     for (unsigned mask = 1; mask < 1u << s.r.n_in; mask++) test_vmap(&s, name, mask, 4);
-    if (s.r.n_in && !s.r.no_vmap && !s.r.no_nest) test_nested(&s, name);
+    for (unsigned outer = 1; outer < 1u << s.r.n_in && !s.r.no_vmap; outer++)
+        for (unsigned inner_mask = 1; inner_mask < 1u << s.r.n_in; inner_mask++)
+            test_nested(&s, name, outer, inner_mask);
     s.free = 0;
     test_derivatives(&s, name, false);
     if (s.r.n_in && !s.r.no_vmap) test_vmap(&s, name, (1u << s.r.n_in) - 1, 2);

@@ -111,6 +111,17 @@ function TestDerivatives.test_hvp_takes_several_directions()
     fails("hvp: v: expected", bk.hvp(quartic), x, bk.ones { 4 })
 end
 
+-- Arguments the result does not depend on are given room in the plan all the same.
+function TestDerivatives.test_unused_arguments()
+    local x, y = bk.ones { 3, 4 }, bk.ones { 5 }
+    near(bk.hvp(function(z) return z:sum() end)(x, x, y), bk.zeros { 12 })
+    local many = {}
+    for i = 1, 40 do many[i] = y * i end
+    near(bk.compile(function(z) return z:sum() end)(x, table.unpack(many)), { 12 })
+    near(bk.compile(function() return bk.full({ 2 }, 3) end)(x, table.unpack(many)), { 3, 3 })
+    near(bk.grad(function(z) return z:sum() end)(x, table.unpack(many)), bk.ones { 12 })
+end
+
 function TestDerivatives.test_jvp_and_vjp_are_adjoint()
     local function f(a, b) return a:matmul(b):tanh(), a:sum() * b end
     local a, b = bk.rng(1):normal { 3, 4 }, bk.rng(2):normal { 4, 2 }
@@ -143,7 +154,69 @@ function TestDerivatives.test_vmap_is_a_loop()
         near(all[i], f(x[i], y[i]))
         near(grads[i], bk.grad(function(a, b) return f(a, b):sum() end)(x[i], y[i]))
     end
-    fails("vmap", bk.vmap(f), x, bk.ones { 3, 3 })
+    fails("vmap: argument 2: expected size 4 in dimension 1, as argument 1 (4,3), got (3,3)", bk.vmap(f), x,
+        bk.ones { 3, 3 })
+end
+
+function TestDerivatives.test_vmap_over_the_dimensions_in_axes_names()
+    local r = bk.rng(3)
+    local x, w, y = r:normal { 3, 4 }, r:normal { 3, 2 }, r:normal { 2, 5, 4 }
+    local function f(a, m, b) return a:matmul(m):tanh():sum() * b, (a * a):sum() end
+    local v, s = bk.vmap(f, { in_axes = { 2, false, -1 } })(x, w, y)
+    lu.assertEquals({ v:shape(), s:shape() }, { { 4, 2, 5 }, { 4 } })
+    for i = 1, 4 do
+        local a = x:transpose()[i]
+        local one, square = f(a, w, y:permute { 3, 1, 2 }[i])
+        near(v[i], one)
+        near(s[i], square)
+    end
+    -- a value that is no tensor serves every place, whatever stands in its place in in_axes
+    local function power(a, n, b) return (a ^ n):sum() * b end
+    local p = bk.vmap(power, { in_axes = { 1, 1, false } })(x, 3, bk.tensor(2))
+    for i = 1, 3 do near({ p[i]:item() }, { 2 * (x[i] ^ 3):sum():item() }) end
+    near(bk.vmap(power, { in_axes = 2 })(x, 2, bk.ones { 1, 4 }), (x * x):sum(1):reshape { 4, 1 })
+    local g = bk.grad(function(a) return (bk.vmap(f, { in_axes = { 2, false, -1 } })(a, w, y) ^ 2):sum() end)
+    near(g(x), bk.grad(function(a)
+        local sum = bk.tensor(0)
+        for i = 1, 4 do sum = sum + (f(a:transpose()[i], w, y:permute { 3, 1, 2 }[i]) ^ 2):sum() end
+        return sum
+    end)(x), 1e-10)
+    fails("vmap: in_axes: expected a dimension", bk.vmap, f, { in_axes = { 0 } })
+    fails("vmap: in_axes: expected a dimension", bk.vmap, f, { in_axes = { "x" } })
+    fails("vmap: argument 2: in_axes: expected a dimension of (3,2), got 3", bk.vmap(f, { in_axes = { 1, 3, 1 } }), x, w, y)
+    fails("for at least one argument", bk.vmap(f, { in_axes = { false, false, false } }), x, w, y)
+    fails("in_axes", bk.vmap, f, { axes = 1 }) -- an unknown option lists the known
+end
+
+-- Losses of single examples, by vmap over x and y, against a loop; by vmap over parameters too.
+function TestDerivatives.test_vmap_gives_the_gradient_of_every_example()
+    local r = bk.rng(5)
+    local cnn = bk.nn.sequential { bk.nn.conv2d { 1, 2, kernel = 3, padding = 1 }, bk.nn.tanh(), bk.nn.avgpool2d { 2 },
+        bk.nn.conv2d { 2, 3, kernel = 2, stride = 2 }, bk.nn.maxpool2d { 2, stride = 1 }, bk.nn.flatten(), bk.nn.linear { 3, 3 } }
+    local mlp = bk.nn.mlp { 4, 5, 3 }
+    local classes = bk.tensor({ 0, 2, 1, 2 }, { dtype = "int64" }):reshape { 4, 1 }
+    for _, case in ipairs { { cnn, r:normal { 4, 1, 1, 8, 8 } }, { mlp, r:normal { 4, 1, 4 } } } do
+        local model, x = case[1], case[2]
+        local loss, theta = bk.loss.cross_entropy(model), model:init { seed = 2 }
+        local grads = bk.vmap(bk.grad(loss), { in_axes = { false, 1, 1 } })(theta, x, classes)
+        lu.assertEquals(grads:shape(), { 4, model.n_params })
+        local thetas, v = r:normal({ 2, model.n_params }) * 0.5, r:normal { model.n_params }
+        local nested = bk.vmap(bk.vmap(bk.grad(loss), { in_axes = { false, 1, 1 } }), { in_axes = { 1, false, false } })(thetas,
+            x, classes)
+        local products = bk.vmap(bk.vmap(bk.hvp(loss), { in_axes = { false, false, 1, 1 } }), { in_axes = { 1, false, false,
+            false } })(thetas, v, x, classes)
+        for i = 1, 4 do
+            near(grads[i], bk.grad(loss)(theta, x[i], classes[i]))
+            for k = 1, 2 do
+                near(nested[k][i], bk.grad(loss)(thetas[k], x[i], classes[i]), 1e-11)
+                near(products[k][i], bk.hvp(loss)(thetas[k], v, x[i], classes[i]), 1e-11)
+            end
+        end
+        -- the mean of the examples' gradients is the batch's
+        local shape = x:shape()
+        table.remove(shape, 2)
+        near(grads:mean(1), bk.grad(loss)(theta, x:reshape(shape), classes:reshape { 4 }), 1e-11)
+    end
 end
 
 function TestDerivatives.test_lie_bracket_by_hessians_and_for_linear_fields()
@@ -224,9 +297,45 @@ function TestTracing.test_one_trace_for_each_shape_however_often_it_is_wrapped()
     bk.grad(f)(bk.ones({ 3 }, { dtype = "float32" }))
     lu.assertEquals(calls, 3)
     lu.assertEquals(bk.compile(f)(bk.ones { 3 }):item(), 3)
-    lu.assertStrContains(bk.compile(f):describe(bk.ones { 3 }), "step")
-    lu.assertTrue(bk.compile(f):stats(bk.ones { 3 }).steps >= 1)
     lu.assertStrContains(tostring(bk.grad(f)), "grad of func")
+end
+
+-- Two tasks' bracket re-associates, so that every row of the tables has something to show.
+function TestTracing.test_describe_shows_passes_kernels_times_and_steps()
+    local r = bk.rng(1)
+    local model = bk.nn.mlp { 30, 40, 5 }
+    local theta = model:init { seed = 1 }
+    local function loss() return bk.loss.mse(model, r:normal { 4, 30 }, r:normal { 4, 5 }) end
+    local field = bk.lie(loss(), loss())
+    local s, text = field:stats(theta), field:describe(theta)
+    local names = {}
+    for i, pass in ipairs(s.passes) do names[i] = pass.name end
+    lu.assertEquals(names, { "needed", "re-associated", "accumulated", "lowered" })
+    lu.assertTrue(s.nodes_built > s.passes[1].nodes and s.passes[2].nodes > s.passes[3].nodes)
+    lu.assertTrue(s.flops_built > s.flops and s.passes[2].flops == s.flops and s.passes[1].flops == s.flops_built)
+    lu.assertEquals(s.nodes, s.passes[4].nodes)
+    local function row(name) return text:match("\n" .. name .. " +([^\n]+)") or error(name .. " is missing in\n" .. text) end
+    lu.assertEquals(tonumber(row("traced")), s.nodes_built)
+    for _, pass in ipairs(s.passes) do
+        local nodes, flops = row((pass.name:gsub("%-", "%%-"))):match("(%d+) +(%S+)")
+        lu.assertEquals(tonumber(nodes), pass.nodes)
+        lu.assertAlmostEquals(tonumber(flops), pass.flops / 1e6, 1e-5 * pass.flops / 1e6)
+    end
+    lu.assertStrContains(row("fused"), ("in an arena of %.1f KiB"):format(s.arena_bytes / 1024))
+    -- every step belongs to a kernel, every kernel has taken time, the shares add up
+    local kernels, steps, share = text:match("\nkernel[^\n]*\n(.-)\n\nstep"), 0, 0
+    lu.assertNotNil(kernels)
+    for line in kernels:gmatch("[^\n]+") do
+        local n, _, us, part = line:match("^%S+ +(%d+) +(%S+) +(%S+) +(%S+)%%")
+        lu.assertTrue(tonumber(us) > 0, line)
+        steps, share = steps + n, share + part
+    end
+    lu.assertEquals(steps, s.steps)
+    lu.assertAlmostEquals(share, 100, 2)
+    local _, lines = text:match("\nstep .*"):gsub("\n", "")
+    lu.assertEquals(lines, s.steps + 2)
+    fails("describe: argument 2: expected a tensor, got \"x\"", bk.compile(cube).describe, bk.grad(bk.loss.mse(model,
+        r:normal { 4, 30 }, r:normal { 4, 5 })), theta, "x")
 end
 
 function TestTracing.test_errors_keep_their_place_and_their_value()

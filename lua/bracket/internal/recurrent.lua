@@ -1,0 +1,78 @@
+-- What rnn, gru and lstm share. A kind has a number of gates and a step: step(a, p, h, c) -> h, c from the gates'
+-- inputs a = x W + b (batch, gates * hidden) and the state before. recurrent.layer(kind, options) is the layer over
+-- whole sequences, recurrent.cell(kind) the function of one step.
+local bk = ...
+
+local function gate(a, k, hidden) return a:narrow(2, k * hidden + 1, hidden) end
+
+local kinds = {
+    rnn = { gates = 1, step = function(a, p, h, _, activation) return bk[activation](a + h:matmul(p.recurrent)) end },
+    gru = { gates = 3, step = function(a, p, h)
+        local n, u = h:size(2), h:matmul(p.recurrent)
+        local r = (gate(a, 0, n) + gate(u, 0, n)):sigmoid()
+        local z = (gate(a, 1, n) + gate(u, 1, n)):sigmoid()
+        local new = (gate(a, 2, n) + r * gate(u, 2, n)):tanh()
+        return new + z * (h - new)
+    end },
+    lstm = { gates = 4, cell_state = true, step = function(a, p, h, c)
+        local n = h:size(2)
+        local g = a + h:matmul(p.recurrent)
+        c = gate(g, 1, n):sigmoid() * c + gate(g, 0, n):sigmoid() * gate(g, 2, n):tanh()
+        return gate(g, 3, n):sigmoid() * c:tanh(), c
+    end },
+}
+
+local function layer(kind, options)
+    local k, where = kinds[kind], "nn." .. kind
+    local named, n_in, hidden = bk.internal.sizes(where, options,
+        { sequence = "boolean", activation = kind == "rnn" and "string" or nil }, "in", "hidden")
+    local activation, whole = named.activation or "tanh", named.sequence ~= false
+    if activation ~= "tanh" and activation ~= "relu" then
+        error(("bk.%s: activation: expected tanh or relu, got %q"):format(where, activation), 3)
+    end
+    return bk.nn.layer{ name = kind, input = { "batch", "time", n_in },
+        params = {
+            { "weight", shape = { n_in, k.gates * hidden }, fan_in = n_in, fan_out = hidden },
+            { "recurrent", shape = { hidden, k.gates * hidden }, fan_in = hidden, fan_out = hidden },
+            { "bias", shape = { k.gates * hidden } },
+        },
+        forward = function(p, x)
+            local batch, time = x:size(1), x:size(2)
+            if time == 0 then error(("bk.%s: x: expected at least one time, got (%d,0,%d)"):format(where, batch, n_in), 0) end
+            -- Every time in one product; then time after time in one vector, whose parts cost nothing to cut out and
+            -- whose cotangent is put together once.
+            local size = batch * k.gates * hidden
+            local a = (x:matmul(p.weight) + p.bias):permute{ 2, 1, 3 }:flatten()
+            local h = bk.zeros({ batch, hidden }, { dtype = x:dtype() })
+            local c, all = k.cell_state and h or nil, {}
+            for t = 1, time do
+                local now = a:narrow(1, (t - 1) * size + 1, size):reshape{ batch, k.gates * hidden }
+                h, c = k.step(now, p, h, c, activation)
+                all[t] = whole and h or nil
+            end
+            return whole and bk.stack(all, 2) or h
+        end }
+end
+
+local function cell(kind)
+    local k = kinds[kind]
+    local where = "bk.nn." .. kind .. "_cell: "
+    local function check(t, what, ndim)
+        if not bk.is_tensor(t) or t:ndim() ~= ndim then
+            local got = bk.is_tensor(t) and "(" .. table.concat(t:shape(), ",") .. ")" or tostring(t)
+            error(("%s%s: expected a tensor of %d dimension%s, got %s"):format(where, what, ndim, ndim > 1 and "s" or "", got), 3)
+        end
+    end
+    return function(p, x, h, c)
+        if type(p) ~= "table" then error(where .. "p: expected a table { weight, recurrent, bias }, got " .. type(p), 2) end
+        check(p.weight, "p.weight", 2)
+        check(p.recurrent, "p.recurrent", 2)
+        check(p.bias, "p.bias", 1)
+        check(x, "x", 2)
+        check(h, "h", 2)
+        if k.cell_state then check(c, "c", 2) end
+        return k.step(x:matmul(p.weight) + p.bias, p, h, c, "tanh")
+    end
+end
+
+return { layer = layer, cell = cell }

@@ -1,0 +1,272 @@
+/* bea_word.c - words of gradient steps for Lua: bk.bea.word and its methods. */
+#include "args.h"
+#include "bea_lua.h"
+#include "tensor.h"
+#include <math.h>
+#include <string.h>
+
+#define BIND_WORD "bracket.word"
+
+static word **word_push(lua_State *L) {
+    word **w = lua_newuserdatauv(L, sizeof *w, 1);
+    *w = NULL;
+    luaL_setmetatable(L, BIND_WORD);
+    lua_newtable(L); /* the fields made so far, and the losses */
+    lua_setiuservalue(L, -2, 1);
+    return w;
+}
+
+word *bea_word_of(lua_State *L, int index) {
+    return *(word **)luaL_checkudata(L, index, BIND_WORD);
+}
+
+static word *check_word(lua_State *L, const char *fname) {
+    word **w = luaL_testudata(L, 1, BIND_WORD);
+    if (!w || !*w) args_fail(L, 1, fname, "word", "a word (bk.bea.word{...})");
+    return *w;
+}
+
+static int word_gc(lua_State *L) {
+    word **w = luaL_checkudata(L, 1, BIND_WORD);
+    word_release(*w);
+    *w = NULL;
+    return 0;
+}
+
+void bea_word_make(lua_State *L, int m, func *const *losses, const double *rates, int keep) {
+    word **w = word_push(L);
+    err e = { 0 };
+    if (word_new(bind_ctx(L), m, losses, rates, w, &e)) bind_raise(L, &e);
+    lua_getiuservalue(L, -1, 1);
+    lua_pushvalue(L, keep);
+    lua_setfield(L, -2, "losses");
+    lua_pop(L, 1);
+}
+
+static int bea_word(lua_State *L) {
+    const char *fname = "bk.bea.word";
+    lua_settop(L, 1);
+    args_table(L, 1, fname, "steps");
+    int m = (int)lua_rawlen(L, 1);
+    if (m < 1) return args_error(L, fname, "steps: expected at least one {loss, rate}");
+    lua_createtable(L, m, 0); /* 2: keeps the losses */
+    func **losses = lua_newuserdatauv(L, (size_t)m * sizeof *losses, 0);
+    double *rates = lua_newuserdatauv(L, (size_t)m * sizeof *rates, 0);
+    for (int s = 0; s < m; s++) {
+        const char *name = lua_pushfstring(L, "step %d", s + 1);
+        if (lua_rawgeti(L, 1, s + 1) != LUA_TTABLE || lua_rawlen(L, -1) != 2)
+            return args_fail(L, -1, fname, name, "{loss, rate}");
+        lua_rawgeti(L, 6, 2);
+        rates[s] = bea_finite_number(L, 7, fname, lua_pushfstring(L, "%s: rate", name));
+        lua_pop(L, 2);
+        lua_rawgeti(L, -1, 1);
+        name = lua_pushfstring(L, "%s: loss", name);
+        lua_insert(L, -2);
+        losses[s] = bind_check_func(L, lua_gettop(L), fname, name);
+        lua_rawseti(L, 2, s + 1);
+        lua_settop(L, 4);
+    }
+    bea_word_make(L, m, losses, rates, 2);
+    return 1;
+}
+
+/* Pushes the word's field with these weights, made once under that name. */
+static int word_field_push(lua_State *L, const char *name, term_weights k) {
+    word *w = bea_word_of(L, 1);
+    lua_getiuservalue(L, 1, 1);
+    if (lua_getfield(L, -1, name) != LUA_TNIL) return 1;
+    lua_pop(L, 1);
+    err e = { 0 };
+    bea_own_func(L, word_field(w, k, &e), &e, 1);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, name);
+    return 1;
+}
+
+static int word_term(lua_State *L) {
+    static const char *const names[] = { "term1", "term2", "term3" };
+    check_word(L, "word:term");
+    int k = (int)args_integer(L, 2, "word:term", "order", 1, 3);
+    return word_field_push(L, names[k - 1], (term_weights){ k == 1, k == 2, k == 2, k == 3 });
+}
+
+static int word_log(lua_State *L) {
+    static const char *const names[] = { "term1", "log2", "log3" };
+    check_word(L, "word:log");
+    int k = (int)args_integer(L, 2, "word:log", "order", 1, 3);
+    return word_field_push(L, names[k - 1], (term_weights){ 1, k >= 2, k >= 2, k >= 3 });
+}
+
+static int word_conflict(lua_State *L) {
+    check_word(L, "word:conflict");
+    return word_field_push(L, "conflict", (term_weights){ .conflict = 1 });
+}
+
+static int word_flatness(lua_State *L) {
+    check_word(L, "word:flatness");
+    return word_field_push(L, "flatness", (term_weights){ .flatness = 1 });
+}
+
+static int word_step_(lua_State *L) {
+    word *w = check_word(L, "word:step");
+    const tensor *theta = bind_check_tensor(L, 2, "word:step", "theta");
+    tensor out = { 0 };
+    err e = { 0 };
+    bind_trace at = bind_enter(L);
+    bk_status st = word_step(w, theta, &out, &e);
+    bind_leave(L, &at, st, &e);
+    bind_push_tensor(L, &out);
+    return 1;
+}
+
+static int word_matrix(lua_State *L) {
+    word *w = check_word(L, "word:order_matrix");
+    const int64_t shape[2] = { w->n, w->n };
+    tensor out = { 0 };
+    err e = { 0 };
+    if (tensor_new(w->c, BK_FLOAT64, 2, shape, &out, &e)) return bind_raise(L, &e);
+    word_order_matrix(w, tensor_data(&out));
+    bind_push_tensor(L, &out);
+    return 1;
+}
+
+static int word_len(lua_State *L) {
+    lua_pushinteger(L, check_word(L, "word")->m);
+    return 1;
+}
+
+static int word_tostring(lua_State *L) {
+    word *w = check_word(L, "word");
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    luaL_addstring(&b, "word(");
+    for (int s = 0; s < w->m && s < 40; s++) {
+        lua_pushfstring(L, "%s%d:%f", s ? " " : "", w->step[s] + 1, w->rate[s]);
+        luaL_addvalue(&b);
+    }
+    luaL_addstring(&b, w->m > 40 ? " ...)" : ")");
+    luaL_pushresult(&b);
+    return 1;
+}
+
+/* The option `name` as an array of numbers in Lua's memory, pushed; otherwise: the default list. */
+static double *number_list(lua_State *L, int table, const char *fname, const char *name, int *n,
+                           const double *otherwise, int n_otherwise) {
+    bool given = args_field(L, table, name);
+    int list = lua_gettop(L);
+    if (given) args_table(L, list, fname, name);
+    *n = given ? (int)lua_rawlen(L, list) : n_otherwise;
+    if (*n < 1) args_error(L, fname, "%s: expected at least one number", name);
+    double *v = lua_newuserdatauv(L, (size_t)*n * sizeof *v, 0);
+    for (int i = 0; i < *n; i++) {
+        if (given) {
+            lua_rawgeti(L, list, i + 1);
+            v[i] = args_number(L, lua_gettop(L), fname, name);
+            lua_pop(L, 1);
+        } else
+            v[i] = otherwise[i];
+    }
+    return v;
+}
+
+static int word_verify_(lua_State *L) {
+    static const char *const known[] = { "theta", "scales", "orders", "rtol", "atol", "control", NULL };
+    static const char *const controls[] = { "none", "no_conflict", "flipped", NULL };
+    static const double all_scales[] = { 1, 0.5, 0.25 }, all_orders[] = { 1, 2, 3 };
+    const char *fname = "word:verify";
+    word *w = check_word(L, fname);
+    args_table(L, 2, fname, "options");
+    int table = args_options(L, 2, fname, known, false);
+    verify_options o = {
+        .rtol = args_opt_number(L, table, fname, "rtol", 1e-12),
+        .atol = args_opt_number(L, table, fname, "atol", 1e-14),
+        .conflict = 1.0 - args_opt_choice(L, table, fname, "control", controls, 0),
+    };
+    o.scales = number_list(L, table, fname, "scales", &o.n_scales, all_scales, 3);
+    double *orders = number_list(L, table, fname, "orders", &o.n_orders, all_orders, 3);
+    int *whole = lua_newuserdatauv(L, (size_t)o.n_orders * sizeof *whole, 0);
+    for (int i = 0; i < o.n_orders; i++) {
+        whole[i] = orders[i] == 1 ? 1 : orders[i] == 2 ? 2 : orders[i] == 3 ? 3 : 0;
+        if (!whole[i]) return args_error(L, fname, "orders: expected 1, 2 or 3, got %f", orders[i]);
+    }
+    o.orders = whole;
+    double *errors = lua_newuserdatauv(L, (size_t)(o.n_orders * o.n_scales) * sizeof *errors, 0);
+    double *slopes = lua_newuserdatauv(L, (size_t)o.n_orders * sizeof *slopes, 0);
+    if (!args_field(L, table, "theta"))
+        return args_error(L, fname, "theta: missing; expected the tensor to start from");
+    const tensor *theta = bind_check_tensor(L, -1, fname, "theta");
+    err e = { 0 };
+    bind_trace at = bind_enter(L);
+    bk_status st = word_verify(w, theta, &o, errors, slopes, &e);
+    bind_leave(L, &at, st, &e);
+    lua_createtable(L, o.n_orders, 0);
+    for (int k = 0; k < o.n_orders; k++) {
+        lua_createtable(L, 0, 4);
+        lua_pushinteger(L, whole[k]);
+        lua_setfield(L, -2, "order");
+        lua_pushinteger(L, whole[k] + 1);
+        lua_setfield(L, -2, "expected");
+        lua_pushnumber(L, slopes[k]);
+        lua_setfield(L, -2, "slope");
+        lua_createtable(L, o.n_scales, 0);
+        for (int i = 0; i < o.n_scales; i++) {
+            lua_pushnumber(L, errors[k * o.n_scales + i]);
+            lua_rawseti(L, -2, i + 1);
+        }
+        lua_setfield(L, -2, "errors");
+        lua_rawseti(L, -2, k + 1);
+    }
+    return 1;
+}
+
+static const bind_row room_rows[] = {
+    { "word", bea_word,
+      "bk.bea.word{ {loss, rate}, ... } -> word\n"
+      "A sequence of gradient steps theta <- theta - rate grad loss, first applied first. The same loss value is the "
+      "same\n"
+      "task. Its logarithm Z = Z1 + Z2 + Z3 + ... is the field whose time-1 flow the steps are.\n"
+      "Methods: term, log, conflict, flatness, step, order_matrix, verify; #word is the number of steps.\n"
+      "Source: Hairer, Lubich & Wanner, Geometric Numerical Integration, ch. IX; Dherin 2023." },
+    { NULL, NULL, NULL },
+};
+
+static const bind_row word_rows[] = {
+    { "term", word_term,
+      "word:term(k) -> field Z_k, k = 1, 2, 3\n"
+      "Z1 = -sum h_s g_s; Z2 = -1/2 sum h_s^2 H_s g_s + 1/2 sum_{i<j} W_ij [g_i, g_j]; Z3 by "
+      "Baker-Campbell-Hausdorff." },
+    { "log", word_log,
+      "word:log(k) -> field Z_1 + ... + Z_k, k = 1, 2, 3\nIts time-1 flow is the word up to O(h^(k+1))." },
+    { "conflict", word_conflict,
+      "word:conflict() -> field 1/2 sum_{i<j} W_ij [g_i, g_j]\nn gradients and n products." },
+    { "flatness", word_flatness, "word:flatness() -> field -1/2 sum_s h_s^2 H_s g_s" },
+    { "step", word_step_, "word:step(theta) -> theta'\nThe discrete gradient steps." },
+    { "order_matrix", word_matrix,
+      "word:order_matrix() -> W (n, n)\n"
+      "W_ij = sum_{s<s'} h_s h_s' (1[t_s=i, t_s'=j] - 1[t_s=j, t_s'=i]) over the n distinct losses in order of first\n"
+      "appearance: antisymmetric, 0 for palindromes." },
+    { "verify", word_verify_,
+      "word:verify{ theta = theta [, scales = {1, 1/2, 1/4}, orders = {1, 2, 3}, rtol = 1e-12, atol = 1e-14,\n"
+      "             control = \"none\" | \"no_conflict\" | \"flipped\"] } -> { {order, slope, errors, expected}, ... "
+      "}\n"
+      "The order check: with all rates times each scale, the distance between the steps' end and the time-1 flow of "
+      "log(order),\n"
+      "and the least-squares slope of its logarithm; expected is order + 1. control leaves the conflict out or flips "
+      "it, and\n"
+      "orders 2 and 3 fall back to slope 2 unless the word has none. In float64 whatever theta's dtype." },
+    { NULL, NULL, NULL },
+};
+
+static void set_meta(lua_State *L, const char *name, lua_CFunction fn) {
+    lua_pushcfunction(L, fn);
+    lua_setfield(L, -2, name);
+}
+
+void bea_bind_word(lua_State *L) {
+    bind_rows(L, room_rows);
+    bea_class(L, BIND_WORD, word_rows);
+    set_meta(L, "__gc", word_gc);
+    set_meta(L, "__len", word_len);
+    set_meta(L, "__tostring", word_tostring);
+    lua_pop(L, 1);
+}

@@ -1,0 +1,198 @@
+/* func_call.c - funcs called on tensors, concrete or traced, and what a compiled one tells of itself. */
+#include "func_lua.h"
+#include "args.h"
+
+typedef struct result_box { /* owned by the collector, so that results survive a Lua error */
+    ctx *c;
+    int n;
+    tensor *v;
+} result_box;
+
+static int box_gc(lua_State *L) {
+    result_box *b = lua_touserdata(L, 1);
+    for (int i = 0; i < b->n; i++) tensor_release(&b->v[i]);
+    mem_free(b->c, b->v, sizeof *b->v * (size_t)b->n);
+    b->n = 0;
+    b->v = NULL;
+    return 0;
+}
+
+static int call_traced(lua_State *L, func *f, graph *g, int first, int n) {
+    node **in = graph_alloc(g, sizeof *in * (size_t)(n ? n : 1));
+    node_list out = { 0, NULL };
+    err e = { 0 };
+    for (int i = 0; in && i < n; i++) {
+        lua_tensor *t = lua_touserdata(L, first + i);
+        in[i] = t->g ? t->n : graph_const(g, &t->value);
+    }
+    bind_trace at = bind_enter(L);
+    if (in) func_build(f, g, n, in, &out);
+    bk_status status = graph_status(g, &e);
+    bind_leave(L, &at, status, &e);
+    luaL_checkstack(L, out.n + 4, "results");
+    for (int i = 0; i < out.n; i++) tensor_push_node(L, g, out.v[i]);
+    return out.n;
+}
+
+int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname) {
+    bind_state *st = bind_state_of(L);
+    graph *g = NULL;
+    tensor *in = NULL, few[4];
+    luaL_checkstack(L, 16, fname);
+    for (int i = 0; i < n; i++) {
+        const char *argument = "argument";
+        if (!tensor_test(L, first + i)) argument = lua_pushfstring(L, "argument %d", i + 1);
+        lua_tensor *t = tensor_arg(L, first + i, fname, argument);
+        if (t->g && g && t->g != g) return args_error(L, fname, "the arguments belong to two different traces");
+        if (t->g) g = t->g;
+    }
+    /* Within a trace the function may close over traced tensors: it joins the graph. */
+    if (!g && st->live) g = st->live->g;
+    if (g) return call_traced(L, f, g, first, n);
+
+    result_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = (result_box){ st->c, 0, NULL };
+    int at_box = lua_gettop(L);
+    if (luaL_newmetatable(L, "bracket.results")) {
+        lua_pushcfunction(L, box_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, at_box);
+    in = n <= 4 ? few : lua_newuserdatauv(L, sizeof *in * (size_t)n, 0);
+    for (int i = 0; i < n; i++) in[i] = ((lua_tensor *)lua_touserdata(L, first + i))->value;
+    err e = { 0 };
+    bind_trace at = bind_enter(L);
+    bk_status status = func_call(f, n, in, &box->n, &box->v, &e);
+    if (status == BK_ENOMEM && !st->raised) {
+        bind_collect(L);
+        err_clear(&e);
+        status = func_call(f, n, in, &box->n, &box->v, &e);
+    }
+    if (status) box->n = 0; /* nothing is owned then */
+    bind_leave(L, &at, status, &e);
+    lua_settop(L, at_box);
+    int n_out = box->n;
+    luaL_checkstack(L, n_out + 8, fname);
+    for (int i = 0; i < n_out; i++) bind_push_tensor(L, &box->v[i]);
+    mem_free(st->c, box->v, sizeof *box->v * (size_t)n_out);
+    box->n = 0;
+    box->v = NULL;
+    return n_out;
+}
+
+int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fname) {
+    for (int i = first; i <= last; i++)
+        if (lua_type(L, i) == LUA_TNUMBER) {
+            tensor_push_scalar(L, lua_tonumber(L, i));
+            lua_replace(L, i);
+        }
+    return func_call_tensors(L, f, first, last - first + 1, fname);
+}
+
+int func_invoke(lua_State *L, int index, int first, int last, const char *fname) {
+    int n = func_specialise(L, index, first, last, fname);
+    return func_call_tensors(L, bind_test_func(L, index), first, n, fname);
+}
+
+/* ---- what a compiled function does ---- */
+
+static plan *plan_of(lua_State *L, const char *fname, int *n_in) {
+    if (!bind_test_func(L, 1)) args_fail(L, 1, fname, "self", "a function of tensors (bk.compile(f))");
+    int n = func_specialise(L, 1, 2, lua_gettop(L), fname);
+    tensor *in = lua_newuserdatauv(L, sizeof *in * (size_t)(n ? n : 1), 0);
+    for (int i = 0; i < n; i++) in[i] = *bind_check_tensor(L, 2 + i, fname, "argument");
+    plan *p = NULL;
+    err e = { 0 };
+    bind_trace at = bind_enter(L);
+    bk_status status = func_plan(bind_test_func(L, 1), n, in, &p, &e);
+    bind_leave(L, &at, status, &e);
+    *n_in = n;
+    return p;
+}
+
+static void add_line(void *arg, const char *line) {
+    luaL_Buffer *b = arg;
+    luaL_addstring(b, line);
+    luaL_addchar(b, '\n');
+}
+
+/* Runs the program until its steps' times mean something: ten times, or for a fifth of a second. */
+static void profile_runs(lua_State *L, plan *p, int n) {
+    enum { RUNS = 10 };
+    const double enough = 0.2;
+    int top = lua_gettop(L);
+    func_call_tensors(L, bind_test_func(L, 1), 2, n, "describe"); /* untimed: caches are cold */
+    lua_settop(L, top);
+    plan_profile(p, true);
+    double seconds = 0;
+    for (int i = 0; i < RUNS && seconds < enough; i++) {
+        func_call_tensors(L, bind_test_func(L, 1), 2, n, "describe");
+        lua_settop(L, top);
+        seconds = 0;
+        for (int k = 0; k < plan_info(p).steps; k++) seconds += plan_step_at(p, k).seconds;
+    }
+    plan_profile(p, false);
+}
+
+static int m_describe(lua_State *L) {
+    int n;
+    plan *p = plan_of(L, "describe", &n);
+    profile_runs(L, p, n);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    plan_describe(p, add_line, &b);
+    luaL_pushresult(&b);
+    return 1;
+}
+
+static int m_stats(lua_State *L) {
+    int n;
+    plan_stats s = plan_info(plan_of(L, "stats", &n));
+    const rewrite *built = &s.passes[0], *last = &s.passes[PLAN_PASSES - 1];
+    lua_createtable(L, 0, 7);
+    lua_pushinteger(L, s.nodes_built);
+    lua_setfield(L, -2, "nodes_built");
+    lua_pushinteger(L, last->nodes);
+    lua_setfield(L, -2, "nodes");
+    lua_pushinteger(L, s.steps);
+    lua_setfield(L, -2, "steps");
+    lua_pushnumber(L, built->flops);
+    lua_setfield(L, -2, "flops_built");
+    lua_pushnumber(L, last->flops);
+    lua_setfield(L, -2, "flops");
+    lua_pushinteger(L, (lua_Integer)s.arena_bytes);
+    lua_setfield(L, -2, "arena_bytes");
+    lua_createtable(L, PLAN_PASSES, 0);
+    for (int i = 0; i < PLAN_PASSES; i++) {
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, s.passes[i].name);
+        lua_setfield(L, -2, "name");
+        lua_pushinteger(L, s.passes[i].nodes);
+        lua_setfield(L, -2, "nodes");
+        lua_pushnumber(L, s.passes[i].flops);
+        lua_setfield(L, -2, "flops");
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "passes");
+    return 1;
+}
+
+static const bind_row rows[] = {
+    { "describe", m_describe,
+      "f:describe(θ, ...) -> text\nThe compiled program for arguments of these shapes, which it runs a few times: "
+      "nodes and MFlop after each pass (traced; needed: shared and reached from the results; re-associated; "
+      "accumulated; lowered; fused into steps) with the arena's size; the time of one run by kernel, slowest "
+      "first; every "
+      "step with its result's shape (a fused pass: its elements; a copy: its bytes)." },
+    { "stats", m_stats,
+      "f:stats(θ, ...)\nA table: nodes_built (by tracing), nodes (after the last pass), steps, flops_built, flops "
+      "(of "
+      "products and convolutions, before and after re-association), arena_bytes, passes = { { name, nodes, flops "
+      "}, "
+      "... }. Compiles, runs nothing." },
+    { NULL, NULL, NULL },
+};
+
+const bind_row *func_method_rows(void) {
+    return rows;
+}

@@ -74,7 +74,7 @@ static void valid_range(int64_t n, int64_t size, int64_t stride, int64_t shift, 
 
 static const kernels *lanes_kernels(bk_dtype dtype) {
 #ifdef CONV_LANES
-    if (strncmp(vec_level(), "avx", 3) == 0) return dtype == BK_FLOAT32 ? &kernels_f32 : &kernels_f64;
+    if (vec_bytes() >= 32) return dtype == BK_FLOAT32 ? &kernels_f32 : &kernels_f64;
 #endif
     (void)dtype;
     return NULL;

@@ -70,7 +70,7 @@ const char *gemm_config(void) {
  * 5 to 100 % up to 256 x 256 x 784, equal at 512 x 512 x 256, behind above. Against its AVX-512 kernels nothing is
  * measured, so there only what packing must dominate. */
 static bool own_is_faster(bk_dtype dtype, const gemm_part *p) {
-    const bool wide = strcmp(vec_level(), "avx512") == 0;
+    const bool wide = vec_bytes() == 64;
     const double most = !wide ? 64 << 20 : dtype == BK_FLOAT64 ? 64 * 64 * 64 : 2 * 64 * 64 * 64;
     return (double)p->m * (double)p->n * (double)p->k <= most && (!wide || p->k <= 256);
 }

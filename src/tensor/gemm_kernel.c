@@ -215,9 +215,8 @@ KERNEL(WIDER, float, __m512, 16, avx512_f32, transpose_f32, _mm512_loadu_ps, _mm
        _mm512_fmadd_ps, _mm512_mul_ps)
 
 bool gemm_own(bk_dtype dtype, const gemm_part *p) {
-    const char *level = vec_level();
-    const bool wide = strcmp(level, "avx512") == 0;
-    if (!wide && strcmp(level, "avx2") != 0) return false;
+    const bool wide = vec_bytes() == 64;
+    if (vec_bytes() < 32) return false;
     if (dtype == BK_FLOAT64) (wide ? avx512_f64 : avx2_f64)(p);
     else (wide ? avx512_f32 : avx2_f32)(p);
     return true;

@@ -153,6 +153,7 @@ LIBM_POW(powf, f32, float)
 
 typedef struct level {
     const char *name;
+    int bytes;
     const vec_fn *table[3]; /* by bk_dtype */
     double (*sum[2])(int64_t n, const void *a, const void *b);
     double (*dot[2])(int64_t n, const void *a, const void *b);
@@ -161,23 +162,20 @@ typedef struct level {
     void (*shorten)(int64_t n, void *out, const void *a); /* float64 to float32 */
 } level;
 
-#define ROW(id)                                                                                                        \
-    {                                                                                                                  \
-#id, { table_##id##_f64, table_##id##_f32, table_##id##_i64 },                                                 \
-               { sum_##id##_f64, sum_##id##_f32 },                                                                     \
-                 { dot_##id##_f64, dot_##id##_f32 },                                                                   \
-                   { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64                  \
-    }
+#define ROW(id, bytes)                                                                                                 \
+    { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { sum_##id##_f64, sum_##id##_f32 },         \
+      { dot_##id##_f64, dot_##id##_f32 }, { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64,              \
+      shorten_##id##_f64 }
 
 static const level levels[] = {
 #if defined(__x86_64__)
-    ROW(avx512),
-    ROW(avx2),
-    ROW(portable),
+    ROW(avx512, 64),
+    ROW(avx2, 32),
+    ROW(portable, 16),
 #elif defined(__aarch64__)
-    ROW(neon),
+    ROW(neon, 16),
 #else
-    ROW(portable),
+    ROW(portable, 16),
 #endif
 };
 
@@ -211,6 +209,10 @@ static const level *chosen(void) {
 
 const char *vec_level(void) {
     return chosen()->name;
+}
+
+int vec_bytes(void) {
+    return chosen()->bytes;
 }
 
 vec_fn vec_get(vec_op op, bk_dtype dtype) {

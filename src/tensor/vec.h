@@ -78,5 +78,6 @@ void vec_cast(int64_t n, bk_dtype to, void *out, bk_dtype from, const void *a);
 
 /* "avx512", "avx2", "neon" or "portable". BRACKET_VEC=portable|avx2 in the environment lowers the choice. */
 const char *vec_level(void);
+int vec_bytes(void); /* of its vectors: 64, 32, 16, 16 */
 
 #endif

@@ -1,7 +1,7 @@
-/* gemm.c - matrix products. Three ways, chosen by the shape alone, so that a product has the same
- * bits at any number of threads: own kernels for the small and middling ones (gemm_kernel.c), gemv for one
- * row or column, and OpenBLAS for the rest; large products are cut into pieces that the workers share. The interrupt flag is read between calls of at most CALL_WORK.
- * c may be NULL, as inside a worker: then the pieces run here one after the other, unpolled. */
+/* gemm.c - matrix products. Three ways, chosen by the shape alone, so that a product has the same bits at any number of
+ * threads: own kernels for the small and middling ones (gemm_kernel.c), gemv for one row or column, and OpenBLAS for
+ * the rest. Large products are cut into pieces that the workers share. The interrupt flag is read between calls of at
+ * most CALL_WORK. c may be NULL, as inside a worker: then the pieces run here one after the other, unpolled. */
 #include "gemm.h"
 #include "gemm_kernel.h"
 #include "vec.h"

@@ -163,7 +163,7 @@ typedef struct level {
 } level;
 
 #define ROW(id, bytes)                                                                                                 \
-    { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { sum_##id##_f64, sum_##id##_f32 },         \
+    { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { sum_##id##_f64, sum_##id##_f32 }, \
       { dot_##id##_f64, dot_##id##_f32 }, { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64,              \
       shorten_##id##_f64 }
 

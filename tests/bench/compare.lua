@@ -58,10 +58,11 @@ for workload in options.workloads:gmatch("[^,]+") do
                     ops[r.op][r.variant] = ops[r.op][r.variant] or {}
                     table.insert(ops[r.op][r.variant], r.median_us)
                     sums[r.op] = sums[r.op] or { r.sum, r.sumsq }
-                    local tolerance = r.dtype == "f64" and 1e-10 or 2e-4
-                    if math.abs(r.sumsq - sums[r.op][2]) > tolerance * math.abs(sums[r.op][2]) then
+                    local tolerance = r.dtype == "f64" and 1e-11 or 1e-5
+                    local sum, sumsq = sums[r.op][1], sums[r.op][2]
+                    if math.abs(r.sumsq - sumsq) > tolerance * sumsq or math.abs(r.sum - sum) > tolerance * math.max(math.abs(sum), sumsq ^ 0.5) then
                         wrong = wrong + 1
-                        print(("checksum differs: %s %s %s: %.12g, expected %.12g"):format(c.name, workload, r.op, r.sumsq, sums[r.op][2]))
+                        print(("checksums differ: %s %s %s: %.12g, %.12g; expected %.12g, %.12g"):format(c.name, workload, r.op, r.sum, r.sumsq, sum, sumsq))
                     end
                 end
             end

@@ -158,7 +158,7 @@ function TestSteps:test_an_epoch_visits_every_example_once()
         for _, id in ipairs(state.problem:ids(1, state.batch_epoch, state.batch_first)) do seen[id] = (seen[id]
             or 0) + 1 end
     end } } }:run{}
-    for id = 0, n - 1 do lu.assertEquals(seen[id], 2) end
+    for id = 1, n do lu.assertEquals(seen[id], 2) end
 end
 function TestSteps:test_a_batch_holds_the_rows_its_ids_name()
     local count = 0
@@ -167,8 +167,8 @@ function TestSteps:test_a_batch_holds_the_rows_its_ids_name()
         local all = tasks[state.task].train.x:totable()
         local labels, batch = tasks[state.task].train.y:totable(), state.y:totable()
         for k, id in ipairs(ids) do
-            lu.assertEquals(rows[k], all[id + 1])
-            lu.assertEquals(batch[k], labels[id + 1])
+            lu.assertEquals(rows[k], all[id])
+            lu.assertEquals(batch[k], labels[id])
             count = count + 1
         end
         local x, y = state.problem:again(state.task, state.batch_epoch, state.batch_first)

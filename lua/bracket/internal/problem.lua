@@ -140,12 +140,12 @@ function problem:again(i, epoch, first)
     return t.cx, t.cy
 end
 
--- The ids (from 0) of the examples of that batch.
+-- The row numbers of the examples of that batch.
 function problem:ids(i, epoch, first)
     local t = self.tasks[i]
     if t.full then
         local ids = {}
-        for k = 1, t.train.n do ids[k] = k - 1 end
+        for k = 1, t.train.n do ids[k] = k end
         return ids
     end
     local perm = epoch == t.epoch and t.perm or permutation(t, epoch)

@@ -162,7 +162,8 @@ void bind_rng(lua_State *L) {
         { "normal", m_normal,
           "rng:normal{shape = {sizes}, mean = 0, std = 1, dtype = \"float64\" | \"float32\"}\n"
           "Normal (Box & Muller 1958). Also rng:normal{2, 3} (sizes) and rng:normal({2, 3}, mean, std)." },
-        { "permutation", m_permutation, "rng:permutation(n)\n1..n in random order, int64 (n): t:gather(rng:permutation(n)) shuffles the rows of t." },
+        { "permutation", m_permutation,
+          "rng:permutation(n)\n1..n in random order, int64 (n): t:gather(rng:permutation(n)) shuffles the rows of t." },
         { "integers", m_integers, "rng:integers({sizes}, n)\nUniform on 0..n-1, int64." },
         { "split", m_split, "rng:split()\nAn independent stream; this one moves on." },
         { "state", m_state, "rng:state()\nWhere the stream stands, as a string for rng:restore." },

@@ -132,8 +132,18 @@ local function new(options)
     local record = options.record or {}
     spec.record_names, spec.record_functions, spec.record_every, spec.record_at = check_record(record)
     spec.optimizer = options.optimizer or bk.optim.sgd{}
+    local fits, step = pcall(function() return spec.optimizer.step and spec.optimizer.reset end)
+    if not fits or not step then
+        error(string.format("protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s",
+            type(spec.optimizer) == "string" and ("%q"):format(spec.optimizer) or "a " .. type(spec.optimizer)), 2)
+    end
     self.spec, self.seed, self.dtype = spec, options.seed or 0, dtype
     self.problem = bk.internal.problem.new(options.model, options.tasks, dtype, batch, record.samples or 1000)
+    local n = self.problem.n
+    if type(options.lr) == "table" and #options.lr > 0 and (spec.order.joint or #options.lr ~= n) then
+        error(spec.order.joint and "protocol: lr: a list of rates needs one task a step, got order = \"joint\""
+            or string.format("protocol: lr: expected %d rates, one per task, got %d", n, #options.lr), 2)
+    end
     return self
 end
 

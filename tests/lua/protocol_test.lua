@@ -457,6 +457,14 @@ function TestProtocolErrors:test_options()
     fails('got "float16"', { dtype = "float16" })
     fails('pcgrad', { order = "cyclic", interventions = { bk.intervention.pcgrad{} } })
     fails('ewc', { order = "cyclic", interventions = { bk.intervention.ewc{ weight = 1 } } })
+    fails('lr: expected 3 rates, one per task, got 2', { lr = { 0.1, 0.2 } })
+    fails('needs one task a step, got order = "joint"', { lr = { 0.1, 0.2, 0.3 }, order = "joint" })
+    fails('optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got "adam"', { optimizer = "adam" })
+    fails('got a function', { optimizer = bk.optim.adam })
+    fails('step 1: before_step left state.gradient as a tensor float64 (2); expected a tensor float64 (',
+        { interventions = { { name = "x", before_step = function(state) state.gradient = bk.ones{ 2 } end } } }, true)
+    fails('step 1: after_step left state.theta as nil',
+        { interventions = { { name = "x", after_step = function(state) state.theta = nil end } } }, true)
     fails('unknown option "before"', { interventions = { { name = "x", before = print } } })
     lu.assertErrorMsgContains('option strength is missing', bk.intervention.conflict, {})
     lu.assertErrorMsgContains('expected number, got "a"', bk.intervention.conflict, { strength = "a" })
@@ -485,5 +493,4 @@ end
 function TestProtocolErrors:test_theta_and_rate()
     lu.assertErrorMsgContains("theta: expected (", function() protocol{}:run{ theta = bk.zeros{ 3 } } end)
     fails("expected a finite rate", { lr = function() return 0 / 0 end }, true)
-    fails("has 2 rates", { lr = { 0.1, 0.2 } }, true)
 end

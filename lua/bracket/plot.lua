@@ -39,7 +39,7 @@ end
 
 local SERIES = { x = "any", y = "any", label = "string", style = "string", error = "any", image = "any",
     colour = "string" }
-local PANEL = { title = "string", xlabel = "string", ylabel = "string", logx = "boolean", logy = "boolean",
+local PANEL = { "any", title = "string", xlabel = "string", ylabel = "string", logx = "boolean", logy = "boolean",
     xrange = "table", yrange = "table", key = "boolean|string" }
 local FIGURE = { out = "string", width = "integer", height = "integer", panels = "table", columns = "integer" }
 for name, kind in pairs(PANEL) do FIGURE[name] = kind end

@@ -100,7 +100,6 @@ local function new(options)
         epochs = "integer", batch = "integer|string", optimizer = "any", interventions = "table", record = "table",
             seed = "integer",
         dtype = "string", reduction = "string", reset_optimizer = "boolean", evaluate = "boolean" })
-    if type(options[1]) ~= "nil" then error("protocol: expected named options, got a list", 2) end
     local self = setmetatable({}, protocol)
     local spec = { protocol = self, model = options.model, order = resolve_order(options.order), steps = options.steps,
         epochs = options.epochs, interventions = options.interventions or {}, reset_optimizer = options.reset_optimizer,
@@ -243,7 +242,7 @@ return bk.doc(new, [[
 bk.protocol{ model =, tasks =, lr =, ... } -> p;  p:run{ theta = theta } -> r
 Trains one parameter vector on several tasks by a protocol: which task at which step, at which rate, with what added.
   tasks   a list of { name, train = {x =, y =}, test = {x =, y =}, loss = "cross_entropy" | "mse", head = class ids }
-          or { x =, y = }; test defaults to train
+          or { x =, y = }; test defaults to train. Images may be flat where shape = {rows, columns} tells their sizes
   order   "sequential" "cyclic" "palindromic" "random" "joint" "tournament", {1,2,2,1}, function(step, state),
   bk.order.*
   lr      a rate, a list of rates per task, a bk.schedule.*, function(step, state) -> rate

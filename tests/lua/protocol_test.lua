@@ -450,6 +450,8 @@ local function fails(text, options, run)
 end
 function TestProtocolErrors:test_options()
     fails('unknown option "speed"', { speed = 1 })
+    fails('expected named options, got 7 without a name', { 7 })
+    lu.assertErrorMsgContains('got 0.5 without a name', bk.intervention.ewc, { 0.5 })
     fails('expected one of', { order = "backwards" })
     fails('expected one of', { record = { "speed" } })
     fails('unknown option record.evry', { record = { evry = 3, "loss" } })

@@ -20,11 +20,12 @@ local function find(dir, prefix, stems, kind)
             end
         end
     end
-    error(string.format("data.mnist: no %s file in %s; looked for %s", kind:match("^%l+"), dir,
-        table.concat(tried, ", ")), 0)
+    return nil, string.format("data.mnist: no %s file in %s; looked for %s", kind:match("^%l+"), dir,
+        table.concat(tried, ", "))
 end
 
 local STEMS = { train = { "train" }, test = { "t10k", "test" } }
+local OTHER = { train = "test", test = "train" }
 
 local function mnist(dir, options)
     if type(dir) ~= "string" then error("data.mnist: dir: expected a string, got a " .. type(dir), 2) end
@@ -37,8 +38,14 @@ local function mnist(dir, options)
         error(string.format("data.mnist: dtype: expected \"float64\" or \"float32\", got %q", dtype), 2)
     end
     if limit and limit < 1 then error("data.mnist: limit: expected 1 or more, got " .. limit, 2) end
-    local images = find(dir, options.prefix or "", stems, "images/idx3")
-    local labels = find(dir, options.prefix or "", stems, "labels/idx1")
+    local prefix = options.prefix or ""
+    local images, missing = find(dir, prefix, stems, "images/idx3")
+    if not images then
+        local other = find(dir, prefix, STEMS[OTHER[split]], "images/idx3")
+        error(other and string.format("%s (there is %s: split = %q)", missing, other, OTHER[split]) or missing, 2)
+    end
+    local labels, unlabelled = find(dir, prefix, stems, "labels/idx1")
+    if not labels then error(unlabelled, 2) end
     local x, y = bk.data.idx(images), bk.data.idx(labels)
     local xs, ys = x:shape(), y:shape()
     if #xs ~= 3 then

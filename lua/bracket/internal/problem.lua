@@ -15,6 +15,15 @@ local function is_tensor(v) return type(v) == "userdata" and pcall(function() re
 
 local function shape_text(t) return "(" .. table.concat(t:shape(), ",") .. ")" end
 
+-- Flat rows of pixels as images (n, channels, rows, columns); shape: {rows, columns} or with the channels before.
+local function images(x, shape)
+    local sizes = x:shape()
+    if #sizes ~= 2 or type(shape) ~= "table" then return nil end
+    local channels = #shape == 3 and shape[1] or 1
+    local ok, out = pcall(x.reshape, x, { sizes[1], channels, shape[#shape - 1], shape[#shape] })
+    return ok and out or nil
+end
+
 -- Checks one {x, y} and returns it in the run's dtype, row-major.
 local function part(self, i, task, which, data)
     if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
@@ -28,7 +37,14 @@ local function part(self, i, task, which, data)
     end
     local sum = x:sum():item()
     if sum ~= sum or sum == math.huge or sum == -math.huge then fail(i, task, "%s.x holds nan or inf", which) end
-    local ok, out = pcall(self.model.forward, self.model, self.probe, x:narrow(1, 1, 1))
+    local function accepts(rows) return pcall(self.model.forward, self.model, self.probe, rows:narrow(1, 1, 1)) end
+    local ok, out = accepts(x)
+    if not ok then -- rows of pixels may be meant for a convolution
+        local image = images(x, task.shape)
+        local fits, result = false, nil
+        if image then fits, result = accepts(image) end
+        if fits then ok, out, x = true, result, image end
+    end
     if not ok then
         fail(i, task, "%s.x is %s, which the model does not take: %s", which, shape_text(x), tostring(out))
     end

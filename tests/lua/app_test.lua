@@ -34,6 +34,9 @@ function TestProgram:test_standard_input_is_a_script()
     local p = io.popen("echo 'print(...)' | " .. program .. " - a b")
     lu.assertEquals(p:read("a"), "a\tb\n")
     p:close()
+    p = io.popen("echo 'print(...)' | " .. program .. " -- 2>&1")
+    lu.assertEquals(p:read("a"), "\n")
+    p:close()
 end
 
 function TestProgram:test_errors_exit_1_with_a_traceback()

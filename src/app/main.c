@@ -199,7 +199,7 @@ static int run_script(lua_State *L) {
     bool standard_input = !literal && strcmp(path, "-") == 0;
     if (luaL_loadfile(L, standard_input ? NULL : path) != LUA_OK) return lua_error(L);
     if (lua_getglobal(L, "arg") != LUA_TTABLE) return luaL_error(L, "'arg' is not a table");
-    int args = lua_gettop(L), n = (int)luaL_len(L, args);
+    int args = lua_gettop(L), n = o->script < o->argc ? (int)luaL_len(L, args) : 0;
     luaL_checkstack(L, n + 3, "too many arguments to script");
     lua_pushvalue(L, args - 1);
     for (int i = 1; i <= n; i++) lua_rawgeti(L, args, i);

@@ -172,9 +172,6 @@ local function read(path)
 end
 
 local function run(script, wanted)
-    if not (io and io.open and os and os.execute and os.tmpname) then
-        fail("needs io and os, which this state does not have")
-    end
     if not os.execute("command -v gnuplot >/dev/null 2>&1") then fail("gnuplot is not installed: %s", INSTALL) end
     local path, output, errors = os.tmpname(), os.tmpname(), os.tmpname()
     local f, why = io.open(path, "wb")
@@ -197,6 +194,9 @@ end
 local function plot(options)
     options = options_of("plot", options, FIGURE)
     local out, kind = options.out, "terminal"
+    if not (io and io.open and os and os.execute and os.tmpname) then
+        fail("needs io and os, which this state does not have")
+    end
     if out then
         kind = out:match("%.(%w+)$")
         if kind ~= "png" and kind ~= "svg" then fail("out: expected a name ending in .png or .svg, got %q", out) end

@@ -2,20 +2,15 @@
 local bk = ...
 local options_of = bk.internal.options
 
-local function exists(path)
-    local f = io.open(path, "rb")
-    if f then f:close() end
-    return f ~= nil
-end
-
 -- train-images-idx3-ubyte, train-images.idx3-ubyte, ...; each plain or .gz; the test set is called t10k or test.
 local function find(dir, prefix, stems, kind)
-    local tried = {}
+    local tried, there = {}, {}
+    for _, entry in ipairs(bk.internal.folder(dir)) do there[entry] = true end
     for _, stem in ipairs(stems) do
         for _, separator in ipairs{ "-", "." } do
             for _, gz in ipairs{ "", ".gz" } do
                 local name = prefix .. stem .. "-" .. kind:gsub("/", separator) .. "-ubyte" .. gz
-                if exists(dir .. "/" .. name) then return dir .. "/" .. name end
+                if there[name] then return dir .. "/" .. name end
                 tried[#tried + 1] = name
             end
         end

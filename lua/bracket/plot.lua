@@ -201,9 +201,6 @@ local function plot(options)
         kind = out:match("%.(%w+)$")
         if kind ~= "png" and kind ~= "svg" then fail("out: expected a name ending in .png or .svg, got %q", out) end
         if out:find("%c") then fail("out: a file name with control characters: %q", out) end
-        local f, why = io.open(out, "wb") -- gnuplot's own message would not say why
-        if not f then fail("out: %s", why) end
-        f:close()
     end
     local dumb = kind == "terminal"
     local panels = options.panels or { options }
@@ -234,6 +231,11 @@ local function plot(options)
         panel(script, p, place, dumb)
     end
     if many then script[#script + 1] = "unset multiplot" end
+    if out then
+        local f, why = io.open(out, "ab") -- gnuplot's own message would not say why
+        if not f then fail("out: %s", why) end
+        f:close()
+    end
     local text = run(table.concat(script, "\n"), out)
     if dumb then
         io.stdout:write((text:gsub("\f", ""):gsub("^\n+", ""):gsub("%s+$", "")), "\n")

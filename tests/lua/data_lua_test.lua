@@ -402,6 +402,10 @@ function TestPlot:test_misuse()
     lu.assertErrorMsgContains('unknown option "lable"', bk.plot, { { y = { 1 }, lable = "x" } })
     lu.assertErrorMsgContains("no point is finite and positive", bk.plot, { { y = { -1, 0 / 0 } }, logy = true })
     lu.assertErrorMsgContains("no such", bk.plot, { { y = { 1 } }, out = self.dir .. "/no such/f.svg" })
+    local kept = self.dir .. "/kept.png"
+    write(kept, "a figure")
+    lu.assertErrorMsgContains("series 1: x has 1 numbers", bk.plot, { { x = { 1 }, y = { 1, 2 } }, out = kept })
+    lu.assertEquals(io.open(kept, "rb"):read("a"), "a figure")
 end
 
 -- Without gnuplot on the path: a program of its own, so that this one's path stays.

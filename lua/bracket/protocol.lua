@@ -146,6 +146,13 @@ local function new(options)
     return self
 end
 
+-- A method called with a dot gets its options for self.
+local function check_self(self, name)
+    if getmetatable(self) ~= protocol then
+        error(string.format("protocol:%s: expected a protocol; call it with a colon, p:%s(...)", name, name), 3)
+    end
+end
+
 local function start(self, theta, seed)
     local spec = self.spec
     theta = theta or spec.model:init{ seed = seed }
@@ -163,6 +170,7 @@ local function start(self, theta, seed)
 end
 
 function protocol:run(options)
+    check_self(self, "run")
     options = options_of("protocol:run", options, { theta = "userdata", seed = "integer", stop = "integer",
         progress = "boolean" })
     local state = self.current
@@ -184,11 +192,13 @@ function protocol:run(options)
 end
 
 function protocol:state()
+    check_self(self, "state")
     if not self.current then error("protocol:state: nothing has run yet", 2) end
     return self.current:save()
 end
 
 function protocol:restore(saved)
+    check_self(self, "restore")
     if type(saved) ~= "table" or saved.version ~= 1 then
         error("protocol:restore: expected what protocol:state() returned, got a " .. type(saved), 2)
     end
@@ -208,6 +218,7 @@ end
 
 -- W of the protocol, known before it runs when order and rates depend on the step alone.
 function protocol:order_matrix()
+    check_self(self, "order_matrix")
     local state = run.new(self.spec, self.problem, self.seed)
     state:set_order()
     local W, R = bk.internal.order_object.empty(state.n_tasks)
@@ -224,6 +235,7 @@ end
 
 -- Runs once per seed: { runs = {...}, metrics = { name = interval } }.
 function protocol:seeds(options)
+    check_self(self, "seeds")
     options = options_of("protocol:seeds", options, { seeds = "table!", theta = "userdata", progress = "boolean" })
     local runs, columns, metrics = {}, {}, {}
     for k, seed in ipairs(options.seeds) do
@@ -255,8 +267,8 @@ Trains one parameter vector on several tasks by a protocol: which task at which 
 r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
   r.test_loss,
 r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
-p:run{ stop = n } pauses after step n, p:run{} goes on; p:run{ progress = true } shows a line on stderr. p:state() is everything as one value, p:restore(state) puts it
-back: the run goes on bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().
+p:run{ stop = n } pauses after step n, p:run{} goes on; progress = true shows a line on stderr. p:state() is
+everything as one value, p:restore(state) puts it back: the run goes on bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().
 After an error p.result and p.history hold what was recorded.
 state: step total task position n_tasks tasks theta lr loss gradient task_gradient gradients (joint) x y model optimizer
 problem recorded (the last row) history R W seed; state:measure("conflict") -> columns now.]])

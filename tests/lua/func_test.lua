@@ -371,6 +371,9 @@ function TestTracing.test_arguments_are_checked()
     fails("tangent 1: expected shape (2), got (3)", bk.jvp, cube, { bk.ones { 2 } }, { bk.ones { 3 } })
     fails("lie: Y: expected a function", bk.lie, cube, "x")
     fails("argument 1: expected a tensor, got table", bk.grad(cube), { 1, 2 })
+    fails("jvp: tangents: expected a table, one tensor an argument, got nil", bk.jvp, cube, bk.ones { 2 })
+    fails("jvp: tangents: expected a table, one tensor an argument, got nil", bk.jvp, cube)
+    fails("jvp: f: expected a function of tensors, got nothing", bk.jvp) -- the call before must not write past its stack
     fails("vmap: argument 1: expected a leading dimension to map over, got ()", bk.vmap(cube), bk.tensor(3))
 end
 

@@ -459,6 +459,16 @@ function TestProtocolErrors:test_options()
     fails('got "float16"', { dtype = "float16" })
     fails('pcgrad', { order = "cyclic", interventions = { bk.intervention.pcgrad{} } })
     fails('ewc', { order = "cyclic", interventions = { bk.intervention.ewc{ weight = 1 } } })
+    lu.assertErrorMsgContains("protocol:run: expected a protocol; call it with a colon", protocol{}.run, { seed = 1 })
+    lu.assertErrorMsgContains("protocol:state: expected a protocol", protocol{}.state)
+    lu.assertErrorMsgContains("metric.forgetting: expected an accuracy matrix", bk.metric.forgetting, { 1, 2 })
+    lu.assertErrorMsgContains("row 2, column 2: expected a number, got nil", bk.metric.average_accuracy,
+        { { 1, 1 }, { 1 } })
+    lu.assertErrorMsgContains("task 3 of 3: the matrix has 2 columns", bk.metric.forward_transfer,
+        { { 1, 1 }, { 1, 1 }, { 1, 1 }, [0] = { 0, 0 } })
+    lu.assertErrorMsgContains("order: expected a list of the 2 tasks", bk.metric.backward_transfer,
+        { { 1, 1 }, { 1, 1 } }, { 1 })
+    lu.assertEquals(bk.metric.average_accuracy(bk.tensor{ { 1, 0 }, { 0, 1 } }), 0.5)
     fails('lr: expected 3 rates, one per task, got 2', { lr = { 0.1, 0.2 } })
     fails('needs one task a step, got order = "joint"', { lr = { 0.1, 0.2, 0.3 }, order = "joint" })
     fails('optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got "adam"', { optimizer = "adam" })

@@ -176,7 +176,7 @@ function problem:evaluate(i, theta, which)
         local m = math.min(1000, data.n - first + 1)
         local x, y = data.x:narrow(1, first, m), data.y:narrow(1, first, m)
         loss = loss + m * t.f.value(theta, x, y):item()
-        if t.f.accuracy then right = right + m * t.f.accuracy(theta, x, y) end
+        if t.f.accuracy then right = right + math.floor(m * t.f.accuracy(theta, x, y) + 0.5) end
         first = first + m
     end
     return loss / data.n, t.f.accuracy and right / data.n or nil

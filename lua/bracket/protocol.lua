@@ -104,6 +104,10 @@ local function new(options)
     local spec = { protocol = self, model = options.model, order = resolve_order(options.order), steps = options.steps,
         epochs = options.epochs, interventions = options.interventions or {}, reset_optimizer = options.reset_optimizer,
         evaluate = options.evaluate ~= false, reduction = options.reduction or "sum" }
+    local is_model, size = pcall(function() return spec.model.forward and spec.model.init and spec.model.n_params end)
+    if not is_model or math.type(size) ~= "integer" then
+        error("protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a " .. type(spec.model), 2)
+    end
     local ok, rate = pcall(bk.internal.rate, options.lr)
     if not ok then error("protocol: " .. rate, 2) end
     spec.rate = rate

@@ -154,6 +154,7 @@ static int bea_tournament(lua_State *L) {
     func *target = bind_check_func(L, 3, fname, "target");
     const tensor *theta = bind_check_tensor(L, 4, fname, "theta");
     double drift = args_opt_number(L, table, fname, "drift", 0);
+    if (!isfinite(drift)) return args_error(L, fname, "drift: expected a finite number, got %f", drift);
     func **sources = bea_check_losses(L, 2, fname, "sources", &n);
     int *place = lua_newuserdatauv(L, (size_t)n * sizeof *place, 0), n_out = 0;
     double *score = lua_newuserdatauv(L, (size_t)n * sizeof *score, 0);

@@ -4,6 +4,7 @@
 #include "args.h"
 #include "tensor.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,6 +39,7 @@ typedef struct request {
 static double parameter(lua_State *L, int table, int at, const char *fname, const char *name, double otherwise) {
     double v = args_opt_number(L, table, fname, name, otherwise);
     if (at && !lua_isnoneornil(L, at)) v = args_number(L, at, fname, name);
+    if (!isfinite(v)) args_error(L, fname, "%s: expected a finite number, got %f", name, v);
     return v;
 }
 

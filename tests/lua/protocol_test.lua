@@ -469,6 +469,15 @@ function TestProtocolErrors:test_options()
     lu.assertErrorMsgContains("order: expected a list of the 2 tasks", bk.metric.backward_transfer,
         { { 1, 1 }, { 1, 1 } }, { 1 })
     lu.assertEquals(bk.metric.average_accuracy(bk.tensor{ { 1, 0 }, { 0, 1 } }), 0.5)
+    fails("model: expected a model (bk.nn.mlp or bk.nn.sequential), got a string", { model = "mlp" })
+    fails("model: expected a model", { model = { n_params = 3 } })
+    lu.assertErrorMsgContains("option samples: expected a whole number >= 1, got 0", bk.intervention.ewc,
+        { weight = 1, samples = 0 })
+    lu.assertErrorMsgContains("option strength: expected number, got inf", bk.intervention.conflict, { strength = 1 / 0 })
+    lu.assertErrorMsgContains("option n: expected integer, got inf", bk.data.glyphs, { n = 1 / 0 }) -- drew for ever
+    lu.assertErrorMsgContains("schedule.cosine: steps: missing; only inside a run", bk.schedule.cosine{ lr = 1 }, 1)
+    lu.assertEquals(bk.schedule.linear{ lr = 1, steps = 3 }(2), 0.5)
+    lu.assertEquals(bk.schedule.warmup{ lr = 1, steps = 4 }(6), 1)
     fails('lr: expected 3 rates, one per task, got 2', { lr = { 0.1, 0.2 } })
     fails('needs one task a step, got order = "joint"', { lr = { 0.1, 0.2, 0.3 }, order = "joint" })
     fails('optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got "adam"', { optimizer = "adam" })

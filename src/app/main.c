@@ -245,7 +245,7 @@ int main(int argc, char **argv) {
             ok = run(env, run_script, &o);
     }
     bk_close(env);
-    if (fflush(stdout) == EOF && ok) {
+    if ((fflush(stdout) == EOF || ferror(stdout)) && ok) {
         app_message("standard output could not be written");
         ok = false;
     }

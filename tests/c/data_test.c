@@ -327,6 +327,7 @@ static void test_csv(void) {
     free(large);
 #define BAD_CSV(text, field) (PUT("bad.csv", text), refused(as_csv, "bad.csv", field))
     BAD_CSV("1,2\n3,x\n", "line 2, column 2: expected a number, got \"x\"");
+    BAD_CSV("a,b\n3,4\n", "line 1, column 1: expected a number, got \"a\" (skip leaves lines of a header out)");
     BAD_CSV("1,2\n3\n", "line 2, column 2: missing, line 1 has 2 columns");
     BAD_CSV("1,2\n\n3,4,5\n", "line 3, column 3: line 1 has only 2 columns");
     BAD_CSV("1,,2\n", "line 1, column 2: expected a number, got nothing");

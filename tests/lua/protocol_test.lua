@@ -497,6 +497,8 @@ function TestProtocolErrors:test_tasks()
     fails("label 3 is outside the model's classes 0..2", { tasks = { { x = x, y = y + bk.full({ 10 }, 3, {
         dtype = "int64" }) } } })
     fails("differ in their number of examples", { tasks = { { x = x, y = y:narrow(1, 1, 9) } } })
+    fails("train.y: expected class ids, got fractions", { tasks = { { x = x, y = y + 0.5 } } })
+    protocol{ tasks = { { x = x, y = y:to("float32") } } } -- whole numbers are class ids in any dtype
     fails("holds nan or inf", { tasks = { { x = x + 0 / 0, y = y } } })
     fails("expected a table { x = tensor, y = tensor }", { tasks = { { x = x } } })
     fails("got none", { tasks = {} })

@@ -51,7 +51,10 @@ local function part(self, i, task, which, data)
     local outputs = out:shape()[2] or 1
     self.outputs = outputs
     if (task.loss or "cross_entropy") == "cross_entropy" then
-        if y:dtype() ~= "int64" then y = y:to("int64") end
+        if y:dtype() ~= "int64" then
+            if y:to("int64"):to(y:dtype()) ~= y then fail(i, task, "%s.y: expected class ids, got fractions", which) end
+            y = y:to("int64")
+        end
         if #y:shape() ~= 1 then fail(i, task, "%s.y: expected class ids (examples), got %s", which, shape_text(y)) end
         local low, high = -((-y):max():item()), y:max():item()
         if low < 0 or high >= outputs then

@@ -371,6 +371,8 @@ function TestTracing.test_arguments_are_checked()
     fails("tangent 1: expected shape (2), got (3)", bk.jvp, cube, { bk.ones { 2 } }, { bk.ones { 3 } })
     fails("lie: Y: expected a function", bk.lie, cube, "x")
     fails("argument 1: expected a tensor, got table", bk.grad(cube), { 1, 2 })
+    near(bk.grad(function(t) return bk.tensor(t):sum() end)(bk.ones { 2 }), { 1, 1 })
+    fails("t:to(dtype) casts it", bk.grad(function(t) return bk.tensor(t, { dtype = "float32" }):sum() end), bk.ones { 2 })
     fails("jvp: tangents: expected a table, one tensor an argument, got nil", bk.jvp, cube, bk.ones { 2 })
     fails("jvp: tangents: expected a table, one tensor an argument, got nil", bk.jvp, cube)
     fails("jvp: f: expected a function of tensors, got nothing", bk.jvp) -- the call before must not write past its stack

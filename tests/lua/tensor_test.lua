@@ -270,6 +270,10 @@ function TestTensorMath.test_joins_and_choices()
     lu.assertEquals(bk.stack { b[1], b[2] }:totable(), b:totable())
     lu.assertEquals(bk.stack({ b[1], b[2] }, 2):totable(), { { 3, 5 }, { 4, 6 } })
     lu.assertEquals(bk.stack { 1, bk.tensor(2) }:totable(), { 1, 2 })
+    local large = (1 << 62) + 1
+    lu.assertEquals(bk.tensor({ bk.tensor(3.0), bk.tensor(large, { dtype = "int64" }) }, { dtype = "int64" }):totable(),
+        { 3, large })
+    fails("values[1]: expected a whole number for int64", bk.tensor, { bk.tensor(1.5) }, { dtype = "int64" })
     local many = {}
     for i = 1, 300 do many[i] = bk.full({ 1 }, i) end
     lu.assertEquals(bk.concat(many):sum():item(), 300 * 301 / 2)

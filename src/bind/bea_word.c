@@ -257,7 +257,8 @@ static const bind_row word_rows[] = {
     { "conflict", word_conflict,
       "word:conflict() -> field 1/2 sum_{i<j} W_ij [g_i, g_j]\nn gradients and n products." },
     { "flatness", word_flatness, "word:flatness() -> field -1/2 sum_s h_s^2 H_s g_s" },
-    { "step", word_step_, "word:step(theta) -> theta'\nThe discrete gradient steps; in a traced function derivatives flow through them." },
+    { "step", word_step_,
+      "word:step(theta) -> theta'\nThe discrete gradient steps; in a traced function derivatives flow through them." },
     { "order_matrix", word_matrix,
       "word:order_matrix() -> W (n, n)\n"
       "W_ij = sum_{s<s'} h_s h_s' (1[t_s=i, t_s'=j] - 1[t_s=j, t_s'=i]) over the n distinct losses in order of first\n"

@@ -38,11 +38,7 @@ function kinds.permuted(s)
     local triple = {}
     for i = 1, 3 do
         local d = experiment.sample(data, o.batch, s)
-        local order = bk.tensor((function()
-            local p = stream.permutation(s, inputs)
-            for k = 1, inputs do p[k] = p[k] - 1 end
-            return p
-        end)(), { dtype = "int64" })
+        local order = bk.tensor(stream.permutation(s, inputs), { dtype = "int64" })
         local columns = d.x:transpose():clone()
         local mixed = bk.zeros({ inputs, o.batch }, { dtype = "float64" })
         bk.internal.gather(mixed, 1, columns, order, 1, inputs)

@@ -39,7 +39,7 @@ end
 
 local SERIES = { x = "any", y = "any", label = "string", style = "string", error = "any", image = "any",
     colour = "string" }
-local PANEL = { title = "string", xlabel = "string", ylabel = "string", logx = "boolean", logy = "boolean",
+local PANEL = { "any", title = "string", xlabel = "string", ylabel = "string", logx = "boolean", logy = "boolean",
     xrange = "table", yrange = "table", key = "boolean|string" }
 local FIGURE = { out = "string", width = "integer", height = "integer", panels = "table", columns = "integer" }
 for name, kind in pairs(PANEL) do FIGURE[name] = kind end
@@ -172,9 +172,6 @@ local function read(path)
 end
 
 local function run(script, wanted)
-    if not (io and io.open and os and os.execute and os.tmpname) then
-        fail("needs io and os, which this state does not have")
-    end
     if not os.execute("command -v gnuplot >/dev/null 2>&1") then fail("gnuplot is not installed: %s", INSTALL) end
     local path, output, errors = os.tmpname(), os.tmpname(), os.tmpname()
     local f, why = io.open(path, "wb")
@@ -197,13 +194,13 @@ end
 local function plot(options)
     options = options_of("plot", options, FIGURE)
     local out, kind = options.out, "terminal"
+    if not (io and io.open and os and os.execute and os.tmpname) then
+        fail("needs io and os, which this state does not have")
+    end
     if out then
         kind = out:match("%.(%w+)$")
         if kind ~= "png" and kind ~= "svg" then fail("out: expected a name ending in .png or .svg, got %q", out) end
         if out:find("%c") then fail("out: a file name with control characters: %q", out) end
-        local f, why = io.open(out, "wb") -- gnuplot's own message would not say why
-        if not f then fail("out: %s", why) end
-        f:close()
     end
     local dumb = kind == "terminal"
     local panels = options.panels or { options }
@@ -234,6 +231,11 @@ local function plot(options)
         panel(script, p, place, dumb)
     end
     if many then script[#script + 1] = "unset multiplot" end
+    if out then
+        local f, why = io.open(out, "ab") -- gnuplot's own message would not say why
+        if not f then fail("out: %s", why) end
+        f:close()
+    end
     local text = run(table.concat(script, "\n"), out)
     if dumb then
         io.stdout:write((text:gsub("\f", ""):gsub("^\n+", ""):gsub("%s+$", "")), "\n")

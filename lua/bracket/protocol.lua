@@ -100,11 +100,14 @@ local function new(options)
         epochs = "integer", batch = "integer|string", optimizer = "any", interventions = "table", record = "table",
             seed = "integer",
         dtype = "string", reduction = "string", reset_optimizer = "boolean", evaluate = "boolean" })
-    if type(options[1]) ~= "nil" then error("protocol: expected named options, got a list", 2) end
     local self = setmetatable({}, protocol)
     local spec = { protocol = self, model = options.model, order = resolve_order(options.order), steps = options.steps,
         epochs = options.epochs, interventions = options.interventions or {}, reset_optimizer = options.reset_optimizer,
         evaluate = options.evaluate ~= false, reduction = options.reduction or "sum" }
+    local is_model, size = pcall(function() return spec.model.forward and spec.model.init and spec.model.n_params end)
+    if not is_model or math.type(size) ~= "integer" then
+        error("protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a " .. type(spec.model), 2)
+    end
     local ok, rate = pcall(bk.internal.rate, options.lr)
     if not ok then error("protocol: " .. rate, 2) end
     spec.rate = rate
@@ -132,9 +135,26 @@ local function new(options)
     local record = options.record or {}
     spec.record_names, spec.record_functions, spec.record_every, spec.record_at = check_record(record)
     spec.optimizer = options.optimizer or bk.optim.sgd{}
+    local fits, step = pcall(function() return spec.optimizer.step and spec.optimizer.reset end)
+    if not fits or not step then
+        error(string.format("protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s",
+            type(spec.optimizer) == "string" and ("%q"):format(spec.optimizer) or "a " .. type(spec.optimizer)), 2)
+    end
     self.spec, self.seed, self.dtype = spec, options.seed or 0, dtype
     self.problem = bk.internal.problem.new(options.model, options.tasks, dtype, batch, record.samples or 1000)
+    local n = self.problem.n
+    if type(options.lr) == "table" and #options.lr > 0 and (spec.order.joint or #options.lr ~= n) then
+        error(spec.order.joint and "protocol: lr: a list of rates needs one task a step, got order = \"joint\""
+            or string.format("protocol: lr: expected %d rates, one per task, got %d", n, #options.lr), 2)
+    end
     return self
+end
+
+-- A method called with a dot gets its options for self.
+local function check_self(self, name)
+    if getmetatable(self) ~= protocol then
+        error(string.format("protocol:%s: expected a protocol; call it with a colon, p:%s(...)", name, name), 3)
+    end
 end
 
 local function start(self, theta, seed)
@@ -154,6 +174,7 @@ local function start(self, theta, seed)
 end
 
 function protocol:run(options)
+    check_self(self, "run")
     options = options_of("protocol:run", options, { theta = "userdata", seed = "integer", stop = "integer",
         progress = "boolean" })
     local state = self.current
@@ -162,7 +183,7 @@ function protocol:run(options)
         self.current = state
     end
     local update, clear
-    if options.progress ~= false then update, clear = bk.internal.progress.new(options.progress) end
+    if options.progress then update, clear = bk.internal.progress.new() end
     local ok, message = pcall(state.advance, state, math.min(options.stop or state.total, state.total), update)
     if clear then clear() end
     self.result = state:result()
@@ -175,11 +196,13 @@ function protocol:run(options)
 end
 
 function protocol:state()
+    check_self(self, "state")
     if not self.current then error("protocol:state: nothing has run yet", 2) end
     return self.current:save()
 end
 
 function protocol:restore(saved)
+    check_self(self, "restore")
     if type(saved) ~= "table" or saved.version ~= 1 then
         error("protocol:restore: expected what protocol:state() returned, got a " .. type(saved), 2)
     end
@@ -199,6 +222,7 @@ end
 
 -- W of the protocol, known before it runs when order and rates depend on the step alone.
 function protocol:order_matrix()
+    check_self(self, "order_matrix")
     local state = run.new(self.spec, self.problem, self.seed)
     state:set_order()
     local W, R = bk.internal.order_object.empty(state.n_tasks)
@@ -215,6 +239,7 @@ end
 
 -- Runs once per seed: { runs = {...}, metrics = { name = interval } }.
 function protocol:seeds(options)
+    check_self(self, "seeds")
     options = options_of("protocol:seeds", options, { seeds = "table!", theta = "userdata", progress = "boolean" })
     local runs, columns, metrics = {}, {}, {}
     for k, seed in ipairs(options.seeds) do
@@ -233,7 +258,7 @@ return bk.doc(new, [[
 bk.protocol{ model =, tasks =, lr =, ... } -> p;  p:run{ theta = theta } -> r
 Trains one parameter vector on several tasks by a protocol: which task at which step, at which rate, with what added.
   tasks   a list of { name, train = {x =, y =}, test = {x =, y =}, loss = "cross_entropy" | "mse", head = class ids }
-          or { x =, y = }; test defaults to train
+          or { x =, y = }; test defaults to train. Images may be flat where shape = {rows, columns} tells their sizes
   order   "sequential" "cyclic" "palindromic" "random" "joint" "tournament", {1,2,2,1}, function(step, state),
   bk.order.*
   lr      a rate, a list of rates per task, a bk.schedule.*, function(step, state) -> rate
@@ -246,8 +271,8 @@ Trains one parameter vector on several tasks by a protocol: which task at which 
 r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
   r.test_loss,
 r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
-p:run{ stop = n } pauses after step n, p:run{} goes on; p:state() is everything as one value, p:restore(state) puts it
-back: the run goes on bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().
+p:run{ stop = n } pauses after step n, p:run{} goes on; progress = true shows a line on stderr. p:state() is
+everything as one value, p:restore(state) puts it back: the run goes on bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().
 After an error p.result and p.history hold what was recorded.
 state: step total task position n_tasks tasks theta lr loss gradient task_gradient gradients (joint) x y model optimizer
 problem recorded (the last row) history R W seed; state:measure("conflict") -> columns now.]])

@@ -195,10 +195,11 @@ static int run_options(lua_State *L) {
 static int run_script(lua_State *L) {
     const options *o = lua_touserdata(L, 1);
     const char *path = o->script < o->argc ? o->argv[o->script] : "-";
-    bool standard_input = strcmp(path, "-") == 0 && !(o->script > 1 && strcmp(o->argv[o->script - 1], "--") == 0);
+    bool literal = o->script < o->argc && o->script > 1 && strcmp(o->argv[o->script - 1], "--") == 0;
+    bool standard_input = !literal && strcmp(path, "-") == 0;
     if (luaL_loadfile(L, standard_input ? NULL : path) != LUA_OK) return lua_error(L);
     if (lua_getglobal(L, "arg") != LUA_TTABLE) return luaL_error(L, "'arg' is not a table");
-    int args = lua_gettop(L), n = (int)luaL_len(L, args);
+    int args = lua_gettop(L), n = o->script < o->argc ? (int)luaL_len(L, args) : 0;
     luaL_checkstack(L, n + 3, "too many arguments to script");
     lua_pushvalue(L, args - 1);
     for (int i = 1; i <= n; i++) lua_rawgeti(L, args, i);
@@ -244,7 +245,7 @@ int main(int argc, char **argv) {
             ok = run(env, run_script, &o);
     }
     bk_close(env);
-    if (fflush(stdout) == EOF && ok) {
+    if ((fflush(stdout) == EOF || ferror(stdout)) && ok) {
         app_message("standard output could not be written");
         ok = false;
     }

@@ -228,9 +228,14 @@ static void history_add(session *s, const char *text) {
 
 /* Message and traceback on stderr, without the frames of the REPL itself. */
 static void report(session *s) {
+    static const char place[] = "bracket/repl/session.lua:";
     const char *text = bk_error(s->env);
+    if (strncmp(text, place, strlen(place)) == 0) { /* the input itself was interrupted */
+        const char *message = strstr(text + strlen(place), ": ");
+        if (message) text = message + 2;
+    }
     size_t n = strlen(text);
-    const char *own = strstr(text, "bracket/repl/session.lua:");
+    const char *own = strstr(text, place);
     if (own) {
         while (own > text && *own != '\n') own--;
         n = (size_t)(own - text);

@@ -98,8 +98,7 @@ static int order_gap_at(lua_State *L) {
     }
     tensor_release(&other);
     bind_leave(L, &at, st, &e);
-    tensor_account(L, gap);
-    tensor_account(L, predicted);
+    bind_account(L);
     lua_createtable(L, 0, 2);
     lua_pushvalue(L, 2);
     lua_setfield(L, -2, "measured");
@@ -155,6 +154,7 @@ static int bea_tournament(lua_State *L) {
     func *target = bind_check_func(L, 3, fname, "target");
     const tensor *theta = bind_check_tensor(L, 4, fname, "theta");
     double drift = args_opt_number(L, table, fname, "drift", 0);
+    if (!isfinite(drift)) return args_error(L, fname, "drift: expected a finite number, got %f", drift);
     func **sources = bea_check_losses(L, 2, fname, "sources", &n);
     int *place = lua_newuserdatauv(L, (size_t)n * sizeof *place, 0), n_out = 0;
     double *score = lua_newuserdatauv(L, (size_t)n * sizeof *score, 0);
@@ -173,7 +173,7 @@ static int bea_tournament(lua_State *L) {
     }
     func_release(f);
     bind_leave(L, &at, st, &e);
-    tensor_account(L, pairs);
+    bind_account(L);
     lua_createtable(L, 0, 3);
     int result = lua_gettop(L);
     lua_pushvalue(L, kept);

@@ -107,8 +107,25 @@ static int word_flatness(lua_State *L) {
     return word_field_push(L, "flatness", (term_weights){ .flatness = 1 });
 }
 
+/* The steps as part of a trace: derivatives flow through them. theta at 2 gives way to theta'. */
+static int word_step_traced(lua_State *L, word *w) {
+    lua_settop(L, 2);
+    for (int s = 0; s < w->m; s++) {
+        lua_pushvalue(L, 2);
+        lua_pushvalue(L, 2);
+        bind_func_invoke(L, w->grad[w->step[s]], 4, 4, "word:step"); /* 5: the gradient */
+        lua_pushnumber(L, w->rate[s]);
+        lua_arith(L, LUA_OPMUL);
+        lua_replace(L, 4);
+        lua_arith(L, LUA_OPSUB);
+        lua_replace(L, 2);
+    }
+    return 1;
+}
+
 static int word_step_(lua_State *L) {
     word *w = check_word(L, "word:step");
+    if (tensor_arg(L, 2, "word:step", "theta")->g) return word_step_traced(L, w);
     const tensor *theta = bind_check_tensor(L, 2, "word:step", "theta");
     tensor out = { 0 };
     err e = { 0 };
@@ -240,7 +257,8 @@ static const bind_row word_rows[] = {
     { "conflict", word_conflict,
       "word:conflict() -> field 1/2 sum_{i<j} W_ij [g_i, g_j]\nn gradients and n products." },
     { "flatness", word_flatness, "word:flatness() -> field -1/2 sum_s h_s^2 H_s g_s" },
-    { "step", word_step_, "word:step(theta) -> theta'\nThe discrete gradient steps." },
+    { "step", word_step_,
+      "word:step(theta) -> theta'\nThe discrete gradient steps; in a traced function derivatives flow through them." },
     { "order_matrix", word_matrix,
       "word:order_matrix() -> W (n, n)\n"
       "W_ij = sum_{s<s'} h_s h_s' (1[t_s=i, t_s'=j] - 1[t_s=j, t_s'=i]) over the n distinct losses in order of first\n"

@@ -483,7 +483,8 @@ int func_specialise(lua_State *L, int index, int first, int last, const char *fn
             lua_replace(L, i);
         } else if (!tensor_test(L, i)) {
             any = true;
-            if (!values) {
+            bool varied = i == first && u->kind != KIND_LUA && u->kind != KIND_VMAP; /* θ */
+            if (!values || varied) {
                 const char *argument = lua_pushfstring(L, "argument %d", i - first + 1);
                 args_fail(L, i, fname, argument, "a tensor");
             }

@@ -80,7 +80,9 @@ static void push_zeros_like(lua_State *L, lua_tensor *t) {
 
 static int t_jvp(lua_State *L) {
     bind_check_func(L, 1, "jvp", "f");
+    lua_settop(L, 3); /* places for what may be missing */
     bool list = lua_istable(L, 2);
+    if (!list && lua_isnil(L, 3)) return args_fail(L, 3, "jvp", "tangents", "a table, one tensor an argument");
     if (!list) { /* jvp(f, θ, v) */
         lua_createtable(L, 1, 0);
         lua_pushvalue(L, 2);
@@ -92,7 +94,6 @@ static int t_jvp(lua_State *L) {
         lua_replace(L, 3);
     }
     args_table(L, 3, "jvp", "tangents");
-    lua_settop(L, 3);
     int n = (int)lua_rawlen(L, 2), m = (int)lua_rawlen(L, 3), first = 4;
     if (n < 1 || n > 64) return args_error(L, "jvp", "arguments: expected 1 to 64, got %d", n);
     if (m > n) return args_error(L, "jvp", "tangents: expected at most %d, one an argument, got %d", n, m);

@@ -19,8 +19,8 @@ static int64_t row_size(const tensor *t) {
     return n;
 }
 
-/* gather(out, at, source, index, first, count): rows index[first..first+count-1] of source (ids from 0) go to rows
- * at..at+count-1 of out; at and first count from 1. */
+/* gather(out, at, source, index, first, count): rows index[first..first+count-1] of source go to rows at..at+count-1 of
+ * out; all count from 1. */
 static int gather(lua_State *L) {
     const tensor *out = check_rows(L, 1, "out");
     int64_t at = luaL_checkinteger(L, 2);
@@ -49,10 +49,10 @@ static int gather(lua_State *L) {
     const char *from = tensor_data(source);
     const int64_t *id = (const int64_t *)tensor_data(index) + (first - 1);
     for (int64_t i = 0; i < count; i++) {
-        if (id[i] < 0 || id[i] >= rows) {
-            return luaL_error(L, "gather: index: %I is outside 0..%I", (lua_Integer)id[i], (lua_Integer)(rows - 1));
+        if (id[i] < 1 || id[i] > rows) {
+            return luaL_error(L, "gather: index: %I is outside 1..%I", (lua_Integer)id[i], (lua_Integer)rows);
         }
-        memcpy(to + (size_t)i * bytes, from + (size_t)id[i] * bytes, bytes);
+        memcpy(to + (size_t)i * bytes, from + (size_t)(id[i] - 1) * bytes, bytes);
     }
     return 0;
 }
@@ -60,8 +60,8 @@ static int gather(lua_State *L) {
 static const bind_row rows[] = {
     { "gather", gather,
       "gather(out, at, source, index, first, count)\n"
-      "Writes the rows index[first .. first+count-1] of source (int64 row ids, from 0) over the rows at .. at+count-1\n"
-      "of out, in place and without allocation. For batch buffers nobody else holds." },
+      "Writes the rows index[first .. first+count-1] of source (int64 row numbers, from 1) over the rows\n"
+      "at .. at+count-1 of out, in place and without allocation. For batch buffers nobody else holds." },
     { NULL, NULL, NULL },
 };
 

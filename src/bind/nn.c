@@ -3,6 +3,7 @@
 #include "../model/loss.h"
 #include "args.h"
 #include "func.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -304,6 +305,7 @@ static int model_init_(lua_State *L) {
         .scale = args_opt_number(L, table, fname, "scale", 1),
         .dtype = args_opt_dtype(L, table, fname, BK_FLOAT64),
     };
+    if (!isfinite(o.scale)) return args_error(L, fname, "scale: expected a finite number, got %f", o.scale);
     tensor theta;
     err e = { 0 };
     if (model_init(m->m, &o, &theta, &e)) return bind_raise(L, &e);

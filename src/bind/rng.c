@@ -4,6 +4,7 @@
 #include "args.h"
 #include "tensor.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,27 +39,36 @@ typedef struct request {
 static double parameter(lua_State *L, int table, int at, const char *fname, const char *name, double otherwise) {
     double v = args_opt_number(L, table, fname, name, otherwise);
     if (at && !lua_isnoneornil(L, at)) v = args_number(L, at, fname, name);
+    if (!isfinite(v)) args_error(L, fname, "%s: expected a finite number, got %f", name, v);
     return v;
 }
 
-/* {2, 3} (sizes), {{2, 3}, a, b}, ({2, 3}, a, b), and the fields dtype, a's and b's names. */
+/* {2, 3} (sizes), {shape = {2, 3}, a = ...}, {{2, 3}, a, b}, ({2, 3}, a, b), ({2, 3}, {a = ...}); a and b by the
+ * names given, and dtype. */
 static void ask(lua_State *L, const char *fname, const char *a, const char *b, request *q) {
-    const char *known[] = { "dtype", a, b, NULL };
+    const char *known[] = { "shape", "dtype", a, b, NULL };
     double a0 = q->a, b0 = q->b;
-    int table = lua_istable(L, 2) ? args_options(L, 2, fname, known, true) : 0;
+    int table = lua_istable(L, 2) ? args_options(L, 2, fname, known, true) : 0, sizes = 2;
     lua_settop(L, 4);
+    if (table && lua_getfield(L, 2, "shape") != LUA_TNIL) { /* 5: the shape */
+        if (lua_rawlen(L, 2) > 0) args_error(L, fname, "shape: given twice, by name and by sizes");
+        sizes = 5;
+    }
+    lua_settop(L, 5);
     bool boxed = table && lua_rawgeti(L, 2, 1) == LUA_TTABLE;
-    lua_settop(L, 4);
+    lua_settop(L, 5);
     if (boxed) {
-        lua_rawgeti(L, 2, 1); /* 5: the shape; 6, 7: a and b */
-        lua_rawgeti(L, 2, 2);
+        lua_rawgeti(L, 2, 1);
+        lua_replace(L, 5);
+        sizes = 5;
+        lua_rawgeti(L, 2, 2); /* 6, 7: a and b */
         lua_rawgeti(L, 2, 3);
     }
-    q->ndim = lua_isnil(L, 2) ? 0 : args_shape(L, boxed ? 5 : 2, fname, "shape", 0, q->shape);
+    q->ndim = lua_isnil(L, 2) ? 0 : args_shape(L, sizes, fname, "shape", 0, q->shape);
     q->dtype = args_opt_dtype(L, table, fname, BK_FLOAT64);
-    int last = lua_istable(L, 3) ? 3 : lua_istable(L, 4) ? 4 : 0; /* ({2,3}, {dtype = ...}) */
+    int last = lua_istable(L, 3) ? 3 : lua_istable(L, 4) ? 4 : 0;
     if (last) {
-        args_options(L, last, fname, known, false);
+        args_options(L, last, fname, known + 1, false);
         q->dtype = args_opt_dtype(L, last, fname, q->dtype);
         a0 = args_opt_number(L, last, fname, a, a0);
         b0 = args_opt_number(L, last, fname, b, b0);
@@ -96,7 +106,9 @@ static int m_permutation(lua_State *L) {
     rng *r = check(L, "rng:permutation");
     int64_t n = args_integer(L, 2, "rng:permutation", "n", 0, INT64_MAX);
     tensor *t = tensor_push_new(L, BK_INT64, 1, &n, "rng:permutation");
-    rng_permute(r, n, tensor_data(t));
+    int64_t *index = tensor_data(t);
+    rng_permute(r, n, index);
+    for (int64_t i = 0; i < n; i++) index[i]++;
     return 1;
 }
 
@@ -147,12 +159,13 @@ static int m_tostring(lua_State *L) {
 void bind_rng(lua_State *L) {
     static const bind_row methods[] = {
         { "uniform", m_uniform,
-          "rng:uniform{shape, a, b}\nUniform on [a, b), [0, 1) by default. Also rng:uniform{2, 3} "
-          "(sizes) and rng:uniform({2, 3}, a, b); field dtype = \"float64\" | \"float32\"." },
+          "rng:uniform{shape = {sizes}, a = 0, b = 1, dtype = \"float64\" | \"float32\"}\nUniform on [a, b). Also "
+          "rng:uniform{2, 3} (sizes), rng:uniform{{2, 3}, a, b} and rng:uniform({2, 3}, a, b)." },
         { "normal", m_normal,
-          "rng:normal{shape, mean, std}\nNormal (Box & Muller 1958), mean 0 and std 1 by default. "
-          "Also rng:normal{2, 3} and rng:normal({2, 3}, mean, std); field dtype." },
-        { "permutation", m_permutation, "rng:permutation(n)\n0..n-1 in random order, int64 (n)." },
+          "rng:normal{shape = {sizes}, mean = 0, std = 1, dtype = \"float64\" | \"float32\"}\n"
+          "Normal (Box & Muller 1958). Also rng:normal{2, 3} (sizes) and rng:normal({2, 3}, mean, std)." },
+        { "permutation", m_permutation,
+          "rng:permutation(n)\n1..n in random order, int64 (n): t:gather(rng:permutation(n)) shuffles the rows of t." },
         { "integers", m_integers, "rng:integers({sizes}, n)\nUniform on 0..n-1, int64." },
         { "split", m_split, "rng:split()\nAn independent stream; this one moves on." },
         { "state", m_state, "rng:state()\nWhere the stream stands, as a string for rng:restore." },

@@ -44,24 +44,24 @@ void bind_collect(lua_State *L) {
     bind_state *st = bind_state_of(L);
     lua_gc(L, LUA_GCCOLLECT);
     mem_block_flush(st->c);
-    st->fresh = 0;
     st->live_bytes = atomic_load(&st->c->used);
 }
 
-/* Lua sees a userdata of 200 bytes where a tensor may hold 200 MB. A full collection whenever the new data
- * outweighs both what survived the last one and a few times Lua's own heap keeps memory within a small factor of
- * what is alive, at a cost that stays below that of filling the data. */
-void tensor_account(lua_State *L, const tensor *t) {
+/* Lua sees a userdata of 200 bytes where a tensor may hold 200 MB, or a function a compiled plan. A full collection
+ * whenever what came since the last one outweighs both what survived it and a few times Lua's own heap keeps memory
+ * within a small factor of what is alive, at a cost that stays below that of filling the data. */
+void bind_account(lua_State *L) {
     bind_state *st = bind_state_of(L);
-    st->fresh += t->store->bytes;
-    if (st->fresh < (size_t)8 << 20) return;
+    size_t used = atomic_load_explicit(&st->c->used, memory_order_relaxed);
+    if (used < st->live_bytes) st->live_bytes = used;
+    size_t fresh = used - st->live_bytes;
+    if (fresh < (size_t)8 << 20) return;
     size_t bound = (size_t)32 << 20, heap = (size_t)lua_gc(L, LUA_GCCOUNT) << 12;
     if (bound < st->live_bytes) bound = st->live_bytes;
     if (bound < heap) bound = heap;
     if (st->c->limit && bound > st->c->limit / 4) bound = st->c->limit / 4;
-    if (st->fresh < bound) return;
+    if (fresh < bound) return;
     lua_gc(L, LUA_GCCOLLECT);
-    st->fresh = 0;
     st->live_bytes = atomic_load(&st->c->used);
 }
 
@@ -92,7 +92,7 @@ void bind_push_tensor(lua_State *L, tensor *t) {
     lua_tensor *u = lua_touserdata(L, -1);
     u->value = *t;
     t->store = NULL;
-    tensor_account(L, &u->value);
+    bind_account(L);
 }
 
 void tensor_push_view(lua_State *L, const tensor *view) {
@@ -121,7 +121,7 @@ tensor *tensor_push_new(lua_State *L, bk_dtype dtype, int ndim, const int64_t *s
         err_prefix(&e, fname);
         bind_raise(L, &e);
     }
-    tensor_account(L, &u->value);
+    bind_account(L);
     return &u->value;
 }
 
@@ -310,7 +310,7 @@ int tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *const 
         bind_collect(L);
     }
     if (e.status) bind_raise(L, &e);
-    for (int i = 0; i < call->n_out; i++) tensor_account(L, &out[i]->value);
+    bind_account(L);
     if (scratch) lua_remove(L, scratch);
     return call->n_out;
 }

@@ -28,7 +28,7 @@ typedef struct bind_state {
     lua_State *main;    /* the state's main thread */
     lua_State *running; /* between bind_enter and bind_leave: who called */
     bind_live *live;
-    size_t fresh, live_bytes; /* tensor bytes made since the last collection; bytes in use after it */
+    size_t live_bytes; /* in use after the last collection, or the least since */
     uint64_t serial;
     bool raised;                       /* registry field BIND_ERROR holds the error value of a traced Lua function */
     eager_slot slots[EAGER_SLOTS + 1]; /* the last: for what does not fit a key */
@@ -64,7 +64,7 @@ lua_tensor *tensor_push_empty(lua_State *L); /* a userdata without a value, to a
 void tensor_push_node(lua_State *L, graph *g, node *n);
 void tensor_push_view(lua_State *L, const tensor *view); /* retains the storage */
 void tensor_push_scalar(lua_State *L, double x);         /* 0-d float64 */
-void tensor_account(lua_State *L, const tensor *t);      /* tells the collector about new data */
+void bind_account(lua_State *L);                         /* tells the collector about new data and plans */
 /* A new row-major tensor on the stack, not cleared; collects and retries once when memory is short. */
 tensor *tensor_push_new(lua_State *L, bk_dtype dtype, int ndim, const int64_t *shape, const char *fname);
 void bind_collect(lua_State *L); /* a full collection, and blocks given back */

@@ -51,7 +51,10 @@ static void fill(lua_State *L, nested *n, int depth, tensor *t, int64_t *next) {
         int ok = lua_type(L, -1) == LUA_TNUMBER || (part && part->ndim == 0);
         if (!ok) args_error(L, fname, "%s: expected a number, got %s", place(L, n, depth), args_got(L, value));
         if (t->dtype == BK_INT64) {
-            lua_Integer v = part ? (lua_Integer)tensor_get(part, 0) : lua_tointegerx(L, -1, &ok);
+            if (part && part->dtype != BK_INT64) lua_pushnumber(L, tensor_get(part, 0));
+            bool whole = part && part->dtype == BK_INT64;
+            lua_Integer v = whole ? *(const int64_t *)tensor_data(part) : lua_tointegerx(L, -1, &ok);
+            lua_settop(L, value);
             if (!ok)
                 args_error(L, fname, "%s: expected a whole number for int64, got %s", place(L, n, depth),
                            args_got(L, value));
@@ -86,6 +89,11 @@ static int make_tensor(lua_State *L) {
         if (!table) dtype = given->dtype;
         tensor *copy = tensor_push_new(L, dtype, given->ndim, given->shape, fname);
         tensor_copy_to(given, dtype, tensor_data(copy));
+        return 1;
+    }
+    if (tensor_test(L, 1)) { /* traced, and never changed: itself */
+        if (table) return args_error(L, fname, "dtype: not of a traced tensor; t:to(dtype) casts it");
+        lua_settop(L, 1);
         return 1;
     }
     if (!lua_istable(L, 1) && lua_type(L, 1) != LUA_TNUMBER)
@@ -204,7 +212,7 @@ static int make_load_npy(lua_State *L) {
     lua_tensor *u = tensor_push_empty(L);
     err e = { 0 };
     if (npy_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);
-    tensor_account(L, &u->value);
+    bind_account(L);
     return 1;
 }
 

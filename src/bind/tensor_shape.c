@@ -323,7 +323,7 @@ static node *outer(graph *g, node *a, node *b) {
 PAIR(matmul, g_matmul(g, a, b))
 PAIR(dot, g_dot(g, a, b))
 PAIR(outer, outer(g, a, b))
-PAIR(gather, g_gather(g, a, b))
+PAIR(gather, g_gather(g, a, b ? g_offset(g, -1, b) : NULL)) /* Lua counts from 1 */
 PAIR(embedding, g_gather(g, a, b))
 PAIR(take, g_take(g, a, b))
 
@@ -403,7 +403,7 @@ static const bind_row rows[] = {
       "bk.stack({a, b, ...} [, dim])\nTensors of one shape along a new dimension dim, 1 by default." },
     { "gather", op_gather,
       "bk.gather(t, index), t:gather(index)\nRows of t (n, rest...) at index (I...), int64 values "
-      "from 0: the result is (I..., rest...)." },
+      "from 1: the result is (I..., rest...)." },
     { "embedding", op_embedding,
       "bk.embedding(weights, index)\nRows of weights (n, width) at index, int64 ids from 0: "
       "(index shape..., width)." },

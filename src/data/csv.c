@@ -29,13 +29,15 @@ static bool blank(char ch) {
     return ch == ' ' || ch == '\t' || ch == '\r';
 }
 
-static bk_status not_a_number(const char *path, int64_t line, int64_t column, const char *field, size_t n, err *e) {
+static bk_status not_a_number(const char *path, int64_t line, int64_t column, const char *field, size_t n, bool first,
+                              err *e) {
     char shown[41];
     size_t k = 0;
     for (; k < n && k < sizeof shown - 1; k++) shown[k] = field[k] >= 32 && field[k] < 127 ? field[k] : '?';
     shown[k] = 0;
-    return err_set(e, BK_EIO, "%s: line %lld, column %lld: expected a number, got %s%s%s", path, (long long)line,
-                   (long long)column, n ? "\"" : "nothing", shown, n ? "\"" : "");
+    return err_set(e, BK_EIO, "%s: line %lld, column %lld: expected a number, got %s%s%s%s", path, (long long)line,
+                   (long long)column, n ? "\"" : "nothing", shown, n ? "\"" : "",
+                   first ? " (skip leaves lines of a header out)" : "");
 }
 
 /* One row, p..end without its newline; *end is writable. */
@@ -63,7 +65,8 @@ static bk_status parse_row(table *t, const char *path, int64_t line, char *p, ch
         bool starts = from < stop && !blank(*from) && *from != '\v' && *from != '\f'; /* strtod would skip these */
         double value = starts ? strtod_l(from, &read, plain) : 0;
         *stop = saved;
-        if (read != stop || from == stop) return not_a_number(path, line, column, from, (size_t)(stop - from), e);
+        if (read != stop || from == stop)
+            return not_a_number(path, line, column, from, (size_t)(stop - from), !t->rows, e);
         bk_status status = push(t, value, e);
         if (status) return status;
         p = by_blanks ? next : next + 1;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -133,12 +134,21 @@ static bool element_of(const char *descr, element *t) {
     if (strlen(descr) != 3 || !strchr("<>|=", order) || !strchr("fiub", descr[1])) return false;
     *t = (element){ descr[1], descr[2] - '0', false, BK_INT64 };
     if (t->kind == 'f') {
-        if (t->size != 4 && t->size != 8) return false;
-        t->dtype = t->size == 4 ? BK_FLOAT32 : BK_FLOAT64;
+        if (t->size != 2 && t->size != 4 && t->size != 8) return false;
+        t->dtype = t->size == 8 ? BK_FLOAT64 : BK_FLOAT32;
     } else if (t->size != 1 && (t->kind == 'b' || (t->size != 2 && t->size != 4 && t->size != 8))) return false;
     if (order == '|' && t->size != 1) return false;
     t->swap = order != '|' && order != '=' && order != NATIVE;
     return true;
+}
+
+/* IEEE 754 binary16: every value has a float32. */
+static float half(uint16_t bits) {
+    int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    float size = exponent == 0    ? ldexpf((float)fraction, -24)
+                 : exponent == 31 ? (fraction ? NAN : INFINITY)
+                                  : ldexpf((float)(fraction + 1024), exponent - 25);
+    return bits >> 15 ? -size : size;
 }
 
 /* false at the first value that has no int64, its place in *bad */
@@ -146,6 +156,12 @@ static bool decode(const element *t, int64_t n, const unsigned char *p, void *to
     for (int64_t i = 0; i < n; i++, p += t->size) {
         unsigned char b[8] = { 0 };
         for (int k = 0; k < t->size; k++) b[k] = p[t->swap ? t->size - 1 - k : k];
+        if (t->kind == 'f' && t->size == 2) {
+            uint16_t bits;
+            memcpy(&bits, b, 2);
+            ((float *)to)[i] = half(bits);
+            continue;
+        }
         if (t->kind == 'f') {
             memcpy((char *)to + i * t->size, b, (size_t)t->size);
             continue;
@@ -174,7 +190,7 @@ static bk_status npy_body(ctx *c, source *s, const header *h, bytes *body, int64
     shape_buf text;
     bk_status status;
     if (!element_of(h->descr, &t))
-        return err_set(e, BK_EIO, "%s: header, descr: expected f4, f8, an integer type or b1, got '%s'", s->path,
+        return err_set(e, BK_EIO, "%s: header, descr: expected f2, f4, f8, an integer type or b1, got '%s'", s->path,
                        h->descr);
     int64_t count = shape_count(h->ndim, h->shape);
     if (count < 0)

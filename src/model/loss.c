@@ -184,7 +184,7 @@ static bool accuracy_build(func *f, graph *g, int n_in, node *const *in, node_li
     node *hit = g_eq(g, g_argmax(g, z, z->ndim - 1), g_cast(g, y, BK_INT64));
     out->n = 1;
     out->v = graph_alloc(g, sizeof(node *));
-    return out->v && (out->v[0] = g_mean_all(g, g_cast(g, hit, z->dtype))) != NULL;
+    return out->v && (out->v[0] = g_mean_all(g, g_cast(g, hit, BK_FLOAT64))) != NULL;
 }
 
 static const func_class accuracy_class = { "accuracy", accuracy_build, loss_destroy };

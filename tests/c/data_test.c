@@ -263,6 +263,8 @@ static void test_npy(void) {
     accepted(as_npy, "b1.npy", BK_INT64, 0, NULL, (double[]){ 1 });
     NPY("f4.npy", "{'descr': '>f4', 'fortran_order': False, 'shape': (1,)}", "\277\300\0\0");
     accepted(as_npy, "f4.npy", BK_FLOAT32, 1, (int64_t[]){ 1 }, (double[]){ -1.5 });
+    NPY("f2.npy", "{'descr': '>f2', 'fortran_order': False, 'shape': (5,)}", "\xb8\0\x3e\0\0\1\x7b\xff\xfc\0");
+    accepted(as_npy, "f2.npy", BK_FLOAT32, 1, (int64_t[]){ 5 }, (double[]){ -0.5, 1.5, 0x1p-24, 65504, -INFINITY });
 
 #define BAD(dictionary, data, field) (NPY("bad.npy", dictionary, data), refused(as_npy, "bad.npy", field))
 #define HEAD "{'descr': '<i4', 'fortran_order': False, "
@@ -281,7 +283,7 @@ static void test_npy(void) {
     BAD("{'descr': [('a', '<i4')], 'fortran_order': False, 'shape': (1,)}", "", "descr");
     BAD("{'descr': '<c8', 'fortran_order': False, 'shape': (1,)}", "", "descr");
     BAD("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", "", "descr");
-    BAD("{'descr': '<f2', 'fortran_order': False, 'shape': (1,)}", "\0\0", "descr");
+    BAD("{'descr': '<f3', 'fortran_order': False, 'shape': (1,)}", "\0\0", "descr");
     BAD("{'descr': '<u8', 'fortran_order': False, 'shape': (1,)}", "\377\377\377\377\377\377\377\377", "element 0");
     BAD("[]", "", "header");
     BAD("", "", "header");
@@ -327,6 +329,7 @@ static void test_csv(void) {
     free(large);
 #define BAD_CSV(text, field) (PUT("bad.csv", text), refused(as_csv, "bad.csv", field))
     BAD_CSV("1,2\n3,x\n", "line 2, column 2: expected a number, got \"x\"");
+    BAD_CSV("a,b\n3,4\n", "line 1, column 1: expected a number, got \"a\" (skip leaves lines of a header out)");
     BAD_CSV("1,2\n3\n", "line 2, column 2: missing, line 1 has 2 columns");
     BAD_CSV("1,2\n\n3,4,5\n", "line 3, column 3: line 1 has only 2 columns");
     BAD_CSV("1,,2\n", "line 1, column 2: expected a number, got nothing");

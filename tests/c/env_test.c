@@ -173,6 +173,13 @@ static void test_restricted(void) {
           "by the data readers too", bk_error(env));
     check(bk_dostring(env, "bk.data.csv('/etc/passwd')", NULL) != BK_OK && strstr(bk_error(env), "restricted"),
           "by the csv reader too", bk_error(env));
+    check(bk_dostring(env, "bk.data.mnist('/etc')", NULL) != BK_OK && strstr(bk_error(env), "restricted"),
+          "by bk.data.mnist too", bk_error(env));
+    check(bk_dostring(env, "bk.plot{ { y = { 1, 2 } } }", NULL) != BK_OK && strstr(bk_error(env), "plot: needs io and os"),
+          "a plot says what it needs", bk_error(env));
+    s = bk_dostring(env, "local d = bk.data.glyphs{ n = 20, size = 8 } bk.protocol{ model = bk.nn.mlp{ 64, 3, 10 }, lr = 0.1,"
+                         "tasks = bk.tasks.permuted{ data = d, n = 2 }, steps = 3, batch = 5 }:run{ progress = true }", NULL);
+    check(s == BK_OK, "a protocol runs", bk_error(env));
     bk_close(env);
     snprintf(chunk, sizeof chunk, "%s/a.npy", dir);
     unlink(chunk);

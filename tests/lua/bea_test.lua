@@ -110,6 +110,19 @@ end
 
 local protocols = { "1", "12", "21", "123", "1221", "1122", "12132", "321" }
 
+function TestWord.test_derivatives_flow_through_the_steps()
+    local L, theta = tasks(3)
+    local steps = steps_of(L, "1213", { 0.1, 0.07 })
+    local w = bk.bea.word(steps)
+    local function by_hand(t)
+        for _, step in ipairs(steps) do t = t - bk.grad(step[1])(t) * step[2] end
+        return L[3](t)
+    end
+    local function through(t) return L[3](w:step(t)) end
+    close(bk.grad(through)(theta), bk.grad(by_hand)(theta))
+    lu.assertTrue(bk.check_grad(through, theta) < 1e-7)
+end
+
 function TestWord.test_the_orders_are_reached_and_the_controls_fail()
     local L, theta = tasks(3)
     local clock = os.clock()

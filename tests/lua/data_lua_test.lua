@@ -131,6 +131,8 @@ end
 
 function TestMnist:test_errors_say_what_is_wrong()
     lu.assertErrorMsgContains("looked for train-images-idx3-ubyte", bk.data.mnist, self.dir)
+    write_set(self.dir, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 4)
+    lu.assertErrorMsgContains('t10k-images-idx3-ubyte: split = "test")', bk.data.mnist, self.dir)
     lu.assertErrorMsgContains('split: expected "train" or "test", got "valid"', bk.data.mnist, self.dir,
         { split = "valid" })
     lu.assertErrorMsgContains("dir: expected a string, got a nil", bk.data.mnist)
@@ -193,11 +195,11 @@ function TestTasks:test_permuted_moves_every_row_alike()
     lu.assertNil(first.permutation)
     for k = 2, 3 do
         local order = list(tasks[k].permutation)
-        lu.assertEquals(union(order), { 0, 1, 2, 3, 4, 5 })
+        lu.assertEquals(union(order), { 1, 2, 3, 4, 5, 6 })
         for _, part in ipairs{ "train", "test" } do
             local before, after = list(first[part].x), list(tasks[k][part].x)
             for r, row in ipairs(after) do
-                for c, v in ipairs(row) do lu.assertEquals(v, before[r][order[c] + 1]) end
+                for c, v in ipairs(row) do lu.assertEquals(v, before[r][order[c]]) end
             end
             same(first[part].y, tasks[k][part].y)
         end
@@ -222,6 +224,32 @@ function TestTasks:test_right_angles_turn_exactly()
     local turned = bk.tasks.rotated{ data = d, angles = { 90, -90 }, test_fraction = 0 }
     lu.assertEquals(list(turned[1].train.x)[1], { 1, 0, 0, 0, 0, 0, 0, 0, 0 })
     lu.assertEquals(list(turned[2].train.x)[1], { 0, 0, 0, 0, 0, 0, 0, 0, 1 })
+end
+
+function TestTasks:test_the_images_sizes_come_from_x_or_from_a_square()
+    local x, y = bk.rng(1):uniform{ 4, 9 }, bk.tensor({ 0, 1, 0, 1 }, { dtype = "int64" })
+    local function turned(images, shape)
+        return bk.tasks.rotated{ data = { x = images, y = y, shape = shape }, angles = { 90 }, test_fraction = 0 }[1].train.x
+    end
+    local wanted = turned(x, { 3, 3 })
+    same(turned(x), wanted)
+    same(turned(x:reshape{ 4, 3, 3 }), wanted)
+    same(turned(x:reshape{ 4, 1, 3, 3 }), wanted)
+    lu.assertErrorMsgContains("shape: expected {rows, columns} of 6 pixels", turned, bk.ones{ 4, 6 })
+    lu.assertEquals(turned(bk.ones{ 4, 2, 3 }):shape(), { 4, 6 })
+end
+
+function TestTasks:test_flat_images_train_a_convolution()
+    local d = bk.data.glyphs{ n = 40, size = 8 }
+    local net = bk.nn.sequential{ bk.nn.conv2d{ 1, 2, kernel = 3 }, bk.nn.tanh(), bk.nn.flatten(), bk.nn.linear{ 72, 10 } }
+    local function run(tasks) return bk.protocol{ model = net, tasks = tasks, lr = 0.1, steps = 2, batch = 8 }:run{} end
+    local tasks = bk.tasks.permuted{ data = d, n = 2 }
+    local flat = run(tasks)
+    for _, task in ipairs(tasks) do
+        task.train.x, task.test.x = task.train.x:reshape{ -1, 1, 8, 8 }, task.test.x:reshape{ -1, 1, 8, 8 }
+    end
+    same(flat.theta, run(tasks).theta)
+    lu.assertErrorMsgContains("which the model does not take", run, { { x = bk.ones{ 4, 64 }, y = d.y:narrow(1, 1, 4) } })
 end
 
 -- A turn and the turn back give a smooth image again, away from the border, up to the interpolation's blur.
@@ -374,6 +402,10 @@ function TestPlot:test_misuse()
     lu.assertErrorMsgContains('unknown option "lable"', bk.plot, { { y = { 1 }, lable = "x" } })
     lu.assertErrorMsgContains("no point is finite and positive", bk.plot, { { y = { -1, 0 / 0 } }, logy = true })
     lu.assertErrorMsgContains("no such", bk.plot, { { y = { 1 } }, out = self.dir .. "/no such/f.svg" })
+    local kept = self.dir .. "/kept.png"
+    write(kept, "a figure")
+    lu.assertErrorMsgContains("series 1: x has 1 numbers", bk.plot, { { x = { 1 }, y = { 1, 2 } }, out = kept })
+    lu.assertEquals(io.open(kept, "rb"):read("a"), "a figure")
 end
 
 -- Without gnuplot on the path: a program of its own, so that this one's path stays.

@@ -65,7 +65,7 @@ function TestDerivatives.test_every_function_against_finite_differences()
         cumsum_flip = function(t) return (t:cumsum(1) * t:flip(2)):square():sum() end,
         softmax = function(t) return (t:softmax() * t:log_softmax(1)):sum() + t:logsumexp(1):square():sum() end,
         cross_entropy = function(t) return -t:log_softmax():take(ids):mean() end,
-        gather = function(t) return (t:gather(ids) * t):square():sum() + t[2][3] ^ 3 end,
+        gather = function(t) return (t:gather(ids + 1) * t):square():sum() + t[2][3] ^ 3 end,
         shapes = function(t)
             local u = t:transpose():reshape { 2, 6 }:pad({ 1, 0 }, { 0, 2 }):permute { 2, 1 }
             local w2 = bk.stack({ t, t * t }, 2):narrow(2, 2, 1)
@@ -370,6 +370,13 @@ function TestTracing.test_arguments_are_checked()
     fails("jvp: tangents: expected at most 1", bk.jvp, cube, { bk.ones { 2 } }, { bk.ones { 2 }, bk.ones { 2 } })
     fails("tangent 1: expected shape (2), got (3)", bk.jvp, cube, { bk.ones { 2 } }, { bk.ones { 3 } })
     fails("lie: Y: expected a function", bk.lie, cube, "x")
+    fails("argument 1: expected a tensor, got table", bk.grad(cube), { 1, 2 })
+    near(bk.grad(function(t) return bk.tensor(t):sum() end)(bk.ones { 2 }), { 1, 1 })
+    fails("t:to(dtype) casts it", bk.grad(function(t) return bk.tensor(t, { dtype = "float32" }):sum() end), bk.ones { 2 })
+    fails("jvp: tangents: expected a table, one tensor an argument, got nil", bk.jvp, cube, bk.ones { 2 })
+    fails("jvp: tangents: expected a table, one tensor an argument, got nil", bk.jvp, cube)
+    fails("jvp: f: expected a function of tensors, got nothing", bk.jvp) -- the call before must not write past its stack
+    fails("vmap: argument 1: expected a leading dimension to map over, got ()", bk.vmap(cube), bk.tensor(3))
 end
 
 function TestTracing.test_callable_objects_and_coroutines()
@@ -394,4 +401,15 @@ function TestTracing.test_functions_in_a_cycle_with_their_derivative_are_collect
     collectgarbage()
     for _ in pairs(gone) do count = count + 1 end
     lu.assertTrue(count <= 1, count .. " of 20 alive")
+end
+
+function TestTracing.test_the_collector_is_told_of_compiled_plans()
+    local x, most = bk.ones { 20 }, 0
+    collectgarbage()
+    local before = bk.internal.memory()
+    for i = 1, 12000 do -- each compiles a function of its own, 13 kB and more
+        bk.grad(function(t) return (t * t):sum() end)(x)
+        if i % 50 == 0 then most = math.max(most, bk.internal.memory() - before) end
+    end
+    lu.assertTrue(most < 64 << 20, most .. " bytes of dead functions alive")
 end

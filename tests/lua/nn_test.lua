@@ -153,6 +153,8 @@ function TestLoss.test_mse_and_cross_entropy_are_their_formulas()
         if best == ids[i] then hits = hits + 1 end
     end
     lu.assertEquals(m:accuracy(theta, x, yi), hits / 5)
+    lu.assertErrorMsgContains("scale: expected a finite number", m.init, m, { scale = 0 / 0 })
+    lu.assertEquals(m:accuracy(theta:to("float32"), x, yi), hits / 5) -- counted, not rounded to float32
 end
 
 function TestLoss.test_without_data_it_is_a_function_of_theta_x_y()

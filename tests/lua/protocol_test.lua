@@ -158,7 +158,7 @@ function TestSteps:test_an_epoch_visits_every_example_once()
         for _, id in ipairs(state.problem:ids(1, state.batch_epoch, state.batch_first)) do seen[id] = (seen[id]
             or 0) + 1 end
     end } } }:run{}
-    for id = 0, n - 1 do lu.assertEquals(seen[id], 2) end
+    for id = 1, n do lu.assertEquals(seen[id], 2) end
 end
 function TestSteps:test_a_batch_holds_the_rows_its_ids_name()
     local count = 0
@@ -167,8 +167,8 @@ function TestSteps:test_a_batch_holds_the_rows_its_ids_name()
         local all = tasks[state.task].train.x:totable()
         local labels, batch = tasks[state.task].train.y:totable(), state.y:totable()
         for k, id in ipairs(ids) do
-            lu.assertEquals(rows[k], all[id + 1])
-            lu.assertEquals(batch[k], labels[id + 1])
+            lu.assertEquals(rows[k], all[id])
+            lu.assertEquals(batch[k], labels[id])
             count = count + 1
         end
         local x, y = state.problem:again(state.task, state.batch_epoch, state.batch_first)
@@ -450,6 +450,8 @@ local function fails(text, options, run)
 end
 function TestProtocolErrors:test_options()
     fails('unknown option "speed"', { speed = 1 })
+    fails('expected named options, got 7 without a name', { 7 })
+    lu.assertErrorMsgContains('got 0.5 without a name', bk.intervention.ewc, { 0.5 })
     fails('expected one of', { order = "backwards" })
     fails('expected one of', { record = { "speed" } })
     fails('unknown option record.evry', { record = { evry = 3, "loss" } })
@@ -457,6 +459,33 @@ function TestProtocolErrors:test_options()
     fails('got "float16"', { dtype = "float16" })
     fails('pcgrad', { order = "cyclic", interventions = { bk.intervention.pcgrad{} } })
     fails('ewc', { order = "cyclic", interventions = { bk.intervention.ewc{ weight = 1 } } })
+    lu.assertErrorMsgContains("protocol:run: expected a protocol; call it with a colon", protocol{}.run, { seed = 1 })
+    lu.assertErrorMsgContains("protocol:state: expected a protocol", protocol{}.state)
+    lu.assertErrorMsgContains("metric.forgetting: expected an accuracy matrix", bk.metric.forgetting, { 1, 2 })
+    lu.assertErrorMsgContains("row 2, column 2: expected a number, got nil", bk.metric.average_accuracy,
+        { { 1, 1 }, { 1 } })
+    lu.assertErrorMsgContains("task 3 of 3: the matrix has 2 columns", bk.metric.forward_transfer,
+        { { 1, 1 }, { 1, 1 }, { 1, 1 }, [0] = { 0, 0 } })
+    lu.assertErrorMsgContains("order: expected a list of the 2 tasks", bk.metric.backward_transfer,
+        { { 1, 1 }, { 1, 1 } }, { 1 })
+    lu.assertEquals(bk.metric.average_accuracy(bk.tensor{ { 1, 0 }, { 0, 1 } }), 0.5)
+    fails("model: expected a model (bk.nn.mlp or bk.nn.sequential), got a string", { model = "mlp" })
+    fails("model: expected a model", { model = { n_params = 3 } })
+    lu.assertErrorMsgContains("option samples: expected a whole number >= 1, got 0", bk.intervention.ewc,
+        { weight = 1, samples = 0 })
+    lu.assertErrorMsgContains("option strength: expected number, got inf", bk.intervention.conflict, { strength = 1 / 0 })
+    lu.assertErrorMsgContains("option n: expected integer, got inf", bk.data.glyphs, { n = 1 / 0 }) -- drew for ever
+    lu.assertErrorMsgContains("schedule.cosine: steps: missing; only inside a run", bk.schedule.cosine{ lr = 1 }, 1)
+    lu.assertEquals(bk.schedule.linear{ lr = 1, steps = 3 }(2), 0.5)
+    lu.assertEquals(bk.schedule.warmup{ lr = 1, steps = 4 }(6), 1)
+    fails('lr: expected 3 rates, one per task, got 2', { lr = { 0.1, 0.2 } })
+    fails('needs one task a step, got order = "joint"', { lr = { 0.1, 0.2, 0.3 }, order = "joint" })
+    fails('optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got "adam"', { optimizer = "adam" })
+    fails('got a function', { optimizer = bk.optim.adam })
+    fails('step 1: before_step left state.gradient as a tensor float64 (2); expected a tensor float64 (',
+        { interventions = { { name = "x", before_step = function(state) state.gradient = bk.ones{ 2 } end } } }, true)
+    fails('step 1: after_step left state.theta as nil',
+        { interventions = { { name = "x", after_step = function(state) state.theta = nil end } } }, true)
     fails('unknown option "before"', { interventions = { { name = "x", before = print } } })
     lu.assertErrorMsgContains('option strength is missing', bk.intervention.conflict, {})
     lu.assertErrorMsgContains('expected number, got "a"', bk.intervention.conflict, { strength = "a" })
@@ -468,6 +497,8 @@ function TestProtocolErrors:test_tasks()
     fails("label 3 is outside the model's classes 0..2", { tasks = { { x = x, y = y + bk.full({ 10 }, 3, {
         dtype = "int64" }) } } })
     fails("differ in their number of examples", { tasks = { { x = x, y = y:narrow(1, 1, 9) } } })
+    fails("train.y: expected class ids, got fractions", { tasks = { { x = x, y = y + 0.5 } } })
+    protocol{ tasks = { { x = x, y = y:to("float32") } } } -- whole numbers are class ids in any dtype
     fails("holds nan or inf", { tasks = { { x = x + 0 / 0, y = y } } })
     fails("expected a table { x = tensor, y = tensor }", { tasks = { { x = x } } })
     fails("got none", { tasks = {} })
@@ -485,5 +516,4 @@ end
 function TestProtocolErrors:test_theta_and_rate()
     lu.assertErrorMsgContains("theta: expected (", function() protocol{}:run{ theta = bk.zeros{ 3 } } end)
     fails("expected a finite rate", { lr = function() return 0 / 0 end }, true)
-    fails("has 2 rates", { lr = { 0.1, 0.2 } }, true)
 end

@@ -100,6 +100,11 @@ function TestRepl:test_tables_print_to_a_depth_with_cycles_marked()
         .. "send {{{{{1}}}}}\\r\nexpect 2000 {...}\n")
 end
 
+function TestRepl:test_what_a_chunk_returns_prints_too()
+    drive("send return 6*7, 'x'\\r\nexpect 2000 \\r\\n42\\r\\nx\\r\nsend for i = 1, 2 do end return 5 + i0()\\r\nexpect 2000 i0\n"
+        .. "send =9*9\\r\nexpect 2000 \\r\\n81\\r\n")
+end
+
 function TestRepl:test_tensors_print_dtype_and_shape()
     drive("send bk.zeros{3, 400}\\r\nexpect 2000 float64 (3,400)\nexpect 2000 ...\n")
 end

@@ -157,7 +157,7 @@ local function glyphs(options)
             local r = stream.new(stream.key(seed, e))
             local ways = DIGITS[(e - 1) % 10]
             draw(pixels, k * area, size, ways[stream.below(r, #ways) + 1], r, seg, px, py)
-            labels[first + k], rows[k + 1] = (e - 1) % 10, k
+            labels[first + k], rows[k + 1] = (e - 1) % 10, k + 1
         end
         rows = bk.tensor(rows, { dtype = "int64" })
         bk.internal.gather(x, first, bk.tensor(pixels):reshape{ held, area }, rows, 1, held)

@@ -2,29 +2,25 @@
 local bk = ...
 local options_of = bk.internal.options
 
-local function exists(path)
-    local f = io.open(path, "rb")
-    if f then f:close() end
-    return f ~= nil
-end
-
 -- train-images-idx3-ubyte, train-images.idx3-ubyte, ...; each plain or .gz; the test set is called t10k or test.
 local function find(dir, prefix, stems, kind)
-    local tried = {}
+    local tried, there = {}, {}
+    for _, entry in ipairs(bk.internal.folder(dir)) do there[entry] = true end
     for _, stem in ipairs(stems) do
         for _, separator in ipairs{ "-", "." } do
             for _, gz in ipairs{ "", ".gz" } do
                 local name = prefix .. stem .. "-" .. kind:gsub("/", separator) .. "-ubyte" .. gz
-                if exists(dir .. "/" .. name) then return dir .. "/" .. name end
+                if there[name] then return dir .. "/" .. name end
                 tried[#tried + 1] = name
             end
         end
     end
-    error(string.format("data.mnist: no %s file in %s; looked for %s", kind:match("^%l+"), dir,
-        table.concat(tried, ", ")), 0)
+    return nil, string.format("data.mnist: no %s file in %s; looked for %s", kind:match("^%l+"), dir,
+        table.concat(tried, ", "))
 end
 
 local STEMS = { train = { "train" }, test = { "t10k", "test" } }
+local OTHER = { train = "test", test = "train" }
 
 local function mnist(dir, options)
     if type(dir) ~= "string" then error("data.mnist: dir: expected a string, got a " .. type(dir), 2) end
@@ -37,8 +33,14 @@ local function mnist(dir, options)
         error(string.format("data.mnist: dtype: expected \"float64\" or \"float32\", got %q", dtype), 2)
     end
     if limit and limit < 1 then error("data.mnist: limit: expected 1 or more, got " .. limit, 2) end
-    local images = find(dir, options.prefix or "", stems, "images/idx3")
-    local labels = find(dir, options.prefix or "", stems, "labels/idx1")
+    local prefix = options.prefix or ""
+    local images, missing = find(dir, prefix, stems, "images/idx3")
+    if not images then
+        local other = find(dir, prefix, STEMS[OTHER[split]], "images/idx3")
+        error(other and string.format("%s (there is %s: split = %q)", missing, other, OTHER[split]) or missing, 2)
+    end
+    local labels, unlabelled = find(dir, prefix, stems, "labels/idx1")
+    if not labels then error(unlabelled, 2) end
     local x, y = bk.data.idx(images), bk.data.idx(labels)
     local xs, ys = x:shape(), y:shape()
     if #xs ~= 3 then

@@ -1,5 +1,5 @@
 -- What the makers of tasks share: checking a data set { x (n, ...), y (n), classes, shape }, picking rows and columns,
--- and dividing examples into train and test. Row ids count from 0.
+-- and dividing examples into train and test. Rows count from 1.
 local bk = ...
 local dataset = {}
 
@@ -11,6 +11,14 @@ function dataset.finite(where, name, t)
     if sum ~= sum or sum == math.huge or sum == -math.huge then
         error(string.format("%s: %s holds nan or inf", where, name), 0)
     end
+end
+
+-- {rows, columns} of images (n, rows, columns) or (n, 1, rows, columns); of flat ones when they can be square.
+local function image_shape(xs)
+    if #xs == 3 then return { xs[2], xs[3] } end
+    if #xs == 4 and xs[2] == 1 then return { xs[3], xs[4] } end
+    local side = #xs == 2 and math.floor(math.sqrt(xs[2]) + 0.5) or 0
+    return side * side == xs[2] and { side, side } or nil
 end
 
 -- { x (n, size) row-major, y (n) int64, n, size, classes, shape }, or an error that says what is wrong.
@@ -45,7 +53,7 @@ function dataset.check(where, data, name)
         error(string.format("%s: %s.y: label %d is outside the classes 0..%d", where, name, low < 0 and low or high,
             classes - 1), 0)
     end
-    return { x = x, y = y, n = xs[1], size = size, classes = classes, shape = data.shape }
+    return { x = x, y = y, n = xs[1], size = size, classes = classes, shape = data.shape or image_shape(xs) }
 end
 
 -- Rows ids[1..count] of t as a new row-major tensor; ids an int64 tensor or a list.

@@ -78,7 +78,7 @@ function experiment.sample(d, m, s, ids)
     local pool = ids or nil
     if not pool then
         pool = {}
-        for i = 1, d.n do pool[i] = i - 1 end
+        for i = 1, d.n do pool[i] = i end
     end
     if #pool < m then error(string.format("sample: %d examples wanted, %d there", m, #pool), 0) end
     local list, taken = {}, {}
@@ -102,12 +102,12 @@ function experiment.rows(d, list)
     return { x = x, y = y, n = #list }
 end
 
--- Ids (from 0) of the examples of each class: by[c].
+-- Row numbers of the examples of each class: by[c].
 function experiment.by_class(d)
     local by, y = {}, d.y:totable()
     for k, c in ipairs(y) do
         by[c] = by[c] or {}
-        table.insert(by[c], k - 1)
+        table.insert(by[c], k)
     end
     return by
 end

@@ -15,6 +15,15 @@ local function is_tensor(v) return type(v) == "userdata" and pcall(function() re
 
 local function shape_text(t) return "(" .. table.concat(t:shape(), ",") .. ")" end
 
+-- Flat rows of pixels as images (n, channels, rows, columns); shape: {rows, columns} or with the channels before.
+local function images(x, shape)
+    local sizes = x:shape()
+    if #sizes ~= 2 or type(shape) ~= "table" then return nil end
+    local channels = #shape == 3 and shape[1] or 1
+    local ok, out = pcall(x.reshape, x, { sizes[1], channels, shape[#shape - 1], shape[#shape] })
+    return ok and out or nil
+end
+
 -- Checks one {x, y} and returns it in the run's dtype, row-major.
 local function part(self, i, task, which, data)
     if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
@@ -28,14 +37,24 @@ local function part(self, i, task, which, data)
     end
     local sum = x:sum():item()
     if sum ~= sum or sum == math.huge or sum == -math.huge then fail(i, task, "%s.x holds nan or inf", which) end
-    local ok, out = pcall(self.model.forward, self.model, self.probe, x:narrow(1, 1, 1))
+    local function accepts(rows) return pcall(self.model.forward, self.model, self.probe, rows:narrow(1, 1, 1)) end
+    local ok, out = accepts(x)
+    if not ok then -- rows of pixels may be meant for a convolution
+        local image = images(x, task.shape)
+        local fits, result = false, nil
+        if image then fits, result = accepts(image) end
+        if fits then ok, out, x = true, result, image end
+    end
     if not ok then
         fail(i, task, "%s.x is %s, which the model does not take: %s", which, shape_text(x), tostring(out))
     end
     local outputs = out:shape()[2] or 1
     self.outputs = outputs
     if (task.loss or "cross_entropy") == "cross_entropy" then
-        if y:dtype() ~= "int64" then y = y:to("int64") end
+        if y:dtype() ~= "int64" then
+            if y:to("int64"):to(y:dtype()) ~= y then fail(i, task, "%s.y: expected class ids, got fractions", which) end
+            y = y:to("int64")
+        end
         if #y:shape() ~= 1 then fail(i, task, "%s.y: expected class ids (examples), got %s", which, shape_text(y)) end
         local low, high = -((-y):max():item()), y:max():item()
         if low < 0 or high >= outputs then
@@ -140,12 +159,12 @@ function problem:again(i, epoch, first)
     return t.cx, t.cy
 end
 
--- The ids (from 0) of the examples of that batch.
+-- The row numbers of the examples of that batch.
 function problem:ids(i, epoch, first)
     local t = self.tasks[i]
     if t.full then
         local ids = {}
-        for k = 1, t.train.n do ids[k] = k - 1 end
+        for k = 1, t.train.n do ids[k] = k end
         return ids
     end
     local perm = epoch == t.epoch and t.perm or permutation(t, epoch)
@@ -160,7 +179,7 @@ function problem:evaluate(i, theta, which)
         local m = math.min(1000, data.n - first + 1)
         local x, y = data.x:narrow(1, first, m), data.y:narrow(1, first, m)
         loss = loss + m * t.f.value(theta, x, y):item()
-        if t.f.accuracy then right = right + m * t.f.accuracy(theta, x, y) end
+        if t.f.accuracy then right = right + math.floor(m * t.f.accuracy(theta, x, y) + 0.5) end
         first = first + m
     end
     return loss / data.n, t.f.accuracy and right / data.n or nil

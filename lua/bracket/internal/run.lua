@@ -175,6 +175,16 @@ local function all_tasks(self)
     self.gradient = self.reduction_scale == 1 and sum or sum * self.reduction_scale
 end
 
+-- What the hooks of interventions leave in state.gradient and state.theta has to fit the model.
+local function check_left(self, hook, field, like)
+    local value = self[field]
+    if not bk.is_tensor(value) or value:dtype() ~= like:dtype() or value:ndim() ~= 1 or #value ~= #like then
+        error(string.format("protocol: step %d: %s left state.%s as %s; expected a tensor %s (%d)", self.step, hook, field,
+            bk.is_tensor(value) and "a tensor " .. value:dtype() .. " (" .. table.concat(value:shape(), ",") .. ")"
+            or tostring(value), like:dtype(), #like), 0)
+    end
+end
+
 local function finish_block(self)
     self:call("end_task")
     self.learned[#self.learned + 1] = self.task
@@ -211,9 +221,12 @@ function run:advance(stop, progress)
         self.lr = h
         if task > 0 then one_task(self, task) else all_tasks(self) end
         for k = 1, #before do before[k].call(self, self.memory[before[k].index]) end
-        self.theta = optimizer:step(self.theta, self.gradient, h)
+        if #before > 0 then check_left(self, "before_step", "gradient", self.theta) end
+        local moved = optimizer:step(self.theta, self.gradient, h)
+        self.theta = moved
         self.cache = {}
         for k = 1, #after do after[k].call(self, self.memory[after[k].index]) end
+        if #after > 0 then check_left(self, "after_step", "theta", moved) end
         if self:due(step) then self:record() end
         if position then
             local _, following = nil, nil

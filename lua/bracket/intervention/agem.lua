@@ -1,9 +1,8 @@
 local bk = ...
 local stream = bk.internal.stream
 return bk.doc(function(options)
-    options = bk.internal.options("intervention.agem", options, { memory = "integer!", batch = "integer" })
+    options = bk.internal.options("intervention.agem", options, { memory = "count!", batch = "count" })
     local capacity = options.memory
-    if capacity < 1 then error("intervention.agem: memory: expected 1 or more examples, got " .. capacity, 2) end
     return {
         name = "agem",
         doc = "averaged gradient episodic memory (Chaudhry et al. 2018), " .. capacity .. " examples",

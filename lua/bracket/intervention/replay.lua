@@ -1,10 +1,9 @@
 local bk = ...
 local stream = bk.internal.stream
 return bk.doc(function(options)
-    options = bk.internal.options("intervention.replay", options, { memory = "integer!", batch = "integer",
+    options = bk.internal.options("intervention.replay", options, { memory = "count!", batch = "count",
         weight = "number" })
     local capacity, weight = options.memory, options.weight or 1
-    if capacity < 1 then error("intervention.replay: memory: expected 1 or more examples, got " .. capacity, 2) end
     return {
         name = "replay",
         doc = "experience replay from a reservoir of " .. capacity .. " examples",

@@ -1,6 +1,7 @@
 local bk = ...
 return bk.doc(function(a)
-    local last, sum = a[#a], 0
+    local rows, n = bk.internal.matrix("metric.average_accuracy", a)
+    local last, sum = rows[n], 0
     for _, v in ipairs(last) do sum = sum + v end
     return sum / #last
 end, [[

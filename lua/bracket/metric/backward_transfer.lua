@@ -1,8 +1,10 @@
 local bk = ...
 return bk.doc(function(a, order)
-    local n, sum = #a, 0
+    local n, task
+    a, n, task = bk.internal.matrix("metric.backward_transfer", a, order)
+    local sum = 0
     for k = 1, n - 1 do
-        local i = order and order[k] or k
+        local i = task(k)
         sum = sum + a[n][i] - a[k][i]
     end
     return n > 1 and sum / (n - 1) or 0

@@ -1,8 +1,10 @@
 local bk = ...
 return bk.doc(function(a, order)
-    local n, sum = #a, 0
+    local n, task
+    a, n, task = bk.internal.matrix("metric.forgetting", a, order)
+    local sum = 0
     for k = 1, n - 1 do
-        local i = order and order[k] or k
+        local i = task(k)
         local best = -math.huge
         for l = 1, n - 1 do best = math.max(best, a[l][i]) end
         sum = sum + best - a[n][i]

@@ -1,9 +1,11 @@
 local bk = ...
 return bk.doc(function(a, order)
-    local n, sum = #a, 0
+    local n, task
+    a, n, task = bk.internal.matrix("metric.forward_transfer", a, order)
+    local sum = 0
     if not a[0] then return nil end
     for k = 2, n do
-        local i = order and order[k] or k
+        local i = task(k)
         sum = sum + a[k - 1][i] - a[0][i]
     end
     return n > 1 and sum / (n - 1) or 0

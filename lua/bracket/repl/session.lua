@@ -8,6 +8,7 @@ local format = bk.repl.format
 local session = {}
 
 local function compile(text)
+    text = text:gsub("^=", "return ") -- as lua(1) takes it
     local body = text:gsub("[;%s]+$", "")
     local f = load("return " .. body, "=stdin", "t")
     if f and body:find("%S") then return f, true end
@@ -88,9 +89,8 @@ function session.run(text)
         if not commands[name] then error("no command :" .. name .. " (:time :type :help)", 0) end
         return commands[name](rest)
     end
-    local f, expression, message = compile(text)
+    local f, _, message = compile(text)
     if not f then error(message, 0) end
-    if not expression then return f() end
     local results = pack(f())
     if results.n > 0 then _G._ = results[1] end
     if not text:find(";%s*$") then show(results.n, results) end

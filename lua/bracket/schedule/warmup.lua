@@ -1,13 +1,13 @@
 local bk = ...
 return bk.doc(function(options)
     options = bk.internal.options("schedule.warmup", options,
-        { steps = "integer!", lr = "number", after = "callable|number" })
+        { steps = "count!", lr = "number", after = "callable|number" })
     local steps, lr = options.steps, options.lr
-    if steps < 1 then error("schedule.warmup: steps: expected 1 or more, got " .. steps, 2) end
     if not lr and not options.after then error("schedule.warmup: lr or after is missing", 2) end
     local after = bk.internal.rate(options.after or lr)
     return function(step, state)
-        if step > steps then return after(step - steps, setmetatable({ total = state.total - steps }, {
+        state = type(state) == "table" and state or {}
+        if step > steps then return after(step - steps, setmetatable({ total = state.total and state.total - steps }, {
             __index = state })) end
         return (lr or after(1, state)) * step / steps
     end

@@ -44,7 +44,7 @@ local function rotated(options)
     local shape = options.shape or data.shape
     if type(shape) ~= "table" or #shape ~= 2 or shape[1] * shape[2] ~= data.size then
         error(string.format("tasks.rotated: shape: expected {rows, columns} of %d pixels, got {%s}", data.size,
-            type(shape) == "table" and table.concat(shape, ", ") or tostring(shape)), 2)
+            type(shape) == "table" and table.concat(shape, ", ") or ""), 2)
     end
     local train, test = dataset.divide("tasks.rotated", data, o)
     local tasks = {}
@@ -66,4 +66,5 @@ end
 return bk.doc(rotated, [[
 bk.tasks.rotated{ data = d, angles = {0, 30, 60, 90} } -> list of tasks
 The same images turned counter-clockwise by each angle, in degrees, about their centre (bilinear, 0 outside).
-Multiples of 90 degrees are exact. options: test = d2 or test_fraction = 0.2, limit, seed, shape = {rows, columns}.]])
+Multiples of 90 degrees are exact. options: test = d2 or test_fraction = 0.2, limit, seed, shape = {rows, columns} (default:
+data.shape, the sizes of x, or a square).]])

@@ -26,7 +26,7 @@ local function split(options)
         local lists = {}
         for k, id in ipairs(set.y:totable()) do
             lists[id] = lists[id] or {}
-            table.insert(lists[id], k - 1)
+            table.insert(lists[id], k)
         end
         return lists
     end

@@ -183,7 +183,9 @@ function protocol:run(options)
         self.current = state
     end
     local update, clear
-    if options.progress then update, clear = bk.internal.progress.new() end
+    local shown = options.progress
+    if shown == nil then shown = bk.internal.on_terminal end
+    if shown then update, clear = bk.internal.progress.new() end
     local ok, message = pcall(state.advance, state, math.min(options.stop or state.total, state.total), update)
     if clear then clear() end
     self.result = state:result()
@@ -271,7 +273,8 @@ Trains one parameter vector on several tasks by a protocol: which task at which 
 r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
   r.test_loss,
 r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
-p:run{ stop = n } pauses after step n, p:run{} goes on; progress = true shows a line on stderr. p:state() is
+p:run{ stop = n } pauses after step n, p:run{} goes on; progress = true shows a line on stderr, which
+the program does on a terminal unless it is false. p:state() is
 everything as one value, p:restore(state) puts it back: the run goes on bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().
 After an error p.result and p.history hold what was recorded.
 state: step total task position n_tasks tasks theta lr loss gradient task_gradient gradients (joint) x y model optimizer

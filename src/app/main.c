@@ -140,6 +140,11 @@ static int set_arguments(lua_State *L) {
     }
     lua_setglobal(L, "arg");
     lua_setwarnf(L, warn_off, L);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE); /* only the program shows progress unasked */
+    lua_getfield(L, -1, "bracket");
+    lua_getfield(L, -1, "internal");
+    lua_pushboolean(L, isatty(STDERR_FILENO));
+    lua_setfield(L, -2, "on_terminal");
     return 0;
 }
 

@@ -52,6 +52,18 @@ function TestRepl:test_a_trailing_semicolon_silences()
     drive("send 1234+1;\\r\nnone 300 1235\nsend _\\r\nexpect 2000 \\r\\n1235\\r\\n\n")
 end
 
+function TestRepl:test_a_long_run_shows_its_progress_on_a_terminal_alone()
+    local code = [[local x = bk.rng(1):normal{ 64, 20 }
+        bk.protocol{ model = bk.nn.mlp{ 20, 64, 20 }, tasks = { { loss = "mse", x = x, y = x } }, lr = 0.01, steps = 20000,
+            batch = 32 }:run{}
+        print("ran")]]
+    write(home .. "/run.lua", "local bk = require 'bracket'\n" .. code)
+    drive("send dofile '" .. home .. "/run.lua'\\r\nexpect 5000 step \nexpect 30000 \\e[Kran\\r\\n\n")
+    local p = io.popen(program .. " " .. home .. "/run.lua 2>&1")
+    lu.assertEquals(p:read("a"), "ran\n")
+    p:close()
+end
+
 function TestRepl:test_unfinished_input_continues()
     drive("send for i = 1, 2 do\\r\nexpect 2000 >> \nsend print(i * 11)\\r\nexpect 2000 >> \nsend end\\r\nexpect 2000 \\r\\n11\\r\\n22\n")
 end

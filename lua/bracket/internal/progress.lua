@@ -1,4 +1,4 @@
--- The line that progress = true asks for, on stderr, at most five times a second. progress.new() returns a function of
+-- The line of a run's progress, on stderr, at most five times a second. progress.new() returns a function of
 -- the run's state and one that clears the line; without an io library both do nothing.
 local bk = ...
 local progress = {}

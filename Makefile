@@ -158,6 +158,9 @@ $(B)/tests/%: tests/c/%.c $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $< $(LIB_OBJ) -o $@ $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS) -lutil
 
+# alloc_test sees the library's own calls of the allocator.
+$(B)/tests/alloc_test: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=free
+
 # The dlopen host knows neither library nor header at link time.
 $(B)/embed/dlopen: tests/embed/dlopen.c $(B)/libbracket.so
 	@mkdir -p $(@D)

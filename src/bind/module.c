@@ -61,9 +61,18 @@ int bind_raise(lua_State *L, const err *e) {
 
 /* ---- docstrings ---- */
 
+/* Pushes the table of docstrings. Its keys are weak: a text ends with the value it explains. */
+static void push_docs(lua_State *L) {
+    if (luaL_getsubtable(L, LUA_REGISTRYINDEX, BIND_DOCS)) return;
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+}
+
 void bind_doc(lua_State *L, int index, const char *doc) {
     index = lua_absindex(L, index);
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, BIND_DOCS);
+    push_docs(L);
     lua_pushvalue(L, index);
     lua_pushstring(L, doc);
     lua_rawset(L, -3);
@@ -414,7 +423,7 @@ BK_API int luaopen_bracket(lua_State *L) {
     lua_newtable(L); /* 3: internal */
     bind_rows(L, internal_rows);
     bind_gather(L);
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, BIND_DOCS);
+    push_docs(L);
     lua_setfield(L, 3, "docs");
     make_room(L, "internal", 0);
     lua_setfield(L, 2, "internal");

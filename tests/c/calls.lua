@@ -1,0 +1,240 @@
+-- calls.lua - one small use of every public name: path or method as the docstrings name it -> function(). env_test runs
+-- each with allocations failing; app_test that no documented name is missing here. Files go to the folder given as `...`.
+local folder = ...
+local calls = {}
+
+local x = bk.tensor { { 1, 2, 3 }, { 4, 5, 6 } }
+local v, w = bk.tensor { 0.5, -1, 2 }, bk.tensor { 1, 3, -2 }
+local ids = bk.tensor({ 0, 1 }, { dtype = "int64" })
+local image = bk.ones { 1, 1, 4, 4 }
+local model = bk.nn.mlp { 3, 2, 2 }
+local theta = model:init { seed = 1 }
+local function quartic(t) return (t ^ 4):sum() + t:dot(t) end
+local function coupled(t) return t:sum() ^ 2 + t:tanh():sum() end
+local losses = { bk.compile(quartic), bk.compile(coupled) }
+
+-- ---- tensors ----
+for name in ("abs cos erf exp expm1 floor gelu log log1p neg recip relu sigmoid sign sin softplus sqrt square tanh "
+    .. "argmax argmin max min mean sum norm std var flatten squeeze transpose softmax log_softmax logsumexp layer_norm "
+    .. "stop_gradient"):gmatch("%S+") do
+    calls["bk." .. name] = function() return bk[name](x), x[name](x) end
+end
+for name in ("add sub mul div pow eq ge gt le lt maximum minimum dot outer"):gmatch("%S+") do
+    calls["bk." .. name] = function() return bk[name](v, w), v[name](v, w) end
+end
+for name in ("zeros ones"):gmatch("%S+") do
+    calls["bk." .. name] = function() return bk[name] { 2, 3 }, bk[name]({ 4 }, { dtype = "float32" }) end
+end
+calls["bk.arange"] = function() return bk.arange(1, 5) end
+calls["bk.linspace"] = function() return bk.linspace(0, 1, 5) end
+calls["bk.eye"] = function() return bk.eye(3) end
+calls["bk.full"] = function() return bk.full({ 2 }, 7) end
+calls["bk.tensor"] = function() return bk.tensor { { 1, 2 }, { 3, 4 } }, bk.tensor({ 1, 2 }, { dtype = "int64" }) end
+calls["bk.is_tensor"] = function() return bk.is_tensor(x), bk.is_tensor {} end
+calls["bk.broadcast_to"] = function() return v:broadcast_to { 2, 3 } end
+calls["bk.clamp"] = function() return x:clamp(2, 4) end
+calls["bk.concat"] = function() return bk.concat { v, w, v, w, v, w } end
+calls["bk.stack"] = function() return bk.stack { v, w } end
+calls["bk.cumsum"] = function() return x:cumsum(1) end
+calls["bk.flip"] = function() return x:flip(1) end
+calls["bk.gather"] = function() return x:gather(ids) end
+calls["bk.take"] = function() return x:take(ids) end
+calls["bk.embedding"] = function() return bk.embedding(x, ids) end
+calls["bk.matmul"] = function() return x:matmul(x:transpose()) end
+calls["bk.narrow"] = function() return x:narrow(2, 1, 2) end
+calls["bk.pad"] = function() return x:pad({ 1, 1 }) end
+calls["bk.permute"] = function() return x:permute { 2, 1 } end
+calls["bk.reshape"] = function() return x:reshape { 3, 2 } end
+calls["bk.to"] = function() return x:to("float32") end
+calls["bk.unsqueeze"] = function() return x:unsqueeze(1) end
+calls["bk.where"] = function() return bk.where(v:gt(w), v, w) end
+calls["bk.conv2d"] = function() return bk.conv2d(image, bk.ones { 1, 1, 3, 3 }) end
+calls["bk.avgpool2d"] = function() return bk.avgpool2d(image, 2) end
+calls["bk.maxpool2d"] = function() return bk.maxpool2d(image, 2) end
+calls["t:clone"] = function() return x:clone() end
+calls["t:count"] = function() return x:count() end
+calls["t:dtype"] = function() return x:dtype() end
+calls["t:item"] = function() return x:sum():item() end
+calls["t:ndim"] = function() return x:ndim() end
+calls["t:shape"] = function() return x:shape() end
+calls["t:size"] = function() return x:size(), x:size(1) end
+calls["t:totable"] = function() return x:totable() end
+calls["t:save"] = function() return x:save(folder .. "/saved.npy") end
+x:save(folder .. "/x.npy")
+calls["bk.load_npy"] = function() return bk.load_npy(folder .. "/x.npy") end
+calls["operators of tensors"] = function()
+    return v + w, v - 1, 2 * v, v / w, v ^ 2, -v, #v, v == w, v[1] < w[1], v[1] <= w[1], x[1][2], tostring(x),
+        pcall(bk.matmul, v, x), pcall(bk.zeros, { -1 }), pcall(function() return x.nosuch end)
+end
+
+-- ---- random numbers ----
+calls["bk.rng"] = function() return bk.rng(1) end
+calls["rng:uniform"] = function() return bk.rng(1):uniform { 3 } end
+calls["rng:normal"] = function() return bk.rng(1):normal { { 2, 3 } } end
+calls["rng:integers"] = function() return bk.rng(1):integers({ 3 }, 5) end
+calls["rng:permutation"] = function() return bk.rng(1):permutation(5) end
+calls["rng:split"] = function() return bk.rng(1):split() end
+calls["rng:state"] = function() return bk.rng(1):state() end
+calls["rng:restore"] = function() return bk.rng(1):restore(bk.rng(2):state()) end
+
+-- ---- functions and their derivatives ----
+calls["bk.grad"] = function() return bk.grad(quartic)(v), bk.grad(bk.grad(coupled))(v[1]) end
+calls["bk.value_and_grad"] = function() return bk.value_and_grad(quartic)(v) end
+calls["bk.hvp"] = function() return bk.hvp(quartic)(v, w) end
+calls["bk.hessian"] = function() return bk.hessian(coupled)(v) end
+calls["bk.jvp"] = function() return bk.jvp(quartic, { v }, { w }) end
+calls["bk.vjp"] = function() return select(2, bk.vjp(quartic, v))(1) end
+calls["bk.vmap"] = function() return bk.vmap(quartic)(x) end
+calls["bk.compile"] = function() return bk.compile(quartic)(v), bk.compile(function(a, b) return a * b, a + b end)(v, w) end
+calls["bk.check_grad"] = function() return bk.check_grad(quartic, v) end
+calls["bk.lie"] = function() return bk.lie(quartic, coupled)(v), bk.lie(quartic, bk.lie(coupled, quartic))(v) end
+calls["f:describe"] = function() return bk.compile(quartic):describe(v) end
+calls["f:stats"] = function() return bk.compile(quartic):stats(v) end
+calls["f:profile"] = function() return bk.compile(quartic):profile(v) end
+
+-- ---- models, losses, optimizers ----
+for _, spec in ipairs { { "avgpool2d", 2 }, { "maxpool2d", 2 }, { "conv2d", 1, 2, kernel = 3 }, { "embedding", 3, 2 }, { "flatten" },
+    { "gelu" }, { "identity" }, { "layer_norm", 3 }, { "linear", 3, 2 }, { "relu" }, { "sigmoid" }, { "softplus" }, { "tanh" } } do
+    local name = table.remove(spec, 1)
+    calls["bk.nn." .. name] = function() return bk.nn[name](next(spec) and spec or nil) end
+end
+calls["bk.nn.mlp"] = function() return bk.nn.mlp { 3, 2, 2, activation = "relu" } end
+calls["bk.nn.sequential"] = function()
+    local m = bk.nn.sequential { bk.nn.conv2d { 1, 2, kernel = 3 }, bk.nn.tanh(), bk.nn.avgpool2d { 2 }, bk.nn.flatten(), bk.nn.linear { 2, 1 } }
+    return m:forward(m:init {}, image)
+end
+calls["model:init"] = function() return model:init { seed = 1, dtype = "float32" } end
+calls["model:forward"] = function() return model:forward(theta, x) end
+calls["model:accuracy"] = function() return model:accuracy(theta, x, ids) end
+for name, target in pairs { mse = x:narrow(2, 1, 2), cross_entropy = ids } do
+    calls["bk.loss." .. name] = function()
+        local loss = bk.loss[name](model, x, target)
+        return loss(theta), bk.grad(loss)(theta), bk.loss[name](model)(theta, x, target)
+    end
+end
+for _, name in ipairs { "adam", "adamw", "heavy_ball", "momentum_ema", "nesterov", "rmsprop", "sgd" } do
+    calls["bk.optim." .. name] = function() return bk.optim[name] {}:step(v, w, 0.1) end
+end
+calls["optimizer:step"] = calls["bk.optim.adam"]
+calls["optimizer:reset"] = function() return bk.optim.adam {}:reset() end
+local used = bk.optim.adam {}
+used:step(v, w, 0.1)
+calls["optimizer:state"] = function() return used:state() end
+calls["optimizer:restore"] = function() return bk.optim.adam {}:restore(used:state()) end
+
+-- ---- backward error analysis ----
+local function word() return bk.bea.word { { losses[1], 0.1 }, { losses[2], 0.2 } } end
+local function multitask() return bk.bea.multitask { losses = losses, lr = 0.1 } end
+local function continual() return bk.bea.continual { losses = losses, lr = 0.1 } end
+calls["bk.bea.word"] = word
+calls["word:term"] = function() return word():term(2)(v) end
+calls["word:log"] = function() return word():log(3)(v) end
+calls["word:conflict"] = function() return word():conflict()(v) end
+calls["word:flatness"] = function() return word():flatness()(v) end
+calls["word:order_matrix"] = function() return word():order_matrix() end
+calls["word:step"] = function() return word():step(v) end
+calls["word:verify"] = function() return word():verify { theta = 0.1 * v, scales = { 1, 1 / 2 }, orders = { 1, 2 }, rtol = 1e-6, atol = 1e-8 } end
+calls["bk.bea.multitask"] = multitask
+calls["multitask:terms"] = function() return multitask():terms(v) end
+calls["multitask:loss"] = function() return multitask():loss()(v) end
+calls["multitask:grad"] = function() return multitask():grad(v) end
+calls["bk.bea.continual"] = continual
+calls["continual:terms"] = function() return continual():terms(v) end
+calls["continual:field"] = function() return continual():field(2)(v) end
+calls["continual:word"] = function() return continual():word() end
+calls["bk.bea.order_gap"] = function() return bk.bea.order_gap(losses[1], losses[2], { lr = 0.1 })(v) end
+calls["bk.bea.tournament"] = function() return bk.bea.tournament { sources = losses, target = losses[1], theta = v } end
+calls["bk.bea.path_bracket"] = function()
+    return bk.bea.path_bracket { losses[1], losses[2], target = losses[1], theta = v, time = 0.01, steps = 2 }
+end
+calls["bk.bea.lanczos"] = function() return bk.bea.lanczos { loss = quartic, theta = v, steps = 3 } end
+calls["bk.bea.trace"] = function() return bk.bea.trace { loss = quartic, theta = v, samples = 3 } end
+calls["bk.flow"] = function()
+    return bk.flow(function(t) return -t end, v, { rtol = 1e-6, atol = 1e-8 }),
+        bk.flow(function(t) return -t end, v, { method = "rk4", steps = 2 })
+end
+
+-- ---- data and tasks ----
+local function write(name, text)
+    local f <close> = assert(io.open(folder .. "/" .. name, "wb"))
+    assert(f:write(text))
+end
+local pixels = {}
+for i = 1, 6 * 3072 do pixels[i] = string.char(i % 256) end
+pixels = table.concat(pixels)
+write("t.csv", "1,2,3\n4,5,6\n")
+write("train-images-idx3-ubyte", string.pack(">I4I4I4I4", 2051, 6, 4, 4) .. pixels:sub(1, 6 * 16))
+write("train-labels-idx1-ubyte", string.pack(">I4I4", 2049, 6) .. "\0\1\0\1\0\1")
+write("cifar.bin", ("\1" .. pixels:sub(1, 3072)):rep(2))
+calls["bk.data.csv"] = function() return bk.data.csv(folder .. "/t.csv") end
+calls["bk.data.npy"] = function() return bk.data.npy(folder .. "/x.npy") end
+calls["bk.data.idx"] = function() return bk.data.idx(folder .. "/train-images-idx3-ubyte") end
+calls["bk.data.mnist"] = function() return bk.data.mnist(folder, { split = "train" }) end
+calls["bk.data.cifar"] = function() return bk.data.cifar(folder .. "/cifar.bin") end
+calls["bk.data.glyphs"] = function() return bk.data.glyphs { n = 2, size = 8 } end
+local digits = { x = bk.rng(1):uniform { 12, 16 }, y = bk.tensor({ 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3 }, { dtype = "int64" }),
+    classes = 4, shape = { 4, 4 }, name = "digits" }
+calls["bk.tasks.permuted"] = function() return bk.tasks.permuted { data = digits, n = 2 } end
+calls["bk.tasks.rotated"] = function() return bk.tasks.rotated { data = digits, angles = { 0, 30 } } end
+calls["bk.tasks.split"] = function() return bk.tasks.split { data = digits, classes = { { 0, 1 }, { 2, 3 } } } end
+calls["bk.tasks.regression"] = function() return bk.tasks.regression { n = 2, examples = 4, inputs = 2 } end
+
+-- ---- protocols: each name in a run of two tasks and two steps ----
+local tasks = {
+    { name = "one", train = { x = x, y = ids }, loss = "cross_entropy" },
+    { name = "two", train = { x = -x, y = ids }, loss = "cross_entropy" },
+}
+local function run(options)
+    local o = { model = model, tasks = tasks, lr = 0.1, steps = 2, batch = "full", order = "cyclic", evaluate = false }
+    for name, value in pairs(options) do o[name] = value end
+    return bk.protocol(o):run { theta = theta }
+end
+calls["bk.protocol"] = function()
+    local p = bk.protocol { model = model, tasks = tasks, lr = 0.1, steps = 2, batch = 1, record = { every = 1, "loss" } }
+    p:run { stop = 1 }
+    p:restore(p:state())
+    return p:run {}, p:order_matrix()
+end
+for _, name in ipairs { "cyclic", "joint", "palindromic", "random", "sequential", "tournament" } do
+    calls["bk.order." .. name] = function() return run { order = bk.order[name] {} } end
+end
+calls["bk.order.blocks"] = function() return run { order = bk.order.blocks { size = 1 } } end
+calls["bk.order.custom"] = function() return run { order = bk.order.custom { task = function() return 1 end } } end
+calls["bk.order.word"] = function() return run { order = bk.order.word { 1, 2 } } end
+for _, name in ipairs { "constant", "cosine", "linear", "one_cycle" } do
+    calls["bk.schedule." .. name] = function() return run { lr = bk.schedule[name] { lr = 0.1 } } end
+end
+calls["bk.schedule.step"] = function() return run { lr = bk.schedule.step { lr = 0.1, every = 1 } } end
+calls["bk.schedule.warmup"] = function() return run { lr = bk.schedule.warmup { lr = 0.1, steps = 1 } } end
+calls["bk.schedule.per_task"] = function() return run { lr = bk.schedule.per_task { 0.1, bk.schedule.cosine { lr = 0.1 } } } end
+for name, spec in pairs {
+    agem = { { memory = 1 }, "sequential" }, ewc = { { weight = 1, samples = 1 }, "sequential" }, replay = { { memory = 1 }, "sequential" },
+    bracket_penalty = { { weight = 0.1 }, "cyclic" }, conflict = { { strength = 0 }, "cyclic" }, flatness = { { strength = 0 }, "joint" },
+    cagrad = { {}, "joint" }, mgda = { {}, "joint" }, pcgrad = { {}, "joint" },
+} do
+    calls["bk.intervention." .. name] = function()
+        return run { order = spec[2], steps = spec[2] == "sequential" and 1 or 2, interventions = { bk.intervention[name](spec[1]) } }
+    end
+end
+for _, name in ipairs { "accuracy", "bracket", "conflict", "cosines", "flatness", "gradient_norm", "gram", "loss", "order_effect", "sharpness",
+    "trace" } do
+    calls["bk.record." .. name] = function() return run { record = { every = 2, name } } end
+end
+local accuracy = { [0] = { 0.5, 0.5 }, { 0.9, 0.5 }, { 0.7, 0.8 } }
+calls["bk.metric.average_accuracy"] = function() return bk.metric.average_accuracy(accuracy) end
+for _, name in ipairs { "backward_transfer", "forgetting", "forward_transfer" } do
+    calls["bk.metric." .. name] = function() return bk.metric[name](accuracy, { 1, 2 }) end
+end
+calls["bk.metric.interval"] = function() return bk.metric.interval { 1, 2, 3 } end
+
+-- ---- the rest ----
+calls["bk.plot"] = function() return pcall(bk.plot, { { y = { 1, 0 / 0 } }, logy = true, out = folder .. "/p.svg", width = "?" }) end
+calls["bk.help"] = function() return bk.help ~= nil, bk.internal.help.page("bk.lie"), bk.internal.help.page(bk.grad) end
+calls["bk.doc"] = function() return bk.doc(function() end, "f()\n\nA text.") end
+calls["coroutines"] = function()
+    local next_value = coroutine.wrap(function() for i = 1, 10 do coroutine.yield { i } end end)
+    for _ = 1, 10 do next_value() end
+    return coroutine.resume(coroutine.create(function() error { "died" } end))
+end
+
+return calls

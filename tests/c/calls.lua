@@ -228,7 +228,7 @@ end
 calls["bk.metric.interval"] = function() return bk.metric.interval { 1, 2, 3 } end
 
 -- ---- the rest ----
-calls["bk.plot"] = function() return pcall(bk.plot, { { y = { 1, 0 / 0 } }, logy = true, out = folder .. "/p.svg", width = "?" }) end
+calls["bk.plot"] = function() return pcall(bk.plot, { { y = { -1 } }, logy = true, out = folder .. "/p.svg" }) end
 calls["bk.help"] = function() return bk.help ~= nil, bk.internal.help.page("bk.lie"), bk.internal.help.page(bk.grad) end
 calls["bk.doc"] = function() return bk.doc(function() end, "f()\n\nA text.") end
 calls["coroutines"] = function()

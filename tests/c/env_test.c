@@ -1,5 +1,5 @@
-/* env_test.c - the environment under pressure: open and close, allocations that fail one after another, limits,
- * restricted mode, interrupts. Reaches the context to make allocations fail. */
+/* env_test.c - the environment under pressure: open and close, limits, restricted mode, interrupts, and what the
+ * library leaves alone. Failing allocations are alloc_test's. */
 #include "src/bind/env.h"
 #include <malloc.h>
 #include <pthread.h>
@@ -51,71 +51,7 @@ static void test_open_close(int cycles) {
     check(after < before + (2u << 20), "memory is flat over open and close", text);
 }
 
-/* ---- every allocation failing in turn ---- */
-
-static const char *const chunks[] = {
-    "local t = bk.ones{3, 4} local s = (t * 2 + 1):matmul(t:transpose()):sum() return s:item()",
-    "local g = bk.grad(function(t) return (t * t * t):sum() end)(bk.tensor{1, 2, 3}) return g:totable()",
-    "local f = bk.hvp(function(t) return (t:tanh() ^ 2):sum() end) return f(bk.tensor{1, 2}, bk.tensor{3, 4})",
-    "local m = bk.nn.mlp{2, 3, 1, activation = 'tanh'} local th = m:init{seed = 1} return m:forward(th, bk.ones{2, 2})",
-    "local a = function(t) return (t * t):sum() end local b = function(t) return t:sum() ^ 2 end "
-    "return bk.lie(a, b)(bk.tensor{1, 2})",
-    "local a = function(t) return (t * t):sum() end local b = function(t) return t:sum() ^ 2 end "
-    "local w = bk.bea.word{ {a, 0.1}, {b, 0.1} } return w:log(2)(bk.tensor{1, 2}), w:step(bk.tensor{1, 2})",
-    "local c = coroutine.wrap(function() for i = 1, 10 do coroutine.yield({i}) end end) for i = 1, 10 do c() end",
-    "return tostring(bk.rng(1):normal{{5, 5}}) .. table.concat({'a', 'b'})",
-    "return pcall(bk.zeros, {-1})",
-};
-
-/* Runs chunk with allocation n failing (and all later ones when on); true when none was left to fail. */
-static bool run_failing(bk_env *env, const char *chunk, int64_t n, bool on, bk_status *status) {
-    ctx *c = env_ctx(env);
-    c->fail_on = on;
-    atomic_store(&c->fail_at, n);
-    *status = bk_dostring(env, chunk, "chunk");
-    bool unused = atomic_load(&c->fail_at) > 0;
-    atomic_store(&c->fail_at, -1);
-    c->fail_on = false;
-    return unused;
-}
-
-static void test_allocations(const char *chunk, bool on) {
-    bk_env *env = bk_open(NULL);
-    bk_status status = BK_OK;
-    char text[300];
-    if (!env) {
-        check(false, "bk_open", "NULL");
-        return;
-    }
-    bool bad = false;
-    int64_t n = 0;
-    size_t settled = 0;
-    for (bool unused = false; !unused && !bad && n < 200000; n++) {
-        unused = run_failing(env, chunk, n, on, &status);
-        if (status != BK_OK && status != BK_ENOMEM && !strstr(bk_error(env), "memory")) {
-            snprintf(text, sizeof text, "allocation %lld: status %d: %.200s", (long long)n, status, bk_error(env));
-            bad = true;
-        }
-        if (n > 200) n += n / 100; /* every one at first, then a spread */
-    }
-    if (!bad) {
-        if ((status = bk_dostring(env, chunk, "again")) != BK_OK) snprintf(text, sizeof text, "afterwards: %.200s", bk_error(env)), bad = true;
-    }
-    if (!bad) { /* nothing leaks: once caches have settled, further rounds leave the same memory behind */
-        for (int round = 0; round < 10 && !bad; round++) {
-            for (int64_t k = 0; k < 100; k++) run_failing(env, chunk, k, on, &status);
-            bk_dostring(env, "collectgarbage() collectgarbage()", NULL);
-            size_t used = atomic_load(&env_ctx(env)->used);
-            if (round == 9 && used > settled + 1000) {
-                snprintf(text, sizeof text, "%zu bytes grew to %zu", settled, used);
-                bad = true;
-            }
-            settled = used;
-        }
-    }
-    bk_close(env);
-    check(!bad, chunk, bad ? text : "");
-}
+/* ---- limits ---- */
 
 static void test_open_failing(void) { /* through the limit: the context is not there before bk_open */
     bool bad = false, opened = false;
@@ -126,8 +62,6 @@ static void test_open_failing(void) { /* through the limit: the context is not t
     }
     check(opened, "bk_open under a memory limit gives NULL until it suffices", "it never did");
 }
-
-/* ---- limits ---- */
 
 static void test_limits(void) {
     bk_env *env = bk_open(&(bk_options){ .memory_limit = 32u << 20 });
@@ -210,10 +144,6 @@ static void test_interrupt(const char *chunk) {
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0); /* a crash still shows what came before it */
     test_open_close(argc > 1 ? atoi(argv[1]) : 10000);
-    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
-        test_allocations(chunks[i], false);
-        test_allocations(chunks[i], true);
-    }
     test_open_failing();
     test_limits();
     test_restricted();

@@ -123,6 +123,45 @@ function TestModule:test_every_tensor_method_has_a_docstring()
     lu.assertEquals(table.concat(missing, " "), "")
 end
 
+-- alloc_test runs tests/c/calls.lua with failing allocations: every documented function and method is in it, and
+-- nothing that is not.
+function TestModule:test_every_public_name_has_a_call_for_the_allocation_test()
+    local folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute("mkdir -p " .. folder))
+    local calls, failed = assert(loadfile("tests/c/calls.lua"))(folder), {}
+    for name, call in pairs(calls) do
+        if not pcall(call) then failed[#failed + 1] = name end
+    end
+    os.execute("rm -rf " .. folder)
+    lu.assertEquals(table.concat(failed, " "), "")
+    local help = bk.help ~= nil and bk.internal.help
+    local public, seen, missing = { ["operators of tensors"] = true, coroutines = true }, {}, {}
+    help.walk(function(path, value, text)
+        if text then seen[text] = true end
+        if type(value) ~= "string" and not bk.repl.rooms[path] then public[path] = true end
+    end)
+    for key, text in pairs(bk.internal.docs) do
+        if type(key) == "function" and not seen[text] and text:find("^%a+:") then public[text:match("^[%a_:]+")] = true end
+    end
+    for name in pairs(public) do if not calls[name] then missing[#missing + 1] = name end end
+    lu.assertEquals(table.concat(missing, " "), "")
+    for name in pairs(calls) do lu.assertTrue(public[name], name) end
+end
+
+function TestModule:test_a_docstring_ends_with_its_value()
+    local function count()
+        collectgarbage()
+        collectgarbage()
+        local n = 0
+        for _ in pairs(bk.internal.docs) do n = n + 1 end
+        return n
+    end
+    local before = count()
+    for _ = 1, 10 do bk.doc(function() end, "f()\n\nA text.") end
+    lu.assertEquals(count(), before)
+end
+
 function TestModule:test_doc_rejects_misuse()
     lu.assertErrorMsgContains("bk.doc: text", bk.doc, print, 3)
     lu.assertErrorMsgContains("bk.doc: value", bk.doc, nil, "x")

@@ -1,7 +1,7 @@
 /* env.c - open, close, run, interrupt: the public header's functions.
  * Every Lua call is protected, so nothing a script does reaches the host but a status.
  * An interrupt is a flag (polled by kernels) and a hook on the running coroutine; without
- * one, no hook is set and Lua runs at full speed. */
+ * one, no hook is set and Lua runs at full speed (a permanent one costs a factor of 2). */
 #include "env.h"
 
 #include <limits.h>
@@ -22,6 +22,8 @@ struct bk_env {
     uint64_t step_limit, steps;
     int step_chunk;
     bool exceeded;
+    size_t record_bytes; /* of Lua's call records; 0: not known yet */
+    bool probing;
     bool restricted;
     int folders_n;
     char **folders; /* real paths; "" for one that was not there */
@@ -32,8 +34,8 @@ struct bk_env {
 };
 
 /* Lua calls a finalizer once, and the call itself needs a call record: were it refused for want of memory, what the
- * userdata owns would be lost for good. So records (no collectable type, small) may overdraw; the Lua stack, which may
- * not, bounds how many there are. */
+ * userdata owns would be lost for good. So records may overdraw; the Lua stack, which may not, bounds how many there
+ * are. */
 static void *alloc_call_record(ctx *c, size_t bytes) {
     size_t limit = c->limit;
     int64_t fail_at = atomic_exchange(&c->fail_at, -1);
@@ -44,12 +46,36 @@ static void *alloc_call_record(ctx *c, size_t bytes) {
     return p;
 }
 
+/* Returns when no other thread is setting a hook. lua_sethook walks the call records of the coroutine and marks those
+ * of Lua functions, so meanwhile the owner must not free a record, nor give its place a use that a mark would spoil:
+ * the one such use is lua_pcallk's with a continuation. A read-modify-write, so that either the interrupter's own
+ * comes first and is waited for, or it sees all that was done before this. */
+static void await_interrupter(bk_env *env) {
+    while (atomic_fetch_add(&env->hooking, 0)) {}
+}
+
 static void *env_alloc(void *self, void *p, size_t old_bytes, size_t new_bytes) {
-    enum { CALL_RECORD = 80 };
-    ctx *c = ((bk_env *)self)->c;
-    void *q = mem_realloc(c, p, p ? old_bytes : 0, new_bytes);
-    if (!q && !p && old_bytes == 0 && new_bytes > 0 && new_bytes <= CALL_RECORD) q = alloc_call_record(c, new_bytes);
+    bk_env *env = self;
+    if (p && new_bytes == 0 && old_bytes == env->record_bytes) await_interrupter(env);
+    void *q = mem_realloc(env->c, p, p ? old_bytes : 0, new_bytes);
+    if (p || new_bytes == 0) return q;
+    if (env->probing) env->record_bytes = new_bytes;
+    if (!q && old_bytes == 0 && new_bytes == env->record_bytes) q = alloc_call_record(env->c, new_bytes);
     return q;
+}
+
+static int probe(lua_State *L) {
+    (void)L;
+    return 0;
+}
+
+/* The first call in a fresh state allocates one call record and nothing else: its size is learnt from that. */
+static bool learn_record_size(bk_env *env) {
+    lua_pushcfunction(env->L, probe);
+    env->probing = true;
+    int rc = lua_pcall(env->L, 0, 0, 0);
+    env->probing = false;
+    return rc == LUA_OK;
 }
 
 bk_env *env_of(lua_State *L) {
@@ -117,14 +143,18 @@ static void run_hook(lua_State *L, lua_Debug *ar);
 
 /* The hook a coroutine needs now, given what happened in this run. */
 static void arm(lua_State *L, bk_env *env) {
-    if (atomic_load(&env->c->interrupted) || env->exceeded)
-        lua_sethook(L, run_hook, LUA_MASKCOUNT, 1);
-    else if (env->delivered)
-        lua_sethook(L, run_hook, LUA_MASKCOUNT, GRACE_COUNT);
-    else if (env->step_limit)
-        lua_sethook(L, run_hook, LUA_MASKCOUNT, env->step_chunk);
-    else if (lua_gethook(L) == run_hook)
-        lua_sethook(L, NULL, 0, 0);
+    bool interrupted;
+    do {
+        interrupted = atomic_load(&env->c->interrupted);
+        int count = interrupted || env->exceeded ? 1
+                    : env->delivered             ? GRACE_COUNT
+                    : env->step_limit            ? env->step_chunk
+                                                 : 0;
+        if (count)
+            lua_sethook(L, run_hook, LUA_MASKCOUNT, count);
+        else if (lua_gethook(L) == run_hook)
+            lua_sethook(L, NULL, 0, 0);
+    } while (!interrupted && atomic_load(&env->c->interrupted)); /* it came meanwhile */
 }
 
 void env_delivered(lua_State *L, bk_env *env) {
@@ -155,8 +185,10 @@ static void run_hook(lua_State *L, lua_Debug *ar) {
     arm(L, env);
 }
 
-/* Async-signal-safe: atomics, and lua_sethook, which Lua allows in a signal handler. `hooking` keeps the owner
- * from letting go of a coroutine while its hook is being set. */
+/* Async-signal-safe: atomics, and lua_sethook, which Lua allows in a signal handler of the same thread. From another
+ * thread it is a race that Lua's manual does not allow; what makes it sound is `hooking`, which keeps the owner from
+ * letting go of the coroutine (set_running) and of its call records (await_interrupter) meanwhile. The fields that
+ * both may write, the hook and the marks, are words that either may set last: arm() looks again. */
 BK_API void bk_interrupt(bk_env *env) {
     if (!env) return;
     atomic_fetch_add(&env->hooking, 1);
@@ -170,7 +202,7 @@ BK_API void bk_interrupt(bk_env *env) {
 
 static void set_running(bk_env *env, lua_State *L) {
     atomic_store(&env->running, L);
-    while (atomic_load(&env->hooking)) {}
+    await_interrupter(env);
 }
 
 bk_status env_call(bk_env *env, int nargs, int nresults) {
@@ -228,7 +260,7 @@ static int resume(lua_State *L, lua_State *co, int nargs) {
     lua_xmove(L, co, nargs);
     arm(co, env);
     set_running(env, co);
-    if (atomic_load(&env->c->interrupted)) arm(co, env); /* it came between the two lines above */
+    if (atomic_load(&env->c->interrupted)) arm(co, env); /* it came before the line above, for L */
     int rc = lua_resume(co, L, nargs, &n);
     set_running(env, L);
     if (env->delivered || atomic_load(&env->c->interrupted)) arm(L, env);
@@ -278,6 +310,33 @@ static int co_wrap(lua_State *L) {
     lua_xmove(L, co, 1);
     lua_pushcclosure(L, co_wrapped, 1);
     return 1;
+}
+
+/* ---- pcall and xpcall, as in lua(1), but never while a hook is being set ---- */
+
+static int protected_end(lua_State *L, int rc, lua_KContext extra) {
+    if (rc == LUA_OK || rc == LUA_YIELD) return lua_gettop(L) - (int)extra;
+    lua_pushboolean(L, 0);
+    lua_pushvalue(L, -2);
+    return 2;
+}
+
+static int safe_pcall(lua_State *L) { /* function, arguments */
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, 1);
+    lua_insert(L, 1);
+    await_interrupter(env_of(L));
+    return protected_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, protected_end), 0);
+}
+
+static int safe_xpcall(lua_State *L) { /* function, handler, arguments */
+    int n = lua_gettop(L);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushboolean(L, 1);
+    lua_pushvalue(L, 1);
+    lua_rotate(L, 3, 2); /* function, handler, true, function, arguments */
+    await_interrupter(env_of(L));
+    return protected_end(L, lua_pcallk(L, n - 2, LUA_MULTRET, 2, 2, protected_end), 2);
 }
 
 /* ---- restricted mode ---- */
@@ -386,6 +445,8 @@ static int open_libraries(lua_State *L) {
         open_restricted(L);
     else
         luaL_openlibs(L);
+    lua_register(L, "pcall", safe_pcall);
+    lua_register(L, "xpcall", safe_xpcall);
     lua_getglobal(L, LUA_COLIBNAME);
     lua_pushcfunction(L, co_resume);
     lua_setfield(L, -2, "resume");
@@ -429,7 +490,7 @@ bk_env *env_open(const bk_options *options, bool no_environment) {
     env->restricted = o->restricted != 0;
     env->L = lua_newstate(env_alloc, env);
     open_args args = { env, no_environment };
-    if (!env->L || !copy_folders(env, o->folders)) goto fail;
+    if (!env->L || !learn_record_size(env) || !copy_folders(env, o->folders)) goto fail;
     lua_pushcfunction(env->L, open_libraries);
     lua_pushlightuserdata(env->L, &args);
     if (env_call(env, 1, 0) != BK_OK) goto fail;

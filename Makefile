@@ -1,4 +1,5 @@
-# bracket: build, test, measure, install. Everything built goes to build/ (build/asan with SANITIZE=1).
+# bracket: build, test, measure, install. Everything built goes to build/ (build/asan with SANITIZE=1,
+# build/tsan with SANITIZE=thread: threads, with the stock Lua and OpenBLAS, which are not built for it).
 #   make deps      installs what is missing (apt, dnf or brew)       make test     runs every test
 #   make all       program, libraries, module                        make lint     checks the layers' arrows
 #   make run       the main job; ARGS=... for its options            make docs     reference page, editor definitions, man page
@@ -29,7 +30,10 @@ EDIT_LIBS := $(shell $(PKG_CONFIG) --libs libedit 2>/dev/null)
 # ---- flags ----
 OPT ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes
-ifdef SANITIZE
+ifeq ($(SANITIZE),thread)
+B := build/tsan
+SAN := -fsanitize=thread -fno-omit-frame-pointer
+else ifdef SANITIZE
 B := build/asan
 SAN := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 else

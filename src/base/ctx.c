@@ -120,7 +120,7 @@ void mem_block_free(ctx *c, void *p, size_t bytes) {
     if (!p) return;
     bytes = block_round(bytes);
     mem_dismiss(c, bytes);
-    if (bytes < BLOCK_KEEP || c->cached + bytes > CACHE_LIMIT) {
+    if (c->limit || bytes < BLOCK_KEEP || c->cached + bytes > CACHE_LIMIT) {
         free(p);
         return;
     }

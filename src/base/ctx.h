@@ -5,7 +5,7 @@
  * Memory: every byte the library allocates passes here, is counted, respects the
  * limit, and can be made to fail (tests). Tensor data is 64-byte aligned; freed
  * large blocks are kept for reuse, since returning them to the system costs a page
- * fault per 4 KiB at the next step. */
+ * fault per 4 KiB at the next step; with a limit they go back, since kept ones would be held past it. */
 #ifndef BASE_CTX_H
 #define BASE_CTX_H
 

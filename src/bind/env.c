@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { STEP_CHUNK = 1000, GRACE_MS = 60, GRACE_COUNT = 10 };
@@ -351,8 +352,9 @@ void env_check_path(lua_State *L, const char *path) {
     bk_env *env = env_of(L);
     if (!env || !env->restricted) return;
     char real[PATH_MAX], parent[PATH_MAX];
+    struct stat st;
     bool known = realpath(path, real) != NULL;
-    if (!known && strlen(path) < sizeof parent) { /* a file to be made: its folder decides */
+    if (!known && strlen(path) < sizeof parent && lstat(path, &st) != 0) { /* a file to be made: its folder decides */
         strcpy(parent, path);
         char *slash = strrchr(parent, '/');
         const char *leaf = slash ? path + (slash - parent) + 1 : path;

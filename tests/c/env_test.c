@@ -3,6 +3,7 @@
 #include "src/bind/env.h"
 #include <malloc.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,9 @@ static void test_limits(void) {
     s = bk_dostring(env, "local t = bk.zeros{3000, 3000}", NULL);
     check(s == BK_ENOMEM, "tensors meet the memory limit", bk_error(env));
     check(bk_dostring(env, "assert(bk.ones{4}:sum():item() == 4)", NULL) == BK_OK, "the environment works on", bk_error(env));
+    s = bk_dostring(env, "for k = 1, 40 do local t = bk.zeros{10000 * k} end", NULL);
+    check(s == BK_OK, "tensors one after another", bk_error(env));
+    check(env_ctx(env)->used + env_ctx(env)->cached <= 32u << 20, "blocks kept for reuse count too", "");
     bk_close(env);
 
     env = bk_open(&(bk_options){ .step_limit = 1000000 });
@@ -85,39 +89,111 @@ static void test_limits(void) {
 
 /* ---- restricted mode ---- */
 
+static void write_file(const char *dir, const char *name, const char *text, size_t n) {
+    char path[200];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "wb");
+    if (f) fwrite(text, 1, n, f), fclose(f);
+}
+
+static bool file_there(const char *dir, const char *name) {
+    char path[200];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return access(path, F_OK) == 0;
+}
+
 static void test_restricted(void) {
-    char dir[] = "/tmp/bracket-test-XXXXXX", chunk[400];
-    if (!mkdtemp(dir)) return;
-    const char *folders[] = { dir, NULL };
+    /* Each must run; IN is the folder given, OUT one that is not, with the same files in it. */
+    static const char *const allowed[] = {
+        "assert(not io and not os and not package and not debug)",
+        "assert(require 'bracket' == bk and require 'string' == string)",
+        "bk.ones{3}:save(IN .. '/a.npy') assert(bk.load_npy(IN .. '/a.npy'):sum():item() == 3)",
+        "bk.ones{3}:save(IN .. '/sub/../b.npy') assert(bk.data.npy(IN .. '/b.npy'):count() == 3)",
+        "assert(loadfile(IN .. '/ok.lua'))() assert(dofile(IN .. '/ok.lua') == 7)",
+        "assert(bk.data.csv(IN .. '/t.csv'):count() == 2)",
+        "assert(load('return 7')() == 7 and load(function() return nil end))",
+        "assert(#bk.internal.folder(IN) > 0)",
+        "assert(bk.help and bk.protocol and bk.plot and bk.data.mnist and bk.record.loss)",
+    };
+    /* Each must raise, or return nothing, and say why. */
+    static const char *const refused[] = {
+        "bk.ones{3}:save(OUT .. '/x.npy')",
+        "bk.ones{3}:save(IN .. '/../x.npy')",
+        "bk.ones{3}:save(IN .. '/..')",
+        "bk.ones{3}:save(IN .. 'x.npy')", /* a longer name than the folder's */
+        "bk.ones{3}:save('bracket-relative.npy')",
+        "bk.ones{3}:save(IN .. '/dangling.npy')", /* a link to a file outside that is not there yet */
+        "bk.ones{3}:save(IN .. '/away/x.npy')",   /* through a link to a folder outside */
+        "bk.load_npy(IN .. '/away/t.csv')",
+        "bk.load_npy(IN .. '/link.csv')",
+        "bk.load_npy('/etc/passwd')",
+        "bk.data.npy('/etc/passwd')",
+        "bk.data.idx('/etc/passwd')",
+        "bk.data.csv('/etc/passwd')",
+        "bk.data.csv(IN .. '/link.csv')",
+        "bk.data.cifar('/etc/passwd')",
+        "bk.data.mnist('/etc')",
+        "bk.internal.folder('/etc')",
+        "loadfile('/etc/passwd')",
+        "loadfile(IN .. '/away/ok.lua')",
+        "dofile(OUT .. '/ok.lua')",
+        "dofile(IN .. '/sub/../../' .. OUT:match('[^/]+$') .. '/ok.lua')",
+        "require 'socket'",
+        "require(IN .. '/bracket.so')",
+    };
+    static const char *const harmless[] = { /* without a message of their own */
+        "assert(not string.dump and not ('').dump)",
+        "assert(not load('\\27Lua', 'x', 'b'))",
+        "assert(not load(function() return '\\27Lua' end, 'x', 'b'))",
+        "assert(not loadfile(IN .. '/code.luac'))",
+        "assert(not loadfile(IN .. '/code.luac', 'b'))",
+        "assert(not pcall(dofile, IN .. '/code.luac'))",
+        "assert(not pcall(loadfile) and not pcall(dofile))", /* standard input */
+        "assert(not pcall(bk.plot, { { y = { 1, 2 } }, out = OUT .. '/x.svg' }))",
+        "assert(not pcall(bk.plot, { { y = { 1, 2 } } }))",
+        "assert(not pcall(function() return bk.repl.reference(OUT) end))",
+    };
+    char in[] = "/tmp/bracket-in-XXXXXX", out[] = "/tmp/bracket-out-XXXXXX", text[400], link[100], code[1000];
+    if (!mkdtemp(in) || !mkdtemp(out)) return;
+    lua_State *compiler = luaL_newstate();
+    luaL_openlibs(compiler);
+    size_t n = 0;
+    if (luaL_dostring(compiler, "return string.dump(function() return 7 end)") == LUA_OK) {
+        const char *bytes = lua_tolstring(compiler, -1, &n);
+        memcpy(code, bytes, n = n < sizeof code ? n : sizeof code);
+    }
+    lua_close(compiler);
+    const char *dirs[] = { in, out };
+    for (int i = 0; i < 2; i++) {
+        write_file(dirs[i], "ok.lua", "return 7", 8);
+        write_file(dirs[i], "t.csv", "1,2\n", 4);
+        write_file(dirs[i], "code.luac", code, n);
+    }
+    snprintf(text, sizeof text, "mkdir %s/sub && ln -s %s %s/away && ln -s %s/t.csv %s/link.csv && ln -s %s/new.npy %s/dangling.npy",
+             in, out, in, out, in, out, in);
+    check(system(text) == 0, "links are made", text);
+
+    const char *folders[] = { in, "/nonexistent/folder", NULL };
     bk_env *env = bk_open(&(bk_options){ .restricted = 1, .folders = folders });
     check(env != NULL, "bk_open restricted", "NULL");
-    bk_status s = bk_dostring(env, "assert(not io and not os and not package and not debug) assert(require 'bracket' == bk)", NULL);
-    check(s == BK_OK, "no io, os, package, debug", bk_error(env));
-    s = bk_dostring(env, "assert(not string.dump) assert(not load('\\27Lua', 'x', 'b'))", NULL);
-    check(s == BK_OK, "no bytecode", bk_error(env));
-    s = bk_dostring(env, "require 'socket'", NULL);
-    check(s == BK_ERUNTIME && strstr(bk_error(env), "restricted"), "require names the restriction", bk_error(env));
-    snprintf(chunk, sizeof chunk, "bk.ones{3}:save('%s/a.npy') assert(bk.load_npy('%s/a.npy'):sum():item() == 3)", dir, dir);
-    check(bk_dostring(env, chunk, NULL) == BK_OK, "files in a given folder may be used", bk_error(env));
-    snprintf(chunk, sizeof chunk, "bk.ones{3}:save('%s/../bracket-outside.npy')", dir);
-    check(bk_dostring(env, chunk, NULL) != BK_OK && strstr(bk_error(env), "restricted"), "writing outside is refused", bk_error(env));
-    check(bk_dostring(env, "bk.load_npy('/etc/passwd')", NULL) != BK_OK && strstr(bk_error(env), "restricted"),
-          "reading outside is refused", bk_error(env));
-    check(bk_dostring(env, "bk.data.idx('/etc/passwd')", NULL) != BK_OK && strstr(bk_error(env), "restricted"),
-          "by the data readers too", bk_error(env));
-    check(bk_dostring(env, "bk.data.csv('/etc/passwd')", NULL) != BK_OK && strstr(bk_error(env), "restricted"),
-          "by the csv reader too", bk_error(env));
-    check(bk_dostring(env, "bk.data.mnist('/etc')", NULL) != BK_OK && strstr(bk_error(env), "restricted"),
-          "by bk.data.mnist too", bk_error(env));
-    check(bk_dostring(env, "bk.plot{ { y = { 1, 2 } } }", NULL) != BK_OK && strstr(bk_error(env), "plot: needs io and os"),
-          "a plot says what it needs", bk_error(env));
-    s = bk_dostring(env, "local d = bk.data.glyphs{ n = 20, size = 8 } bk.protocol{ model = bk.nn.mlp{ 64, 3, 10 }, lr = 0.1,"
-                         "tasks = bk.tasks.permuted{ data = d, n = 2 }, steps = 3, batch = 5 }:run{ progress = true }", NULL);
-    check(s == BK_OK, "a protocol runs", bk_error(env));
+    snprintf(text, sizeof text, "IN, OUT = '%s', '%s'", in, out);
+    bk_dostring(env, text, NULL);
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
+        check(bk_dostring(env, allowed[i], NULL) == BK_OK, allowed[i], bk_error(env));
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        check(bk_dostring(env, refused[i], NULL) == BK_ERUNTIME && strstr(bk_error(env), "restricted: "), refused[i], bk_error(env));
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        check(bk_dostring(env, harmless[i], NULL) == BK_OK, harmless[i], bk_error(env));
     bk_close(env);
-    snprintf(chunk, sizeof chunk, "%s/a.npy", dir);
-    unlink(chunk);
-    rmdir(dir);
+    check(!file_there(out, "x.npy") && !file_there(out, "new.npy") && !file_there(out, "x.svg") && !file_there(out, "reference.md"),
+          "nothing was written outside", out);
+
+    env = bk_open(&(bk_options){ .restricted = 1 });
+    check(bk_dostring(env, "loadfile('/tmp/x')", NULL) == BK_ERUNTIME && strstr(bk_error(env), "restricted: "),
+          "without folders no file may be used", bk_error(env));
+    bk_close(env);
+    snprintf(link, sizeof link, "rm -rf '%s' '%s'", in, out);
+    check(system(link) == 0, "the folders are removed", link);
 }
 
 /* ---- interrupts ---- */
@@ -141,6 +217,74 @@ static void test_interrupt(const char *chunk) {
     bk_close(env);
 }
 
+/* One interrupt at a random moment from another thread, into coroutines, protected calls, deep stacks and collections:
+ * every run must end by it, soon, and memory must stay as it was. */
+typedef struct storm {
+    bk_env *env;
+    atomic_bool begun;
+    unsigned delay; /* spins */
+} storm;
+
+static atomic_bool *script_begun;
+
+static int begun(lua_State *L) {
+    (void)L;
+    atomic_store(script_begun, true);
+    return 0;
+}
+
+static void *interrupt_once(void *self) {
+    storm *s = self;
+    while (!atomic_load(&s->begun)) {}
+    for (unsigned i = 0; i < s->delay; i++) atomic_load(&s->begun);
+    bk_interrupt(s->env);
+    return NULL;
+}
+
+static void test_random_interrupts(int runs) {
+    static const char script[] =
+        "local clock, from = os.clock, os.clock()\n"
+        "local function deep(n) if n == 0 then return 0 end return 1 + deep(n - 1) end\n"
+        "begun()\n"
+        "while true do\n"
+        "    local next_value = coroutine.wrap(function()\n"
+        "        while true do\n"
+        "            local ok, message = pcall(deep, 50)\n"
+        "            if not ok then error(message, 0) end\n"
+        "            coroutine.yield({})\n"
+        "        end\n"
+        "    end)\n"
+        "    for i = 1, 10 do next_value() end\n"
+        "    collectgarbage('step')\n"
+        "    for i = 1, 1000 do end\n"
+        "    assert(clock() - from < 2, 'the interrupt was lost')\n"
+        "end\n";
+    char text[300] = "";
+    int ended = 0;
+    unsigned seed = 1;
+    storm s = { .env = bk_open(NULL) };
+    script_begun = &s.begun;
+    lua_register(bk_lua(s.env), "begun", begun);
+    bk_dostring(s.env, "collectgarbage() collectgarbage()", NULL);
+    size_t before = atomic_load(&env_ctx(s.env)->used);
+    for (int i = 0; i < runs; i++) {
+        pthread_t thread;
+        atomic_store(&s.begun, false);
+        s.delay = (seed = seed * 1103515245 + 12345) >> 15;
+        if (pthread_create(&thread, NULL, interrupt_once, &s)) break;
+        bk_status status = bk_dostring(s.env, script, "storm");
+        pthread_join(thread, NULL);
+        if (status == BK_EINTERRUPTED) ended++;
+        else snprintf(text, sizeof text, "run %d: %.200s", i, bk_error(s.env));
+    }
+    check(ended == runs, "random interrupts from another thread", text);
+    bk_dostring(s.env, "collectgarbage() collectgarbage()", NULL);
+    size_t after = atomic_load(&env_ctx(s.env)->used);
+    snprintf(text, sizeof text, "%zu to %zu bytes", before, after);
+    check(after < before + 10000, "they leave nothing behind", text);
+    bk_close(s.env);
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0); /* a crash still shows what came before it */
     test_open_close(argc > 1 ? atoi(argv[1]) : 10000);
@@ -151,6 +295,7 @@ int main(int argc, char **argv) {
     test_interrupt("coroutine.wrap(function() while true do end end)()");
     test_interrupt("while true do pcall(function() while true do end end) end");
     test_interrupt("local a = bk.ones{2000, 2000} while true do local b = a:matmul(a) end");
+    test_random_interrupts(500);
     bk_env *env = bk_open(NULL);
     check(bk_dostring(env, "bk.ones{2, 3}:matmul(bk.ones{4, 2})", NULL) == BK_EINVAL, "a binding's status comes out", bk_error(env));
     check(bk_dofile(env, "/nonexistent/file.lua", 0, NULL) == BK_EIO, "a missing file is BK_EIO", bk_error(env));

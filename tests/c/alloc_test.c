@@ -1,7 +1,7 @@
-/* alloc_test.c - every public call with allocations failing: once, and from the Nth on. Each failure must end in a status
- * or a Lua error, leave nothing behind, and leave the environment usable, with the results it gave before.
- * tests/c/calls.lua holds one use of every public name. N runs over the first DENSE allocations, then over a spread that
- * grows by 1/SPREAD a step; `alloc_test all` takes every N. */
+/* alloc_test.c - every public call with allocations failing: once, and from the Nth on. Each failure must end in a
+ * status or a Lua error, leave nothing behind, and leave the environment usable, with the results it gave before.
+ * tests/c/calls.lua holds one use of every public name. N runs over the first DENSE allocations, then over a spread
+ * that grows by 1/SPREAD a step; `alloc_test all` takes every N. */
 #include "src/bind/env.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,8 @@ static int passed, failed;
 static bool every;
 
 static void check(bool ok, const char *what, const char *detail) {
-    if (ok) passed++;
+    if (ok)
+        passed++;
     else {
         failed++;
         printf("FAILED: %s: %s\n", what, detail);
@@ -93,7 +94,8 @@ static const char prepare[] =
     "    local keys, parts = {}, {}\n"
     "    for k in next, v do keys[#keys + 1] = k end\n"
     "    table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)\n"
-    "    for i, k in ipairs(keys) do parts[i] = tostring(k) .. '=' .. (tostring(k):find('seconds') and '' or text(v[k], depth - 1)) end\n"
+    "    for i, k in ipairs(keys) do parts[i] = tostring(k) .. '=' .. (tostring(k):find('seconds') and '' or "
+    "text(v[k], depth - 1)) end\n"
     "    return '{' .. table.concat(parts, ',') .. '}'\n"
     "end\n"
     "function digest(name) return text({ calls[name]() }, 6) end\n";
@@ -273,7 +275,8 @@ static void test_system(const char *what, bool (*use)(void), bool on) {
         reached = system_fail_at <= 0;
         system_fail_at = -1;
         if (ok && atomic_load(&blocks) != before) {
-            snprintf(text, sizeof text, "allocation %lld: %lld blocks are left", (long long)n, (long long)atomic_load(&blocks) - before);
+            snprintf(text, sizeof text, "allocation %lld: %lld blocks are left", (long long)n,
+                     (long long)atomic_load(&blocks) - before);
             ok = false;
         }
     }

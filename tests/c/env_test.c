@@ -1,8 +1,10 @@
 /* env_test.c - the environment under pressure: open and close, limits, restricted mode, interrupts, and what the
  * library leaves alone. Failing allocations are alloc_test's. */
 #include "src/bind/env.h"
+#include <locale.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +14,8 @@
 static int passed, failed;
 
 static void check(bool ok, const char *what, const char *detail) {
-    if (ok) passed++;
+    if (ok)
+        passed++;
     else {
         failed++;
         printf("FAILED: %s: %s\n", what, detail);
@@ -40,7 +43,8 @@ static void test_open_close(int cycles) {
             check(false, "bk_open", "NULL");
             return;
         }
-        if (i % 100 == 0 && bk_dostring(env, "t = bk.ones{100} t = (t * t):sum()", NULL)) check(false, "use", bk_error(env));
+        if (i % 100 == 0 && bk_dostring(env, "t = bk.ones{100} t = (t * t):sum()", NULL))
+            check(false, "use", bk_error(env));
         bk_close(env);
     }
     malloc_trim(0);
@@ -70,19 +74,21 @@ static void test_limits(void) {
     check(s == BK_ENOMEM, "Lua objects meet the memory limit", bk_error(env));
     s = bk_dostring(env, "local t = bk.zeros{3000, 3000}", NULL);
     check(s == BK_ENOMEM, "tensors meet the memory limit", bk_error(env));
-    check(bk_dostring(env, "assert(bk.ones{4}:sum():item() == 4)", NULL) == BK_OK, "the environment works on", bk_error(env));
+    check(bk_dostring(env, "assert(bk.ones{4}:sum():item() == 4)", NULL) == BK_OK, "the environment works on",
+          bk_error(env));
     s = bk_dostring(env, "for k = 1, 40 do local t = bk.zeros{10000 * k} end", NULL);
     check(s == BK_OK, "tensors one after another", bk_error(env));
     check(env_ctx(env)->used + env_ctx(env)->cached <= 32u << 20, "blocks kept for reuse count too", "");
     bk_close(env);
 
     env = bk_open(&(bk_options){ .step_limit = 1000000 });
-    check(bk_dostring(env, "for i = 1, 1000 do end", NULL) == BK_OK, "a short script is under the step limit", bk_error(env));
+    check(bk_dostring(env, "for i = 1, 1000 do end", NULL) == BK_OK, "a short script is under the step limit",
+          bk_error(env));
     check(bk_dostring(env, "while true do end", NULL) == BK_ELIMIT, "the step limit ends a loop", bk_error(env));
     check(bk_dostring(env, "while true do pcall(function() while true do end end) end", NULL) == BK_ELIMIT,
           "pcall does not hold it off", bk_error(env));
-    check(bk_dostring(env, "coroutine.wrap(function() while true do end end)()", NULL) == BK_ELIMIT,
-          "nor a coroutine", bk_error(env));
+    check(bk_dostring(env, "coroutine.wrap(function() while true do end end)()", NULL) == BK_ELIMIT, "nor a coroutine",
+          bk_error(env));
     check(bk_dostring(env, "for i = 1, 1000 do end", NULL) == BK_OK, "the next run counts from 0", bk_error(env));
     bk_close(env);
 }
@@ -141,7 +147,8 @@ static void test_restricted(void) {
         "require 'socket'",
         "require(IN .. '/bracket.so')",
     };
-    static const char *const harmless[] = { /* without a message of their own */
+    static const char *const harmless[] = {
+        /* without a message of their own */
         "assert(not string.dump and not ('').dump)",
         "assert(not load('\\27Lua', 'x', 'b'))",
         "assert(not load(function() return '\\27Lua' end, 'x', 'b'))",
@@ -169,8 +176,9 @@ static void test_restricted(void) {
         write_file(dirs[i], "t.csv", "1,2\n", 4);
         write_file(dirs[i], "code.luac", code, n);
     }
-    snprintf(text, sizeof text, "mkdir %s/sub && ln -s %s %s/away && ln -s %s/t.csv %s/link.csv && ln -s %s/new.npy %s/dangling.npy",
-             in, out, in, out, in, out, in);
+    snprintf(text, sizeof text,
+             "mkdir %s/sub && ln -s %s %s/away && ln -s %s/t.csv %s/link.csv && ln -s %s/new.npy %s/dangling.npy", in,
+             out, in, out, in, out, in);
     check(system(text) == 0, "links are made", text);
 
     const char *folders[] = { in, "/nonexistent/folder", NULL };
@@ -181,11 +189,13 @@ static void test_restricted(void) {
     for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
         check(bk_dostring(env, allowed[i], NULL) == BK_OK, allowed[i], bk_error(env));
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        check(bk_dostring(env, refused[i], NULL) == BK_ERUNTIME && strstr(bk_error(env), "restricted: "), refused[i], bk_error(env));
+        check(bk_dostring(env, refused[i], NULL) == BK_ERUNTIME && strstr(bk_error(env), "restricted: "), refused[i],
+              bk_error(env));
     for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
         check(bk_dostring(env, harmless[i], NULL) == BK_OK, harmless[i], bk_error(env));
     bk_close(env);
-    check(!file_there(out, "x.npy") && !file_there(out, "new.npy") && !file_there(out, "x.svg") && !file_there(out, "reference.md"),
+    check(!file_there(out, "x.npy") && !file_there(out, "new.npy") && !file_there(out, "x.svg") &&
+              !file_there(out, "reference.md"),
           "nothing was written outside", out);
 
     env = bk_open(&(bk_options){ .restricted = 1 });
@@ -213,7 +223,8 @@ static void test_interrupt(const char *chunk) {
     bk_status s = bk_dostring(env, chunk, NULL);
     pthread_join(thread, NULL);
     check(s == BK_EINTERRUPTED, chunk, bk_error(env));
-    check(bk_dostring(env, "assert(x == 1 and bk.ones{3}:sum():item() == 3)", NULL) == BK_OK, "the environment works on", bk_error(env));
+    check(bk_dostring(env, "assert(x == 1 and bk.ones{3}:sum():item() == 3)", NULL) == BK_OK,
+          "the environment works on", bk_error(env));
     bk_close(env);
 }
 
@@ -242,23 +253,22 @@ static void *interrupt_once(void *self) {
 }
 
 static void test_random_interrupts(int runs) {
-    static const char script[] =
-        "local clock, from = os.clock, os.clock()\n"
-        "local function deep(n) if n == 0 then return 0 end return 1 + deep(n - 1) end\n"
-        "begun()\n"
-        "while true do\n"
-        "    local next_value = coroutine.wrap(function()\n"
-        "        while true do\n"
-        "            local ok, message = pcall(deep, 50)\n"
-        "            if not ok then error(message, 0) end\n"
-        "            coroutine.yield({})\n"
-        "        end\n"
-        "    end)\n"
-        "    for i = 1, 10 do next_value() end\n"
-        "    collectgarbage('step')\n"
-        "    for i = 1, 1000 do end\n"
-        "    assert(clock() - from < 2, 'the interrupt was lost')\n"
-        "end\n";
+    static const char script[] = "local clock, from = os.clock, os.clock()\n"
+                                 "local function deep(n) if n == 0 then return 0 end return 1 + deep(n - 1) end\n"
+                                 "begun()\n"
+                                 "while true do\n"
+                                 "    local next_value = coroutine.wrap(function()\n"
+                                 "        while true do\n"
+                                 "            local ok, message = pcall(deep, 50)\n"
+                                 "            if not ok then error(message, 0) end\n"
+                                 "            coroutine.yield({})\n"
+                                 "        end\n"
+                                 "    end)\n"
+                                 "    for i = 1, 10 do next_value() end\n"
+                                 "    collectgarbage('step')\n"
+                                 "    for i = 1, 1000 do end\n"
+                                 "    assert(clock() - from < 2, 'the interrupt was lost')\n"
+                                 "end\n";
     char text[300] = "";
     int ended = 0;
     unsigned seed = 1;
@@ -274,8 +284,10 @@ static void test_random_interrupts(int runs) {
         if (pthread_create(&thread, NULL, interrupt_once, &s)) break;
         bk_status status = bk_dostring(s.env, script, "storm");
         pthread_join(thread, NULL);
-        if (status == BK_EINTERRUPTED) ended++;
-        else snprintf(text, sizeof text, "run %d: %.200s", i, bk_error(s.env));
+        if (status == BK_EINTERRUPTED)
+            ended++;
+        else
+            snprintf(text, sizeof text, "run %d: %.200s", i, bk_error(s.env));
     }
     check(ended == runs, "random interrupts from another thread", text);
     bk_dostring(s.env, "collectgarbage() collectgarbage()", NULL);
@@ -285,21 +297,99 @@ static void test_random_interrupts(int runs) {
     bk_close(s.env);
 }
 
+/* ---- what the library leaves alone ---- */
+
+int openblas_get_num_threads(void);
+void openblas_set_num_threads(int n);
+
+enum { SIGNALS = 31 };
+
+static void handlers(void (*out[SIGNALS])(int)) {
+    for (int i = 0; i < SIGNALS; i++) {
+        struct sigaction now = { 0 };
+        sigaction(i + 1, NULL, &now);
+        out[i] = now.sa_handler;
+    }
+}
+
+/* Runs, errors, warnings, limits and interrupts, with standard output and error going to a file that must stay empty.
+ */
+static void test_leaves_alone(void) {
+    static const char *const chunks[] = {
+        "local a = bk.ones{600, 600} a:matmul(a) bk.grad(function(t) return (t * t):sum() end)(a)",
+        "error('told')",
+        "error({})",
+        "error(nil)",
+        "warn('@on') warn('heard by nobody')",
+        "setmetatable({}, { __gc = function() error('in a finalizer') end }) collectgarbage()",
+        "coroutine.wrap(function() error('inside') end)()",
+        "bk.ones{2, 3}:matmul(bk.ones{4, 2})",
+        "bk.nn.mlp{1, 1}:forward()",
+        "bk.zeros{1000000, 1000000}",
+        "while true do end", /* to the step limit */
+        "x = = 1",
+        "bk.load_npy('/nonexistent')",
+        "pcall(bk.plot, { { y = { 1 } }, out = '/nonexistent/f.svg' })",
+    };
+    void (*before[SIGNALS])(int), (*after[SIGNALS])(int);
+    sigset_t mask_before, mask_after;
+    int out = dup(1), error = dup(2), blas = openblas_get_num_threads();
+    FILE *f = tmpfile();
+    if (!f) return;
+    char *locale = strdup(setlocale(LC_ALL, NULL));
+    handlers(before);
+    sigprocmask(SIG_BLOCK, NULL, &mask_before);
+    openblas_set_num_threads(2);
+    fflush(stdout);
+    dup2(fileno(f), 1);
+    dup2(fileno(f), 2);
+    int threads_kept = 1;
+    bk_env *env = bk_open(&(bk_options){ .threads = 2, .step_limit = 10000000, .memory_limit = 64u << 20 });
+    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+        bk_dostring(env, chunks[i], NULL);
+        threads_kept &= openblas_get_num_threads() == 2;
+    }
+    bk_dofile(env, "/nonexistent.lua", 0, NULL);
+    bk_close(env);
+    bk_close(bk_open(&(bk_options){ .memory_limit = 1000 }));
+    fflush(stdout);
+    fflush(stderr);
+    dup2(out, 1);
+    dup2(error, 2);
+    close(out);
+    close(error);
+    check(lseek(fileno(f), 0, SEEK_END) == 0, "nothing is printed", "something was");
+    fclose(f);
+    check(threads_kept, "OpenBLAS keeps the host's number of threads", "changed");
+    openblas_set_num_threads(blas);
+    handlers(after);
+    check(memcmp(before, after, sizeof before) == 0, "signal handlers are the host's", "changed");
+    sigprocmask(SIG_BLOCK, NULL, &mask_after);
+    bool masks = true;
+    for (int i = 1; i <= SIGNALS; i++) masks &= sigismember(&mask_before, i) == sigismember(&mask_after, i);
+    check(masks, "so is the signal mask", "changed");
+    check(strcmp(locale, setlocale(LC_ALL, NULL)) == 0, "so is the locale", setlocale(LC_ALL, NULL));
+    free(locale);
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0); /* a crash still shows what came before it */
     test_open_close(argc > 1 ? atoi(argv[1]) : 10000);
     test_open_failing();
     test_limits();
     test_restricted();
+    test_leaves_alone();
     test_interrupt("while true do end");
     test_interrupt("coroutine.wrap(function() while true do end end)()");
     test_interrupt("while true do pcall(function() while true do end end) end");
     test_interrupt("local a = bk.ones{2000, 2000} while true do local b = a:matmul(a) end");
     test_random_interrupts(500);
     bk_env *env = bk_open(NULL);
-    check(bk_dostring(env, "bk.ones{2, 3}:matmul(bk.ones{4, 2})", NULL) == BK_EINVAL, "a binding's status comes out", bk_error(env));
+    check(bk_dostring(env, "bk.ones{2, 3}:matmul(bk.ones{4, 2})", NULL) == BK_EINVAL, "a binding's status comes out",
+          bk_error(env));
     check(bk_dofile(env, "/nonexistent/file.lua", 0, NULL) == BK_EIO, "a missing file is BK_EIO", bk_error(env));
-    check(bk_dostring(env, NULL, NULL) == BK_EINVAL && bk_dostring(env, "x = ", NULL) == BK_ERUNTIME, "NULL and bad syntax", "");
+    check(bk_dostring(env, NULL, NULL) == BK_EINVAL && bk_dostring(env, "x = ", NULL) == BK_ERUNTIME,
+          "NULL and bad syntax", "");
     check(lua_gettop(bk_lua(env)) == 0, "nothing is left on the stack", "");
     bk_close(env);
     printf("%d passed, %d failed\n", passed, failed);

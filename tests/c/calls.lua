@@ -1,5 +1,5 @@
--- calls.lua - one small use of every public name: path or method as the docstrings name it -> function(). env_test runs
--- each with allocations failing; app_test that no documented name is missing here. Files go to the folder given as `...`.
+-- calls.lua - one small use of every public name: path or method as the docstrings name it -> function(). alloc_test
+-- runs each with allocations failing; app_test holds that no documented name is missing. Files go to the folder `...`.
 local folder = ...
 local calls = {}
 
@@ -85,7 +85,9 @@ calls["bk.hessian"] = function() return bk.hessian(coupled)(v) end
 calls["bk.jvp"] = function() return bk.jvp(quartic, { v }, { w }) end
 calls["bk.vjp"] = function() return select(2, bk.vjp(quartic, v))(1) end
 calls["bk.vmap"] = function() return bk.vmap(quartic)(x) end
-calls["bk.compile"] = function() return bk.compile(quartic)(v), bk.compile(function(a, b) return a * b, a + b end)(v, w) end
+calls["bk.compile"] = function()
+    return bk.compile(quartic)(v), bk.compile(function(a, b) return a * b, a + b end)(v, w)
+end
 calls["bk.check_grad"] = function() return bk.check_grad(quartic, v) end
 calls["bk.lie"] = function() return bk.lie(quartic, coupled)(v), bk.lie(quartic, bk.lie(coupled, quartic))(v) end
 calls["f:describe"] = function() return bk.compile(quartic):describe(v) end
@@ -93,14 +95,17 @@ calls["f:stats"] = function() return bk.compile(quartic):stats(v) end
 calls["f:profile"] = function() return bk.compile(quartic):profile(v) end
 
 -- ---- models, losses, optimizers ----
-for _, spec in ipairs { { "avgpool2d", 2 }, { "maxpool2d", 2 }, { "conv2d", 1, 2, kernel = 3 }, { "embedding", 3, 2 }, { "flatten" },
-    { "gelu" }, { "identity" }, { "layer_norm", 3 }, { "linear", 3, 2 }, { "relu" }, { "sigmoid" }, { "softplus" }, { "tanh" } } do
-    local name = table.remove(spec, 1)
-    calls["bk.nn." .. name] = function() return bk.nn[name](next(spec) and spec or nil) end
+for name in ("flatten gelu identity relu sigmoid softplus tanh"):gmatch("%S+") do
+    calls["bk.nn." .. name] = function() return bk.nn[name]() end
+end
+for name, spec in pairs { avgpool2d = { 2 }, maxpool2d = { 2 }, conv2d = { 1, 2, kernel = 3 }, embedding = { 3, 2 },
+    layer_norm = { 3 }, linear = { 3, 2 } } do
+    calls["bk.nn." .. name] = function() return bk.nn[name](spec) end
 end
 calls["bk.nn.mlp"] = function() return bk.nn.mlp { 3, 2, 2, activation = "relu" } end
 calls["bk.nn.sequential"] = function()
-    local m = bk.nn.sequential { bk.nn.conv2d { 1, 2, kernel = 3 }, bk.nn.tanh(), bk.nn.avgpool2d { 2 }, bk.nn.flatten(), bk.nn.linear { 2, 1 } }
+    local m = bk.nn.sequential { bk.nn.conv2d { 1, 2, kernel = 3 }, bk.nn.tanh(), bk.nn.avgpool2d { 2 },
+        bk.nn.flatten(), bk.nn.linear { 2, 1 } }
     return m:forward(m:init {}, image)
 end
 calls["model:init"] = function() return model:init { seed = 1, dtype = "float32" } end
@@ -133,7 +138,9 @@ calls["word:conflict"] = function() return word():conflict()(v) end
 calls["word:flatness"] = function() return word():flatness()(v) end
 calls["word:order_matrix"] = function() return word():order_matrix() end
 calls["word:step"] = function() return word():step(v) end
-calls["word:verify"] = function() return word():verify { theta = 0.1 * v, scales = { 1, 1 / 2 }, orders = { 1, 2 }, rtol = 1e-6, atol = 1e-8 } end
+calls["word:verify"] = function()
+    return word():verify { theta = 0.1 * v, scales = { 1, 1 / 2 }, orders = { 1, 2 }, rtol = 1e-6, atol = 1e-8 }
+end
 calls["bk.bea.multitask"] = multitask
 calls["multitask:terms"] = function() return multitask():terms(v) end
 calls["multitask:loss"] = function() return multitask():loss()(v) end
@@ -172,8 +179,8 @@ calls["bk.data.idx"] = function() return bk.data.idx(folder .. "/train-images-id
 calls["bk.data.mnist"] = function() return bk.data.mnist(folder, { split = "train" }) end
 calls["bk.data.cifar"] = function() return bk.data.cifar(folder .. "/cifar.bin") end
 calls["bk.data.glyphs"] = function() return bk.data.glyphs { n = 2, size = 8 } end
-local digits = { x = bk.rng(1):uniform { 12, 16 }, y = bk.tensor({ 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3 }, { dtype = "int64" }),
-    classes = 4, shape = { 4, 4 }, name = "digits" }
+local digits = { x = bk.rng(1):uniform { 12, 16 }, classes = 4, shape = { 4, 4 }, name = "digits",
+    y = bk.tensor({ 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3 }, { dtype = "int64" }) }
 calls["bk.tasks.permuted"] = function() return bk.tasks.permuted { data = digits, n = 2 } end
 calls["bk.tasks.rotated"] = function() return bk.tasks.rotated { data = digits, angles = { 0, 30 } } end
 calls["bk.tasks.split"] = function() return bk.tasks.split { data = digits, classes = { { 0, 1 }, { 2, 3 } } } end
@@ -190,7 +197,8 @@ local function run(options)
     return bk.protocol(o):run { theta = theta }
 end
 calls["bk.protocol"] = function()
-    local p = bk.protocol { model = model, tasks = tasks, lr = 0.1, steps = 2, batch = 1, record = { every = 1, "loss" } }
+    local p = bk.protocol { model = model, tasks = tasks, lr = 0.1, steps = 2, batch = 1,
+        record = { every = 1, "loss" } }
     p:run { stop = 1 }
     p:restore(p:state())
     return p:run {}, p:order_matrix()
@@ -206,18 +214,24 @@ for _, name in ipairs { "constant", "cosine", "linear", "one_cycle" } do
 end
 calls["bk.schedule.step"] = function() return run { lr = bk.schedule.step { lr = 0.1, every = 1 } } end
 calls["bk.schedule.warmup"] = function() return run { lr = bk.schedule.warmup { lr = 0.1, steps = 1 } } end
-calls["bk.schedule.per_task"] = function() return run { lr = bk.schedule.per_task { 0.1, bk.schedule.cosine { lr = 0.1 } } } end
-for name, spec in pairs {
-    agem = { { memory = 1 }, "sequential" }, ewc = { { weight = 1, samples = 1 }, "sequential" }, replay = { { memory = 1 }, "sequential" },
-    bracket_penalty = { { weight = 0.1 }, "cyclic" }, conflict = { { strength = 0 }, "cyclic" }, flatness = { { strength = 0 }, "joint" },
-    cagrad = { {}, "joint" }, mgda = { {}, "joint" }, pcgrad = { {}, "joint" },
-} do
-    calls["bk.intervention." .. name] = function()
-        return run { order = spec[2], steps = spec[2] == "sequential" and 1 or 2, interventions = { bk.intervention[name](spec[1]) } }
+calls["bk.schedule.per_task"] = function()
+    return run { lr = bk.schedule.per_task { 0.1, bk.schedule.cosine { lr = 0.1 } } }
+end
+local specs = {
+    sequential = { agem = { memory = 1 }, ewc = { weight = 1, samples = 1 }, replay = { memory = 1 } },
+    cyclic = { bracket_penalty = { weight = 0.1 }, conflict = { strength = 0 } },
+    joint = { flatness = { strength = 0 }, cagrad = {}, mgda = {}, pcgrad = {} },
+}
+for order, list in pairs(specs) do
+    for name, spec in pairs(list) do
+        calls["bk.intervention." .. name] = function()
+            return run { order = order, steps = order == "sequential" and 1 or 2,
+                interventions = { bk.intervention[name](spec) } }
+        end
     end
 end
-for _, name in ipairs { "accuracy", "bracket", "conflict", "cosines", "flatness", "gradient_norm", "gram", "loss", "order_effect", "sharpness",
-    "trace" } do
+for name in ("accuracy bracket conflict cosines flatness gradient_norm gram loss order_effect sharpness trace")
+    :gmatch("%S+") do
     calls["bk.record." .. name] = function() return run { record = { every = 2, name } } end
 end
 local accuracy = { [0] = { 0.5, 0.5 }, { 0.9, 0.5 }, { 0.7, 0.8 } }

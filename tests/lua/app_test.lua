@@ -142,7 +142,8 @@ function TestModule:test_every_public_name_has_a_call_for_the_allocation_test()
         if type(value) ~= "string" and not bk.repl.rooms[path] then public[path] = true end
     end)
     for key, text in pairs(bk.internal.docs) do
-        if type(key) == "function" and not seen[text] and text:find("^%a+:") then public[text:match("^[%a_:]+")] = true end
+        local method = type(key) == "function" and not seen[text] and text:match("^%a+:[%a_]+")
+        if method then public[method] = true end
     end
     for name in pairs(public) do if not calls[name] then missing[#missing + 1] = name end end
     lu.assertEquals(table.concat(missing, " "), "")

@@ -253,17 +253,20 @@ bk_status env_call(bk_env *env, int nargs, int nresults) {
 /* Resumes co with the nargs values on top of L; the number of results pushed on L, or -1 and an error. */
 static int resume(lua_State *L, lua_State *co, int nargs) {
     bk_env *env = env_of(L);
+    bool watched = atomic_load(&env->running) != NULL; /* not in the host's own calls */
     int n = 0;
     if (!lua_checkstack(co, nargs)) {
         lua_pushliteral(L, "too many arguments to resume");
         return -1;
     }
     lua_xmove(L, co, nargs);
-    arm(co, env);
-    set_running(env, co);
-    if (atomic_load(&env->c->interrupted)) arm(co, env); /* it came before the line above, for L */
+    if (watched) {
+        arm(co, env);
+        set_running(env, co);
+        if (atomic_load(&env->c->interrupted)) arm(co, env); /* it came before the line above, for L */
+    }
     int rc = lua_resume(co, L, nargs, &n);
-    set_running(env, L);
+    if (watched) set_running(env, L);
     if (env->delivered || atomic_load(&env->c->interrupted)) arm(L, env);
     if (rc == LUA_OK || rc == LUA_YIELD) {
         if (lua_checkstack(L, n + 1)) {

@@ -390,6 +390,10 @@ int main(int argc, char **argv) {
     check(bk_dofile(env, "/nonexistent/file.lua", 0, NULL) == BK_EIO, "a missing file is BK_EIO", bk_error(env));
     check(bk_dostring(env, NULL, NULL) == BK_EINVAL && bk_dostring(env, "x = ", NULL) == BK_ERUNTIME,
           "NULL and bad syntax", "");
+    static const char resumes[] = "coroutine.wrap(function() end)() for k = 1, 1000 do end";
+    bool unharmed = luaL_dostring(bk_lua(env), resumes) == LUA_OK;
+    bk_interrupt(env);
+    check(unharmed && luaL_dostring(bk_lua(env), resumes) == LUA_OK, "the host's own calls are not interrupted", "");
     check(lua_gettop(bk_lua(env)) == 0, "nothing is left on the stack", "");
     bk_close(env);
     printf("%d passed, %d failed\n", passed, failed);

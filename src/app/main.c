@@ -77,7 +77,7 @@ static int read_options(options *o) {
             if (end == value || *end || n < 1 || n > 256) return usage("--threads: expected 1..256, got", value);
             o->threads = (int)n;
         } else if (strcmp(a, "-i") == 0)
-            o->interactive = o->version = true;
+            o->interactive = true;
         else if (strcmp(a, "-v") == 0)
             o->version = o->executes = true;
         else if (strcmp(a, "-E") == 0)
@@ -233,7 +233,7 @@ int main(int argc, char **argv) {
         fputs(usage_text, stdout);
         return 0;
     }
-    if (o.version) printf("bracket %s  %s\n", BK_VERSION, LUA_RELEASE);
+    if (o.version && !o.interactive) printf("bracket %s  %s\n", BK_VERSION, LUA_RELEASE);
     bk_options settings = { .threads = o.threads };
     bk_env *env = env_open(&settings, o.no_environment);
     if (!env) {

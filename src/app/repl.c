@@ -226,10 +226,18 @@ static void history_add(session *s, const char *text) {
 
 /* ---- evaluation ---- */
 
-/* Message and traceback on stderr, without the frames of the REPL itself. */
+/* Takes tail off the end of the first n bytes of text; false when it is not there. */
+static bool take_off(const char *text, size_t *n, const char *tail) {
+    size_t k = strlen(tail);
+    if (*n < k || memcmp(text + *n - k, tail, k) != 0) return false;
+    *n -= k;
+    return true;
+}
+
+/* Message and traceback on stderr, without the frames of the REPL itself; the input is its local function f. */
 static void report(session *s) {
     static const char place[] = "bracket/repl/session.lua:";
-    const char *text = bk_error(s->env);
+    const char *text = bk_error(s->env), *chunk = "";
     if (strncmp(text, place, strlen(place)) == 0) { /* the input itself was interrupted */
         const char *message = strstr(text + strlen(place), ": ");
         if (message) text = message + 2;
@@ -239,12 +247,11 @@ static void report(session *s) {
     if (own) {
         while (own > text && *own != '\n') own--;
         n = (size_t)(own - text);
-        static const char title[] = "\nstack traceback:";
-        if (n >= sizeof title - 1 && memcmp(text + n - (sizeof title - 1), title, sizeof title - 1) == 0)
-            n -= sizeof title - 1;
+        take_off(text, &n, "\nstack traceback:");
+        if (take_off(text, &n, "in local 'f'")) chunk = "in main chunk";
     }
     fflush(stdout);
-    fprintf(stderr, s->colour ? "\033[31m%.*s\033[0m\n" : "%.*s\n", (int)n, text);
+    fprintf(stderr, s->colour ? "\033[31m%.*s%s\033[0m\n" : "%.*s%s\n", (int)n, text, chunk);
     fflush(stderr);
 }
 
@@ -377,6 +384,7 @@ int repl_run(bk_env *env, bool no_environment) {
     }
     history_open(&s);
     app_watch(env, false);
+    printf("bracket %s, %s. help() explains, Ctrl-D leaves.\n", BK_VERSION, LUA_RELEASE);
     start(&s, no_environment);
     for (;;) {
         if (s.terminal) {

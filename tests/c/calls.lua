@@ -243,7 +243,9 @@ calls["bk.metric.interval"] = function() return bk.metric.interval { 1, 2, 3 } e
 
 -- ---- the rest ----
 calls["bk.plot"] = function() return pcall(bk.plot, { { y = { -1 } }, logy = true, out = folder .. "/p.svg" }) end
-calls["bk.help"] = function() return bk.help ~= nil, bk.internal.help.page("bk.lie"), bk.internal.help.page(bk.grad) end
+calls["bk.help"] = function()
+    return bk.help ~= nil, bk.internal.help.page("bk.lie"), bk.internal.help.page(bk.grad), bk.internal.help.page("norm")
+end
 calls["bk.doc"] = function() return bk.doc(function() end, "f()\n\nA text.") end
 calls["coroutines"] = function()
     local next_value = coroutine.wrap(function() for i = 1, 10 do coroutine.yield { i } end end)

@@ -107,7 +107,6 @@ function TestModule:test_files_are_fields_and_loaded_once()
 end
 
 function TestModule:test_every_public_name_has_a_docstring()
-    local _ = bk.help
     local missing = {}
     bk.internal.help.walk(function(path, value, text)
         if path ~= "bk.version" and (not text or #text < 10) then missing[#missing + 1] = path end
@@ -136,7 +135,7 @@ function TestModule:test_every_public_name_has_a_call_for_the_allocation_test()
     end
     os.execute("rm -rf " .. folder)
     lu.assertEquals(table.concat(failed, " "), "")
-    local help = bk.help ~= nil and bk.internal.help
+    local help = bk.internal.help
     local public, seen, missing = { ["operators of tensors"] = true, coroutines = true }, {}, {}
     help.walk(function(path, value, text)
         if text then seen[text] = true end

@@ -121,6 +121,24 @@ function TestRepl:test_tensors_print_dtype_and_shape()
     drive("send bk.zeros{3, 400}\\r\nexpect 2000 float64 (3,400)\nexpect 2000 ...\n")
 end
 
+function TestRepl:test_it_says_what_it_is_once()
+    drive("none 200 bracket 0\n", nil, "-v -i")
+    write(home .. "/script", "expect 3000 bracket " .. bk.version .. "\nexpect 2000 help()\nexpect 2000 > \n")
+    lu.assertTrue(os.execute(("HOME=%s %s %s < %s/script"):format(home, pty, program, home)))
+end
+
+function TestRepl:test_functions_print_their_signature_and_rooms_their_names()
+    drive("send bk.grad\\r\nexpect 2000 \\r\\nfunction bk.grad(f)\nsend bk.optim\\r\nexpect 2000 bk.optim:\\r\\nadam adamw\n"
+        .. "send {bk.nn}\\r\nexpect 2000 { bk.nn }\nsend {print}\\r\nexpect 2000 { function: \n")
+end
+
+function TestRepl:test_help_of_objects_and_methods()
+    drive("send t = bk.ones{2}\\r\nexpect 2000 > \nsend ?t\\r\nexpect 2000 Its methods:\nexpect 500 matmul\n"
+        .. "send ?t:sum\\r\nexpect 2000 \\r\\nt:sum(\nsend ?t.sum\\r\nexpect 2000 \\r\\nt:sum(\n"
+        .. "send ?model:init\\r\nexpect 2000 \\r\\nmodel:init{\nsend ?print\\r\nexpect 2000 no docstring for this function\n"
+        .. "send ?bk.schedule\\r\nexpect 2000 one_cycle\nsend ?os.exit(3)\\r\nexpect 2000 nothing is documented under\n")
+end
+
 function TestRepl:test_help_by_value_question_mark_and_words()
     drive("send help(bk.lie)\\r\nexpect 2000 \\r\\nbk.lie(\nsend ?bk.grad\\r\nexpect 2000 \\r\\nbk.grad(\n"
         .. "send help 'hessian'\\r\nexpect 3000 \\r\\nbk.hessian(\nsend help 'nosuchwordanywhere'\\r\nexpect 2000 nothing is documented\n")
@@ -133,8 +151,13 @@ function TestRepl:test_time_and_type()
 end
 
 function TestRepl:test_errors_have_a_traceback_and_leave_the_session()
-    drive("send kept = 5\\r\nexpect 2000 > \nsend function f() error('boom') end\\r\nexpect 2000 > \nsend f()\\r\nexpect 2000 boom\n"
-        .. "expect 2000 stack traceback\nnone 100 session.lua\nsend kept + 1\\r\nexpect 2000 \\r\\n6\\r\\n\n")
+    drive("send kept = 5\\r\nexpect 2000 > \nsend function f() error('boom') end\\r\nexpect 2000 > \nsend local y = f()\\r\nexpect 2000 boom\n"
+        .. "expect 2000 stack traceback\nexpect 500 in main chunk\nnone 100 session.lua\nsend kept + 1\\r\nexpect 2000 \\r\\n6\\r\\n\n")
+end
+
+function TestRepl:test_input_that_is_no_Lua_gets_one_line()
+    drive("send x = = 2\\r\nexpect 2000 stdin:1: unexpected symbol near '='\nnone 200 traceback\nsend :nosuch\\r\nexpect 2000 no command :nosuch\n"
+        .. "none 200 traceback\n")
 end
 
 function TestRepl:test_colour_only_without_NO_COLOR()
@@ -180,11 +203,18 @@ function TestRepl:test_ctrl_c_at_the_prompt_drops_the_line()
 end
 
 function TestRepl:test_many_random_interrupts_leak_nothing()
-    local script = { "send A = bk.ones{1500, 1500}; function w() while true do local B = A:matmul(A) end end\\r\nexpect 5000 > \n",
+    local script = { "send A = bk.ones{1500, 1500}\\r\nexpect 5000 > \n",
+        "send function matmul() while true do local B = A:matmul(A) end end\\r\nexpect 5000 > \n",
+        "send function lua() while true do local t = {} end end\\r\nexpect 5000 > \n",
+        "send function routine() coroutine.wrap(lua)() end\\r\nexpect 5000 > \n",
+        "send function flow() bk.flow(function(t) return -t end, bk.ones{50}, {method = 'rk4', steps = 1e9}) end\\r\nexpect 5000 > \n",
+        "send function model() while true do bk.nn.mlp{2, 3, 1}:init{} end end\\r\nexpect 5000 > \n",
         "send collectgarbage() collectgarbage() before = bk.internal.memory()\\r\nexpect 5000 > \n" }
     math.randomseed(3)
-    for _ = 1, 200 do
-        script[#script + 1] = ("send w()\\r\nsleep %d\nsend \\x03\nexpect 3000 ^C\nexpect 3000 > \n"):format(math.random(2, 30))
+    local kinds = { "matmul", "lua", "routine", "flow", "model" }
+    for k = 1, 200 do
+        script[#script + 1] = ("send %s()\\r\nsleep %d\nsend \\x03\nexpect 3000 ^C\nexpect 3000 > \n"):format(
+            kinds[k % #kinds + 1], math.random(2, 30))
     end
     script[#script + 1] = "send collectgarbage() collectgarbage() print('grown', bk.internal.memory() - before < 200000)\\r\nexpect 5000 grown\\ttrue\n"
     drive(table.concat(script))

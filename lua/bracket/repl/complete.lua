@@ -2,26 +2,14 @@
 -- lazy file is run; a room's files are named, not loaded.
 local bk = ...
 local type, next, rawget = type, next, rawget
-local getmetatable_, getupvalue = debug.getmetatable, debug.getupvalue
+local getmetatable_ = debug.getmetatable
 local match, gmatch, sub, find, sort = string.match, string.gmatch, string.sub, string.find, table.sort
 local names_of, room_of, folder = bk.internal.names, bk.internal.room, bk.internal.folder
+local index_of = bk.internal.help.methods
 
 local words = {}
 for word in ("and break do else elseif end false for function goto if in local nil not or repeat return then true until while")
     :gmatch("%a+") do words[#words + 1] = word end
-
-local function upvalue_table(f)
-    local name, value = getupvalue(f, 1)
-    return name == "" and type(value) == "table" and value or nil -- a C closure over its methods
-end
-
--- The table a metatable's __index looks in, for methods.
-local function index_of(x)
-    local meta = getmetatable_(x)
-    local index = type(meta) == "table" and rawget(meta, "__index") or nil
-    if type(index) == "function" then index = upvalue_table(index) end
-    return type(index) == "table" and index or nil
-end
 
 local function field(x, name)
     for _ = 1, 10 do

@@ -1,4 +1,7 @@
--- format.lua - a value as the REPL prints it: tables to a limited depth and length, cycles marked.
+-- format.lua - a value as the REPL prints it: tables to a limited depth and length, cycles marked; documented
+-- functions by their first line, the module's rooms by what is in them.
+local bk = ...
+local docs, help = bk.internal.docs, bk.internal.help
 local DEPTH, ITEMS, WIDTH = 4, 40, 100
 
 local type, tostring, next, rawlen, rawget = type, tostring, next, rawlen, rawget
@@ -30,11 +33,19 @@ local function key_order(a, b)
     return tostring(a) < tostring(b)
 end
 
+-- "function bk.lie(X, Y)": the signature, as far as its line goes.
+local function function_text(f)
+    local text = docs[f]
+    return text and "function " .. text:match("^[^\n]*") or tostring(f)
+end
+
 local value_text
 
 local function table_text(t, depth, open)
     local meta = debug and debug.getmetatable(t) or getmetatable(t)
     if type(meta) == "table" and (rawget(meta, "__tostring") or rawget(meta, "__name")) then return tostring(t) end
+    local room = help.room(t)
+    if room then return depth == DEPTH and room .. ":\n" .. help.members(t) or room end
     if open[t] then return "<cycle>" end
     if next(t) == nil then return "{}" end
     if depth == 0 then return "{...}" end
@@ -70,6 +81,7 @@ function value_text(x, depth, open)
     if kind == "string" then return quoted(x) end
     if kind == "number" then return number(x) end
     if kind == "table" then return table_text(x, depth, open) end
+    if kind == "function" then return function_text(x) end
     return tostring(x)
 end
 

@@ -9,7 +9,6 @@ end
 
 -- Documented entries in order: { path, value, text }. Undocumented ones are left to the test that finds them.
 local function entries()
-    local _ = bk.help -- loads bk.internal.help
     local list, seen = {}, {}
     bk.internal.help.walk(function(path, value, text)
         if text then

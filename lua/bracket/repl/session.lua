@@ -7,6 +7,11 @@ local format = bk.repl.format
 
 local session = {}
 
+-- An error of the input itself: a message without a traceback.
+local function refuse(message)
+    error(setmetatable({}, { __tostring = function() return message end }), 0)
+end
+
 local function compile(text)
     text = text:gsub("^=", "return ") -- as lua(1) takes it
     local body = text:gsub("[;%s]+$", "")
@@ -32,7 +37,7 @@ local commands = {}
 
 function commands.time(text)
     local f, _, message = compile(text)
-    if not f then error(message, 0) end
+    if not f then refuse(message) end
     local wall, cpu = bk.internal.clock(), clock()
     local results = pack(f())
     cpu, wall = clock() - cpu, bk.internal.clock() - wall
@@ -43,7 +48,7 @@ end
 
 function commands.type(text)
     local f, expression, message = compile(text)
-    if not f or not expression then error(message or ":type needs an expression", 0) end
+    if not f or not expression then refuse(message or ":type: expected an expression") end
     local results = pack(f())
     for i = 1, results.n do
         local x = results[i]
@@ -66,31 +71,29 @@ function commands.help(text)
         .. "Tab completes, Ctrl-R searches the history, Ctrl-C stops what runs, Ctrl-D leaves")
 end
 
+-- ?x: of a value when x is a path to one (no call is made), else of a name or words.
 local function ask(text)
     text = text:gsub("^%s+", ""):gsub("%s+$", "")
     if text == "" then return bk.help() end
-    local f = load("return " .. text, "=stdin", "t")
-    local ok, value = pcall(f or error)
-    if ok and value ~= nil then
-        local found = bk.internal.help.text(value)
-        if found then return bk.help(value) end
+    local path = text:match("^[%a_][%w_.]*:?[%w_]*$")
+    local f = path and load("return " .. path:gsub(":", "."), "=stdin", "t")
+    if f then
+        local ok, value = pcall(f)
+        if ok and value ~= nil and type(value) ~= "string" then return bk.help(value) end
     end
-    return bk.help((text:gsub('^"(.*)"$', "%1")))
+    return bk.help((text:gsub("^([\"'])(.*)%1$", "%2")))
 end
 
 function session.run(text)
     local question = text:match("^%s*%?(.*)")
-    if question then
-        local _ = bk.help -- loads bk.internal.help
-        return ask(question)
-    end
+    if question then return ask(question) end
     local name, rest = text:match("^%s*:(%a+)%s*(.*)")
     if name then
-        if not commands[name] then error("no command :" .. name .. " (:time :type :help)", 0) end
+        if not commands[name] then refuse("no command :" .. name .. " (:time :type :help)") end
         return commands[name](rest)
     end
     local f, _, message = compile(text)
-    if not f then error(message, 0) end
+    if not f then refuse(message) end
     local results = pack(f())
     if results.n > 0 then _G._ = results[1] end
     if not text:find(";%s*$") then show(results.n, results) end

@@ -1,0 +1,130 @@
+-- help.lua - finds docstrings: by value, by name, by words; and what is in a room or an object.
+local bk = ...
+local docs, rooms = bk.internal.docs, bk.repl.rooms
+local getmetatable_, getupvalue = debug and debug.getmetatable, debug and debug.getupvalue -- nil in restricted mode
+local type, rawget = type, rawget
+
+local help = {}
+
+local function room_of(path)
+    if path == "bk" then return bk end
+    return bk[path:match("^bk%.(.*)")]
+end
+
+-- The path of a table that is one of the module's rooms, or nil.
+function help.room(x)
+    for path in pairs(rooms) do
+        if rawequal(room_of(path), x) then return path end
+    end
+end
+
+-- The table that an object's methods stand in, or nil. Runs no user code.
+function help.methods(x)
+    local meta = getmetatable_ and getmetatable_(x)
+    local index = type(meta) == "table" and rawget(meta, "__index") or nil
+    if type(index) == "function" then -- of a C closure: its upvalue
+        local name, value = getupvalue(index, 1)
+        index = name == "" and value or nil
+    end
+    return type(index) == "table" and index or nil
+end
+
+-- The docstring of what is named bk.lie, or of a method by its signature: t:sum, model:init.
+local function named(name)
+    if rooms[name] or docs[name] then return rooms[name] or docs[name] end
+    if name:find("^bk%.[%w_.]+$") then
+        local value = bk
+        for part in name:gmatch("%.([^.]+)") do
+            if type(value) ~= "table" then return nil end
+            value = value[part]
+        end
+        return value ~= nil and docs[value] or nil
+    end
+    for _, text in pairs(docs) do
+        if text:match("^[%a_]+:[%a_]+") == name then return text end
+    end
+end
+
+-- The docstring of a value or of a name, or nil.
+function help.text(x)
+    if type(x) == "string" then return named(x) end
+    local path = help.room(x)
+    return path and rooms[path] or docs[x]
+end
+
+-- Every documented path under bk: calls visit(path, value, text). Loads lazy files.
+function help.walk(visit)
+    local seen = {}
+    local function room(path, t)
+        if seen[t] then return end
+        seen[t] = true
+        local names = {}
+        for name in pairs(t) do
+            if type(name) == "string" and not name:find("^_") then names[#names + 1] = name end
+        end
+        table.sort(names)
+        for _, name in ipairs(names) do
+            local value, inner = t[name], path .. "." .. name
+            visit(inner, value, docs[value] or docs[inner] or rooms[inner])
+            if type(value) == "table" and rooms[inner] then room(inner, value) end
+        end
+    end
+    visit("bk", bk, rooms.bk)
+    room("bk", bk)
+end
+
+-- The first lines of every docstring that holds all the words.
+local function search(words)
+    local found, seen = {}, {}
+    local function consider(text, label)
+        local haystack = (label .. " " .. text):lower()
+        for word in words:lower():gmatch("%S+") do
+            if not haystack:find(word, 1, true) then return end
+        end
+        local line = text:match("^[^\n]*")
+        if not seen[line] then
+            seen[line] = true
+            found[#found + 1] = line
+        end
+    end
+    help.walk(function(path, _, text) if text then consider(text, path) end end)
+    for key, text in pairs(docs) do consider(text, type(key) == "string" and key or "") end
+    table.sort(found)
+    return found
+end
+
+-- The names in a table, in lines of at most 78 characters.
+function help.members(x)
+    local names, lines, line = {}, {}, ""
+    for name in pairs(x) do
+        if type(name) == "string" and not name:find("^_") then names[#names + 1] = name end
+    end
+    table.sort(names)
+    for _, name in ipairs(names) do
+        if #line + #name > 77 then
+            lines[#lines + 1] = line
+            line = ""
+        end
+        line = line == "" and name or line .. " " .. name
+    end
+    lines[#lines + 1] = line
+    return table.concat(lines, "\n")
+end
+
+function help.page(x)
+    local text, path = help.text(x), type(x) == "string" and rooms[x] and x or help.room(x)
+    if text then
+        text = text:gsub("%s+$", "")
+        return path and text .. "\n\nIn it:\n" .. help.members(room_of(path)) or text
+    end
+    if type(x) == "string" then
+        local found = search(x)
+        if #found == 0 then return ("nothing is documented under %q"):format(x) end
+        return table.concat(found, "\n")
+    end
+    local methods = type(x) == "userdata" and help.methods(x)
+    if methods then return tostring(x):match("^[^\n]*") .. "\n\nIts methods:\n" .. help.members(methods) end
+    return ("no docstring for this %s"):format(type(x))
+end
+
+return help

@@ -6,6 +6,6 @@ return bk.doc(function(x)
 end, [[
 bk.help([x])
 
-Prints the docstring of a function or table, of the name a string holds ("bk.lie", "model:init"), or, for other strings,
-the first lines of every docstring that holds all its words; of an object, its methods. Without an argument: the module's
-names. In the REPL it is also help(x) and ?x.]])
+Prints the docstring of a function or table, of the name a string holds ("bk.lie", "model:init"), or, for other
+strings, the first lines of every docstring that holds all its words; of an object, its methods. Without an argument:
+the module's names. In the REPL it is also help(x) and ?x.]])

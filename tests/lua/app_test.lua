@@ -89,6 +89,61 @@ function TestProgram:test_starts_in_under_15_ms()
     lu.assertTrue(best < 0.015, best)
 end
 
+-- ---- what `make docs` writes ----
+
+TestDocs = {}
+
+function TestDocs:setUp()
+    self.folder = os.tmpname()
+    os.remove(self.folder)
+    assert(os.execute("mkdir -p " .. self.folder))
+    bk.repl.reference(self.folder)
+    self.texts = {}
+    for _, name in ipairs { "reference.md", "bracket.lua", "bracket.1" } do
+        local f <close> = assert(io.open(self.folder .. "/" .. name))
+        self.texts[name] = f:read("a")
+    end
+end
+
+function TestDocs:tearDown() os.execute("rm -rf " .. self.folder) end
+
+function TestDocs:test_every_docstring_is_on_the_page_and_in_the_man_page()
+    bk.internal.help.walk(function(path, _, text)
+        if not text then return end
+        local signature = text:match("^[^\n]*")
+        lu.assertStrContains(self.texts["reference.md"], "`" .. signature .. "`", false, path)
+        lu.assertStrContains(self.texts["bracket.1"], ".B " .. signature:gsub("\\", "\\e"):gsub("%-", "\\-"), false, path)
+    end)
+    lu.assertStrContains(self.texts["reference.md"], "`model:init{")
+    lu.assertNotStrContains(self.texts["reference.md"], "`gather(out")
+end
+
+function TestDocs:test_the_man_page_has_no_warnings()
+    if not os.execute("command -v man >/dev/null 2>&1") then lu.skip("man is not here") end
+    local p = io.popen(("LC_ALL=C.UTF-8 MANWIDTH=200 man --warnings -l %s/bracket.1 2>&1 >/dev/null"):format(self.folder))
+    lu.assertEquals(p:read("a"), "")
+    p:close()
+end
+
+-- As Lua the definitions are a module whose names are the public ones; their tags are LuaCATS's.
+function TestDocs:test_the_definitions_define_every_name_and_method()
+    local text = self.texts["bracket.lua"]
+    local defined = assert(load(text, "=bracket.lua"))()
+    bk.internal.help.walk(function(path, value)
+        local at = defined
+        for name in path:gmatch("%.([%w_]+)") do at = at[name] end
+        if path ~= "bk.version" then lu.assertEquals(type(at), type(value) == "table" and "table" or "function", path) end
+    end)
+    for name in pairs(bk.internal.help.methods(bk.ones { 1 })) do
+        lu.assertStrContains(text, "function tensor:" .. name .. "(")
+    end
+    lu.assertStrContains(text, "---@param dim? any\n---@param options? any\n---@return bracket.tensor\nfunction tensor:sum(dim, options) end")
+    lu.assertStrContains(text, "---@return bracket.model\nfunction bk.nn.mlp(options) end")
+    for tag in text:gmatch("\n%-%-%-@(%a+)") do
+        lu.assertTrue(({ class = true, param = true, ["return"] = true })[tag], tag)
+    end
+end
+
 TestModule = {}
 
 function TestModule:test_stock_lua_loads_the_module()

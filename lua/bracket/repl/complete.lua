@@ -7,9 +7,7 @@ local match, gmatch, sub, find, sort = string.match, string.gmatch, string.sub, 
 local names_of, room_of, folder = bk.internal.names, bk.internal.room, bk.internal.folder
 local index_of = bk.internal.help.methods
 
-local words = {}
-for word in ("and break do else elseif end false for function goto if in local nil not or repeat return then true until while")
-    :gmatch("%a+") do words[#words + 1] = word end
+local keywords = bk.internal.keywords
 
 local function field(x, name)
     for _ = 1, 10 do
@@ -91,7 +89,7 @@ return function(line)
             if owner ~= "" then return {}, 0 end
             collect(_G, prefix, false, found)
             if prefix ~= "" then
-                for i = 1, #words do if sub(words[i], 1, #prefix) == prefix then found[words[i]] = true end end
+                for word in next, keywords do if sub(word, 1, #prefix) == prefix then found[word] = true end end
             end
         else
             local value = _G

@@ -7,9 +7,7 @@ local DEPTH, ITEMS, WIDTH = 4, 40, 100
 local type, tostring, next, rawlen, rawget = type, tostring, next, rawlen, rawget
 local getmetatable, math_type = getmetatable, math.type
 
-local keyword = {}
-for word in ("and break do else elseif end false for function goto if in local nil not or repeat return then true until while")
-    :gmatch("%a+") do keyword[word] = true end
+local keywords = bk.internal.keywords
 
 local function number(x)
     if math_type(x) == "integer" or x ~= x or x == math.huge or x == -math.huge then return tostring(x) end
@@ -60,7 +58,7 @@ local function table_text(t, depth, open)
     table.sort(keys, key_order)
     for i, k in ipairs(keys) do
         if i > ITEMS then more = #keys - ITEMS break end
-        local name = type(k) == "string" and k:match("^[%a_][%w_]*$") and not keyword[k] and k
+        local name = type(k) == "string" and k:match("^[%a_][%w_]*$") and not keywords[k] and k
             or "[" .. value_text(k, 1, open) .. "]"
         parts[#parts + 1] = name .. " = " .. value_text(rawget(t, k), depth - 1, open)
     end

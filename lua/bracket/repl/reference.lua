@@ -1,5 +1,6 @@
 -- reference.lua - the docstrings as files: a reference page, definitions for editors, a man page (make docs).
 local bk = ...
+local docs, help = bk.internal.docs, bk.internal.help
 
 local function write(path, text)
     local f = assert(io.open(path, "w"))
@@ -7,18 +8,20 @@ local function write(path, text)
     assert(f:close())
 end
 
--- Documented entries in order: { path, value, text }. Undocumented ones are left to the test that finds them.
+-- Documented paths in order, { path, value, text }, and methods of objects, { signature, function, text }, which no
+-- path leads to. What has no docstring is left to the test that finds it.
 local function entries()
-    local list, seen = {}, {}
-    bk.internal.help.walk(function(path, value, text)
+    local list, methods, seen = {}, {}, {}
+    help.walk(function(path, value, text)
         if text then
             list[#list + 1] = { path, value, text }
             seen[text] = true
         end
     end)
-    local methods = {} -- of objects: documented functions that no path leads to
-    for key, text in pairs(bk.internal.docs) do
-        if not seen[text] and type(key) ~= "string" then methods[#methods + 1] = { text:match("^[^\n(]*"), key, text } end
+    for key, text in pairs(docs) do
+        if not seen[text] and type(key) == "function" and text:find("^%a+:") then
+            methods[#methods + 1] = { text:match("^[^\n]*"), key, text }
+        end
     end
     table.sort(methods, function(a, b) return a[3] < b[3] end)
     return list, methods
@@ -29,12 +32,13 @@ local function parts(text)
     return signature, (rest:gsub("%s+$", ""))
 end
 
+-- ---- the page ----
+
 local function markdown(list, methods)
     local out = { "# Reference", "", "bracket " .. bk.version .. ". Made from the docstrings by `make docs`.", "" }
     local function add(e)
         local signature, rest = parts(e[3])
-        local level = bk.repl.rooms[e[1]] and "## " or "### "
-        out[#out + 1] = level .. "`" .. signature .. "`"
+        out[#out + 1] = (bk.repl.rooms[e[1]] and "## `" or "### `") .. signature .. "`"
         out[#out + 1] = ""
         if rest ~= "" then out[#out + 1], out[#out + 2] = rest, "" end
     end
@@ -44,50 +48,153 @@ local function markdown(list, methods)
     return table.concat(out, "\n")
 end
 
-local function definitions(list)
-    local out = { "---@meta bracket", "", "---@class bracket", "local bk = {}", "" }
+-- ---- definitions for editors (LuaCATS) ----
+
+-- "t:sum([dim [, {keep = false}]])" -> "t:sum", { {"dim", true}, {"options", true} }: names, and which may be left out.
+local function parse(signature)
+    local callee, open = signature:match("^([%a_][%w_.:]*)%s*([({])")
+    if not callee then return nil end
+    local inner = signature:match(open == "(" and "%b()" or "%b{}", #callee + 1)
+    if not inner then return callee, { { "options", false } } end -- goes on in the next line
+    if open == "{" then return callee, { { inner:match("^{([%a_]+)}$") or "options", false } } end
+    local params, used, optional, depth, piece = {}, {}, 0, 0, ""
+    local function finish()
+        local text = piece:match("^%s*(.-)%s*$"):gsub("θ", "theta")
+        local name = text:sub(1, 1) == "{" and "options" or text:match("^%.%.%.$") or text:match("^[%a_][%w_]*")
+        if name then
+            used[name] = (used[name] or 0) + 1
+            params[#params + 1] = { used[name] > 1 and name .. used[name] or name, optional > 0 }
+        end
+        piece = ""
+    end
+    for c in inner:sub(2, -2):gmatch(utf8.charpattern) do
+        if c == "{" or c == "(" then depth = depth + 1 end
+        if c == "}" or c == ")" then depth = depth - 1 end
+        if depth > 0 or not c:find("[%[%],]") then
+            piece = piece .. c
+        else
+            finish()
+            optional = optional + (c == "[" and 1 or c == "]" and -1 or 0)
+        end
+    end
+    finish()
+    return callee, params
+end
+
+local CLASS = { t = "tensor", f = "func" } -- a docstring's name for an object -> its class; others have their own name
+
+-- Class -> its methods, { signature, function, text } in order.
+local function classes_of(methods)
+    local classes = { tensor = {} }
+    for _, e in ipairs(methods) do
+        local object = e[1]:match("^%a+")
+        if object ~= "t" then
+            object = CLASS[object] or object
+            classes[object] = classes[object] or {}
+            table.insert(classes[object], e)
+        end
+    end
+    for name, method in pairs(help.methods(bk.ones { 1 })) do -- operations are documented under bk as well
+        local text = docs[method]
+        local signature = text:match("^[^\n]*%f[%a](%a:" .. name .. "[({][^\n]*)")
+        table.insert(classes.tensor, { signature or "t:" .. name .. "(...)", method, text })
+    end
+    table.sort(classes.tensor, function(a, b) return a[1] < b[1] end)
+    return classes
+end
+
+local function definitions(list, methods)
+    local out, classes = { "---@meta bracket", "" }, classes_of(methods)
+    local function add(text, callee, params, returned)
+        for line in (text .. "\n"):gmatch("([^\n]*)\n") do out[#out + 1] = "---" .. line end
+        local names = {}
+        for _, p in ipairs(params) do
+            names[#names + 1] = p[1]
+            out[#out + 1] = ("---@param %s%s any"):format(p[1], p[2] and p[1] ~= "..." and "?" or "")
+        end
+        out[#out + 1] = "---@return " .. (returned or "any ...")
+        out[#out + 1] = ("function %s(%s) end\n"):format(callee, table.concat(names, ", "))
+    end
+    local function returned(path, signature) -- the class of what a constructor makes, where the docstring says it
+        local class = path:match("^bk%.([%a_]+)$") or path:match("^bk%.bea%.([%a_]+)$")
+        if not classes[class] then class = signature:match("%-> (%a+)") end
+        return classes[class] and "bracket." .. class or nil
+    end
+    local functions = {} -- { text, path, params, class }, written after the classes they return
     for _, e in ipairs(list) do
         local path, value, text = e[1], e[2], e[3]
-        if path ~= "bk" then
-            for line in (text .. "\n"):gmatch("([^\n]*)\n") do out[#out + 1] = "---" .. line end
-            local callable = type(value) == "function" or (getmetatable(value) or {}).__call
-            if callable then
-                out[#out + 1] = "---@param ... any"
-                out[#out + 1] = "---@return any ..."
-                out[#out + 1] = ("function %s(...) end"):format(path)
-            else
-                out[#out + 1] = path .. " = {}"
+        local callee, params = parse((parts(text)))
+        if bk.repl.rooms[path] then
+            functions[#functions + 1] = { text, path }
+        elseif type(value) == "function" or (getmetatable(value) or {}).__call then
+            local class = callee and returned(path, (parts(text)))
+            if callee and callee:find("^t:") then
+                class = "bracket.tensor"
+                table.insert(params, 1, { "t", false })
             end
-            out[#out + 1] = ""
+            functions[#functions + 1] = { text, path, params or { { "...", false } }, class }
+        end
+    end
+    local names = {}
+    for name in pairs(classes) do names[#names + 1] = name end
+    table.sort(names)
+    for _, name in ipairs(names) do
+        out[#out + 1] = ("---@class bracket.%s\nlocal %s = {}\n"):format(name, name)
+        for _, e in ipairs(classes[name]) do
+            local callee, params = parse(e[1])
+            local method = callee:match("[%w_]+$")
+            local class = name == "tensor" and bk[method] and "bracket.tensor" or returned("", e[1])
+            add(e[3], name .. ":" .. method, params, class)
+        end
+    end
+    for _, f in ipairs(functions) do
+        if f[3] then
+            add(f[1], f[2], f[3], f[4])
+        else
+            for line in (f[1] .. "\n"):gmatch("([^\n]*)\n") do out[#out + 1] = "---" .. line end
+            out[#out + 1] = "---@class " .. f[2]:gsub("^bk", "bracket")
+            out[#out + 1] = (f[2] == "bk" and "local bk" or f[2]) .. " = {}\n"
         end
     end
     out[#out + 1] = "return bk\n"
     return table.concat(out, "\n")
 end
 
+-- ---- the man page ----
+
 local function escaped(text)
     return (text:gsub("\\", "\\e"):gsub("\n([.'])", "\n\\&%1"):gsub("^([.'])", "\\&%1"):gsub("%-", "\\-"))
 end
+
+local OPTIONS = {
+    { "-e stat", "runs stat" }, { "-l name", "requires library name into the global name" },
+    { "-l g=name", "requires library name into the global g" }, { "-i", "enters the session after the script" },
+    { "-v, --version", "shows the version" }, { "-E", "ignores environment variables and the init file" },
+    { "-W", "turns warnings on" }, { "-", "runs standard input" }, { "--", "ends the options" },
+    { "--threads N", "worker threads; results do not depend on it" }, { "--help", "shows the options" },
+}
+local SECTIONS = [[
+.SH INTERACTIVE SESSION
+.nf
+%s
+.fi
+.SH ENVIRONMENT
+LUA_INIT_5_4, LUA_INIT, LUA_PATH, LUA_CPATH as in lua(1); BRACKET_LUA, a folder whose files come before those in the
+library; BRACKET_DATA; NO_COLOR.
+.SH FILES
+$XDG_CONFIG_HOME/bracket/init.lua runs when a session starts; $XDG_STATE_HOME/bracket/history holds its inputs.
+.SH EXIT STATUS
+0; 1 after an error; 2 for usage.
+.SH FUNCTIONS]]
 
 local function man(list)
     local out = { '.TH BRACKET 1 "" "bracket ' .. bk.version .. '"', ".SH NAME",
         "bracket \\- Lua with exact modified losses and brackets of training protocols", ".SH SYNOPSIS", ".B bracket",
         "[options] [script [args]]", ".SH DESCRIPTION",
-        "Runs a Lua 5.4 script with the module bracket, or, without a script on a terminal, an interactive session.", ".SH OPTIONS" }
-    for _, o in ipairs {
-        { "-e stat", "runs stat" }, { "-l name", "requires library name into the global name" },
-        { "-l g=name", "requires library name into the global g" }, { "-i", "enters the session after the script" },
-        { "-v, --version", "shows the version" }, { "-E", "ignores environment variables and the init file" },
-        { "-W", "turns warnings on" }, { "-", "runs standard input" }, { "--", "ends the options" },
-        { "--threads N", "worker threads; results do not depend on it" }, { "--help", "shows the options" },
-    } do
-        out[#out + 1] = ".TP\n.B " .. escaped(o[1]) .. "\n" .. escaped(o[2])
-    end
-    out[#out + 1] = ".SH ENVIRONMENT\nLUA_INIT_5_4, LUA_INIT, LUA_PATH, LUA_CPATH as in lua(1); BRACKET_LUA, a folder whose files come before "
-        .. "those in the library; BRACKET_DATA; NO_COLOR."
-    out[#out + 1] = ".SH FILES\n$XDG_CONFIG_HOME/bracket/init.lua runs when a session starts; $XDG_STATE_HOME/bracket/history holds its inputs."
-    out[#out + 1] = ".SH EXIT STATUS\n0; 1 after an error; 2 for usage."
-    out[#out + 1] = ".SH FUNCTIONS"
+        "Runs a Lua 5.4 script with the module bracket, or, without a script on a terminal, an interactive session.",
+        ".SH OPTIONS" }
+    for _, o in ipairs(OPTIONS) do out[#out + 1] = ".TP\n.B " .. escaped(o[1]) .. "\n" .. escaped(o[2]) end
+    out[#out + 1] = SECTIONS:format(escaped(bk.repl.session.keys))
     for _, e in ipairs(list) do
         local signature, rest = parts(e[3])
         out[#out + 1] = ".TP\n.B " .. escaped(signature) .. "\n" .. escaped((rest:gsub("\n%s*\n", "\n")))
@@ -98,6 +205,6 @@ end
 return function(folder)
     local list, methods = entries()
     write(folder .. "/reference.md", markdown(list, methods))
-    write(folder .. "/bracket.lua", definitions(list))
+    write(folder .. "/bracket.lua", definitions(list, methods))
     write(folder .. "/bracket.1", man(list))
 end

@@ -1,4 +1,4 @@
--- rooms.lua - docstrings of the tables that files make: room path -> text. The names in a room are listed after it.
+-- rooms.lua - docstrings of the tables that files make: room path -> text. help lists the names in a room after it.
 return {
     ["bk"] = "bk\n\nThe module bracket: tensors, functions of theta and their derivatives, models, backward error analysis, "
         .. "tasks and protocols. help(bk.lie) explains one name, help \"words\" searches.",

@@ -64,12 +64,15 @@ function commands.type(text)
     end
 end
 
-function commands.help(text)
-    print("expressions print themselves; _ is the last value; a trailing ; silences\n"
-        .. "help(x), ?x        the docstring of x; help \"words\" searches all of them\n"
-        .. ":time expr         how long it takes        :type expr   what it is\n"
-        .. "Tab completes, Ctrl-R searches the history, Ctrl-C stops what runs, Ctrl-D leaves")
-end
+session.keys = [[
+An expression prints itself; _ is the last value; a trailing ; silences.
+help(x), ?x      the docstring of x; help "words" searches all of them
+:time expr       how long it takes
+:type expr       what it is
+:help            this text
+Tab completes, Ctrl-R searches the history, Ctrl-C stops what runs, Ctrl-D leaves.]]
+
+function commands.help() print(session.keys) end
 
 -- ?x: of a value when x is a path to one (no call is made), else of a name or words.
 local function ask(text)

@@ -151,8 +151,7 @@ $(B)/bracket.so: $(LIB_OBJ) $(B)/gen/symbols.map
 $(B)/bracket.pc: Makefile src/bracket.h $(B)/flags
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: bracket' \
 	  'Description: exact modified losses and brackets of training protocols, in Lua' 'Version: $(VERSION)' \
-	  'Requires: $(LUA_PC)' 'Requires.private: openblas zlib' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lbracket' \
-	  'Libs.private: -lm -ldl -pthread' > $@
+	  'Requires: $(LUA_PC)' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lbracket' 'Libs.private: $(CORE_LIBS)' > $@
 
 # ---- run, test, measure ----
 run: all

@@ -1,0 +1,77 @@
+-- What `make install` leaves: a header, libraries and a pkg-config file that hosts build with, a module for stock
+-- lua5.4, the manual; and that `make uninstall` takes all of it back.
+local lu = require "luaunit"
+local build = os.getenv("BRACKET_BUILD") or "build"
+
+local function output(command)
+    local p = io.popen(command .. " 2>&1")
+    local text = p:read("a")
+    return text, p:close() == true
+end
+
+local function succeeds(command)
+    local text, ok = output(command)
+    lu.assertTrue(ok, command .. "\n" .. text)
+    return text
+end
+
+local host = [[
+#include <bracket.h>
+#include <stdio.h>
+int main(void) {
+    bk_env *env = bk_open(NULL);
+    bk_view view;
+    bk_status s = bk_dostring(env, "s = bk.ones{2, 3}:sum()", NULL);
+    if (!s) s = bk_get_tensor(env, "s", &view);
+    printf(s ? "%s" : "%s%g", bk_error(env), s ? 0 : *(double *)view.data);
+    bk_close(env);
+    return s;
+}
+]]
+
+TestInstall = {}
+
+function TestInstall:setUp()
+    if build ~= "build" then lu.skip("the installed build is the plain one") end
+    self.dir = os.tmpname()
+    os.remove(self.dir)
+    assert(os.execute("mkdir -p " .. self.dir))
+    self.make = ("env -u MAKEFLAGS -u MFLAGS make -s PREFIX=/opt/bracket DESTDIR=%s "):format(self.dir)
+    succeeds(self.make .. "install")
+end
+
+function TestInstall:tearDown()
+    if self.dir then os.execute("rm -rf '" .. self.dir .. "'") end
+end
+
+function TestInstall:test_hosts_build_against_it_and_uninstall_leaves_no_file()
+    local root = self.dir .. "/opt/bracket"
+    local f <close> = assert(io.open(self.dir .. "/host.c", "w"))
+    f:write(host)
+    f:flush()
+    local pc = ("PKG_CONFIG_PATH=%s/lib/pkgconfig pkg-config --define-variable=prefix=%s "):format(root, root)
+    succeeds(("cc %s/host.c $(%s --cflags --libs bracket) -o %s/shared"):format(self.dir, pc, self.dir))
+    lu.assertEquals(succeeds(("LD_LIBRARY_PATH=%s/lib %s/shared"):format(root, self.dir)), "6")
+    succeeds(("cd %s && mkdir static && cp %s/lib/libbracket.a static && cc host.c $(%s --cflags bracket) -Lstatic "
+        .. "$(%s --static --libs bracket | sed 's|-L%s/lib ||') -o alone"):format(self.dir, root, pc, pc, root))
+    lu.assertEquals(succeeds(self.dir .. "/alone"), "6")
+    lu.assertNotStrContains(succeeds("ldd " .. self.dir .. "/alone"), "libbracket")
+    lu.assertEquals(succeeds(("LUA_CPATH='%s/lib/lua/5.4/?.so' lua5.4 -e 'print((require \"bracket\").version)'")
+        :format(root)), bk.version .. "\n")
+    lu.assertEquals(succeeds(root .. "/bin/bracket -e 'print(bk.version)'"), bk.version .. "\n")
+    lu.assertEquals(succeeds(pc .. "--modversion bracket"), bk.version .. "\n")
+    lu.assertStrContains(succeeds("ls " .. root .. "/share/man/man1 " .. root .. "/share/bracket"), "bracket.1")
+    succeeds(self.make .. "uninstall")
+    lu.assertEquals(succeeds("find " .. self.dir .. "/opt ! -type d"), "")
+end
+
+-- Only the public names are visible, and the library needs no Lua of its own.
+function TestInstall:test_symbols_and_soname()
+    local root = self.dir .. "/opt/bracket/lib/"
+    local names = succeeds("nm -D --defined-only " .. root .. "libbracket.so | awk '{ print $NF }'")
+        .. succeeds("nm -g --defined-only " .. root .. "libbracket.a | awk 'NF == 3 { print $NF }'")
+    for name in names:gmatch("%S+") do lu.assertTrue(name:find("^bk_") ~= nil or name == "luaopen_bracket", name) end
+    local dynamic = succeeds("readelf -d " .. root .. "libbracket.so")
+    lu.assertStrContains(dynamic, "soname: [libbracket.so.0]")
+    lu.assertNotStrContains(dynamic, "liblua")
+end

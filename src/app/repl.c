@@ -377,6 +377,7 @@ int repl_run(bk_env *env, bool no_environment) {
     const char *no_colour = getenv("NO_COLOR");
     s.colour = isatty(STDERR_FILENO) && !(no_colour && *no_colour);
     setlocale(LC_CTYPE, "");
+    if (MB_CUR_MAX == 1) setlocale(LC_CTYPE, "C.UTF-8"); /* no locale set: the names in docstrings are UTF-8 */
     int status = 1;
     if (!editor_open(&s)) {
         app_message("out of memory while opening the editor");

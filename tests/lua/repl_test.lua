@@ -48,6 +48,17 @@ function TestRepl:test_expressions_print_and_underscore_is_the_last_value()
     drive("send 40+2\\r\nexpect 2000 \\r\\n42\\r\\n\nsend _*2\\r\nexpect 2000 \\r\\n84\\r\\n\n")
 end
 
+function TestRepl:test_UTF_8_is_typed_and_recalled_in_any_locale()
+    for _, locale in ipairs { "LC_ALL=C", "LC_ALL=C.UTF-8" } do
+        drive("send #'\\xCE\\xB8\\xC3\\xA9' + 10\\r\nexpect 2000 \\r\\n14\\r\\n\nexpect 2000 > \nsend \\e[A\\r\nexpect 2000 \\r\\n14\\r\\n\n"
+            .. "send #'\\xCE\\xB8\\x7F' + 20\\r\nexpect 2000 \\r\\n20\\r\\n\n", locale)
+    end
+end
+
+function TestRepl:test_ctrl_c_ends_a_read()
+    drive("send io.read()\\r\nsleep 100\nsend \\x03\nexpect 1000 interrupted\nexpect 1000 > \nsend 5 + 5\\r\nexpect 2000 \\r\\n10\\r\\n\n")
+end
+
 function TestRepl:test_a_trailing_semicolon_silences()
     drive("send 1234+1;\\r\nnone 300 1235\nsend _\\r\nexpect 2000 \\r\\n1235\\r\\n\n")
 end
@@ -124,7 +135,7 @@ end
 function TestRepl:test_it_says_what_it_is_once()
     drive("none 200 bracket 0\n", nil, "-v -i")
     write(home .. "/script", "expect 3000 bracket " .. bk.version .. "\nexpect 2000 help()\nexpect 2000 > \n")
-    lu.assertTrue(os.execute(("HOME=%s %s %s < %s/script"):format(home, pty, program, home)))
+    lu.assertTrue(os.execute(("HOME=%s %s %s < %s/script > %s/log"):format(home, pty, program, home, home)))
 end
 
 function TestRepl:test_functions_print_their_signature_and_rooms_their_names()

@@ -51,7 +51,7 @@ end
 function TestRepl:test_UTF_8_is_typed_and_recalled_in_any_locale()
     for _, locale in ipairs { "LC_ALL=C", "LC_ALL=C.UTF-8" } do
         drive("send #'\\xCE\\xB8\\xC3\\xA9' + 10\\r\nexpect 2000 \\r\\n14\\r\\n\nexpect 2000 > \nsend \\e[A\\r\nexpect 2000 \\r\\n14\\r\\n\n"
-            .. "send #'\\xCE\\xB8\\x7F' + 20\\r\nexpect 2000 \\r\\n20\\r\\n\n", locale)
+            .. "expect 2000 > \nsend #'\\xCE\\xB8\\x7F' + 20\\r\nexpect 2000 \\r\\n20\\r\\n\n", locale)
     end
 end
 

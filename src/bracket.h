@@ -44,7 +44,7 @@ typedef enum bk_status {
 
 typedef enum bk_dtype { BK_FLOAT64 = 0, BK_FLOAT32 = 1, BK_INT64 = 2 } bk_dtype;
 
-/* All zero: no limits. Later versions add fields at the end only. */
+/* All zero: no limits, one thread. */
 typedef struct bk_options {
     size_t memory_limit;        /* bytes, Lua objects and tensors together; 0: none. Past it: BK_ENOMEM. */
     uint64_t step_limit;        /* Lua VM instructions per bk_dostring/bk_dofile, its coroutines included; 0: none.
@@ -104,7 +104,7 @@ BK_API bk_status bk_get_tensor(bk_env *env, const char *global, bk_view *view);
  * some tens of milliseconds, with BK_EINTERRUPTED. Without a running script it has no effect, on the next one neither.
  * A script that catches the error gets 60 ms for its clean-up before the next one.
  * Callable from any thread and from a signal handler, any number of times; the environment must stay open meanwhile.
- * Host functions that block are not interrupted: they see it when they return. */
+ * The host's functions, and single calls of Lua's C library (string.rep, a costly pattern), run to their end first. */
 BK_API void bk_interrupt(bk_env *env);
 
 /* The environment's Lua state, for hosts that register their own functions; NULL for NULL. It is the environment's:

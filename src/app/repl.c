@@ -41,28 +41,57 @@ static char *prompt(EditLine *el) {
     return session_of(el)->continued ? more : first;
 }
 
-/* False after Ctrl-C. It is let through during the wait alone, so it cannot slip in between the look at the flag
+static volatile sig_atomic_t disturbed; /* the window has another size, or the session comes back from Ctrl-Z */
+
+static void on_disturbance(int signal_number) {
+    (void)signal_number;
+    disturbed = 1;
+}
+
+static void watch_terminal(void (*handler)(int)) {
+    struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGWINCH, &action, NULL);
+    sigaction(SIGCONT, &action, NULL);
+}
+
+/* Keys one by one, pasted blocks marked, and the line as wide as the window. */
+static void terminal_on(EditLine *el) {
+    disturbed = 0;
+    fputs("\033[?2004h", stdout);
+    fflush(stdout);
+    el_resize(el);
+    el_set(el, EL_PREP_TERM, 0); /* it believes its own record of the mode, which a shell may have changed */
+    el_set(el, EL_PREP_TERM, 1);
+}
+
+/* False after Ctrl-C. Signals are let through during the wait alone, so that none slips in between the look at its flag
  * and the wait. */
-static bool wait_for_input(void) {
-    sigset_t interrupt, before;
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    sigprocmask(SIG_BLOCK, &interrupt, &before);
-    fd_set set;
-    FD_ZERO(&set);
-    FD_SET(STDIN_FILENO, &set);
-    if (!app_interrupted) pselect(STDIN_FILENO + 1, &set, NULL, NULL, NULL, &before);
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    return !app_interrupted;
+static bool wait_for_input(EditLine *el) {
+    sigset_t watched, before;
+    sigemptyset(&watched);
+    sigaddset(&watched, SIGINT);
+    sigaddset(&watched, SIGWINCH);
+    sigaddset(&watched, SIGCONT);
+    for (;;) {
+        sigprocmask(SIG_BLOCK, &watched, &before);
+        fd_set set;
+        FD_ZERO(&set);
+        FD_SET(STDIN_FILENO, &set);
+        if (!app_interrupted && !disturbed) pselect(STDIN_FILENO + 1, &set, NULL, NULL, NULL, &before);
+        sigprocmask(SIG_SETMASK, &before, NULL);
+        if (app_interrupted || !disturbed) return !app_interrupted;
+        terminal_on(el);
+        el_set(el, EL_REFRESH);
+    }
 }
 
 /* libedit's own reader swallows the first EINTR; this one hands Ctrl-C over as the end of the line. */
 static int read_char(EditLine *el, wchar_t *out) {
     mbstate_t state = { 0 };
-    (void)el;
     for (;;) {
         char byte;
-        if (!wait_for_input()) return -1;
+        if (!wait_for_input(el)) return -1;
         ssize_t n = read(STDIN_FILENO, &byte, 1);
         if (n == 0) return 0;
         if (n < 0) {
@@ -385,15 +414,11 @@ int repl_run(bk_env *env, bool no_environment) {
     }
     history_open(&s);
     app_watch(env, false);
+    watch_terminal(on_disturbance);
     printf("bracket %s, %s. help() explains, Ctrl-D leaves.\n", BK_VERSION, LUA_RELEASE);
     start(&s, no_environment);
     for (;;) {
-        if (s.terminal) {
-            fputs("\033[?2004h", stdout); /* bracketed paste on, while reading only */
-            fflush(stdout);
-            el_resize(s.el);
-            el_set(s.el, EL_PREP_TERM, 1); /* before the prompt shows: el_gets alone sets the keys up after it */
-        }
+        if (s.terminal) terminal_on(s.el); /* before the prompt shows: el_gets alone sets the keys up after it */
         int n = 0;
         app_interrupted = 0;
         const char *line = el_gets(s.el, &n);
@@ -411,6 +436,7 @@ int repl_run(bk_env *env, bool no_environment) {
             break;
     }
     app_watch(NULL, false);
+    watch_terminal(SIG_DFL);
     if (s.terminal) putchar('\n');
     status = 0;
 done:

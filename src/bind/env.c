@@ -5,6 +5,7 @@
 #include "env.h"
 
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,7 +53,7 @@ static void *alloc_call_record(ctx *c, size_t bytes) {
  * the one such use is lua_pcallk's with a continuation. A read-modify-write, so that either the interrupter's own
  * comes first and is waited for, or it sees all that was done before this. */
 static void await_interrupter(bk_env *env) {
-    while (atomic_fetch_add(&env->hooking, 0)) {}
+    while (atomic_fetch_add(&env->hooking, 0)) sched_yield();
 }
 
 static void *env_alloc(void *self, void *p, size_t old_bytes, size_t new_bytes) {

@@ -388,6 +388,23 @@ int main(int argc, char **argv) {
     check(bk_dostring(env, "bk.ones{2, 3}:matmul(bk.ones{4, 2})", NULL) == BK_EINVAL, "a binding's status comes out",
           bk_error(env));
     check(bk_dofile(env, "/nonexistent/file.lua", 0, NULL) == BK_EIO, "a missing file is BK_EIO", bk_error(env));
+    check(!bk_open(&(bk_options){ .threads = 300 }), "300 threads are refused", "");
+    bk_close(NULL);
+    bk_interrupt(NULL);
+    check(!bk_lua(NULL) && strcmp(bk_error(NULL), "") == 0, "NULL has no state and no error", "");
+    bk_view view;
+    check(bk_dostring(NULL, "", NULL) == BK_EINVAL && bk_dofile(NULL, "", 0, NULL) == BK_EINVAL &&
+              bk_set_tensor(NULL, "x", BK_FLOAT64, 0, NULL, &view) == BK_EINVAL &&
+              bk_get_tensor(NULL, "x", &view) == BK_EINVAL,
+          "calls on NULL are BK_EINVAL", "");
+    check(bk_dofile(env, NULL, 0, NULL) == BK_EINVAL && bk_dofile(env, "x", -1, NULL) == BK_EINVAL &&
+              bk_dofile(env, "x", 1, NULL) == BK_EINVAL && bk_set_tensor(env, NULL, BK_FLOAT64, 0, NULL, &view) &&
+              bk_set_tensor(env, "x", (bk_dtype)7, 0, NULL, &view) &&
+              bk_set_tensor(env, "x", BK_INT64, 1, NULL, &view) && bk_set_tensor(env, "x", BK_INT64, 0, NULL, NULL) &&
+              bk_get_tensor(env, NULL, &view) && bk_get_tensor(env, "x", NULL) == BK_EINVAL && *bk_error(env),
+          "wrong arguments are BK_EINVAL", bk_error(env));
+    check(bk_dostring(env, "", NULL) == BK_OK && strcmp(bk_error(env), "") == 0, "success clears the error",
+          bk_error(env));
     check(bk_dostring(env, NULL, NULL) == BK_EINVAL && bk_dostring(env, "x = ", NULL) == BK_ERUNTIME,
           "NULL and bad syntax", "");
     static const char resumes[] = "coroutine.wrap(function() end)() for k = 1, 1000 do end";

@@ -3,6 +3,7 @@
  *   expect MS TEXT    waits for TEXT in the output after the last match; prints the milliseconds it took
  *   none MS TEXT      fails when TEXT comes within MS
  *   sleep MS
+ *   suspend           as Ctrl-Z and fg in a shell do: stops it, gives the terminal line mode, lets it go on
  *   exit MS           waits for the program's end; prints `exit STATUS`
  * Exit status 0; 1 when an expectation fails, with what came instead. */
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -109,6 +111,17 @@ int main(int argc, char **argv) {
                 done += (size_t)k;
                 if (done < n) pump(5);
             }
+            continue;
+        }
+        if (strcmp(word, "suspend") == 0) {
+            struct termios mode;
+            int status;
+            kill(child, SIGSTOP);
+            waitpid(child, &status, WUNTRACED);
+            tcgetattr(master, &mode);
+            mode.c_lflag |= ICANON | ECHO;
+            tcsetattr(master, TCSANOW, &mode);
+            kill(child, SIGCONT);
             continue;
         }
         double limit = strtod(rest, &rest), from = now_ms();

@@ -8,7 +8,8 @@
 static int passed, failed;
 
 static void check(int ok, const char *what) {
-    if (ok) passed++;
+    if (ok)
+        passed++;
     else {
         failed++;
         printf("FAILED: %s\n", what);
@@ -17,13 +18,13 @@ static void check(int ok, const char *what) {
 
 static const char script[] =
     "local model = bk.nn.mlp{2, 3, 1, activation = 'tanh'}\n"
-    "theta = model:init{seed = 1}\n"
-    "local first, second = bk.loss.mse(model, x, y), bk.loss.mse(model, x, -y)\n"
-    "local w = bk.bea.word{ {first, 0.05}, {second, 0.05} }\n"
-    "before = first(theta):item() + second(theta):item()\n"
-    "for round = 1, 20 do theta = w:step(theta) end\n"
-    "after = bk.tensor{first(theta):item() + second(theta):item() - before}\n"
-    "theta = theta:clone()\n";
+    "local tasks = { { x = x, y = y, loss = 'mse' }, { x = x, y = -y, loss = 'mse' } }\n"
+    "local p = bk.protocol{ model = model, tasks = tasks, order = 'cyclic', lr = 0.05, steps = 40, batch = 'full',\n"
+    "    interventions = { bk.intervention.conflict{ strength = 0 } }, record = { every = 40, 'loss' }, seed = 1 }\n"
+    "local r = p:run{ theta = model:init{seed = 1} }\n"
+    "local loss = r.history.loss\n"
+    "after = bk.tensor{loss[#loss] - loss[1]}\n"
+    "theta = r.theta\n";
 
 int main(void) {
     double x[8][2], y[8][1];
@@ -38,8 +39,10 @@ int main(void) {
     check(bk_set_tensor(env, "x", BK_FLOAT64, 2, x_shape, x) == BK_OK, bk_error(env));
     check(bk_set_tensor(env, "y", BK_FLOAT64, 2, y_shape, y) == BK_OK, bk_error(env));
     bk_view view;
-    check(bk_get_tensor(env, "x", &view) == BK_OK && view.data == (void *)x, "the script sees the host's memory itself");
-    check(view.ndim == 2 && view.shape[0] == 8 && view.strides[0] == 2 && view.dtype == BK_FLOAT64, "shape and strides");
+    check(bk_get_tensor(env, "x", &view) == BK_OK && view.data == (void *)x,
+          "the script sees the host's memory itself");
+    check(view.ndim == 2 && view.shape[0] == 8 && view.strides[0] == 2 && view.dtype == BK_FLOAT64,
+          "shape and strides");
     check(bk_dostring(env, script, "protocol") == BK_OK, bk_error(env));
     check(bk_get_tensor(env, "theta", &view) == BK_OK && view.ndim == 1 && view.shape[0] == 13, "theta comes back");
     const double *theta = view.data;
@@ -49,7 +52,8 @@ int main(void) {
     check(bk_get_tensor(env, "after", &view) == BK_OK && *(double *)view.data < -1e-3, "the sum of the losses fell");
     x[0][0] = 42;
     check(bk_dostring(env, "assert(x[1][1]:item() == 42)", NULL) == BK_OK, "a change by the host is seen");
-    check(bk_get_tensor(env, "nosuch", &view) == BK_EINVAL && strstr(bk_error(env), "nosuch"), "an unknown global is named");
+    check(bk_get_tensor(env, "nosuch", &view) == BK_EINVAL && strstr(bk_error(env), "nosuch"),
+          "an unknown global is named");
     check(bk_set_tensor(env, "z", BK_FLOAT64, 9, x_shape, x) == BK_EINVAL, "nine dimensions are refused");
     bk_close(env);
     x[0][0] = 1; /* still the host's */

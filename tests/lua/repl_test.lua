@@ -55,6 +55,10 @@ function TestRepl:test_UTF_8_is_typed_and_recalled_in_any_locale()
     end
 end
 
+function TestRepl:test_keys_work_after_a_suspension()
+    drive("send coro\nexpect 2000 coro\nsuspend\nexpect 2000 coro\nsend \\t\nexpect 2000 utine\nsend \\x03\nexpect 2000 > \n")
+end
+
 function TestRepl:test_ctrl_c_ends_a_read()
     drive("send io.read()\\r\nsleep 100\nsend \\x03\nexpect 1000 interrupted\nexpect 1000 > \nsend 5 + 5\\r\nexpect 2000 \\r\\n10\\r\\n\n")
 end

@@ -38,10 +38,8 @@ rng rng_split(rng *r) {
     return (rng){ .key = mix(rng_next(r) ^ 0xD1B54A32D192ED03u), .counter = 0 };
 }
 
-void rng_permute(rng *r, int64_t n, int64_t *out) {
-    for (int64_t i = 0; i < n; i++) {
-        int64_t j = (int64_t)rng_below(r, (uint64_t)i + 1);
-        out[i] = out[j];
-        out[j] = i;
-    }
+void rng_permute_next(rng *r, int64_t i, int64_t *out) {
+    int64_t j = (int64_t)rng_below(r, (uint64_t)i + 1);
+    out[i] = out[j];
+    out[j] = i;
 }

@@ -16,6 +16,7 @@ double rng_uniform(rng *r);                 /* [0, 1), 53 bits */
 double rng_normal(rng *r);                  /* N(0, 1), Box-Muller, two draws a value */
 uint64_t rng_below(rng *r, uint64_t bound); /* uniform in 0..bound-1, unbiased; bound >= 1 */
 rng rng_split(rng *r);                      /* an independent stream */
-void rng_permute(rng *r, int64_t n, int64_t *out); /* 0..n-1 in random order (Fisher-Yates) */
+/* Makes a random order of 0..i out of one of 0..i-1 (Fisher-Yates); called for i = 0..n-1 it is one of 0..n-1. */
+void rng_permute_next(rng *r, int64_t i, int64_t *out);
 
 #endif

@@ -26,6 +26,12 @@ void bind_doc(lua_State *L, int index, const char *doc); /* records a doc for th
 ctx *bind_ctx(lua_State *L);                 /* the state's context */
 int bind_raise(lua_State *L, const err *e);  /* raises e->text with position; never returns */
 
+/* For loops over many elements i = 0, 1, ...: raises when an interrupt is pending, looking at every 65536th. */
+void bind_poll_now(lua_State *L);
+static inline void bind_poll(lua_State *L, int64_t i) {
+    if ((i & 0xFFFF) == 0) bind_poll_now(L);
+}
+
 /* rooms */
 void bind_tensor(lua_State *L);
 void bind_func(lua_State *L);

@@ -59,6 +59,11 @@ int bind_raise(lua_State *L, const err *e) {
     return luaL_error(L, "%s", e->text);
 }
 
+void bind_poll_now(lua_State *L) {
+    err e = { 0 };
+    if (ctx_poll(bind_ctx(L), &e)) bind_raise(L, &e);
+}
+
 /* ---- docstrings ---- */
 
 /* Pushes the table of docstrings. Its keys are weak: a text ends with the value it explains. */

@@ -86,6 +86,7 @@ static int draw(lua_State *L, const char *fname, bool normal, const char *a, con
     int64_t n = tensor_count(t);
     void *data = tensor_data(t);
     for (int64_t i = 0; i < n; i++) {
+        bind_poll(L, i);
         double x = normal ? q.a + q.b * rng_normal(r) : q.a + (q.b - q.a) * rng_uniform(r);
         if (q.dtype == BK_FLOAT64)
             ((double *)data)[i] = x;
@@ -107,7 +108,10 @@ static int m_permutation(lua_State *L) {
     int64_t n = args_integer(L, 2, "rng:permutation", "n", 0, INT64_MAX);
     tensor *t = tensor_push_new(L, BK_INT64, 1, &n, "rng:permutation");
     int64_t *index = tensor_data(t);
-    rng_permute(r, n, index);
+    for (int64_t i = 0; i < n; i++) {
+        bind_poll(L, i);
+        rng_permute_next(r, i, index);
+    }
     for (int64_t i = 0; i < n; i++) index[i]++;
     return 1;
 }
@@ -118,7 +122,10 @@ static int m_integers(lua_State *L) {
     int ndim = args_shape(L, 2, "rng:integers", "shape", 0, shape);
     tensor *t = tensor_push_new(L, BK_INT64, ndim, shape, "rng:integers");
     int64_t count = tensor_count(t), *data = tensor_data(t);
-    for (int64_t i = 0; i < count; i++) data[i] = (int64_t)rng_below(r, (uint64_t)n);
+    for (int64_t i = 0; i < count; i++) {
+        bind_poll(L, i);
+        data[i] = (int64_t)rng_below(r, (uint64_t)n);
+    }
     return 1;
 }
 

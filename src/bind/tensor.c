@@ -373,13 +373,15 @@ static int m_newindex(lua_State *L) {
     return args_error(L, "tensor", "tensors do not change; make a new one (bk.where, bk.concat, bk.stack)");
 }
 
-static bool values_equal(const tensor *a, const tensor *b) {
+static bool values_equal(lua_State *L, const tensor *a, const tensor *b) {
     if (!shape_equal(a->ndim, a->shape, b->ndim, b->shape)) return false;
     int64_t n = tensor_count(a);
     if (a->dtype == BK_INT64 && b->dtype == BK_INT64 && tensor_contiguous(a) && tensor_contiguous(b))
         return memcmp(tensor_data(a), tensor_data(b), (size_t)n * sizeof(int64_t)) == 0;
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        bind_poll(L, i);
         if (!(tensor_get(a, i) == tensor_get(b, i))) return false;
+    }
     return true;
 }
 
@@ -389,7 +391,7 @@ static int m_eq(lua_State *L) {
         return 1;
     }
     lua_tensor *a = tensor_concrete(L, 1, "==", "left"), *b = tensor_concrete(L, 2, "==", "right");
-    lua_pushboolean(L, values_equal(&a->value, &b->value));
+    lua_pushboolean(L, values_equal(L, &a->value, &b->value));
     return 1;
 }
 

@@ -88,7 +88,8 @@ static int make_tensor(lua_State *L) {
     if (given) { /* a copy */
         if (!table) dtype = given->dtype;
         tensor *copy = tensor_push_new(L, dtype, given->ndim, given->shape, fname);
-        tensor_copy_to(given, dtype, tensor_data(copy));
+        err e = { 0 };
+        if (tensor_copy(given, dtype, tensor_data(copy), &e)) return bind_raise(L, &e);
         return 1;
     }
     if (tensor_test(L, 1)) { /* traced, and never changed: itself */
@@ -129,6 +130,8 @@ static int shape_and_dtype(lua_State *L, const char *fname, int at, int64_t *sha
     return args_shape(L, 1, fname, "shape", 0, shape);
 }
 
+enum { FILL = 1 << 20 }; /* elements between two looks at the interrupt flag */
+
 static int filled(lua_State *L, const char *fname, int options, double x) {
     int64_t shape[BK_MAX_DIMS];
     bk_dtype dtype;
@@ -136,10 +139,11 @@ static int filled(lua_State *L, const char *fname, int options, double x) {
     if (dtype == BK_INT64 && x != floor(x)) return args_error(L, fname, "value: expected a whole number for int64");
     tensor *t = tensor_push_new(L, dtype, ndim, shape, fname);
     int64_t n = tensor_count(t);
-    if (x == 0)
-        memset(tensor_data(t), 0, (size_t)n * dtype_size(dtype));
-    else
-        vec_get(VEC_FILL, dtype)(n, tensor_data(t), NULL, NULL, NULL, x);
+    for (int64_t i = 0; i < n; i += FILL) {
+        bind_poll(L, i);
+        int64_t k = n - i < FILL ? n - i : FILL;
+        vec_get(VEC_FILL, dtype)(k, (char *)tensor_data(t) + (size_t)i * dtype_size(dtype), NULL, NULL, NULL, x);
+    }
     return 1;
 }
 
@@ -166,8 +170,12 @@ static int make_eye(lua_State *L) {
     }
     int64_t n = args_integer(L, 1, "bk.eye", "n", 0, INT32_MAX), shape[2] = { n, n };
     tensor *t = tensor_push_new(L, args_opt_dtype(L, table, "bk.eye", BK_FLOAT64), 2, shape, "bk.eye");
-    memset(tensor_data(t), 0, (size_t)(n * n) * dtype_size(t->dtype));
-    for (int64_t i = 0; i < n; i++) put(t, i * (n + 1), 1);
+    size_t row = (size_t)n * dtype_size(t->dtype);
+    for (int64_t i = 0; i < n; i++) {
+        bind_poll_now(L);
+        memset((char *)tensor_data(t) + (size_t)i * row, 0, row);
+        put(t, i * (n + 1), 1);
+    }
     return 1;
 }
 
@@ -188,7 +196,10 @@ static int make_arange(lua_State *L) {
         return args_error(L, fname, "int64 needs whole numbers, got %f by %f", from, step);
     int64_t n = count > 0 ? (int64_t)count : 0;
     tensor *t = tensor_push_new(L, dtype, 1, &n, fname);
-    for (int64_t i = 0; i < n; i++) put(t, i, from + (double)i * step);
+    for (int64_t i = 0; i < n; i++) {
+        bind_poll(L, i);
+        put(t, i, from + (double)i * step);
+    }
     return 1;
 }
 
@@ -200,6 +211,7 @@ static int make_linspace(lua_State *L) {
     bk_dtype dtype = args_opt_dtype(L, args_options(L, 4, fname, known, false), fname, BK_FLOAT64);
     tensor *t = tensor_push_new(L, dtype, 1, &n, fname);
     for (int64_t i = 0; i < n; i++) {
+        bind_poll(L, i);
         double s = n > 1 ? (double)i / (double)(n - 1) : 0;
         put(t, i, i == n - 1 && n > 1 ? b : a + (b - a) * s);
     }

@@ -117,6 +117,7 @@ static void push_nested(lua_State *L, const tensor *t, int dim, int64_t at) {
     luaL_checkstack(L, 4, "totable");
     lua_createtable(L, t->shape[dim] < INT32_MAX ? (int)t->shape[dim] : 0, 0);
     for (int64_t i = 0; i < t->shape[dim]; i++) {
+        bind_poll(L, i);
         push_nested(L, t, dim + 1, at + i * t->strides[dim]);
         lua_rawseti(L, -2, i + 1);
     }

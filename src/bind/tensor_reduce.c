@@ -349,7 +349,8 @@ static int m_clone(lua_State *L) {
         return 1;
     }
     tensor *copy = tensor_push_new(L, t->value.dtype, t->value.ndim, t->value.shape, "clone");
-    tensor_copy_to(&t->value, t->value.dtype, tensor_data(copy));
+    err e = { 0 };
+    if (tensor_copy(&t->value, t->value.dtype, tensor_data(copy), &e)) return bind_raise(L, &e);
     return 1;
 }
 

@@ -25,7 +25,8 @@ int ops_reshape(lua_State *L, lua_tensor *t, int ndim, const int64_t *shape, con
         tensor_push_view(L, &t->value);
     } else {
         tensor *copy = tensor_push_new(L, t->value.dtype, t->value.ndim, t->value.shape, name);
-        tensor_copy_to(&t->value, t->value.dtype, tensor_data(copy));
+        err e = { 0 };
+        if (tensor_copy(&t->value, t->value.dtype, tensor_data(copy), &e)) return bind_raise(L, &e);
     }
     tensor *v = &((lua_tensor *)lua_touserdata(L, -1))->value;
     v->ndim = ndim;

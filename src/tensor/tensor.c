@@ -184,6 +184,29 @@ void tensor_copy_to(const tensor *t, bk_dtype dtype, void *out) {
     }
 }
 
+bk_status tensor_copy(const tensor *t, bk_dtype dtype, void *out, err *e) {
+    enum { PIECE = 1 << 20 };
+    int64_t count = tensor_count(t);
+    if (count <= PIECE) {
+        tensor_copy_to(t, dtype, out);
+        return ctx_poll(t->store->c, e);
+    }
+    int64_t n = t->shape[0], row = count / n, rows = row < PIECE ? PIECE / row : 1;
+    bk_status s = BK_OK;
+    for (int64_t i = 0; i < n && !s; i += rows) {
+        tensor piece = *t;
+        piece.offset += i * t->strides[0];
+        piece.shape[0] = n - i < rows ? n - i : rows;
+        if (rows == 1) { /* a row alone may be large: its own rows */
+            piece.ndim--;
+            memmove(piece.shape, t->shape + 1, sizeof *t->shape * (size_t)piece.ndim);
+            memmove(piece.strides, t->strides + 1, sizeof *t->strides * (size_t)piece.ndim);
+        }
+        s = tensor_copy(&piece, dtype, (char *)out + (size_t)(i * row) * dtype_size(dtype), e);
+    }
+    return s;
+}
+
 bk_status tensor_contiguous_as(const tensor *t, bk_dtype dtype, tensor *out, err *e) {
     if (t->dtype == dtype && tensor_contiguous(t)) {
         *out = *t;
@@ -192,6 +215,6 @@ bk_status tensor_contiguous_as(const tensor *t, bk_dtype dtype, tensor *out, err
         return BK_OK;
     }
     bk_status s = tensor_new(t->store->c, dtype, t->ndim, t->shape, out, e);
-    if (!s) tensor_copy_to(t, dtype, out->store->data);
+    if (!s && (s = tensor_copy(t, dtype, out->store->data, e))) tensor_release(out);
     return s;
 }

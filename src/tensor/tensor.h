@@ -49,6 +49,8 @@ bool tensor_contiguous(const tensor *t); /* row-major without gaps */
 double tensor_get(const tensor *t, int64_t i);
 /* Row-major copy of t as dtype into out (a caller's buffer of tensor_count elements). */
 void tensor_copy_to(const tensor *t, bk_dtype dtype, void *out);
+/* The same in pieces: BK_EINTERRUPTED, and out unfinished, when an interrupt comes. */
+bk_status tensor_copy(const tensor *t, bk_dtype dtype, void *out, err *e);
 /* A row-major tensor with t's values in dtype: t itself (retained) when it already is one. */
 bk_status tensor_contiguous_as(const tensor *t, bk_dtype dtype, tensor *out, err *e);
 

@@ -308,6 +308,7 @@ static bool walk_add(graph *g, node ***list, int *room, int *found, int mark, no
 /* The walk costs what it finds, not what the graph holds: transforming a part of a large trace stays cheap. */
 node **graph_sorted(graph *g, int n_out, node *const *outs, int *n) {
     int room = 256, found = 0, mark = -1 - ++g->walks; /* below 0: met in this walk */
+    *n = 0;
     node **list = mem_alloc(g->c, sizeof *list * (size_t)room), **sorted = NULL;
     bool ok = list || graph_fail(g, BK_ENOMEM, "out of memory: a walk of the graph");
     for (int i = 0; i < n_out && ok; i++) ok = !outs[i] || walk_add(g, &list, &room, &found, mark, outs[i]);

@@ -110,7 +110,8 @@ bool graph_substitute(graph *g, int n_out, node **outs, int n, node *const *from
  * Every out carries it after. */
 bool graph_vmap(graph *g, int n_out, node **outs, int n, node *const *from, node *const *to, const bool *batched,
                 int64_t size);
-/* The nodes outs depend on, in order of id: every input before its users. NULL after failing g. */
+/* The nodes outs depend on, in order of id: every input before its users. NULL and n = 0 after failing
+ * g. */
 node **graph_sorted(graph *g, int n_out, node *const *outs, int *n);
 /* Where n stands in sorted (the newest graph_sorted of its graph), or -1: tables beside it are as long as it is. */
 int graph_place(node *const *sorted, int count, const node *n);

@@ -92,7 +92,6 @@ calls["bk.check_grad"] = function() return bk.check_grad(quartic, v) end
 calls["bk.lie"] = function() return bk.lie(quartic, coupled)(v), bk.lie(quartic, bk.lie(coupled, quartic))(v) end
 calls["f:describe"] = function() return bk.compile(quartic):describe(v) end
 calls["f:stats"] = function() return bk.compile(quartic):stats(v) end
-calls["f:profile"] = function() return bk.compile(quartic):profile(v) end
 
 -- ---- models, losses, optimizers ----
 for name in ("flatten gelu identity relu sigmoid softplus tanh"):gmatch("%S+") do
@@ -101,6 +100,24 @@ end
 for name, spec in pairs { avgpool2d = { 2 }, maxpool2d = { 2 }, conv2d = { 1, 2, kernel = 3 }, embedding = { 3, 2 },
     layer_norm = { 3 }, linear = { 3, 2 } } do
     calls["bk.nn." .. name] = function() return bk.nn[name](spec) end
+end
+local sequences = bk.ones { 1, 2, 2 }
+for name, spec in pairs { rnn = { 2, 2 }, gru = { 2, 2 }, lstm = { 2, 2 }, attention = { 2 }, transformer = { 2 },
+    position_embedding = { 2, 2 } } do
+    calls["bk.nn." .. name] = function()
+        local m = bk.nn.sequential { bk.nn[name](spec) }
+        return m:forward(m:init {}, sequences)
+    end
+end
+for cell, layer in pairs { rnn_cell = "rnn", gru_cell = "gru", lstm_cell = "lstm" } do
+    calls["bk.nn." .. cell] = calls["bk.nn." .. layer] -- the layer's step
+end
+calls["bk.nn.dot_product_attention"] = function()
+    return bk.nn.dot_product_attention(sequences, sequences, sequences)
+end
+calls["bk.nn.layer"] = function()
+    local m = bk.nn.sequential { bk.nn.layer { forward = function(_, y) return y:tanh() end } }
+    return m:forward(m:init {}, x)
 end
 calls["bk.nn.mlp"] = function() return bk.nn.mlp { 3, 2, 2, activation = "relu" } end
 calls["bk.nn.sequential"] = function()

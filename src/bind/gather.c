@@ -58,10 +58,7 @@ static int gather(lua_State *L) {
 }
 
 static const bind_row rows[] = {
-    { "gather", gather,
-      "gather(out, at, source, index, first, count)\n"
-      "Writes the rows index[first .. first+count-1] of source (int64 row numbers, from 1) over the rows\n"
-      "at .. at+count-1 of out, in place and without allocation. For batch buffers nobody else holds." },
+    { "gather", gather, NULL },
     { NULL, NULL, NULL },
 };
 

@@ -5,7 +5,8 @@ local calls = {}
 
 local x = bk.tensor { { 1, 2, 3 }, { 4, 5, 6 } }
 local v, w = bk.tensor { 0.5, -1, 2 }, bk.tensor { 1, 3, -2 }
-local ids = bk.tensor({ 0, 1 }, { dtype = "int64" })
+local ids = bk.tensor({ 0, 1 }, { dtype = "int64" }) -- classes
+local rows = bk.tensor({ 1, 2 }, { dtype = "int64" })
 local image = bk.ones { 1, 1, 4, 4 }
 local model = bk.nn.mlp { 3, 2, 2 }
 local theta = model:init { seed = 1 }
@@ -37,7 +38,7 @@ calls["bk.concat"] = function() return bk.concat { v, w, v, w, v, w } end
 calls["bk.stack"] = function() return bk.stack { v, w } end
 calls["bk.cumsum"] = function() return x:cumsum(1) end
 calls["bk.flip"] = function() return x:flip(1) end
-calls["bk.gather"] = function() return x:gather(ids) end
+calls["bk.gather"] = function() return x:gather(rows) end
 calls["bk.take"] = function() return x:take(ids) end
 calls["bk.embedding"] = function() return bk.embedding(x, ids) end
 calls["bk.matmul"] = function() return x:matmul(x:transpose()) end

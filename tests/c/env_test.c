@@ -120,6 +120,9 @@ static void test_restricted(void) {
         "assert(load('return 7')() == 7 and load(function() return nil end))",
         "assert(#bk.internal.folder(IN) > 0)",
         "assert(bk.help and bk.protocol and bk.plot and bk.data.mnist and bk.record.loss)",
+        "bk.protocol{ model = bk.nn.mlp{ 64, 3, 10 }, lr = 0.1, steps = 3, batch = 5, tasks = bk.tasks.permuted{\n"
+        "    data = bk.data.glyphs{ n = 20, size = 8 }, n = 2 } }:run{ progress = true }",
+        "assert(select(2, pcall(bk.plot, { { y = { 1, 2 } } })):find('plot: needs io and os'))",
     };
     /* Each must raise, or return nothing, and say why. */
     static const char *const refused[] = {

@@ -2,6 +2,7 @@
 #include "ctx.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -213,7 +214,11 @@ bk_status ctx_set_threads(ctx *c, int threads, err *e) {
         pthread_mutex_init(&w->lock, NULL);
         pthread_cond_init(&w->wake, NULL);
         pthread_cond_init(&w->done, NULL);
+        sigset_t every, before; /* signals are the host's threads' business: a worker takes none */
+        sigfillset(&every);
+        pthread_sigmask(SIG_SETMASK, &every, &before);
         while (w->threads && w->n < threads - 1 && pthread_create(&w->threads[w->n], NULL, worker_main, w) == 0) w->n++;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
         if (w->n < threads - 1) {
             workers_free(c, w, threads - 1);
             return err_set(e, BK_ENOMEM, "threads: the system refused to start %d threads", threads);

@@ -4,14 +4,20 @@ local bk = require "bracket"
 local experiment, stream, statistics = bk.internal.experiment, bk.internal.stream, bk.internal.statistics
 local say = experiment.say
 local o = experiment.options(arg, { triples = 120, batch = 64, hidden = 64, lr = 0.05, ks = { 1, 2, 5, 10, 20, 50 },
-    kinds = { "rotated", "split" }, path_steps = 0, method = "euler", pool = 3000, out = "" })
+    kinds = { "rotated", "split" }, inputs = "centred", init = "lecun", path_steps = 0, method = "euler", pool = 3000,
+    out = "" })
 if o.quick then o.triples, o.ks, o.batch, o.pool = 3, { 1, 5 }, 16, 400 end
 
 local began = os.time()
 local data, _, source = experiment.data(o, o.pool)
 data.x = data.x:to("float64")
-local by_class = experiment.by_class(data)
 local inputs = data.x:shape()[2]
+if o.inputs == "centred" then
+    data.x = data.x - data.x:mean(1):reshape{ 1, inputs }
+elseif o.inputs ~= "raw" then
+    error("--inputs: expected centred or raw, got " .. tostring(o.inputs), 0)
+end
+local by_class = experiment.by_class(data)
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
 local f = bk.internal.functions(model, { loss = "cross_entropy" }, 10)
 
@@ -101,9 +107,11 @@ end
 
 -- ---- all of them ----
 local NAMES = { "start", "drift", "path" }
-say("Does the sign of the bracket tell which order is better for a third task?  (%s, %d-%d-10 tanh, %d examples a task, h = %g)",
-    source, inputs, o.hidden, o.batch, o.lr)
-local curves = {}
+say([[
+Does the sign of the bracket tell which order is better for a third task?
+%s, %s; %d-%d-10 tanh, %s; %d examples a task, full batch, h = %g]], source, o.inputs, inputs, o.hidden, o.init, o.batch, o.lr)
+local LABELS = { start = "at start", drift = "drift-matched", path = "along the path" }
+local panels = {}
 for _, kind in ipairs(o.kinds) do
     local make = kinds[kind] or error("--kinds: expected rotated, permuted or split, got " .. tostring(kind), 0)
     local hits, pairs_of = {}, {}
@@ -113,7 +121,7 @@ for _, kind in ipairs(o.kinds) do
     for t = 1, o.triples do
         local s = stream.new(stream.key(o.seed, t, #kind))
         local triple = make(s)
-        local theta0 = model:init{ seed = o.seed * 1000 + t }
+        local theta0 = model:init{ seed = o.seed * 1000 + t, scheme = o.init }
         for k, row in pairs(study(triple[1], triple[2], triple[3], theta0)) do
             for _, name in ipairs(NAMES) do
                 if row[name] * row.realised > 0 then hits[k][name] = hits[k][name] + 1 end
@@ -124,26 +132,23 @@ for _, kind in ipairs(o.kinds) do
     end
     say("\n%s, %d triples            share of right signs [95 %%]          rank correlation", kind, o.triples)
     say("   k   at start             drift-matched        along the path        start  drift  path")
-    for _, name in ipairs(NAMES) do curves[kind .. " " .. name] = { x = {}, y = {}, label = kind .. ", " .. name } end
+    local panel = { title = string.format("%s, %d triples", kind, o.triples), xlabel = "steps a task",
+        ylabel = "share of right signs", logx = true, yrange = { 0.3, 1.02 }, key = "lower" }
+    for i, name in ipairs(NAMES) do panel[i] = { x = {}, y = {}, low = {}, high = {}, label = LABELS[name] } end
+    panels[#panels + 1] = panel
     for _, k in ipairs(o.ks) do
         local cells, rho = {}, {}
-        for _, name in ipairs(NAMES) do
+        for i, name in ipairs(NAMES) do
             local p = statistics.proportion(hits[k][name], o.triples)
             cells[#cells + 1] = string.format("%.3f [%.2f, %.2f]", p.mean, p.low, p.high)
             rho[#rho + 1] = string.format("%5.2f", statistics.spearman(pairs_of[k][name], pairs_of[k].realised).rho)
-            local curve = curves[kind .. " " .. name]
-            table.insert(curve.x, k)
-            table.insert(curve.y, p.mean)
+            table.insert(panel[i].x, k)
+            table.insert(panel[i].y, p.mean)
+            table.insert(panel[i].low, p.low)
+            table.insert(panel[i].high, p.high)
         end
         say("%4d   %s   %s", k, table.concat(cells, "   "), table.concat(rho, "  "))
     end
 end
 say("\n%d s", experiment.clock(began))
-if o.out ~= "" then
-    local list = { title = "Right signs of the order effect", xlabel = "steps a task", ylabel = "share right",
-        logx = true, out = o.out }
-    for _, kind in ipairs(o.kinds) do
-        for _, name in ipairs(NAMES) do list[#list + 1] = curves[kind .. " " .. name] end
-    end
-    experiment.plot(list)
-end
+if o.out ~= "" then experiment.plot{ panels = panels, out = o.out } end

@@ -37,8 +37,8 @@ local function column(values, where)
     return values
 end
 
-local SERIES = { x = "any", y = "any", label = "string", style = "string", error = "any", image = "any",
-    colour = "string" }
+local SERIES = { x = "any", y = "any", label = "string", style = "string", error = "any", low = "any", high = "any",
+    image = "any", colour = "string" }
 local PANEL = { "any", title = "string", xlabel = "string", ylabel = "string", logx = "boolean", logy = "boolean",
     xrange = "table", yrange = "table", key = "boolean|string" }
 local FIGURE = { out = "string", width = "integer", height = "integer", panels = "table", columns = "integer" }
@@ -54,6 +54,23 @@ local function range(script, axis, given)
         fail("%srange: expected {low, high}, got {%s, %s}", axis, tostring(low), tostring(high))
     end
     script[#script + 1] = string.format("set %srange [%s:%s]", axis, number(low), number(high))
+end
+
+-- The ends of the bars: from low and high, or y -+ error; nil without bars.
+local function bars(s, y, where)
+    if (s.low == nil) ~= (s.high == nil) then fail("%s: low and high belong together", where) end
+    if s.error and s.low then fail("%s: give error, or low and high, not both", where) end
+    if not s.error and not s.low then return nil end
+    local ends, given = { low = {}, high = {} }, {}
+    for _, name in ipairs(s.error and { "error" } or { "low", "high" }) do
+        given[name] = column(s[name], where .. ": " .. name)
+        if #given[name] ~= #y then fail("%s: %s has %d numbers, y %d", where, name, #given[name], #y) end
+    end
+    for i, v in ipairs(y) do
+        ends.low[i] = s.error and v - given.error[i] or given.low[i]
+        ends.high[i] = s.error and v + given.error[i] or given.high[i]
+    end
+    return ends
 end
 
 -- The rows of an image (rows, columns), the first row on top.
@@ -83,9 +100,8 @@ local function panel(script, p, place, dumb)
         else
             local y = column(s.y, where .. ": y")
             local x = s.x and column(s.x, where .. ": x")
-            local e = s.error and column(s.error, where .. ": error")
+            local e = bars(s, y, where)
             if x and #x ~= #y then fail("%s: x has %d numbers, y %d", where, #x, #y) end
-            if e and #e ~= #y then fail("%s: error has %d numbers, y %d", where, #e, #y) end
             local style = s.style or "linespoints"
             if not STYLES[style] then
                 fail("%s: style: expected lines, points, linespoints, dashed, steps or bars, got %q", where, style)
@@ -96,7 +112,8 @@ local function panel(script, p, place, dumb)
                 if u == u and not places[u] then places[u], n_places = true, n_places + 1 end
                 local fits = number(u) ~= "NaN" and number(y[i]) ~= "NaN"
                 if fits and not (p.logx and u <= 0) and not (p.logy and y[i] <= 0) then drawn = drawn + 1 end
-                script[#script + 1] = number(u) .. " " .. number(y[i]) .. (e and " " .. number(e[i]) or "")
+                local ends = e and string.format(" %s %s", number(e.low[i]), number(e.high[i])) or ""
+                script[#script + 1] = number(u) .. " " .. number(y[i]) .. ends
             end
             script[#script + 1] = "END"
             local look = ""
@@ -110,7 +127,8 @@ local function panel(script, p, place, dumb)
             end
             local name = s.label and "title " .. quote(s.label) or "notitle"
             if e then
-                plots[#plots + 1] = string.format("%s using 1:2:3 with yerrorlines%s %s", block, look, name)
+                plots[#plots + 1] = string.format("%s using 1:2:3:4 with %s%s %s", block,
+                    style == "points" and "yerrorbars" or "yerrorlines", look, name)
             else
                 plots[#plots + 1] = string.format("%s using 1:2 with %s%s %s", block, STYLES[style], look, name)
             end
@@ -246,7 +264,8 @@ end
 return bk.doc(plot, [[
 bk.plot{ {x =, y =, label =}, ..., title =, xlabel =, ylabel =, logx =, logy =, out = "f.png" | "f.svg" }
 Draws curves with gnuplot: a PNG or SVG file, or characters on the terminal when there is no `out`. Returns out.
-series: x and y lists or tensors (x: 1, 2, ... when left out), label, error (bars), colour "#rrggbb",
+series: x and y lists or tensors (x: 1, 2, ... when left out), label, error (bars y -+ error) or low and high
+        (their ends), colour "#rrggbb",
         style "linespoints" | "lines" | "points" | "dashed" | "steps" | "bars"; or { image = (rows, columns) }
 figure: xrange = {low, high}, yrange, key = "left" | "right" | "lower" | "below" | false, width, height (pixels, or
         characters); panels = { {series..., title =, ...}, ... } with columns = n draws several side by side.

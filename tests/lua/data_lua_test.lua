@@ -381,6 +381,22 @@ function TestPlot:test_png_and_svg()
     lu.assertStrContains(bytes, "second panel")
 end
 
+function TestPlot:test_bars()
+    if not have_gnuplot then lu.skip("gnuplot is not here") end
+    local out = self.dir .. "/bars.svg"
+    local function drawn(series)
+        local _, bytes = size_of(bk.plot{ series, out = out })
+        return bytes
+    end
+    for _, style in ipairs{ "linespoints", "points" } do
+        local bars = drawn{ y = { 1, 2 }, error = { 0.5, 0.25 }, style = style }
+        lu.assertEquals(drawn{ y = { 1, 2 }, low = { 0.5, 1.75 }, high = { 1.5, 2.25 }, style = style }, bars)
+        lu.assertNotEquals(drawn{ y = { 1, 2 }, low = { 0.5, 1.75 }, high = { 1.75, 2.25 }, style = style }, bars)
+        lu.assertNotEquals(drawn{ y = { 1, 2 }, style = style }, bars)
+    end
+    lu.assertNotEquals(drawn{ y = { 1, 2 }, error = { 1, 1 } }, drawn{ y = { 1, 2 }, error = { 1, 1 }, style = "points" })
+end
+
 function TestPlot:test_text_is_never_a_command()
     if not have_gnuplot then lu.skip("gnuplot is not here") end
     local mark = self.dir .. "/mark"
@@ -399,6 +415,8 @@ function TestPlot:test_misuse()
     lu.assertErrorMsgContains("got no series", bk.plot, {})
     lu.assertErrorMsgContains("series 2: x has 1 numbers, y 2", bk.plot, { { y = { 1 } }, { x = { 1 }, y = { 1, 2 } } })
     lu.assertErrorMsgContains("series 1: y: entry 2: expected a number, got a string", bk.plot, { { y = { 1, "2" } } })
+    lu.assertErrorMsgContains("low and high belong together", bk.plot, { { y = { 1 }, low = { 0 } } })
+    lu.assertErrorMsgContains("high has 2 numbers, y 1", bk.plot, { { y = { 1 }, low = { 0 }, high = { 1, 2 } } })
     lu.assertErrorMsgContains('unknown option "lable"', bk.plot, { { y = { 1 }, lable = "x" } })
     lu.assertErrorMsgContains("no point is finite and positive", bk.plot, { { y = { -1, 0 / 0 } }, logy = true })
     lu.assertErrorMsgContains("no such", bk.plot, { { y = { 1 } }, out = self.dir .. "/no such/f.svg" })

@@ -47,10 +47,10 @@ $(B)/obj/tensor/vec.o $(B)/obj/tensor/conv.o: CFLAGS_ALL += -O3
 # ---- what there is to build ----
 LIB_SRC := $(filter-out src/app/%,$(wildcard src/*/*.c))
 APP_SRC := $(wildcard src/app/*.c)
-LIB_OBJ := $(LIB_SRC:src/%.c=$(B)/obj/%.o) $(B)/obj/gen/embed.o $(B)/obj/gen/op_rows.o
+LIB_OBJ := $(LIB_SRC:src/%.c=$(B)/obj/%.o) $(B)/obj/gen/embed.o $(B)/obj/gen/op_rows.o $(B)/obj/gen/optim_rows.o
 APP_OBJ := $(APP_SRC:src/%.c=$(B)/obj/%.o)
 LUA_SRC := $(shell find lua/bracket -name '*.lua' 2>/dev/null | LC_ALL=C sort)
-OPS_SRC := $(wildcard src/ops/*.c)
+ROWS_SRC := $(wildcard src/ops/*.c src/optim/*.c)
 ARTIFACTS := $(B)/bracket $(B)/libbracket.a $(B)/libbracket.so $(B)/bracket.so $(B)/bracket.pc
 C_TESTS := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/*_test.c))
 C_TOOLS := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/pty.c))
@@ -110,20 +110,25 @@ $(B)/gen/embed.c: $(LUA_SRC) $(B)/gen/lua.list src/bind/embed.h Makefile
 	    echo "    { \"$${f#lua/}\", file_$$n, sizeof file_$$n - 1 },"; done; \
 	  echo '    { 0, 0, 0 },'; echo '};'; } > $@
 
-# Every `const op_row op_NAME = {` in src/ops: nothing is registered by hand.
-$(B)/gen/ops.list: FORCE
-	@mkdir -p $(@D)
-	@echo '$(OPS_SRC)' | cmp -s - $@ || echo '$(OPS_SRC)' > $@
+# Every `const op_row op_NAME = {` in src/ops, and every `const optim_row optim_NAME = {` in src/optim: nothing is
+# registered by hand. $(call ROWS,prefix,header,sources) prints the list, NULL-ended.
+define ROWS
+{ echo '/* Generated from src/$(3): do not edit. */'; echo '#include "src/$(2)"'; \
+	  names=$$(cat src/$(3)/*.c | sed -n 's/^const $(1)_row \($(1)_[A-Za-z0-9_]*\) *= *{.*/\1/p'); \
+	  for n in $$names; do echo "extern const $(1)_row $$n;"; done; \
+	  echo 'const $(1)_row *const $(1)_rows[] = {'; for n in $$names; do echo "    &$$n,"; done; \
+	  echo '    0,'; echo '};'; }
+endef
 
-$(B)/gen/op_rows.c: $(OPS_SRC) $(B)/gen/ops.list Makefile
-	@{ echo '/* Generated from src/ops: do not edit. */'; \
-	  if [ -f src/graph/graph.h ]; then \
-	    names=$$(cat $(OPS_SRC) /dev/null | sed -n 's/^const op_row \(op_[A-Za-z0-9_]*\) *= *{.*/\1/p'); \
-	    echo '#include "src/graph/graph.h"'; \
-	    for n in $$names; do echo "extern const op_row $$n;"; done; \
-	    echo 'extern const op_row *const op_rows[];'; \
-	    echo 'const op_row *const op_rows[] = {'; for n in $$names; do echo "    &$$n,"; done; echo '    0,'; echo '};'; \
-	  else echo 'typedef int no_graph_yet;'; fi; } > $@
+$(B)/gen/rows.list: FORCE
+	@mkdir -p $(@D)
+	@echo '$(ROWS_SRC)' | cmp -s - $@ || echo '$(ROWS_SRC)' > $@
+
+$(B)/gen/op_rows.c: $(ROWS_SRC) $(B)/gen/rows.list Makefile
+	@$(call ROWS,op,graph/graph.h,ops) > $@
+
+$(B)/gen/optim_rows.c: $(ROWS_SRC) $(B)/gen/rows.list Makefile
+	@$(call ROWS,optim,optim/optim.h,optim) > $@
 
 # ---- link ----
 $(B)/bracket: $(LIB_OBJ) $(APP_OBJ)

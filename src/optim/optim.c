@@ -3,14 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-extern const optim_row optim_sgd, optim_heavy_ball, optim_nesterov, optim_momentum_ema, optim_rmsprop, optim_adam,
-    optim_adamw;
-
-const optim_row *const optim_rows[] = {
-    &optim_sgd,     &optim_heavy_ball, &optim_nesterov, &optim_momentum_ema,
-    &optim_rmsprop, &optim_adam,       &optim_adamw,    NULL,
-};
-
 bk_status optim_new(ctx *c, const optim_row *row, const double *options, optim **out, err *e) {
     *out = NULL;
     for (int i = 0; i < OPTIM_MAX_OPTIONS && row->options[i].name; i++) {

@@ -32,7 +32,7 @@ typedef struct optim_row {
     void (*f32)(const optim_update *u);
 } optim_row;
 
-extern const optim_row *const optim_rows[]; /* NULL-terminated */
+extern const optim_row *const optim_rows[]; /* generated from src/optim, NULL-terminated */
 
 typedef struct optim {
     ctx *c;

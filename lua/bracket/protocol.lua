@@ -94,12 +94,29 @@ local function check_record(record)
     return names, functions, every, at
 end
 
+-- Whether value has all these methods (model, optimizer: whoever made them).
+local function has(value, ...)
+    for _, name in ipairs{ ... } do
+        local ok, method = pcall(function() return value[name] end)
+        if not ok or type(method) ~= "function" then return false end
+    end
+    return true
+end
+
 local function new(options)
     options_of("protocol", options, { model = "any!", tasks = "table!", order = "any", lr = "any!",
-        steps = "integer|table",
-        epochs = "integer", batch = "integer|string", optimizer = "any", interventions = "table", record = "table",
+        steps = "count|table",
+        epochs = "count", batch = "integer|string", optimizer = "any", interventions = "table", record = "table",
             seed = "integer",
         dtype = "string", reduction = "string", reset_optimizer = "boolean", evaluate = "boolean" })
+    if not has(options.model, "init", "forward") then
+        error("protocol: model: expected a model (bk.nn.mlp{...}, ...), got a " .. type(options.model), 2)
+    end
+    local optimizer = options.optimizer or bk.optim.sgd{}
+    if not has(optimizer, "step", "reset", "state", "restore") then
+        error(string.format("protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s",
+            type(optimizer) == "string" and ("%q"):format(optimizer) or "a " .. type(optimizer)), 2)
+    end
     local self = setmetatable({}, protocol)
     local spec = { protocol = self, model = options.model, order = resolve_order(options.order), steps = options.steps,
         epochs = options.epochs, interventions = options.interventions or {}, reset_optimizer = options.reset_optimizer,
@@ -114,10 +131,6 @@ local function new(options)
     if spec.reduction ~= "sum" and spec.reduction ~= "mean" then
         error(string.format("protocol: reduction: expected \"sum\" or \"mean\", got %q", spec.reduction), 2)
     end
-    if math.type(spec.steps) == "integer" and spec.steps < 1 then
-        error("protocol: steps: expected 1 or more, got " .. spec.steps, 2)
-    end
-    if spec.epochs and spec.epochs < 1 then error("protocol: epochs: expected 1 or more, got " .. spec.epochs, 2) end
     if spec.steps and spec.epochs then error("protocol: give steps or epochs, not both", 2) end
     if type(spec.steps) == "table" and not spec.order.blocks then
         error("protocol: steps: a list (steps per task) needs a sequential order, got " .. spec.order.name, 2)
@@ -134,12 +147,7 @@ local function new(options)
     check_interventions(spec.interventions, spec.order)
     local record = options.record or {}
     spec.record_names, spec.record_functions, spec.record_every, spec.record_at = check_record(record)
-    spec.optimizer = options.optimizer or bk.optim.sgd{}
-    local fits, step = pcall(function() return spec.optimizer.step and spec.optimizer.reset end)
-    if not fits or not step then
-        error(string.format("protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s",
-            type(spec.optimizer) == "string" and ("%q"):format(spec.optimizer) or "a " .. type(spec.optimizer)), 2)
-    end
+    spec.optimizer = optimizer
     self.spec, self.seed, self.dtype = spec, options.seed or 0, dtype
     self.problem = bk.internal.problem.new(options.model, options.tasks, dtype, batch, record.samples or 1000)
     local n = self.problem.n

@@ -488,8 +488,48 @@ function TestProtocolErrors:test_options()
         { interventions = { { name = "x", after_step = function(state) state.theta = nil end } } }, true)
     fails('unknown option "before"', { interventions = { { name = "x", before = print } } })
     lu.assertErrorMsgContains('option strength is missing', bk.intervention.conflict, {})
-    lu.assertErrorMsgContains('expected number, got "a"', bk.intervention.conflict, { strength = "a" })
+    lu.assertErrorMsgContains('expected a finite number, got "a"', bk.intervention.conflict, { strength = "a" })
     lu.assertErrorMsgContains('unknown option "rate"', bk.schedule.cosine, { rate = 1 })
+end
+-- Every number an option takes, with values that are none of its kind: each is refused by name.
+function TestProtocolErrors:test_numbers_out_of_range()
+    local iv, schedule, order, inf = bk.intervention, bk.schedule, bk.order, math.huge
+    local counts = {
+        memory = { function(v) return iv.agem{ memory = v } end, function(v) return iv.replay{ memory = v } end },
+        batch = { function(v) return iv.agem{ memory = 5, batch = v } end,
+            function(v) return iv.replay{ memory = 5, batch = v } end },
+        samples = { function(v) return iv.ewc{ weight = 1, samples = v } end },
+        window = { function(v) return iv.conflict{ strength = 0, window = v } end,
+            function(v) return order.custom{ task = print, window = v } end },
+        size = { function(v) return order.blocks{ size = v } end },
+        every = { function(v) return schedule.step{ lr = 1, every = v } end },
+        steps = { function(v) return schedule.warmup{ lr = 1, steps = v } end,
+            function(v) return schedule.cosine{ lr = 1, steps = v } end, function(v) return protocol{ steps = v } end },
+        epochs = { function(v) return protocol{ epochs = v } end },
+    }
+    for name, makers in pairs(counts) do
+        for _, make in ipairs(makers) do
+            for _, value in ipairs{ 0, -1, 1.5, 0 / 0, inf, "x" } do
+                lu.assertErrorMsgContains("option " .. name .. ": expected a whole number >= 1", make, value)
+            end
+        end
+    end
+    for _, value in ipairs{ 0 / 0, inf, -inf, "x", {} } do
+        lu.assertErrorMsgContains("option weight: expected a finite number", iv.ewc, { weight = value })
+        lu.assertErrorMsgContains("option strength: expected a finite number", iv.flatness, { strength = value })
+    end
+    for _, value in ipairs{ 0, 1, -1, 1.5 } do
+        lu.assertErrorMsgContains("peak: expected 0 < peak < 1", schedule.one_cycle, { lr = 1, peak = value })
+    end
+end
+function TestProtocolErrors:test_models_optimizers_and_targets()
+    for _, wrong in ipairs{ 3, "sgd", {}, bk.zeros{ 2 } } do
+        fails("model: expected a model", { model = wrong })
+        fails("optimizer: expected one of bk.optim", { optimizer = wrong })
+    end
+    fails("order.tournament: target: expected a table { x = tensor, y = tensor }", { order = bk.order.tournament{
+        target = {} } }, true)
+    fails("order.tournament: target: expected a task 1..", { order = bk.order.tournament{ target = 9 } }, true)
 end
 function TestProtocolErrors:test_tasks()
     local x, y = bk.zeros{ 10, 5 }, bk.zeros({ 10 }, { dtype = "int64" })

@@ -45,7 +45,7 @@ end
 
 return bk.doc(function(options)
     options = bk.internal.options("bea.lanczos", options,
-        { loss = "any", hvp = "callable", theta = "userdata", like = "userdata", top = "integer", steps = "integer",
+        { loss = "any", hvp = "callable", theta = "userdata", like = "userdata", top = "count", steps = "count",
             seed = "integer" })
     local like = options.theta or options.like
     if not like then error("bea.lanczos: theta is missing", 2) end

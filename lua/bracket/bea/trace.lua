@@ -1,7 +1,7 @@
 local bk = ...
 return bk.doc(function(options)
     options = bk.internal.options("bea.trace", options,
-        { loss = "any", hvp = "callable", theta = "userdata", like = "userdata", samples = "integer",
+        { loss = "any", hvp = "callable", theta = "userdata", like = "userdata", samples = "count",
             seed = "integer" })
     local like = options.theta or options.like
     if not like then error("bea.trace: theta is missing", 2) end

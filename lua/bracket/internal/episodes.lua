@@ -70,4 +70,24 @@ function memory.gradient(m, state, size, keep)
     return f.grad(state.theta, buffer.x, buffer.y)
 end
 
+-- An intervention that keeps such a memory of options.memory examples and looks at it before every step:
+-- use(state, g), g the mean gradient over options.batch (or as many as the step has) examples of the other tasks, nil
+-- while there are none. `number` is its random stream's.
+function memory.intervention(name, doc, options, number, use)
+    return {
+        name = name,
+        doc = doc,
+        needs_one_task = true,
+        begin_run = function(state, own)
+            own.reservoir = memory.new(options.memory, stream.key(state.seed, 3, number))
+        end,
+        before_step = function(state, own)
+            local task = state.task
+            local size = options.batch or state.problem.tasks[task].size
+            use(state, memory.gradient(own.reservoir, state, size, function(i) return i ~= task end))
+        end,
+        after_step = function(state, own) memory.add(own.reservoir, state) end,
+    }
+end
+
 return memory

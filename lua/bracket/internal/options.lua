@@ -1,6 +1,9 @@
 -- Checks option tables: an unknown name or a wrong type is an error that names the function, the option and what
--- is known. options(where, given, spec): spec maps a name to a Lua type, "integer", "count" (whole, from 1), "positive", "callable" or "any",
--- types joined by "|"; a trailing "!" makes the option required. Positional entries are an error without spec[1].
+-- is known. options(where, given, spec): spec maps a name to a Lua type, "integer", "count", "positive", "callable" or
+-- "any", types joined by "|"; a trailing "!" makes the option required. Positional entries are an error without spec[1].
+local TEXT = { number = "a finite number", integer = "a whole number", count = "a whole number >= 1",
+    positive = "a finite number > 0", callable = "a function" }
+
 local function kind_matches(value, kind)
     if kind == "any" then return true end
     if kind == "integer" then return type(value) == "number" and math.tointeger(value) ~= nil end
@@ -39,8 +42,8 @@ return function(where, given, spec)
             local fits = false
             for kind in kinds:gsub("!$", ""):gmatch("[^|]+") do fits = fits or kind_matches(value, kind) end
             if not fits then
-                error(string.format("%s: option %s: expected %s, got %s", where, name,
-                    kinds:gsub("!$", ""):gsub("|", " or "):gsub("count", "a whole number >= 1"), show(value)), 3)
+                local wanted = kinds:gsub("!$", ""):gsub("|", " or "):gsub("%a+", TEXT)
+                error(string.format("%s: option %s: expected %s, got %s", where, name, wanted, show(value)), 3)
             end
         end
     end

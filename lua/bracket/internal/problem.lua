@@ -6,10 +6,7 @@ local stream = bk.internal.stream
 local problem = {}
 problem.__index = problem
 
-local function fail(i, task, format, ...)
-    error(string.format("protocol: task %d%s: " .. format, i, task.name and " (" .. tostring(task.name) .. ")" or "",
-        ...), 0)
-end
+local function fail(where, format, ...) error(where .. string.format(format, ...), 0) end
 
 local function is_tensor(v) return type(v) == "userdata" and pcall(function() return v:shape() end) end
 
@@ -24,69 +21,72 @@ local function images(x, shape)
     return ok and out or nil
 end
 
--- Checks one {x, y} and returns it in the run's dtype, row-major.
-local function part(self, i, task, which, data)
+-- Checks one { x, y } for a kind of loss and returns it in the run's dtype, row-major; `where` begins the errors. shape:
+-- that of an image, for rows of pixels that are meant for a convolution.
+function problem:part(where, data, loss, shape)
     if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
-        fail(i, task, "%s: expected a table { x = tensor, y = tensor }", which)
+        fail(where, ": expected a table { x = tensor, y = tensor }")
     end
     local x, y = data.x:to(self.dtype), data.y
     local n = x:shape()[1]
-    if #x:shape() < 2 or n == 0 then fail(i, task, "%s.x: expected (examples, ...), got %s", which, shape_text(x)) end
+    if #x:shape() < 2 or n == 0 then fail(where, ".x: expected (examples, ...), got %s", shape_text(x)) end
     if y:shape()[1] ~= n then
-        fail(i, task, "%s: x %s and y %s differ in their number of examples", which, shape_text(x), shape_text(y))
+        fail(where, ": x %s and y %s differ in their number of examples", shape_text(x), shape_text(y))
     end
     local sum = x:sum():item()
-    if sum ~= sum or sum == math.huge or sum == -math.huge then fail(i, task, "%s.x holds nan or inf", which) end
-    local function accepts(rows) return pcall(self.model.forward, self.model, self.probe, rows:narrow(1, 1, 1)) end
+    if sum ~= sum or sum == math.huge or sum == -math.huge then fail(where, ".x holds nan or inf") end
+    local probe = bk.zeros({ self.model.n_params }, { dtype = self.dtype })
+    local function accepts(rows) return pcall(self.model.forward, self.model, probe, rows:narrow(1, 1, 1)) end
     local ok, out = accepts(x)
     if not ok then -- rows of pixels may be meant for a convolution
-        local image = images(x, task.shape)
+        local image = images(x, shape)
         local fits, result = false, nil
         if image then fits, result = accepts(image) end
         if fits then ok, out, x = true, result, image end
     end
     if not ok then
-        fail(i, task, "%s.x is %s, which the model does not take: %s", which, shape_text(x), tostring(out))
+        fail(where, ".x is %s, which the model does not take: %s", shape_text(x), tostring(out))
     end
     local outputs = out:shape()[2] or 1
     self.outputs = outputs
-    if (task.loss or "cross_entropy") == "cross_entropy" then
+    if loss == "cross_entropy" then
         if y:dtype() ~= "int64" then
-            if y:to("int64"):to(y:dtype()) ~= y then fail(i, task, "%s.y: expected class ids, got fractions", which) end
+            if y:to("int64"):to(y:dtype()) ~= y then fail(where, ".y: expected class ids, got fractions") end
             y = y:to("int64")
         end
-        if #y:shape() ~= 1 then fail(i, task, "%s.y: expected class ids (examples), got %s", which, shape_text(y)) end
+        if #y:shape() ~= 1 then fail(where, ".y: expected class ids (examples), got %s", shape_text(y)) end
         local low, high = -((-y):max():item()), y:max():item()
         if low < 0 or high >= outputs then
-            fail(i, task, "%s.y: label %d is outside the model's classes 0..%d", which, low < 0 and low or high,
+            fail(where, ".y: label %d is outside the model's classes 0..%d", low < 0 and low or high,
                 outputs - 1)
         end
-    elseif task.loss == "mse" then
+    elseif loss == "mse" then
         y = y:to(self.dtype)
         local want = out:shape()
         local got = y:shape()
         local same = #want == #got
         for d = 2, #want do same = same and want[d] == got[d] end
         if not same then
-            fail(i, task, "%s.y is %s, the model's output (%d,%s)", which, shape_text(y), n, table.concat(want, ",", 2))
+            fail(where, ".y is %s, the model's output (%d,%s)", shape_text(y), n, table.concat(want, ",", 2))
         end
         sum = y:sum():item()
-        if sum ~= sum or sum == math.huge or sum == -math.huge then fail(i, task, "%s.y holds nan or inf", which) end
+        if sum ~= sum or sum == math.huge or sum == -math.huge then fail(where, ".y holds nan or inf") end
     else
-        fail(i, task, "loss: expected \"cross_entropy\" or \"mse\", got %q", tostring(task.loss))
+        fail(where, ": loss: expected \"cross_entropy\" or \"mse\", got %q", tostring(loss))
     end
     return { x = x, y = y, n = n }
 end
 
 function problem.new(model, tasks, dtype, batch, samples)
     local self = setmetatable({ model = model, dtype = dtype, tasks = {}, n = #tasks }, problem)
-    self.probe = bk.zeros({ model.n_params }, { dtype = dtype })
     if type(tasks) ~= "table" or #tasks == 0 then error("protocol: tasks: expected a list of tasks, got none", 0) end
     for i, task in ipairs(tasks) do
         if type(task) ~= "table" then error("protocol: task " .. i .. ": expected a table, got a " .. type(task), 0) end
         local t = { name = task.name or ("task " .. i), source = task }
-        t.train = part(self, i, task, "train", task.train or { x = task.x, y = task.y })
-        t.test = task.test and part(self, i, task, "test", task.test) or t.train
+        local where, loss = "protocol: task " .. i, task.loss or "cross_entropy"
+        if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
+        t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)
+        t.test = task.test and self:part(where .. ": test", task.test, loss, task.shape) or t.train
         t.f = bk.internal.functions(model, task, self.outputs)
         t.full = batch == "full"
         t.size = t.full and t.train.n or math.min(batch, t.train.n)
@@ -102,7 +102,6 @@ function problem.new(model, tasks, dtype, batch, samples)
         t.diagnostic = { x = t.train.x:narrow(1, 1, m), y = t.train.y:narrow(1, 1, m) }
         self.tasks[i] = t
     end
-    self.probe = nil
     return self
 end
 

@@ -9,9 +9,8 @@ return function(state, target)
         p = measure.total_gradient(state)
     elseif type(target) == "table" then
         local f = bk.internal.functions(state.model, target, state.problem.outputs)
-        local y = target.y
-        if f.kind == "mse" then y = y:to(state.problem.dtype) end
-        p = f.grad(state.theta, target.x:to(state.problem.dtype), y)
+        local data = state.problem:part("order.tournament: target", target, f.kind, target.shape)
+        p = f.grad(state.theta, data.x, data.y)
     elseif target >= 1 and target <= n then
         p = measure.gradient(state, target)
     else

@@ -1,8 +1,7 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("order.blocks", options, { size = "integer!" })
+    options = bk.internal.options("order.blocks", options, { size = "count!" })
     local size = options.size
-    if size < 1 then error("order.blocks: size: expected 1 or more, got " .. size, 2) end
     return bk.internal.order_object.new{
         name = "blocks",
         blocks = true,

@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("order.custom", options, { task = "callable!", window = "integer", name = "string" })
+    options = bk.internal.options("order.custom", options, { task = "callable!", window = "count", name = "string" })
     return bk.internal.order_object.new{
         name = options.name or "custom",
         setup = function(state)

@@ -3,6 +3,9 @@ return bk.doc(function(options)
     options = bk.internal.options("schedule.one_cycle", options,
         { lr = "number!", start = "number", final = "number", peak = "number", steps = "count" })
     local lr = options.lr
+    if options.peak and not (options.peak > 0 and options.peak < 1) then
+        error("schedule.one_cycle: peak: expected 0 < peak < 1, got " .. options.peak, 2)
+    end
     local start, final, peak = options.start or lr / 25, options.final or lr / 250000, options.peak or 0.3
     local function between(a, b, part) return b + 0.5 * (a - b) * (1 + math.cos(math.pi * part)) end
     return function(step, state)

@@ -1,8 +1,7 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("schedule.step", options, { lr = "number!", every = "integer!", factor = "number" })
+    options = bk.internal.options("schedule.step", options, { lr = "number!", every = "count!", factor = "number" })
     local lr, every, factor = options.lr, options.every, options.factor or 0.1
-    if every < 1 then error("schedule.step: every: expected 1 or more, got " .. every, 2) end
     return function(step) return lr * factor ^ ((step - 1) // every) end
 end, [[
 bk.schedule.step{ lr = h, every = n, factor = 0.1 }

@@ -317,6 +317,63 @@ end
 function TestState:test_tournament()
     split(function() return { order = "tournament", steps = 6 } end)
 end
+-- Every intervention in every order it takes with every optimizer, the schedules in turn, cut at another step each
+-- time. The rooms are listed by the program: one added without options here fails.
+function TestState:test_every_combination()
+    local take = {
+        intervention = { conflict = { strength = 0.5 }, flatness = { strength = 0 }, bracket_penalty = { weight = 0.1 },
+            pcgrad = {}, cagrad = {}, mgda = {}, ewc = { weight = 1, samples = 4 }, replay = { memory = 7, batch = 5 },
+            agem = { memory = 7 } },
+        order = { sequential = { order = { 2, 1, 3 } }, blocks = { size = 2 }, cyclic = {}, palindromic = {},
+            random = {}, joint = {}, tournament = { target = 2 }, word = { 1, 2, 2, 1, 3 },
+            custom = { task = function(step) return step * step % 3 + 1 end, window = 4 } },
+        schedule = { constant = { lr = 0.1 }, step = { lr = 0.1, every = 4 }, linear = { lr = 0.1 },
+            cosine = { lr = 0.1 }, warmup = { lr = 0.1, steps = 5 }, one_cycle = { lr = 0.1 },
+            per_task = { 0.1, 0.05, 0.2 } },
+        optim = { sgd = {}, heavy_ball = { momentum = 0.9 }, nesterov = { momentum = 0.9 }, momentum_ema = {},
+            rmsprop = {}, adam = {}, adamw = {} },
+    }
+    local function list(room)
+        local names = {}
+        for name in pairs(bk[room]) do
+            lu.assertNotNil(take[room][name], room .. "." .. name .. " is not in the sweep")
+            names[#names + 1] = name
+        end
+        table.sort(names)
+        return names
+    end
+    local joint_only = { pcgrad = true, cagrad = true, mgda = true }
+    local schedules, count = list("schedule"), 0
+    for _, order in ipairs(list("order")) do
+        local object = bk.order[order](take.order[order])
+        for _, name in ipairs(list("intervention")) do
+            local iv = bk.intervention[name](take.intervention[name])
+            local fits = not (iv.needs_joint and not object.joint) and not (iv.needs_one_task and object.joint)
+                and not (iv.needs_blocks and not object.blocks)
+            for _, optimizer in ipairs(fits and list("optim") or {}) do
+                count = count + 1
+                local schedule = schedules[count % #schedules + 1]
+                if order == "joint" and schedule == "per_task" then schedule = "cosine" end -- no task in a joint step
+                local function make()
+                    return protocol{ order = bk.order[order](take.order[order]), steps = object.blocks
+                        and order ~= "blocks" and 4 or 12, batch = 8, lr = bk.schedule[schedule](take.schedule[schedule]),
+                        optimizer = bk.optim[optimizer](take.optim[optimizer]), record = { every = 5, "loss" },
+                        reset_optimizer = count % 3 == 0,
+                        interventions = { bk.intervention[name](take.intervention[name]) } }
+                end
+                local label = table.concat({ order, name, optimizer, schedule }, " ")
+                local full, first = make():run{}, make()
+                lu.assertEquals(full.total, 12, label)
+                first:run{ stop = count % 11 + 1 }
+                local second = make():restore(first:state()):run{}
+                lu.assertTrue(same_bits(full.theta, second.theta), label)
+                lu.assertEquals(second.history, full.history, label)
+                lu.assertEquals(second.accuracy, full.accuracy, label)
+            end
+        end
+    end
+    lu.assertTrue(count > 300)
+end
 function TestState:test_restore_refuses_what_does_not_fit()
     local p = protocol{ steps = 2 }
     p:run{ stop = 1 }

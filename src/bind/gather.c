@@ -19,6 +19,10 @@ static int64_t row_size(const tensor *t) {
     return n;
 }
 
+static void prefetch(const char *p, size_t bytes) {
+    for (size_t k = 0; k < bytes; k += 64) __builtin_prefetch(p + k);
+}
+
 /* gather(out, at, source, index, first, count): rows index[first..first+count-1] of source go to rows at..at+count-1 of
  * out; all count from 1. */
 static int gather(lua_State *L) {
@@ -49,9 +53,11 @@ static int gather(lua_State *L) {
     const char *from = tensor_data(source);
     const int64_t *id = (const int64_t *)tensor_data(index) + (first - 1);
     for (int64_t i = 0; i < count; i++) {
-        if (id[i] < 1 || id[i] > rows) {
+        if (id[i] < 1 || id[i] > rows)
             return luaL_error(L, "gather: index: %I is outside 1..%I", (lua_Integer)id[i], (lua_Integer)rows);
-        }
+    }
+    for (int64_t i = 0; i < count; i++) { /* rows lie anywhere in memory: the one after the next is asked for */
+        if (i + 2 < count) prefetch(from + (size_t)(id[i + 2] - 1) * bytes, bytes);
         memcpy(to + (size_t)i * bytes, from + (size_t)(id[i] - 1) * bytes, bytes);
     }
     return 0;

@@ -93,6 +93,35 @@ static void test_limits(void) {
     bk_close(env);
 }
 
+/* ---- batches ---- */
+static int64_t allocations_of(bk_env *env, const char *chunk) {
+    ctx *c = env_ctx(env);
+    const int64_t many = INT64_C(1) << 40;
+    atomic_store(&c->fail_at, many);
+    bk_status s = bk_dostring(env, chunk, "batches");
+    int64_t left = atomic_load(&c->fail_at);
+    atomic_store(&c->fail_at, -1);
+    return s == BK_OK ? many - left : -1;
+}
+
+/* Batches are gathered into buffers that stay: a hundred of one epoch take no allocation more than one. */
+static void test_batches(void) {
+    bk_env *env = bk_open(NULL);
+    bk_status s = bk_dostring(env, "local p = bk.protocol{ model = bk.nn.mlp{6, 3}, lr = 0.1, batch = 4, tasks = { { "
+                                   "x = bk.ones{2000, 6}, y = bk.zeros({2000}, {dtype = 'int64'}) } } } "
+                                   "problem = p.problem problem:start(1) collectgarbage('stop') "
+                                   "function batches(n) for _ = 1, n do problem:next(1) end end", NULL);
+    check(s == BK_OK, "a protocol's batches", bk_error(env));
+    allocations_of(env, "batches(1)"); /* the epoch's permutation, and what Lua makes at a first call */
+    int64_t one = allocations_of(env, "batches(001)"), hundred = allocations_of(env, "batches(100)");
+    char text[80];
+    snprintf(text, sizeof text, "1 batch: %lld allocations, 100: %lld", (long long)one, (long long)hundred);
+    check(one >= 0 && one == hundred, "batches are gathered without allocation", text);
+    int64_t epoch = allocations_of(env, "batches(500)"); /* a new permutation: the count does count */
+    check(epoch > hundred, "a new epoch allocates its permutation", text);
+    bk_close(env);
+}
+
 /* ---- restricted mode ---- */
 
 static void write_file(const char *dir, const char *name, const char *text, size_t n) {
@@ -380,6 +409,7 @@ int main(int argc, char **argv) {
     test_open_close(argc > 1 ? atoi(argv[1]) : 10000);
     test_open_failing();
     test_limits();
+    test_batches();
     test_restricted();
     test_leaves_alone();
     test_interrupt("while true do end");

@@ -10,13 +10,8 @@ if o.quick then o.triples, o.ks, o.batch, o.pool = 3, { 1, 5 }, 16, 400 end
 
 local began = os.time()
 local data, _, source = experiment.data(o, o.pool)
-data.x = data.x:to("float64")
-local inputs = data.x:shape()[2]
-if o.inputs == "centred" then
-    data.x = data.x - data.x:mean(1):reshape{ 1, inputs }
-elseif o.inputs ~= "raw" then
-    error("--inputs: expected centred or raw, got " .. tostring(o.inputs), 0)
-end
+experiment.prepared(data, o.inputs)
+local inputs = data.size
 local by_class = experiment.by_class(data)
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
 local f = bk.internal.functions(model, { loss = "cross_entropy" }, 10)

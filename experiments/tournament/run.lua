@@ -4,14 +4,15 @@ local bk = require "bracket"
 local experiment, stream, statistics = bk.internal.experiment, bk.internal.stream, bk.internal.statistics
 local say = experiment.say
 local o = experiment.options(arg, { n = 5, instances = 20, steps = 10, batch = 64, hidden = 64, lr = 0.05, pool = 3000,
-    many = 20, many_instances = 6, many_steps = 5, sampled = 200, kind = "rotated", out = "" })
+    many = 20, many_instances = 6, many_steps = 5, sampled = 200, inputs = "centred",
+    init = "lecun", out = "" })
 if o.quick then o.n, o.instances, o.steps, o.batch, o.pool, o.many, o.many_instances, o.sampled = 3, 2, 2, 16, 400,
     6, 1, 5 end
 
 local began = os.time()
 local data, _, source = experiment.data(o, o.pool)
-data.x = data.x:to("float64")
-local inputs = data.x:shape()[2]
+experiment.prepared(data, o.inputs)
+local inputs = data.size
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
 local f = bk.internal.functions(model, { loss = "cross_entropy" }, 10)
 
@@ -36,7 +37,7 @@ local function block(theta, t, steps)
 end
 local function loss_of(E, theta) return f.value(theta, E.x, E.y):item() end
 
--- Orders from a matrix A (A[i][j] < 0: i before j is better): by row sums, and the best of all when there are few.
+-- The order a matrix A proposes (A[i][j] < 0: i before j is better): by ascending row sums.
 local function by_rows(A, n)
     local score, order = {}, {}
     for i = 1, n do
@@ -72,20 +73,10 @@ local function proposals(tasks, E, theta0, steps)
     local n, losses = #tasks, {}
     for i = 1, n do losses[i] = bk.internal.loss_on(f, tasks[i]) end
     local target = bk.internal.loss_on(f, E)
-    local g, u, p = {}, {}, f.grad(theta0, E.x, E.y)
-    for i = 1, n do
-        g[i] = f.grad(theta0, tasks[i].x, tasks[i].y)
-        u[i] = f.hvp(theta0, p, tasks[i].x, tasks[i].y)
-    end
-    local A = {}
-    for i = 1, n do
-        A[i] = {}
-        for j = 1, n do A[i][j] = u[j]:dot(g[i]):item() - u[i]:dot(g[j]):item() end
-    end
+    local start = bk.bea.tournament{ sources = losses, target = target, theta = theta0 }
     local P = bk.bea.path_bracket{ sources = losses, target = target, theta = theta0, time = steps * o.lr,
-        steps = steps }
-    if type(P) == "userdata" then P = P:totable() end
-    return { start = by_rows(A, n), path = by_rows(P, n) }
+        steps = steps, method = "euler" } -- the discrete joint run itself
+    return { start = start.order, path = by_rows(P:totable(), n) }
 end
 
 -- The share of orders that are worse (higher loss), counting ties half.
@@ -95,13 +86,14 @@ local function percentile(losses, value)
     return 100 * worse / #losses
 end
 
+local panels = {}
 local function study(n, instances, steps, sampled)
     local count = 0
     local share, gain = { start = {}, path = {} }, { start = {}, path = {} }
     for t = 1, instances do
         local s = stream.new(stream.key(o.seed, 7, n, t))
         local tasks, E = instance(n, s)
-        local theta0 = model:init{ seed = o.seed * 100 + t }
+        local theta0 = model:init{ seed = o.seed * 100 + t, scheme = o.init }
         local losses = {}
         if sampled then
             for k = 1, sampled do losses[k] = run_order(tasks, E, theta0, steps, stream.permutation(s, n)) end
@@ -119,7 +111,13 @@ local function study(n, instances, steps, sampled)
     end
     say("\n%d tasks, %d steps each, %d instances, %s", n, steps, instances,
         string.format(sampled and "%d sampled orders" or "all %d orders", count))
-    for _, name in ipairs{ "start", "path" } do
+    local points = { { x = {}, y = {}, style = "points", label = "N products at the start" },
+        { x = {}, y = {}, style = "points", label = "one joint path" }, title = string.format("%d tasks, %s", n,
+            sampled and sampled .. " sampled orders" or "all orders"), xlabel = "instance",
+        ylabel = "worse orders, %", yrange = { 0, 104 }, xrange = { 0, instances + 1 }, key = "lower" }
+    panels[#panels + 1] = points
+    for k, name in ipairs{ "start", "path" } do
+        for t = 1, instances do points[k].x[t], points[k].y[t] = t, share[name][t] end
         local p, g = statistics.interval(share[name]), statistics.interval(gain[name])
         say("  %-32s better than %5.1f %% of the orders (± %.1f)   %4.0f %% of the way from the mean to the best",
             name == "start" and "N products at the start" or "one joint path and its adjoint", p.mean, p.half,
@@ -127,8 +125,9 @@ local function study(n, instances, steps, sampled)
     end
 end
 
-say("The best order of N tasks for a target, without trying any  (%s turned, %d-%d-10 tanh, %d examples a task, h = %g)",
-    source, inputs, o.hidden, o.batch, o.lr)
+say("The best order of N tasks for a target, without trying any\n%s turned, %s; %d-%d-10 tanh, %s; %d examples a task, h = %g",
+    source, o.inputs, inputs, o.hidden, o.init, o.batch, o.lr)
 study(o.n, o.instances, o.steps)
 study(o.many, o.many_instances, o.many_steps, o.sampled)
 say("\n%d s", experiment.clock(began))
+if o.out ~= "" then experiment.plot{ panels = panels, out = o.out } end

@@ -491,11 +491,67 @@ function TestMetrics:test_interval()
     lu.assertAlmostEquals(bk.internal.statistics.t95(60), 2.0003, 1e-3)
     lu.assertAlmostEquals(bk.internal.statistics.spearman({ 1, 2, 3, 4, 5 }, { 1, 4, 9, 16, 25 }).rho, 1, 1e-12)
 end
+function TestMetrics:test_grouped_rank_correlation()
+    local statistics, stream, rng = bk.internal.statistics, bk.internal.stream, bk.rng(4)
+    local u, noise = rng:normal{ 40 }:totable(), rng:normal{ 40 }:totable()
+    local x, y, single, x5, y5, groups = {}, {}, {}, {}, {}, {}
+    for i = 1, 40 do
+        x[i], y[i], single[i] = u[i], u[i] + noise[i], i
+        for _ = 1, 5 do
+            x5[#x5 + 1], y5[#y5 + 1], groups[#groups + 1] = x[i], y[i], i
+        end
+    end
+    local fisher = statistics.spearman(x, y)
+    local alone = statistics.spearman_grouped(x, y, single, 2000, stream.new(1))
+    lu.assertEquals(alone.rho, fisher.rho)
+    lu.assertAlmostEquals(alone.low, fisher.low, 0.1)
+    lu.assertAlmostEquals(alone.high, fisher.high, 0.1)
+    -- the same points five times over: Fisher's interval shrinks, the one by groups does not
+    local five = statistics.spearman_grouped(x5, y5, groups, 2000, stream.new(2))
+    local naive = statistics.spearman(x5, y5)
+    lu.assertTrue(naive.high - naive.low < 0.6 * (fisher.high - fisher.low))
+    lu.assertAlmostEquals(five.low, alone.low, 0.05)
+    lu.assertAlmostEquals(five.high, alone.high, 0.05)
+end
 function TestMetrics:test_seeds()
     local result = protocol{ steps = 3 }:seeds{ seeds = { 1, 2, 3 } }
     lu.assertEquals(#result.runs, 3)
     lu.assertEquals(result.metrics.average_accuracy.n, 3)
     lu.assertEquals(result.runs[2].seed, 2)
+end
+
+TestProgress = {}
+-- A run of 1000 steps of 30 ms each by a clock of its own; what was written to stderr.
+local function watched(forced, terminal)
+    local clock, execute, stderr, now, lines = bk.internal.clock, os.execute, io.stderr, 100.0, {}
+    local asked = 0
+    bk.internal.clock = function() return now end
+    os.execute = function()
+        asked = asked + 1
+        return terminal
+    end
+    io.stderr = { write = function(_, ...) lines[#lines + 1] = table.concat{ ... } end, flush = function() end }
+    local ok, message = pcall(function()
+        local update, clear = bk.internal.progress.new(forced)
+        for step = 1, 1000 do
+            now = now + 0.03
+            update{ step = step, total = 1000, lr = 0.05, loss = 1.25 }
+        end
+        clear()
+    end)
+    bk.internal.clock, os.execute, io.stderr = clock, execute, stderr
+    lu.assertTrue(ok, message)
+    lu.assertTrue(asked <= 1)
+    return lines
+end
+function TestProgress:test_a_line_with_step_rate_loss_and_time_left()
+    local lines = watched(true)
+    lu.assertTrue(#lines > 60 and #lines <= 151) -- 30 s, the first of them quiet
+    lu.assertStrMatches(lines[#lines - 1], "\rstep %d+/1000  3[34]/s  rate 0.05  loss 1.2500  0:0%d left\27%[K")
+    lu.assertEquals(lines[#lines], "\r\27[K")
+end
+function TestProgress:test_silent_in_a_pipe()
+    lu.assertEquals(#watched(nil, false), 0)
 end
 
 TestProtocolErrors = {}

@@ -112,6 +112,17 @@ function experiment.by_class(d)
     return by
 end
 
+-- d in float64, its mean example taken off unless inputs is "raw".
+function experiment.prepared(d, inputs)
+    d.x = d.x:to("float64")
+    if inputs == "centred" then
+        d.x = d.x - d.x:mean(1):reshape{ 1, d.size }
+    elseif inputs ~= "raw" then
+        error("--inputs: expected centred or raw, got " .. tostring(inputs), 0)
+    end
+    return d
+end
+
 function experiment.say(format, ...)
     io.stdout:write(string.format(format, ...), "\n")
     io.stdout:flush()

@@ -1,5 +1,6 @@
 -- Small statistics: mean with its 95 % interval (Student's t), Wilson interval of a proportion, Spearman's rank
--- correlation with Fisher's interval, slope of a line in log-log, correlation.
+-- correlation with Fisher's interval or one by groups, slope of a line in log-log, correlation.
+local bk = ...
 local statistics = {}
 local T = { 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042 }
@@ -72,6 +73,33 @@ function statistics.spearman(x, y)
         return (e - 1) / (e + 1)
     end
     return { rho = rho, n = n, low = tanh(z - half), high = tanh(z + half) }
+end
+
+-- The 95 % interval of Spearman's rho when the points come in groups that share a cause (runs of one angle): whole
+-- groups are drawn with replacement (Field & Welsh 2007), so that the points of one count as one finding.
+function statistics.spearman_grouped(x, y, groups, draws, s)
+    local stream = bk.internal.stream
+    local members, names = {}, {}
+    for i, name in ipairs(groups) do
+        if not members[name] then
+            members[name], names[#names + 1] = {}, name
+        end
+        table.insert(members[name], i)
+    end
+    local rhos = {}
+    for k = 1, draws do
+        local u, v = {}, {}
+        for _ = 1, #names do
+            for _, i in ipairs(members[names[stream.below(s, #names) + 1]]) do
+                u[#u + 1], v[#v + 1] = x[i], y[i]
+            end
+        end
+        rhos[k] = statistics.correlation(statistics.ranks(u), statistics.ranks(v))
+        if rhos[k] ~= rhos[k] then rhos[k] = 0 end -- one group drawn every time, all of a value
+    end
+    table.sort(rhos)
+    local all = statistics.correlation(statistics.ranks(x), statistics.ranks(y))
+    return { rho = all, n = #names, low = rhos[math.max(1, draws // 40)], high = rhos[draws - draws // 40] }
 end
 
 -- Least-squares slope of log y against log x.

@@ -127,6 +127,11 @@ function TestMnist:test_prefix_limit_and_dtype()
     write_set(self.dir, "emnist-letters-test-images-idx3-ubyte", "emnist-letters-test-labels-idx1-ubyte", 4)
     local d = bk.data.mnist(self.dir, { split = "test", prefix = "emnist-letters-", limit = 3, dtype = "float32" })
     lu.assertEquals({ d.x:shape(), d.x:dtype(), d.y:shape(), d.name }, { { 3, 6 }, "float32", { 3 }, "emnist-letters" })
+    -- EMNIST's files hold each image transposed
+    local stored = bk.data.mnist(self.dir, { split = "test", prefix = "emnist-letters-", transpose = false })
+    local all = bk.data.mnist(self.dir, { split = "test", prefix = "emnist-letters-" })
+    lu.assertEquals({ stored.shape, all.shape }, { { 2, 3 }, { 3, 2 } })
+    for k = 1, 4 do same(all.x[k]:reshape{ 3, 2 }, stored.x[k]:reshape{ 2, 3 }:transpose()) end
 end
 
 function TestMnist:test_errors_say_what_is_wrong()
@@ -301,6 +306,37 @@ function TestTasks:test_limit_and_a_test_set_of_its_own()
     lu.assertEquals({ tasks[1].train.x:shape()[1], tasks[1].test.x:shape()[1] }, { 8, 4 })
 end
 
+function TestTasks:test_images_stay_images()
+    local x, y = bk.rng(3):normal{ 30, 2, 7, 7 }, bk.tensor((function()
+        local ids = {}
+        for k = 1, 30 do ids[k] = k % 3 end
+        return ids
+    end)(), { dtype = "int64" })
+    local data = { x = x, y = y }
+    local flat = { x = x:reshape{ 30, 98 }, y = y }
+    for _, make in ipairs{ bk.tasks.split, bk.tasks.permuted } do
+        local classes = make == bk.tasks.split and { { 0 }, { 1, 2 } } or nil
+        local images = make{ data = data, test_fraction = 0.3, classes = classes }
+        local rows = make{ data = flat, test_fraction = 0.3, classes = classes }
+        for k, task in ipairs(images) do
+            for _, part in ipairs{ "train", "test" } do
+                local n = task[part].y:shape()[1]
+                lu.assertEquals(task[part].x:shape(), { n, 2, 7, 7 })
+                same(task[part].x:reshape{ n, 98 }, rows[k][part].x)
+            end
+        end
+    end
+    -- each channel turns as an image of its own would
+    local turned = bk.tasks.rotated{ data = data, angles = { 0, 33 }, test_fraction = 0 }
+    for channel = 1, 2 do
+        local one = { x = x:narrow(2, channel, 1):clone():reshape{ 30, 49 }, y = y, shape = { 7, 7 } }
+        local alone = bk.tasks.rotated{ data = one, angles = { 0, 33 }, test_fraction = 0 }
+        for k = 1, 2 do
+            lu.assertTrue(distance(turned[k].train.x:narrow(2, channel, 1):clone():reshape{ 30, 49 },
+                alone[k].train.x) < 1e-12)
+        end
+    end
+end
 function TestTasks:test_regression()
     local a = bk.tasks.regression{ n = 2, examples = 50, inputs = 3, outputs = 2, kind = "linear", seed = 5 }
     lu.assertEquals({ a[1].loss, a[1].outputs }, { "mse", 2 })

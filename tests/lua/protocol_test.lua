@@ -355,8 +355,8 @@ function TestState:test_every_combination()
                 local schedule = schedules[count % #schedules + 1]
                 if order == "joint" and schedule == "per_task" then schedule = "cosine" end -- no task in a joint step
                 local function make()
-                    return protocol{ order = bk.order[order](take.order[order]), steps = object.blocks
-                        and order ~= "blocks" and 4 or 12, batch = 8, lr = bk.schedule[schedule](take.schedule[schedule]),
+                    local steps = object.blocks and order ~= "blocks" and 4 or 12
+                    return protocol{ order = bk.order[order](take.order[order]), steps = steps, batch = 8, lr = bk.schedule[schedule](take.schedule[schedule]),
                         optimizer = bk.optim[optimizer](take.optim[optimizer]), record = { every = 5, "loss" },
                         reset_optimizer = count % 3 == 0,
                         interventions = { bk.intervention[name](take.intervention[name]) } }

@@ -25,7 +25,7 @@ local OTHER = { train = "test", test = "train" }
 local function mnist(dir, options)
     if type(dir) ~= "string" then error("data.mnist: dir: expected a string, got a " .. type(dir), 2) end
     options = options_of("data.mnist", options, { split = "string", prefix = "string", limit = "integer",
-        dtype = "string" })
+        dtype = "string", transpose = "boolean" })
     local split, dtype, limit = options.split or "train", options.dtype or "float64", options.limit
     local stems = STEMS[split]
     if not stems then error(string.format("data.mnist: split: expected \"train\" or \"test\", got %q", split), 2) end
@@ -50,17 +50,22 @@ local function mnist(dir, options)
         error(string.format("data.mnist: %s has %d images but %s has (%s) labels", images, xs[1], labels,
             table.concat(ys, ",")), 2)
     end
+    local transpose = options.transpose
+    if transpose == nil then transpose = (options.prefix or ""):find("^emnist") ~= nil end
     local n = math.min(limit or xs[1], xs[1])
     if n == 0 then error("data.mnist: " .. images .. " holds no images", 2) end
-    x, y = x:narrow(1, 1, n):to(dtype):reshape{ n, xs[2] * xs[3] } / 255, y:narrow(1, 1, n)
+    x, y = x:narrow(1, 1, n), y:narrow(1, 1, n)
+    if transpose then x, xs = x:transpose(2, 3), { xs[1], xs[3], xs[2] } end
+    x = x:to(dtype):reshape{ n, xs[2] * xs[3] } / 255
     local top = y:max():item()
     return { x = x, y = y, classes = math.max(10, top + 1), shape = { xs[2], xs[3] },
         name = options.prefix and options.prefix:gsub("%-$", "") or "mnist" }
 end
 
 return bk.doc(mnist, [[
-bk.data.mnist(dir, { split = "train" | "test", prefix = "", limit, dtype = "float64" })
+bk.data.mnist(dir, { split = "train" | "test", prefix = "", limit, dtype = "float64", transpose })
     -> { x, y, classes, shape = {28, 28}, name }
 Reads MNIST's IDX files from dir: train- or t10k- (or test-) images and labels, names with - or . before idx, gzipped or
 not. Fashion-MNIST and KMNIST have the same names; EMNIST's begin with a prefix, "emnist-letters-".
-x (n, 784) in 0..1, y (n) int64. limit: the first so many images only.]])
+x (n, 784) in 0..1, y (n) int64. limit: the first so many images only.
+transpose: swaps rows and columns; the default for EMNIST's prefixes, whose files hold every image transposed.]])

@@ -42,8 +42,9 @@ local function rotated(options)
     end
     local data, o = dataset.open("tasks.rotated", options)
     local shape = options.shape or data.shape
-    if type(shape) ~= "table" or #shape ~= 2 or shape[1] * shape[2] ~= data.size then
-        error(string.format("tasks.rotated: shape: expected {rows, columns} of %d pixels, got {%s}", data.size,
+    local area = data.images and data.size // data.images[1] or data.size -- a channel's
+    if type(shape) ~= "table" or #shape ~= 2 or shape[1] * shape[2] ~= area then
+        error(string.format("tasks.rotated: shape: expected {rows, columns} of %d pixels, got {%s}", area,
             type(shape) == "table" and table.concat(shape, ", ") or ""), 2)
     end
     local train, test = dataset.divide("tasks.rotated", data, o)
@@ -54,17 +55,22 @@ local function rotated(options)
         if angle % 360 == 0 then
             task.train, task.test = train, test
         else
-            local R = turning(shape[1], shape[2], angle):to(train.x:dtype())
-            task.train = { x = train.x:matmul(R), y = train.y }
-            task.test = test and { x = test.x:matmul(R:to(test.x:dtype())), y = test.y }
+            local R = turning(shape[1], shape[2], angle)
+            local function turned(part) -- every channel alike
+                local n = part.x:shape()[1]
+                local x = part.x:reshape{ n * data.size // area, area }:matmul(R:to(part.x:dtype()))
+                return { x = x:reshape{ n, data.size }, y = part.y }
+            end
+            task.train, task.test = turned(train), test and turned(test)
         end
         tasks[k] = task
     end
-    return tasks
+    return dataset.as_given(data, tasks)
 end
 
 return bk.doc(rotated, [[
 bk.tasks.rotated{ data = d, angles = {0, 30, 60, 90} } -> list of tasks
 The same images turned counter-clockwise by each angle, in degrees, about their centre (bilinear, 0 outside).
-Multiples of 90 degrees are exact. options: test = d2 or test_fraction = 0.2, limit, seed, shape = {rows, columns} (default:
-data.shape, the sizes of x, or a square).]])
+Multiples of 90 degrees are exact. Images (n, channels, height, width) stay images.
+options: test = d2 or test_fraction = 0.2, limit, seed, shape = {rows, columns} (default: data.shape, the sizes of x, or
+a square).]])

@@ -1,5 +1,5 @@
 -- Through which channels does order act? The gap |theta_AB - theta_BA| against the step size, for plain gradient steps
--- (the bracket: slope 2) and for what hides it (memory, clock: slope 1), and in float32, where it drowns. See README.md.
+-- (the bracket: slope 2) and for what hides it (memory, clock: slope 1), and in float32, where it drowns.
 local bk = require "bracket"
 local experiment, statistics = bk.internal.experiment, bk.internal.statistics
 local say = experiment.say
@@ -56,7 +56,7 @@ local channels = {
     { "Adam", "float64", bk.optim.adam{}, nil, nil },
     { "SGD in float32", "float32", bk.optim.sgd{}, nil, function(h) return h * h * bracket end },
 }
-say("The order effect |theta_AB - theta_BA| of one step on each task, by step size  (%s, %d-%d-10 tanh, %d examples a task)",
+say("The order effect |theta_AB - theta_BA| of one step on each task, by step size\n%s, %d-%d-10 tanh, %d examples a task",
     source, inputs, o.hidden, o.batch)
 say("|[g_A, g_B]| = %.4f   |g_A - g_B| = %.4f\n", bracket, apart)
 local header = { string.format("%-10s", "h") }
@@ -91,7 +91,7 @@ say("%s\n%s\n(slope over the smallest six h; ratio at the smallest)\n%d s", tabl
     experiment.clock(began))
 if o.out ~= "" then
     local list = { title = "Order effect by channel", xlabel = "h", ylabel = "|theta_AB - theta_BA|", logx = true,
-        logy = true, out = o.out }
+        logy = true, key = "lower", out = o.out }
     for k, c in ipairs(channels) do list[#list + 1] = { x = hs, y = gaps[k], label = c[1] } end
     experiment.plot(list)
 end

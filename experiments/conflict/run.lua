@@ -4,8 +4,8 @@ local bk = require "bracket"
 local experiment = bk.internal.experiment
 local say = experiment.say
 local o = experiment.options(arg, { tasks = 3, train = 2000, test = 1000, steps = 300, batch = 64, hidden = 64,
-    lr = 0.1, seeds = 3, strengths = { -1, 0, 1, 2 }, continual_tasks = 5, continual_train = 8000, continual_test = 2000,
-    ewc = 10, memory = 1000, reference = 256, out = "", part = "all" })
+    lr = 0.1, seeds = 3, strengths = { -1, 0, 1, 2 }, continual_tasks = 5, continual_train = 8000,
+    continual_test = 2000, ewc = 10, memory = 1000, reference = 256, out = "", part = "all" })
 if o.quick then
     o.train, o.test, o.steps, o.seeds, o.reference = 128, 64, 6, 1, 20
     o.continual_train, o.continual_test, o.continual_tasks = 256, 64, 2

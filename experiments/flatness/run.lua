@@ -1,5 +1,5 @@
 -- Implicit gradient regularisation: full-batch descent for the same time at several rates; a larger rate has a larger
--- flatness term (h/4)|g|^2. Control: a small rate with the term made explicit, as large as at the larger one. See README.md.
+-- flatness term (h/4)|g|^2. Control: a small rate with the term made explicit, as large as at the larger one.
 local bk = require "bracket"
 local experiment = bk.internal.experiment
 local say = experiment.say
@@ -44,7 +44,9 @@ local function study(h, strength)
         sharpness = mean.sharpness.mean }
 end
 
-say("Implicit flatness by learning rate  (%s, %d-%d-10 tanh, %d examples, %g %% wrong labels, full batch, time %g = h x steps, %d seeds)",
+say([[
+Implicit flatness by learning rate
+%s, %d-%d-10 tanh, %d examples, %g %% wrong labels, full batch, time %g = h x steps, %d seeds]],
     source, inputs, o.hidden, o.train, 100 * o.noise, o.time, o.seeds)
 say("\n%-8s%-12s%-8s%10s%14s%11s%12s%12s", "h", "strength", "steps", "loss", "test error", "", "|grad|^2", "sharpness")
 local implicit, explicit = {}, {}
@@ -61,5 +63,5 @@ if o.out ~= "" then
     experiment.plot{ curve(implicit, "sharpness", "implicit, by rate", function(r) return r.h end),
         curve(explicit, "sharpness", "explicit at the smallest rate", function(r) return r.h * r.strength end),
         title = "Sharpness", xlabel = "rate, or strength x rate", ylabel = "largest Hessian eigenvalue", logx = true,
-            out = o.out }
+        xrange = { 0.8 * o.rates[1], 1.25 * o.rates[#o.rates] }, key = "lower left", out = o.out }
 end

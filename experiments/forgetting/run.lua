@@ -63,9 +63,14 @@ for _, mode in ipairs{ "abrupt", "gradual" } do
     end
 end
 
-say("Does the bracket at the boundary predict forgetting?  (%s, %d-%d-10 tanh, %d + %d steps, h = %g, %d angles x %d seeds)",
+say([[
+Does the bracket at the boundary predict forgetting?
+%s, %d-%d-10 tanh, %d + %d steps, h = %g, %d angles x %d seeds]],
     source, inputs, o.hidden, 2 * o.steps, o.steps, o.lr, #o.angles, o.seeds)
-say("\nangle   forgetting of task 1 (accuracy lost)      loss rise            |bracket|\n        abrupt        gradual (%d stages)    abrupt   gradual    abrupt", o.stages)
+say([[
+
+angle   forgetting of task 1 (accuracy lost)      loss rise            |bracket|
+        abrupt        gradual (%d stages)    abrupt   gradual    abrupt]], o.stages)
 for _, angle in ipairs(o.angles) do
     local function mean(mode, name)
         local list = {}
@@ -83,7 +88,7 @@ local function column(list, name)
     for i, row in ipairs(list) do values[i] = row[name] end
     return values
 end
-say("\nrank correlation with the loss rise on task 1 [95 %%, angles drawn as wholes]; within: each angle's mean taken off")
+say("\nrank correlation with the loss rise [95 %%, angles drawn as wholes]; within: each angle's mean taken off")
 say("%-32s%-28s%-28s%s", "", "abrupt", "gradual", "abrupt, within an angle")
 local function centred(list, name)
     local sums, counts = {}, {}

@@ -104,7 +104,8 @@ end
 local NAMES = { "start", "drift", "path" }
 say([[
 Does the sign of the bracket tell which order is better for a third task?
-%s, %s; %d-%d-10 tanh, %s; %d examples a task, full batch, h = %g]], source, o.inputs, inputs, o.hidden, o.init, o.batch, o.lr)
+%s, %s; %d-%d-10 tanh, %s; %d examples a task, full batch, h = %g]], source, o.inputs,
+    inputs, o.hidden, o.init, o.batch, o.lr)
 local LABELS = { start = "at start", drift = "drift-matched", path = "along the path" }
 local panels = {}
 for _, kind in ipairs(o.kinds) do

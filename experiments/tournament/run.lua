@@ -125,7 +125,9 @@ local function study(n, instances, steps, sampled)
     end
 end
 
-say("The best order of N tasks for a target, without trying any\n%s turned, %s; %d-%d-10 tanh, %s; %d examples a task, h = %g",
+say([[
+The best order of N tasks for a target, without trying any
+%s turned, %s; %d-%d-10 tanh, %s; %d examples a task, h = %g]],
     source, o.inputs, inputs, o.hidden, o.init, o.batch, o.lr)
 study(o.n, o.instances, o.steps)
 study(o.many, o.many_instances, o.many_steps, o.sampled)

@@ -166,10 +166,10 @@ local function panel(script, p, place, dumb)
     if p.key == false then
         line("unset key")
     else
-        local spot = { left = "left top", right = "right top", lower = "right bottom",
+        local spot = { left = "left top", right = "right top", lower = "right bottom", ["lower left"] = "left bottom",
             below = "bmargin center horizontal" }
         if type(p.key) == "string" and not spot[p.key] then
-            fail("%skey: expected left, right, lower or below, got %q", place, p.key)
+            fail("%skey: expected left, right, lower, lower left or below, got %q", place, p.key)
         end
         line("set key noenhanced %s", spot[p.key] or (dumb and "left top" or "right top"))
     end
@@ -267,7 +267,7 @@ Draws curves with gnuplot: a PNG or SVG file, or characters on the terminal when
 series: x and y lists or tensors (x: 1, 2, ... when left out), label, error (bars y -+ error) or low and high
         (their ends), colour "#rrggbb",
         style "linespoints" | "lines" | "points" | "dashed" | "steps" | "bars"; or { image = (rows, columns) }
-figure: xrange = {low, high}, yrange, key = "left" | "right" | "lower" | "below" | false, width, height (pixels, or
-        characters); panels = { {series..., title =, ...}, ... } with columns = n draws several side by side.
+figure: xrange = {low, high}, yrange, key = "left" | "right" | "lower" | "lower left" | "below" | false,
+        width, height (pixels, or characters); panels = { {series..., title =, ...}, ... } with columns = n draws several side by side.
 Points that are nan, infinite, or not positive on a logarithmic axis are left out. Without gnuplot: an error that
 says how to install it.]])

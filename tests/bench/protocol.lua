@@ -1,5 +1,5 @@
 -- What a protocol adds to the bare optimizer step, recording off: W2's network (784-256-256-10, float32), batch 128
--- drawn from 10,000 examples. Blocks of both alternate, so that a busy machine slows both.  build/bracket tests/bench/protocol.lua
+-- drawn from 10,000 examples. Blocks of both alternate, so that a busy machine slows both.
 local bk = require "bracket"
 local BATCH, BLOCK, BLOCKS, EXAMPLES = 128, 50, 40, 10000
 local x = bk.rng(1):normal{ EXAMPLES, 784 }:to("float32")
@@ -44,4 +44,5 @@ for k = 1, BLOCKS do
 end
 for _, list in ipairs{ times[1], times[2], ratios } do table.sort(list) end
 print(string.format([[
-bare step %.3f ms, protocol's %.3f ms (fastest of %d blocks of %d): ratio %.3f; median ratio of neighbours %.3f]], 1e3 * times[1][1], 1e3 * times[2][1], BLOCKS, BLOCK, times[2][1] / times[1][1], ratios[BLOCKS // 2]))
+bare step %.3f ms, protocol's %.3f ms (fastest of %d blocks of %d): ratio %.3f; median ratio of neighbours %.3f]],
+    1e3 * times[1][1], 1e3 * times[2][1], BLOCKS, BLOCK, times[2][1] / times[1][1], ratios[BLOCKS // 2]))

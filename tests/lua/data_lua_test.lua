@@ -430,7 +430,8 @@ function TestPlot:test_bars()
         lu.assertNotEquals(drawn{ y = { 1, 2 }, low = { 0.5, 1.75 }, high = { 1.75, 2.25 }, style = style }, bars)
         lu.assertNotEquals(drawn{ y = { 1, 2 }, style = style }, bars)
     end
-    lu.assertNotEquals(drawn{ y = { 1, 2 }, error = { 1, 1 } }, drawn{ y = { 1, 2 }, error = { 1, 1 }, style = "points" })
+    local ones = { y = { 1, 2 }, error = { 1, 1 } }
+    lu.assertNotEquals(drawn(ones), drawn{ y = ones.y, error = ones.error, style = "points" })
 end
 
 function TestPlot:test_text_is_never_a_command()

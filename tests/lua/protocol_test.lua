@@ -207,7 +207,8 @@ function TestSteps:test_same_bits_at_any_thread_count()
     file:close()
     local outputs = {}
     for k, threads in ipairs{ 1, 2, 8 } do
-        local pipe = assert(io.popen(string.format("%s/bracket --threads %d %s", os.getenv("BRACKET_BUILD") or "build", threads, path)))
+        local pipe = assert(io.popen(string.format("%s/bracket --threads %d %s", os.getenv("BRACKET_BUILD") or "build",
+            threads, path)))
         outputs[k] = pipe:read("a")
         pipe:close()
     end
@@ -356,8 +357,8 @@ function TestState:test_every_combination()
                 if order == "joint" and schedule == "per_task" then schedule = "cosine" end -- no task in a joint step
                 local function make()
                     local steps = object.blocks and order ~= "blocks" and 4 or 12
-                    return protocol{ order = bk.order[order](take.order[order]), steps = steps, batch = 8, lr = bk.schedule[schedule](take.schedule[schedule]),
-                        optimizer = bk.optim[optimizer](take.optim[optimizer]), record = { every = 5, "loss" },
+                    return protocol{ order = bk.order[order](take.order[order]), steps = steps, batch = 8,
+                        lr = bk.schedule[schedule](take.schedule[schedule]), optimizer = bk.optim[optimizer](take.optim[optimizer]), record = { every = 5, "loss" },
                         reset_optimizer = count % 3 == 0,
                         interventions = { bk.intervention[name](take.intervention[name]) } }
                 end

@@ -1,5 +1,6 @@
 -- Every experiment runs with --quick, on generated digits, and prints its table.
 local lu = require "luaunit"
+local bk = require "bracket"
 TestExperiments = {}
 
 local function run(name)
@@ -31,3 +32,43 @@ function TestExperiments:test_tournament() lu.assertStrContains(run("tournament"
 function TestExperiments:test_conflict() lu.assertStrContains(run("conflict"), "A-GEM") end
 function TestExperiments:test_forgetting() lu.assertStrContains(run("forgetting"), "rank correlation") end
 function TestExperiments:test_flatness() lu.assertStrContains(run("flatness"), "sharpness") end
+
+-- The three predictors of order_prediction against the realised difference of k full-batch steps a task in the limit of
+-- small steps: all have its leading term, (kh)^2 <grad E, [g_A, g_B]>, so that their errors are of third order.
+TestPredictors = {}
+function TestPredictors:test_small_steps()
+    local model, k = bk.nn.mlp{ 6, 5, 3, activation = "tanh" }, 3
+    local L = {}
+    for i = 1, 3 do
+        local rng = bk.rng(20 + i)
+        local x = rng:normal{ 12, 6 }
+        L[i] = bk.loss.cross_entropy(model, x, x:matmul(rng:normal{ 6, 3 }):argmax(2))
+    end
+    local theta0 = model:init{ seed = 4, scheme = "lecun" }
+    local gA, gB, gE = bk.grad(L[1]), bk.grad(L[2]), bk.grad(L[3])
+    local bracket = bk.lie(L[1], L[2])(theta0)
+    local function run(first, second, h)
+        local theta = theta0
+        for _ = 1, k do theta = theta - first(theta) * h end
+        for _ = 1, k do theta = theta - second(theta) * h end
+        return L[3](theta):item()
+    end
+    local hs, errors, ratio = { 0.02, 0.01, 0.005, 0.0025 }, { start = {}, drift = {}, path = {} }, {}
+    for n, h in ipairs(hs) do
+        local kappa, realised = k * h, run(gA, gB, h) - run(gB, gA, h)
+        local predicted = {
+            start = kappa ^ 2 * gE(theta0):dot(bracket):item(),
+            drift = kappa ^ 2 * gE(theta0 - (gA(theta0) + gB(theta0)) * kappa):dot(bracket):item(),
+            path = bk.bea.path_bracket{ L[1], L[2], target = L[3], theta = theta0, time = kappa, steps = k,
+                method = "euler" },
+        }
+        for name, value in pairs(predicted) do
+            errors[name][n] = math.abs(value - realised)
+            ratio[name] = value / realised
+        end
+    end
+    for name, list in pairs(errors) do
+        lu.assertAlmostEquals(bk.internal.statistics.slope(hs, list), 3, 0.25, name)
+        lu.assertAlmostEquals(ratio[name], 1, 0.1, name)
+    end
+end

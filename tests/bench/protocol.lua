@@ -1,5 +1,6 @@
 -- What a protocol adds to the bare optimizer step, recording off: W2's network (784-256-256-10, float32), batch 128
 -- drawn from 10,000 examples. Blocks of both alternate, so that a busy machine slows both.
+--     build/bracket tests/bench/protocol.lua
 local bk = require "bracket"
 local BATCH, BLOCK, BLOCKS, EXAMPLES = 128, 50, 40, 10000
 local x = bk.rng(1):normal{ EXAMPLES, 784 }:to("float32")

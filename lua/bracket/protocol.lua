@@ -94,7 +94,7 @@ local function check_record(record)
     return names, functions, every, at
 end
 
--- Whether value has all these methods (model, optimizer: whoever made them).
+-- Whether value has all these methods, whoever made it.
 local function has(value, ...)
     for _, name in ipairs{ ... } do
         local ok, method = pcall(function() return value[name] end)
@@ -109,9 +109,6 @@ local function new(options)
         epochs = "count", batch = "integer|string", optimizer = "any", interventions = "table", record = "table",
             seed = "integer",
         dtype = "string", reduction = "string", reset_optimizer = "boolean", evaluate = "boolean" })
-    if not has(options.model, "init", "forward") then
-        error("protocol: model: expected a model (bk.nn.mlp{...}, ...), got a " .. type(options.model), 2)
-    end
     local optimizer = options.optimizer or bk.optim.sgd{}
     if not has(optimizer, "step", "reset", "state", "restore") then
         error(string.format("protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s",
@@ -281,9 +278,9 @@ Trains one parameter vector on several tasks by a protocol: which task at which 
 r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
   r.test_loss,
 r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
-p:run{ stop = n } pauses after step n, p:run{} goes on; progress = true shows a line on stderr, which
-the program does on a terminal unless it is false. p:state() is
-everything as one value, p:restore(state) puts it back: the run goes on bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().
+p:run{ stop = n } pauses after step n, p:run{} goes on; progress = true shows a line on stderr, which the program does
+on a terminal unless it is false. p:state() is everything as one value, p:restore(state) puts it back: the run goes on
+bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().
 After an error p.result and p.history hold what was recorded.
 state: step total task position n_tasks tasks theta lr loss gradient task_gradient gradients (joint) x y model optimizer
 problem recorded (the last row) history R W seed; state:measure("conflict") -> columns now.]])

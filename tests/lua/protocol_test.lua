@@ -523,36 +523,27 @@ end
 
 TestProgress = {}
 -- A run of 1000 steps of 30 ms each by a clock of its own; what was written to stderr.
-local function watched(forced, terminal)
-    local clock, execute, stderr, now, lines = bk.internal.clock, os.execute, io.stderr, 100.0, {}
-    local asked = 0
-    bk.internal.clock = function() return now end
-    os.execute = function()
-        asked = asked + 1
-        return terminal
+function TestProgress:test_a_line_with_step_rate_loss_and_time_left()
+    local clock, stderr, now, read, lines = bk.internal.clock, io.stderr, 100.0, 0, {}
+    bk.internal.clock = function()
+        read = read + 1
+        return now
     end
     io.stderr = { write = function(_, ...) lines[#lines + 1] = table.concat{ ... } end, flush = function() end }
     local ok, message = pcall(function()
-        local update, clear = bk.internal.progress.new(forced)
+        local update, clear = bk.internal.progress.new()
         for step = 1, 1000 do
             now = now + 0.03
             update{ step = step, total = 1000, lr = 0.05, loss = 1.25 }
         end
         clear()
     end)
-    bk.internal.clock, os.execute, io.stderr = clock, execute, stderr
+    bk.internal.clock, io.stderr = clock, stderr
     lu.assertTrue(ok, message)
-    lu.assertTrue(asked <= 1)
-    return lines
-end
-function TestProgress:test_a_line_with_step_rate_loss_and_time_left()
-    local lines = watched(true)
-    lu.assertTrue(#lines > 60 and #lines <= 151) -- 30 s, the first of them quiet
+    lu.assertTrue(read < 700) -- not at every step
+    lu.assertTrue(#lines > 60 and #lines <= 151)
     lu.assertStrMatches(lines[#lines - 1], "\rstep %d+/1000  3[34]/s  rate 0.05  loss 1.2500  0:0%d left\27%[K")
     lu.assertEquals(lines[#lines], "\r\27[K")
-end
-function TestProgress:test_silent_in_a_pipe()
-    lu.assertEquals(#watched(nil, false), 0)
 end
 
 TestProtocolErrors = {}
@@ -587,7 +578,7 @@ function TestProtocolErrors:test_options()
     fails("model: expected a model", { model = { n_params = 3 } })
     lu.assertErrorMsgContains("option samples: expected a whole number >= 1, got 0", bk.intervention.ewc,
         { weight = 1, samples = 0 })
-    lu.assertErrorMsgContains("option strength: expected number, got inf", bk.intervention.conflict, { strength = 1 / 0 })
+    lu.assertErrorMsgContains("option strength: expected a finite number, got inf", bk.intervention.conflict, { strength = 1 / 0 })
     lu.assertErrorMsgContains("option n: expected integer, got inf", bk.data.glyphs, { n = 1 / 0 }) -- drew for ever
     lu.assertErrorMsgContains("schedule.cosine: steps: missing; only inside a run", bk.schedule.cosine{ lr = 1 }, 1)
     lu.assertEquals(bk.schedule.linear{ lr = 1, steps = 3 }(2), 0.5)

@@ -13,16 +13,16 @@ function dataset.finite(where, name, t)
     end
 end
 
--- {rows, columns} of images (n, rows, columns) or (n, channels, rows, columns); of flat ones when they can be square.
+-- {rows, columns} of images (n, rows, columns) or (n, 1, rows, columns), {channels, rows, columns} of those with more;
+-- of flat ones when they can be square.
 local function image_shape(xs)
     if #xs == 3 then return { xs[2], xs[3] } end
-    if #xs == 4 then return { xs[3], xs[4] } end
+    if #xs == 4 then return xs[2] == 1 and { xs[3], xs[4] } or { xs[2], xs[3], xs[4] } end
     local side = #xs == 2 and math.floor(math.sqrt(xs[2]) + 0.5) or 0
     return side * side == xs[2] and { side, side } or nil
 end
 
--- { x (n, size) row-major, y (n) int64, n, size, classes, shape, images }, or an error that says what is wrong. images:
--- {channels, height, width} when x came as images (n, channels, height, width), for dataset.as_given.
+-- { x (n, size) row-major, y (n) int64, n, size, classes, shape }, or an error that says what is wrong.
 function dataset.check(where, data, name)
     name = name or "data"
     if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
@@ -54,22 +54,7 @@ function dataset.check(where, data, name)
         error(string.format("%s: %s.y: label %d is outside the classes 0..%d", where, name, low < 0 and low or high,
             classes - 1), 0)
     end
-    local images = #xs == 4 and table.move(xs, 2, 4, 1, {}) or nil
-    return { x = x, y = y, n = xs[1], size = size, classes = classes, images = images,
-        shape = data.shape or image_shape(xs) }
-end
-
--- The tasks made of checked data, their rows back in the images' layout when that is how they came.
-function dataset.as_given(data, tasks)
-    if not data.images then return tasks end
-    local c, h, w = table.unpack(data.images)
-    for _, task in ipairs(tasks) do
-        for _, name in ipairs{ "train", "test" } do
-            local part = task[name]
-            if part then task[name] = { x = part.x:reshape{ part.y:shape()[1], c, h, w }, y = part.y } end
-        end
-    end
-    return tasks
+    return { x = x, y = y, n = xs[1], size = size, classes = classes, shape = data.shape or image_shape(xs) }
 end
 
 -- Rows ids[1..count] of t as a new row-major tensor; ids an int64 tensor or a list.

@@ -23,13 +23,12 @@ local function permuted(options)
         end
         tasks[k] = task
     end
-    return dataset.as_given(data, tasks)
+    return tasks
 end
 
 return bk.doc(permuted, [[
 bk.tasks.permuted{ data = d, n = 5, seed = 1 } -> list of tasks
 The same examples with their pixels in another random order for every task; the first task keeps them as they are
 (identity = false: it is permuted too). Columns of task k: x[:, permutation], permutation the task's int64 tensor, from 1.
-Images (n, channels, height, width) stay images, all their values permuted.
 options: test = d2 (a test set of its own) or test_fraction = 0.2 of d; limit = examples used, train and
 test together.]])

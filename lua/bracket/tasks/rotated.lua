@@ -42,9 +42,11 @@ local function rotated(options)
     end
     local data, o = dataset.open("tasks.rotated", options)
     local shape = options.shape or data.shape
-    local area = data.images and data.size // data.images[1] or data.size -- a channel's
-    if type(shape) ~= "table" or #shape ~= 2 or shape[1] * shape[2] ~= area then
-        error(string.format("tasks.rotated: shape: expected {rows, columns} of %d pixels, got {%s}", area,
+    local sizes = type(shape) == "table" and #shape or 0
+    local rows, columns = sizes > 1 and shape[sizes - 1] or 0, sizes > 1 and shape[sizes] or 0
+    local area = rows * columns -- a channel's
+    if (sizes ~= 2 and sizes ~= 3) or (sizes == 3 and shape[1] or 1) * area ~= data.size then
+        error(string.format("tasks.rotated: shape: expected {rows, columns} of %d pixels, got {%s}", data.size,
             type(shape) == "table" and table.concat(shape, ", ") or ""), 2)
     end
     local train, test = dataset.divide("tasks.rotated", data, o)
@@ -55,7 +57,7 @@ local function rotated(options)
         if angle % 360 == 0 then
             task.train, task.test = train, test
         else
-            local R = turning(shape[1], shape[2], angle)
+            local R = turning(rows, columns, angle)
             local function turned(part) -- every channel alike
                 local n = part.x:shape()[1]
                 local x = part.x:reshape{ n * data.size // area, area }:matmul(R:to(part.x:dtype()))
@@ -65,12 +67,12 @@ local function rotated(options)
         end
         tasks[k] = task
     end
-    return dataset.as_given(data, tasks)
+    return tasks
 end
 
 return bk.doc(rotated, [[
 bk.tasks.rotated{ data = d, angles = {0, 30, 60, 90} } -> list of tasks
 The same images turned counter-clockwise by each angle, in degrees, about their centre (bilinear, 0 outside).
-Multiples of 90 degrees are exact. Images (n, channels, height, width) stay images.
+Multiples of 90 degrees are exact. Every channel of {channels, rows, columns} turns alike.
 options: test = d2 or test_fraction = 0.2, limit, seed, shape = {rows, columns} (default: data.shape, the sizes of x, or
 a square).]])

@@ -61,7 +61,7 @@ local function split(options)
             test = labels(test, map), classes = map and widest or data.classes, head = head,
             loss = "cross_entropy", shape = data.shape }
     end
-    return dataset.as_given(data, tasks)
+    return tasks
 end
 
 return bk.doc(split, [[
@@ -69,5 +69,4 @@ bk.tasks.split{ data = d, classes = {{0,1},{2,3},...}, scenario = "class" } -> l
 Every task holds the examples of its own classes (default: pairs in order).
 scenario "class": labels as they are, one output for every class; "task": the same, and task.head lists the classes
 between which that task chooses; "domain": labels count from 0 within the task, so all tasks share the same outputs.
-Images (n, channels, height, width) stay images.
 options: test = d2 or test_fraction = 0.2, limit (examples a task, train and test together), seed.]])

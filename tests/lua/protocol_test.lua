@@ -579,7 +579,7 @@ function TestProtocolErrors:test_options()
     lu.assertErrorMsgContains("option samples: expected a whole number >= 1, got 0", bk.intervention.ewc,
         { weight = 1, samples = 0 })
     lu.assertErrorMsgContains("option strength: expected a finite number, got inf", bk.intervention.conflict, { strength = 1 / 0 })
-    lu.assertErrorMsgContains("option n: expected integer, got inf", bk.data.glyphs, { n = 1 / 0 }) -- drew for ever
+    lu.assertErrorMsgContains("option n: expected a whole number, got inf", bk.data.glyphs, { n = 1 / 0 }) -- drew for ever
     lu.assertErrorMsgContains("schedule.cosine: steps: missing; only inside a run", bk.schedule.cosine{ lr = 1 }, 1)
     lu.assertEquals(bk.schedule.linear{ lr = 1, steps = 3 }(2), 0.5)
     lu.assertEquals(bk.schedule.warmup{ lr = 1, steps = 4 }(6), 1)

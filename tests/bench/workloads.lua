@@ -136,6 +136,7 @@ for name in options.workloads:gmatch("[^,]+") do
             inner = math.max(1, math.floor(2e-3 / estimate)), times = {}, cpus = {} }
     end
     if not options.check then
+        collectgarbage() -- the tables the data came from; the warm-up's results leave their memory for the next
         local rounds = 0
         for _, r in ipairs(live) do rounds = math.max(rounds, r.reps) end
         for round = 0, rounds do

@@ -209,10 +209,6 @@ static node *extreme_jvp(graph *g, node *n, int k, node *t) {
     node *mine = g_eq(g, n->in[k], n), *other = g_eq(g, n->in[1 - k], n);
     return g_mul(g, t, g_mul(g, mine, g_offset(g, 1, g_scale(g, -0.5, other))));
 }
-static node *stop_run_guard(graph *g, node *n) {
-    (void)g, (void)n;
-    return NULL;
-}
 
 #define EW(NAME, N, VEC, DOC)                                                                                          \
     .name = NAME, .arity = N, .kind = OP_ELEMENTWISE, .vec = VEC, .doc = DOC, .vmap = op_vmap_elementwise
@@ -280,7 +276,7 @@ const op_row op_powx = { EW("powx", 1, VEC_POWX, "a^x, x a constant"),
                          .sample_low = 0.5,
                          .sample_high = 2 };
 const op_row op_stop = { EW("stop_gradient", 1, VEC_COPY, "a, with no derivative"), .jvp = op_zero_jvp,
-                         .transpose = op_no_transpose, .simplify = stop_run_guard };
+                         .transpose = op_no_transpose };
 const op_row op_cast = {
     .name = "cast",
     .arity = 1,

@@ -23,12 +23,12 @@ typedef struct product {
 } product;
 
 /* Sizes of pieces. Measured on Zen 3 at one thread, cutting a side in pieces of s costs about 12/s of the
- * time, since the other operand is packed again for every piece. So pieces of 512 along the longer side
- * and 1024 along the other keep the loss near 2 %; sides below 768 stay whole. */
+ * time, since the other operand is packed again for every piece. So pieces of about 448 along the longer side
+ * and 1024 along the other keep the loss near 4 %; a longer side below 672 stays whole. */
 enum { PIECE_LONG = 448, PIECE_SHORT = 1024 };
 /* In multiply-adds: */
 static const int64_t PIECE_WORK = 8 << 20;        /* no piece is smaller: 0.4 ms at 40 GFlop/s */
-static const int64_t OWN_PIECE_WORK = 3 << 20;    /* of the own kernels', which lose nothing by a cut */
+static const int64_t OWN_PIECE_WORK = 3 << 20;    /* of the own kernels', which pack piece by piece anyway */
 static const int64_t CALL_WORK = 512 << 20;       /* no call is larger: 25 ms at 40 GFlop/s */
 static const int64_t VECTOR_PIECE_WORK = 1 << 20; /* the same for matrix times vector, bound by memory */
 static const int64_t VECTOR_CALL_WORK = 16 << 20;
@@ -66,10 +66,11 @@ const char *gemm_config(void) {
 
 /* ---- one call ---- */
 
-/* Where the own kernels beat OpenBLAS, which spends more on packing. Measured on Zen 3 against its AVX2 kernels: by
- * 5 to 100 % up to 256 x 256 x 784, equal at 512 x 512 x 256, behind above. Against its AVX-512 kernels nothing is
- * measured, so there only what packing must dominate. */
+/* Where there are own kernels and they beat OpenBLAS, which spends more on packing. Measured on Zen 3 against its AVX2
+ * kernels: by 2 to 9 % for sides of 128 to 784, by up to 140 % for thin ones, equal at 512 x 512 x 256, behind above.
+ * Against its AVX-512 kernels nothing is measured, so there only what packing must dominate. */
 static bool own_is_faster(bk_dtype dtype, const gemm_part *p) {
+    if (vec_bytes() < 32) return false;
     const bool wide = vec_bytes() == 64;
     const double most = !wide ? 64 << 20 : dtype == BK_FLOAT64 ? 64 * 64 * 64 : 2 * 64 * 64 * 64;
     return (double)p->m * (double)p->n * (double)p->k <= most && (!wide || p->k <= 256);

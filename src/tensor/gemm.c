@@ -1,7 +1,8 @@
 /* gemm.c - matrix products. Three ways, chosen by the shape alone, so that a product has the same bits at any number of
- * threads: own kernels for the small and middling ones (gemm_kernel.c), gemv for one row or column, and OpenBLAS for
- * the rest. Large products are cut into pieces that the workers share. The interrupt flag is read between calls of at
- * most CALL_WORK. c may be NULL, as inside a worker: then the pieces run here one after the other, unpolled. */
+ * threads: own kernels (gemm_kernel.c), gemv for one row or column, and OpenBLAS for the rest. Large products are cut
+ * into pieces that the workers share: OpenBLAS's at sizes that depend on the shape alone, the own kernels', whose bits
+ * no cut changes, by the number of threads. The interrupt flag is read between calls of at most CALL_WORK. c may be
+ * NULL, as inside a worker: then the pieces run here one after the other, unpolled. */
 #include "gemm.h"
 #include "gemm_kernel.h"
 #include "vec.h"
@@ -11,10 +12,13 @@
 #include <pthread.h>
 #include <string.h>
 
+typedef enum way { OWN, VECTOR, BLAS } way;
+
 typedef struct product {
     ctx *c;
     bk_dtype dtype;
     size_t size; /* of an element */
+    way way;
     gemm_part all;
     int64_t rows, columns; /* of a piece */
     int64_t across;        /* pieces along n */
@@ -28,7 +32,7 @@ typedef struct product {
 enum { PIECE_LONG = 448, PIECE_SHORT = 1024 };
 /* In multiply-adds: */
 static const int64_t PIECE_WORK = 8 << 20;        /* no piece is smaller: 0.4 ms at 40 GFlop/s */
-static const int64_t OWN_PIECE_WORK = 3 << 20;    /* of the own kernels', which pack piece by piece anyway */
+static const int64_t OWN_PIECE_WORK = 3 << 20;    /* of the own kernels' */
 static const int64_t CALL_WORK = 512 << 20;       /* no call is larger: 25 ms at 40 GFlop/s */
 static const int64_t VECTOR_PIECE_WORK = 1 << 20; /* the same for matrix times vector, bound by memory */
 static const int64_t VECTOR_CALL_WORK = 16 << 20;
@@ -66,18 +70,21 @@ const char *gemm_config(void) {
 
 /* ---- one call ---- */
 
-/* Where there are own kernels and they beat OpenBLAS, which spends more on packing. Measured on Zen 3 against its AVX2
- * kernels: by 2 to 9 % for sides of 128 to 784, by up to 140 % for thin ones, equal at 512 x 512 x 256, behind above.
- * Against its AVX-512 kernels nothing is measured, so there only what packing must dominate. */
-static bool own_is_faster(bk_dtype dtype, const gemm_part *p) {
-    if (vec_bytes() < 32) return false;
+/* Own kernels where they are faster. Measured on Zen 4, AVX-512 against AVX-512: by 2 to 10 % from a million
+ * multiply-adds up and by 10 to 50 % where B is transposed; below, OpenBLAS has kernels for small products. On Zen 3,
+ * AVX2 against AVX2: by 2 to 9 % for sides of 128 to 784, by up to 140 % for thin ones, equal at 512 x 512 x 256, behind
+ * above. */
+static way way_of(const product *p) {
+    const gemm_part *x = &p->all;
+    const double work = (double)x->m * (double)x->n * (double)x->k, small = 1e6;
     const bool wide = vec_bytes() == 64;
-    const double most = !wide ? 64 << 20 : dtype == BK_FLOAT64 ? 64 * 64 * 64 : 2 * 64 * 64 * 64;
-    return (double)p->m * (double)p->n * (double)p->k <= most && (!wide || p->k <= 256);
+    if (wide && work <= small && !x->tb) return BLAS;
+    if (x->m == 1 || x->n == 1) return VECTOR;
+    if (vec_bytes() < 32) return BLAS;
+    return wide || work <= (double)(64 << 20) ? OWN : BLAS;
 }
 
-static void matrix_call(bk_dtype dtype, const gemm_part *p) {
-    if (own_is_faster(dtype, p) && gemm_own(dtype, p)) return;
+static void blas_call(bk_dtype dtype, const gemm_part *p) {
     const int ta = p->ta ? CblasTrans : CblasNoTrans, tb = p->tb ? CblasTrans : CblasNoTrans;
     const int m = (int)p->m, n = (int)p->n, k = (int)p->k, lda = (int)p->lda, ldb = (int)p->ldb, ldc = (int)p->ldc;
     if (dtype == BK_FLOAT64)
@@ -132,8 +139,9 @@ static void piece(void *arg, int64_t item) {
             return;
         }
         const gemm_part x = part_of(p, i, j, q);
-        if (p->all.m == 1 || p->all.n == 1) vector_call(p->dtype, &x);
-        else matrix_call(p->dtype, &x);
+        if (p->way == OWN) gemm_own(p->dtype, &x);
+        else if (p->way == VECTOR) vector_call(p->dtype, &x);
+        else blas_call(p->dtype, &x);
     }
 }
 
@@ -145,27 +153,31 @@ static int64_t piece_size(int64_t side, double count) {
     return s < side ? s : side;
 }
 
-/* Sets rows, columns, across and depth from the shape; returns the number of pieces. */
-static int64_t cut(product *p) {
-    const double work = (double)p->all.m * (double)p->all.n * (double)p->all.k;
-    int64_t call = CALL_WORK;
-    p->rows = p->all.m;
-    p->columns = p->all.n;
-    if (p->all.m == 1 || p->all.n == 1) {
-        call = VECTOR_CALL_WORK;
-        if (p->all.n == 1)
-            p->rows = piece_size(p->all.m, work / (double)VECTOR_PIECE_WORK);
-        else
-            p->columns = piece_size(p->all.n, work / (double)VECTOR_PIECE_WORK);
-    } else if (own_is_faster(p->dtype, &p->all)) {
-        /* A stored transposed is packed in blocks of rows, else B in panels of columns: cut between them */
-        const bool by_rows = p->all.ta || p->all.m > 4 * p->all.n;
-        const int64_t side = by_rows ? p->all.m : p->all.n, most = side / 64;
-        const double count = work / (double)OWN_PIECE_WORK;
-        *(by_rows ? &p->rows : &p->columns) = piece_size(side, count < (double)most ? count : (double)most);
+/* The own kernels' pieces: columns first, for what is packed of A is packed for every block of B anyway. Their depth is
+ * whole: only that could change a bit. */
+static void cut_own(product *p) {
+    const gemm_part *x = &p->all;
+    const double work = (double)x->m * (double)x->n * (double)x->k;
+    const int threads = p->c ? ctx_threads(p->c) : 1;
+    const double shares = work / (double)OWN_PIECE_WORK;
+    double count = threads == 1 ? 1 : shares > 8 * threads ? 2 * threads : shares < threads ? shares : threads;
+    if (count < work / (double)CALL_WORK) count = work / (double)CALL_WORK;
+    const double most = x->n < 256 ? 1 : (double)(x->n / 128), across = count < most ? count : most;
+    p->columns = piece_size(x->n, across);
+    p->rows = piece_size(x->m, count / (across < 1 ? 1 : across));
+    p->depth = x->k;
+}
+
+static void cut_blas(product *p) {
+    const gemm_part *x = &p->all;
+    const double work = (double)x->m * (double)x->n * (double)x->k;
+    p->rows = x->m;
+    p->columns = x->n;
+    if (p->way == VECTOR) {
+        *(x->n == 1 ? &p->rows : &p->columns) = piece_size(x->n == 1 ? x->m : x->n, work / (double)VECTOR_PIECE_WORK);
     } else if (work >= 2 * (double)PIECE_WORK) {
-        const bool tall = p->all.m >= p->all.n;
-        const int64_t longer = tall ? p->all.m : p->all.n, shorter = tall ? p->all.n : p->all.m;
+        const bool tall = x->m >= x->n;
+        const int64_t longer = tall ? x->m : x->n, shorter = tall ? x->n : x->m;
         double many = (double)((longer + PIECE_LONG / 2) / PIECE_LONG), most = work / (double)PIECE_WORK;
         double few = (double)((shorter + PIECE_SHORT / 2) / PIECE_SHORT);
         if (many < 1) many = 1;
@@ -174,10 +186,8 @@ static int64_t cut(product *p) {
         *(tall ? &p->rows : &p->columns) = piece_size(longer, many);
         *(tall ? &p->columns : &p->rows) = piece_size(shorter, few);
     }
-    p->across = (p->all.n + p->columns - 1) / p->columns;
-    int64_t depth = call / p->rows / p->columns / 256 * 256;
+    int64_t depth = (p->way == VECTOR ? VECTOR_CALL_WORK : CALL_WORK) / p->rows / p->columns / 256 * 256;
     p->depth = depth < 256 ? 256 : depth;
-    return (p->all.m + p->rows - 1) / p->rows * p->across;
 }
 
 /* C = beta C, for an empty sum. */
@@ -204,7 +214,14 @@ bk_status gemm(ctx *c, bk_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, i
         return BK_OK;
     }
     if (lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX) return BK_EUNSUPPORTED; /* OpenBLAS's integers here */
-    const int64_t pieces = cut(&p);
+    if (n == 1 && tb) { /* a row as a column */
+        p.all.tb = false;
+        p.all.ldb = 1;
+    }
+    p.way = way_of(&p);
+    (p.way == OWN ? cut_own : cut_blas)(&p);
+    p.across = (n + p.columns - 1) / p.columns;
+    const int64_t pieces = (m + p.rows - 1) / p.rows * p.across;
     if (p.rows > INT_MAX || p.columns > INT_MAX || p.depth > INT_MAX) return BK_EUNSUPPORTED;
     if (c && pieces > 1)
         ctx_parallel(c, pieces, piece, &p);

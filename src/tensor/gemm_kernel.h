@@ -15,7 +15,8 @@ typedef struct gemm_part {
     void *out;
 } gemm_part;
 
-/* false, with nothing done: no kernel for this machine. float64 and float32. */
-bool gemm_own(bk_dtype dtype, const gemm_part *p);
+/* float64 and float32, where vec_bytes() is at least 32 (AVX2, AVX-512); else does nothing. The bits of an element of C
+ * depend on its row of A, its column of B and k alone. */
+void gemm_own(bk_dtype dtype, const gemm_part *p);
 
 #endif

@@ -1,9 +1,11 @@
 -- compare.lua - this build beside the peers that are installed, interleaved in one run; prints time and ratio (peer's
 -- best variant / ours) for every operation and checks that all computed the same thing.
---   bracket tests/bench/compare.lua [--threads N] [--reps N] [--rounds N] [--workloads ..] [--ops ..] [--peers DIR]
--- Peers are bench_torch.py and bench_jax.py in DIR (default ../shared/peers), run by every python3 that can import them.
+--   bracket tests/bench/compare.lua [--threads N] [--reps N] [--rounds N] [--workloads ..] [--ops ..] [--peers DIR] [--pythons ..]
+-- Peers are bench_torch.py and bench_jax.py in DIR (default ../shared/peers), run by every one of --pythons that can import
+-- them (default: /usr/bin/python3,python3; a virtual environment's is PATH/bin/python3).
 local bk = require "bracket"
-local options = { threads = "1", reps = "20", rounds = "3", workloads = "W1,W2,W3,W4", ops = "a,b,c,d,e,f,g", peers = "../shared/peers" }
+local options = { threads = "1", reps = "20", rounds = "3", workloads = "W1,W2,W3,W4", ops = "a,b,c,d,e,f,g", peers = "../shared/peers",
+    pythons = "/usr/bin/python3,python3" }
 for i = 1, #arg, 2 do
     local name = arg[i]:match("^%-%-(%w+)$")
     if not name or not options[name] or not arg[i + 1] then error("compare.lua: unknown option " .. arg[i]) end
@@ -17,7 +19,7 @@ local clean = "env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE OPENBLAS_NUM_THREADS
 local contestants = { { name = "bracket", command = clean .. quote(program) .. " tests/bench/workloads.lua" } }
 local capability = succeeds("grep -q avx512f /proc/cpuinfo") and "ATEN_CPU_CAPABILITY=avx512 " or ""
 local seen = {}
-for _, python in ipairs{ "/usr/bin/python3", "python3" } do
+for python in options.pythons:gmatch("[^,]+") do
     for _, peer in ipairs{ { "torch", "bench_torch.py" }, { "jax", "bench_jax.py" } } do
         local script = options.peers .. "/" .. peer[2]
         if succeeds("test -f " .. quote(script)) and succeeds(python .. " -c 'import " .. peer[1] .. "'") then

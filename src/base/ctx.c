@@ -6,12 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_ALIGN = 64, BLOCK_KEEP = 1 << 15 };
+enum { BLOCK_ALIGN = 64 };
 static const size_t CACHE_LIMIT = (size_t)256 << 20;
 
 struct mem_block {
     mem_block *next;
-    size_t bytes;
 };
 
 struct workers {
@@ -86,28 +85,31 @@ void mem_free(ctx *c, void *p, size_t bytes) {
 
 /* ---- aligned blocks ---- */
 
-static size_t block_round(size_t bytes) {
+/* The size a block really has, an eighth of a power of two at most more, so that freed blocks fit again; *kind
+ * numbers the sizes. */
+static size_t block_round(size_t bytes, int *kind) {
     if (bytes < BLOCK_ALIGN) bytes = BLOCK_ALIGN;
-    size_t step = BLOCK_ALIGN; /* eighths of a power of two, so that freed blocks fit again */
-    while (step * 16 < bytes) step *= 2;
+    size_t step = BLOCK_ALIGN;
+    *kind = 0;
+    for (; step * 16 < bytes; step *= 2) *kind += 16;
+    *kind += (int)((bytes + step - 1) / step - 1);
     return (bytes + step - 1) / step * step;
 }
 
 void *mem_block_alloc(ctx *c, size_t bytes) {
+    int kind;
     if (bytes > SIZE_MAX / 4) return NULL;
-    bytes = block_round(bytes);
+    bytes = block_round(bytes, &kind);
     if (!mem_admit(c, bytes)) {
         mem_block_flush(c);
         return NULL;
     }
-    if (bytes >= BLOCK_KEEP)
-        for (mem_block **at = &c->freed; *at; at = &(*at)->next)
-            if ((*at)->bytes == bytes) {
-                mem_block *b = *at;
-                *at = b->next;
-                c->cached -= bytes;
-                return b;
-            }
+    mem_block *kept = c->freed[kind];
+    if (kept) {
+        c->freed[kind] = kept->next;
+        c->cached -= bytes;
+        return kept;
+    }
     void *p = aligned_alloc(BLOCK_ALIGN, bytes);
     if (!p) {
         mem_block_flush(c);
@@ -118,25 +120,27 @@ void *mem_block_alloc(ctx *c, size_t bytes) {
 }
 
 void mem_block_free(ctx *c, void *p, size_t bytes) {
+    int kind;
     if (!p) return;
-    bytes = block_round(bytes);
+    bytes = block_round(bytes, &kind);
     mem_dismiss(c, bytes);
-    if (c->limit || bytes < BLOCK_KEEP || c->cached + bytes > CACHE_LIMIT) {
+    if (c->limit || c->cached + bytes > CACHE_LIMIT) {
         free(p);
         return;
     }
     mem_block *b = p;
-    *b = (mem_block){ c->freed, bytes };
-    c->freed = b;
+    b->next = c->freed[kind];
+    c->freed[kind] = b;
     c->cached += bytes;
 }
 
 void mem_block_flush(ctx *c) {
-    while (c->freed) {
-        mem_block *next = c->freed->next;
-        free(c->freed);
-        c->freed = next;
-    }
+    for (int i = 0; i < BLOCK_CLASSES && c->cached; i++)
+        while (c->freed[i]) {
+            mem_block *next = c->freed[i]->next;
+            free(c->freed[i]);
+            c->freed[i] = next;
+        }
     c->cached = 0;
 }
 

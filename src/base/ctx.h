@@ -3,9 +3,10 @@
  * environments in different threads never meet.
  *
  * Memory: every byte the library allocates passes here, is counted, respects the
- * limit, and can be made to fail (tests). Tensor data is 64-byte aligned; freed
- * large blocks are kept for reuse, since returning them to the system costs a page
- * fault per 4 KiB at the next step; with a limit they go back, since kept ones would be held past it. */
+ * limit, and can be made to fail (tests). Tensor data is 64-byte aligned; its freed
+ * blocks are kept for reuse, the last one first: it may still be in the caches, and returning a large
+ * one to the system costs a page fault per 4 KiB at the next step. With a limit they go back, since
+ * kept ones would be held past it. */
 #ifndef BASE_CTX_H
 #define BASE_CTX_H
 
@@ -15,12 +16,14 @@
 typedef struct workers workers;
 typedef struct mem_block mem_block;
 
+enum { BLOCK_CLASSES = 1024 };
+
 typedef struct ctx {
     _Atomic size_t used;      /* bytes now in use */
     _Atomic size_t peak;      /* its maximum so far */
     size_t limit;             /* 0: none */
-    size_t cached;            /* bytes in the list of freed blocks */
-    mem_block *freed;         /* large blocks kept for reuse */
+    size_t cached;            /* bytes in the lists of freed blocks */
+    mem_block *freed[BLOCK_CLASSES]; /* blocks kept for reuse, by size */
     _Atomic int64_t fail_at;  /* allocation countdown for tests: the one that reaches 0 fails; <0: off */
     bool fail_on;             /* ... and every later one too */
     atomic_int interrupted;   /* polled by kernels and loops */

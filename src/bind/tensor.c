@@ -47,17 +47,16 @@ void bind_collect(lua_State *L) {
     st->live_bytes = atomic_load(&st->c->used);
 }
 
-/* Lua sees a userdata of 200 bytes where a tensor may hold 200 MB, or a function a compiled plan. A full collection
- * whenever what came since the last one outweighs both what survived it and a few times Lua's own heap keeps memory
- * within a small factor of what is alive, at a cost that stays below that of filling the data. */
+/* Lua sees a userdata of 200 bytes where a tensor may hold 200 MB, or a function a compiled plan. So a full collection
+ * whenever what came since the last one outweighs a few times Lua's own heap: going over that heap costs about a tenth
+ * of filling the data, and results that nobody holds are soon written again, into memory the caches still know. */
 void bind_account(lua_State *L) {
     bind_state *st = bind_state_of(L);
     size_t used = atomic_load_explicit(&st->c->used, memory_order_relaxed);
     if (used < st->live_bytes) st->live_bytes = used;
-    size_t fresh = used - st->live_bytes;
-    if (fresh < (size_t)8 << 20) return;
-    size_t bound = (size_t)32 << 20, heap = (size_t)lua_gc(L, LUA_GCCOUNT) << 12;
-    if (bound < st->live_bytes) bound = st->live_bytes;
+    size_t fresh = used - st->live_bytes, bound = (size_t)1 << 20;
+    if (fresh < bound) return;
+    size_t heap = (size_t)lua_gc(L, LUA_GCCOUNT) << 13;
     if (bound < heap) bound = heap;
     if (st->c->limit && bound > st->c->limit / 4) bound = st->c->limit / 4;
     if (fresh < bound) return;

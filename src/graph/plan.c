@@ -7,6 +7,7 @@
 #include "simplify.h"
 #include "../tensor/gemm.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -343,34 +344,128 @@ failed:
     return false;
 }
 
-/* First fit by address among the buffers alive at the same time, largest first. */
-static bool place_arena(builder *b) {
-    int n = 0, *by = make(b->g, sizeof *by, b->n_buffers);
-    int *placed = make(b->g, sizeof *placed, b->n_buffers);
-    if (!by || !placed) return false;
-    for (int i = 0; i < b->n_buffers; i++)
-        if (b->buffers[i].slot < 0 && b->buffers[i].over < 0) by[n++] = i;
-    for (int i = 1; i < n; i++) { /* by size: insertion into runs is short, sizes repeat */
-        int x = by[i], k = i;
-        while (k && b->buffers[by[k - 1]].bytes < b->buffers[x].bytes) by[k] = by[k - 1], k--;
-        by[k] = x;
+/* ---- the arena ---- */
+
+typedef struct span {
+    size_t start, end;
+} span;
+
+typedef struct spans { /* addresses in use: in order, with gaps between them */
+    span *v;
+    int n, room;
+} spans;
+
+/* A range of turns in a tree that halves them. A buffer is noted at the largest ranges it lives through. */
+typedef struct range {
+    spans through; /* of the buffers noted here */
+    spans any;     /* ... and of those noted in its parts */
+} range;
+
+typedef struct visit { /* a range with turns at which the buffer in hand lives */
+    range *at;
+    bool inside;        /* all its turns are: what meets the buffer there is in any; else in through and its parts */
+    int from;           /* spans before this one are below the address reached */
+    size_t clear_until; /* from the address reached on, no byte below this is in use */
+} visit;
+
+enum { MOST_VISITS = 4 * 32 }; /* at most four ranges of a size */
+
+/* Notes start to end, one with the spans it touches. */
+static bool spans_add(graph *g, spans *s, size_t start, size_t end) {
+    int low = 0, high = s->n;
+    while (low < high) { /* the first that ends at start or later */
+        int mid = low + (high - low) / 2;
+        if (s->v[mid].end < start)
+            low = mid + 1;
+        else
+            high = mid;
     }
-    int m = 0; /* placed[], by offset */
+    for (high = low; high < s->n && s->v[high].start <= end; high++) {
+        if (s->v[high].start < start) start = s->v[high].start;
+        if (s->v[high].end > end) end = s->v[high].end;
+    }
+    if (high == low && s->n == s->room) {
+        int room = s->room ? 2 * s->room : 4;
+        span *v = graph_alloc(g, sizeof *v * (size_t)room);
+        if (!v) return false;
+        if (s->n) memcpy(v, s->v, sizeof *v * (size_t)s->n);
+        s->v = v;
+        s->room = room;
+    }
+    if (high != low + 1) memmove(&s->v[low + 1], &s->v[high], sizeof *s->v * (size_t)(s->n - high));
+    s->n += low + 1 - high;
+    s->v[low] = (span){ start, end };
+    return true;
+}
+
+/* The first address from at on with bytes free in the range visited. */
+static size_t visit_fit(visit *to, size_t at, size_t bytes) {
+    const spans *s = to->inside ? &to->at->any : &to->at->through;
+    int low = to->from, high = low, ahead = 1;
+    while (high < s->n && s->v[high].end <= at) low = high + 1, high += ahead, ahead *= 2;
+    if (high > s->n) high = s->n;
+    while (low < high) {
+        int mid = low + (high - low) / 2;
+        if (s->v[mid].end <= at)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    for (; low < s->n && s->v[low].start < at + bytes; low++) at = s->v[low].end;
+    to->from = low;
+    to->clear_until = low < s->n ? s->v[low].start : SIZE_MAX;
+    return at;
+}
+
+/* Range i of the tree, turns low to high, and its parts 2i and 2i + 1, as far as they meet turns first to last. */
+static int visit_ranges(range *tree, int i, int low, int high, int first, int last, visit *to, int n) {
+    if (last < low || high < first) return n;
+    bool inside = first <= low && high <= last;
+    to[n++] = (visit){ &tree[i], inside, 0, 0 };
+    if (inside) return n;
+    int mid = low + (high - low) / 2;
+    n = visit_ranges(tree, 2 * i, low, mid, first, last, to, n);
+    return visit_ranges(tree, 2 * i + 1, mid + 1, high, first, last, to, n);
+}
+
+typedef struct sized {
+    size_t bytes;
+    int buffer;
+} sized;
+
+static int larger_first(const void *a, const void *b) {
+    const sized *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return (x->buffer > y->buffer) - (x->buffer < y->buffer);
+}
+
+/* First fit by address among the buffers alive at the same time, largest first. What was placed at a buffer's turns is
+ * found in a few lists of spans, which become one where memory is full: no look at every buffer placed before. */
+static bool place_arena(builder *b) {
+    int n = 0, leaves = 1;
+    while (leaves <= b->n_turns) leaves *= 2; /* results live a turn longer than the last */
+    sized *by = make(b->g, sizeof *by, b->n_buffers);
+    range *tree = make(b->g, sizeof *tree, 2 * leaves);
+    if (!by || !tree) return false;
+    for (int i = 0; i < b->n_buffers; i++)
+        if (b->buffers[i].slot < 0 && b->buffers[i].over < 0) by[n++] = (sized){ b->buffers[i].bytes, i };
+    qsort(by, (size_t)n, sizeof *by, larger_first);
     for (int i = 0; i < n; i++) {
-        buffer *x = &b->buffers[by[i]];
-        size_t at = 0, bytes = (x->bytes + 63) / 64 * 64;
-        for (int k = 0; k < m; k++) {
-            buffer *y = &b->buffers[placed[k]];
-            if (y->last < x->first || x->last < y->first) continue;
-            if (y->offset >= at + bytes) break;
-            size_t end = y->offset + (y->bytes + 63) / 64 * 64;
-            if (end > at) at = end;
+        buffer *x = &b->buffers[by[i].buffer];
+        size_t at = 0, before, bytes = (x->bytes + 63) / 64 * 64;
+        visit met[MOST_VISITS];
+        int n_met = visit_ranges(tree, 1, 0, leaves - 1, x->first, x->last, met, 0);
+        do {
+            before = at;
+            for (int k = 0; k < n_met; k++)
+                if (at + bytes > met[k].clear_until) at = visit_fit(&met[k], at, bytes);
+        } while (at != before);
+        for (int k = 0; k < n_met && bytes; k++) {
+            if (!spans_add(b->g, &met[k].at->any, at, at + bytes)) return false;
+            if (met[k].inside && !spans_add(b->g, &met[k].at->through, at, at + bytes)) return false;
         }
         x->offset = at;
         x->slot = SLOT_ARENA;
-        int k = m++;
-        while (k && b->buffers[placed[k - 1]].offset > at) placed[k] = placed[k - 1], k--;
-        placed[k] = by[i];
         if (at + bytes > b->p->arena_bytes) b->p->arena_bytes = at + bytes;
     }
     return true;

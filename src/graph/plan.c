@@ -54,6 +54,8 @@ typedef struct buffer { /* what a node owns, before it is placed */
     size_t bytes, offset;
     int first, last;     /* turns between which it lives */
     int readers, reader; /* units of its last turn that read it; the last found */
+    int last_read;       /* the node of that unit that reads it last */
+    bool moved;          /* that unit reads it otherwise than as it lies */
     int over;            /* the buffer it is laid over, -1 none */
 } buffer;
 
@@ -179,14 +181,13 @@ static bool order_units(builder *b) {
         int unit, node, input;
     } frame;
     frame *stack = make(b->g, sizeof *stack, b->n_units + 1);
-    node **walk = make(b->g, sizeof *walk, b->count + 1);
+    bool *wanted = make(b->g, sizeof *wanted, b->count);
     b->order = make(b->g, sizeof *b->order, b->n_units);
-    if (!stack || !walk || !b->order) return false;
+    if (!stack || !wanted || !b->order) return false;
+    for (int k = 0; k < b->n_out; k++) wanted[b->outs[k]->id] = true;
     for (int k = 0; k < b->n; k++) {
         node *top = b->sorted[k];
-        bool wanted = false;
-        for (int i = 0; i < b->n_out; i++) wanted = wanted || b->outs[i] == top;
-        if (!wanted) continue;
+        if (!wanted[top->id]) continue;
         while (b->group[top->id] < 0 && top->n_in) top = top->in[0];
         int u = b->group[top->id];
         if (u < 0 || b->units[u].open) continue;
@@ -231,20 +232,25 @@ static bool take_turns(builder *b) {
     enum { TOGETHER = 8, AHEAD = 96 };
     const double worth = 5e5;
     int *made = make(b->g, sizeof *made, b->n_units), *order = make(b->g, sizeof *order, b->n_order);
+    double *costs = make(b->g, sizeof *costs, b->n_units);
     b->turn = make(b->g, sizeof *b->turn, b->n_order);
-    if (!made || !order || !b->turn) return false;
-    for (int i = 0; i < b->n_units; i++) made[i] = INT32_MAX; /* the turn that makes it */
+    if (!made || !order || !costs || !b->turn) return false;
+    for (int i = 0; i < b->n_units; i++) {
+        made[i] = INT32_MAX; /* the turn that makes it */
+        costs[i] = unit_cost(&b->units[i]);
+    }
     int n = 0;
     for (int s = 0; s < b->n_order; s++) {
         int first = b->order[s], members = 0;
         if (made[first] != INT32_MAX) continue;
-        double cost = unit_cost(&b->units[first]);
-        for (int k = s; k < b->n_order && k < s + AHEAD && members < TOGETHER; k++) {
+        double cost = costs[first];
+        int ahead = cost >= worth ? AHEAD : 1;
+        for (int k = s; k < b->n_order && k < s + ahead && members < TOGETHER; k++) {
             int u = b->order[k];
             const unit *at = &b->units[u];
             if (made[u] != INT32_MAX) continue;
-            double own = unit_cost(at);
-            bool ready = k == s || (cost >= worth && own >= worth && own <= 4 * cost && cost <= 4 * own);
+            double own = costs[u];
+            bool ready = k == s || (own >= worth && own <= 4 * cost && cost <= 4 * own);
             for (int i = 0; i < at->n && ready && k != s; i++)
                 for (int m = 0; m < at->nodes[i]->n_in && ready; m++) {
                     node *a = at->nodes[i]->in[m];
@@ -267,7 +273,9 @@ static bool take_turns(builder *b) {
 /* ---- memory ---- */
 
 static int new_buffer(builder *b, int slot, size_t bytes) {
-    b->buffers[b->n_buffers] = (buffer){ slot, bytes, 0, INT32_MAX, -1, 0, -1, -1 };
+    b->buffers[b->n_buffers] = (buffer){
+        .slot = slot, .bytes = bytes, .first = INT32_MAX, .last = -1, .reader = -1, .over = -1
+    };
     return b->n_buffers++;
 }
 
@@ -496,28 +504,21 @@ static void lifetimes(builder *b) {
     for (int k = 0; k < b->n_out; k++) lives(b, b->outs[k], b->n_turns);
 }
 
-/* Whether unit u, at its node i, may write over buffer x: x dies here, nobody else of this turn uses it, and u reads
- * it as it lies, for the last time at i. */
-static bool overwrites(const builder *b, const unit *u, int i, int x) {
-    if (b->buffers[x].readers != 1) return false;
-    for (int j = 0; j < u->n; j++)
-        for (int k = 0; k < u->nodes[j]->n_in; k++) {
-            const node *a = u->nodes[j]->in[k], *from = under(b, u->nodes[j]->in[k]);
-            if (b->root[from->id] == x && (j > i || b->absorbed[a->id] || b->shift[from->id])) return false;
-        }
-    return true;
-}
-
-/* The results of a pass take the places of operands that die in it. */
+/* The results of a pass take the places of operands that die in it: a buffer nobody else of its last turn reads, from
+ * the node on that reads it last, where the pass reads it as it lies. */
 static void write_in_place(builder *b) {
     for (int s = 0; s < b->n_order; s++) {
         const unit *u = &b->units[b->order[s]];
         for (int i = 0; i < u->n; i++)
             for (int k = 0; k < u->nodes[i]->n_in; k++) {
-                int x = b->root[under(b, u->nodes[i]->in[k])->id];
-                if (x < 0 || b->buffers[x].last != b->turn[s] || b->buffers[x].reader == s) continue;
-                b->buffers[x].reader = s;
-                b->buffers[x].readers++;
+                const node *a = u->nodes[i]->in[k], *from = under(b, u->nodes[i]->in[k]);
+                if (b->root[from->id] < 0) continue;
+                buffer *x = &b->buffers[b->root[from->id]];
+                if (x->last != b->turn[s]) continue;
+                x->readers += x->reader != s;
+                x->reader = s;
+                x->last_read = i;
+                x->moved = x->moved || b->absorbed[a->id] || b->shift[from->id];
             }
     }
     for (int s = 0; s < b->n_order; s++) {
@@ -532,7 +533,8 @@ static void write_in_place(builder *b) {
                 int in = b->root[u->nodes[i]->in[k]->id];
                 if (in < 0 || in == out) continue;
                 buffer *x = &b->buffers[in];
-                if (x->slot >= 0 || x->last != b->turn[s] || x->bytes != y->bytes || !overwrites(b, u, i, in)) continue;
+                if (x->slot >= 0 || x->last != b->turn[s] || x->bytes != y->bytes) continue;
+                if (x->readers != 1 || x->last_read > i || x->moved) continue;
                 y->over = in;
                 x->readers = 0; /* taken */
                 break;
@@ -545,6 +547,11 @@ static void write_in_place(builder *b) {
         if (x == y) continue;
         if (b->buffers[y].last > b->buffers[x].last) b->buffers[x].last = b->buffers[y].last;
         b->root[i] = x;
+        while (y != x) { /* long chains are walked once */
+            int next = b->buffers[y].over;
+            b->buffers[y].over = x;
+            y = next;
+        }
     }
 }
 
@@ -642,11 +649,16 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
     pass->dtype = u->nodes[0]->dtype;
     pass->count = u->nodes[0]->count;
     pass->ops = make(own, sizeof *pass->ops, u->n);
-    pass->views = make(own, sizeof *pass->views, 3 * u->n);
-    pass->fills = make(own, sizeof *pass->fills, 3 * u->n);
-    if (!pass->ops || !pass->views || !pass->fills) return NULL;
+    int copied = 0; /* operands that become a view or a fill, at most */
     for (int i = 0; i < u->n; i++)
-        for (int k = 0; k < u->nodes[i]->n_in; k++) t.last[u->nodes[i]->in[k]->id] = i;
+        for (int k = 0; k < u->nodes[i]->n_in; k++) {
+            const node *a = u->nodes[i]->in[k];
+            t.last[a->id] = i;
+            copied += a->op == &op_full || b->absorbed[a->id];
+        }
+    pass->views = make(own, sizeof *pass->views, copied);
+    pass->fills = make(own, sizeof *pass->fills, copied);
+    if (!pass->ops || !pass->views || !pass->fills) return NULL;
     for (int i = 0; i < u->n; i++) {
         node *n = u->nodes[i];
         fuse_op *op = &pass->ops[pass->n_ops++];

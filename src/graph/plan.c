@@ -7,6 +7,7 @@
 #include "simplify.h"
 #include "../tensor/gemm.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -53,6 +54,8 @@ typedef struct buffer { /* what a node owns, before it is placed */
     size_t bytes, offset;
     int first, last;     /* turns between which it lives */
     int readers, reader; /* units of its last turn that read it; the last found */
+    int last_read;       /* the node of that unit that reads it last */
+    bool moved;          /* that unit reads it otherwise than as it lies */
     int over;            /* the buffer it is laid over, -1 none */
 } buffer;
 
@@ -178,14 +181,13 @@ static bool order_units(builder *b) {
         int unit, node, input;
     } frame;
     frame *stack = make(b->g, sizeof *stack, b->n_units + 1);
-    node **walk = make(b->g, sizeof *walk, b->count + 1);
+    bool *wanted = make(b->g, sizeof *wanted, b->count);
     b->order = make(b->g, sizeof *b->order, b->n_units);
-    if (!stack || !walk || !b->order) return false;
+    if (!stack || !wanted || !b->order) return false;
+    for (int k = 0; k < b->n_out; k++) wanted[b->outs[k]->id] = true;
     for (int k = 0; k < b->n; k++) {
         node *top = b->sorted[k];
-        bool wanted = false;
-        for (int i = 0; i < b->n_out; i++) wanted = wanted || b->outs[i] == top;
-        if (!wanted) continue;
+        if (!wanted[top->id]) continue;
         while (b->group[top->id] < 0 && top->n_in) top = top->in[0];
         int u = b->group[top->id];
         if (u < 0 || b->units[u].open) continue;
@@ -230,20 +232,25 @@ static bool take_turns(builder *b) {
     enum { TOGETHER = 8, AHEAD = 96 };
     const double worth = 5e5;
     int *made = make(b->g, sizeof *made, b->n_units), *order = make(b->g, sizeof *order, b->n_order);
+    double *costs = make(b->g, sizeof *costs, b->n_units);
     b->turn = make(b->g, sizeof *b->turn, b->n_order);
-    if (!made || !order || !b->turn) return false;
-    for (int i = 0; i < b->n_units; i++) made[i] = INT32_MAX; /* the turn that makes it */
+    if (!made || !order || !costs || !b->turn) return false;
+    for (int i = 0; i < b->n_units; i++) {
+        made[i] = INT32_MAX; /* the turn that makes it */
+        costs[i] = unit_cost(&b->units[i]);
+    }
     int n = 0;
     for (int s = 0; s < b->n_order; s++) {
         int first = b->order[s], members = 0;
         if (made[first] != INT32_MAX) continue;
-        double cost = unit_cost(&b->units[first]);
-        for (int k = s; k < b->n_order && k < s + AHEAD && members < TOGETHER; k++) {
+        double cost = costs[first];
+        int ahead = cost >= worth ? AHEAD : 1;
+        for (int k = s; k < b->n_order && k < s + ahead && members < TOGETHER; k++) {
             int u = b->order[k];
             const unit *at = &b->units[u];
             if (made[u] != INT32_MAX) continue;
-            double own = unit_cost(at);
-            bool ready = k == s || (cost >= worth && own >= worth && own <= 4 * cost && cost <= 4 * own);
+            double own = costs[u];
+            bool ready = k == s || (own >= worth && own <= 4 * cost && cost <= 4 * own);
             for (int i = 0; i < at->n && ready && k != s; i++)
                 for (int m = 0; m < at->nodes[i]->n_in && ready; m++) {
                     node *a = at->nodes[i]->in[m];
@@ -266,7 +273,9 @@ static bool take_turns(builder *b) {
 /* ---- memory ---- */
 
 static int new_buffer(builder *b, int slot, size_t bytes) {
-    b->buffers[b->n_buffers] = (buffer){ slot, bytes, 0, INT32_MAX, -1, 0, -1, -1 };
+    b->buffers[b->n_buffers] = (buffer){
+        .slot = slot, .bytes = bytes, .first = INT32_MAX, .last = -1, .reader = -1, .over = -1
+    };
     return b->n_buffers++;
 }
 
@@ -343,34 +352,128 @@ failed:
     return false;
 }
 
-/* First fit by address among the buffers alive at the same time, largest first. */
-static bool place_arena(builder *b) {
-    int n = 0, *by = make(b->g, sizeof *by, b->n_buffers);
-    int *placed = make(b->g, sizeof *placed, b->n_buffers);
-    if (!by || !placed) return false;
-    for (int i = 0; i < b->n_buffers; i++)
-        if (b->buffers[i].slot < 0 && b->buffers[i].over < 0) by[n++] = i;
-    for (int i = 1; i < n; i++) { /* by size: insertion into runs is short, sizes repeat */
-        int x = by[i], k = i;
-        while (k && b->buffers[by[k - 1]].bytes < b->buffers[x].bytes) by[k] = by[k - 1], k--;
-        by[k] = x;
+/* ---- the arena ---- */
+
+typedef struct span {
+    size_t start, end;
+} span;
+
+typedef struct spans { /* addresses in use: in order, with gaps between them */
+    span *v;
+    int n, room;
+} spans;
+
+/* A range of turns in a tree that halves them. A buffer is noted at the largest ranges it lives through. */
+typedef struct range {
+    spans through; /* of the buffers noted here */
+    spans any;     /* ... and of those noted in its parts */
+} range;
+
+typedef struct visit { /* a range with turns at which the buffer in hand lives */
+    range *at;
+    bool inside;        /* all its turns are: what meets the buffer there is in any; else in through and its parts */
+    int from;           /* spans before this one are below the address reached */
+    size_t clear_until; /* from the address reached on, no byte below this is in use */
+} visit;
+
+enum { MOST_VISITS = 4 * 32 }; /* at most four ranges of a size */
+
+/* Notes start to end, one with the spans it touches. */
+static bool spans_add(graph *g, spans *s, size_t start, size_t end) {
+    int low = 0, high = s->n;
+    while (low < high) { /* the first that ends at start or later */
+        int mid = low + (high - low) / 2;
+        if (s->v[mid].end < start)
+            low = mid + 1;
+        else
+            high = mid;
     }
-    int m = 0; /* placed[], by offset */
+    for (high = low; high < s->n && s->v[high].start <= end; high++) {
+        if (s->v[high].start < start) start = s->v[high].start;
+        if (s->v[high].end > end) end = s->v[high].end;
+    }
+    if (high == low && s->n == s->room) {
+        int room = s->room ? 2 * s->room : 4;
+        span *v = graph_alloc(g, sizeof *v * (size_t)room);
+        if (!v) return false;
+        if (s->n) memcpy(v, s->v, sizeof *v * (size_t)s->n);
+        s->v = v;
+        s->room = room;
+    }
+    if (high != low + 1) memmove(&s->v[low + 1], &s->v[high], sizeof *s->v * (size_t)(s->n - high));
+    s->n += low + 1 - high;
+    s->v[low] = (span){ start, end };
+    return true;
+}
+
+/* The first address from at on with bytes free in the range visited. */
+static size_t visit_fit(visit *to, size_t at, size_t bytes) {
+    const spans *s = to->inside ? &to->at->any : &to->at->through;
+    int low = to->from, high = low, ahead = 1;
+    while (high < s->n && s->v[high].end <= at) low = high + 1, high += ahead, ahead *= 2;
+    if (high > s->n) high = s->n;
+    while (low < high) {
+        int mid = low + (high - low) / 2;
+        if (s->v[mid].end <= at)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    for (; low < s->n && s->v[low].start < at + bytes; low++) at = s->v[low].end;
+    to->from = low;
+    to->clear_until = low < s->n ? s->v[low].start : SIZE_MAX;
+    return at;
+}
+
+/* Range i of the tree, turns low to high, and its parts 2i and 2i + 1, as far as they meet turns first to last. */
+static int visit_ranges(range *tree, int i, int low, int high, int first, int last, visit *to, int n) {
+    if (last < low || high < first) return n;
+    bool inside = first <= low && high <= last;
+    to[n++] = (visit){ &tree[i], inside, 0, 0 };
+    if (inside) return n;
+    int mid = low + (high - low) / 2;
+    n = visit_ranges(tree, 2 * i, low, mid, first, last, to, n);
+    return visit_ranges(tree, 2 * i + 1, mid + 1, high, first, last, to, n);
+}
+
+typedef struct sized {
+    size_t bytes;
+    int buffer;
+} sized;
+
+static int larger_first(const void *a, const void *b) {
+    const sized *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return (x->buffer > y->buffer) - (x->buffer < y->buffer);
+}
+
+/* First fit by address among the buffers alive at the same time, largest first. What was placed at a buffer's turns is
+ * found in a few lists of spans, which become one where memory is full: no look at every buffer placed before. */
+static bool place_arena(builder *b) {
+    int n = 0, leaves = 1;
+    while (leaves <= b->n_turns) leaves *= 2; /* results live a turn longer than the last */
+    sized *by = make(b->g, sizeof *by, b->n_buffers);
+    range *tree = make(b->g, sizeof *tree, 2 * leaves);
+    if (!by || !tree) return false;
+    for (int i = 0; i < b->n_buffers; i++)
+        if (b->buffers[i].slot < 0 && b->buffers[i].over < 0) by[n++] = (sized){ b->buffers[i].bytes, i };
+    qsort(by, (size_t)n, sizeof *by, larger_first);
     for (int i = 0; i < n; i++) {
-        buffer *x = &b->buffers[by[i]];
-        size_t at = 0, bytes = (x->bytes + 63) / 64 * 64;
-        for (int k = 0; k < m; k++) {
-            buffer *y = &b->buffers[placed[k]];
-            if (y->last < x->first || x->last < y->first) continue;
-            if (y->offset >= at + bytes) break;
-            size_t end = y->offset + (y->bytes + 63) / 64 * 64;
-            if (end > at) at = end;
+        buffer *x = &b->buffers[by[i].buffer];
+        size_t at = 0, before, bytes = (x->bytes + 63) / 64 * 64;
+        visit met[MOST_VISITS];
+        int n_met = visit_ranges(tree, 1, 0, leaves - 1, x->first, x->last, met, 0);
+        do {
+            before = at;
+            for (int k = 0; k < n_met; k++)
+                if (at + bytes > met[k].clear_until) at = visit_fit(&met[k], at, bytes);
+        } while (at != before);
+        for (int k = 0; k < n_met && bytes; k++) {
+            if (!spans_add(b->g, &met[k].at->any, at, at + bytes)) return false;
+            if (met[k].inside && !spans_add(b->g, &met[k].at->through, at, at + bytes)) return false;
         }
         x->offset = at;
         x->slot = SLOT_ARENA;
-        int k = m++;
-        while (k && b->buffers[placed[k - 1]].offset > at) placed[k] = placed[k - 1], k--;
-        placed[k] = by[i];
         if (at + bytes > b->p->arena_bytes) b->p->arena_bytes = at + bytes;
     }
     return true;
@@ -401,28 +504,21 @@ static void lifetimes(builder *b) {
     for (int k = 0; k < b->n_out; k++) lives(b, b->outs[k], b->n_turns);
 }
 
-/* Whether unit u, at its node i, may write over buffer x: x dies here, nobody else of this turn uses it, and u reads
- * it as it lies, for the last time at i. */
-static bool overwrites(const builder *b, const unit *u, int i, int x) {
-    if (b->buffers[x].readers != 1) return false;
-    for (int j = 0; j < u->n; j++)
-        for (int k = 0; k < u->nodes[j]->n_in; k++) {
-            const node *a = u->nodes[j]->in[k], *from = under(b, u->nodes[j]->in[k]);
-            if (b->root[from->id] == x && (j > i || b->absorbed[a->id] || b->shift[from->id])) return false;
-        }
-    return true;
-}
-
-/* The results of a pass take the places of operands that die in it. */
+/* The results of a pass take the places of operands that die in it: a buffer nobody else of its last turn reads, from
+ * the node on that reads it last, where the pass reads it as it lies. */
 static void write_in_place(builder *b) {
     for (int s = 0; s < b->n_order; s++) {
         const unit *u = &b->units[b->order[s]];
         for (int i = 0; i < u->n; i++)
             for (int k = 0; k < u->nodes[i]->n_in; k++) {
-                int x = b->root[under(b, u->nodes[i]->in[k])->id];
-                if (x < 0 || b->buffers[x].last != b->turn[s] || b->buffers[x].reader == s) continue;
-                b->buffers[x].reader = s;
-                b->buffers[x].readers++;
+                const node *a = u->nodes[i]->in[k], *from = under(b, u->nodes[i]->in[k]);
+                if (b->root[from->id] < 0) continue;
+                buffer *x = &b->buffers[b->root[from->id]];
+                if (x->last != b->turn[s]) continue;
+                x->readers += x->reader != s;
+                x->reader = s;
+                x->last_read = i;
+                x->moved = x->moved || b->absorbed[a->id] || b->shift[from->id];
             }
     }
     for (int s = 0; s < b->n_order; s++) {
@@ -437,7 +533,8 @@ static void write_in_place(builder *b) {
                 int in = b->root[u->nodes[i]->in[k]->id];
                 if (in < 0 || in == out) continue;
                 buffer *x = &b->buffers[in];
-                if (x->slot >= 0 || x->last != b->turn[s] || x->bytes != y->bytes || !overwrites(b, u, i, in)) continue;
+                if (x->slot >= 0 || x->last != b->turn[s] || x->bytes != y->bytes) continue;
+                if (x->readers != 1 || x->last_read > i || x->moved) continue;
                 y->over = in;
                 x->readers = 0; /* taken */
                 break;
@@ -450,6 +547,11 @@ static void write_in_place(builder *b) {
         if (x == y) continue;
         if (b->buffers[y].last > b->buffers[x].last) b->buffers[x].last = b->buffers[y].last;
         b->root[i] = x;
+        while (y != x) { /* long chains are walked once */
+            int next = b->buffers[y].over;
+            b->buffers[y].over = x;
+            y = next;
+        }
     }
 }
 
@@ -547,11 +649,16 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
     pass->dtype = u->nodes[0]->dtype;
     pass->count = u->nodes[0]->count;
     pass->ops = make(own, sizeof *pass->ops, u->n);
-    pass->views = make(own, sizeof *pass->views, 3 * u->n);
-    pass->fills = make(own, sizeof *pass->fills, 3 * u->n);
-    if (!pass->ops || !pass->views || !pass->fills) return NULL;
+    int copied = 0; /* operands that become a view or a fill, at most */
     for (int i = 0; i < u->n; i++)
-        for (int k = 0; k < u->nodes[i]->n_in; k++) t.last[u->nodes[i]->in[k]->id] = i;
+        for (int k = 0; k < u->nodes[i]->n_in; k++) {
+            const node *a = u->nodes[i]->in[k];
+            t.last[a->id] = i;
+            copied += a->op == &op_full || b->absorbed[a->id];
+        }
+    pass->views = make(own, sizeof *pass->views, copied);
+    pass->fills = make(own, sizeof *pass->fills, copied);
+    if (!pass->ops || !pass->views || !pass->fills) return NULL;
     for (int i = 0; i < u->n; i++) {
         node *n = u->nodes[i];
         fuse_op *op = &pass->ops[pass->n_ops++];

@@ -9,6 +9,9 @@
  * Ctrl-C, as in lua(1). */
 void app_watch(bk_env *env, bool once);
 extern volatile sig_atomic_t app_interrupted;
+/* For handlers: OpenBLAS's threads take signals too, and one taken there, while the main thread holds it back just
+ * before it waits, would not end that wait. */
+void app_pass_on(int signal_number);
 void app_message(const char *text); /* "bracket: text" on stderr */
 
 /* The interactive loop on the terminal; returns the exit status. */

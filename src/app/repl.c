@@ -44,8 +44,8 @@ static char *prompt(EditLine *el) {
 static volatile sig_atomic_t disturbed; /* the window has another size, or the session comes back from Ctrl-Z */
 
 static void on_disturbance(int signal_number) {
-    (void)signal_number;
     disturbed = 1;
+    app_pass_on(signal_number);
 }
 
 static void watch_terminal(void (*handler)(int)) {

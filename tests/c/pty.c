@@ -4,8 +4,10 @@
  *   none MS TEXT      fails when TEXT comes within MS
  *   sleep MS
  *   suspend           as Ctrl-Z and fg in a shell do: stops it, gives the terminal line mode, lets it go on
+ *   interrupt         SIGINT to its newest thread, as the system may choose any that takes it
  *   exit MS           waits for the program's end; prints `exit STATUS`
  * Exit status 0; 1 when an expectation fails, with what came instead. */
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pty.h>
@@ -13,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -122,6 +125,17 @@ int main(int argc, char **argv) {
             mode.c_lflag |= ICANON | ECHO;
             tcsetattr(master, TCSANOW, &mode);
             kill(child, SIGCONT);
+            continue;
+        }
+        if (strcmp(word, "interrupt") == 0) {
+            char path[64];
+            long newest = child;
+            snprintf(path, sizeof path, "/proc/%d/task", (int)child);
+            DIR *tasks = opendir(path);
+            for (struct dirent *d; tasks && (d = readdir(tasks));)
+                if (atol(d->d_name) > newest) newest = atol(d->d_name);
+            if (tasks) closedir(tasks);
+            syscall(SYS_tgkill, child, newest, SIGINT);
             continue;
         }
         double limit = strtod(rest, &rest), from = now_ms();

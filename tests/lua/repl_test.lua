@@ -55,6 +55,10 @@ function TestRepl:test_UTF_8_is_typed_and_recalled_in_any_locale()
     end
 end
 
+function TestRepl:test_a_signal_that_another_thread_took_ends_the_wait()
+    drive("send coro\nexpect 2000 coro\nsleep 100\ninterrupt\nexpect 2000 ^C\nexpect 2000 > \n")
+end
+
 function TestRepl:test_keys_work_after_a_suspension()
     drive("send coro\nexpect 2000 coro\nsuspend\nexpect 2000 coro\nsend \\t\nexpect 2000 utine\nsend \\x03\nexpect 2000 > \n")
 end

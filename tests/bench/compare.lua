@@ -18,6 +18,13 @@ local program = arg[-1] or "build/bracket"
 local clean = "env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE OPENBLAS_NUM_THREADS=" .. options.threads .. " "
 local contestants = { { name = "bracket", command = clean .. quote(program) .. " tests/bench/workloads.lua" } }
 local capability = succeeds("grep -q avx512f /proc/cpuinfo") and "ATEN_CPU_CAPABILITY=avx512 " or ""
+if tonumber(options.threads) > 1 then -- Debian's PyTorch has more threads than processors with the pthread build of OpenBLAS
+    local pipe = io.popen("ls -d /usr/lib/*/openblas-openmp 2>/dev/null")
+    local openmp = pipe:read("l")
+    pipe:close()
+    if openmp then capability = capability .. "LD_LIBRARY_PATH=" .. quote(openmp) .. " "
+    else print("PyTorch runs with the pthread build of OpenBLAS, which is slower on several threads: apt-get install libopenblas0-openmp") end
+end
 local seen = {}
 for python in options.pythons:gmatch("[^,]+") do
     for _, peer in ipairs{ { "torch", "bench_torch.py" }, { "jax", "bench_jax.py" } } do

@@ -97,12 +97,13 @@ static void view_load(const fuse_view *v, size_t size, const char *data, int64_t
     }
 }
 
-void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
+/* Elements start to end; start is where a block starts. */
+static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, int64_t start, int64_t end) {
     size_t size = dtype_size(p->dtype);
     const int64_t block = p->block;
     for (int i = 0; i < p->n_fills; i++) {
         char *temp = scratch + (size_t)p->fills[i].temp * FUSE_BLOCK_BYTES;
-        int64_t n = p->count < block ? p->count : block;
+        int64_t n = end - start < block ? end - start : block;
         if (p->fills[i].pointer >= 0)
             run_copy(size, temp, pointers[p->fills[i].pointer], 0, n);
         else if (p->dtype == BK_FLOAT32)
@@ -112,10 +113,10 @@ void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
         else
             for (int64_t k = 0; k < n; k++) ((int64_t *)(void *)temp)[k] = (int64_t)p->fills[i].x;
     }
-    for (int64_t first = 0; first < p->count; first += block) {
-        int64_t n = p->count - first < block ? p->count - first : block;
+    for (int64_t first = start; first < end; first += block) {
+        int64_t n = end - first < block ? end - first : block;
         for (int i = 0; i < p->n_views; i++) {
-            if (first && p->views[i].once) continue;
+            if (first > start && p->views[i].once) continue;
             view_load(&p->views[i], size, pointers[p->views[i].pointer], first, n,
                       scratch + (size_t)p->views[i].temp * FUSE_BLOCK_BYTES);
         }
@@ -132,4 +133,28 @@ void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
             op->fn(n, address[3], address[0], address[1], address[2], op->x);
         }
     }
+}
+
+void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
+    run_part(p, pointers, scratch, 0, p->count);
+}
+
+typedef struct shares {
+    const fuse_pass *p;
+    char *const *pointers;
+    char *scratch;
+    int64_t share; /* elements */
+} shares;
+
+static void run_share(void *arg, int64_t i) {
+    const shares *s = arg;
+    int64_t start = i * s->share, end = start + s->share < s->p->count ? start + s->share : s->p->count;
+    run_part(s->p, s->pointers, s->scratch + fuse_scratch(s->p) * (size_t)i, start, end);
+}
+
+void fuse_run_shared(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch) {
+    const int64_t blocks = (p->count + p->block - 1) / p->block, threads = ctx_threads(c);
+    const int64_t most = threads < FUSE_SHARES ? threads : FUSE_SHARES, each = (blocks + most - 1) / most;
+    shares s = { p, pointers, scratch, each * p->block };
+    ctx_parallel(c, (blocks + each - 1) / each, run_share, &s);
 }

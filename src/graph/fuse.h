@@ -39,8 +39,11 @@ typedef struct fuse_pass {
     } * fills; /* scalars: pointer < 0: x, else *pointer */
 } fuse_pass;
 
-/* scratch: fuse_scratch(p) bytes, 64-byte aligned. */
+/* scratch: fuse_scratch(p) bytes, 64-byte aligned; shared by c's threads, FUSE_SHARES times as much. The bits are the
+ * same at any number of them. */
+enum { FUSE_SHARES = 8 };
 void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch);
+void fuse_run_shared(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch);
 size_t fuse_scratch(const fuse_pass *p);
 
 /* Merges axes of a view where its strides allow; returns the new number of axes. */

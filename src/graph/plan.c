@@ -1,53 +1,13 @@
-/* plan.c - lays a graph out as a program and replays it. Steps are kernel calls and fused elementwise
- * passes; every buffer has a fixed place: an argument, a result, a constant, or the arena. */
-#include "plan.h"
+/* plan.c - lays a graph out as a program. Steps are kernel calls and fused elementwise passes; every buffer has a fixed
+ * place: an argument, a result, a constant, or the arena. */
+#include "arena.h"
 #include "build.h"
-#include "fuse.h"
 #include "lower.h"
-#include "simplify.h"
-#include "../tensor/gemm.h"
+#include "program.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 extern const op_row op_full, op_reshape, op_slice, op_concat, op_broadcast;
-
-typedef struct step {
-    const node *n;   /* kernel: the node, copied into the plan */
-    fuse_pass *pass; /* or a fused pass */
-    int n_in, out;   /* places in the pointer table */
-    int *in;
-    void *scratch;
-    size_t copy_bytes; /* or a copy of in[0] to out */
-    int together;      /* this and the next together-1 steps are independent and may run at once */
-    double flops, seconds;
-    int64_t runs;
-} step;
-
-typedef struct place { /* of one pointer: base[slot] + offset */
-    int slot;
-    size_t offset;
-} place;
-
-struct plan {
-    ctx *c;
-    graph *own; /* the plan's memory: steps and tables live in its arena */
-    int n_in, n_out, n_places, n_steps, n_consts;
-    place *places;
-    char **pointers;
-    char **bases; /* 0: arena, then constants, arguments, results */
-    step *steps;
-    tensor *consts;
-    char *arena;
-    size_t arena_bytes;
-    bool profile;
-    plan_stats stats;
-};
-
-enum { SLOT_ARENA = 0 };
-
-/* ---- building ---- */
 
 typedef struct buffer { /* what a node owns, before it is placed */
     int slot;           /* -1: to be placed in the arena */
@@ -85,8 +45,9 @@ typedef struct builder {
     int n_in, n_out;
     node *const *inputs;
     node **outs;
-    size_t scratch; /* the largest any step needs */
-    int widest;     /* turn: every one of its steps has scratch of its own */
+    size_t scratch;       /* the largest any step needs */
+    size_t scratch_split; /* the largest that a pass needs in whose blocks several threads work */
+    int widest;           /* turn: every one of its steps has scratch of its own */
     int *temp_of, *temp_last; /* by id, for the pass in hand: see temps */
 } builder;
 
@@ -229,8 +190,7 @@ static double unit_cost(const unit *u) {
 /* Units that are worth a thread and need nothing of each other are brought together into one turn. The turns
  * depend on the graph alone; a turn's units run at once when there are threads, one by one when not. */
 static bool take_turns(builder *b) {
-    enum { TOGETHER = 8, AHEAD = 96 };
-    const double worth = 5e5;
+    enum { AHEAD = 96 };
     int *made = make(b->g, sizeof *made, b->n_units), *order = make(b->g, sizeof *order, b->n_order);
     double *costs = make(b->g, sizeof *costs, b->n_units);
     b->turn = make(b->g, sizeof *b->turn, b->n_order);
@@ -244,13 +204,13 @@ static bool take_turns(builder *b) {
         int first = b->order[s], members = 0;
         if (made[first] != INT32_MAX) continue;
         double cost = costs[first];
-        int ahead = cost >= worth ? AHEAD : 1;
-        for (int k = s; k < b->n_order && k < s + ahead && members < TOGETHER; k++) {
+        int ahead = cost >= PLAN_WORTH ? AHEAD : 1;
+        for (int k = s; k < b->n_order && k < s + ahead && members < PLAN_TOGETHER; k++) {
             int u = b->order[k];
             const unit *at = &b->units[u];
             if (made[u] != INT32_MAX) continue;
             double own = costs[u];
-            bool ready = k == s || (own >= worth && own <= 4 * cost && cost <= 4 * own);
+            bool ready = k == s || (own >= PLAN_WORTH && own <= 4 * cost && cost <= 4 * own);
             for (int i = 0; i < at->n && ready && k != s; i++)
                 for (int m = 0; m < at->nodes[i]->n_in && ready; m++) {
                     node *a = at->nodes[i]->in[m];
@@ -352,133 +312,6 @@ failed:
     return false;
 }
 
-/* ---- the arena ---- */
-
-typedef struct span {
-    size_t start, end;
-} span;
-
-typedef struct spans { /* addresses in use: in order, with gaps between them */
-    span *v;
-    int n, room;
-} spans;
-
-/* A range of turns in a tree that halves them. A buffer is noted at the largest ranges it lives through. */
-typedef struct range {
-    spans through; /* of the buffers noted here */
-    spans any;     /* ... and of those noted in its parts */
-} range;
-
-typedef struct visit { /* a range with turns at which the buffer in hand lives */
-    range *at;
-    bool inside;        /* all its turns are: what meets the buffer there is in any; else in through and its parts */
-    int from;           /* spans before this one are below the address reached */
-    size_t clear_until; /* from the address reached on, no byte below this is in use */
-} visit;
-
-enum { MOST_VISITS = 4 * 32 }; /* at most four ranges of a size */
-
-/* Notes start to end, one with the spans it touches. */
-static bool spans_add(graph *g, spans *s, size_t start, size_t end) {
-    int low = 0, high = s->n;
-    while (low < high) { /* the first that ends at start or later */
-        int mid = low + (high - low) / 2;
-        if (s->v[mid].end < start)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    for (high = low; high < s->n && s->v[high].start <= end; high++) {
-        if (s->v[high].start < start) start = s->v[high].start;
-        if (s->v[high].end > end) end = s->v[high].end;
-    }
-    if (high == low && s->n == s->room) {
-        int room = s->room ? 2 * s->room : 4;
-        span *v = graph_alloc(g, sizeof *v * (size_t)room);
-        if (!v) return false;
-        if (s->n) memcpy(v, s->v, sizeof *v * (size_t)s->n);
-        s->v = v;
-        s->room = room;
-    }
-    if (high != low + 1) memmove(&s->v[low + 1], &s->v[high], sizeof *s->v * (size_t)(s->n - high));
-    s->n += low + 1 - high;
-    s->v[low] = (span){ start, end };
-    return true;
-}
-
-/* The first address from at on with bytes free in the range visited. */
-static size_t visit_fit(visit *to, size_t at, size_t bytes) {
-    const spans *s = to->inside ? &to->at->any : &to->at->through;
-    int low = to->from, high = low, ahead = 1;
-    while (high < s->n && s->v[high].end <= at) low = high + 1, high += ahead, ahead *= 2;
-    if (high > s->n) high = s->n;
-    while (low < high) {
-        int mid = low + (high - low) / 2;
-        if (s->v[mid].end <= at)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    for (; low < s->n && s->v[low].start < at + bytes; low++) at = s->v[low].end;
-    to->from = low;
-    to->clear_until = low < s->n ? s->v[low].start : SIZE_MAX;
-    return at;
-}
-
-/* Range i of the tree, turns low to high, and its parts 2i and 2i + 1, as far as they meet turns first to last. */
-static int visit_ranges(range *tree, int i, int low, int high, int first, int last, visit *to, int n) {
-    if (last < low || high < first) return n;
-    bool inside = first <= low && high <= last;
-    to[n++] = (visit){ &tree[i], inside, 0, 0 };
-    if (inside) return n;
-    int mid = low + (high - low) / 2;
-    n = visit_ranges(tree, 2 * i, low, mid, first, last, to, n);
-    return visit_ranges(tree, 2 * i + 1, mid + 1, high, first, last, to, n);
-}
-
-typedef struct sized {
-    size_t bytes;
-    int buffer;
-} sized;
-
-static int larger_first(const void *a, const void *b) {
-    const sized *x = a, *y = b;
-    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
-    return (x->buffer > y->buffer) - (x->buffer < y->buffer);
-}
-
-/* First fit by address among the buffers alive at the same time, largest first. What was placed at a buffer's turns is
- * found in a few lists of spans, which become one where memory is full: no look at every buffer placed before. */
-static bool place_arena(builder *b) {
-    int n = 0, leaves = 1;
-    while (leaves <= b->n_turns) leaves *= 2; /* results live a turn longer than the last */
-    sized *by = make(b->g, sizeof *by, b->n_buffers);
-    range *tree = make(b->g, sizeof *tree, 2 * leaves);
-    if (!by || !tree) return false;
-    for (int i = 0; i < b->n_buffers; i++)
-        if (b->buffers[i].slot < 0 && b->buffers[i].over < 0) by[n++] = (sized){ b->buffers[i].bytes, i };
-    qsort(by, (size_t)n, sizeof *by, larger_first);
-    for (int i = 0; i < n; i++) {
-        buffer *x = &b->buffers[by[i].buffer];
-        size_t at = 0, before, bytes = (x->bytes + 63) / 64 * 64;
-        visit met[MOST_VISITS];
-        int n_met = visit_ranges(tree, 1, 0, leaves - 1, x->first, x->last, met, 0);
-        do {
-            before = at;
-            for (int k = 0; k < n_met; k++)
-                if (at + bytes > met[k].clear_until) at = visit_fit(&met[k], at, bytes);
-        } while (at != before);
-        for (int k = 0; k < n_met && bytes; k++) {
-            if (!spans_add(b->g, &met[k].at->any, at, at + bytes)) return false;
-            if (met[k].inside && !spans_add(b->g, &met[k].at->through, at, at + bytes)) return false;
-        }
-        x->offset = at;
-        x->slot = SLOT_ARENA;
-        if (at + bytes > b->p->arena_bytes) b->p->arena_bytes = at + bytes;
-    }
-    return true;
-}
-
 /* ---- steps ---- */
 
 static void lives(builder *b, const node *n, int at) {
@@ -553,6 +386,22 @@ static void write_in_place(builder *b) {
             y = next;
         }
     }
+}
+
+static bool place_buffers(builder *b) {
+    int n = 0;
+    arena_item *items = make(b->g, sizeof *items, b->n_buffers);
+    if (!items) return false;
+    for (int i = 0; i < b->n_buffers; i++) {
+        const buffer *x = &b->buffers[i];
+        if (x->slot < 0 && x->over < 0) items[n++] = (arena_item){ x->bytes, x->first, x->last, i, 0 };
+    }
+    if (!arena_place(b->g, n, items, b->n_turns + 1, &b->p->arena_bytes)) return false; /* results outlive all turns */
+    for (int i = 0; i < n; i++) {
+        b->buffers[items[i].tag].offset = items[i].offset;
+        b->buffers[items[i].tag].slot = SLOT_ARENA;
+    }
+    return true;
 }
 
 static int place_pointer(builder *b, int slot, size_t offset) {
@@ -721,11 +570,14 @@ static bool make_steps(builder *b) {
             x->out = node_pointer(b, n);
             x->flops = node_flops(n);
         }
+        x->cost = unit_cost(&b->units[at]);
         size_t scratch = x->pass ? fuse_scratch(x->pass) : n->op->scratch ? n->op->scratch(n) : 0;
         if (scratch) { /* after everything else: one region every step shares */
             if (scratch > b->scratch) b->scratch = scratch;
             x->scratch = own; /* marks the need; addressed in plan_new */
         }
+        if (x->pass && x->cost >= PLAN_WORTH && scratch * FUSE_SHARES > b->scratch_split)
+            b->scratch_split = scratch * FUSE_SHARES;
         x->together = b->turn[s] != turn_now;
         if (x->together)
             lead = p->n_steps - 1, turn_now = b->turn[s];
@@ -792,7 +644,7 @@ static bool build(builder *b) {
     if (!place_nodes(b)) return false;
     lifetimes(b);
     write_in_place(b);
-    return place_arena(b) && make_steps(b);
+    return place_buffers(b) && make_steps(b);
 }
 
 bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, plan **out, err *e) {
@@ -826,21 +678,22 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     bk_status s = graph_status(g, e);
     if (!s) s = graph_status(p->own, e);
     if (!s && !ok) s = err_set(e, BK_ERUNTIME, "plan: internal failure");
-    size_t scratch_at = p->arena_bytes;
-    size_t scratch_step = (b.scratch + 63) / 64 * 64;
-    p->arena_bytes += scratch_step * (size_t)(b.widest > 0 ? b.widest : 1);
+    const size_t scratch_at = p->arena_bytes, scratch_step = (b.scratch + 63) / 64 * 64;
+    const size_t scratch_turn = scratch_step * (size_t)(b.widest > 0 ? b.widest : 1);
+    p->arena_bytes += scratch_turn > b.scratch_split ? scratch_turn : b.scratch_split;
     if (!s && p->arena_bytes && !(p->arena = mem_block_alloc(c, p->arena_bytes))) s = err_nomem(e, p->arena_bytes);
     if (s) {
         plan_free(p);
         return s;
     }
     p->bases[SLOT_ARENA] = p->arena;
+    p->scratch = p->arena ? p->arena + scratch_at : NULL;
     for (int i = 0; i < p->n_consts; i++) p->bases[1 + i] = tensor_data(&p->consts[i]);
     for (int i = 0; i < p->n_places; i++)
         if (p->places[i].slot <= p->n_consts) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
     for (int i = 0, k = 0; i < p->n_steps; i++) {
         k = p->steps[i].together ? 0 : k + 1;
-        if (p->steps[i].scratch) p->steps[i].scratch = p->arena + scratch_at + scratch_step * (size_t)k;
+        if (p->steps[i].scratch) p->steps[i].scratch = p->scratch + scratch_step * (size_t)k;
     }
     *out = p;
     return BK_OK;
@@ -854,110 +707,4 @@ void plan_free(plan *p) {
     graph_free(p->own);
     mem_free(c, p, sizeof *p);
     ctx_release(c);
-}
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* c NULL: on a worker, where kernels must not hand out work of their own. */
-static bk_status step_run(plan *p, ctx *c, const step *s, err *e) {
-    if (s->pass) {
-        fuse_run(s->pass, p->pointers, s->scratch);
-        return BK_OK;
-    }
-    if (!s->n) {
-        memcpy(p->pointers[s->out], p->pointers[s->in[0]], s->copy_bytes);
-        return BK_OK;
-    }
-    const void *in[64], **many = in;
-    if (s->n_in > 64 && !(many = mem_alloc(p->c, sizeof *many * (size_t)s->n_in))) return err_nomem(e, 0);
-    for (int k = 0; k < s->n_in; k++) many[k] = p->pointers[s->in[k]];
-    bk_status status = s->n->op->run(c, s->n, p->pointers[s->out], many, s->scratch);
-    if (many != in) mem_free(p->c, many, sizeof *many * (size_t)s->n_in);
-    if (status == BK_EINTERRUPTED) return err_set(e, status, "interrupted");
-    if (status == BK_EINVAL) return err_set(e, status, "%s: an index is out of range", s->n->op->name);
-    if (status) return err_set(e, status, "%s: failed (status %d)", s->n->op->name, status);
-    return BK_OK;
-}
-
-typedef struct turn {
-    plan *p;
-    const step *first;
-    err failures[8];
-    atomic_int failed;
-} turn;
-
-static void turn_item(void *arg, int64_t i) {
-    turn *t = arg;
-    if (step_run(t->p, NULL, &t->first[i], &t->failures[i])) atomic_store(&t->failed, 1);
-}
-
-/* The steps of one turn, spread over the threads. */
-static bk_status turn_run(plan *p, const step *first, err *e) {
-    turn t = { .p = p, .first = first };
-    ctx_parallel(p->c, first->together, turn_item, &t);
-    for (int i = 0; atomic_load(&t.failed) && i < first->together; i++)
-        if (t.failures[i].status) return err_set(e, t.failures[i].status, "%s", t.failures[i].text);
-    return BK_OK;
-}
-
-bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
-    int first = 1 + p->n_consts;
-    for (int i = 0; i < p->n_in; i++) p->bases[first + i] = (char *)(uintptr_t)in[i];
-    for (int i = 0; i < p->n_out; i++) p->bases[first + p->n_in + i] = out[i];
-    for (int i = 0; i < p->n_places; i++)
-        if (p->places[i].slot >= first) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
-    bk_status s = BK_OK;
-    gemm_enter();
-    bool spread = ctx_threads(p->c) > 1 && !p->profile;
-    for (int i = 0; i < p->n_steps && !s; i++) {
-        step *at = &p->steps[i];
-        s = ctx_poll(p->c, e);
-        if (s) break;
-        if (spread && at->together > 1) {
-            s = turn_run(p, at, e);
-            i += at->together - 1;
-            continue;
-        }
-        double start = p->profile ? now() : 0;
-        s = step_run(p, p->c, at, e);
-        if (p->profile) {
-            at->seconds += now() - start;
-            at->runs++;
-        }
-    }
-    gemm_leave();
-    return s;
-}
-
-plan_stats plan_info(const plan *p) {
-    return p->stats;
-}
-void plan_profile(plan *p, bool on) {
-    p->profile = on;
-    for (int i = 0; i < p->n_steps && on; i++) p->steps[i].seconds = 0, p->steps[i].runs = 0;
-}
-
-plan_step plan_step_at(const plan *p, int i) {
-    const step *s = &p->steps[i];
-    plan_step out = { .flops = s->flops, .seconds = s->seconds, .runs = s->runs };
-    if (s->pass) {
-        out.kernel = "fused";
-        out.operations = s->pass->n_ops;
-        out.ndim = 1;
-        out.shape[0] = s->pass->count;
-    } else if (s->n) {
-        out.kernel = s->n->op->name;
-        out.operations = 1;
-        out.ndim = s->n->ndim;
-        memcpy(out.shape, s->n->shape, sizeof out.shape);
-    } else {
-        out.kernel = "copy";
-        out.ndim = 1;
-        out.shape[0] = (int64_t)s->copy_bytes;
-    }
-    return out;
 }

@@ -32,7 +32,7 @@ typedef struct product {
 enum { PIECE_LONG = 448, PIECE_SHORT = 1024 };
 /* In multiply-adds: */
 static const int64_t PIECE_WORK = 8 << 20;        /* no piece is smaller: 0.4 ms at 40 GFlop/s */
-static const int64_t OWN_PIECE_WORK = 3 << 20;    /* of the own kernels' */
+static const int64_t OWN_PIECE_WORK = 1 << 20;    /* of the own kernels: 20 us */
 static const int64_t CALL_WORK = 512 << 20;       /* no call is larger: 25 ms at 40 GFlop/s */
 static const int64_t VECTOR_PIECE_WORK = 1 << 20; /* the same for matrix times vector, bound by memory */
 static const int64_t VECTOR_CALL_WORK = 16 << 20;
@@ -72,8 +72,8 @@ const char *gemm_config(void) {
 
 /* Own kernels where they are faster. Measured on Zen 4, AVX-512 against AVX-512: by 2 to 10 % from a million
  * multiply-adds up and by 10 to 50 % where B is transposed; below, OpenBLAS has kernels for small products. On Zen 3,
- * AVX2 against AVX2: by 2 to 9 % for sides of 128 to 784, by up to 140 % for thin ones, equal at 512 x 512 x 256, behind
- * above. */
+ * AVX2 against AVX2: by 2 to 9 % for sides of 128 to 784, by up to 140 % for thin ones, equal at 512 x 512 x 256,
+ * behind above. */
 static way way_of(const product *p) {
     const gemm_part *x = &p->all;
     const double work = (double)x->m * (double)x->n * (double)x->k, small = 1e6;

@@ -2,7 +2,7 @@
  *
  * What is packed: a block of B (to stay in L2) where its rows lie apart or it is stored transposed; a few strips of A
  * where it is stored transposed, since a tile would touch a cache line for every step, or its rows lie apart. All
- * packing is on the stack, 320 KiB. The order of every sum depends on its depth alone. */
+ * packing is on the stack, 340 KiB. The order of every sum depends on its depth alone. */
 #include "gemm_kernel.h"
 #include "vec.h"
 
@@ -17,7 +17,7 @@
 #endif
 
 enum {
-    SLAB_BYTES = 1 << 10,    /* of a row of A in one slab of depth: a strip fills at most half of L1 */
+    SLAB_BYTES = 1280,       /* of a row of A in one slab of depth: a strip fills about half of L1 */
     BLOCK_BYTES = 256 << 10, /* of B: half of L2 where that is small */
     NEAR = 16 << 10,         /* bytes: what lies within is not packed, it stays in L1 by itself */
 };

@@ -1,0 +1,123 @@
+/* arena.c - first fit by address among the buffers alive at the same time, largest first. What was placed at a buffer's
+ * turns is found in a few lists of spans, which become one where memory is full: no look at every buffer placed
+ * before. */
+#include "arena.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct span {
+    size_t start, end;
+} span;
+
+typedef struct spans { /* addresses in use: in order, with gaps between them */
+    span *v;
+    int n, room;
+} spans;
+
+/* A range of turns in a tree that halves them. A buffer is noted at the largest ranges it lives through. */
+typedef struct range {
+    spans through; /* of the buffers noted here */
+    spans any;     /* ... and of those noted in its parts */
+} range;
+
+typedef struct visit { /* a range with turns at which the buffer in hand lives */
+    range *at;
+    bool inside;        /* all its turns are: what meets the buffer there is in any; else in through and its parts */
+    int from;           /* spans before this one are below the address reached */
+    size_t clear_until; /* from the address reached on, no byte below this is in use */
+} visit;
+
+enum { MOST_VISITS = 4 * 32 }; /* at most four ranges of a size */
+
+/* Notes start to end, one with the spans it touches. */
+static bool spans_add(graph *g, spans *s, size_t start, size_t end) {
+    int low = 0, high = s->n;
+    while (low < high) { /* the first that ends at start or later */
+        int mid = low + (high - low) / 2;
+        if (s->v[mid].end < start)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    for (high = low; high < s->n && s->v[high].start <= end; high++) {
+        if (s->v[high].start < start) start = s->v[high].start;
+        if (s->v[high].end > end) end = s->v[high].end;
+    }
+    if (high == low && s->n == s->room) {
+        int room = s->room ? 2 * s->room : 4;
+        span *v = graph_alloc(g, sizeof *v * (size_t)room);
+        if (!v) return false;
+        if (s->n) memcpy(v, s->v, sizeof *v * (size_t)s->n);
+        s->v = v;
+        s->room = room;
+    }
+    if (high != low + 1) memmove(&s->v[low + 1], &s->v[high], sizeof *s->v * (size_t)(s->n - high));
+    s->n += low + 1 - high;
+    s->v[low] = (span){ start, end };
+    return true;
+}
+
+/* The first address from at on with bytes free in the range visited. */
+static size_t visit_fit(visit *to, size_t at, size_t bytes) {
+    const spans *s = to->inside ? &to->at->any : &to->at->through;
+    int low = to->from, high = low, ahead = 1;
+    while (high < s->n && s->v[high].end <= at) low = high + 1, high += ahead, ahead *= 2;
+    if (high > s->n) high = s->n;
+    while (low < high) {
+        int mid = low + (high - low) / 2;
+        if (s->v[mid].end <= at)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    for (; low < s->n && s->v[low].start < at + bytes; low++) at = s->v[low].end;
+    to->from = low;
+    to->clear_until = low < s->n ? s->v[low].start : SIZE_MAX;
+    return at;
+}
+
+/* Range i of the tree, turns low to high, and its parts 2i and 2i + 1, as far as they meet turns first to last. */
+static int visit_ranges(range *tree, int i, int low, int high, int first, int last, visit *to, int n) {
+    if (last < low || high < first) return n;
+    bool inside = first <= low && high <= last;
+    to[n++] = (visit){ &tree[i], inside, 0, 0 };
+    if (inside) return n;
+    int mid = low + (high - low) / 2;
+    n = visit_ranges(tree, 2 * i, low, mid, first, last, to, n);
+    return visit_ranges(tree, 2 * i + 1, mid + 1, high, first, last, to, n);
+}
+
+static int larger_first(const void *a, const void *b) {
+    const arena_item *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return (x->tag > y->tag) - (x->tag < y->tag);
+}
+
+bool arena_place(graph *g, int n, arena_item *items, int turns, size_t *bytes) {
+    int leaves = 1;
+    while (leaves < turns) leaves *= 2;
+    range *tree = graph_alloc(g, sizeof *tree * 2 * (size_t)leaves);
+    if (!tree) return false;
+    memset(tree, 0, sizeof *tree * 2 * (size_t)leaves);
+    qsort(items, (size_t)n, sizeof *items, larger_first);
+    for (int i = 0; i < n; i++) {
+        arena_item *x = &items[i];
+        const size_t room = (x->bytes + 63) / 64 * 64;
+        size_t at = 0, before;
+        visit met[MOST_VISITS];
+        int n_met = visit_ranges(tree, 1, 0, leaves - 1, x->first, x->last, met, 0);
+        do {
+            before = at;
+            for (int k = 0; k < n_met; k++)
+                if (at + room > met[k].clear_until) at = visit_fit(&met[k], at, room);
+        } while (at != before);
+        for (int k = 0; k < n_met && room; k++) {
+            if (!spans_add(g, &met[k].at->any, at, at + room)) return false;
+            if (met[k].inside && !spans_add(g, &met[k].at->through, at, at + room)) return false;
+        }
+        x->offset = at;
+        if (at + room > *bytes) *bytes = at + room;
+    }
+    return true;
+}

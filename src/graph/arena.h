@@ -1,0 +1,17 @@
+/* arena.h - places for buffers that live from one turn to another, so that those alive together do not overlap. */
+#ifndef GRAPH_ARENA_H
+#define GRAPH_ARENA_H
+
+#include "graph.h"
+
+typedef struct arena_item {
+    size_t bytes;
+    int first, last; /* turns, both included, below `turns` */
+    int tag;         /* the caller's; breaks ties */
+    size_t offset;   /* the result: a multiple of 64 */
+} arena_item;
+
+/* Sets the offsets, reorders the items, and raises *bytes to the end of the last. false after failing g. */
+bool arena_place(graph *g, int n, arena_item *items, int turns, size_t *bytes);
+
+#endif

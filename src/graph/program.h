@@ -1,0 +1,48 @@
+/* program.h - what plan.c builds and replay.c runs. */
+#ifndef GRAPH_PROGRAM_H
+#define GRAPH_PROGRAM_H
+
+#include "fuse.h"
+#include "plan.h"
+
+typedef struct step {
+    const node *n;   /* kernel: the node, copied into the plan */
+    fuse_pass *pass; /* or a fused pass */
+    int n_in, out;   /* places in the pointer table */
+    int *in;
+    void *scratch;
+    size_t copy_bytes; /* or a copy of in[0] to out */
+    int together;      /* this and the next together-1 steps are independent and may run at once; 0: one of those */
+    double cost;       /* floating-point operations or their like */
+    double flops, seconds;
+    int64_t runs;
+} step;
+
+typedef struct place { /* of one pointer: base[slot] + offset */
+    int slot;
+    size_t offset;
+} place;
+
+struct plan {
+    ctx *c;
+    graph *own; /* the plan's memory: steps and tables live in its arena */
+    int n_in, n_out, n_places, n_steps, n_consts;
+    place *places;
+    char **pointers;
+    char **bases; /* 0: arena, then constants, arguments, results */
+    step *steps;
+    tensor *consts;
+    char *arena, *scratch; /* scratch: in the arena, what all steps share */
+    size_t arena_bytes;
+    bool profile;
+    plan_stats stats;
+};
+
+enum { SLOT_ARENA = 0 };
+
+enum { PLAN_TOGETHER = 8 }; /* the most steps of a turn */
+
+/* What a thread is worth waking for, in the unit of step.cost: some 5 us. */
+#define PLAN_WORTH 5e5
+
+#endif

@@ -1,0 +1,130 @@
+/* replay.c - runs a program: nothing is allocated or looked up in a step. Threads share the steps of a turn, or, where
+ * those would leave some waiting, each step by itself; the bits are the same either way. */
+#include "program.h"
+#include "../tensor/gemm.h"
+
+#include <string.h>
+#include <time.h>
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* c NULL: on a worker, where kernels must not hand out work of their own. */
+static bk_status step_run(plan *p, ctx *c, const step *s, err *e) {
+    if (s->pass) {
+        if (c && s->cost >= PLAN_WORTH && ctx_threads(c) > 1) fuse_run_shared(c, s->pass, p->pointers, p->scratch);
+        else fuse_run(s->pass, p->pointers, s->scratch);
+        return BK_OK;
+    }
+    if (!s->n) {
+        memcpy(p->pointers[s->out], p->pointers[s->in[0]], s->copy_bytes);
+        return BK_OK;
+    }
+    const void *in[64], **many = in;
+    if (s->n_in > 64 && !(many = mem_alloc(p->c, sizeof *many * (size_t)s->n_in))) return err_nomem(e, 0);
+    for (int k = 0; k < s->n_in; k++) many[k] = p->pointers[s->in[k]];
+    bk_status status = s->n->op->run(c, s->n, p->pointers[s->out], many, s->scratch);
+    if (many != in) mem_free(p->c, many, sizeof *many * (size_t)s->n_in);
+    if (status == BK_EINTERRUPTED) return err_set(e, status, "interrupted");
+    if (status == BK_EINVAL) return err_set(e, status, "%s: an index is out of range", s->n->op->name);
+    if (status) return err_set(e, status, "%s: failed (status %d)", s->n->op->name, status);
+    return BK_OK;
+}
+
+typedef struct turn {
+    plan *p;
+    const step *first;
+    err failures[PLAN_TOGETHER];
+    atomic_int failed;
+} turn;
+
+static void turn_item(void *arg, int64_t i) {
+    turn *t = arg;
+    if (step_run(t->p, NULL, &t->first[i], &t->failures[i])) atomic_store(&t->failed, 1);
+}
+
+/* The steps of one turn, spread over the threads. */
+static bk_status turn_run(plan *p, const step *first, err *e) {
+    turn t = { .p = p, .first = first };
+    ctx_parallel(p->c, first->together, turn_item, &t);
+    for (int i = 0; atomic_load(&t.failed) && i < first->together; i++)
+        if (t.failures[i].status) return err_set(e, t.failures[i].status, "%s", t.failures[i].text);
+    return BK_OK;
+}
+
+/* Whether the threads, each taking the next step when it is done with one, end a turn at about the same time. Else a
+ * step at a time, which they share, leaves fewer of them waiting. */
+static bool turn_is_even(const step *first, int threads) {
+    double busy[PLAN_TOGETHER] = { 0 }, longest = 0, sum = 0;
+    if (threads > first->together) return false;
+    for (int i = 0; i < first->together; i++) {
+        int k = 0;
+        for (int t = 1; t < threads; t++)
+            if (busy[t] < busy[k]) k = t;
+        busy[k] += first[i].cost;
+        if (busy[k] > longest) longest = busy[k];
+        sum += first[i].cost;
+    }
+    return longest * threads <= 1.1 * sum;
+}
+
+bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
+    int first = 1 + p->n_consts;
+    for (int i = 0; i < p->n_in; i++) p->bases[first + i] = (char *)(uintptr_t)in[i];
+    for (int i = 0; i < p->n_out; i++) p->bases[first + p->n_in + i] = out[i];
+    for (int i = 0; i < p->n_places; i++)
+        if (p->places[i].slot >= first) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
+    bk_status s = BK_OK;
+    gemm_enter();
+    const int threads = p->profile ? 1 : ctx_threads(p->c);
+    for (int i = 0; i < p->n_steps && !s; i++) {
+        step *at = &p->steps[i];
+        s = ctx_poll(p->c, e);
+        if (s) break;
+        if (threads > 1 && at->together > 1 && turn_is_even(at, threads)) {
+            s = turn_run(p, at, e);
+            i += at->together - 1;
+            continue;
+        }
+        double start = p->profile ? now() : 0;
+        s = step_run(p, p->c, at, e);
+        if (p->profile) {
+            at->seconds += now() - start;
+            at->runs++;
+        }
+    }
+    gemm_leave();
+    return s;
+}
+
+plan_stats plan_info(const plan *p) {
+    return p->stats;
+}
+void plan_profile(plan *p, bool on) {
+    p->profile = on;
+    for (int i = 0; i < p->n_steps && on; i++) p->steps[i].seconds = 0, p->steps[i].runs = 0;
+}
+
+plan_step plan_step_at(const plan *p, int i) {
+    const step *s = &p->steps[i];
+    plan_step out = { .flops = s->flops, .seconds = s->seconds, .runs = s->runs };
+    if (s->pass) {
+        out.kernel = "fused";
+        out.operations = s->pass->n_ops;
+        out.ndim = 1;
+        out.shape[0] = s->pass->count;
+    } else if (s->n) {
+        out.kernel = s->n->op->name;
+        out.operations = 1;
+        out.ndim = s->n->ndim;
+        memcpy(out.shape, s->n->shape, sizeof out.shape);
+    } else {
+        out.kernel = "copy";
+        out.ndim = 1;
+        out.shape[0] = (int64_t)s->copy_bytes;
+    }
+    return out;
+}

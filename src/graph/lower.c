@@ -4,12 +4,13 @@
 
 #include <string.h>
 
-extern const op_row op_add, op_scale, op_offset, op_mul, op_square;
-extern const op_row op_axpy, op_muladd, op_mulscale, op_square_rsub, op_tanh_grad, op_sigmoid_grad;
+extern const op_row op_add, op_scale, op_offset, op_mul, op_square, op_relu, op_step;
+extern const op_row op_axpy, op_muladd, op_mulscale, op_square_rsub, op_tanh_grad, op_sigmoid_grad, op_relu_mask;
 
 typedef struct lowering {
     graph *g;
     node **image; /* by place: what stands for the node */
+    node **relu;  /* by place: max(node, 0), where the graph has it */
     int *uses;    /* by place */
 } lowering;
 
@@ -38,6 +39,13 @@ static node *sigmoid_factor(const node *n) {
     return NULL;
 }
 
+/* a of a > 0 ? 1 : 0, or what has its sign and is in memory anyway: no mask need be. NULL: not a step */
+static node *step_factor(const lowering *l, const node *n) {
+    if (n->op != &op_step) return NULL;
+    node *relu = l->relu[n->in[0]->place];
+    return relu && l->image[relu->place] ? relu : n->in[0];
+}
+
 static node *build(lowering *l, const op_row *op, double x, int n, node *const *parts) {
     node *in[3];
     for (int k = 0; k < n; k++) in[k] = l->image[parts[k]->place];
@@ -50,6 +58,7 @@ static node *pattern(lowering *l, const node *n) {
         node *a = n->in[k], *b = n->in[1 - k], *factor;
         if (n->op == &op_mul) {
             if ((factor = tanh_factor(a))) return build(l, &op_tanh_grad, 0, 2, (node *[]){ factor, b });
+            if ((factor = step_factor(l, a))) return build(l, &op_relu_mask, 0, 2, (node *[]){ factor, b });
             if ((factor = sigmoid_factor(a))) return build(l, &op_sigmoid_grad, 0, 2, (node *[]){ factor, b });
         } else if (alone(l, a, &op_scale))
             return build(l, &op_axpy, a->x, 2, (node *[]){ a->in[0], b });
@@ -69,11 +78,16 @@ static node *pattern(lowering *l, const node *n) {
 bool graph_lower(graph *g, int n_out, node **outs) {
     int n;
     node **sorted = graph_sorted(g, n_out, outs, &n);
-    lowering l = { g, graph_alloc(g, sizeof(node *) * (size_t)n), graph_alloc(g, sizeof(int) * (size_t)n) };
-    if (!sorted || !l.image || !l.uses) return false;
+    lowering l = { g, graph_alloc(g, sizeof(node *) * (size_t)n), graph_alloc(g, sizeof(node *) * (size_t)n),
+                   graph_alloc(g, sizeof(int) * (size_t)n) };
+    if (!sorted || !l.image || !l.relu || !l.uses) return false;
+    memset(l.image, 0, sizeof(node *) * (size_t)n);
+    memset(l.relu, 0, sizeof(node *) * (size_t)n);
     memset(l.uses, 0, sizeof(int) * (size_t)n);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         for (int k = 0; k < sorted[i]->n_in; k++) l.uses[sorted[i]->in[k]->place]++;
+        if (sorted[i]->op == &op_relu) l.relu[sorted[i]->in[0]->place] = sorted[i];
+    }
     for (int k = 0; k < n_out; k++) l.uses[outs[k]->place]++;
     for (int i = 0; i < n; i++) {
         node *m = sorted[i], *better = m->dtype == BK_INT64 ? NULL : pattern(&l, m);

@@ -1,5 +1,6 @@
 /* pattern.c - combinations of elementwise operations that have one kernel. Nobody builds them: graph/lower.c puts them
- * in place of what they stand for after every transform, so they have no derivatives. Each rounds as its parts do. */
+ * in place of what they stand for after every transform, so they have no derivatives. Each rounds as its parts do;
+ * relu_mask alone is plain 0 where the product with a mask would be -0, or NaN for an infinite b. */
 #include "../graph/graph.h"
 
 #define PATTERN(NAME, N, VEC, DOC)                                                                                     \
@@ -12,3 +13,4 @@ const op_row op_mulscale = { PATTERN("mulscale", 2, VEC_MULSCALE, "x (a b)") };
 const op_row op_square_rsub = { PATTERN("square_rsub", 1, VEC_SQUARE_RSUB, "x - a²") };
 const op_row op_tanh_grad = { PATTERN("tanh_grad", 2, VEC_TANH_GRAD, "b (1 - a²), a = tanh") };
 const op_row op_sigmoid_grad = { PATTERN("sigmoid_grad", 2, VEC_SIGMOID_GRAD, "b (a (1 - a)), a = sigmoid") };
+const op_row op_relu_mask = { PATTERN("relu_mask", 2, VEC_RELU_MASK, "b where a > 0, else 0") };

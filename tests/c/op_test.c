@@ -57,6 +57,7 @@ static const recipe recipes[] = {
     { "mulscale", .x = 1.7 },
     { "square_rsub", .x = 0.6 },
     { "tanh_grad", .n_in = 0 },
+    { "relu_mask", .n_in = 0 },
     { "sigmoid_grad", .n_in = 0 },
     { "stop_gradient", .n_in = 0 },
     { "relu", .where = OFF_ZERO },
@@ -540,6 +541,10 @@ static node *low_tanh(graph *g, node *const *in) { /* the factor twice: computed
 static node *low_sigmoid(graph *g, node *const *in) {
     return g_mul(g, in[1], g_mul(g, in[0], one_minus(g, in[0])));
 }
+static node *low_relu(graph *g, node *const *in) { /* exp: of 0 and of -0 it is the same */
+    node *mask = g_step(g, in[0]);
+    return g_add(g, g_exp(g, g_mul(g, mask, in[1])), g_mul(g, g_relu(g, in[0]), g_exp(g, g_mul(g, in[2], mask))));
+}
 static node *low_shared(graph *g, node *const *in) { /* a product that is read twice stays one */
     node *p = g_mul(g, in[0], in[1]);
     return g_mul(g, g_exp(g, p), g_add(g, p, in[2]));
@@ -552,6 +557,7 @@ static const struct {
 } lowerings[] = {
     { "axpy", 1, low_axpy },      { "muladd", 1, low_muladd },        { "mulscale", 1, low_mulscale },
     { "tanh_grad", 2, low_tanh }, { "sigmoid_grad", 1, low_sigmoid }, { "square_rsub", 1, low_square },
+    { "relu_mask", 2, low_relu }, { "step", 0, low_relu },
     { "muladd", 0, low_shared },  { "mul", 2, low_shared },
 };
 

@@ -339,6 +339,27 @@ function TestTracing.test_describe_shows_passes_kernels_times_and_steps()
 end
 
 -- Many buffers alive at once. Best of five each, in processor time: about 4 times as much, where a square is 16.
+function TestTracing.test_results_are_the_same_bits_at_any_number_of_threads()
+    -- products that are cut, passes with biases (views) that are shared, turns of two, three and more steps
+    for _, activation in ipairs{ "tanh", "relu" } do
+        local model, r = bk.nn.mlp{ 200, 301, 260, 10, activation = activation }, bk.rng(5)
+        local losses = {}
+        for t = 1, 2 do
+            losses[t] = bk.loss.cross_entropy(model, r:normal({ 150, 200 }, { dtype = "float32" }), r:integers({ 150 }, 10))
+        end
+        local theta = model:init{ seed = 1 }:to("float32")
+        local bracket, first = bk.lie(losses[1], losses[2]), nil
+        for _, threads in ipairs{ 1, 2, 3, 7 } do
+            bk.internal.threads(threads)
+            local b = bracket(theta)
+            first = first or b
+            lu.assertEquals((b - first):abs():max():item(), 0)
+            lu.assertTrue(b:norm():item() > 0)
+        end
+        bk.internal.threads(1)
+    end
+end
+
 function TestTracing.test_compiling_takes_time_in_proportion_to_the_graph()
     local function seconds(n)
         local f = bk.compile(function(t)

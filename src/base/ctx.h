@@ -47,7 +47,8 @@ void *mem_block_alloc(ctx *c, size_t bytes);
 void mem_block_free(ctx *c, void *p, size_t bytes);
 void mem_block_flush(ctx *c); /* gives the kept blocks back to the system */
 
-/* BK_EINTERRUPTED when an interrupt is pending (left pending: the binding clears it), else BK_OK. */
+/* BK_EINTERRUPTED when an interrupt is pending (left pending: the binding clears it), else BK_OK. c may be NULL:
+ * kernels on a worker thread have none. */
 bk_status ctx_poll(ctx *c, err *e);
 
 /* Worker threads. The number of threads never changes a result: callers cut their work

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-extern const op_row op_full, op_reshape, op_slice, op_concat, op_broadcast;
+extern const op_row op_full, op_reshape, op_slice, op_concat, op_broadcast, op_matmul, op_matmul_sum;
 
 typedef struct buffer { /* what a node owns, before it is placed */
     int slot;           /* -1: to be placed in the arena */
@@ -571,6 +571,7 @@ static bool make_steps(builder *b) {
             x->flops = node_flops(n);
         }
         x->cost = unit_cost(&b->units[at]);
+        x->shared = x->pass || n->op == &op_matmul || n->op == &op_matmul_sum;
         size_t scratch = x->pass ? fuse_scratch(x->pass) : n->op->scratch ? n->op->scratch(n) : 0;
         if (scratch) { /* after everything else: one region every step shares */
             if (scratch > b->scratch) b->scratch = scratch;

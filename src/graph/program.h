@@ -13,6 +13,7 @@ typedef struct step {
     void *scratch;
     size_t copy_bytes; /* or a copy of in[0] to out */
     int together;      /* this and the next together-1 steps are independent and may run at once; 0: one of those */
+    bool shared;       /* by itself it can keep several threads busy */
     double cost;       /* floating-point operations or their like */
     double flops, seconds;
     int64_t runs;

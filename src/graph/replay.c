@@ -55,10 +55,12 @@ static bk_status turn_run(plan *p, const step *first, err *e) {
     return BK_OK;
 }
 
-/* Whether the threads, each taking the next step when it is done with one, end a turn at about the same time. Else a
- * step at a time, which they share, leaves fewer of them waiting. */
-static bool turn_is_even(const step *first, int threads) {
+/* Whether to run a turn's steps at once: where one of them cannot be shared, or where the threads, each taking the next
+ * step when it is done with one, end at about the same time. Else a step at a time leaves fewer of them waiting. */
+static bool turn_at_once(const step *first, int threads) {
     double busy[PLAN_TOGETHER] = { 0 }, longest = 0, sum = 0;
+    for (int i = 0; i < first->together; i++)
+        if (!first[i].shared) return true;
     if (threads > first->together) return false;
     for (int i = 0; i < first->together; i++) {
         int k = 0;
@@ -84,7 +86,7 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
         step *at = &p->steps[i];
         s = ctx_poll(p->c, e);
         if (s) break;
-        if (threads > 1 && at->together > 1 && turn_is_even(at, threads)) {
+        if (threads > 1 && at->together > 1 && turn_at_once(at, threads)) {
             s = turn_run(p, at, e);
             i += at->together - 1;
             continue;

@@ -1,6 +1,6 @@
 /* gemm.h - matrix products: the only room that knows a BLAS. Row-major.
- * Results are the same bits at any number of threads: large products are cut at sizes
- * that depend on the shapes alone. The host's OpenBLAS thread count is left as it was. */
+ * Results are the same bits at any number of threads: how products are cut depends on the shapes alone, or changes no
+ * bit. The host's OpenBLAS thread count is left as it was. */
 #ifndef TENSOR_GEMM_H
 #define TENSOR_GEMM_H
 

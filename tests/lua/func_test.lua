@@ -340,12 +340,17 @@ end
 
 -- Many buffers alive at once. Best of five each, in processor time: about 4 times as much, where a square is 16.
 function TestTracing.test_results_are_the_same_bits_at_any_number_of_threads()
-    -- products that are cut, passes with biases (views) that are shared, turns of two, three and more steps
-    for _, activation in ipairs{ "tanh", "relu" } do
-        local model, r = bk.nn.mlp{ 200, 301, 260, 10, activation = activation }, bk.rng(5)
+    -- products that are cut, passes with biases (views) that are shared, turns of two, three and more steps, convolutions
+    local r, nn = bk.rng(5), bk.nn
+    for _, case in ipairs{
+        { nn.mlp{ 576, 301, 260, 10, activation = "tanh" }, { 150, 576 } },
+        { nn.mlp{ 576, 301, 260, 10, activation = "relu" }, { 150, 576 } },
+        { nn.sequential{ nn.conv2d{ 1, 8, kernel = 5 }, nn.tanh(), nn.avgpool2d{ 2 }, nn.flatten(), nn.linear{ 800, 10 } }, { 64, 1, 24, 24 } },
+    } do
+        local model, shape = table.unpack(case)
         local losses = {}
         for t = 1, 2 do
-            losses[t] = bk.loss.cross_entropy(model, r:normal({ 150, 200 }, { dtype = "float32" }), r:integers({ 150 }, 10))
+            losses[t] = bk.loss.cross_entropy(model, r:normal(shape, { dtype = "float32" }), r:integers({ shape[1] }, 10))
         end
         local theta = model:init{ seed = 1 }:to("float32")
         local bracket, first = bk.lie(losses[1], losses[2]), nil

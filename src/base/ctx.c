@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sys/mman.h>
 enum { BLOCK_ALIGN = 64 };
+static const size_t HUGE_PAGE = (size_t)2 << 20;
 static const size_t CACHE_LIMIT = (size_t)256 << 20;
 
 struct mem_block {
@@ -96,6 +98,13 @@ static size_t block_round(size_t bytes, int *kind) {
     return (bytes + step - 1) / step * step;
 }
 
+static void *block_new(size_t bytes) {
+    if (bytes < HUGE_PAGE) return aligned_alloc(BLOCK_ALIGN, bytes);
+    void *p = aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+    if (p) madvise(p, bytes, MADV_HUGEPAGE);
+    return p;
+}
+
 void *mem_block_alloc(ctx *c, size_t bytes) {
     int kind;
     if (bytes > SIZE_MAX / 4) return NULL;
@@ -110,10 +119,10 @@ void *mem_block_alloc(ctx *c, size_t bytes) {
         c->cached -= bytes;
         return kept;
     }
-    void *p = aligned_alloc(BLOCK_ALIGN, bytes);
+    void *p = block_new(bytes);
     if (!p) {
         mem_block_flush(c);
-        p = aligned_alloc(BLOCK_ALIGN, bytes);
+        p = block_new(bytes);
     }
     if (!p) mem_dismiss(c, bytes);
     return p;

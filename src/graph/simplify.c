@@ -7,6 +7,7 @@
 #include "simplify.h"
 #include "build.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 extern const op_row op_matmul, op_matmul_sum, op_add, op_scale;
@@ -174,58 +175,107 @@ typedef struct swap {
     int uses;
 } swap;
 
-/* Re-associates every product that uses q, and takes it back unless fewer operations are left. */
-static bool try_product(overlay *o, node *q, int n, node *const *users, swap *made, bool *better) {
+/* The products of a graph: users[first[i]..first[i + 1] - 1] use product i. */
+typedef struct products {
+    int n;
+    node **sorted;
+    int *first;
+    node **users;
+    swap *made;   /* of a trial */
+    node **tried; /* room for as many products */
+} products;
+
+static bool products_of(graph *g, int n_out, node *const *outs, products *t) {
+    t->sorted = graph_sorted(g, n_out, outs, &t->n);
+    if (!t->sorted) return false;
+    const int n = t->n;
+    int *first = t->first = graph_alloc(g, sizeof *first * (size_t)(n + 2));
+    t->users = graph_alloc(g, sizeof *t->users * 2 * (size_t)n);
+    t->made = graph_alloc(g, sizeof *t->made * 2 * (size_t)n);
+    t->tried = graph_alloc(g, sizeof *t->tried * (size_t)n);
+    if (!first || !t->users || !t->made || !t->tried) return false;
+    memset(first, 0, sizeof *first * (size_t)(n + 2));
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < 2 && flat_product(t->sorted[i]); k++) first[t->sorted[i]->in[k]->place + 2]++;
+    for (int i = 2; i <= n; i++) first[i] += first[i - 1];
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < 2 && flat_product(t->sorted[i]); k++)
+            t->users[first[t->sorted[i]->in[k]->place + 1]++] = t->sorted[i];
+    return true;
+}
+
+static bool candidate(const overlay *o, const node *q) {
+    return flat_product(q) && o->uses[q->id] && !o->by[q->id];
+}
+
+/* Re-associates every product that uses one of qs, and takes it all back unless fewer operations are left. */
+static bool try_products(overlay *o, const products *t, int n_q, node *const *qs, bool *better) {
     double before = o->flops;
     int n_made = 0;
-    for (int i = 0; i < n; i++) {
-        node *user = users[i];
-        if (!o->uses[user->id] || o->by[user->id]) continue;
-        node *other = reassociate(o, user, q);
-        if (graph_failed(o->g) || !overlay_room(o)) return false;
-        if (!other || (other = now(o, other)) == user) continue;
-        swap *s = &made[n_made++];
-        *s = (swap){ user, other, o->uses[user->id] };
-        o->by[user->id] = other;
-        if (!use(o, other, s->uses) || !use(o, user, -s->uses)) return false;
+    for (int j = 0; j < n_q; j++) {
+        node *q = qs[j];
+        if (!candidate(o, q)) continue;
+        for (int i = t->first[q->place]; i < t->first[q->place + 1]; i++) {
+            node *user = t->users[i];
+            if (!o->uses[user->id] || o->by[user->id]) continue;
+            node *other = reassociate(o, user, q);
+            if (graph_failed(o->g) || !overlay_room(o)) return false;
+            if (!other || (other = now(o, other)) == user) continue;
+            swap *s = &t->made[n_made++];
+            *s = (swap){ user, other, o->uses[user->id] };
+            o->by[user->id] = other;
+            if (!use(o, other, s->uses) || !use(o, user, -s->uses)) return false;
+        }
     }
     if (o->flops < before) {
         *better = true;
         return true;
     }
     while (n_made) {
-        const swap *s = &made[--n_made];
+        const swap *s = &t->made[--n_made];
         o->by[s->from->id] = NULL;
         if (!use(o, s->from, s->uses) || !use(o, s->to, -s->uses)) return false;
     }
     return true;
 }
 
-/* Each pass tries every product once, against what the trials before it left. */
+/* Orders products by what they multiply: a kind is a dtype, two shapes and the transposes. */
+static int compare_kinds(const void *x, const void *y) {
+    const node *a = *(node *const *)x, *b = *(node *const *)y;
+    int order = a->dtype != b->dtype ? (a->dtype < b->dtype ? -1 : 1) : memcmp(a->ints, b->ints, 2 * sizeof *a->ints);
+    for (int k = 0; k < 2 && !order; k++) order = memcmp(a->in[k]->shape, b->in[k]->shape, 2 * sizeof *a->shape);
+    return order;
+}
+
+static int compare_kinds_then_places(const void *x, const void *y) {
+    const node *a = *(node *const *)x, *b = *(node *const *)y;
+    int order = compare_kinds(x, y);
+    return order ? order : a->place - b->place;
+}
+
+/* All products of a kind at once: what one of them alone would not pay for, they share (XYᵀ serves X and Y). */
+static bool try_kinds(overlay *o, const products *t, bool *better) {
+    int count = 0;
+    for (int i = 0; i < t->n; i++)
+        if (t->first[i + 1] > t->first[i] && candidate(o, t->sorted[i])) t->tried[count++] = t->sorted[i];
+    qsort(t->tried, (size_t)count, sizeof *t->tried, compare_kinds_then_places);
+    for (int i = 0, n; i < count; i += n) {
+        for (n = 1; i + n < count && !compare_kinds(&t->tried[i], &t->tried[i + n]);) n++;
+        if (n > 1 && !try_products(o, t, n, t->tried + i, better)) return false;
+    }
+    return true;
+}
+
+/* Each pass tries every product once, against what the trials before it left; all of a kind where that finds nothing. */
 static bool reassociate_all(graph *g, int n_out, node **outs) {
     for (int pass = 0; pass < 8; pass++) {
-        int n;
-        node **sorted = graph_sorted(g, n_out, outs, &n);
+        products t;
         overlay o;
-        if (!sorted || !overlay_of(g, n_out, outs, n, sorted, &o)) return false;
-        /* users[first[i]..first[i+1]-1]: the products that use product i */
-        int *first = graph_alloc(g, sizeof *first * (size_t)(n + 2));
-        node **users = graph_alloc(g, sizeof *users * 2 * (size_t)n);
-        swap *made = graph_alloc(g, sizeof *made * 2 * (size_t)n);
-        if (!first || !users || !made) return false;
-        memset(first, 0, sizeof *first * (size_t)(n + 2));
-        for (int i = 0; i < n; i++)
-            for (int k = 0; k < 2 && flat_product(sorted[i]); k++) first[sorted[i]->in[k]->place + 2]++;
-        for (int i = 2; i <= n; i++) first[i] += first[i - 1];
-        for (int i = 0; i < n; i++)
-            for (int k = 0; k < 2 && flat_product(sorted[i]); k++)
-                users[first[sorted[i]->in[k]->place + 1]++] = sorted[i];
+        if (!products_of(g, n_out, outs, &t) || !overlay_of(g, n_out, outs, t.n, t.sorted, &o)) return false;
         bool better = false;
-        for (int i = 0; i < n; i++) {
-            node *q = sorted[i];
-            if (!flat_product(q) || !o.uses[q->id] || o.by[q->id]) continue;
-            if (!try_product(&o, q, first[i + 1] - first[i], users + first[i], made, &better)) return false;
-        }
+        for (int i = 0; i < t.n; i++)
+            if (!try_products(&o, &t, 1, &t.sorted[i], &better)) return false;
+        if (!better && !try_kinds(&o, &t, &better)) return false;
         if (!better) break;
         if (!overlay_apply(&o, n_out, outs)) return false;
     }

@@ -5,10 +5,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
 #include <sys/mman.h>
-enum { BLOCK_ALIGN = 64 };
-static const size_t HUGE_PAGE = (size_t)2 << 20;
+
+enum { BLOCK_ALIGN = 64, HUGE_PAGE = 2 << 20 };
 static const size_t CACHE_LIMIT = (size_t)256 << 20;
 
 struct mem_block {
@@ -98,11 +97,18 @@ static size_t block_round(size_t bytes, int *kind) {
     return (bytes + step - 1) / step * step;
 }
 
+/* Large ones lie in huge pages, where the system has them: a product goes down the rows of its operands, and every row
+ * of a wide matrix is another small page. */
 static void *block_new(size_t bytes) {
-    if (bytes < HUGE_PAGE) return aligned_alloc(BLOCK_ALIGN, bytes);
-    void *p = aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
-    if (p) madvise(p, bytes, MADV_HUGEPAGE);
-    return p;
+#ifdef MADV_HUGEPAGE
+    void *p;
+    if (bytes >= HUGE_PAGE) {
+        if (posix_memalign(&p, HUGE_PAGE, bytes)) return NULL;
+        madvise(p, bytes, MADV_HUGEPAGE); /* advice: it may be refused */
+        return p;
+    }
+#endif
+    return aligned_alloc(BLOCK_ALIGN, bytes);
 }
 
 void *mem_block_alloc(ctx *c, size_t bytes) {

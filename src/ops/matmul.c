@@ -54,22 +54,22 @@ static double matmul_cost(const node *n) {
     return 2.0 * (double)x.batch * (double)x.m * (double)x.n * (double)x.k;
 }
 
-static bk_status product(ctx *c, const node *n, const node *a, bool ta, bool tb, double alpha, const char *pa,
-                         const char *pb, double beta, char *out) {
-    extents x = matmul_extents(n, a, ta);
-    size_t size = dtype_size(n->dtype);
-    for (int64_t i = 0; i < x.batch; i++) {
-        bk_status s =
-            gemm(c, n->dtype, ta, tb, x.m, x.n, x.k, alpha, pa + size * (size_t)(i * x.step_a), ta ? x.m : x.k,
-                 pb + size * (size_t)(i * x.step_b), tb ? x.k : x.n, beta, out + size * (size_t)(i * x.step_c), x.n);
-        if (s) return s;
-    }
-    return BK_OK;
+static gemm_term term_of(const extents *x, bool ta, bool tb, double alpha, const void *a, const void *b) {
+    return (gemm_term){ ta, tb, x->k, alpha, a, ta ? x->m : x->k, b, tb ? x->k : x->n };
 }
 
 static bk_status matmul_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)scratch;
-    return product(c, n, n->in[0], n->ints[0], n->ints[1], 1, in[0], in[1], 0, out);
+    const bool ta = n->ints[0], tb = n->ints[1];
+    const extents x = matmul_extents(n, n->in[0], ta);
+    const size_t size = dtype_size(n->dtype);
+    bk_status s = BK_OK;
+    for (int64_t i = 0; i < x.batch && !s; i++) {
+        const gemm_term t = term_of(&x, ta, tb, 1, (const char *)in[0] + size * (size_t)(i * x.step_a),
+                                    (const char *)in[1] + size * (size_t)(i * x.step_b));
+        s = gemm_sum(c, n->dtype, x.m, x.n, 1, &t, 0, (char *)out + size * (size_t)(i * x.step_c), x.n);
+    }
+    return s;
 }
 
 /* Transposes go into the flags, scales outward (products that differ by a factor are then shared). */
@@ -147,12 +147,20 @@ static bool matmul_sum_shape(graph *g, node *n) {
     return true;
 }
 
+/* AT_ONCE terms of a sum at a time. */
 static bk_status matmul_sum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)scratch;
+    enum { AT_ONCE = 32 };
+    gemm_term terms[AT_ONCE];
     bk_status s = BK_OK;
-    for (int i = 0; 2 * i < n->n_in && !s; i++)
-        s = product(c, n, n->in[2 * i], n->ints[3 * i], n->ints[3 * i + 1], alpha_of(n, i), in[2 * i], in[2 * i + 1],
-                    i ? 1 : 0, out);
+    for (int i = 0, count = 0; 2 * i < n->n_in && !s; i++) {
+        const bool ta = n->ints[3 * i], tb = n->ints[3 * i + 1];
+        const extents x = matmul_extents(n, n->in[2 * i], ta);
+        terms[count++] = term_of(&x, ta, tb, alpha_of(n, i), in[2 * i], in[2 * i + 1]);
+        if (count < AT_ONCE && 2 * (i + 1) < n->n_in) continue;
+        s = gemm_sum(c, n->dtype, x.m, x.n, count, terms, i < AT_ONCE ? 0 : 1, out, x.n);
+        count = 0;
+    }
     return s;
 }
 
@@ -169,7 +177,7 @@ const op_row op_matmul_sum = {
     .name = "matmul_sum",
     .arity = -1,
     .kind = OP_KERNEL,
-    .doc = "C = sum_i alpha_i op(A_i) op(B_i), accumulated in place",
+    .doc = "C = sum_i alpha_i op(A_i) op(B_i)",
     .shape = matmul_sum_shape,
     .run = matmul_sum_run,
     .cost = matmul_sum_cost,

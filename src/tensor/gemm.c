@@ -1,4 +1,4 @@
-/* gemm.c - matrix products. Three ways, chosen by the shape alone, so that a product has the same bits at any number of
+/* gemm.c - sums of matrix products. Three ways, chosen by the shape alone, so that a product has the same bits at any number of
  * threads: own kernels (gemm_kernel.c), gemv for one row or column, and OpenBLAS for the rest. Large products are cut
  * into pieces that the workers share: OpenBLAS's at sizes that depend on the shape alone, the own kernels', whose bits
  * no cut changes, by the number of threads. The interrupt flag is read between calls of at most CALL_WORK. c may be
@@ -20,6 +20,7 @@ typedef struct product {
     size_t size; /* of an element */
     way way;
     gemm_part all;
+    double work;           /* multiply-adds */
     int64_t rows, columns; /* of a piece */
     int64_t across;        /* pieces along n */
     int64_t depth;         /* of a call */
@@ -76,73 +77,91 @@ const char *gemm_config(void) {
  * behind above. */
 static way way_of(const product *p) {
     const gemm_part *x = &p->all;
-    const double work = (double)x->m * (double)x->n * (double)x->k, small = 1e6;
+    const double small = 1e6;
     const bool wide = vec_bytes() == 64;
-    if (wide && work <= small && !x->tb) return BLAS;
+    bool tb = false;
+    for (int i = 0; i < x->count && x->n > 1; i++) tb = tb || x->terms[i].tb;
+    if (wide && p->work <= small && !tb) return BLAS;
     if (x->m == 1 || x->n == 1) return VECTOR;
     if (vec_bytes() < 32) return BLAS;
-    return wide || work <= (double)(64 << 20) ? OWN : BLAS;
+    return wide || p->work <= (double)(64 << 20) ? OWN : BLAS;
 }
 
-static void blas_call(bk_dtype dtype, const gemm_part *p) {
-    const int ta = p->ta ? CblasTrans : CblasNoTrans, tb = p->tb ? CblasTrans : CblasNoTrans;
-    const int m = (int)p->m, n = (int)p->n, k = (int)p->k, lda = (int)p->lda, ldb = (int)p->ldb, ldc = (int)p->ldc;
+static void blas_call(bk_dtype dtype, int64_t m, int64_t n, const gemm_term *t, double beta, void *out, int64_t ldc) {
+    const int ta = t->ta ? CblasTrans : CblasNoTrans, tb = t->tb ? CblasTrans : CblasNoTrans;
+    const int im = (int)m, in = (int)n, k = (int)t->k, lda = (int)t->lda, ldb = (int)t->ldb;
     if (dtype == BK_FLOAT64)
-        cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, p->alpha, p->a, lda, p->b, ldb, p->beta, p->out, ldc);
+        cblas_dgemm(CblasRowMajor, ta, tb, im, in, k, t->alpha, t->a, lda, t->b, ldb, beta, out, (int)ldc);
     else
-        cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, (float)p->alpha, p->a, lda, p->b, ldb, (float)p->beta, p->out, ldc);
+        cblas_sgemm(CblasRowMajor, ta, tb, im, in, k, (float)t->alpha, t->a, lda, t->b, ldb, (float)beta, out,
+                    (int)ldc);
 }
 
 /* m = 1 or n = 1: the matrix (A or B) times the other operand as a vector with a stride. The result is
  * scaled here first: not every gemv overwrites NaN when beta is 0. */
-static void vector_call(bk_dtype dtype, const gemm_part *p) {
-    const bool column = p->n == 1; /* C is a column: A times b; else B transposed times a */
-    const void *matrix = column ? p->a : p->b, *vector = column ? p->b : p->a;
-    const int ld = (int)(column ? p->lda : p->ldb), step = (int)(column ? p->ldc : 1);
-    const int inc = (int)(column ? (p->tb ? 1 : p->ldb) : (p->ta ? p->lda : 1));
-    const int64_t len = column ? p->m : p->n;
-    const bool across = column ? p->ta : !p->tb; /* the matrix is stored with depth as its rows */
-    const int rows = (int)(across ? p->k : len), columns = (int)(across ? len : p->k);
+static void vector_call(bk_dtype dtype, int64_t m, int64_t n, const gemm_term *t, double beta, void *out, int64_t ldc) {
+    const bool column = n == 1; /* C is a column: A times b; else B transposed times a */
+    const void *matrix = column ? t->a : t->b, *vector = column ? t->b : t->a;
+    const int ld = (int)(column ? t->lda : t->ldb), step = (int)(column ? ldc : 1);
+    const int inc = (int)(column ? t->ldb : t->ta ? t->lda : 1);
+    const int64_t len = column ? m : n;
+    const bool across = column ? t->ta : !t->tb; /* the matrix is stored with depth as its rows */
+    const int rows = (int)(across ? t->k : len), columns = (int)(across ? len : t->k);
     const int order = across ? CblasTrans : CblasNoTrans;
     if (dtype == BK_FLOAT64) {
-        double *c = p->out;
-        for (int64_t e = 0; p->beta != 1 && e < len; e++) c[e * step] = p->beta == 0 ? 0 : p->beta * c[e * step];
-        cblas_dgemv(CblasRowMajor, order, rows, columns, p->alpha, matrix, ld, vector, inc, 1, c, step);
+        double *c = out;
+        for (int64_t e = 0; beta != 1 && e < len; e++) c[e * step] = beta == 0 ? 0 : beta * c[e * step];
+        cblas_dgemv(CblasRowMajor, order, rows, columns, t->alpha, matrix, ld, vector, inc, 1, c, step);
     } else {
-        float *c = p->out;
-        for (int64_t e = 0; p->beta != 1 && e < len; e++) c[e * step] = p->beta == 0 ? 0 : (float)p->beta * c[e * step];
-        cblas_sgemv(CblasRowMajor, order, rows, columns, (float)p->alpha, matrix, ld, vector, inc, 1, c, step);
+        float *c = out;
+        for (int64_t e = 0; beta != 1 && e < len; e++) c[e * step] = beta == 0 ? 0 : (float)beta * c[e * step];
+        cblas_sgemv(CblasRowMajor, order, rows, columns, (float)t->alpha, matrix, ld, vector, inc, 1, c, step);
     }
 }
 
 /* ---- cutting ---- */
 
-/* Rows i.., columns j.. and depths q.. of the whole. */
-static gemm_part part_of(const product *p, int64_t i, int64_t j, int64_t q) {
-    gemm_part x = p->all;
-    x.a = (const char *)x.a + (size_t)(x.ta ? q * x.lda + i : i * x.lda + q) * p->size;
-    x.b = (const char *)x.b + (size_t)(x.tb ? j * x.ldb + q : q * x.ldb + j) * p->size;
-    x.out = (char *)x.out + (size_t)(i * x.ldc + j) * p->size;
-    x.m = x.m - i < p->rows ? x.m - i : p->rows;
-    x.n = x.n - j < p->columns ? x.n - j : p->columns;
-    x.k = x.k - q < p->depth ? x.k - q : p->depth;
-    if (q) x.beta = 1;
-    return x;
+/* Reads the interrupt flag. */
+static bool stop_asked(product *p) {
+    if (!p->c || !atomic_load_explicit(&p->c->interrupted, memory_order_relaxed)) return false;
+    atomic_store_explicit(&p->stopped, true, memory_order_relaxed);
+    return true;
+}
+
+/* A part of C by calls of OpenBLAS: term by term, in depths. */
+static void blas_part(product *p, const gemm_part *x) {
+    double beta = x->beta;
+    for (int i = 0; i < x->count; i++)
+        for (int64_t q = 0; q < x->terms[i].k; q += p->depth, beta = 1) {
+            gemm_term t = x->terms[i];
+            if (stop_asked(p)) return;
+            if (x->n == 1 && t.tb) { /* a row as a column */
+                t.tb = false;
+                t.ldb = 1;
+            }
+            t.a = (const char *)t.a + (size_t)(t.ta ? q * t.lda + x->row : x->row * t.lda + q) * p->size;
+            t.b = (const char *)t.b + (size_t)(t.tb ? x->column * t.ldb + q : q * t.ldb + x->column) * p->size;
+            if (t.k - q < p->depth) t.k -= q;
+            else t.k = p->depth;
+            (p->way == VECTOR ? vector_call : blas_call)(p->dtype, x->m, x->n, &t, beta, x->out, x->ldc);
+        }
 }
 
 static void piece(void *arg, int64_t item) {
     product *p = arg;
-    const int64_t i = item / p->across * p->rows, j = item % p->across * p->columns;
-    for (int64_t q = 0; q < p->all.k; q += p->depth) {
-        if (p->c && atomic_load_explicit(&p->c->interrupted, memory_order_relaxed)) {
-            atomic_store_explicit(&p->stopped, true, memory_order_relaxed);
-            return;
-        }
-        const gemm_part x = part_of(p, i, j, q);
-        if (p->way == OWN) gemm_own(p->dtype, &x);
-        else if (p->way == VECTOR) vector_call(p->dtype, &x);
-        else blas_call(p->dtype, &x);
+    gemm_part x = p->all;
+    x.row = item / p->across * p->rows;
+    x.column = item % p->across * p->columns;
+    x.m = x.m - x.row < p->rows ? x.m - x.row : p->rows;
+    x.n = x.n - x.column < p->columns ? x.n - x.column : p->columns;
+    x.out = (char *)x.out + (size_t)(x.row * x.ldc + x.column) * p->size;
+    if (p->way != OWN) {
+        blas_part(p, &x);
+        return;
     }
+    x.stop = p->c ? &p->c->interrupted : NULL;
+    gemm_own(p->dtype, &x);
+    stop_asked(p);
 }
 
 /* The size of each of `count` pieces of a side, a whole number of the BLAS's tiles. */
@@ -157,28 +176,25 @@ static int64_t piece_size(int64_t side, double count) {
  * whole: only that could change a bit. */
 static void cut_own(product *p) {
     const gemm_part *x = &p->all;
-    const double work = (double)x->m * (double)x->n * (double)x->k;
     const int threads = p->c ? ctx_threads(p->c) : 1;
-    const double shares = work / (double)OWN_PIECE_WORK;
+    const double shares = p->work / (double)OWN_PIECE_WORK;
     double count = threads == 1 ? 1 : shares > 8 * threads ? 2 * threads : shares < threads ? shares : threads;
-    if (count < work / (double)CALL_WORK) count = work / (double)CALL_WORK;
     const double most = x->n < 256 ? 1 : (double)(x->n / 128), across = count < most ? count : most;
     p->columns = piece_size(x->n, across);
     p->rows = piece_size(x->m, count / (across < 1 ? 1 : across));
-    p->depth = x->k;
 }
 
 static void cut_blas(product *p) {
     const gemm_part *x = &p->all;
-    const double work = (double)x->m * (double)x->n * (double)x->k;
     p->rows = x->m;
     p->columns = x->n;
     if (p->way == VECTOR) {
-        *(x->n == 1 ? &p->rows : &p->columns) = piece_size(x->n == 1 ? x->m : x->n, work / (double)VECTOR_PIECE_WORK);
-    } else if (work >= 2 * (double)PIECE_WORK) {
+        const double pieces = p->work / (double)VECTOR_PIECE_WORK;
+        *(x->n == 1 ? &p->rows : &p->columns) = piece_size(x->n == 1 ? x->m : x->n, pieces);
+    } else if (p->work >= 2 * (double)PIECE_WORK) {
         const bool tall = x->m >= x->n;
         const int64_t longer = tall ? x->m : x->n, shorter = tall ? x->n : x->m;
-        double many = (double)((longer + PIECE_LONG / 2) / PIECE_LONG), most = work / (double)PIECE_WORK;
+        double many = (double)((longer + PIECE_LONG / 2) / PIECE_LONG), most = p->work / (double)PIECE_WORK;
         double few = (double)((shorter + PIECE_SHORT / 2) / PIECE_SHORT);
         if (many < 1) many = 1;
         if (many > most) many = most;
@@ -191,41 +207,64 @@ static void cut_blas(product *p) {
 }
 
 /* C = beta C, for an empty sum. */
-static void scale(const product *p) {
-    for (int64_t i = 0; i < p->all.m && p->all.beta != 1; i++) {
-        char *row = (char *)p->all.out + (size_t)(i * p->all.ldc) * p->size;
-        if (p->all.beta == 0)
-            memset(row, 0, (size_t)p->all.n * p->size);
-        else
-            vec_get(VEC_SCALE, p->dtype)(p->all.n, row, row, NULL, NULL, p->all.beta);
+static void scale(bk_dtype dtype, int64_t m, int64_t n, double beta, void *out, int64_t ldc) {
+    const size_t size = dtype == BK_FLOAT64 ? 8 : 4;
+    for (int64_t i = 0; i < m && beta != 1; i++) {
+        char *row = (char *)out + (size_t)(i * ldc) * size;
+        if (beta == 0) memset(row, 0, (size_t)n * size);
+        else vec_get(VEC_SCALE, dtype)(n, row, row, NULL, NULL, beta);
     }
 }
 
-bk_status gemm(ctx *c, bk_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
-               int64_t lda, const void *b, int64_t ldb, double beta, void *out, int64_t ldc) {
-    if (dtype != BK_FLOAT64 && dtype != BK_FLOAT32) return BK_EINVAL;
-    if (m < 0 || n < 0 || k < 0) return BK_EINVAL;
-    if (m == 0 || n == 0) return BK_OK;
-    if (ldc < n || (k && (lda < (ta ? m : k) || ldb < (tb ? k : n)))) return BK_EINVAL;
-    product p = { .c = c, .dtype = dtype, .size = dtype == BK_FLOAT64 ? 8 : 4,
-                  .all = { ta, tb, m, n, k, lda, ldb, ldc, alpha, beta, a, b, out } };
-    if (k == 0 || alpha == 0) {
-        scale(&p);
-        return BK_OK;
-    }
-    if (lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX) return BK_EUNSUPPORTED; /* OpenBLAS's integers here */
-    if (n == 1 && tb) { /* a row as a column */
-        p.all.tb = false;
-        p.all.ldb = 1;
+/* A sum in which nothing is empty. */
+static bk_status live_sum(ctx *c, bk_dtype dtype, const gemm_part *all) {
+    product p = { .c = c, .dtype = dtype, .size = dtype == BK_FLOAT64 ? 8 : 4, .all = *all };
+    p.all.alike = true;
+    for (int i = 0; i < all->count; i++) {
+        p.work += (double)all->m * (double)all->n * (double)all->terms[i].k;
+        p.all.alike = p.all.alike && all->terms[i].alpha == all->terms->alpha;
     }
     p.way = way_of(&p);
     (p.way == OWN ? cut_own : cut_blas)(&p);
-    p.across = (n + p.columns - 1) / p.columns;
-    const int64_t pieces = (m + p.rows - 1) / p.rows * p.across;
+    p.across = (all->n + p.columns - 1) / p.columns;
+    const int64_t pieces = (all->m + p.rows - 1) / p.rows * p.across;
     if (p.rows > INT_MAX || p.columns > INT_MAX || p.depth > INT_MAX) return BK_EUNSUPPORTED;
     if (c && pieces > 1)
         ctx_parallel(c, pieces, piece, &p);
     else
         for (int64_t i = 0; i < pieces; i++) piece(&p, i);
     return atomic_load(&p.stopped) ? BK_EINTERRUPTED : BK_OK;
+}
+
+bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, double beta,
+                   void *out, int64_t ldc) {
+    if (dtype != BK_FLOAT64 && dtype != BK_FLOAT32) return BK_EINVAL;
+    if (m < 0 || n < 0 || count < 0) return BK_EINVAL;
+    if (m == 0 || n == 0) return BK_OK;
+    if (ldc < n) return BK_EINVAL;
+    if (ldc > INT_MAX) return BK_EUNSUPPORTED; /* OpenBLAS's integers here */
+    for (int i = 0; i < count; i++) {
+        const gemm_term *t = &terms[i];
+        if (t->k < 0 || (t->k && (t->lda < (t->ta ? m : t->k) || t->ldb < (t->tb ? t->k : n)))) return BK_EINVAL;
+        if (t->k && (t->lda > INT_MAX || t->ldb > INT_MAX)) return BK_EUNSUPPORTED;
+    }
+    bool written = false;
+    for (int from = 0, to; from < count; from = to) { /* runs of terms that are not empty */
+        to = from + 1;
+        if (terms[from].k == 0 || terms[from].alpha == 0) continue;
+        while (to < count && terms[to].k && terms[to].alpha != 0) to++;
+        const gemm_part run = { .m = m, .n = n, .ldc = ldc, .count = to - from, .terms = terms + from,
+                                .beta = written ? 1 : beta, .out = out };
+        const bk_status s = live_sum(c, dtype, &run);
+        if (s) return s;
+        written = true;
+    }
+    if (!written) scale(dtype, m, n, beta, out, ldc);
+    return BK_OK;
+}
+
+bk_status gemm(ctx *c, bk_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
+               int64_t lda, const void *b, int64_t ldb, double beta, void *out, int64_t ldc) {
+    const gemm_term t = { ta, tb, k, alpha, a, lda, b, ldb };
+    return gemm_sum(c, dtype, m, n, 1, &t, beta, out, ldc);
 }

@@ -6,9 +6,24 @@
 
 #include "../base/ctx.h"
 
-/* C (m,n) = alpha * op(A) (m,k) * op(B) (k,n) + beta * C, op = transpose when ta / tb. lda, ldb, ldc are
- * the row lengths in elements of A, B, C as stored. Any of m, n, k may be 0. beta = 0 does not read C.
- * C overlaps neither A nor B. Polls the interrupt flag between blocks and returns BK_EINTERRUPTED. */
+/* alpha * op(A) (m,k) * op(B) (k,n), op = transpose when ta / tb. lda, ldb: the row lengths in elements of A, B as
+ * stored. k may be 0; with alpha = 0, A and B are not read. */
+typedef struct gemm_term {
+    bool ta, tb;
+    int64_t k;
+    double alpha;
+    const void *a;
+    int64_t lda;
+    const void *b;
+    int64_t ldb;
+} gemm_term;
+
+/* C (m,n) = the sum of `count` products + beta * C, ldc its row length. Any of m, n, count may be 0. beta = 0 does not
+ * read C. C overlaps no operand. Polls the interrupt flag between blocks and returns BK_EINTERRUPTED. */
+bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, double beta,
+                   void *out, int64_t ldc);
+
+/* One product: C = alpha op(A) op(B) + beta C. */
 bk_status gemm(ctx *c, bk_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
                int64_t lda, const void *b, int64_t ldb, double beta, void *out, int64_t ldc);
 

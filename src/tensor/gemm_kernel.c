@@ -16,13 +16,20 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
+/* Pointers that the compiler is to step one by one: made of one another, they would take more registers than there are. */
+#define KEEP(x, y, z) __asm__("" : "+r"(x), "+r"(y), "+r"(z))
+
 enum {
     SLAB_BYTES = 1280,       /* of a row of A in one slab of depth: a strip fills about half of L1 */
-    BLOCK_BYTES = 256 << 10, /* of B: half of L2 where that is small */
     NEAR = 16 << 10,         /* bytes: what lies within is not packed, it stays in L1 by itself */
+    FEW = 4,                 /* rows of A for which B is read as it lies */
+    AHEAD = 4,               /* rows asked for before they are packed */
+    PARTS = 8,               /* of a slab: more short terms make more slabs */
+    LATE = 64,               /* of depth: C is asked for so many steps before a tile is done */
 };
 
 #define TARGET __attribute__((target("avx2,fma")))
+#define BLOCK_BYTES (256 << 10) /* of B, for L2: it has 512 KiB or more */
 
 /* panel (k,width) = the transpose of `columns` rows of b, in 4 x 4 or 8 x 8 squares: element by element the
  * copy would take as long as the product. */
@@ -87,10 +94,51 @@ static inline int strip_rows(int64_t m, int most) {
     return m <= 3 || m % 2 == 0 ? (int)m : m == 5 ? 2 : (int)m - 3;
 }
 
-/* A depth of at most `most`, the same for all slabs but the last. */
+/* A part of at most `most`, the same for all parts but the last. */
 static inline int64_t even_part(int64_t whole, int64_t most) {
     int64_t parts = (whole + most - 1) / most;
     return (whole + parts - 1) / parts;
+}
+
+/* A slab of depth: terms, or parts of them, of which A is stored alike, in their order. */
+typedef struct slab {
+    int64_t k; /* of all parts */
+    int count;
+    struct {
+        const gemm_term *t;
+        int64_t from, k;
+    } part[PARTS + 1];
+    int term; /* where the next one begins: at this depth of this term, and how much it and those like it still have */
+    int64_t from, left, depth;
+} slab;
+
+/* The next slab, at most `most` deep; false after the last. The slabs depend on the terms alone. */
+static bool next_slab(const gemm_part *p, int64_t most, slab *s) {
+    if (!s->left) {
+        for (int i = s->term; i < p->count && p->terms[i].ta == p->terms[s->term].ta; i++) s->left += p->terms[i].k;
+        if (!s->left) return false;
+        s->depth = (even_part(s->left, most) + 7) / 8 * 8;
+    }
+    s->k = 0;
+    s->count = 0;
+    while (s->left && s->k < s->depth && s->count < PARTS) {
+        const gemm_term *t = &p->terms[s->term];
+        const int64_t rest = t->k - s->from, k = rest < s->depth - s->k ? rest : s->depth - s->k;
+        s->part[s->count].t = t;
+        s->part[s->count].from = s->from;
+        s->part[s->count++].k = k;
+        s->k += k;
+        s->left -= k;
+        s->from = k < rest ? s->from + k : 0;
+        s->term += k == rest;
+    }
+    if (s->part[s->count - 1].k >= 2 * LATE) {
+        s->part[s->count] = s->part[s->count - 1];
+        s->part[s->count].from += s->part[s->count].k - LATE;
+        s->part[s->count].k = LATE;
+        s->part[s->count++ - 1].k -= LATE;
+    }
+    return true;
 }
 
 #define ROWS 6
@@ -123,9 +171,11 @@ static inline int64_t even_part(int64_t whole, int64_t most) {
 #define TRANSPOSE transpose_f32
 #include "gemm_kernel.inc"
 #undef TARGET
+#undef BLOCK_BYTES
 #undef ROWS
 
 #define TARGET __attribute__((target("avx512f,avx2,fma")))
+#define BLOCK_BYTES (512 << 10) /* L2 has 1 MiB or more where there is AVX-512 */
 #define ROWS 14
 #define T double
 #define V __m512d
@@ -159,8 +209,8 @@ static inline int64_t even_part(int64_t whole, int64_t most) {
 void gemm_own(bk_dtype dtype, const gemm_part *p) {
     const bool wide = vec_bytes() == 64;
     if (vec_bytes() < 32) return;
-    if (dtype == BK_FLOAT64) (wide ? avx512_f64_product : avx2_f64_product)(p);
-    else (wide ? avx512_f32_product : avx2_f32_product)(p);
+    if (dtype == BK_FLOAT64) (wide ? avx512_f64_sum : avx2_f64_sum)(p);
+    else (wide ? avx512_f32_sum : avx2_f32_sum)(p);
 }
 #else
 void gemm_own(bk_dtype dtype, const gemm_part *p) {

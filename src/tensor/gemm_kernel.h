@@ -2,21 +2,22 @@
 #ifndef TENSOR_GEMM_KERNEL_H
 #define TENSOR_GEMM_KERNEL_H
 
-#include "../bracket.h"
+#include "gemm.h"
 
-#include <stdbool.h>
-
-/* C (m,n) = alpha op(A) op(B) + beta C, as in gemm.h; m, n and k above 0. */
+/* Rows and columns of C = sum_i alpha_i op(A_i) op(B_i) + beta C: m rows from `row`, n columns from `column`. Nothing is
+ * empty: m, n, count and every k are above 0. */
 typedef struct gemm_part {
-    bool ta, tb;
-    int64_t m, n, k, lda, ldb, ldc;
-    double alpha, beta;
-    const void *a, *b;
-    void *out;
+    int64_t m, n, row, column, ldc;
+    int count;
+    bool alike; /* all terms have the same alpha */
+    const gemm_term *terms;
+    double beta;
+    void *out; /* the first element of the part */
+    const atomic_int *stop; /* once not 0, the rest is left undone; may be NULL */
 } gemm_part;
 
 /* float64 and float32, where vec_bytes() is at least 32 (AVX2, AVX-512); else does nothing. The bits of an element of C
- * depend on its row of A, its column of B and k alone. */
+ * depend on its rows of A, its columns of B and k alone. */
 void gemm_own(bk_dtype dtype, const gemm_part *p);
 
 #endif

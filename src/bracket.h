@@ -9,7 +9,7 @@
  * used on. A NULL environment or argument where one is needed is BK_EINVAL, never a crash. The
  * library never exits, aborts or prints, and leaves signal handlers, the locale and OpenBLAS's
  * number of threads as they are (scripts may print: that is theirs). A thread that calls it needs
- * 512 KiB of stack. */
+ * 1 MiB of stack. */
 #ifndef BRACKET_H
 #define BRACKET_H
 

@@ -98,7 +98,7 @@ static int order_gap_at(lua_State *L) {
     }
     tensor_release(&other);
     bind_leave(L, &at, st, &e);
-    bind_account(L);
+    bind_account(L, 0);
     lua_createtable(L, 0, 2);
     lua_pushvalue(L, 2);
     lua_setfield(L, -2, "measured");
@@ -173,7 +173,7 @@ static int bea_tournament(lua_State *L) {
     }
     func_release(f);
     bind_leave(L, &at, st, &e);
-    bind_account(L);
+    bind_account(L, 0);
     lua_createtable(L, 0, 3);
     int result = lua_gettop(L);
     lua_pushvalue(L, kept);

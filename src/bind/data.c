@@ -20,7 +20,7 @@ static int read_idx(lua_State *L) {
     err e = { 0 };
     lua_tensor *u = tensor_push_empty(L);
     if (idx_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);
-    bind_account(L);
+    bind_account(L, 0);
     return 1;
 }
 
@@ -29,7 +29,7 @@ static int read_npy(lua_State *L) {
     err e = { 0 };
     lua_tensor *u = tensor_push_empty(L);
     if (npy_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);
-    bind_account(L);
+    bind_account(L, 0);
     return 1;
 }
 
@@ -43,7 +43,7 @@ static int read_csv(lua_State *L) {
     err e = { 0 };
     lua_tensor *u = tensor_push_empty(L);
     if (csv_read(bind_ctx(L), path, &o, &u->value, &e)) return bind_raise(L, &e);
-    bind_account(L);
+    bind_account(L, 0);
     return 1;
 }
 
@@ -57,7 +57,7 @@ static int read_cifar(lua_State *L) {
     if (cifar_read(bind_ctx(L), path, classes, &images->value, &labels->value, classes == 100 ? &coarse->value : NULL,
                    &e))
         return bind_raise(L, &e);
-    bind_account(L);
+    bind_account(L, 0);
     if (classes == 100) return 3;
     lua_pop(L, 1);
     return 2;

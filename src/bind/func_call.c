@@ -60,6 +60,7 @@ int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname
     lua_setmetatable(L, at_box);
     in = n <= 4 ? few : lua_newuserdatauv(L, sizeof *in * (size_t)n, 0);
     for (int i = 0; i < n; i++) in[i] = ((lua_tensor *)lua_touserdata(L, first + i))->value;
+    bind_account(L, func_result_bytes(f));
     err e = { 0 };
     bind_trace at = bind_enter(L);
     bk_status status = func_call(f, n, in, &box->n, &box->v, &e);

@@ -49,10 +49,11 @@ void bind_collect(lua_State *L) {
 
 /* Lua sees a userdata of 200 bytes where a tensor may hold 200 MB, or a function a compiled plan. So a full collection
  * whenever what came since the last one outweighs a few times Lua's own heap: going over that heap costs about a tenth
- * of filling the data, and results that nobody holds are soon written again, into memory the caches still know. */
-void bind_account(lua_State *L) {
+ * of filling the data. It is before what is to come, where that is known: results that nobody holds any more are
+ * written again, in memory the caches still know. */
+void bind_account(lua_State *L, size_t coming) {
     bind_state *st = bind_state_of(L);
-    size_t used = atomic_load_explicit(&st->c->used, memory_order_relaxed);
+    size_t used = atomic_load_explicit(&st->c->used, memory_order_relaxed) + coming;
     if (used < st->live_bytes) st->live_bytes = used;
     size_t fresh = used - st->live_bytes, bound = (size_t)1 << 20;
     if (fresh < bound) return;
@@ -61,7 +62,7 @@ void bind_account(lua_State *L) {
     if (st->c->limit && bound > st->c->limit / 4) bound = st->c->limit / 4;
     if (fresh < bound) return;
     lua_gc(L, LUA_GCCOLLECT);
-    st->live_bytes = atomic_load(&st->c->used);
+    st->live_bytes = atomic_load(&st->c->used) + coming;
 }
 
 /* ---- values in and out ---- */
@@ -91,7 +92,7 @@ void bind_push_tensor(lua_State *L, tensor *t) {
     lua_tensor *u = lua_touserdata(L, -1);
     u->value = *t;
     t->store = NULL;
-    bind_account(L);
+    bind_account(L, 0);
 }
 
 void tensor_push_view(lua_State *L, const tensor *view) {
@@ -120,7 +121,7 @@ tensor *tensor_push_new(lua_State *L, bk_dtype dtype, int ndim, const int64_t *s
         err_prefix(&e, fname);
         bind_raise(L, &e);
     }
-    bind_account(L);
+    bind_account(L, 0);
     return &u->value;
 }
 
@@ -309,7 +310,7 @@ int tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *const 
         bind_collect(L);
     }
     if (e.status) bind_raise(L, &e);
-    bind_account(L);
+    bind_account(L, 0);
     if (scratch) lua_remove(L, scratch);
     return call->n_out;
 }

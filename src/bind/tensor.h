@@ -64,7 +64,7 @@ lua_tensor *tensor_push_empty(lua_State *L); /* a userdata without a value, to a
 void tensor_push_node(lua_State *L, graph *g, node *n);
 void tensor_push_view(lua_State *L, const tensor *view); /* retains the storage */
 void tensor_push_scalar(lua_State *L, double x);         /* 0-d float64 */
-void bind_account(lua_State *L);                         /* tells the collector about new data and plans */
+void bind_account(lua_State *L, size_t coming); /* tells the collector about new data and plans, and bytes to come */
 /* A new row-major tensor on the stack, not cleared; collects and retries once when memory is short. */
 tensor *tensor_push_new(lua_State *L, bk_dtype dtype, int ndim, const int64_t *shape, const char *fname);
 void bind_collect(lua_State *L); /* a full collection, and blocks given back */

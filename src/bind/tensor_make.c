@@ -224,7 +224,7 @@ static int make_load_npy(lua_State *L) {
     lua_tensor *u = tensor_push_empty(L);
     err e = { 0 };
     if (npy_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);
-    bind_account(L);
+    bind_account(L, 0);
     return 1;
 }
 

@@ -13,6 +13,7 @@ struct plan_entry {
     int n_in, n_out;
     tensor *in; /* signature: dtype and shape only */
     node *outs; /* dtype and shape of the outputs */
+    size_t out_bytes;
     node **out_refs;
 };
 
@@ -111,6 +112,8 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **o
             for (int i = 0; i < outs.n; i++) {
                 entry->outs[i] = *outs.v[i];
                 entry->out_refs[i] = &entry->outs[i];
+                const node *o = outs.v[i];
+                entry->out_bytes += (size_t)shape_count(o->ndim, o->shape) * dtype_size(o->dtype);
             }
             s = plan_new(g, n_in, in, outs.n, outs.v, &entry->p, e);
         }
@@ -201,6 +204,10 @@ bk_status func_call(func *f, int n_in, const tensor *in, int *n_out, tensor **ou
     *n_out = n;
     *out = results;
     return s;
+}
+
+size_t func_result_bytes(const func *f) {
+    return f->plans ? f->plans->out_bytes : 0;
 }
 
 bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e) {

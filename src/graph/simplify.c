@@ -266,7 +266,8 @@ static bool try_kinds(overlay *o, const products *t, bool *better) {
     return true;
 }
 
-/* Each pass tries every product once, against what the trials before it left; all of a kind where that finds nothing. */
+/* Each pass tries every product once, against what the trials before it left; where that finds nothing, all of a kind
+ * at once. */
 static bool reassociate_all(graph *g, int n_out, node **outs) {
     for (int pass = 0; pass < 8; pass++) {
         products t;

@@ -147,18 +147,16 @@ static bool matmul_sum_shape(graph *g, node *n) {
     return true;
 }
 
-/* AT_ONCE terms of a sum at a time. */
 static bk_status matmul_sum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)scratch;
-    enum { AT_ONCE = 32 };
-    gemm_term terms[AT_ONCE];
+    gemm_term terms[GEMM_TERMS];
     bk_status s = BK_OK;
     for (int i = 0, count = 0; 2 * i < n->n_in && !s; i++) {
         const bool ta = n->ints[3 * i], tb = n->ints[3 * i + 1];
         const extents x = matmul_extents(n, n->in[2 * i], ta);
         terms[count++] = term_of(&x, ta, tb, alpha_of(n, i), in[2 * i], in[2 * i + 1]);
-        if (count < AT_ONCE && 2 * (i + 1) < n->n_in) continue;
-        s = gemm_sum(c, n->dtype, x.m, x.n, count, terms, i < AT_ONCE ? 0 : 1, out, x.n);
+        if (count < GEMM_TERMS && 2 * (i + 1) < n->n_in) continue;
+        s = gemm_sum(c, n->dtype, x.m, x.n, count, terms, i < GEMM_TERMS ? 0 : 1, out, x.n);
         count = 0;
     }
     return s;

@@ -1,14 +1,16 @@
-/* gemm.c - sums of matrix products. Three ways, chosen by the shape alone, so that a product has the same bits at any number of
- * threads: own kernels (gemm_kernel.c), gemv for one row or column, and OpenBLAS for the rest. Large products are cut
- * into pieces that the workers share: OpenBLAS's at sizes that depend on the shape alone, the own kernels', whose bits
- * no cut changes, by the number of threads. The interrupt flag is read between calls of at most CALL_WORK. c may be
- * NULL, as inside a worker: then the pieces run here one after the other, unpolled. */
+/* gemm.c - sums of matrix products. Three ways, chosen by the shape alone, so that a sum has the same bits at any
+ * number of threads: own kernels (gemm_kernel.c), gemv for one row or column, and OpenBLAS for the rest. Large sums are
+ * cut into pieces that the workers share: OpenBLAS's at sizes that depend on the shape alone, the own kernels', whose
+ * bits no cut changes, by the number of threads. The interrupt flag is read inside the own kernels and between
+ * OpenBLAS's calls of at most CALL_WORK. c may be NULL, as inside a worker: then the pieces run here one after the
+ * other, unpolled. */
 #include "gemm.h"
 #include "gemm_kernel.h"
 #include "vec.h"
 
 #include <cblas.h>
 #include <limits.h>
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -219,11 +221,7 @@ static void scale(bk_dtype dtype, int64_t m, int64_t n, double beta, void *out, 
 /* A sum in which nothing is empty. */
 static bk_status live_sum(ctx *c, bk_dtype dtype, const gemm_part *all) {
     product p = { .c = c, .dtype = dtype, .size = dtype == BK_FLOAT64 ? 8 : 4, .all = *all };
-    p.all.alike = true;
-    for (int i = 0; i < all->count; i++) {
-        p.work += (double)all->m * (double)all->n * (double)all->terms[i].k;
-        p.all.alike = p.all.alike && all->terms[i].alpha == all->terms->alpha;
-    }
+    for (int i = 0; i < all->count; i++) p.work += (double)all->m * (double)all->n * (double)all->terms[i].k;
     p.way = way_of(&p);
     (p.way == OWN ? cut_own : cut_blas)(&p);
     p.across = (all->n + p.columns - 1) / p.columns;
@@ -236,10 +234,16 @@ static bk_status live_sum(ctx *c, bk_dtype dtype, const gemm_part *all) {
     return atomic_load(&p.stopped) ? BK_EINTERRUPTED : BK_OK;
 }
 
+/* Whether a sum may be scaled from one factor to the other on its way. */
+static bool comparable(double from, double to) {
+    const double ratio = fabs(from / to);
+    return ratio > 0x1p-40 && ratio < 0x1p40;
+}
+
 bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, double beta,
                    void *out, int64_t ldc) {
     if (dtype != BK_FLOAT64 && dtype != BK_FLOAT32) return BK_EINVAL;
-    if (m < 0 || n < 0 || count < 0) return BK_EINVAL;
+    if (m < 0 || n < 0 || count < 0 || count > GEMM_TERMS) return BK_EINVAL;
     if (m == 0 || n == 0) return BK_OK;
     if (ldc < n) return BK_EINVAL;
     if (ldc > INT_MAX) return BK_EUNSUPPORTED; /* OpenBLAS's integers here */
@@ -252,7 +256,7 @@ bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, cons
     for (int from = 0, to; from < count; from = to) { /* runs of terms that are not empty */
         to = from + 1;
         if (terms[from].k == 0 || terms[from].alpha == 0) continue;
-        while (to < count && terms[to].k && terms[to].alpha != 0) to++;
+        while (to < count && terms[to].k && comparable(terms[to - 1].alpha, terms[to].alpha)) to++;
         const gemm_part run = { .m = m, .n = n, .ldc = ldc, .count = to - from, .terms = terms + from,
                                 .beta = written ? 1 : beta, .out = out };
         const bk_status s = live_sum(c, dtype, &run);

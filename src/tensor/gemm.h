@@ -6,6 +6,8 @@
 
 #include "../base/ctx.h"
 
+enum { GEMM_TERMS = 32 };
+
 /* alpha * op(A) (m,k) * op(B) (k,n), op = transpose when ta / tb. lda, ldb: the row lengths in elements of A, B as
  * stored. k may be 0; with alpha = 0, A and B are not read. */
 typedef struct gemm_term {
@@ -18,8 +20,9 @@ typedef struct gemm_term {
     int64_t ldb;
 } gemm_term;
 
-/* C (m,n) = the sum of `count` products + beta * C, ldc its row length. Any of m, n, count may be 0. beta = 0 does not
- * read C. C overlaps no operand. Polls the interrupt flag between blocks and returns BK_EINTERRUPTED. */
+/* C (m,n) = the sum of `count` products, at most GEMM_TERMS, + beta * C; ldc its row length. Any of m, n, count may be
+ * 0. beta = 0 does not read C. C overlaps no operand. What is summed so far is scaled from term to term by the ratio of
+ * their alphas: exact for equal ones and for +-1. Polls the interrupt flag and returns BK_EINTERRUPTED. */
 bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, double beta,
                    void *out, int64_t ldc);
 

@@ -2,7 +2,7 @@
  *
  * What is packed: a block of B (to stay in L2) where its rows lie apart or it is stored transposed; a few strips of A
  * where it is stored transposed, since a tile would touch a cache line for every step, or its rows lie apart. All
- * packing is on the stack, 340 KiB. The order of every sum depends on its depth alone. */
+ * packing is on the stack, 620 KiB. The order of every sum depends on the depths and transposes of its terms alone. */
 #include "gemm_kernel.h"
 #include "vec.h"
 
@@ -16,7 +16,7 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
-/* Pointers that the compiler is to step one by one: made of one another, they would take more registers than there are. */
+/* Pointers that the compiler is to step one by one: made from one another, they take more registers than there are. */
 #define KEEP(x, y, z) __asm__("" : "+r"(x), "+r"(y), "+r"(z))
 
 enum {
@@ -100,7 +100,7 @@ static inline int64_t even_part(int64_t whole, int64_t most) {
     return (whole + parts - 1) / parts;
 }
 
-/* A slab of depth: terms, or parts of them, of which A is stored alike, in their order. */
+/* A slab of depth: terms, or parts of them, stored alike, in their order. */
 typedef struct slab {
     int64_t k; /* of all parts */
     int count;
@@ -115,7 +115,9 @@ typedef struct slab {
 /* The next slab, at most `most` deep; false after the last. The slabs depend on the terms alone. */
 static bool next_slab(const gemm_part *p, int64_t most, slab *s) {
     if (!s->left) {
-        for (int i = s->term; i < p->count && p->terms[i].ta == p->terms[s->term].ta; i++) s->left += p->terms[i].k;
+        const gemm_term *t = &p->terms[s->term];
+        for (int i = s->term; i < p->count && p->terms[i].ta == t->ta && p->terms[i].tb == t->tb; i++)
+            s->left += p->terms[i].k;
         if (!s->left) return false;
         s->depth = (even_part(s->left, most) + 7) / 8 * 8;
     }

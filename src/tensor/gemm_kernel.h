@@ -4,12 +4,11 @@
 
 #include "gemm.h"
 
-/* Rows and columns of C = sum_i alpha_i op(A_i) op(B_i) + beta C: m rows from `row`, n columns from `column`. Nothing is
- * empty: m, n, count and every k are above 0. */
+/* Rows and columns of C = sum_i alpha_i op(A_i) op(B_i) + beta C: m rows from `row`, n columns from `column`. Nothing
+ * is empty: m, n, count and every k are above 0, and no alpha is 0 or far from the one before. */
 typedef struct gemm_part {
     int64_t m, n, row, column, ldc;
     int count;
-    bool alike; /* all terms have the same alpha */
     const gemm_term *terms;
     double beta;
     void *out; /* the first element of the part */
@@ -17,7 +16,7 @@ typedef struct gemm_part {
 } gemm_part;
 
 /* float64 and float32, where vec_bytes() is at least 32 (AVX2, AVX-512); else does nothing. The bits of an element of C
- * depend on its rows of A, its columns of B and k alone. */
+ * depend on its rows and columns of the operands and the terms' ta, tb, k and alpha alone. */
 void gemm_own(bk_dtype dtype, const gemm_part *p);
 
 #endif

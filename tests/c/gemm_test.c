@@ -1,5 +1,5 @@
 /* gemm_test.c - matrix products against a plain triple loop over all transposes, strides, alpha and
- * beta, both dtypes; the same bits at 1, 2 and 3 threads and inside larger calls; interruption within
+ * beta, both dtypes; sums of products; the same bits at 1, 2 and 3 threads and inside larger calls; interruption within
  * 100 ms; OpenBLAS's thread count restored; bad arguments. */
 #include "../../src/tensor/gemm.h"
 
@@ -110,6 +110,57 @@ static void test_packed(ctx *c) {
             for (int64_t n = 15; n <= 50; n += t & 4 ? 7 : 5)
                 compare(c, t & 4 ? BK_FLOAT32 : BK_FLOAT64, t & 1, t & 2, m, n, m % 2 ? 50 : 300, m % 3 ? 1 : -0.5,
                         n % 2, 90);
+}
+
+/* Sums of many terms: mixed transposes, factors that differ, are 0 or far apart, empty depths, few columns, more terms
+ * than a slab of depth takes, and depths of several slabs; the same bits with no context and at 3 threads. */
+static void test_sums(ctx *c) {
+    enum { MOST = 20 };
+    const double alphas[] = { 1, 1, -1, 0.3, 0, 1e-20, -2 };
+    ctx *three = ctx_new(3);
+    for (int round = 0; round < 160; round++) {
+        const bk_dtype d = round % 2 ? BK_FLOAT32 : BK_FLOAT64;
+        const size_t size = d == BK_FLOAT64 ? 8 : 4;
+        const bool large = round >= 140;
+        const int64_t m = large ? 300 : 1 + (int64_t)(45 * (uniform() + 0.5));
+        const int64_t n = large ? 200 : 1 + (int64_t)(45 * (uniform() + 0.5)), ldc = n + round % 3;
+        const int count = (int)((uniform() + 0.5) * (large ? 5 : MOST));
+        const double beta = round % 3 ? 0 : 0.5;
+        gemm_term terms[MOST];
+        void *a[MOST], *b[MOST];
+        for (int i = 0; i < count; i++) {
+            const bool ta = round % 4 == 0 || uniform() > 0, tb = uniform() > 0;
+            const int64_t k = (int64_t)((uniform() + 0.5) * (large ? 500 : i % 3 ? 5 : 90));
+            const int64_t lda = (ta ? m : k) + i % 2, ldb = (tb ? k : n) + i % 3;
+            a[i] = block((ta ? k : m) * lda, d, NAN), b[i] = block((tb ? n : k) * ldb, d, NAN);
+            terms[i] = (gemm_term){ ta, tb, k, alphas[(int)(7 * (uniform() + 0.5))], a[i], lda, b[i], ldb };
+        }
+        void *out = block(m * ldc, d, beta == 0 ? 5 : NAN), *before = block(m * ldc, d, 0), *again = block(m * ldc, d, 0);
+        memcpy(before, out, (size_t)(m * ldc) * size);
+        memcpy(again, out, (size_t)(m * ldc) * size);
+        int bad = gemm_sum(c, d, m, n, count, terms, beta, out, ldc) != BK_OK;
+        bad += gemm_sum(round % 5 ? three : NULL, d, m, n, count, terms, beta, again, ldc) != BK_OK;
+        check(!bad && !memcmp(out, again, (size_t)(m * ldc) * size), "a sum's bits", m, n, count);
+        for (int64_t e = 0; e < m * ldc; e++) {
+            const int64_t i = e / ldc, j = e % ldc;
+            const double was = get(before, e, d), eps = d == BK_FLOAT64 ? 0x1p-52 : 0x1p-23;
+            double sum = beta == 0 ? 0 : beta * was, mag = fabs(sum);
+            for (int t = 0; t < count; t++)
+                for (int64_t q = 0; q < terms[t].k; q++) {
+                    const gemm_term *x = &terms[t];
+                    const double v = x->alpha * get(x->a, x->ta ? q * x->lda + i : i * x->lda + q, d) *
+                                     get(x->b, x->tb ? j * x->ldb + q : q * x->ldb + j, d);
+                    sum += v;
+                    mag += fabs(v);
+                }
+            const double got = get(out, e, d);
+            bad += j >= n ? got != was : !(fabs(got - sum) <= 80 * eps * mag);
+        }
+        check(!bad, "a sum's values", m, n, count);
+        for (int i = 0; i < count; i++) free(a[i]), free(b[i]);
+        free(out), free(before), free(again);
+    }
+    ctx_release(three);
 }
 
 static void test_edges(ctx *c) {
@@ -232,6 +283,7 @@ int main(void) {
     ctx *c = ctx_new(2);
     test_values(c);
     test_packed(c);
+    test_sums(c);
     test_edges(c);
     ctx_release(c);
     test_threads();

@@ -180,10 +180,19 @@ static bool order_units(builder *b) {
     return true;
 }
 
-/* What a unit costs, in floating-point operations or their like. */
+/* What a unit costs, in floating-point operations or their like: those of products, and 16 for every element that an
+ * operation writes, or that a kernel which is no product reads, where it reads more (a sum). */
 static double unit_cost(const unit *u) {
-    double cost = node_flops(u->nodes[0]);
-    for (int i = 0; i < u->n; i++) cost += 16.0 * (double)u->nodes[i]->count;
+    const node *only = u->nodes[0];
+    if (only->op == &op_concat) return 0; /* its parts are mostly made in their place */
+    double cost = node_flops(only);
+    int64_t most = 0;
+    for (int k = 0; k < only->n_in && u->n == 1 && cost == 0; k++)
+        if (only->in[k]->count > most) most = only->in[k]->count;
+    for (int i = 0; i < u->n; i++) {
+        const int64_t writes = u->nodes[i]->count;
+        cost += 16.0 * (double)(writes > most ? writes : most);
+    }
     return cost;
 }
 

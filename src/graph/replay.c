@@ -46,31 +46,33 @@ static void turn_item(void *arg, int64_t i) {
     if (step_run(t->p, NULL, &t->first[i], &t->failures[i])) atomic_store(&t->failed, 1);
 }
 
-/* The steps of one turn, spread over the threads. */
-static bk_status turn_run(plan *p, const step *first, err *e) {
+/* Independent steps, spread over the threads. */
+static bk_status at_once(plan *p, const step *first, int n, err *e) {
     turn t = { .p = p, .first = first };
-    ctx_parallel(p->c, first->together, turn_item, &t);
-    for (int i = 0; atomic_load(&t.failed) && i < first->together; i++)
+    ctx_parallel(p->c, n, turn_item, &t);
+    for (int i = 0; atomic_load(&t.failed) && i < n; i++)
         if (t.failures[i].status) return err_set(e, t.failures[i].status, "%s", t.failures[i].text);
     return BK_OK;
 }
 
-/* Whether to run a turn's steps at once: where one of them cannot be shared, or where the threads, each taking the next
- * step when it is done with one, end at about the same time. Else a step at a time leaves fewer of them waiting. */
-static bool turn_at_once(const step *first, int threads) {
+/* How many of the next n independent steps to run at once: as many as leave the threads, each taking the next step when
+ * it is done with one, ending at about the same time; all where one cannot be shared. Else 1: sharing a step leaves
+ * fewer of them waiting, but both pack what it reads. */
+static int steps_at_once(const step *first, int n, int threads) {
     double busy[PLAN_TOGETHER] = { 0 }, longest = 0, sum = 0;
-    for (int i = 0; i < first->together; i++)
-        if (!first[i].shared) return true;
-    if (threads > first->together) return false;
-    for (int i = 0; i < first->together; i++) {
+    int best = 1;
+    for (int i = 0; i < n; i++)
+        if (!first[i].shared) return n;
+    for (int i = 0; i < n && threads <= n; i++) {
         int k = 0;
         for (int t = 1; t < threads; t++)
             if (busy[t] < busy[k]) k = t;
         busy[k] += first[i].cost;
         if (busy[k] > longest) longest = busy[k];
         sum += first[i].cost;
+        if (longest * threads <= 1.05 * sum) best = i + 1;
     }
-    return longest * threads <= 1.1 * sum;
+    return best;
 }
 
 bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
@@ -82,13 +84,16 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
     bk_status s = BK_OK;
     gemm_enter();
     const int threads = p->profile ? 1 : ctx_threads(p->c);
+    int end = 0; /* of the turn */
     for (int i = 0; i < p->n_steps && !s; i++) {
         step *at = &p->steps[i];
         s = ctx_poll(p->c, e);
         if (s) break;
-        if (threads > 1 && at->together > 1 && turn_at_once(at, threads)) {
-            s = turn_run(p, at, e);
-            i += at->together - 1;
+        if (at->together) end = i + at->together; /* a turn begins */
+        const int n = threads > 1 && end > i + 1 ? steps_at_once(at, end - i, threads) : 1;
+        if (n > 1) {
+            s = at_once(p, at, n, e);
+            i += n - 1;
             continue;
         }
         double start = p->profile ? now() : 0;

@@ -35,7 +35,7 @@ typedef struct product {
 enum { PIECE_LONG = 448, PIECE_SHORT = 1024 };
 /* In multiply-adds: */
 static const int64_t PIECE_WORK = 8 << 20;        /* no piece is smaller: 0.4 ms at 40 GFlop/s */
-static const int64_t OWN_PIECE_WORK = 1 << 20;    /* of the own kernels: 20 us */
+static const int64_t OWN_PIECE_WORK = 1 << 18;    /* of the own kernels: 20 us */
 static const int64_t CALL_WORK = 512 << 20;       /* no call is larger: 25 ms at 40 GFlop/s */
 static const int64_t VECTOR_PIECE_WORK = 1 << 20; /* the same for matrix times vector, bound by memory */
 static const int64_t VECTOR_CALL_WORK = 16 << 20;

@@ -145,7 +145,7 @@ static void test_sums(ctx *c) {
             const int64_t i = e / ldc, j = e % ldc;
             const double was = get(before, e, d), eps = d == BK_FLOAT64 ? 0x1p-52 : 0x1p-23;
             double sum = beta == 0 ? 0 : beta * was, mag = fabs(sum);
-            for (int t = 0; t < count; t++)
+            for (int t = 0; t < count && j < n; t++)
                 for (int64_t q = 0; q < terms[t].k; q++) {
                     const gemm_term *x = &terms[t];
                     const double v = x->alpha * get(x->a, x->ta ? q * x->lda + i : i * x->lda + q, d) *

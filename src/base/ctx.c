@@ -161,12 +161,13 @@ void mem_block_flush(ctx *c) {
 
 /* ---- workers ---- */
 
+/* This thread is at its share of some work: it hands out none of its own. */
+static _Thread_local bool sharing;
+
 static void work_drain(workers *w, work_fn fn, void *arg, int64_t items) {
-    for (;;) {
-        int64_t i = atomic_fetch_add(&w->next, 1);
-        if (i >= items) return;
-        fn(arg, i);
-    }
+    sharing = true;
+    for (int64_t i; (i = atomic_fetch_add(&w->next, 1)) < items;) fn(arg, i);
+    sharing = false;
 }
 
 /* Work comes in bursts tens of microseconds apart, less than a sleeper takes to wake: look a while before sleeping. */
@@ -219,7 +220,7 @@ static void workers_free(ctx *c, workers *w, int capacity) {
 }
 
 int ctx_threads(const ctx *c) {
-    return c->pool ? c->pool->n + 1 : 1;
+    return c->pool && !sharing ? c->pool->n + 1 : 1;
 }
 
 bk_status ctx_set_threads(ctx *c, int threads, err *e) {
@@ -250,7 +251,7 @@ bk_status ctx_set_threads(ctx *c, int threads, err *e) {
 
 void ctx_parallel(ctx *c, int64_t n, work_fn fn, void *arg) {
     workers *w = c->pool;
-    if (!w || n < 2) {
+    if (!w || n < 2 || sharing) {
         for (int64_t i = 0; i < n; i++) fn(arg, i);
         return;
     }

@@ -47,17 +47,16 @@ void *mem_block_alloc(ctx *c, size_t bytes);
 void mem_block_free(ctx *c, void *p, size_t bytes);
 void mem_block_flush(ctx *c); /* gives the kept blocks back to the system */
 
-/* BK_EINTERRUPTED when an interrupt is pending (left pending: the binding clears it), else BK_OK. c may be NULL:
- * kernels on a worker thread have none. */
+/* BK_EINTERRUPTED when an interrupt is pending (left pending: the binding clears it), else BK_OK. From any thread. */
 bk_status ctx_poll(ctx *c, err *e);
 
 /* Worker threads. The number of threads never changes a result: callers cut their work
  * at sizes that depend on the problem only. */
-int ctx_threads(const ctx *c);
+int ctx_threads(const ctx *c); /* to share work now: 1 inside a share */
 bk_status ctx_set_threads(ctx *c, int threads, err *e); /* 1..256 */
 typedef void (*work_fn)(void *arg, int64_t item);
-/* Calls fn(arg, 0..n-1), spread over the workers and the calling thread; returns when all are done.
- * Not reentrant: fn must not call ctx_parallel. */
+/* Calls fn(arg, 0..n-1), spread over the workers and the calling thread; returns when all are done. Inside a share all
+ * of it runs on that thread. */
 void ctx_parallel(ctx *c, int64_t n, work_fn fn, void *arg);
 
 #endif

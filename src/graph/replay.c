@@ -12,10 +12,9 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* c NULL: on a worker, where kernels must not hand out work of their own. */
-static bk_status step_run(plan *p, ctx *c, const step *s, err *e) {
+static bk_status step_run(plan *p, const step *s, err *e) {
     if (s->pass) {
-        if (c && s->cost >= PLAN_WORTH && ctx_threads(c) > 1) fuse_run_shared(c, s->pass, p->pointers, p->scratch);
+        if (s->cost >= PLAN_WORTH && ctx_threads(p->c) > 1) fuse_run_shared(p->c, s->pass, p->pointers, p->scratch);
         else fuse_run(s->pass, p->pointers, s->scratch);
         return BK_OK;
     }
@@ -26,7 +25,7 @@ static bk_status step_run(plan *p, ctx *c, const step *s, err *e) {
     const void *in[64], **many = in;
     if (s->n_in > 64 && !(many = mem_alloc(p->c, sizeof *many * (size_t)s->n_in))) return err_nomem(e, 0);
     for (int k = 0; k < s->n_in; k++) many[k] = p->pointers[s->in[k]];
-    bk_status status = s->n->op->run(c, s->n, p->pointers[s->out], many, s->scratch);
+    bk_status status = s->n->op->run(p->c, s->n, p->pointers[s->out], many, s->scratch);
     if (many != in) mem_free(p->c, many, sizeof *many * (size_t)s->n_in);
     if (status == BK_EINTERRUPTED) return err_set(e, status, "interrupted");
     if (status == BK_EINVAL) return err_set(e, status, "%s: an index is out of range", s->n->op->name);
@@ -43,7 +42,7 @@ typedef struct turn {
 
 static void turn_item(void *arg, int64_t i) {
     turn *t = arg;
-    if (step_run(t->p, NULL, &t->first[i], &t->failures[i])) atomic_store(&t->failed, 1);
+    if (step_run(t->p, &t->first[i], &t->failures[i])) atomic_store(&t->failed, 1);
 }
 
 /* Independent steps, spread over the threads. */
@@ -97,7 +96,7 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
             continue;
         }
         double start = p->profile ? now() : 0;
-        s = step_run(p, p->c, at, e);
+        s = step_run(p, at, e);
         if (p->profile) {
             at->seconds += now() - start;
             at->runs++;

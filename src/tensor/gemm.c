@@ -2,8 +2,7 @@
  * number of threads: own kernels (gemm_kernel.c), gemv for one row or column, and OpenBLAS for the rest. Large sums are
  * cut into pieces that the workers share: OpenBLAS's at sizes that depend on the shape alone, the own kernels', whose
  * bits no cut changes, by the number of threads. The interrupt flag is read inside the own kernels and between
- * OpenBLAS's calls of at most CALL_WORK. c may be NULL, as inside a worker: then the pieces run here one after the
- * other, unpolled. */
+ * OpenBLAS's calls of at most CALL_WORK. c may be NULL: one thread, unpolled. */
 #include "gemm.h"
 #include "gemm_kernel.h"
 #include "vec.h"

@@ -213,6 +213,11 @@ function TestRepl:test_ctrl_c_stops_a_large_matmul_within_100_ms()
     interrupted_within(100, "send A = bk.ones{6000, 6000};\\r\nexpect 9000 > \n", "A:matmul(A)")
 end
 
+function TestRepl:test_ctrl_c_stops_large_matmuls_on_several_threads_within_100_ms()
+    interrupted_within(100, "send bk.internal.threads(2); A, B = bk.ones{6000, 6000}, bk.zeros{6000, 6000};\\r\nexpect 9000 > \n"
+        .. "send f = bk.compile(function(a, b) return a:matmul(a), b:matmul(b) end);\\r\nexpect 2000 > \n", "f(A, B)")
+end
+
 function TestRepl:test_ctrl_c_stops_a_long_flow_within_100_ms()
     interrupted_within(100, "", "bk.flow(function(t) return -t end, bk.ones{50}, {time = 1, method = 'rk4', steps = 1000000000})")
 end

@@ -39,10 +39,10 @@ node *func_build1(func *f, graph *g, int n_in, node *const *in);
 /* Calls f on tensors: new tensors in (*out)[0..*n_out-1], owned by the caller, the array allocated with
  * mem_alloc(f->c, n * sizeof(tensor)). */
 bk_status func_call(func *f, int n_in, const tensor *in, int *n_out, tensor **out, err *e);
-/* Of the results of the last call; 0 before one. */
-size_t func_result_bytes(const func *f);
-/* The same as func_call for exactly one output. */
+/* The same for exactly one output. */
 bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e);
+/* Bytes of the results of the last call; 0 before one. */
+size_t func_result_bytes(const func *f);
 /* The compiled plan for arguments of these dtypes and shapes (kept by f), for callers that own buffers. */
 bk_status func_plan(func *f, int n_in, const tensor *like, plan **out, err *e);
 /* The outputs' dtype and shape for such arguments. */

@@ -56,7 +56,7 @@ static bk_status at_once(plan *p, const step *first, int n, err *e) {
 
 /* How many of the next n independent steps to run at once: as many as leave the threads, each taking the next step when
  * it is done with one, ending at about the same time; all where one cannot be shared. Else 1: sharing a step leaves
- * fewer of them waiting, but both pack what it reads. */
+ * fewer of them waiting, but each packs what it reads. */
 static int steps_at_once(const step *first, int n, int threads) {
     double busy[PLAN_TOGETHER] = { 0 }, longest = 0, sum = 0;
     int best = 1;

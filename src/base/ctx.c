@@ -297,6 +297,6 @@ void ctx_release(ctx *c) {
 }
 
 bk_status ctx_poll(ctx *c, err *e) {
-    if (!c || !atomic_load_explicit(&c->interrupted, memory_order_relaxed)) return BK_OK;
+    if (!atomic_load_explicit(&c->interrupted, memory_order_relaxed)) return BK_OK;
     return err_set(e, BK_EINTERRUPTED, "interrupted");
 }

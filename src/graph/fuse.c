@@ -52,23 +52,16 @@ size_t fuse_scratch(const fuse_pass *p) {
 }
 
 static void run_copy(size_t size, char *out, const char *in, int64_t step, int64_t n) {
-    if (step == 1)
-        memcpy(out, in, size * (size_t)n);
-    else if (size == 4) {
-        float *o = (float *)(void *)out;
-        const float *a = (const float *)(const void *)in;
-        if (step == 0)
-            for (int64_t i = 0; i < n; i++) o[i] = a[0];
-        else
-            for (int64_t i = 0; i < n; i++) o[i] = a[i * step];
-    } else {
-        double *o = (double *)(void *)out;
-        const double *a = (const double *)(const void *)in;
-        if (step == 0)
-            for (int64_t i = 0; i < n; i++) o[i] = a[0];
-        else
-            for (int64_t i = 0; i < n; i++) o[i] = a[i * step];
-    }
+    const bool small = size == 4; /* elements are moved as floats or doubles, whatever they are */
+    if (step == 1) memcpy(out, in, size * (size_t)n);
+    else if (step == 0)
+        vec_get(VEC_FILL, small ? BK_FLOAT32 : BK_FLOAT64)(n, out, NULL, NULL, NULL,
+                                                          small ? *(const float *)(const void *)in
+                                                                : *(const double *)(const void *)in);
+    else if (small)
+        for (int64_t i = 0; i < n; i++) ((float *)(void *)out)[i] = ((const float *)(const void *)in)[i * step];
+    else
+        for (int64_t i = 0; i < n; i++) ((double *)(void *)out)[i] = ((const double *)(const void *)in)[i * step];
 }
 
 /* Elements first .. first+n-1 of the view, in row-major order, into out. */
@@ -104,14 +97,8 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, i
     for (int i = 0; i < p->n_fills; i++) {
         char *temp = scratch + (size_t)p->fills[i].temp * FUSE_BLOCK_BYTES;
         int64_t n = end - start < block ? end - start : block;
-        if (p->fills[i].pointer >= 0)
-            run_copy(size, temp, pointers[p->fills[i].pointer], 0, n);
-        else if (p->dtype == BK_FLOAT32)
-            for (int64_t k = 0; k < n; k++) ((float *)(void *)temp)[k] = (float)p->fills[i].x;
-        else if (p->dtype == BK_FLOAT64)
-            for (int64_t k = 0; k < n; k++) ((double *)(void *)temp)[k] = p->fills[i].x;
-        else
-            for (int64_t k = 0; k < n; k++) ((int64_t *)(void *)temp)[k] = (int64_t)p->fills[i].x;
+        if (p->fills[i].pointer >= 0) run_copy(size, temp, pointers[p->fills[i].pointer], 0, n);
+        else vec_get(VEC_FILL, p->dtype)(n, temp, NULL, NULL, NULL, p->fills[i].x);
     }
     for (int64_t first = start; first < end; first += block) {
         int64_t n = end - first < block ? end - first : block;

@@ -271,6 +271,23 @@ void ctx_parallel(ctx *c, int64_t n, work_fn fn, void *arg) {
     pthread_mutex_unlock(&w->lock);
 }
 
+typedef struct ranges {
+    int64_t n, shares;
+    range_fn fn;
+    void *arg;
+} ranges;
+
+static void run_range(void *arg, int64_t i) {
+    const ranges *r = arg;
+    r->fn(r->arg, (int)i, i * r->n / r->shares, (i + 1) * r->n / r->shares);
+}
+
+void ctx_ranges(ctx *c, int64_t n, int most, range_fn fn, void *arg) {
+    const int threads = ctx_threads(c), shares = threads < most ? threads : most;
+    ranges r = { n, shares < n ? shares : n, fn, arg };
+    ctx_parallel(c, r.shares, run_range, &r);
+}
+
 /* ---- the context ---- */
 
 ctx *ctx_new(int threads) {

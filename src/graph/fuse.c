@@ -126,22 +126,20 @@ void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
     run_part(p, pointers, scratch, 0, p->count);
 }
 
-typedef struct shares {
+typedef struct shared_pass {
     const fuse_pass *p;
     char *const *pointers;
     char *scratch;
-    int64_t share; /* elements */
-} shares;
+} shared_pass;
 
-static void run_share(void *arg, int64_t i) {
-    const shares *s = arg;
-    int64_t start = i * s->share, end = start + s->share < s->p->count ? start + s->share : s->p->count;
-    run_part(s->p, s->pointers, s->scratch + fuse_scratch(s->p) * (size_t)i, start, end);
+static void run_range(void *arg, int share, int64_t first, int64_t end) {
+    const shared_pass *s = arg;
+    const int64_t to = end * s->p->block;
+    run_part(s->p, s->pointers, s->scratch + fuse_scratch(s->p) * (size_t)share, first * s->p->block,
+             to < s->p->count ? to : s->p->count);
 }
 
 void fuse_run_shared(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch) {
-    const int64_t blocks = (p->count + p->block - 1) / p->block, threads = ctx_threads(c);
-    const int64_t most = threads < FUSE_SHARES ? threads : FUSE_SHARES, each = (blocks + most - 1) / most;
-    shares s = { p, pointers, scratch, each * p->block };
-    ctx_parallel(c, (blocks + each - 1) / each, run_share, &s);
+    shared_pass s = { p, pointers, scratch };
+    ctx_ranges(c, (p->count + p->block - 1) / p->block, FUSE_SHARES, run_range, &s);
 }

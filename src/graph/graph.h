@@ -55,6 +55,7 @@ struct op_row {
     bk_status (*run)(ctx *c, const node *n, void *out, const void *const *in, void *scratch);
     size_t (*scratch)(const node *n);
     double (*cost)(const node *n); /* floating-point operations; NULL: not counted */
+    bool shared; /* run spreads a large node over the threads by itself */
     /* A cheaper equal of n (its op, inputs and attributes are set), or NULL. */
     node *(*simplify)(graph *g, node *n);
     /* The tangent of n when only input k moves, with tangent t (of its shape): linear in t.
@@ -70,6 +71,12 @@ struct op_row {
 };
 
 extern const op_row *const op_rows[]; /* NULL-terminated, generated */
+
+/* Floating-point operations or their like: what a thread is worth waking for, some 5 us, and what an element costs that
+ * is read or written. */
+#define THREAD_WORTH 5e5
+#define ELEMENT_COST 16.0
+int op_shares(int64_t elements); /* the threads, at least 1, that a kernel over so many elements is worth */
 
 node *op_zero_jvp(graph *g, node *n, int k, node *t);
 node *op_no_jvp(graph *g, node *n, int k, node *t);

@@ -180,8 +180,8 @@ static bool order_units(builder *b) {
     return true;
 }
 
-/* What a unit costs, in floating-point operations or their like: those of products, and 16 for every element that an
- * operation writes, or that a kernel which is no product reads, where it reads more (a sum). */
+/* What a unit costs, in floating-point operations or their like: those of products, and ELEMENT_COST for every element
+ * that an operation writes, or that a kernel which is no product reads, where it reads more (a sum). */
 static double unit_cost(const unit *u) {
     const node *only = u->nodes[0];
     if (only->op == &op_concat) return 0; /* its parts are mostly made in their place */
@@ -191,7 +191,7 @@ static double unit_cost(const unit *u) {
         if (only->in[k]->count > most) most = only->in[k]->count;
     for (int i = 0; i < u->n; i++) {
         const int64_t writes = u->nodes[i]->count;
-        cost += 16.0 * (double)(writes > most ? writes : most);
+        cost += ELEMENT_COST * (double)(writes > most ? writes : most);
     }
     return cost;
 }
@@ -213,13 +213,13 @@ static bool take_turns(builder *b) {
         int first = b->order[s], members = 0;
         if (made[first] != INT32_MAX) continue;
         double cost = costs[first];
-        int ahead = cost >= PLAN_WORTH ? AHEAD : 1;
+        int ahead = cost >= THREAD_WORTH ? AHEAD : 1;
         for (int k = s; k < b->n_order && k < s + ahead && members < PLAN_TOGETHER; k++) {
             int u = b->order[k];
             const unit *at = &b->units[u];
             if (made[u] != INT32_MAX) continue;
             double own = costs[u];
-            bool ready = k == s || (own >= PLAN_WORTH && own <= 4 * cost && cost <= 4 * own);
+            bool ready = k == s || (own >= THREAD_WORTH && own <= 4 * cost && cost <= 4 * own);
             for (int i = 0; i < at->n && ready && k != s; i++)
                 for (int m = 0; m < at->nodes[i]->n_in && ready; m++) {
                     node *a = at->nodes[i]->in[m];
@@ -580,13 +580,13 @@ static bool make_steps(builder *b) {
             x->flops = node_flops(n);
         }
         x->cost = unit_cost(&b->units[at]);
-        x->shared = x->pass || n->op == &op_matmul || n->op == &op_matmul_sum;
+        x->shared = x->pass || n->op->shared;
         size_t scratch = x->pass ? fuse_scratch(x->pass) : n->op->scratch ? n->op->scratch(n) : 0;
         if (scratch) { /* after everything else: one region every step shares */
             if (scratch > b->scratch) b->scratch = scratch;
             x->scratch = own; /* marks the need; addressed in plan_new */
         }
-        if (x->pass && x->cost >= PLAN_WORTH && scratch * FUSE_SHARES > b->scratch_split)
+        if (x->pass && x->cost >= THREAD_WORTH && scratch * FUSE_SHARES > b->scratch_split)
             b->scratch_split = scratch * FUSE_SHARES;
         x->together = b->turn[s] != turn_now;
         if (x->together)

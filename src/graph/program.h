@@ -43,7 +43,4 @@ enum { SLOT_ARENA = 0 };
 
 enum { PLAN_TOGETHER = 8 }; /* the most steps of a turn */
 
-/* What a thread is worth waking for, in the unit of step.cost: some 5 us. */
-#define PLAN_WORTH 5e5
-
 #endif

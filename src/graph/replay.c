@@ -14,7 +14,7 @@ static double now(void) {
 
 static bk_status step_run(plan *p, const step *s, err *e) {
     if (s->pass) {
-        if (s->cost >= PLAN_WORTH && ctx_threads(p->c) > 1) fuse_run_shared(p->c, s->pass, p->pointers, p->scratch);
+        if (s->cost >= THREAD_WORTH && ctx_threads(p->c) > 1) fuse_run_shared(p->c, s->pass, p->pointers, p->scratch);
         else fuse_run(s->pass, p->pointers, s->scratch);
         return BK_OK;
     }

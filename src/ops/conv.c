@@ -161,7 +161,7 @@ static node *conv_vmap(graph *g, node *n, node *const *in, const bool *batched, 
 
 #define CONV_RULES                                                                                                     \
     .arity = 2, .kind = OP_KERNEL, .shape = conv_shape_rule, .run = conv_run, .scratch = conv_scratch_rule,            \
-    .cost = conv_cost, .jvp = conv_jvp, .transpose = conv_transpose, .vmap = conv_vmap
+    .cost = conv_cost, .shared = true, .jvp = conv_jvp, .transpose = conv_transpose, .vmap = conv_vmap
 
 const op_row op_conv2d = { .name = "conv2d",
                            .doc = "y[b,o,i,j] = sum_{c,u,v} x[b,c,i s+u-p,j s+v-p] w[o,c,u,v]",
@@ -219,16 +219,31 @@ static bool pool_shape_rule(graph *g, node *n) {
     return true;
 }
 
+typedef struct pool_job {
+    const node *n;
+    pool_shape p;
+    char *out;
+    const char *in;
+} pool_job;
+
+static void pool_planes(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    const pool_job *j = arg;
+    const node *n = j->n, *a = n->in[0];
+    pool_shape p = j->p;
+    char *out = j->out + (size_t)(first * (n->count / p.planes)) * dtype_size(n->dtype);
+    const char *in = j->in + (size_t)(first * (a->count / p.planes)) * dtype_size(a->dtype);
+    p.planes = end - first;
+    if (n->op == &op_avgpool2d) pool_average(n->dtype, &p, in, out);
+    else if (n->op == &op_avgpool2d_adjoint) pool_average_adjoint(n->dtype, &p, in, out);
+    else pool_argmax(a->dtype, &p, in, (int64_t *)(void *)out);
+}
+
 static bk_status pool_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
+    (void)scratch;
     const node *a = n->in[0], *image = n->op == &op_avgpool2d_adjoint ? n : a;
-    pool_shape p = pool_of(image, n->ints, image->shape[image->ndim - 2], image->shape[image->ndim - 1]);
-    if (n->op == &op_avgpool2d)
-        pool_average(n->dtype, &p, in[0], out);
-    else if (n->op == &op_avgpool2d_adjoint)
-        pool_average_adjoint(n->dtype, &p, in[0], out);
-    else
-        pool_argmax(a->dtype, &p, in[0], out);
+    pool_job j = { n, pool_of(image, n->ints, image->shape[image->ndim - 2], image->shape[image->ndim - 1]), out, in[0] };
+    ctx_ranges(c, j.p.planes, op_shares(image->count), pool_planes, &j);
     return BK_OK;
 }
 
@@ -261,6 +276,7 @@ const op_row op_avgpool2d = {
     .doc = "the mean of each window, padding counted as zeros",
     .shape = pool_shape_rule,
     .run = pool_run,
+    .shared = true,
     .jvp = pool_jvp,
     .transpose = avgpool_transpose,
     .vmap = pool_vmap,
@@ -272,6 +288,7 @@ const op_row op_avgpool2d_adjoint = {
     .doc = "the adjoint of avgpool2d",
     .shape = pool_shape_rule,
     .run = pool_run,
+    .shared = true,
     .jvp = pool_jvp,
     .transpose = avgpool_adjoint_transpose,
     .vmap = pool_vmap,
@@ -283,6 +300,7 @@ const op_row op_maxpool_index = {
     .doc = "the place, row * width + column, of each window's first maximum",
     .shape = pool_shape_rule,
     .run = pool_run,
+    .shared = true,
     .jvp = op_zero_jvp,
     .transpose = op_no_transpose,
     .vmap = pool_vmap,

@@ -60,67 +60,83 @@ static int64_t runs_at(const runs *r, int64_t i) {
     return at;
 }
 
-/* The innermost run is contiguous: either it is summed, for each place of the others, or kept, and rows are
- * added to a row of float64 (int64) sums, a block of columns at a time. */
+typedef struct sums {
+    const node *n;
+    char *out;
+    const char *in;
+    runs kept, summed;
+    bool along;      /* the innermost run, which is contiguous, is summed */
+    int64_t inner;   /* its length */
+    int64_t blocks;  /* of it, when it is kept */
+} sums;
+
+enum { SUM_BLOCK = 512 };
+
+/* The sums of one place of what is kept, the innermost run being summed. */
+static void sum_along(const sums *t, int64_t place) {
+    const node *n = t->n;
+    const size_t size = dtype_size(n->dtype);
+    double sum = 0;
+    uint64_t whole = 0;
+    for (int64_t s = 0; s < t->summed.count; s++) {
+        const char *run = t->in + size * (size_t)(runs_at(&t->kept, place) + runs_at(&t->summed, s));
+        if (n->dtype == BK_INT64) whole += (uint64_t)int_sum(t->inner, (const void *)run);
+        else sum += vec_sum(n->dtype, t->inner, run);
+    }
+    if (n->dtype == BK_INT64) ((int64_t *)(void *)t->out)[place] = (int64_t)whole;
+    else store(n->dtype, t->out, place, sum);
+}
+
+/* The sums of one block of the innermost run, which is kept: rows are added to a row of float64 (int64) sums. */
+static void sum_across(const sums *t, int64_t place) {
+    const node *n = t->n;
+    const size_t size = dtype_size(n->dtype);
+    const int64_t k = place / t->blocks, first = place % t->blocks * SUM_BLOCK;
+    const int64_t len = t->inner - first < SUM_BLOCK ? t->inner - first : SUM_BLOCK;
+    const int64_t rows = t->summed.n ? t->summed.shape[t->summed.n - 1] : 1;
+    const int64_t stride = t->summed.n ? t->summed.strides[t->summed.n - 1] : 0;
+    double acc[SUM_BLOCK];
+    memset(acc, 0, sizeof *acc * (size_t)len); /* all bits zero is int64's 0 too */
+    for (int64_t s = 0; s < t->summed.count; s += rows) {
+        const void *top = t->in + size * (size_t)(runs_at(&t->kept, k) + runs_at(&t->summed, s) + first);
+        if (n->dtype == BK_INT64) int_add_rows(rows, stride, len, top, (void *)acc);
+        else vec_add_rows(n->dtype, rows, stride, len, top, acc);
+    }
+    vec_cast(len, n->dtype, t->out + size * (size_t)(k * t->inner + first),
+             n->dtype == BK_INT64 ? BK_INT64 : BK_FLOAT64, acc);
+}
+
+static void sum_places(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    const sums *t = arg;
+    for (int64_t i = first; i < end; i++) (t->along ? sum_along : sum_across)(t, i);
+}
+
 static bk_status sum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
-    enum { BLOCK = 512 };
+    (void)scratch;
     const node *a = n->in[0];
-    size_t size = dtype_size(n->dtype);
     if (a->count == 0) {
-        memset(out, 0, size * (size_t)n->count);
+        memset(out, 0, dtype_size(n->dtype) * (size_t)n->count);
         return BK_OK;
     }
-    int64_t strides[BK_MAX_DIMS], inner = 1;
+    int64_t strides[BK_MAX_DIMS];
     shape_strides(a->ndim, a->shape, strides);
-    runs kept = { .count = 1 }, summed = { .count = 1 };
-    int last = -1, kind = -1;
-    for (int i = 0; i < a->ndim; i++)
-        if (a->shape[i] > 1) last = n->ints[0] >> i & 1;
+    sums t = { .n = n, .out = out, .in = in[0], .kept.count = 1, .summed.count = 1, .inner = 1 };
+    int kind = -1; /* of the last axis seen: summed or kept */
     for (int i = 0; i < a->ndim; i++) {
         bool s = n->ints[0] >> i & 1;
         if (a->shape[i] == 1) continue;
-        runs_add(s ? &summed : &kept, kind == s, a->shape[i], strides[i]);
+        runs_add(s ? &t.summed : &t.kept, kind == s, a->shape[i], strides[i]);
         kind = s;
     }
-    runs *own = last == 1 ? &summed : &kept; /* whose last run is innermost */
+    t.along = kind == 1;
+    runs *own = t.along ? &t.summed : &t.kept; /* whose last run is innermost */
     if (own->n) {
-        inner = own->shape[--own->n];
-        own->count /= inner;
+        t.inner = own->shape[--own->n];
+        own->count /= t.inner;
     }
-    for (int64_t k = 0; k < kept.count; k++) {
-        const char *from = (const char *)in[0] + size * (size_t)runs_at(&kept, k);
-        if (last == 1) {
-            double sum = 0;
-            uint64_t whole = 0;
-            for (int64_t s = 0; s < summed.count; s++) {
-                const char *run = from + size * (size_t)runs_at(&summed, s);
-                if (n->dtype == BK_INT64)
-                    whole += (uint64_t)int_sum(inner, (const void *)run);
-                else
-                    sum += vec_sum(n->dtype, inner, run);
-            }
-            if (n->dtype == BK_INT64)
-                ((int64_t *)out)[k] = (int64_t)whole;
-            else
-                store(n->dtype, out, k, sum);
-            continue;
-        }
-        const int64_t rows = summed.n ? summed.shape[summed.n - 1] : 1;
-        const int64_t stride = summed.n ? summed.strides[summed.n - 1] : 0;
-        for (int64_t first = 0; first < inner; first += BLOCK) {
-            const int64_t len = inner - first < BLOCK ? inner - first : BLOCK;
-            double acc[BLOCK];
-            memset(acc, 0, sizeof *acc * (size_t)len); /* all bits zero is int64's 0 too */
-            for (int64_t s = 0; s < summed.count; s += rows) {
-                const void *top = from + size * (size_t)(runs_at(&summed, s) + first);
-                if (n->dtype == BK_INT64) int_add_rows(rows, stride, len, top, (void *)acc);
-                else vec_add_rows(n->dtype, rows, stride, len, top, acc);
-            }
-            vec_cast(len, n->dtype, (char *)out + size * (size_t)(k * inner + first),
-                     n->dtype == BK_INT64 ? BK_INT64 : BK_FLOAT64, acc);
-        }
-    }
+    t.blocks = (t.inner + SUM_BLOCK - 1) / SUM_BLOCK;
+    ctx_ranges(c, t.kept.count * (t.along ? 1 : t.blocks), op_shares(a->count), sum_places, &t);
     return BK_OK;
 }
 
@@ -172,6 +188,7 @@ const op_row op_sum = {
     .doc = "the sum over axes, which stay with size 1",
     .shape = sum_shape,
     .run = sum_run,
+    .shared = true,
     .simplify = sum_simplify,
     .jvp = sum_jvp,
     .transpose = sum_transpose,

@@ -2,8 +2,8 @@
  * element of xl or yl is the same pixel of `lanes` images, so any kernel, stride and width runs full
  * vectors without im2col, and 4 x 3 register tiles keep the FMA units busy even with 8 channels.
  * Left-over images, and other machines, go through im2col blocks and gemm. The file includes itself
- * once per element type for the typed part at its end (REAL defined). One thread: results cannot
- * depend on their number. */
+ * once per element type for the typed part at its end (REAL defined). Threads share parts of the
+ * batch, cut by the shape alone: the bits are the same at any number of them. */
 #ifndef REAL
 
 #include "conv.h"
@@ -21,6 +21,7 @@
 #endif
 
 enum { LINE = 64, COL_BYTES = 1 << 18 /* half an L2 */, TAP_BLOCK = 256, PIXEL_BLOCK = 128 };
+enum { PARTS = 8, PARTS_BYTES = 16 << 20 }; /* of the batch, and their scratch, at most */
 
 typedef struct lanes { /* one group of images; a tap is one (c,u,v), a pixel one (i,j); offsets in elements */
     int64_t out, taps, pixels, x_pitch, y_pitch;
@@ -80,12 +81,20 @@ static const kernels *lanes_kernels(bk_dtype dtype) {
     return NULL;
 }
 
+/* Groups of images that go in lanes: a last group of at least half full lanes is still the faster way. */
+static int64_t lane_groups(const kernels *v, int64_t batch) {
+    if (!v || batch <= 0) return 0;
+    return batch / v->lanes + (batch % v->lanes * 2 >= v->lanes);
+}
+
 /* ---- sizes ---- */
 
 typedef struct sizes {
     int64_t taps, pixels, x_row, x_pitch, y_pitch;
     int64_t col_rows; /* output rows in one im2col block */
-    size_t x_at, y_at, w_at, tap_at, pixel_at, bytes;
+    int64_t groups, parts; /* of images in lanes; of the batch, whole groups each */
+    size_t w_bytes, x_bytes, y_bytes; /* weights packed for a part; a thread's images */
+    size_t tap_at, pixel_at, images_at, bytes; /* the parts' weights come first */
 } sizes;
 
 /* Rows an odd number of cache lines apart: power-of-two steps would fall into few cache sets. */
@@ -101,11 +110,16 @@ static sizes conv_sizes(const conv_shape *s, bk_dtype dtype) {
     z.x_row = s->width + 2 * s->pad;
     z.x_pitch = pitch((s->height + 2 * s->pad) * z.x_row, pixel_bytes, size);
     z.y_pitch = pitch(z.pixels + 2, pixel_bytes, size); /* the last tile writes up to 2 pixels past the end */
-    z.y_at = (size_t)(s->in * z.x_pitch) * size;
-    z.w_at = z.y_at + (size_t)(up(s->out, 4) * z.y_pitch) * size;
-    z.tap_at = z.w_at + (size_t)up((s->out + 3) * (z.taps + 3) * (int64_t)size, LINE);
+    z.w_bytes = (size_t)up((s->out + 3) * (z.taps + 3) * (int64_t)size, LINE);
+    z.x_bytes = (size_t)(s->in * z.x_pitch) * size;
+    z.y_bytes = (size_t)(up(s->out, 4) * z.y_pitch) * size;
+    z.groups = lane_groups(lanes_kernels(dtype), s->batch);
+    z.parts = least(PARTS, z.groups);
+    while (z.parts > 1 && (size_t)z.parts * (z.w_bytes + z.x_bytes + z.y_bytes) > PARTS_BYTES) z.parts--;
+    z.tap_at = (size_t)z.parts * z.w_bytes;
     z.pixel_at = z.tap_at + (size_t)(z.taps + 3) * sizeof(int64_t);
-    z.bytes = z.pixel_at + (size_t)(z.pixels + 3) * sizeof(int64_t);
+    z.images_at = (size_t)up((int64_t)(z.pixel_at + (size_t)(z.pixels + 3) * sizeof(int64_t)), LINE);
+    z.bytes = z.images_at + (size_t)z.parts * (z.x_bytes + z.y_bytes);
     int64_t row_bytes = z.taps * s->out_width * (int64_t)size;
     z.col_rows = row_bytes > 0 ? least(s->out_height, COL_BYTES / row_bytes > 1 ? COL_BYTES / row_bytes : 1) : 1;
     size_t col_bytes = row_bytes > 0 ? (size_t)(z.col_rows * row_bytes) : 0;
@@ -145,10 +159,55 @@ static void y_move(const kernels *v, const lanes *g, const conv_shape *s, size_t
     }
 }
 
-/* Does the first `count` images; for WEIGHT, w is set to their sum. */
+typedef struct job {
+    ctx *c;
+    const kernels *v;
+    side what;
+    const conv_shape *s;
+    const sizes *z;
+    size_t size; /* of an element */
+    char *x, *y, *scratch;
+    lanes g;
+} job;
+
+/* Some parts of the batch, group by group; for WEIGHT every part has a sum of its own. */
+static void run_parts(void *arg, int share, int64_t first, int64_t end) {
+    const job *j = arg;
+    const kernels *v = j->v;
+    const conv_shape *s = j->s;
+    const sizes *z = j->z;
+    const size_t x_image = (size_t)(s->in * s->height * s->width) * j->size;
+    const size_t y_image = (size_t)(s->out * z->pixels) * j->size;
+    lanes g = j->g;
+    g.x = j->scratch + z->images_at + (size_t)share * (z->x_bytes + z->y_bytes);
+    g.y = (char *)g.x + z->x_bytes;
+    memset(g.x, 0, z->x_bytes); /* the padding stays zero */
+    if (j->what == WEIGHT) {
+        const int64_t rounding = (up(s->out, 4) - s->out) * z->y_pitch;
+        memset((char *)g.y + (size_t)(s->out * z->y_pitch) * j->size, 0, (size_t)rounding * j->size);
+    }
+    for (int64_t part = first; part < end; part++) {
+        if (j->what == WEIGHT) {
+            g.w = j->scratch + (size_t)part * z->w_bytes;
+            memset(g.w, 0, z->w_bytes);
+        }
+        for (int64_t i = part * z->groups / z->parts; i < (part + 1) * z->groups / z->parts; i++) {
+            const int64_t b = i * v->lanes, images = least(v->lanes, s->batch - b);
+            char *x = j->x + (size_t)b * x_image, *y = j->y + (size_t)b * y_image;
+            if (ctx_poll(j->c, NULL)) return;
+            if (j->what == INPUT) memset(g.x, 0, z->x_bytes);
+            else x_move(v, &g, s, j->size, x, images, true);
+            if (j->what != FORWARD) y_move(v, &g, s, j->size, y, images, true);
+            (j->what == FORWARD ? v->forward : j->what == INPUT ? v->input : v->weight)(&g);
+            if (j->what == FORWARD) y_move(v, &g, s, j->size, y, images, false);
+            if (j->what == INPUT) x_move(v, &g, s, j->size, x, images, false);
+        }
+    }
+}
+
+/* Does the images that go in lanes; for WEIGHT, w is set to their sum. */
 static bk_status lanes_run(ctx *c, const kernels *v, side what, const conv_shape *s, const sizes *z, bk_dtype dtype,
-                           int64_t count, char *x, char *w, char *y, char *scratch) {
-    size_t size = dtype_size(dtype);
+                           char *x, char *w, char *y, char *scratch) {
     int64_t *tap = (int64_t *)(scratch + z->tap_at), *pixel = (int64_t *)(scratch + z->pixel_at);
     for (int64_t k = 0; k < z->taps + 3; k++) {
         int64_t at = least(k, z->taps - 1), u = at / s->kw % s->kh;
@@ -158,28 +217,15 @@ static bk_status lanes_run(ctx *c, const kernels *v, side what, const conv_shape
         int64_t at = least(p, z->pixels - 1);
         pixel[p] = (at / s->out_width * z->x_row + at % s->out_width) * s->stride * v->lanes;
     }
-    lanes g = { s->out, z->taps, z->pixels, z->x_pitch, z->y_pitch, tap, pixel,
-                scratch + z->x_at, scratch + z->y_at, scratch + z->w_at };
-    if (what == WEIGHT) {
-        memset(g.w, 0, z->tap_at - z->w_at);
-        memset((char *)g.y + (size_t)(s->out * z->y_pitch) * size, 0,
-               (size_t)((up(s->out, 4) - s->out) * z->y_pitch) * size);
-    } else v->pack(&g, w, what == INPUT);
-    memset(g.x, 0, z->y_at - z->x_at); /* the padding stays zero */
-    size_t x_image = (size_t)(s->in * s->height * s->width) * size, y_image = (size_t)(s->out * z->pixels) * size;
-    for (int64_t b = 0; b < count; b += v->lanes) {
-        if (ctx_poll(c, NULL)) return BK_EINTERRUPTED;
-        int64_t images = least(v->lanes, count - b);
-        char *xb = x + (size_t)b * x_image, *yb = y + (size_t)b * y_image;
-        if (what == INPUT) {
-            if (b) memset(g.x, 0, z->y_at - z->x_at);
-        } else x_move(v, &g, s, size, xb, images, true);
-        if (what != FORWARD) y_move(v, &g, s, size, yb, images, true);
-        (what == FORWARD ? v->forward : what == INPUT ? v->input : v->weight)(&g);
-        if (what == FORWARD) y_move(v, &g, s, size, yb, images, false);
-        if (what == INPUT) x_move(v, &g, s, size, xb, images, false);
-    }
-    if (what == WEIGHT) v->unpack(&g, w);
+    job j = { c, v, what, s, z, dtype_size(dtype), x, y, scratch,
+              { s->out, z->taps, z->pixels, z->x_pitch, z->y_pitch, tap, pixel, NULL, NULL, scratch } };
+    if (what != WEIGHT) v->pack(&j.g, w, what == INPUT);
+    ctx_ranges(c, z->parts, PARTS, run_parts, &j);
+    if (ctx_poll(c, NULL)) return BK_EINTERRUPTED;
+    for (int64_t part = 1; part < z->parts && what == WEIGHT; part++)
+        vec_get(VEC_ADD, dtype)((int64_t)(z->w_bytes / j.size), scratch, scratch, scratch + (size_t)part * z->w_bytes,
+                                NULL, 0);
+    if (what == WEIGHT) v->unpack(&j.g, w);
     return BK_OK;
 }
 
@@ -224,11 +270,9 @@ static bk_status conv_run(ctx *c, side what, bk_dtype dtype, const conv_shape *s
         return BK_OK;
     }
     const kernels *v = lanes_kernels(dtype);
-    int64_t done = 0;
-    if (v) { /* a last group of at least half full lanes is still the faster way */
-        done = s->batch / v->lanes * v->lanes;
-        if ((s->batch - done) * 2 >= v->lanes) done = s->batch;
-        bk_status status = done ? lanes_run(c, v, what, s, &z, dtype, done, x, w, y, aligned) : BK_OK;
+    const int64_t done = v ? least(z.groups * v->lanes, s->batch) : 0;
+    if (done) {
+        bk_status status = lanes_run(c, v, what, s, &z, dtype, x, w, y, aligned);
         if (status) return status;
     }
     for (int64_t b = done; b < s->batch; b++) {

@@ -131,23 +131,43 @@ static void test_shape(ctx *c, const int64_t *spec, bk_dtype dtype) {
     free(scratch);
 }
 
-static void test_threads(void) {
-    const int64_t spec[] = { 13, 3, 17, 15, 6, 3, 3, 2, 1 };
-    conv_shape s = shape_of(spec);
-    rng r = rng_seed(3);
-    int64_t nx = 13 * 3 * 17 * 15, nw = 6 * 27, ny = s.batch * s.out * s.out_height * s.out_width;
-    array x = array_new(nx, BK_FLOAT32, &r), w = array_new(nw, BK_FLOAT32, &r), y = array_new(ny, BK_FLOAT32, &r);
-    void *scratch = malloc(conv_scratch(&s, BK_FLOAT32));
-    float *results[2];
-    for (int k = 0; k < 2; k++) {
-        ctx *c = ctx_new(k ? 3 : 1);
-        float *out = results[k] = malloc(sizeof(float) * (size_t)(nx + nw + ny));
-        conv_forward(c, BK_FLOAT32, &s, x.t, w.t, out, scratch);
-        conv_input(c, BK_FLOAT32, &s, y.t, w.t, out + ny, scratch);
-        conv_weight(c, BK_FLOAT32, &s, x.t, y.t, out + ny + nx, scratch);
-        ctx_release(c);
+/* The same bits at any number of threads: in few groups of images, in more than there are parts, and in parts
+ * that are fewer for their size. */
+static void test_threads(bk_dtype dtype) {
+    static const int64_t specs[][9] = {
+        { 13, 3, 17, 15, 6, 3, 3, 2, 1 },
+        { 93, 2, 9, 8, 5, 3, 3, 1, 1 },
+        { 40, 24, 40, 40, 24, 5, 5, 1, 2 },
+    };
+    for (int i = 0; i < 3; i++) {
+        conv_shape s = shape_of(specs[i]);
+        rng r = rng_seed(3);
+        int64_t nx = s.batch * s.in * s.height * s.width, nw = s.out * s.in * s.kh * s.kw;
+        int64_t ny = s.batch * s.out * s.out_height * s.out_width;
+        size_t size = dtype == BK_FLOAT32 ? 4 : 8, bytes = size * (size_t)(nx + nw + ny);
+        array x = array_new(nx, dtype, &r), w = array_new(nw, dtype, &r), y = array_new(ny, dtype, &r);
+        void *scratch = malloc(conv_scratch(&s, dtype));
+        char *first = malloc(bytes), *again = malloc(bytes);
+        for (int threads = 1; threads <= 5; threads += threads) {
+            ctx *c = ctx_new(threads);
+            char *out = threads == 1 ? first : again;
+            conv_forward(c, dtype, &s, x.t, w.t, out, scratch);
+            conv_input(c, dtype, &s, y.t, w.t, out + (size_t)ny * size, scratch);
+            conv_weight(c, dtype, &s, x.t, y.t, out + (size_t)(ny + nx) * size, scratch);
+            check(threads == 1 || memcmp(first, again, bytes) == 0, "threads", "other bits");
+            ctx_release(c);
+        }
+        array_free(&x), array_free(&w), array_free(&y);
+        free(scratch), free(first), free(again);
     }
-    check(memcmp(results[0], results[1], sizeof(float) * (size_t)(nx + nw + ny)) == 0, "threads", "other bits");
+}
+
+static void test_refusals(void) {
+    conv_shape s = shape_of((int64_t[]){ 13, 3, 17, 15, 6, 3, 3, 2, 1 });
+    rng r = rng_seed(3);
+    array x = array_new(13 * 3 * 17 * 15, BK_FLOAT32, &r), w = array_new(6 * 27, BK_FLOAT32, &r);
+    array y = array_new(s.batch * s.out * s.out_height * s.out_width, BK_FLOAT32, &r);
+    void *scratch = malloc(conv_scratch(&s, BK_FLOAT32));
     ctx *c = ctx_new(1);
     atomic_store(&c->interrupted, 1);
     check(conv_forward(c, BK_FLOAT32, &s, x.t, w.t, y.t, scratch) == BK_EINTERRUPTED, "interrupt", "not seen");
@@ -155,7 +175,7 @@ static void test_threads(void) {
     check(conv_forward(c, BK_INT64, &s, x.t, w.t, y.t, scratch) == BK_EINVAL, "int64", "accepted");
     ctx_release(c);
     array_free(&x), array_free(&w), array_free(&y);
-    free(results[0]), free(results[1]), free(scratch);
+    free(scratch);
 }
 
 static void test_pool(const int64_t *v, bk_dtype dtype) { /* planes height width kh kw stride pad */
@@ -288,8 +308,9 @@ int main(int argc, char **argv) {
         bk_dtype dtype = d ? BK_FLOAT32 : BK_FLOAT64;
         for (size_t k = 0; k < sizeof specs / sizeof *specs; k++) test_shape(c, specs[k], dtype);
         for (size_t k = 0; k < sizeof pools / sizeof *pools; k++) test_pool(pools[k], dtype);
+        test_threads(dtype);
     }
-    test_threads();
+    test_refusals();
     test_argmax_special();
     ctx_release(c);
     printf("%d passed, %d failed\n", passed, failed);

@@ -338,14 +338,14 @@ function TestTracing.test_describe_shows_passes_kernels_times_and_steps()
         r:normal { 4, 30 }, r:normal { 4, 5 })), theta, "x")
 end
 
--- Many buffers alive at once. Best of five each, in processor time: about 4 times as much, where a square is 16.
 function TestTracing.test_results_are_the_same_bits_at_any_number_of_threads()
-    -- products that are cut, passes with biases (views) that are shared, turns of two, three and more steps, convolutions
+    -- products that are cut, passes with biases (views) that are shared, turns of two, three and more steps, convolutions, pooling
     local r, nn = bk.rng(5), bk.nn
     for _, case in ipairs{
         { nn.mlp{ 576, 301, 260, 10, activation = "tanh" }, { 150, 576 } },
         { nn.mlp{ 576, 301, 260, 10, activation = "relu" }, { 150, 576 } },
         { nn.sequential{ nn.conv2d{ 1, 8, kernel = 5 }, nn.tanh(), nn.avgpool2d{ 2 }, nn.flatten(), nn.linear{ 800, 10 } }, { 64, 1, 24, 24 } },
+        { nn.sequential{ nn.conv2d{ 2, 5, kernel = 3 }, nn.relu(), nn.maxpool2d{ 2 }, nn.flatten(), nn.linear{ 605, 10 } }, { 75, 2, 24, 24 } },
     } do
         local model, shape = table.unpack(case)
         local losses = {}
@@ -365,6 +365,7 @@ function TestTracing.test_results_are_the_same_bits_at_any_number_of_threads()
     end
 end
 
+-- Many buffers alive at once. Best of five each, in processor time: about 4 times as much, where a square is 16.
 function TestTracing.test_compiling_takes_time_in_proportion_to_the_graph()
     local function seconds(n)
         local f = bk.compile(function(t)

@@ -242,7 +242,8 @@ static void pool_planes(void *arg, int share, int64_t first, int64_t end) {
 static bk_status pool_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)scratch;
     const node *a = n->in[0], *image = n->op == &op_avgpool2d_adjoint ? n : a;
-    pool_job j = { n, pool_of(image, n->ints, image->shape[image->ndim - 2], image->shape[image->ndim - 1]), out, in[0] };
+    const int64_t *plane = image->shape + image->ndim - 2;
+    pool_job j = { n, pool_of(image, n->ints, plane[0], plane[1]), out, in[0] };
     ctx_ranges(c, j.p.planes, op_shares(image->count), pool_planes, &j);
     return BK_OK;
 }

@@ -52,30 +52,45 @@ local function median(t) table.sort(t) return t[(#t + 1) // 2] end
 print(("OpenBLAS core %s, %s thread(s); OPENBLAS_CORETYPE %s and OPENBLAS_L2_SIZE %s in this shell, unset for the runs"):format(
     bk.internal.blas(), options.threads, os.getenv("OPENBLAS_CORETYPE") or "unset", os.getenv("OPENBLAS_L2_SIZE") or "unset"))
 local wrong = 0
+local alone, without = {}, {} -- [contestant and workload], [and operation]: how to run it after a crash
 for workload in options.workloads:gmatch("[^,]+") do
     local times, sums = {}, {} -- [contestant][op][variant] = list of medians
+    local function take(c, r)
+        times[c.name] = times[c.name] or {}
+        local ops = times[c.name]
+        ops[r.op] = ops[r.op] or {}
+        ops[r.op][r.variant] = ops[r.op][r.variant] or {}
+        table.insert(ops[r.op][r.variant], r.median_us)
+        sums[r.op] = sums[r.op] or { r.sum, r.sumsq }
+        local tolerance = r.dtype == "f64" and 1e-11 or 1e-5
+        local sum, sumsq = sums[r.op][1], sums[r.op][2]
+        if math.abs(r.sumsq - sumsq) > tolerance * sumsq or math.abs(r.sum - sum) > tolerance * math.max(math.abs(sum), sumsq ^ 0.5) then
+            wrong = wrong + 1
+            print(("checksums differ: %s %s %s: %.12g, %.12g; expected %.12g, %.12g"):format(c.name, workload, r.op, r.sum, r.sumsq, sum, sumsq))
+        end
+    end
+    local function run(c, ops, more) -- nil and why when the program ends badly: what it printed by then counts
+        local pipe = io.popen(("%s --threads %s --reps %s --workloads %s --ops %s %s 2>/dev/null"):format(c.command, options.threads,
+            options.reps, workload, ops, more))
+        for line in pipe:lines() do
+            local r = parse(line)
+            if r.median_us then take(c, r) end
+        end
+        local good, how, code = pipe:close()
+        return good, ("%s %s"):format(how, code)
+    end
     for _ = 1, tonumber(options.rounds) do
         for _, c in ipairs(contestants) do
-            local pipe = io.popen(("%s --threads %s --reps %s --workloads %s --ops %s 2>/dev/null"):format(c.command, options.threads, options.reps,
-                workload, options.ops))
-            for line in pipe:lines() do
-                local r = parse(line)
-                if r.median_us then
-                    times[c.name] = times[c.name] or {}
-                    local ops = times[c.name]
-                    ops[r.op] = ops[r.op] or {}
-                    ops[r.op][r.variant] = ops[r.op][r.variant] or {}
-                    table.insert(ops[r.op][r.variant], r.median_us)
-                    sums[r.op] = sums[r.op] or { r.sum, r.sumsq }
-                    local tolerance = r.dtype == "f64" and 1e-11 or 1e-5
-                    local sum, sumsq = sums[r.op][1], sums[r.op][2]
-                    if math.abs(r.sumsq - sumsq) > tolerance * sumsq or math.abs(r.sum - sum) > tolerance * math.max(math.abs(sum), sumsq ^ 0.5) then
-                        wrong = wrong + 1
-                        print(("checksums differ: %s %s %s: %.12g, %.12g; expected %.12g, %.12g"):format(c.name, workload, r.op, r.sum, r.sumsq, sum, sumsq))
-                    end
+            -- a peer that crashes loses all its lines: then operation by operation, without its compiler where that crashes
+            local ops = alone[c.name .. workload] and options.ops:gmatch("[^,]+") or options.ops:gmatch(".+")
+            for op in ops do
+                local good, why = run(c, op, without[c.name .. workload .. op] or "")
+                if not good then
+                    print(("%s %s %s: ended with %s"):format(c.name, workload, op, why))
+                    if op:find(",") then alone[c.name .. workload] = true
+                    else without[c.name .. workload .. op] = "--variants eager,func,alt" end
                 end
             end
-            pipe:close()
         end
     end
     local header = ("%-3s %-2s %12s"):format("", "", "bracket µs")

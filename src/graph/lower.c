@@ -5,7 +5,8 @@
 #include <string.h>
 
 extern const op_row op_add, op_scale, op_offset, op_mul, op_square, op_relu, op_step;
-extern const op_row op_axpy, op_muladd, op_mulscale, op_square_rsub, op_tanh_grad, op_sigmoid_grad, op_relu_mask;
+extern const op_row op_axpy, op_muladd, op_mulscale, op_mul3, op_square_rsub, op_tanh_grad, op_tanh_grad_sum,
+    op_tanh_grad_add, op_sigmoid_grad, op_relu_mask;
 
 typedef struct lowering {
     graph *g;
@@ -52,12 +53,39 @@ static node *build(lowering *l, const op_row *op, double x, int n, node *const *
     return graph_op(l->g, op, n, in, 0, NULL, x);
 }
 
+/* Its image is still what it was. */
+static bool plain(const lowering *l, const node *n) {
+    return l->image[n->place]->op == n->op;
+}
+
+/* n = b (1 - a²), where a is the factor: b may be a sum. */
+static node *tanh_grad(lowering *l, node *factor, node *b) {
+    if (alone(l, b, &op_add) && plain(l, b))
+        return build(l, &op_tanh_grad_sum, 0, 3, (node *[]){ factor, b->in[0], b->in[1] });
+    return build(l, &op_tanh_grad, 0, 2, (node *[]){ factor, b });
+}
+
+/* n = a + x b (1 - c²), or NULL; where a is x times something, axpy does as well. */
+static node *tanh_grad_add(lowering *l, const node *n) {
+    for (int k = 0; k < 2; k++) {
+        node *a = n->in[1 - k], *grad = n->in[k];
+        const double x = alone(l, grad, &op_scale) ? grad->x : 1;
+        if (alone(l, grad, &op_scale)) grad = grad->in[0];
+        const node *low = l->image[grad->place];
+        if (!alone(l, grad, &op_mul) || low->op != &op_tanh_grad || (alone(l, a, &op_scale) && plain(l, a))) continue;
+        return graph_op(l->g, &op_tanh_grad_add, 3, (node *[]){ low->in[0], low->in[1], l->image[a->place] }, 0, NULL, x);
+    }
+    return NULL;
+}
+
 /* What stands for n, or NULL: nothing better than itself. */
 static node *pattern(lowering *l, const node *n) {
+    node *better = n->op == &op_add ? tanh_grad_add(l, n) : NULL;
+    if (better) return better;
     for (int k = 0; k < 2 && (n->op == &op_mul || n->op == &op_add); k++) {
         node *a = n->in[k], *b = n->in[1 - k], *factor;
         if (n->op == &op_mul) {
-            if ((factor = tanh_factor(a))) return build(l, &op_tanh_grad, 0, 2, (node *[]){ factor, b });
+            if ((factor = tanh_factor(a))) return tanh_grad(l, factor, b);
             if ((factor = step_factor(l, a))) return build(l, &op_relu_mask, 0, 2, (node *[]){ factor, b });
             if ((factor = sigmoid_factor(a))) return build(l, &op_sigmoid_grad, 0, 2, (node *[]){ factor, b });
         } else if (alone(l, a, &op_scale))
@@ -65,11 +93,19 @@ static node *pattern(lowering *l, const node *n) {
     }
     for (int k = 0; k < 2 && n->op == &op_add; k++) {
         node *a = n->in[k], *b = n->in[1 - k];
-        if (alone(l, a, &op_mul) && l->image[a->place]->op == &op_mul)
+        if (alone(l, a, &op_mul) && plain(l, a))
             return build(l, &op_muladd, 0, 3, (node *[]){ a->in[0], a->in[1], b });
     }
-    if (n->op == &op_scale && alone(l, n->in[0], &op_mul) && l->image[n->in[0]->place]->op == &op_mul)
-        return build(l, &op_mulscale, n->x, 2, n->in[0]->in);
+    for (int k = 0; k < 2 && n->op == &op_mul; k++) {
+        const node *b = n->in[1 - k];
+        if (alone(l, b, &op_mul) && plain(l, b))
+            return build(l, &op_mul3, 1, 3, (node *[]){ n->in[k], b->in[0], b->in[1] });
+    }
+    if (n->op == &op_scale && alone(l, n->in[0], &op_mul)) {
+        const node *low = l->image[n->in[0]->place];
+        if (low->op == &op_mul) return build(l, &op_mulscale, n->x, 2, n->in[0]->in);
+        if (low->op == &op_mul3) return graph_op(l->g, &op_mul3, 3, low->in, 0, NULL, n->x);
+    }
     if (n->op == &op_offset && is(n->in[0], &op_scale, -1) && alone(l, n->in[0]->in[0], &op_square))
         return build(l, &op_square_rsub, n->x, 1, n->in[0]->in[0]->in);
     return NULL;

@@ -55,7 +55,10 @@ typedef enum vec_op {
     VEC_FLOOR,
     VEC_POWX /* a^x; whole x by multiplication for |x| <= 8 */,
     /* recurring patterns, one pass */
+    VEC_MUL3 /* x * (a*(b*c)) */,
     VEC_TANH_GRAD /* b * (1 - a*a): a = tanh(z) */,
+    VEC_TANH_GRAD_SUM /* (b+c) * (1 - a*a) */,
+    VEC_TANH_GRAD_ADD /* x * (b * (1 - a*a)) + c */,
     VEC_SIGMOID_GRAD /* b * (a * (1 - a)) */,
     VEC_OPS
 } vec_op;

@@ -57,6 +57,9 @@ static const recipe recipes[] = {
     { "mulscale", .x = 1.7 },
     { "square_rsub", .x = 0.6 },
     { "tanh_grad", .n_in = 0 },
+    { "tanh_grad_sum", .n_in = 0 },
+    { "tanh_grad_add", .x = 1.7 },
+    { "mul3", .x = 1.7 },
     { "relu_mask", .n_in = 0 },
     { "sigmoid_grad", .n_in = 0 },
     { "stop_gradient", .n_in = 0 },
@@ -536,10 +539,30 @@ static node *low_square(graph *g, node *const *in) {
 }
 static node *low_tanh(graph *g, node *const *in) { /* the factor twice: computed again for each */
     node *f = one_minus(g, g_square(g, in[0]));
-    return g_sub(g, g_exp(g, g_mul(g, in[1], f)), g_mul(g, f, in[2]));
+    return g_sub(g, g_exp(g, g_mul(g, in[1], f)), g_exp(g, g_mul(g, f, in[2])));
 }
 static node *low_sigmoid(graph *g, node *const *in) {
     return g_mul(g, in[1], g_mul(g, in[0], one_minus(g, in[0])));
+}
+static node *tanh_grad(graph *g, node *a, node *b) {
+    return g_mul(g, b, one_minus(g, g_square(g, a)));
+}
+static node *low_tanh_sum(graph *g, node *const *in) {
+    return tanh_grad(g, in[0], g_add(g, in[1], in[2]));
+}
+static node *low_mul3(graph *g, node *const *in) { /* the second: -2 a (b c) */
+    node *p = g_exp(g, g_mul(g, in[0], g_mul(g, in[1], in[2])));
+    return g_add(g, p, g_exp(g, g_scale(g, -2, g_mul(g, in[1], g_mul(g, in[0], in[2])))));
+}
+static node *low_tanh_add(graph *g, node *const *in) { /* c + b (1 - a²), c - b (1 - a²), -2 a b + c (1 - a²) */
+    node *p = g_exp(g, g_add(g, in[2], tanh_grad(g, in[0], in[1])));
+    node *q = g_exp(g, g_add(g, in[2], g_scale(g, -1, tanh_grad(g, in[0], g_exp(g, in[1])))));
+    node *r = g_add(g, tanh_grad(g, in[0], in[2]), g_scale(g, -2, g_mul(g, in[0], in[1])));
+    return g_mul(g, g_mul(g, p, q), g_exp(g, r));
+}
+static node *low_tanh_twice(graph *g, node *const *in) { /* what is read twice stays a node of its own */
+    node *t = tanh_grad(g, in[0], in[1]);
+    return g_mul(g, g_exp(g, t), g_add(g, t, in[2]));
 }
 static node *low_relu(graph *g, node *const *in) { /* exp: of 0 and of -0 it is the same */
     node *mask = g_step(g, in[0]);
@@ -559,6 +582,8 @@ static const struct {
     { "tanh_grad", 2, low_tanh }, { "sigmoid_grad", 1, low_sigmoid }, { "square_rsub", 1, low_square },
     { "relu_mask", 2, low_relu }, { "step", 0, low_relu },
     { "muladd", 0, low_shared },  { "mul", 2, low_shared },
+    { "tanh_grad_sum", 1, low_tanh_sum },  { "mul3", 2, low_mul3 },
+    { "tanh_grad_add", 3, low_tanh_add },  { "tanh_grad_add", 0, low_tanh_twice },
 };
 
 /* y's bits from its parts, each computed by a plan of its own. */

@@ -73,7 +73,8 @@ static node *tanh_grad_add(lowering *l, const node *n) {
         if (alone(l, grad, &op_scale)) grad = grad->in[0];
         const node *low = l->image[grad->place];
         if (!alone(l, grad, &op_mul) || low->op != &op_tanh_grad || (alone(l, a, &op_scale) && plain(l, a))) continue;
-        return graph_op(l->g, &op_tanh_grad_add, 3, (node *[]){ low->in[0], low->in[1], l->image[a->place] }, 0, NULL, x);
+        node *in[3] = { low->in[0], low->in[1], l->image[a->place] };
+        return graph_op(l->g, &op_tanh_grad_add, 3, in, 0, NULL, x);
     }
     return NULL;
 }

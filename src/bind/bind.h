@@ -39,6 +39,8 @@ void bind_nn(lua_State *L);
 void bind_bea(lua_State *L);
 void bind_data(lua_State *L);
 void bind_optim(lua_State *L);
+void bind_files(lua_State *L);
+void bind_files_internal(lua_State *L); /* into the table bk.internal */
 void bind_gather(lua_State *L); /* into the table bk.internal */
 
 /* A tensor value in Lua: metatable BIND_TENSOR. Concrete, or a node of a graph being traced. */

@@ -422,12 +422,14 @@ BK_API int luaopen_bracket(lua_State *L) {
     bind_bea(L);
     bind_data(L);
     bind_optim(L);
+    bind_files(L);
     lua_settop(L, 1);
 
     lua_newtable(L); /* 2: the rooms that pairs(bk) does not list */
     lua_newtable(L); /* 3: internal */
     bind_rows(L, internal_rows);
     bind_gather(L);
+    bind_files_internal(L);
     push_docs(L);
     lua_setfield(L, 3, "docs");
     make_room(L, "internal", 0);

@@ -1,17 +1,14 @@
 /* npy.c - the header is a Python dictionary literal; the parser takes exactly the three keys NumPy writes. */
 #include "npy.h"
 
+#include "sink.h"
 #include "source.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-enum { HEADER_LIMIT = 1 << 16, WRITE_CHUNK = 1 << 22 };
+enum { HEADER_LIMIT = 1 << 16 };
 static const char magic[6] = "\x93NUMPY";
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -267,18 +264,6 @@ bk_status npy_read(ctx *c, const char *path, tensor *out, err *e) {
 
 /* ---- writing ---- */
 
-static bk_status write_all(ctx *c, int fd, const char *path, const char *p, size_t n, err *e) {
-    while (n > 0) {
-        if (ctx_poll(c, e)) return BK_EINTERRUPTED;
-        ssize_t done = write(fd, p, n < WRITE_CHUNK ? n : WRITE_CHUNK);
-        if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return err_set(e, BK_EIO, "%s: cannot be written: %s", path, strerror(errno));
-        p += done;
-        n -= (size_t)done;
-    }
-    return BK_OK;
-}
-
 static size_t make_header(const tensor *t, char *to, size_t room) {
     static const char *const types[] = { "f8", "f4", "i8" };
     char shape[BK_MAX_DIMS * 22 + 2] = "";
@@ -300,29 +285,14 @@ static size_t make_header(const tensor *t, char *to, size_t room) {
 }
 
 bk_status npy_write(ctx *c, const char *path, const tensor *t, err *e) {
-    char head[512], temporary[4096];
-    struct stat st;
+    char head[512];
     tensor whole = { 0 };
-    if (strlen(path) > 4000) return err_set(e, BK_EINVAL, "%.100s...: the path is longer than 4000 bytes", path);
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return err_set(e, BK_EIO, "%s: exists and is not a regular file", path);
-    int fd = -1; /* a new name, not mkstemp: that would make the file private */
-    for (int attempt = 0; fd < 0 && attempt < 100; attempt++) {
-        snprintf(temporary, sizeof temporary, "%s.tmp-%ld-%d", path, (long)getpid(), attempt);
-        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd < 0 && errno != EEXIST && errno != EINTR) break;
-    }
-    if (fd < 0) return err_set(e, BK_EIO, "%s: cannot be written: %s", path, strerror(errno));
-    bk_status status = tensor_contiguous_as(t, t->dtype, &whole, e);
-    if (!status) status = write_all(c, fd, path, head, make_header(t, head, sizeof head), e);
-    if (!status)
-        status = write_all(c, fd, path, tensor_data(&whole), (size_t)tensor_count(t) * dtype_size(t->dtype), e);
-    if (!status && fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP)
-        status = err_set(e, BK_EIO, "%s: cannot be written: %s", path, strerror(errno));
-    if (close(fd) != 0 && !status) status = err_set(e, BK_EIO, "%s: cannot be written: %s", path, strerror(errno));
-    if (!status && rename(temporary, path) != 0)
-        status = err_set(e, BK_EIO, "%s: cannot be written: %s", path, strerror(errno));
-    if (status) unlink(temporary);
+    sink s;
+    bk_status status = sink_open(c, path, &s, e);
+    if (status) return status;
+    status = tensor_contiguous_as(t, t->dtype, &whole, e);
+    if (!status) status = sink_write(&s, head, make_header(t, head, sizeof head), e);
+    if (!status) status = sink_write(&s, tensor_data(&whole), (size_t)tensor_count(t) * dtype_size(t->dtype), e);
     tensor_release(&whole);
-    return status;
+    return sink_close(&s, status, e);
 }

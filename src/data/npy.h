@@ -9,8 +9,7 @@
  * and any byte too few or too many are BK_EIO; *out is cleared on failure. */
 bk_status npy_read(ctx *c, const char *path, tensor *out, err *e);
 
-/* Writes t, any strides, as format 1.0 in row-major order. The file appears whole or not at all: it is
- * written beside path under another name, then renamed. */
+/* Writes t, any strides, as format 1.0 in row-major order. The file appears whole or not at all. */
 bk_status npy_write(ctx *c, const char *path, const tensor *t, err *e);
 
 #endif

@@ -1,0 +1,295 @@
+/* files.c - what runs leave on disk: named tensors, JSON, whole files and folders. */
+#include "../data/safetensors.h"
+#include "../data/sink.h"
+#include "args.h"
+#include "env.h"
+#include "tensor.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char *path_arg(lua_State *L, const char *fname) {
+    const char *path = args_string(L, 1, fname, "path");
+    if (strlen(path) != lua_rawlen(L, 1)) args_error(L, fname, "path: contains a zero byte");
+    env_check_path(L, path);
+    return path;
+}
+
+/* ---- values of C that a Lua error must not leak: each in a userdata of its own ---- */
+
+static int release_tensors(lua_State *L) {
+    safetensors *s = lua_touserdata(L, 1);
+    if (s->c) safetensors_free(s);
+    return 0;
+}
+
+static int release_json(lua_State *L) {
+    json_t **value = lua_touserdata(L, 1);
+    json_decref(*value);
+    *value = NULL;
+    return 0;
+}
+
+static int release_text(lua_State *L) {
+    char **text = lua_touserdata(L, 1);
+    free(*text);
+    *text = NULL;
+    return 0;
+}
+
+static void *guard(lua_State *L, size_t bytes, lua_CFunction release) {
+    void *p = lua_newuserdatauv(L, bytes, 0);
+    memset(p, 0, bytes);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, release);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    return p;
+}
+
+/* ---- safetensors ---- */
+
+static int load_safetensors(lua_State *L) {
+    const char *path = path_arg(L, "bk.load_safetensors");
+    err e = { 0 };
+    safetensors *s = guard(L, sizeof *s, release_tensors);
+    if (safetensors_read(bind_ctx(L), path, s, &e)) {
+        safetensors_free(s);
+        return bind_raise(L, &e);
+    }
+    lua_createtable(L, 0, s->n);
+    for (int i = 0; i < s->n; i++) {
+        bind_push_tensor(L, &s->tensors[i].value);
+        lua_setfield(L, -2, s->tensors[i].name);
+    }
+    lua_createtable(L, 0, s->n_texts);
+    for (int i = 0; i < s->n_texts; i++) {
+        lua_pushstring(L, s->texts[i].value);
+        lua_setfield(L, -2, s->texts[i].name);
+    }
+    safetensors_free(s);
+    bind_account(L, 0);
+    return 2;
+}
+
+/* The string at index, kept by its table. */
+static char *plain_text(lua_State *L, int index, const char *what) {
+    const char *fname = "bk.save_safetensors";
+    if (lua_type(L, index) != LUA_TSTRING) args_fail(L, index, fname, what, "a string");
+    if (strlen(lua_tostring(L, index)) != lua_rawlen(L, index)) args_error(L, fname, "%s: contains a zero byte", what);
+    return (char *)(uintptr_t)lua_tostring(L, index);
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names in sorted order: equal tables give equal files. Pushes an array of them, which the table keeps. */
+static char **sorted_names(lua_State *L, int table, const char *what, int *n) {
+    *n = 0;
+    for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
+        plain_text(L, -2, what);
+        ++*n;
+    }
+    char **names = lua_newuserdatauv(L, sizeof *names * (size_t)(*n + 1), 0);
+    int i = 0;
+    for (lua_pushnil(L); i < *n && lua_next(L, table); lua_pop(L, 1)) names[i++] = (char *)(uintptr_t)lua_tostring(L, -2);
+    qsort(names, (size_t)*n, sizeof *names, compare_names);
+    return names;
+}
+
+static int save_safetensors(lua_State *L) {
+    const char *fname = "bk.save_safetensors", *path = path_arg(L, fname);
+    args_table(L, 2, fname, "tensors");
+    if (lua_isnoneornil(L, 3)) {
+        lua_settop(L, 2);
+        lua_newtable(L);
+    }
+    args_table(L, 3, fname, "metadata");
+    lua_settop(L, 3);
+    safetensors s = { .c = bind_ctx(L) };
+    char **names = sorted_names(L, 2, "tensors: name", &s.n), **keys = sorted_names(L, 3, "metadata: name", &s.n_texts);
+    s.tensors = lua_newuserdatauv(L, sizeof *s.tensors * (size_t)(s.n + 1), 0);
+    s.texts = lua_newuserdatauv(L, sizeof *s.texts * (size_t)(s.n_texts + 1), 0);
+    for (int i = 0; i < s.n; i++) {
+        lua_getfield(L, 2, names[i]);
+        s.tensors[i] = (named_tensor){ names[i], *bind_check_tensor(L, -1, fname, names[i]) };
+        lua_pop(L, 1);
+    }
+    for (int i = 0; i < s.n_texts; i++) {
+        lua_getfield(L, 3, keys[i]);
+        s.texts[i] = (named_text){ keys[i], plain_text(L, -1, keys[i]) };
+        lua_pop(L, 1);
+    }
+    err e = { 0 };
+    if (safetensors_write(s.c, path, &s, &e)) return bind_raise(L, &e);
+    return 0;
+}
+
+/* ---- JSON ---- */
+
+enum { DEPTH = 100 };
+
+/* The value at the top as JSON; tables are filled by fill_json after they hang where they belong. */
+static json_t *shallow_json(lua_State *L) {
+    size_t n;
+    const char *text;
+    switch (lua_type(L, -1)) {
+    case LUA_TBOOLEAN: return json_boolean(lua_toboolean(L, -1));
+    case LUA_TNUMBER:
+        if (lua_isinteger(L, -1)) return json_integer(lua_tointeger(L, -1));
+        return isfinite(lua_tonumber(L, -1)) ? json_real(lua_tonumber(L, -1)) : json_null();
+    case LUA_TSTRING:
+        text = lua_tolstring(L, -1, &n);
+        return json_stringn(text, n);
+    case LUA_TTABLE: {
+        lua_Integer entries = 0;
+        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) entries++;
+        return entries == (lua_Integer)lua_rawlen(L, -1) ? json_array() : json_object();
+    }
+    default: return NULL;
+    }
+}
+
+/* Pushes nothing; the value is at the top. */
+static json_t *checked_json(lua_State *L, int depth) {
+    json_t *value = shallow_json(L);
+    if (depth > DEPTH) {
+        json_decref(value);
+        args_error(L, "json", "tables within tables, %d deep", DEPTH);
+    }
+    if (!value) args_error(L, "json", "expected numbers, strings in UTF-8, booleans and tables, got %s", args_got(L, -1));
+    return value;
+}
+
+static void fill_json(lua_State *L, json_t *to, int depth) {
+    luaL_checkstack(L, 6, "json");
+    if (json_is_array(to))
+        for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL || (lua_pop(L, 1), 0); i++) {
+            json_t *value = checked_json(L, depth);
+            if (json_array_append_new(to, value)) args_error(L, "json", "out of memory");
+            fill_json(L, value, depth + 1);
+            lua_pop(L, 1);
+        }
+    else if (json_is_object(to))
+        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+            if (lua_type(L, -2) != LUA_TSTRING)
+                args_error(L, "json", "keys: expected strings, or 1, 2, ... without a gap, got %s", args_got(L, -2));
+            json_t *value = checked_json(L, depth);
+            if (json_object_set_new(to, lua_tostring(L, -2), value)) args_error(L, "json", "a key is not UTF-8");
+            fill_json(L, value, depth + 1);
+        }
+}
+
+static int to_json(lua_State *L) { /* to_json(value [, indent]): keys sorted; a number that is not finite becomes null */
+    const lua_Integer indent = luaL_optinteger(L, 2, 0); /* at most 8 */
+    lua_settop(L, 1);
+    json_t **root = guard(L, sizeof *root, release_json);
+    char **text = guard(L, sizeof *text, release_text);
+    lua_pushvalue(L, 1);
+    *root = checked_json(L, 0);
+    fill_json(L, *root, 1);
+    *text = json_dumps(*root, JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17) |
+                                  (indent > 0 ? (size_t)JSON_INDENT((size_t)(indent < 8 ? indent : 8)) : 0));
+    if (!*text) return args_error(L, "json", "out of memory");
+    lua_pushstring(L, *text);
+    return 1;
+}
+
+static void push_json(lua_State *L, const json_t *value) {
+    luaL_checkstack(L, 6, "json");
+    switch (json_typeof(value)) {
+    case JSON_TRUE:
+    case JSON_FALSE: lua_pushboolean(L, json_is_true(value)); break;
+    case JSON_INTEGER: lua_pushinteger(L, json_integer_value(value)); break;
+    case JSON_REAL: lua_pushnumber(L, json_real_value(value)); break;
+    case JSON_STRING: lua_pushlstring(L, json_string_value(value), json_string_length(value)); break;
+    case JSON_ARRAY:
+        lua_createtable(L, (int)json_array_size(value), 0);
+        for (size_t i = 0; i < json_array_size(value); i++) {
+            push_json(L, json_array_get(value, i));
+            lua_rawseti(L, -2, (lua_Integer)i + 1);
+        }
+        break;
+    case JSON_OBJECT: {
+        const char *key;
+        json_t *member, *object = (json_t *)(uintptr_t)value;
+        lua_createtable(L, 0, (int)json_object_size(value));
+        json_object_foreach(object, key, member) {
+            push_json(L, member);
+            lua_setfield(L, -2, key);
+        }
+        break;
+    }
+    default: lua_pushnumber(L, (lua_Number)NAN);
+    }
+}
+
+static int from_json(lua_State *L) { /* from_json(text): the value, null as nan; or nil and what is wrong */
+    size_t n;
+    const char *text = luaL_checklstring(L, 1, &n);
+    json_error_t problem;
+    json_t **root = guard(L, sizeof *root, release_json);
+    *root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
+    if (!*root) {
+        lua_pushnil(L);
+        lua_pushfstring(L, "line %d: %s", problem.line, problem.text);
+        return 2;
+    }
+    push_json(L, *root);
+    return 1;
+}
+
+/* ---- files ---- */
+
+static int write_file(lua_State *L) { /* write_file(path, text): whole or not at all */
+    const char *path = path_arg(L, "write_file");
+    size_t n;
+    const char *text = luaL_checklstring(L, 2, &n);
+    err e = { 0 };
+    sink s;
+    bk_status status = sink_open(bind_ctx(L), path, &s, &e);
+    if (!status) status = sink_write(&s, text, n, &e);
+    if (sink_close(&s, status, &e)) return bind_raise(L, &e);
+    return 0;
+}
+
+static int make_folder(lua_State *L) { /* make_folder(path): it and those above it, where missing */
+    const char *path = path_arg(L, "make_folder");
+    struct stat st;
+    size_t n = strlen(path);
+    for (size_t i = 1; i <= n; i++) {
+        if (path[i] != '/' && path[i]) continue;
+        lua_pushlstring(L, path, i);
+        const char *part = lua_tostring(L, -1);
+        if (mkdir(part, 0777) != 0 && errno != EEXIST && !(stat(part, &st) == 0 && S_ISDIR(st.st_mode)))
+            return luaL_error(L, "%s: cannot be made: %s", part, strerror(errno));
+        lua_pop(L, 1);
+    }
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) return luaL_error(L, "%s: is not a folder", path);
+    return 0;
+}
+
+void bind_files(lua_State *L) {
+    static const bind_row rows[] = {
+        { "save_safetensors", save_safetensors,
+          "bk.save_safetensors(path, {name = tensor, ...} [, {name = text, ...}])\nNamed tensors, and texts as metadata, in "
+          "one file in the safetensors format, which appears whole or not at all." },
+        { "load_safetensors", load_safetensors,
+          "bk.load_safetensors(path) -> tensors, metadata\nWhat a safetensors file holds, both by name: checkpoints of "
+          "runs, and files of other programs whose tensors are F64, F32 or I64. Errors name the file and what is wrong." },
+        { NULL, NULL, NULL },
+    };
+    bind_rows(L, rows);
+}
+
+void bind_files_internal(lua_State *L) {
+    static const bind_row rows[] = { { "to_json", to_json, NULL },         { "from_json", from_json, NULL },
+                                     { "write_file", write_file, NULL },   { "make_folder", make_folder, NULL },
+                                     { NULL, NULL, NULL } };
+    bind_rows(L, rows);
+}

@@ -1,0 +1,20 @@
+/* sink.h - a file being written: it appears whole or not at all. It is written beside its path under another name, then
+ * renamed; an older file of that name stays until then. */
+#ifndef DATA_SINK_H
+#define DATA_SINK_H
+
+#include "../base/ctx.h"
+
+typedef struct sink {
+    ctx *c;
+    int fd;
+    char path[4001], temporary[4096];
+} sink;
+
+bk_status sink_open(ctx *c, const char *path, sink *s, err *e);
+bk_status sink_write(sink *s, const void *p, size_t n, err *e);
+/* Ends what sink_open began: puts the file in place if `status`, of the work so far, is BK_OK and the bytes reach the
+ * disk, else removes it. Returns what came of it. */
+bk_status sink_close(sink *s, bk_status status, err *e);
+
+#endif

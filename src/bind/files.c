@@ -97,7 +97,8 @@ static char **sorted_names(lua_State *L, int table, const char *what, int *n) {
     }
     char **names = lua_newuserdatauv(L, sizeof *names * (size_t)(*n + 1), 0);
     int i = 0;
-    for (lua_pushnil(L); i < *n && lua_next(L, table); lua_pop(L, 1)) names[i++] = (char *)(uintptr_t)lua_tostring(L, -2);
+    for (lua_pushnil(L); i < *n && lua_next(L, table); lua_pop(L, 1))
+        names[i++] = (char *)(uintptr_t)lua_tostring(L, -2);
     qsort(names, (size_t)*n, sizeof *names, compare_names);
     return names;
 }
@@ -162,7 +163,8 @@ static json_t *checked_json(lua_State *L, int depth) {
         json_decref(value);
         args_error(L, "json", "tables within tables, %d deep", DEPTH);
     }
-    if (!value) args_error(L, "json", "expected numbers, strings in UTF-8, booleans and tables, got %s", args_got(L, -1));
+    if (!value)
+        args_error(L, "json", "expected numbers, strings in UTF-8, booleans and tables, got %s", args_got(L, -1));
     return value;
 }
 
@@ -185,7 +187,8 @@ static void fill_json(lua_State *L, json_t *to, int depth) {
         }
 }
 
-static int to_json(lua_State *L) { /* to_json(value [, indent]): keys sorted; a number that is not finite becomes null */
+/* to_json(value [, indent]): keys sorted; a number that is not finite becomes null */
+static int to_json(lua_State *L) {
     const lua_Integer indent = luaL_optinteger(L, 2, 0); /* at most 8 */
     lua_settop(L, 1);
     json_t **root = guard(L, sizeof *root, release_json);
@@ -277,11 +280,12 @@ static int make_folder(lua_State *L) { /* make_folder(path): it and those above 
 void bind_files(lua_State *L) {
     static const bind_row rows[] = {
         { "save_safetensors", save_safetensors,
-          "bk.save_safetensors(path, {name = tensor, ...} [, {name = text, ...}])\nNamed tensors, and texts as metadata, in "
-          "one file in the safetensors format, which appears whole or not at all." },
+          "bk.save_safetensors(path, {name = tensor, ...} [, {name = text, ...}])\nNamed tensors, and texts as "
+          "metadata, in one file in the safetensors format, which appears whole or not at all." },
         { "load_safetensors", load_safetensors,
           "bk.load_safetensors(path) -> tensors, metadata\nWhat a safetensors file holds, both by name: checkpoints of "
-          "runs, and files of other programs whose tensors are F64, F32 or I64. Errors name the file and what is wrong." },
+          "runs, and files of other programs whose tensors are F64, F32 or I64. Errors name the file and what is "
+          "wrong." },
         { NULL, NULL, NULL },
     };
     bind_rows(L, rows);

@@ -61,11 +61,12 @@ static bk_status read_entry(const char *path, const char *name, const json_t *va
     int dtype = 0;
     while (dtype < (int)(sizeof types / sizeof *types) && strcmp(types[dtype], type) != 0) dtype++;
     if (dtype == (int)(sizeof types / sizeof *types))
-        return err_set(e, BK_EUNSUPPORTED, "%s: header, \"%.100s\": dtype: expected F64, F32 or I64, got %.20s", path, name,
-                       type);
+        return err_set(e, BK_EUNSUPPORTED, "%s: header, \"%.100s\": dtype: expected F64, F32 or I64, got %.20s", path,
+                       name, type);
     if (json_array_size(shape) > BK_MAX_DIMS) return wrong(path, name, "shape: more than 8 dimensions", e);
-    *out = (entry){ name, json_integer_value(json_array_get(offsets, 0)), json_integer_value(json_array_get(offsets, 1)),
-                    (bk_dtype)dtype, (int)json_array_size(shape), { 0 } };
+    *out = (entry){ .name = name, .dtype = (bk_dtype)dtype, .ndim = (int)json_array_size(shape) };
+    out->begin = json_integer_value(json_array_get(offsets, 0));
+    out->end = json_integer_value(json_array_get(offsets, 1));
     int64_t total = (int64_t)dtype_size(out->dtype);
     for (int d = 0; d < out->ndim; d++) {
         const json_t *size = json_array_get(shape, (size_t)d);
@@ -90,8 +91,8 @@ static bk_status read_tensor(source *s, const entry *x, named_tensor *to, err *e
     if (!(to->name = keep_text(s->c, x->name))) return err_nomem(e, strlen(x->name));
     bk_status status = want ? source_read(s, want, &raw, e) : BK_OK;
     if (!status && raw.count < want)
-        status = err_set(e, BK_EIO, "%s: \"%.100s\": the header says %zu bytes, the file holds %zu%s", s->path, x->name, want,
-                         raw.count, source_cut_text(s));
+        status = err_set(e, BK_EIO, "%s: \"%.100s\": the header says %zu bytes, the file holds %zu%s", s->path, x->name,
+                         want, raw.count, source_cut_text(s));
     if (!status) status = tensor_new(s->c, x->dtype, x->ndim, x->shape, &to->value, e);
     if (!status && want) memcpy(tensor_data(&to->value), raw.data, want);
     bytes_free(s->c, &raw);
@@ -198,8 +199,8 @@ static char *header_text(const safetensors *s, err *e) {
         const json_int_t count = tensor_count(t) * (json_int_t)dtype_size(t->dtype);
         json_t *shape = json_array();
         for (int d = 0; d < t->ndim; d++) json_array_append_new(shape, json_integer(t->shape[d]));
-        json_t *value = json_pack("{s:s, s:o, s:[I, I]}", "dtype", types[t->dtype], "shape", shape, "data_offsets", place,
-                                  place + count);
+        json_t *value = json_pack("{s:s, s:o, s:[I, I]}", "dtype", types[t->dtype], "shape", shape, "data_offsets",
+                                  place, place + count);
         fits = json_object_set_new(header, name, value) == 0;
         place += count;
     }

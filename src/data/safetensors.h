@@ -1,4 +1,5 @@
-/* safetensors.h - named tensors in one file: 8 bytes of header length (little-endian), a header in JSON, the elements. */
+/* safetensors.h - named tensors in one file: 8 bytes of header length (little-endian), a header in JSON, the
+ * elements. */
 #ifndef DATA_SAFETENSORS_H
 #define DATA_SAFETENSORS_H
 

@@ -146,6 +146,10 @@ local function new(options)
     spec.record_names, spec.record_functions, spec.record_every, spec.record_at = check_record(record)
     spec.optimizer = optimizer
     self.spec, self.seed, self.dtype = spec, options.seed or 0, dtype
+    self.asked = { lr = options.lr, batch = batch,
+        record = #spec.record_names > 0 and { names = spec.record_names, every = spec.record_every, at = record.at,
+            samples = record.samples } or nil,
+        word = getmetatable(options.order) == nil and type(options.order) == "table" and options.order or nil }
     self.problem = bk.internal.problem.new(options.model, options.tasks, dtype, batch, record.samples or 1000)
     local n = self.problem.n
     if type(options.lr) == "table" and #options.lr > 0 and (spec.order.joint or #options.lr ~= n) then
@@ -178,21 +182,44 @@ local function start(self, theta, seed)
     return state
 end
 
+-- A run from its beginning, or from the last checkpoint in its folder.
+local function begin(self, options)
+    local seed, log, saved = options.seed or self.seed, nil, nil
+    if options.out then
+        log, saved = bk.internal.run_log.open(self, options.out, seed, options.resume, options.checkpoint_every)
+    end
+    if saved then self:restore(saved) else self.current = start(self, options.theta, seed) end
+    self.current.log = log
+    return self.current
+end
+
 function protocol:run(options)
     check_self(self, "run")
     options = options_of("protocol:run", options, { theta = "userdata", seed = "integer", stop = "integer",
-        progress = "boolean" })
+        progress = "boolean", out = "string", checkpoint_every = "count", resume = "boolean" })
     local state = self.current
-    if options.theta or options.seed or not state or state.finished or state.failed then
-        state = start(self, options.theta, options.seed or self.seed)
-        self.current = state
+    local goes_on = state and not options.theta and not options.seed and not state.finished and not state.failed
+        and (not options.out or state.log and state.log.dir == options.out)
+    if not goes_on and not options.out and (options.resume or options.checkpoint_every) then
+        error("protocol:run: checkpoint_every and resume need out, the run's folder", 2)
     end
+    if not goes_on then state = begin(self, options) end
+    local log = state.log
     local update, clear
     local shown = options.progress
     if shown == nil then shown = bk.internal.on_terminal end
     if shown then update, clear = bk.internal.progress.new() end
-    local ok, message = pcall(state.advance, state, math.min(options.stop or state.total, state.total), update)
+    local function each(s)
+        if update then update(s) end
+        if log then log:step(s) end
+    end
+    local ok, message = pcall(function()
+        if log then log:begin(state) end
+        state:advance(math.min(options.stop or state.total, state.total), (update or log) and each)
+        if log then log:finish(state) end
+    end)
     if clear then clear() end
+    if not ok and log then pcall(log.finish, log, state, message) end
     self.result = state:result()
     self.history = state.history
     if not ok then
@@ -278,6 +305,9 @@ Trains one parameter vector on several tasks by a protocol: which task at which 
 r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
   r.test_loss,
 r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
+p:run{ out = "runs/x", checkpoint_every = n, resume = true }: the run's folder holds config.json, env.json, metrics.jsonl,
+status.json and checkpoint-STEP.safetensors (every tenth of the run unless told); resume goes on from the last one, bit
+for bit, or begins where there is none, and refuses a folder of another protocol. `bracket runs show` reads it.
 p:run{ stop = n } pauses after step n, p:run{} goes on; progress = true shows a line on stderr, which the program does
 on a terminal unless it is false. p:state() is everything as one value, p:restore(state) puts it back: the run goes on
 bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().

@@ -1,6 +1,7 @@
 /* files.c - what runs leave on disk: named tensors, JSON, whole files and folders. */
 #include "../data/safetensors.h"
 #include "../data/sink.h"
+#include "../tensor/vec.h"
 #include "args.h"
 #include "env.h"
 #include "tensor.h"
@@ -11,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 static const char *path_arg(lua_State *L, const char *fname) {
     const char *path = args_string(L, 1, fname, "path");
@@ -187,17 +190,16 @@ static void fill_json(lua_State *L, json_t *to, int depth) {
         }
 }
 
-/* to_json(value [, indent]): keys sorted; a number that is not finite becomes null */
+/* to_json(value [, indent [, digits]]): keys sorted; a number that is not finite becomes null. 17 digits keep every bit. */
 static int to_json(lua_State *L) {
-    const lua_Integer indent = luaL_optinteger(L, 2, 0); /* at most 8 */
+    const size_t indent = (size_t)luaL_optinteger(L, 2, 0), digits = (size_t)luaL_optinteger(L, 3, 17);
     lua_settop(L, 1);
     json_t **root = guard(L, sizeof *root, release_json);
     char **text = guard(L, sizeof *text, release_text);
     lua_pushvalue(L, 1);
     *root = checked_json(L, 0);
     fill_json(L, *root, 1);
-    *text = json_dumps(*root, JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17) |
-                                  (indent > 0 ? (size_t)JSON_INDENT((size_t)(indent < 8 ? indent : 8)) : 0));
+    *text = json_dumps(*root, JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits) | JSON_INDENT(indent));
     if (!*text) return args_error(L, "json", "out of memory");
     lua_pushstring(L, *text);
     return 1;
@@ -277,6 +279,22 @@ static int make_folder(lua_State *L) { /* make_folder(path): it and those above 
     return 0;
 }
 
+static int internal_system(lua_State *L) { /* system(): { system, host, processors, vector } */
+    struct utsname u;
+    lua_createtable(L, 0, 4);
+    if (uname(&u) == 0) {
+        lua_pushfstring(L, "%s %s %s", u.sysname, u.release, u.machine);
+        lua_setfield(L, -2, "system");
+        lua_pushstring(L, u.nodename);
+        lua_setfield(L, -2, "host");
+    }
+    lua_pushinteger(L, sysconf(_SC_NPROCESSORS_ONLN));
+    lua_setfield(L, -2, "processors");
+    lua_pushstring(L, vec_level());
+    lua_setfield(L, -2, "vector");
+    return 1;
+}
+
 void bind_files(lua_State *L) {
     static const bind_row rows[] = {
         { "save_safetensors", save_safetensors,
@@ -294,6 +312,7 @@ void bind_files(lua_State *L) {
 void bind_files_internal(lua_State *L) {
     static const bind_row rows[] = { { "to_json", to_json, NULL },         { "from_json", from_json, NULL },
                                      { "write_file", write_file, NULL },   { "make_folder", make_folder, NULL },
+                                     { "system", internal_system, NULL },
                                      { NULL, NULL, NULL } };
     bind_rows(L, rows);
 }

@@ -37,13 +37,6 @@ static int release_json(lua_State *L) {
     return 0;
 }
 
-static int release_text(lua_State *L) {
-    char **text = lua_touserdata(L, 1);
-    free(*text);
-    *text = NULL;
-    return 0;
-}
-
 static void *guard(lua_State *L, size_t bytes, lua_CFunction release) {
     void *p = lua_newuserdatauv(L, bytes, 0);
     memset(p, 0, bytes);
@@ -184,6 +177,7 @@ static void fill_json(lua_State *L, json_t *to, int depth) {
         for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
             if (lua_type(L, -2) != LUA_TSTRING)
                 args_error(L, "json", "keys: expected strings, or 1, 2, ... without a gap, got %s", args_got(L, -2));
+            if (strlen(lua_tostring(L, -2)) != lua_rawlen(L, -2)) args_error(L, "json", "a key contains a zero byte");
             json_t *value = checked_json(L, depth);
             if (json_object_set_new(to, lua_tostring(L, -2), value)) args_error(L, "json", "a key is not UTF-8");
             fill_json(L, value, depth + 1);
@@ -195,13 +189,15 @@ static int to_json(lua_State *L) {
     const size_t indent = (size_t)luaL_optinteger(L, 2, 0), digits = (size_t)luaL_optinteger(L, 3, 17);
     lua_settop(L, 1);
     json_t **root = guard(L, sizeof *root, release_json);
-    char **text = guard(L, sizeof *text, release_text);
     lua_pushvalue(L, 1);
     *root = checked_json(L, 0);
     fill_json(L, *root, 1);
-    *text = json_dumps(*root, JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits) | JSON_INDENT(indent));
-    if (!*text) return args_error(L, "json", "out of memory");
-    lua_pushstring(L, *text);
+    const size_t how = JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits) | JSON_INDENT(indent);
+    const size_t n = json_dumpb(*root, NULL, 0, how);
+    if (n == 0) return args_error(L, "json", "out of memory");
+    char *text = lua_newuserdatauv(L, n, 0);
+    if (json_dumpb(*root, text, n, how) != n) return args_error(L, "json", "out of memory");
+    lua_pushlstring(L, text, n);
     return 1;
 }
 
@@ -239,7 +235,7 @@ static int from_json(lua_State *L) { /* from_json(text): the value, null as nan;
     const char *text = luaL_checklstring(L, 1, &n);
     json_error_t problem;
     json_t **root = guard(L, sizeof *root, release_json);
-    *root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
+    *root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &problem);
     if (!*root) {
         lua_pushnil(L);
         lua_pushfstring(L, "line %d: %s", problem.line, problem.text);

@@ -182,8 +182,8 @@ bk_status safetensors_read(ctx *c, const char *path, safetensors *out, err *e) {
 
 /* ---- writing ---- */
 
-/* The header as text, to be freed; NULL after a failure. */
-static char *header_text(const safetensors *s, err *e) {
+/* The header as *n bytes of text, to be freed with mem_free; NULL after a failure. */
+static char *header_text(const safetensors *s, size_t *n, err *e) {
     json_t *header = json_object(), *metadata = s->n_texts ? json_object() : NULL;
     char *text = NULL;
     json_int_t place = 0;
@@ -207,8 +207,10 @@ static char *header_text(const safetensors *s, err *e) {
     for (int i = 0; i < s->n_texts && fits; i++)
         fits = json_object_set_new(metadata, s->texts[i].name, json_string(s->texts[i].value)) == 0;
     if (fits && metadata) fits = json_object_set(header, METADATA, metadata) == 0;
-    text = fits ? json_dumps(header, JSON_COMPACT) : NULL;
-    if (!text) err_set(e, BK_EINVAL, "safetensors: a name or a text is not UTF-8, or memory is short");
+    *n = fits ? json_dumpb(header, NULL, 0, JSON_COMPACT) : 0;
+    if (*n == 0) err_set(e, BK_EINVAL, "safetensors: a name or a text is not UTF-8, or memory is short");
+    else if (!(text = mem_alloc(s->c, *n))) err_nomem(e, *n);
+    else json_dumpb(header, text, *n, JSON_COMPACT);
 end:
     json_decref(metadata);
     json_decref(header);
@@ -218,9 +220,10 @@ end:
 bk_status safetensors_write(ctx *c, const char *path, const safetensors *s, err *e) {
     static const char blanks[LENGTH] = "        ";
     if (!little) return err_set(e, BK_EUNSUPPORTED, "%s: safetensors need a little-endian machine", path);
-    char *text = header_text(s, e);
-    if (!text) return e ? e->status : BK_EINVAL;
-    const size_t n = strlen(text), padding = (LENGTH - n % LENGTH) % LENGTH; /* the elements start at a multiple of 8 */
+    size_t n;
+    char *text = header_text(s, &n, e);
+    if (!text) return e->status;
+    const size_t padding = (LENGTH - n % LENGTH) % LENGTH; /* the elements start at a multiple of 8 */
     unsigned char length[LENGTH];
     for (int i = 0; i < LENGTH; i++) length[i] = (unsigned char)((uint64_t)(n + padding) >> 8 * i);
     sink to;
@@ -228,7 +231,7 @@ bk_status safetensors_write(ctx *c, const char *path, const safetensors *s, err 
     if (!status) status = sink_write(&to, length, LENGTH, e);
     if (!status) status = sink_write(&to, text, n, e);
     if (!status) status = sink_write(&to, blanks, padding, e);
-    free(text);
+    mem_free(c, text, n);
     for (int i = 0; i < s->n && !status; i++) {
         const tensor *t = &s->tensors[i].value;
         tensor whole = { 0 };

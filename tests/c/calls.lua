@@ -62,7 +62,10 @@ calls["t:size"] = function() return x:size(), x:size(1) end
 calls["t:totable"] = function() return x:totable() end
 calls["t:save"] = function() return x:save(folder .. "/saved.npy") end
 x:save(folder .. "/x.npy")
+bk.save_safetensors(folder .. "/x.safetensors", { x = x })
 calls["bk.load_npy"] = function() return bk.load_npy(folder .. "/x.npy") end
+calls["bk.save_safetensors"] = function() return bk.save_safetensors(folder .. "/x.safetensors", { x = x, v = v }, { k = "v" }) end
+calls["bk.load_safetensors"] = function() return bk.load_safetensors(folder .. "/x.safetensors") end
 calls["operators of tensors"] = function()
     return v + w, v - 1, 2 * v, v / w, v ^ 2, -v, #v, v == w, v[1] < w[1], v[1] <= w[1], x[1][2], tostring(x),
         pcall(bk.matmul, v, x), pcall(bk.zeros, { -1 }), pcall(function() return x.nosuch end)
@@ -261,6 +264,10 @@ calls["bk.metric.interval"] = function() return bk.metric.interval { 1, 2, 3 } e
 
 -- ---- the rest ----
 calls["bk.plot"] = function() return pcall(bk.plot, { { y = { -1 } }, logy = true, out = folder .. "/p.svg" }) end
+calls["bk.arguments"] = function()
+    return bk.arguments({ lr = 0.1, n = { 1 }, quick = false, out = "" }, { "--lr=0.2", "--n", "1,a", "--quick", "--out", "x" }),
+        pcall(bk.arguments, { lr = 0.1 }, { "--nosuch" })
+end
 calls["bk.help"] = function()
     return bk.help ~= nil, bk.internal.help.page("bk.lie"), bk.internal.help.page(bk.grad), bk.internal.help.page("norm")
 end

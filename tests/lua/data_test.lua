@@ -99,3 +99,124 @@ function TestDataFiles.test_cifar_records()
     fails("c.bin", bk.data.cifar, write("c.bin", "\10" .. image))
     fails("expected 10 or 100, got 11", bk.data.cifar, path "a.bin", { classes = 11 })
 end
+
+local function safetensors(header, data) return string.pack("<I8", #header) .. header .. data end
+
+function TestDataFiles.test_safetensors_are_read_from_their_bytes()
+    local header = [[{"b":{"dtype":"I64","shape":[2],"data_offsets":[8,24]},"__metadata__":{"k":"ü","e":""},]]
+        .. [["a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"none":{"dtype":"F64","shape":[0,3],"data_offsets":[24,24]},]]
+        .. [["point":{"dtype":"F64","shape":[],"data_offsets":[24,32]}}   ]]
+    local data = string.pack("<ffi8i8d", 0.5, -2, -1, math.maxinteger, 2.5)
+    local t, metadata = bk.load_safetensors(write("a.safetensors", safetensors(header, data)))
+    lu.assertEquals({ t.a:dtype(), t.a:totable() }, { "float32", { { 0.5, -2 } } })
+    lu.assertEquals({ t.b:dtype(), t.b:totable() }, { "int64", { -1, math.maxinteger } })
+    lu.assertEquals({ t.none:shape(), t.point:shape(), t.point:item() }, { { 0, 3 }, {}, 2.5 })
+    lu.assertEquals(metadata, { k = "ü", e = "" })
+    lu.assertEquals(bk.load_safetensors(write("empty.safetensors", safetensors("{}", ""))), {})
+end
+
+function TestDataFiles.test_safetensors_come_back_bit_for_bit()
+    local r, p = bk.rng(1), path("b.safetensors")
+    local tensors = { w = r:normal{ 3, 4 }:transpose(), x = r:normal({ 5 }, { dtype = "float32" }), ["a.b'c"] = r:integers({ 2, 2 }, 9),
+        special = bk.tensor{ 0 / 0, 1 / 0, -0.0, 5e-324 } }
+    bk.save_safetensors(p, tensors, { note = "a\nb" })
+    local f = assert(io.open(p, "rb"))
+    local bytes = f:read("a")
+    f:close()
+    lu.assertEquals(string.unpack("<I8", bytes) % 8, 0) -- the elements lie at a multiple of 8
+    local back, metadata = bk.load_safetensors(p)
+    lu.assertEquals(metadata, { note = "a\nb" })
+    for name, t in pairs(tensors) do
+        lu.assertEquals({ back[name]:dtype(), back[name]:shape() }, { t:dtype(), t:shape() })
+        local u, v = t:reshape{ -1 }:totable(), back[name]:reshape{ -1 }:totable()
+        for k = 1, #u do lu.assertEquals(string.pack(t:dtype() == "int64" and "<i8" or "<d", v[k]),
+            string.pack(t:dtype() == "int64" and "<i8" or "<d", u[k])) end
+    end
+    local again = path("c.safetensors")
+    bk.save_safetensors(again, tensors, { note = "a\nb" }) -- equal tables, equal files
+    f = assert(io.open(again, "rb"))
+    lu.assertEquals(f:read("a"), bytes)
+    f:close()
+end
+
+function TestDataFiles.test_damaged_safetensors_are_refused()
+    local function refused(message, header, data)
+        local p = write("d.safetensors", safetensors(header, data or ""))
+        fails(message, bk.load_safetensors, p)
+        fails("d.safetensors: ", bk.load_safetensors, p)
+    end
+    local function one(dtype, shape, from, to)
+        return string.format('{"x":{"dtype":"%s","shape":%s,"data_offsets":[%s,%s]}}', dtype, shape, from, to)
+    end
+    local eight = ("\0"):rep(8)
+    refused("dtype: expected F64, F32 or I64, got F16", one("F16", "[4]", 0, 8), eight)
+    refused("data_offsets do not fit dtype and shape", one("F64", "[2]", 0, 8), eight)
+    refused("data_offsets do not fit dtype and shape", one("F64", "[1]", -8, 0), eight)
+    refused("data_offsets leave a gap or overlap", one("F64", "[1]", 8, 16), eight .. eight)
+    refused("shape: overflows", one("F64", "[4611686018427387904, 8]", 0, 8), eight)
+    refused("shape: expected sizes", one("F64", "[-1]", 0, 8), eight)
+    refused("shape: expected sizes", one("F64", "[1.5]", 0, 8), eight)
+    refused("more than 8 dimensions", one("F64", "[1,1,1,1,1,1,1,1,1]", 0, 8), eight)
+    refused("the header says 8 bytes, the file holds 7", one("F64", "[1]", 0, 8), ("\0"):rep(7))
+    refused("", one("F64", "[1]", 0, 8), eight .. "x")
+    refused("expected dtype, shape and two data_offsets", '{"x":{}}')
+    refused("expected dtype, shape and two data_offsets", '{"x":3}')
+    refused("expected texts by name", '{"__metadata__":{"a":3}}')
+    refused("expected texts by name", '{"__metadata__":3}')
+    refused("expected an object", "[1]")
+    refused("header: ", '{"x":')
+    refused("duplicate object key", '{"x":1,"x":2}')
+    fails("not a safetensors file", bk.load_safetensors, write("e.safetensors", "short"))
+    fails("not a safetensors file", bk.load_safetensors, write("e.safetensors", ("\255"):rep(16)))
+    fails("the file says 99 bytes and holds 2", bk.load_safetensors, write("e.safetensors", string.pack("<I8", 99) .. "{}"))
+    fails("no such file", bk.load_safetensors, path "nothing.safetensors")
+    -- any byte changed: what is loaded, or an error that names the file
+    local p = path("f.safetensors")
+    bk.save_safetensors(p, { a = bk.ones{ 2, 2 }, b = bk.tensor({ 1 }, { dtype = "int64" }) }, { k = "v" })
+    local f = assert(io.open(p, "rb"))
+    local bytes = f:read("a")
+    f:close()
+    for k = 1, #bytes do
+        for _, byte in ipairs{ 0, 34, 48, 57, 91, 125, 255 } do
+            local q = write("f.safetensors", bytes:sub(1, k - 1) .. string.char(byte) .. bytes:sub(k + 1))
+            local ok, message = pcall(bk.load_safetensors, q)
+            if not ok then lu.assertStrContains(tostring(message), "f.safetensors: ") end
+        end
+    end
+end
+
+function TestDataFiles.test_what_safetensors_cannot_hold_is_refused()
+    local p = path("g.safetensors")
+    fails('"__metadata__" cannot name a tensor', bk.save_safetensors, p, { __metadata__ = bk.ones{ 1 } })
+    fails('"" cannot name a tensor', bk.save_safetensors, p, { [""] = bk.ones{ 1 } })
+    fails("bk.save_safetensors: a: expected a tensor, got 3", bk.save_safetensors, p, { a = 3 })
+    fails("tensors: name: expected a string, got 1", bk.save_safetensors, p, { bk.ones{ 1 } })
+    fails("a: expected a string, got 3", bk.save_safetensors, p, {}, { a = 3 })
+    fails("contains a zero byte", bk.save_safetensors, p, { ["a\0b"] = bk.ones{ 1 } })
+    fails("not UTF-8", bk.save_safetensors, p, { ["\255"] = bk.ones{ 1 } })
+    fails("cannot be written", bk.save_safetensors, "/no/such/folder/x", {})
+    local f = io.open(p, "rb")
+    lu.assertNil(f) -- nothing was left behind
+end
+
+function TestDataFiles.test_json_keeps_every_value()
+    local internal = bk.internal
+    for _, v in ipairs{ 0, -1, math.maxinteger, math.mininteger, 0.1, 1 / 3, 5e-324, 1.7976931348623157e308, 2.0, -0.0, "ü\n\"\\\0", true,
+        false } do
+        local back = internal.from_json(internal.to_json(v))
+        lu.assertEquals({ back, math.type(back) }, { v, math.type(v) })
+    end
+    lu.assertEquals(internal.to_json{ b = { 1, 2.5, "x" }, a = { c = true } }, '{"a": {"c": true}, "b": [1, 2.5, "x"]}')
+    lu.assertEquals(internal.to_json{ 0 / 0, 1 / 0 }, "[null, null]")
+    lu.assertEquals(internal.to_json({ a = 0.1 }, 2, 15), '{\n  "a": 0.1\n}')
+    local x = internal.from_json("[null]")
+    lu.assertTrue(x[1] ~= x[1])
+    fails("keys: expected strings", internal.to_json, { [2] = 1 })
+    fails("got function", internal.to_json, { print })
+    local endless = {}
+    endless[1] = endless
+    fails("100 deep", internal.to_json, endless)
+    local value, why = internal.from_json("{\n 1}")
+    lu.assertNil(value)
+    lu.assertStrContains(why, "line 2")
+end

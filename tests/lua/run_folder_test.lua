@@ -1,0 +1,245 @@
+-- Runs that leave a folder: what is in it, and that a run which was stopped, killed or failed goes on bit for bit.
+local lu = require "luaunit"
+local bk = require "bracket"
+local run_folder, checkpoint = bk.internal.run_folder, bk.internal.checkpoint
+local build = os.getenv("BRACKET_BUILD") or "build"
+TestRunFolder = {}
+
+local root
+function TestRunFolder:setUp()
+    root = os.tmpname()
+    os.remove(root)
+    bk.internal.make_folder(root)
+end
+function TestRunFolder:tearDown() os.execute("rm -rf '" .. root .. "'") end
+
+local function read(name)
+    local f = assert(io.open(root .. "/" .. name, "rb"))
+    local text = f:read("a")
+    f:close()
+    return text
+end
+local function write(name, text)
+    local f = assert(io.open(root .. "/" .. name, "wb"))
+    f:write(text)
+    f:close()
+end
+local function exists(name)
+    local f = io.open(root .. "/" .. name, "rb")
+    if f then f:close() end
+    return f ~= nil
+end
+
+local function protocol(change)
+    local r = bk.rng(1)
+    local tasks = {}
+    for i = 1, 3 do tasks[i] = { x = r:normal{ 30, 4 }, y = r:integers({ 30 }, 3), name = "task <" .. i .. ">" } end
+    local options = { model = bk.nn.mlp{ 4, 5, 3, activation = "tanh" }, tasks = tasks, lr = 0.1, steps = 20, batch = 7,
+        optimizer = bk.optim.adam{}, interventions = { bk.intervention.ewc{ weight = 2, samples = 5 },
+            bk.intervention.replay{ memory = 6 } },
+        record = { every = 3, "loss", "accuracy", own = function(state) return state.step < 8 and 0 / 0 or state.step end },
+        seed = 5 }
+    for name, value in pairs(change or {}) do options[name] = value end
+    return bk.protocol(options)
+end
+
+local function same(a, b) return lu.prettystr(a:totable()) == lu.prettystr(b:totable()) end
+local function columns_same(a, b)
+    local n = 0
+    for name, column in pairs(a) do
+        for k, v in ipairs(column) do
+            n = n + 1
+            if not (b[name][k] == v or (v ~= v and b[name][k] ~= b[name][k])) then return false end
+        end
+    end
+    return n > 0
+end
+local function fails(message, f, ...)
+    local ok, e = pcall(f, ...)
+    lu.assertFalse(ok)
+    lu.assertStrContains(tostring(e), message)
+end
+
+function TestRunFolder:test_the_files_say_what_was_run()
+    local r = protocol():run{ out = root .. "/a/b", progress = false }
+    local run = run_folder.read(root .. "/a/b")
+    lu.assertEquals(run.status.status, "finished")
+    lu.assertEquals({ run.status.step, run.status.total }, { 60, 60 })
+    lu.assertStrMatches(run.status.started, "%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%dZ")
+    lu.assertTrue(run.status.seconds >= 0)
+    lu.assertEquals(run.status.learned, { 1, 2, 3 })
+    lu.assertAlmostEquals(run.status.metrics.average_accuracy, r.metrics.average_accuracy, 1e-14)
+    lu.assertEquals(#run.status.accuracy, 4)
+    lu.assertAlmostEquals(run.status.accuracy[1][2], r.accuracy[0][2], 1e-14)
+    lu.assertAlmostEquals(run.status.accuracy[4][3], r.accuracy[3][3], 1e-14)
+    local c = run.config
+    lu.assertEquals({ c.lr, c.steps, c.batch, c.seed, c.dtype, c.order, c.n_params, c.checkpoint_every },
+        { 0.1, 20, 7, 5, "float64", "sequential", 43, nil })
+    lu.assertEquals(c.tasks[2], { name = "task <2>", train = 30, test = 30, loss = "cross_entropy" })
+    lu.assertEquals({ c.interventions[1].name, c.interventions[1].weight, c.interventions[2].name }, { "ewc", 2, "replay" })
+    lu.assertStrContains(c.optimizer, "adam{")
+    lu.assertEquals(c.record, { every = 3, names = { "loss", "accuracy", "own" } })
+    lu.assertEquals({ run.env.bracket, run.env.threads, run.env.seed }, { bk.version, 1, 5 })
+    lu.assertStrContains(run.env.openblas, "OpenBLAS")
+    local columns, rows = run_folder.metrics(root .. "/a/b")
+    lu.assertEquals(rows, #r.history.step)
+    lu.assertTrue(columns_same(r.history, columns)) -- every bit, nan too
+    lu.assertEquals(run_folder.checkpoints(root .. "/a/b"), { 6, 12, 18, 24, 30, 36, 42, 48, 54, 60 })
+    local tensors = bk.load_safetensors(root .. "/a/b/checkpoint-60.safetensors")
+    lu.assertTrue(same(tensors.theta, r.theta))
+    lu.assertEquals(run_folder.find(root), { root .. "/a/b" })
+    lu.assertFalse(exists("a/b/status.json.tmp"))
+end
+
+-- Stopped after every step in turn, the run goes on in a new protocol as if it had not been.
+function TestRunFolder:test_a_stopped_run_goes_on_bit_for_bit()
+    local whole = protocol():run{ progress = false }
+    for stop = 1, 59, 4 do
+        local dir = string.format("%s/stop-%d", root, stop)
+        local first = protocol()
+        first:run{ out = dir, stop = stop, checkpoint_every = 1000, progress = false }
+        lu.assertEquals(run_folder.read(dir).status.status, "paused")
+        lu.assertEquals(run_folder.checkpoints(dir), { stop })
+        local r = protocol():run{ out = dir, resume = true, progress = false }
+        lu.assertTrue(same(r.theta, whole.theta))
+        lu.assertTrue(columns_same(whole.history, r.history))
+        lu.assertTrue(columns_same(whole.history, (run_folder.metrics(dir))))
+        lu.assertEquals(r.metrics, whole.metrics)
+        lu.assertEquals(run_folder.read(dir).status.status, "finished")
+        if stop == 5 then -- the first goes on too, in its folder
+            local again = first:run{ out = dir, progress = false }
+            lu.assertTrue(same(again.theta, whole.theta))
+            lu.assertTrue(columns_same(whole.history, (run_folder.metrics(dir))))
+        end
+    end
+end
+
+function TestRunFolder:test_a_finished_run_is_read_not_repeated()
+    local whole = protocol():run{ out = root .. "/a", progress = false }
+    local steps = 0
+    local r = protocol{ interventions = { bk.intervention.ewc{ weight = 2, samples = 5 },
+        bk.intervention.replay{ memory = 6 } } }
+    r.spec.optimizer = setmetatable({}, { __index = function(_, name) -- any step would show
+        local optimizer = bk.optim.adam{}
+        return function(_, ...)
+            if name == "step" then steps = steps + 1 end
+            return optimizer[name](optimizer, ...)
+        end
+    end, __tostring = function() return tostring(bk.optim.adam{}) end })
+    local again = r:run{ out = root .. "/a", resume = true, progress = false }
+    lu.assertEquals(steps, 0)
+    lu.assertTrue(same(again.theta, whole.theta))
+    lu.assertEquals(again.metrics, whole.metrics)
+end
+
+function TestRunFolder:test_a_run_in_the_folder_is_not_written_over()
+    protocol():run{ out = root .. "/a", stop = 10, progress = false }
+    fails("a holds a run: resume = true goes on with it", function() protocol():run{ out = root .. "/a" } end)
+    fails("resume: " .. root .. "/a was run with lr = 0.1, this protocol has 0.2", function()
+        protocol{ lr = 0.2 }:run{ out = root .. "/a", resume = true }
+    end)
+    fails("was run with seed = 5, this protocol has 6", function()
+        protocol():run{ out = root .. "/a", resume = true, seed = 6 }
+    end)
+    fails("was run with interventions", function() protocol{ interventions = {} }:run{ out = root .. "/a", resume = true } end)
+    lu.assertEquals(run_folder.checkpoints(root .. "/a"), { 6, 10 })
+    lu.assertEquals(run_folder.read(root .. "/a").status.status, "paused")
+    fails("checkpoint_every and resume need out", function() protocol():run{ resume = true } end)
+    fails("out: expected", function() protocol():run{ out = 3 } end)
+    write("file", "x")
+    fails("file: is not a folder", function() protocol():run{ out = root .. "/file" } end)
+    fails("cannot be made", function() protocol():run{ out = root .. "/file/inside" } end)
+end
+
+function TestRunFolder:test_a_failed_run_keeps_what_it_had_and_says_why()
+    local p = protocol{ interventions = { { name = "bad", after_step = function(state)
+        if state.step == 27 then error("it broke", 0) end
+    end } } }
+    fails("it broke", function() p:run{ out = root .. "/a", checkpoint_every = 10, progress = false } end)
+    local status = run_folder.read(root .. "/a").status
+    lu.assertEquals({ status.status, status.step, status.message }, { "failed", 27, "it broke" })
+    lu.assertEquals(run_folder.checkpoints(root .. "/a"), { 10, 20 })
+    local columns = run_folder.metrics(root .. "/a")
+    lu.assertEquals(columns.step[#columns.step], 24)
+    fails("state.memory.1.f: a function cannot be saved", function() -- said as soon as a checkpoint is due
+        protocol{ interventions = { { name = "odd", begin_run = function(_, memory) memory.f = print end } } }:run{
+            out = root .. "/b", progress = false }
+    end)
+    lu.assertEquals(run_folder.read(root .. "/b").status.status, "failed")
+end
+
+local SCRIPT = [[
+local bk = require "bracket"
+local r = bk.rng(1)
+local tasks = {}
+for i = 1, 2 do tasks[i] = { x = r:normal{ 30, 4 }, y = r:integers({ 30 }, 3) } end
+local p = bk.protocol{ model = bk.nn.mlp{ 4, 5, 3 }, tasks = tasks, lr = 0.1, steps = 40, batch = 7, optimizer = bk.optim.adam{},
+    record = { every = 1, "loss" }, interventions = { { name = "slow", after_step = function()
+        local t = os.clock() while os.clock() - t < tonumber(arg[2]) do end end } } }
+local result = p:run{ out = arg[1], checkpoint_every = 5, resume = true, progress = false }
+result.theta:save(arg[1] .. "/theta.npy")
+]]
+
+-- Killed (SIGKILL) and interrupted (SIGINT) somewhere in the middle, again and again.
+function TestRunFolder:test_a_killed_run_goes_on_bit_for_bit()
+    write("script.lua", SCRIPT)
+    local command = string.format("%s/bracket %s/script.lua %s/", build, root, root)
+    lu.assertTrue((os.execute(command .. "whole 0")))
+    for _, signal in ipairs{ "KILL", "INT" } do
+        local dir, kills = root .. "/" .. signal, 0
+        for k = 1, 20 do -- longer every time: a busy machine gets there too
+            if os.execute(string.format("timeout --foreground -s %s %g %s%s 0.01 2>/dev/null", signal, 0.1 + 0.05 * k, command,
+                signal)) then break end
+            kills = kills + 1
+            if run_folder.is_run(dir) then -- else it came before the run began
+                lu.assertEquals(run_folder.read(dir).status.status, signal == "KILL" and "running" or "interrupted")
+            end
+        end
+        lu.assertTrue(kills > 0)
+        lu.assertEquals(run_folder.read(dir).status.status, "finished")
+        lu.assertEquals(read(signal .. "/theta.npy"), read("whole/theta.npy"))
+        lu.assertEquals(read(signal .. "/metrics.jsonl"), read("whole/metrics.jsonl"))
+    end
+end
+
+function TestRunFolder:test_broken_files_are_named()
+    protocol():run{ out = root .. "/a", stop = 10, progress = false }
+    local whole = read("a/checkpoint-10.safetensors")
+    write("a/checkpoint-10.safetensors", whole:sub(1, #whole - 5))
+    fails("checkpoint-10.safetensors: \"", function() protocol():run{ out = root .. "/a", resume = true } end)
+    write("a/checkpoint-10.safetensors", (whole:gsub("bracket checkpoint 1", "bracket checkpoint 9")))
+    fails("expected a bracket checkpoint 1, got bracket checkpoint 9", checkpoint.load, root .. "/a/checkpoint-10.safetensors")
+    write("a/checkpoint-10.safetensors", whole)
+    write("a/config.json", "{ \"lr\": 0.1,\n oops }")
+    fails("config.json: line 2: ", function() protocol():run{ out = root .. "/a", resume = true } end)
+    write("a/config.json", "{}")
+    fails("was run with model = none", function() protocol():run{ out = root .. "/a", resume = true } end)
+    fails("not a run folder", run_folder.read, root)
+    write("a/metrics.jsonl", "{\"step\": 1, \"loss\": 2.5}\n{\"step\": 2, \"lo")
+    local columns, rows = run_folder.metrics(root .. "/a") -- the last line was cut off
+    lu.assertEquals({ rows, columns.step, columns.loss }, { 1, { 1 }, { 2.5 } })
+    write("a/metrics.jsonl", "{\"step\": 1}\noops\n")
+    fails("metrics.jsonl: row 2: ", run_folder.metrics, root .. "/a")
+end
+
+function TestRunFolder:test_a_checkpoint_keeps_every_value()
+    local t = bk.arange(6):reshape{ 2, 3 }:transpose()
+    local state = { step = 3, [0] = "zero", [2] = { 1, 2.0, -0.0, 0.1 + 0.2, math.maxinteger, math.mininteger, 5e-324 },
+        odd = { 0 / 0, math.huge, -math.huge }, [1.5] = true, [true] = false, deep = { { {} } }, text = "ü\n\"\0x",
+        ["a.b"] = bk.ones{ 1 }, a = { b = bk.zeros{ 2 } }, t = t, i = bk.tensor({ 7 }, { dtype = "int64" }),
+        f = bk.tensor({ 0.1 }, { dtype = "float32" }), empty = bk.zeros{ 0, 3 }, point = bk.tensor(2.5) }
+    checkpoint.save(root .. "/c", state)
+    local back = checkpoint.load(root .. "/c")
+    local function check(a, b)
+        if bk.is_tensor(a) then
+            lu.assertEquals({ b:dtype(), b:shape(), b:totable() }, { a:dtype(), a:shape(), a:totable() })
+        elseif type(a) == "table" then
+            for k, v in pairs(a) do check(v, b[k]) end
+            for k in pairs(b) do lu.assertNotNil(a[k]) end
+        else
+            lu.assertEquals(math.type(b), math.type(a))
+            lu.assertTrue(a == b and (a ~= 0 or 1 / a == 1 / b) or (a ~= a and b ~= b))
+        end
+    end
+    check(state, back)
+end

@@ -184,7 +184,8 @@ static void fill_json(lua_State *L, json_t *to, int depth) {
         }
 }
 
-/* to_json(value [, indent [, digits]]): keys sorted; a number that is not finite becomes null. 17 digits keep every bit. */
+/* to_json(value [, indent [, digits]]): keys sorted; a number that is not finite becomes null. 17 digits, unless
+ * told, keep every bit. */
 static int to_json(lua_State *L) {
     const size_t indent = (size_t)luaL_optinteger(L, 2, 0), digits = (size_t)luaL_optinteger(L, 3, 17);
     lua_settop(L, 1);

@@ -26,8 +26,8 @@ typedef struct safetensors {
 bk_status safetensors_read(ctx *c, const char *path, safetensors *out, err *e);
 void safetensors_free(safetensors *s);
 
-/* s->c is c. Names are UTF-8, not empty and not "__metadata__", no two the same, else BK_EINVAL. Tensors may have any strides. The
- * file appears whole or not at all. */
+/* s->c is c. Names are UTF-8, not empty and not "__metadata__", no two the same, else BK_EINVAL. Tensors may have any
+ * strides. The file appears whole or not at all. */
 bk_status safetensors_write(ctx *c, const char *path, const safetensors *s, err *e);
 
 #endif

@@ -341,28 +341,6 @@ node *g_cumsum(graph *g, node *a, int axis) {
 
 /* ---- softmax and logsumexp along the last axis ---- */
 
-static double row_max(bk_dtype dtype, int64_t n, const void *a) {
-    double top = -INFINITY;
-    for (int64_t i = 0; i < n; i++) {
-        double x = dtype == BK_FLOAT32 ? (double)((const float *)a)[i] : ((const double *)a)[i];
-        if (x > top || isnan(x)) top = x;
-        if (isnan(x)) break;
-    }
-    return top;
-}
-
-/* exp(a - max) into out over all rows at once, so that the vector kernels see long blocks; row maxima into top. */
-static void shifted_exp(const node *a, const void *in, void *out, int64_t outer, int64_t size, double *top) {
-    for (int64_t o = 0; o < outer; o++) {
-        const char *from = (const char *)in + dtype_size(a->dtype) * (size_t)(o * size);
-        top[o] = row_max(a->dtype, size, from);
-        double shift = isinf(top[o]) ? 0 : top[o];
-        vec_get(VEC_OFFSET, a->dtype)(size, (char *)out + dtype_size(a->dtype) * (size_t)(o * size), from, NULL, NULL,
-                                      -shift);
-    }
-    vec_get(VEC_EXP, a->dtype)(outer * size, out, out, NULL, NULL, 0);
-}
-
 static bool last_axis(graph *g, node *n) {
     if (n->ndim >= 1 && n->dtype != BK_INT64) return true;
     return graph_fail(g, BK_EINVAL, "%s: expected a float tensor of at least one dimension", n->op->name);
@@ -372,28 +350,68 @@ static bool logsumexp_shape(graph *g, node *n) {
     n->ndim--;
     return true;
 }
+/* logsumexp's exponentials, which softmax leaves in its result. */
 static size_t softmax_scratch(const node *n) {
     const node *a = n->in[0];
-    int64_t size = a->shape[a->ndim - 1];
-    return sizeof(double) * (size_t)(size ? a->count / size : 1) +
-           (n->op == &op_logsumexp ? (size_t)a->count * dtype_size(a->dtype) : 0);
+    return n->op == &op_logsumexp ? (size_t)a->count * dtype_size(a->dtype) : 0;
 }
-static bk_status softmax_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c;
-    const node *a = n->in[0];
-    int64_t size = a->shape[a->ndim - 1], outer = shape_count(a->ndim - 1, a->shape);
-    double *top = scratch;
-    bool softmax = n->op == &op_softmax;
-    char *e = softmax ? out : (char *)(top + outer);
-    shifted_exp(a, in[0], e, outer, size, top);
-    for (int64_t o = 0; o < outer; o++) {
-        char *row = e + dtype_size(a->dtype) * (size_t)(o * size);
-        double sum = vec_sum(a->dtype, size, row);
-        if (softmax)
-            vec_get(VEC_SCALE, a->dtype)(size, row, row, NULL, NULL, 1 / sum);
-        else
-            store(n->dtype, out, o, (isinf(top[o]) ? (top[o] > 0 ? top[o] : 0) : top[o]) + log(sum));
+
+typedef struct softmax_job {
+    const node *n;
+    const char *in;
+    char *exponentials, *out;
+    int64_t size; /* of a row */
+} softmax_job;
+
+enum { FEW = 16, ROWS_BLOCK = 2048 /* elements: in L1 from one pass to the next */ };
+
+/* out = a + x, or x a: a call of a vector kernel costs a short row more than its elements do. */
+static void row_apply(bk_dtype dtype, vec_op op, int64_t n, void *out, const void *a, double x) {
+    if (n >= FEW) vec_get(op, dtype)(n, out, a, NULL, NULL, x);
+    else if (dtype == BK_FLOAT32)
+        for (int64_t i = 0; i < n; i++) {
+            const float v = ((const float *)a)[i];
+            ((float *)out)[i] = op == VEC_OFFSET ? v + (float)x : v * (float)x;
+        }
+    else
+        for (int64_t i = 0; i < n; i++) {
+            const double v = ((const double *)a)[i];
+            ((double *)out)[i] = op == VEC_OFFSET ? v + x : v * x;
+        }
+}
+
+/* A block of rows: exp(a - max), where the exponential sees all of it at once, and the sums. */
+static void softmax_block(const softmax_job *j, int64_t first, int64_t end) {
+    const bk_dtype dtype = j->n->in[0]->dtype;
+    const size_t step = dtype_size(dtype) * (size_t)j->size;
+    char *e = j->exponentials + step * (size_t)first;
+    double tops[ROWS_BLOCK];
+    for (int64_t i = first; i < end; i++) {
+        const char *row = j->in + step * (size_t)i;
+        const double top = vec_max(dtype, j->size, row);
+        tops[i - first] = top;
+        row_apply(dtype, VEC_OFFSET, j->size, e + step * (size_t)(i - first), row, isinf(top) ? 0 : -top);
     }
+    vec_get(VEC_EXP, dtype)((end - first) * j->size, e, e, NULL, NULL, 0);
+    for (int64_t i = first; i < end; i++) {
+        char *row = e + step * (size_t)(i - first);
+        const double sum = vec_sum(dtype, j->size, row), top = tops[i - first];
+        if (j->n->op == &op_softmax) row_apply(dtype, VEC_SCALE, j->size, row, row, 1 / sum);
+        else store(dtype, j->out, i, (isinf(top) ? (top > 0 ? top : 0) : top) + log(sum));
+    }
+}
+
+static void softmax_rows(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    const softmax_job *j = arg;
+    const int64_t some = j->size < ROWS_BLOCK ? ROWS_BLOCK / (j->size > 0 ? j->size : 1) : 1;
+    for (int64_t i = first; i < end; i += some) softmax_block(j, i, end - i < some ? end : i + some);
+}
+
+static bk_status softmax_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    const node *a = n->in[0];
+    softmax_job j = { n, in[0], n->op == &op_softmax ? out : scratch, out, a->shape[a->ndim - 1] };
+    ctx_ranges(c, shape_count(a->ndim - 1, a->shape), op_shares(a->count), softmax_rows, &j);
     return BK_OK;
 }
 static node *softmax_jvp(graph *g, node *n, int k, node *t) {
@@ -417,6 +435,7 @@ const op_row op_softmax = {
     .doc = "s = e^a / sum e^a along the last axis; ds = s (da - sum s da)",
     .shape = last_axis,
     .run = softmax_run,
+    .shared = true,
     .scratch = softmax_scratch,
     .jvp = softmax_jvp,
     .transpose = op_no_transpose,
@@ -429,6 +448,7 @@ const op_row op_logsumexp = {
     .doc = "ln sum e^a along the last axis, which is dropped",
     .shape = logsumexp_shape,
     .run = softmax_run,
+    .shared = true,
     .scratch = softmax_scratch,
     .jvp = logsumexp_jvp,
     .transpose = op_no_transpose,

@@ -1,6 +1,6 @@
 /* vec.c - the kernels of vec_kernels.inc at every level this compiler can make, and the choice
  * among them. Levels may differ in the last bit of exp and its kin (one rounding in a fused
- * multiply-add, two without); the rest, sums included, is the same everywhere. sin, cos, erf and
+ * multiply-add, two without); the rest, sums included, is the same everywhere. sin, cos and
  * pow are the C library's. No -ffast-math: NaN, infinities and denormals are handled lane by lane. */
 #include "vec.h"
 
@@ -53,8 +53,6 @@ LIBM1(sin, sin, f64, double)
 LIBM1(sin, sinf, f32, float)
 LIBM1(cos, cos, f64, double)
 LIBM1(cos, cosf, f32, float)
-LIBM1(erf, erf, f64, double)
-LIBM1(erf, erff, f32, float)
 LIBM_POW(pow, f64, double)
 LIBM_POW(powf, f32, float)
 
@@ -155,6 +153,7 @@ typedef struct level {
     const char *name;
     int bytes;
     const vec_fn *table[3]; /* by bk_dtype */
+    double (*top[2])(int64_t n, const void *a);
     double (*sum[2])(int64_t n, const void *a, const void *b);
     double (*dot[2])(int64_t n, const void *a, const void *b);
     void (*add_rows[2])(int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
@@ -163,9 +162,9 @@ typedef struct level {
 } level;
 
 #define ROW(id, bytes)                                                                                                 \
-    { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { sum_##id##_f64, sum_##id##_f32 }, \
-      { dot_##id##_f64, dot_##id##_f32 }, { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64,              \
-      shorten_##id##_f64 }
+    { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { top_##id##_f64, top_##id##_f32 }, \
+      { sum_##id##_f64, sum_##id##_f32 }, { dot_##id##_f64, dot_##id##_f32 },                                          \
+      { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64 }
 
 static const level levels[] = {
 #if defined(__x86_64__)
@@ -247,6 +246,10 @@ static double int_sum(int64_t n, const int64_t *a, const int64_t *b) {
     uint64_t s = 0;
     for (int64_t i = 0; i < n; i++) s += (uint64_t)a[i] * (b ? (uint64_t)b[i] : 1u);
     return (double)(int64_t)s;
+}
+
+double vec_max(bk_dtype dtype, int64_t n, const void *a) {
+    return chosen()->top[dtype](n, a);
 }
 
 double vec_sum(bk_dtype dtype, int64_t n, const void *a) {

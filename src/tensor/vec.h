@@ -73,6 +73,9 @@ vec_fn vec_get(vec_op op, bk_dtype dtype);
 double vec_sum(bk_dtype dtype, int64_t n, const void *a);
 double vec_dot(bk_dtype dtype, int64_t n, const void *a, const void *b);
 
+/* The largest, NaN if there is one, -infinity for n = 0. Floats only. */
+double vec_max(bk_dtype dtype, int64_t n, const void *a);
+
 /* acc[j] += sum_i a[stride i + j], j < n, i < rows in rising order, in float64. Floats only. */
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
 

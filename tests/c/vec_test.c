@@ -64,7 +64,7 @@ static const function functions[] = {
     { "recip", VEC_RECIP, recip_ref, -4, 4, { 0.501, 0.501 } },
     { "sin", VEC_SIN, sinl, -10, 10, { 1.0, 1.0 } },
     { "cos", VEC_COS, cosl, -10, 10, { 1.0, 1.0 } },
-    { "erf", VEC_ERF, erfl, -4, 4, { 1.5, 1.5 } },
+    { "erf", VEC_ERF, erfl, -6, 6, { 1.3, 1.3 } },
     { "floor", VEC_FLOOR, floorl, -10, 10, { 0, 0 } },
 };
 
@@ -318,6 +318,28 @@ static uint64_t hash_bytes(uint64_t h, const void *p, size_t n) {
     return h;
 }
 
+static void test_max(void) {
+    enum { N = 70 };
+    double a[N];
+    float f[N];
+    int bad = 0;
+    for (int n = 0; n <= N; n++)
+        for (int kind = 0; kind < 5; kind++) { /* plain; a NaN; an infinity; all the least; the largest last */
+            double most = -INFINITY;
+            for (int i = 0; i < n; i++) a[i] = kind == 3 ? -INFINITY : 100 * uniform() - 70;
+            if (n && kind == 1) a[(n * 7) % n] = NAN, a[(n * 3) / 4] = NAN;
+            if (n && kind == 2) a[n / 2] = INFINITY;
+            if (n && kind == 4) a[n - 1] = 99;
+            for (int i = 0; i < n; i++) {
+                f[i] = (float)a[i], a[i] = (double)f[i];
+                most = most != most || most > a[i] ? most : a[i];
+            }
+            const double got = vec_max(BK_FLOAT64, n, a), single = vec_max(BK_FLOAT32, n, f);
+            bad += !(got == most || (got != got && most != most)) || !(single == most || (single != single && most != most));
+        }
+    check(bad == 0, "vec_max", "all lengths to 70", bad, 0);
+}
+
 /* Returns a hash of results that must be the same at every level. */
 static uint64_t test_sums(void) {
     enum { N = 70001 };
@@ -390,6 +412,7 @@ int main(int argc, char **argv) {
     test_exact();
     test_powers();
     test_places();
+    test_max();
     uint64_t h = test_sums();
     printf("hash %016llx\n", (unsigned long long)h);
     const char *lower[] = { "avx2", "portable" };

@@ -55,6 +55,9 @@ function run_folder.metrics(dir)
     for line, ending in text:gmatch("([^\n]+)(\n?)") do
         local row, wrong = internal.from_json(line)
         if row == nil and ending ~= "" then error(string.format("%s: row %d: %s", path, rows + 1, wrong), 0) end
+        if row ~= nil and type(row) ~= "table" then
+            error(string.format("%s: row %d: expected an object, got %s", path, rows + 1, line), 0)
+        end
         if row ~= nil then
             rows = rows + 1
             for name, value in pairs(row) do

@@ -1,0 +1,66 @@
+-- bracket runs list|show|compare: what runs left on disk, as text.
+local bk = ...
+local command_line, run_view, table_text = bk.internal.command_line, bk.internal.run_view, bk.internal.table_text
+
+local USAGE = [[
+usage: bracket runs list [DIR...]       a line for every run in the folders (default: runs)
+       bracket runs show DIR            everything about one run
+       bracket runs compare DIR DIR...  what differs between runs, and their results; a folder of runs stands for them
+]]
+
+local function print_sections(sections)
+    for k, s in ipairs(sections) do
+        if k > 1 then print() end
+        print(s.title)
+        print(#s.rows > 0 and table_text.aligned(s, 2) or "  " .. s.none)
+        if s.note then print("  " .. s.note) end
+    end
+end
+
+local function list(dirs)
+    local found, runs, problems = {}, {}, {}
+    if #dirs > 0 or bk.internal.folder("runs")[1] then -- without a DIR, no folder is no mistake
+        found = run_view.runs("runs list", #dirs > 0 and dirs or { "runs" }, true)
+    end
+    for _, dir in ipairs(found) do -- one that cannot be read does not hide the others
+        local ok, run = pcall(run_view.load, "runs list", dir)
+        table.insert(ok and runs or problems, run)
+    end
+    if #found == 0 then print("no runs in " .. (#dirs > 0 and table.concat(dirs, ", ") or "runs")) end
+    if #runs > 0 then print(table_text.aligned(run_view.overview(runs), 0, true)) end
+    if #problems > 0 then error(table.concat(problems, "\n"), 0) end
+end
+
+local function show(dir)
+    local found = run_view.runs("runs show", { dir })
+    if #found > 1 or found[1] ~= dir:gsub("(.)/+$", "%1") then
+        error(string.format("runs show: DIR: expected a run folder, got %s, which holds runs: %s%s", dir, found[1],
+            #found > 1 and ", ..." or ""), 0)
+    end
+    local run = run_view.load("runs show", found[1])
+    print(table_text.text(run.dir) .. "\n")
+    print_sections(run_view.sections("runs show", run))
+end
+
+local function compare(dirs)
+    local found, runs = run_view.runs("runs compare", dirs), {}
+    if #found < 2 then error("runs compare: expected two or more runs, got one: " .. found[1], 0) end
+    for k, dir in ipairs(found) do runs[k] = run_view.load("runs compare", dir) end
+    print_sections(run_view.comparison(runs))
+end
+
+return function(args)
+    local plain, status = command_line.arguments("runs", USAGE, args, {})
+    if not plain then return status end
+    local what = table.remove(plain, 1)
+    if what == "list" then return list(plain) end
+    if what == "show" then
+        if #plain ~= 1 then return command_line.misused("runs show", USAGE, "expected one DIR, got %d", #plain) end
+        return show(plain[1])
+    elseif what == "compare" then
+        if #plain == 0 then return command_line.misused("runs compare", USAGE, "expected DIR DIR..., got nothing") end
+        return compare(plain)
+    end
+    return command_line.misused("runs", USAGE, "expected list, show or compare, got %s",
+        what and ("%q"):format(what) or "nothing")
+end

@@ -1,0 +1,436 @@
+-- The commands that look at run folders: runs, report, plot. The folders are written here, by their formats.
+local lu = require "luaunit"
+local bk = require "bracket"
+local internal = bk.internal
+local program = (os.getenv("BRACKET_BUILD") or "build") .. "/bracket"
+local here = io.popen("pwd"):read("l")
+if program:sub(1, 1) ~= "/" then program = here .. "/" .. program end
+local sources = os.getenv("BRACKET_LUA") or ""
+if sources:find("^[^/]") then sources = here .. "/" .. sources end
+program = "BRACKET_LUA='" .. sources .. "' " .. program -- the commands run in another folder
+local root
+
+local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+-- What `bracket ...` prints (stdout and stderr) and its exit status, from the fixtures' folder.
+local function run(...)
+    local words = {}
+    for k, word in ipairs{ ... } do words[k] = quote(word) end
+    local p = io.popen(("cd %s && %s %s 2>&1; echo \"status $?\""):format(root, program, table.concat(words, " ")))
+    local output, status = p:read("a"):match("^(.*)status (%d+)\n$")
+    p:close()
+    return output, tonumber(status)
+end
+
+local function fails(status, message, ...)
+    local output, got = run(...)
+    lu.assertEquals(got, status, output)
+    lu.assertStrContains(output, message)
+    lu.assertNotStrContains(output, "traceback")
+    lu.assertEquals(output:find("usage:", 1, true) ~= nil, status == 2, output)
+end
+
+local function write(path, text) internal.write_file(root .. "/" .. path, text) end
+local function read(path)
+    local f <close> = assert(io.open(root .. "/" .. path, "rb"))
+    return f:read("a")
+end
+
+-- The cells of the row that begins so; two spaces or more are between them.
+local function cells(output, first)
+    for line in output:gmatch("[^\n]+") do
+        local list = {}
+        for cell in (line .. "  "):gmatch("(%S.-)%s%s+") do list[#list + 1] = cell end
+        if list[1] == first and list[2] then return list end
+    end
+end
+
+local TASKS = { { name = "digits", train = 60, test = 20, loss = "cross_entropy" },
+    { name = "<script>alert(1)</script>", train = 50, test = 10, loss = "cross_entropy" } }
+
+local ROWS = { { step = 0, task = 0, lr = 0, loss = 4, ["accuracy.1"] = 0.5, ["accuracy.2"] = 0.25 },
+    { step = 10, task = 2, lr = 0.05, loss = 2, ["accuracy.1"] = 0.375, ["accuracy.2"] = 1 },
+    { step = 20, task = 1, lr = 0.05, loss = 0.03125, ["accuracy.1"] = 0.875, ["accuracy.2"] = 0.625 } }
+
+-- A run's folder; config and status change what is usual, `rows` are the recorded ones.
+local function make(dir, config, status, rows)
+    internal.make_folder(root .. "/" .. dir)
+    local c = { model = "mlp 4-3-2 tanh", n_params = 23, tasks = TASKS, order = "sequential", lr = 0.05, steps = 10,
+        batch = 8, optimizer = { name = "sgd", momentum = 0.5 }, interventions = { { name = "ewc", strength = 3 } },
+        record = { every = 5 }, seed = 1, dtype = "float64", reduction = "sum", script = "train.lua",
+        arguments = { "--seed", "1", "--quick" }, checkpoint_every = 10, own_field = "kept" }
+    local s = { status = "finished", step = 20, total = 20, started = "2025-01-02T03:04:05Z",
+        updated = "2025-01-02T03:05:06Z", seconds = 61.25, learned = { 2, 1 },
+        metrics = { average_accuracy = 0.75, forgetting = 0.25 },
+        accuracy = { { 0.5, 0.25 }, { 0.375, 1.0 }, { 0.875, 0.625 } },
+        test_loss = { { 0.7, 0.8 }, { 0.9, 0.1 }, { 0.2, 0.4 } } }
+    for name, value in pairs(config or {}) do c[name] = value ~= "none" and value or nil end
+    for name, value in pairs(status or {}) do s[name] = value ~= "none" and value or nil end
+    write(dir .. "/config.json", internal.to_json(c, 2))
+    write(dir .. "/env.json", internal.to_json{ bracket = "0.1", threads = 2, vector = "avx2", odd = { deep = true } })
+    write(dir .. "/status.json", internal.to_json(s))
+    local lines = {}
+    for k, row in ipairs(rows or ROWS) do
+        lines[k] = internal.to_json(row) .. "\n"
+    end
+    write(dir .. "/metrics.jsonl", table.concat(lines))
+end
+
+local function set_up()
+    root = os.tmpname()
+    os.remove(root)
+    internal.make_folder(root)
+end
+
+local function tear_down() os.execute("rm -rf " .. quote(root)) end
+
+TestRuns = { setUp = set_up, tearDown = tear_down }
+
+function TestRuns:test_list_has_a_line_for_every_run()
+    make("runs/a", nil, { started = os.date("!%Y") .. "-01-02T03:04:05Z" })
+    make("runs/deep/b", { seed = 7, lr = { 0.1, 0.2 } }, { status = "running", step = 3, metrics = "none" }, {})
+    make("runs/c", { lr = "cosine", seed = "none" }, { status = "failed", metrics = "none", step = "none" })
+    local output, status = run("runs", "list")
+    lu.assertEquals(status, 0)
+    lu.assertEquals(cells(output, "run"), { "run", "status", "step", "seed", "lr", "started", "accuracy", "forgetting",
+        "loss" })
+    lu.assertEquals(cells(output, "runs/a"), { "runs/a", "finished", "20/20", "1", "0.05", "01-02 03:04", "0.7500",
+        "0.2500", "0.0312" })
+    lu.assertEquals(cells(output, "runs/deep/b"), { "runs/deep/b", "running", "3/20", "7", "0.1, 0.2", "2025-01-02",
+        "-", "-", "-" })
+    lu.assertEquals(cells(output, "runs/c"), { "runs/c", "failed", "-/20", "-", "cosine", "2025-01-02", "-", "-",
+        "0.0312" })
+    lu.assertEquals(select(2, output:gsub("\n", "")), 4)
+    lu.assertEquals(run("runs", "list", "runs/", "runs/a"), output) -- a run is listed once
+end
+
+function TestRuns:test_list_without_runs_says_so()
+    lu.assertEquals({ run("runs", "list") }, { "no runs in runs\n", 0 })
+    internal.make_folder(root .. "/empty")
+    lu.assertEquals({ run("runs", "list", "empty") }, { "no runs in empty\n", 0 })
+    fails(1, "bracket: runs list: DIR: expected a folder, got nosuch: No such file", "runs", "list", "nosuch")
+end
+
+function TestRuns:test_broken_files_are_named()
+    make("runs/a")
+    make("runs/b")
+    write("runs/b/status.json", '{"status": ')
+    local output, status = run("runs", "list")
+    lu.assertEquals(status, 1)
+    lu.assertStrContains(output, "bracket: runs list: runs/b/status.json: line 1")
+    lu.assertEquals(cells(output, "runs/a")[2], "finished")
+    for _, text in ipairs{ "3", "null", "[1]", '"x"' } do
+        write("runs/b/status.json", text)
+        fails(1, "runs show: runs/b/status.json: expected an object, got ", "runs", "show", "runs/b")
+    end
+    make("runs/b")
+    write("runs/b/config.json", "{]")
+    fails(1, "runs compare: runs/b/config.json: line 1", "runs", "compare", "runs")
+    make("runs/b")
+    write("runs/b/metrics.jsonl", '{"step":1}\nnot\n{"step":3}\n')
+    fails(1, "runs show: runs/b/metrics.jsonl: row 2: line 1", "runs", "show", "runs/b")
+    fails(1, "plot: runs/b/metrics.jsonl: row 2: line 1", "plot", "runs", "step")
+    fails(1, "report: runs/b/metrics.jsonl: row 2: line 1", "report", "runs/b")
+    write("runs/b/metrics.jsonl", '{"step":1}\n7\n')
+    fails(1, "runs show: runs/b/metrics.jsonl: ", "runs", "show", "runs/b")
+end
+
+function TestRuns:test_show_says_everything()
+    make("a")
+    bk.save_safetensors(root .. "/a/checkpoint-10.safetensors", { x = bk.ones{ 1 } })
+    bk.save_safetensors(root .. "/a/checkpoint-20.safetensors", { x = bk.ones{ 1 } })
+    local output, status = run("runs", "show", "a/")
+    lu.assertEquals(status, 0)
+    for _, row in ipairs{ { "status", "finished" }, { "step", "20 of 20" }, { "started", "2025-01-02T03:04:05Z" },
+        { "seconds", "61.2500" }, { "checkpoints", "10, 20" }, { "learned", "2, 1" }, { "average_accuracy", "0.7500" },
+        { "forgetting", "0.2500" }, { "batch", "8" }, { "lr", "0", "0.0500" },
+        { "optimizer", "name = sgd, momentum = 0.5" },
+        { "interventions.1", "name = ewc, strength = 3" }, { "own_field", "kept" }, { "odd", "deep = true" },
+        { "tasks.1", "name = digits, loss = cross_entropy, test = 20, train = 60" }, { "threads", "2" },
+        { "arguments", "--seed, 1, --quick" }, { "before", "0.5000", "0.2500" }, { "after digits", "0.8750", "0.6250" },
+        { "after <script>alert(1)</script>", "0.3750", "1.0000" }, { "column", "first", "last" },
+        { "loss", "4", "0.0312" }, { "accuracy.1", "0.5000", "0.8750" }, { "digits", "<script>alert(1)</script>" } } do
+        lu.assertEquals(cells(output, row[1]), row)
+    end
+    lu.assertStrContains(output, "after digits                     0.2000                     0.4000")
+    lu.assertStrContains(output, "recorded, 3 rows")
+end
+
+function TestRuns:test_show_of_a_run_that_is_not_done()
+    internal.make_folder(root .. "/a")
+    write("a/status.json", [[
+{"status":"failed","message":"the loss is\n nan \u001b[31m","accuracy":null,"metrics":null}]])
+    local output, status = run("runs", "show", "a")
+    lu.assertEquals(status, 0, output)
+    lu.assertEquals(cells(output, "message")[2], "the loss is")
+    lu.assertStrContains(output, "\\x1b[31m")
+    lu.assertNil(output:find("\27", 1, true))
+    lu.assertStrContains(output, "final metrics\n  none yet")
+    lu.assertStrContains(output, "recorded, 0 rows\n  nothing")
+    lu.assertStrContains(output, "config.json is missing")
+end
+
+function TestRuns:test_wide_tables_fit_80_columns()
+    local names, row, tasks = {}, {}, {}
+    for i = 1, 20 do
+        names[i], row[i] = i, i / 32
+        tasks[i] = { name = "a task with a long name " .. i }
+    end
+    make("a", { tasks = tasks }, { learned = names, accuracy = { row, row } })
+    local output = run("runs", "show", "a")
+    local matrix = output:match("accuracy on each task\n(.-)\ntest loss")
+    for line in matrix:gmatch("[^\n]+") do lu.assertTrue(#line <= 80, line) end
+    for i = 1, 20 do lu.assertStrContains(matrix, ("%.4f"):format(i / 32)) end
+    lu.assertStrContains(matrix, "\n  before")
+end
+
+function TestRuns:test_compare_shows_what_differs()
+    make("r/a")
+    make("r/b", { lr = { 0.1, 0.2 }, optimizer = { name = "adam", momentum = 0.5, beta = 0.25 }, interventions = {} },
+        { metrics = { average_accuracy = 0.5, own = 2 }, status = "paused" })
+    local output, status = run("runs", "compare", "r/a", "r/b")
+    lu.assertEquals(status, 0)
+    local differ, finals = output:match("^(.-)\n\n(final metrics.*)$")
+    lu.assertStrContains(differ, "configuration entries that differ")
+    lu.assertEquals(cells(differ, "run"), { "run", "interventions.1.name", "interventions.1.strength", "lr",
+        "optimizer.beta" })
+    lu.assertEquals(cells(differ, "a"), { "a", "ewc", "3", "0.05", "-" })
+    lu.assertEquals(cells(differ, "b"), { "b", "-", "-", "0.1, 0.2", "0.25" })
+    lu.assertStrContains(differ, "optimizer.name")
+    lu.assertStrContains(differ, "adam")
+    lu.assertStrContains(differ, "equal in all 2: arguments, batch, checkpoint_every, dtype, model, n_params, "
+        .. "optimizer.momentum, order, own_field, record, reduction, script, seed, steps, tasks")
+    lu.assertEquals(cells(finals, "run"), { "run", "status", "average_accuracy", "forgetting", "loss", "own" })
+    lu.assertEquals(cells(finals, "a"), { "a", "finished", "0.7500", "0.2500", "0.0312", "-" })
+    lu.assertEquals(cells(finals, "b"), { "b", "paused", "0.5000", "-", "0.0312", "2" })
+    lu.assertNotStrContains(output, "interval")
+    lu.assertEquals(run("runs", "compare", "r"), output)
+end
+
+-- 0.7, 0.8, 0.9: mean 0.8, sd 0.1, t(2) = 4.303, half 4.303 * 0.1 / sqrt(3) = 0.24843.
+function TestRuns:test_compare_gives_intervals_over_seeds()
+    for k = 1, 9 do
+        make("s/" .. k, { seed = k, arguments = { "--seed", tostring(k), "--quick", "--out=s/" .. k } },
+            { metrics = { average_accuracy = 0.5 + k / 10 } })
+    end
+    local three = run("runs", "compare", "s/2", "s/3", "s/4")
+    lu.assertEquals(cells(three, "run"), { "run", "seed" })
+    lu.assertEquals(cells(three, "metric"), { "metric", "n", "mean", "low", "high" })
+    local means = three:match("interval.*")
+    lu.assertEquals(cells(means, "average_accuracy"), { "average_accuracy", "3", "0.8000", "0.5516", "1.0484" })
+    lu.assertEquals(cells(means, "loss"), { "loss", "3", "0.0312", "0.0312", "0.0312" })
+    local nine = run("runs", "compare", "s") -- runs stay rows: nine are as readable as three
+    for k = 1, 9 do lu.assertEquals(cells(nine, tostring(k)), { tostring(k), tostring(k) }) end
+    make("s/10", { seed = 2, lr = 0.5 })
+    make("s/11", { seed = 3, lr = 0.5 })
+    means = run("runs", "compare", "s/2", "s/3", "s/10", "s/11"):match("interval.*")
+    lu.assertEquals(cells(means, "metric"), { "metric", "lr", "n", "mean", "low", "high" })
+    lu.assertStrContains(means, "average_accuracy  0.05  2  0.7500  0.1147  1.3853") -- 12.706 * 0.0707107 / sqrt(2)
+    lu.assertStrContains(means, "average_accuracy   0.5  2  0.7500  0.7500  0.7500")
+    means = run("runs", "compare", "s/2", "s/3", "s/10"):match("interval.*")
+    lu.assertEquals(cells(means, "metric"), { "metric", "n", "mean", "low", "high" })
+    lu.assertStrContains(means, "left out: 1 with settings of their own")
+end
+
+function TestRuns:test_mistakes()
+    make("runs/a")
+    make("runs/b")
+    write("file", "x")
+    fails(2, "bracket runs: expected list, show or compare, got nothing", "runs")
+    fails(2, 'bracket runs: expected list, show or compare, got "lst"', "runs", "lst")
+    fails(2, 'bracket runs: unknown option "--all"; known: none', "runs", "list", "--all")
+    fails(2, "bracket runs show: expected one DIR, got 0", "runs", "show")
+    fails(2, "bracket runs compare: expected DIR DIR..., got nothing", "runs", "compare")
+    fails(1, "bracket: runs show: DIR: expected a run folder, got runs, which holds runs: runs/a, ...", "runs", "show",
+        "runs")
+    fails(1, "bracket: runs show: DIR: expected a folder, got the file file", "runs", "show", "file")
+    fails(1, "bracket: runs compare: expected two or more runs, got one: runs/a", "runs", "compare", "runs/a",
+        "runs/a/")
+    internal.make_folder(root .. "/empty")
+    for _, command in ipairs{ { "runs", "show", "empty" }, { "runs", "compare", "empty" }, { "report", "empty" },
+        { "plot", "empty", "loss" } } do
+        fails(1, ": empty: expected a run folder or a folder of runs", table.unpack(command))
+    end
+    fails(2, "bracket report: expected one DIR, got 0", "report")
+    fails(2, "bracket report: --out: expected a file name, got nothing", "report", "runs", "--out")
+    fails(1, "bracket: report: nosuch/x.html: cannot be written", "report", "runs/a", "--out", "nosuch/x.html")
+    fails(2, 'bracket plot: expected DIR... COLUMN, got only "loss"', "plot", "loss")
+    fails(2, 'bracket plot: --logy: takes no value, got "3"', "plot", "runs", "loss", "--logy=3")
+    fails(2, 'bracket plot: --out: expected FILE.png or FILE.svg, got "--logx"', "plot", "runs", "loss", "--out",
+        "--logx")
+    fails(1, 'plot: COLUMN: expected one of accuracy.1, accuracy.2, loss, lr, step, task, got "los"', "plot", "runs",
+        "los")
+    fails(1, 'plot: out: expected a name ending in .png or .svg, got "x.gif"', "plot", "runs", "loss", "--out=x.gif")
+    for _, command in ipairs{ "runs", "report", "plot" } do
+        local output, status = run(command, "--help")
+        lu.assertEquals(status, 0)
+        lu.assertStrContains(output, "usage: bracket " .. command)
+    end
+end
+
+TestReport = { setUp = set_up, tearDown = tear_down }
+
+local VOID = { meta = true, ["!doctype"] = true }
+
+-- Every tag is closed in its order, every id is there once, and what is referred to is there.
+local function check_html(text)
+    local open, ids, references = {}, {}, {}
+    for close, name, rest, self in text:gmatch("<(/?)([%a!][%w]*)([^<>]-)(/?)>") do
+        name = name:lower()
+        if close == "/" then
+            lu.assertEquals(table.remove(open), name)
+        elseif self == "" and not VOID[name] then
+            open[#open + 1] = name
+        end
+        for id in rest:gmatch("%sid=['\"]([^'\"]*)") do
+            lu.assertNil(ids[id], id)
+            ids[id] = true
+        end
+        for id in rest:gmatch("href=['\"]([^'\"]*)") do references[#references + 1] = id end
+        for id in rest:gmatch("url%(([^)]*)") do references[#references + 1] = id end
+    end
+    lu.assertEquals(open, {})
+    lu.assertNil(text:gsub("<[^<>]*>", ""):find("<", 1, true))
+    for _, id in ipairs(references) do lu.assertTrue(id:sub(1, 1) == "#" and ids[id:sub(2)] ~= nil, id) end
+    lu.assertEquals(text:sub(1, 15), "<!DOCTYPE html>")
+    local links = text:gsub('xmlns="http://www%.w3%.org/2000/svg"', "")
+    lu.assertNil(links:find("http", 1, true))
+    lu.assertNil(links:find("%ssrc=") or links:find("@import") or links:find("<script") or links:find("<link"))
+    lu.assertNil(text:find("<?xml", 1, true))
+    lu.assertNotNil(utf8.len(text))
+    return #references
+end
+
+function TestReport:test_the_page_is_whole()
+    make("a", { ["odd <&> name"] = 'a "quoted" \1 text' })
+    lu.assertEquals({ run("report", "a/") }, { "a/report.html\n", 0 })
+    local text = read("a/report.html")
+    check_html(text)
+    for _, part in ipairs{ "<title>a</title>", "&lt;script&gt;alert(1)&lt;/script&gt;", "odd &lt;&amp;&gt; name",
+        "a &quot;quoted&quot; \\x01 text", '<th scope="row">average_accuracy</th><td>0.7500</td>',
+        '<th scope="row">after digits</th><td class="n" style="background: rgba(0, 114, 178, 0.787); color: #fff">',
+        "finished", "20 of 20", "name = sgd, momentum = 0.5", "avx2", "next task" } do
+        lu.assertStrContains(text, part)
+    end
+    if os.execute("command -v gnuplot >/dev/null") then
+        lu.assertEquals(select(2, text:gsub("<figure>", "")), 4) -- loss, accuracy, lr, task
+        lu.assertStrContains(text, "<title>accuracy.2</title>")
+        lu.assertStrContains(text:match('aria%-label="loss".-</svg>'), ">10</tspan>") -- a logarithmic axis
+        lu.assertNotStrContains(text, "Gnuplot")
+    end
+    lu.assertEquals({ run("report", "a", "--out=b.html") }, { "b.html\n", 0 })
+    lu.assertEquals(#read("b.html"), #text)
+end
+
+function TestReport:test_names_cannot_break_the_page()
+    local row = { step = 1, ["<script>x</script>"] = 1, ["a'b\" id='c' href='#d'>"] = 2, ["%1 &amp;"] = 3,
+        ["\u{85}\u{e9}"] = 4 }
+    make("a", nil, { message = "</td></table><script>\u{85}" }, { row, row })
+    os.rename(root .. "/a", root .. "/<b>\xff&")
+    lu.assertEquals(select(2, run("report", "<b>\xff&")), 0)
+    local text = read("<b>\xff&/report.html")
+    check_html(text)
+    lu.assertStrContains(text, "<h1>&lt;b&gt;\u{FFFD}&amp;</h1>")
+end
+
+function TestReport:test_without_gnuplot_the_numbers_are_there()
+    make("a")
+    make("b")
+    local command = "cd %s && PATH=/nonexistent && export PATH && %s report a && %s report ."
+    local p = io.popen(command:format(root, program, program))
+    lu.assertEquals(p:read("a"), "a/report.html\n./report.html\n")
+    p:close()
+    for _, path in ipairs{ "a/report.html", "report.html" } do
+        local text = read(path)
+        check_html(text)
+        lu.assertStrContains(text, "No figures: gnuplot is not installed: install it with `apt-get install gnuplot-nox")
+        lu.assertNotStrContains(text, "<svg")
+        lu.assertStrContains(text, "0.7500")
+    end
+end
+
+function TestReport:test_a_page_over_several_runs()
+    make("s/x<1>", { seed = 1 })
+    make("s/y", { seed = 2 }, { metrics = { average_accuracy = 0.25 } })
+    make("s/z", { seed = 3 }, nil, {})
+    lu.assertEquals({ run("report", "s") }, { "s/report.html\n", 0 })
+    local text = read("s/report.html")
+    check_html(text)
+    for _, part in ipairs{ "<title>s: 3 runs</title>", '<th scope="row">s/x&lt;1&gt;</th><td>finished</td>',
+        "95 % interval", "equal in all 3: ", '<td class="n">0.2500</td>' } do
+        lu.assertStrContains(text, part)
+    end
+    if os.execute("command -v gnuplot >/dev/null") then
+        lu.assertEquals(select(2, text:gsub("<figure>", "")), 5) -- loss, accuracy.1, accuracy.2, lr, task
+        lu.assertEquals(select(2, text:gsub("<title>y</title>", "")), 5)
+        lu.assertNotStrContains(text, "<title>z</title>")
+    end
+end
+
+function TestReport:test_nothing_recorded_and_nothing_finite()
+    make("a", nil, nil, {})
+    make("b", nil, nil, { { step = 1, loss = 0 / 0 }, { step = 2, loss = 0 / 0 } })
+    for _, dir in ipairs{ "a", "b" } do
+        lu.assertEquals(select(2, run("report", dir)), 0)
+        check_html(read(dir .. "/report.html"))
+    end
+    lu.assertStrContains(read("b/report.html"), "loss: no finite number")
+end
+
+TestPlotCommand = {}
+
+function TestPlotCommand:setUp()
+    if not os.execute("command -v gnuplot >/dev/null") then lu.skip("gnuplot is not here") end
+    set_up()
+    make("r/a")
+    make("r/b")
+    make("r/c", nil, nil, {})
+end
+
+function TestPlotCommand:tearDown() if root then tear_down() end end
+
+function TestPlotCommand:test_on_the_terminal()
+    local output, status = run("plot", "r", "loss", "--logy")
+    lu.assertEquals(status, 0)
+    lu.assertStrContains(output, "bracket plot: r/c has no column loss: left out")
+    lu.assertStrContains(output, "a ***A***")
+    lu.assertStrContains(output, "b ###B###")
+    lu.assertStrContains(output, "1e-1")
+    for line in output:gmatch("[^\n]+") do lu.assertTrue(#line <= 80) end
+end
+
+function TestPlotCommand:test_to_files()
+    lu.assertEquals({ run("plot", "r/a", "loss", "--out", "f.png") }, { "f.png\n", 0 })
+    lu.assertEquals(read("f.png"):sub(2, 4), "PNG")
+    lu.assertEquals({ run("plot", "r/a", "accuracy", "--out=f.svg", "--logx") }, { "f.svg\n", 0 })
+    lu.assertStrContains(read("f.svg"), "<title>accuracy.1</title>")
+    lu.assertStrContains(read("f.svg"), "<title>accuracy.2</title>")
+    lu.assertEquals({ run("plot", "r/a", "r/b", "accuracy.", "--out", "f.svg") }, { "f.svg\n", 0 })
+    lu.assertStrContains(read("f.svg"), "<title>b accuracy.2</title>")
+end
+
+function TestPlotCommand:test_a_column_before_what_it_begins()
+    make("r/d", nil, nil, { { step = 1, accuracy = 0.5, accuracy_1 = 0.25 },
+        { step = 2, accuracy = 0.5, accuracy_1 = 0.5 } })
+    run("plot", "r/d", "accuracy", "--out", "f.svg")
+    lu.assertStrContains(read("f.svg"), "<title>d</title>")
+    run("plot", "r/d", "accuracy_", "--out", "f.svg")
+    lu.assertStrContains(read("f.svg"), "<title>d</title>")
+    lu.assertStrContains(read("f.svg"), ">accuracy_<")
+end
+
+function TestPlotCommand:test_long_curves_are_thinned()
+    local rows = {}
+    for k = 1, 2500 do rows[k] = { step = k, loss = k == 2500 and 7 or 1 / k } end
+    make("r/d", nil, nil, rows)
+    lu.assertEquals(select(2, run("plot", "r/d", "loss", "--out", "f.svg")), 0)
+    lu.assertTrue(#read("f.svg") < 60000)
+    lu.assertEquals(select(2, run("report", "r/d")), 0)
+    lu.assertStrContains(read("r/d/report.html"), "some 1000 of their points")
+end
+
+function TestPlotCommand:test_nothing_to_draw()
+    fails(1, "plot: COLUMN: expected a recorded column, of which there is none, got \"loss\"", "plot", "r/c", "loss")
+    make("r/d", nil, nil, { { step = 1, loss = -1 }, { step = 2, loss = 0 / 0 } })
+    fails(1, "plot: loss: no recorded number is finite and positive", "plot", "r/d", "loss", "--logy")
+end

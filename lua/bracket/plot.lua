@@ -167,7 +167,7 @@ local function panel(script, p, place, dumb)
         line("unset key")
     else
         local spot = { left = "left top", right = "right top", lower = "right bottom", ["lower left"] = "left bottom",
-            below = "bmargin center horizontal" }
+            below = "bmargin center horizontal height 1.5" }
         if type(p.key) == "string" and not spot[p.key] then
             fail("%skey: expected left, right, lower, lower left or below, got %q", place, p.key)
         end

@@ -17,6 +17,9 @@ void app_message(const char *text); /* "bracket: text" on stderr */
 /* The interactive loop on the terminal; returns the exit status. */
 int repl_run(bk_env *env, bool no_environment);
 
+/* jobs.c: pushes the table of functions that start and wait for other processes. */
+void jobs_push(lua_State *L);
+
 /* complete.c: candidates for the word that ends at `cursor` in line, as a table of strings on top of L; the
  * bytes before the cursor that they replace. Reads tables only, never a metamethod or other user code. */
 size_t complete_push(lua_State *L, const char *line, size_t cursor);

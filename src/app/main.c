@@ -1,5 +1,7 @@
-/* main.c - the program: lua(1)'s options with lua(1)'s meaning, and --help, --version, --threads.
- * Exit status 0; 1 after an error, whose message and traceback go to stderr; 2 for usage. */
+/* main.c - the program: lua(1)'s options with lua(1)'s meaning, and --help, --version, --threads; commands, which stand
+ * in a script's place: lua/bracket/command/NAME.lua returns a function of an array of arguments.
+ * Exit status 0; 1 after an error, whose message and traceback go to stderr; 2 for usage; a command's own. */
+#include "../bind/embed.h"
 #include "app.h"
 
 #include <pthread.h>
@@ -16,6 +18,7 @@ typedef struct options {
     int options; /* options end before this index */
     bool interactive, version, no_environment, warnings, executes, help;
     int threads;
+    int status; /* what a command returned */
 } options;
 
 /* for the signal handler, which has no argument of its own */
@@ -52,7 +55,7 @@ void app_message(const char *text) {
 }
 
 static const char usage_text[] =
-    "usage: bracket [options] [script [args]]\n"
+    "usage: bracket [options] [script or command [args]]\n"
     "  -e stat      run stat                      -l name     require library name into global name\n"
     "  -i           interactive after the script  -l g=name   ... into global g\n"
     "  -v           show the version              -E          ignore environment variables\n"
@@ -61,8 +64,20 @@ static const char usage_text[] =
     "  --help       this text                     --version   the version\n"
     "No script and a terminal: an interactive session, with help() in it.\n";
 
+static void print_usage(FILE *to) {
+    const char *folder = "bracket/command/";
+    fputs(usage_text, to);
+    fputs("commands:", to);
+    for (const embed_file *f = embed_files; f->path; f++) {
+        const char *name = f->path + strlen(folder), *end = strrchr(f->path, '.');
+        if (strncmp(f->path, folder, strlen(folder)) == 0 && end) fprintf(to, " %.*s", (int)(end - name), name);
+    }
+    fputs("; bracket NAME --help\n", to);
+}
+
 static int usage(const char *problem, const char *what) {
-    fprintf(stderr, "bracket: %s '%s'\n%s", problem, what, usage_text);
+    fprintf(stderr, "bracket: %s '%s'\n", problem, what);
+    print_usage(stderr);
     return 2;
 }
 
@@ -155,6 +170,10 @@ static int set_arguments(lua_State *L) {
     lua_getfield(L, -1, "internal");
     lua_pushboolean(L, isatty(STDERR_FILENO));
     lua_setfield(L, -2, "on_terminal");
+    lua_pushstring(L, o->argc > 0 ? o->argv[0] : "bracket"); /* with no slash in it, as PATH says: jobs_push's start */
+    lua_setfield(L, -2, "program");
+    jobs_push(L);
+    lua_setfield(L, -2, "jobs");
     return 0;
 }
 
@@ -207,11 +226,72 @@ static int run_options(lua_State *L) {
     return 0;
 }
 
+/* ---- commands ---- */
+
+static int error_text(lua_State *L) { /* a command's error: { text } */
+    lua_rawgeti(L, 1, 1);
+    return 1;
+}
+
+/* Errors of level 0, which name no place in Lua, are meant for the command's user: no traceback. env_call's handler
+ * adds none to what is no string. */
+static int command_error(lua_State *L) {
+    lua_settop(L, 1);
+    if (lua_type(L, 1) != LUA_TSTRING) return 1;
+    const char *text = lua_tostring(L, 1);
+    bool placed = false;
+    lua_Debug frame;
+    for (int level = 1; !placed && lua_getstack(L, level, &frame); level++) {
+        luaL_where(L, level);
+        const char *where = lua_tostring(L, -1);
+        placed = *where && strncmp(text, where, strlen(where)) == 0;
+        lua_pop(L, 1);
+    }
+    lua_createtable(L, 1, 0);
+    if (placed)
+        luaL_traceback(L, L, text, 1);
+    else
+        lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, error_text);
+    lua_setfield(L, -2, "__tostring");
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+/* The function on top of the stack, a command, is called with the arguments behind its name. */
+static int run_command(lua_State *L, options *o) {
+    int command = lua_gettop(L);
+    lua_pushcfunction(L, command_error);
+    lua_pushvalue(L, command);
+    lua_createtable(L, o->argc - o->script - 1, 0);
+    for (int i = o->script + 1; i < o->argc; i++) {
+        lua_pushstring(L, o->argv[i]);
+        lua_rawseti(L, -2, i - o->script);
+    }
+    if (lua_pcall(L, 1, 1, command + 1) != LUA_OK) return lua_error(L);
+    int known;
+    lua_Integer status = lua_tointegerx(L, -1, &known);
+    if (!known && !lua_isnil(L, -1))
+        return luaL_error(L, "command %s: expected an exit status, got %s", o->argv[o->script], luaL_typename(L, -1));
+    o->status = status < 0 || status > 255 ? 1 : (int)status;
+    return 0;
+}
+
+/* The command of that name, or something that is no function, comes to the top. */
+static bool push_command(lua_State *L, const char *name) {
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    return lua_getfield(L, -1, "bracket") == LUA_TTABLE && lua_getfield(L, -1, "command") == LUA_TTABLE &&
+           lua_getfield(L, -1, name) == LUA_TFUNCTION;
+}
+
 static int run_script(lua_State *L) {
-    const options *o = lua_touserdata(L, 1);
+    options *o = lua_touserdata(L, 1);
     const char *path = o->script < o->argc ? o->argv[o->script] : "-";
     bool literal = o->script < o->argc && o->script > 1 && strcmp(o->argv[o->script - 1], "--") == 0;
     bool standard_input = !literal && strcmp(path, "-") == 0;
+    if (!literal && o->script < o->argc && push_command(L, path)) return run_command(L, o);
     if (luaL_loadfile(L, standard_input ? NULL : path) != LUA_OK) return lua_error(L);
     if (lua_getglobal(L, "arg") != LUA_TTABLE) return luaL_error(L, "'arg' is not a table");
     int args = lua_gettop(L), n = o->script < o->argc ? (int)luaL_len(L, args) : 0;
@@ -240,7 +320,7 @@ int main(int argc, char **argv) {
     int status = read_options(&o);
     if (status) return status;
     if (o.help) {
-        fputs(usage_text, stdout);
+        print_usage(stdout);
         return 0;
     }
     if (o.version && !o.interactive) printf("bracket %s  %s\n", BK_VERSION, LUA_RELEASE);
@@ -252,7 +332,10 @@ int main(int argc, char **argv) {
     }
     bool script = o.script < o.argc;
     bool ok = run(env, set_arguments, &o) && (o.no_environment || run(env, run_init, &o)) && run(env, run_options, &o);
-    if (ok && script) ok = run(env, run_script, &o) || o.interactive;
+    if (ok && script) {
+        ok = run(env, run_script, &o) || o.interactive;
+        status = o.status;
+    }
     if (ok && (o.interactive || (!script && !o.executes))) {
         if (isatty(STDIN_FILENO) || o.interactive)
             status = repl_run(env, o.no_environment);

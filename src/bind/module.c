@@ -287,7 +287,7 @@ static void make_room(lua_State *L, const char *room, int hidden) {
     lua_pop(L, 1);
 }
 
-static int internal_names(lua_State *L) { /* names(room): what its files are, as a sorted array, loading none */
+static int internal_names(lua_State *L) { /* names(room): what its files are, in no order, loading none */
     const char *room = luaL_optstring(L, 1, "");
     lua_settop(L, 1);
     lua_newtable(L);
@@ -437,6 +437,9 @@ BK_API int luaopen_bracket(lua_State *L) {
     lua_newtable(L); /* 3: repl */
     make_room(L, "repl", 0);
     lua_setfield(L, 2, "repl");
+    lua_newtable(L); /* 3: command */
+    make_room(L, "command", 0);
+    lua_setfield(L, 2, "command");
 
     lua_newtable(L); /* 3: top-level files */
     lua_newtable(L); /* 4: folders */

@@ -265,7 +265,7 @@ calls["bk.metric.interval"] = function() return bk.metric.interval { 1, 2, 3 } e
 -- ---- the rest ----
 calls["bk.plot"] = function() return pcall(bk.plot, { { y = { -1 } }, logy = true, out = folder .. "/p.svg" }) end
 calls["bk.arguments"] = function()
-    return bk.arguments({ lr = 0.1, n = { 1 }, quick = false, out = "" }, { "--lr=0.2", "--n", "1,a", "--quick", "--out", "x" }),
+    return bk.arguments({ lr = 0.1, n = { 1 }, quick = false }, { "--lr=0.2", "--n", "1,a", "--quick" }),
         pcall(bk.arguments, { lr = 0.1 }, { "--nosuch" })
 end
 calls["bk.help"] = function()

@@ -20,15 +20,7 @@ local function matching(names, wanted)
     return list
 end
 
-return function(args)
-    local plain, options = command_line.arguments("plot", USAGE, args, { out = "FILE.png or FILE.svg", logx = "flag",
-        logy = "flag" })
-    if not plain then return options end
-    if #plain < 2 then
-        return command_line.misused("plot", USAGE, "expected DIR... COLUMN, got %s",
-            plain[1] and ("only %q"):format(plain[1]) or "nothing")
-    end
-    local wanted = table.remove(plain)
+local function draw(plain, wanted, options)
     local runs, every, lists, drawn = {}, {}, {}, 0
     for k, dir in ipairs(run_view.runs("plot", plain)) do
         runs[k] = { dir = dir }
@@ -65,3 +57,12 @@ return function(args)
     bk.plot(figure)
     if options.out then print(options.out) end
 end
+
+return command_line.command("plot", USAGE, { out = "FILE.png or FILE.svg", logx = "flag", logy = "flag" },
+    function(plain, options)
+        if #plain < 2 then
+            command_line.misused("expected DIR... COLUMN, got %s", plain[1] and ("only %q"):format(plain[1])
+                or "nothing")
+        end
+        return plain, table.remove(plain), options
+    end, draw)

@@ -267,13 +267,11 @@ local function several_runs(dir, found, path)
     self:write(path, string.format("%s: %d run%s", dir, #runs, #runs > 1 and "s" or ""))
 end
 
-return function(args)
-    local plain, options = command_line.arguments("report", USAGE, args, { out = "a file name" })
-    if not plain then return options end
-    if #plain ~= 1 then return command_line.misused("report", USAGE, "expected one DIR, got %d", #plain) end
-    local dir = plain[1]:gsub("(.)/+$", "%1")
+return command_line.command("report", USAGE, { out = "a file name" }, function(plain, options)
+    if #plain ~= 1 then command_line.misused("expected one DIR, got %d", #plain) end
+    return (plain[1]:gsub("(.)/+$", "%1")), options.out
+end, function(dir, out)
     local found = run_view.runs("report", { dir })
-    local path = options.out or dir .. "/report.html"
-    if found[1] == dir then return one_run(dir, path) end
-    several_runs(dir, found, path)
-end
+    local path = out or dir .. "/report.html"
+    if found[1] == dir then one_run(dir, path) else several_runs(dir, found, path) end
+end)

@@ -49,18 +49,15 @@ local function compare(dirs)
     print_sections(run_view.comparison(runs))
 end
 
-return function(args)
-    local plain, status = command_line.arguments("runs", USAGE, args, {})
-    if not plain then return status end
+return command_line.command("runs", USAGE, {}, function(plain)
     local what = table.remove(plain, 1)
-    if what == "list" then return list(plain) end
+    if what == "list" then return list, plain end
     if what == "show" then
-        if #plain ~= 1 then return command_line.misused("runs show", USAGE, "expected one DIR, got %d", #plain) end
-        return show(plain[1])
+        if #plain ~= 1 then command_line.misused("show: expected one DIR, got %d", #plain) end
+        return show, plain[1]
     elseif what == "compare" then
-        if #plain == 0 then return command_line.misused("runs compare", USAGE, "expected DIR DIR..., got nothing") end
-        return compare(plain)
+        if #plain == 0 then command_line.misused("compare: expected DIR DIR..., got nothing") end
+        return compare, plain
     end
-    return command_line.misused("runs", USAGE, "expected list, show or compare, got %s",
-        what and ("%q"):format(what) or "nothing")
-end
+    command_line.misused("expected list, show or compare, got %s", what and ("%q"):format(what) or "nothing")
+end, function(action, argument) action(argument) end)

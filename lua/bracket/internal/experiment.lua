@@ -2,41 +2,11 @@
 local bk = ...
 local experiment = {}
 
--- options(arg, { triples = 120, ... }): "--name value" by the default's type, "--flag" for booleans; lists are
--- comma-separated numbers. Every experiment knows --data DIR, --quick and --seed.
+-- options(arg, { triples = 120, ... }): bk.arguments; every experiment knows --data DIR, --quick and --seed.
 function experiment.options(argv, defaults)
     defaults.data, defaults.quick = defaults.data or "", defaults.quick or false
     defaults.seed = defaults.seed or 1
-    local values, k = {}, 1
-    for name, value in pairs(defaults) do values[name] = value end
-    while argv and argv[k] do
-        local name = argv[k]:match("^%-%-(.+)$")
-        name = name and name:gsub("-", "_")
-        if not name or defaults[name] == nil then
-            local known = {}
-            for key in pairs(defaults) do known[#known + 1] = "--" .. key end
-            table.sort(known)
-            error(string.format("unknown argument %q; known: %s", argv[k], table.concat(known, " ")), 0)
-        end
-        local default = defaults[name]
-        if type(default) == "boolean" then
-            values[name] = true
-        else
-            k = k + 1
-            local text = argv[k]
-            if not text then error("--" .. name .. ": a value is missing", 0) end
-            if type(default) == "number" then
-                values[name] = tonumber(text) or error("--" .. name .. ": expected a number, got " .. text, 0)
-            elseif type(default) == "table" then
-                values[name] = {}
-                for item in text:gmatch("[^,]+") do table.insert(values[name], tonumber(item) or item) end
-            else
-                values[name] = text
-            end
-        end
-        k = k + 1
-    end
-    return values
+    return bk.arguments(defaults, argv or {})
 end
 
 local function flat(d)

@@ -287,6 +287,11 @@ function run_view.comparison(runs)
             end
         end
     end
+    if #settings > 1 then -- what the script was called with is seen in what it did
+        for _, list in ipairs{ differing, settings } do
+            for k = #list, 1, -1 do if list[k] == "arguments" then table.remove(list, k) end end
+        end
+    end
     for path in pairs(every) do -- where all entries of an entry are equal, it is named
         local top = path:match("^[^.]*")
         if not differs[path] then equal[differs[top] and path or top] = true end

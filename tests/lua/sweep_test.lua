@@ -1,0 +1,403 @@
+-- Commands of the program, and bracket sweep: real processes of the built program, in a folder of the test's own.
+local lu = require "luaunit"
+local bk = require "bracket"
+local build = os.getenv("BRACKET_BUILD") or "build"
+
+local function output_of(command)
+    local p = io.popen(("{ %s; } 2>&1; echo \"status $?\""):format(command))
+    local text = p:read("a")
+    p:close()
+    local output, status = text:match("^(.*)status (%d+)\n$")
+    return output, tonumber(status)
+end
+
+local function write(path, text)
+    local f <close> = assert(io.open(path, "w"))
+    f:write(text)
+end
+
+local function read(path)
+    local f <close> = io.open(path, "rb")
+    return f and f:read("a")
+end
+
+-- Every call of it adds the line of its arguments to a file; --mode says how it ends.
+local SCRIPT = [[
+local o = bk.arguments{ lr = 0.1, seed = 0, out = "", mode = "", log = "", flag = false, FOO = "" }
+local f <close> = assert(io.open(o.log, "a"))
+f:write(table.concat(arg, "|"), "\n")
+f:close()
+print("lr", o.lr, "threads", bk.internal.threads(), io.read())
+for _, name in ipairs { "PMI_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "KEPT" } do
+    io.write(os.getenv(name) or "unset", " ")
+end
+if o.mode == "error" then error("boom") end
+if o.mode == "seven" then os.exit(7) end
+if o.mode == "signal" then io.stdout:flush() os.execute("kill -9 $PPID") end
+if o.mode == "sleep" then
+    io.stdout:flush()
+    local until_ = bk.internal.clock() + 30
+    while bk.internal.clock() < until_ do end
+end
+if o.mode == "once" then -- fails the first time
+    local path = o.out .. "/mark"
+    local mark = io.open(path)
+    if not mark then
+        io.open(path, "w"):close()
+        error("the first time")
+    end
+end
+]]
+
+local folder, script, log, program
+
+local function set_up()
+    folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute("mkdir -p " .. folder))
+    script, log = folder .. "/script.lua", folder .. "/log"
+    program = build .. "/bracket"
+    write(script, SCRIPT)
+end
+
+local function tear_down() os.execute("rm -rf " .. folder) end
+
+local function sweep(arguments, before)
+    return output_of(("%s %s sweep %s --out %s/out %s -- --log %s"):format(before or "", program, script, folder,
+        arguments, log))
+end
+
+local function calls() -- the lines of the log, sorted
+    local lines = {}
+    for line in (read(log) or ""):gmatch("[^\n]+") do lines[#lines + 1] = line end
+    table.sort(lines)
+    return lines
+end
+
+local function job(name) return bk.internal.from_json(assert(read(folder .. "/out/" .. name .. "/job.json"), name)) end
+
+local function output_file(name) return read(folder .. "/out/" .. name .. "/output.txt") end
+
+local function folders() -- their names, and how many
+    local list = {}
+    for _, name in ipairs(bk.internal.folder(folder .. "/out")) do
+        if not name:find("^%.%.?/$") then list[#list + 1] = name end
+    end
+    table.sort(list)
+    return table.concat(list, " ") .. " ", #list
+end
+
+-- ---- commands in general, by a folder of commands beside the embedded ones ----
+
+TestCommand = {}
+
+local function command(body, arguments)
+    write(folder .. "/lua/bracket/command/try.lua", "local bk = ...\nreturn function(args) " .. body .. " end\n")
+    return output_of(("BRACKET_LUA=%s/lua %s %s"):format(folder, program, arguments or "try"))
+end
+
+function TestCommand:setUp()
+    set_up()
+    assert(os.execute("mkdir -p " .. folder .. "/lua/bracket/command"))
+end
+
+function TestCommand:tearDown() tear_down() end
+
+function TestCommand:test_a_command_gets_its_arguments_as_an_array()
+    local output, status = command("print(#args, table.concat(args, '|'), bk.version)",
+        "--threads 2 try a '' --help -e 'x y'")
+    lu.assertEquals(output, "5\ta||--help|-e|x y\t" .. bk.version .. "\n")
+    lu.assertEquals(status, 0)
+end
+
+function TestCommand:test_a_number_is_the_exit_status()
+    for returned, expected in pairs { ["0"] = 0, ["3"] = 3, ["2.0"] = 2, ["nil"] = 0, ["300"] = 1, ["-1"] = 1 } do
+        local _, status = command("return " .. returned)
+        lu.assertEquals(status, expected, returned)
+    end
+    local output, status = command("return 'x'")
+    lu.assertEquals(status, 1)
+    lu.assertStrContains(output, "command try: expected an exit status, got string")
+end
+
+function TestCommand:test_errors_of_level_0_are_one_line()
+    local output, status = command("error('try: no such thing', 0)")
+    lu.assertEquals(output, "bracket: try: no such thing\n")
+    lu.assertEquals(status, 1)
+    output, status = command("error('a mistake')")
+    lu.assertStrContains(output, "command/try.lua:2: a mistake\nstack traceback:")
+    lu.assertEquals(status, 1)
+    output = command("local x = nil; return x.y")
+    lu.assertStrContains(output, "stack traceback:")
+    output = command("bk.tensor('x')")
+    lu.assertStrContains(output, "stack traceback:")
+    output, status = command("error({})")
+    lu.assertStrContains(output, "error object is a table value")
+    lu.assertEquals(status, 1)
+end
+
+function TestCommand:test_a_script_of_that_name_is_called_by_a_path_or_after_dashes()
+    write(folder .. "/sweep", "print('a script', ...)")
+    program = io.popen("realpath " .. program):read("l")
+    local calls_of_it = ("cd %s && %s ./sweep 1; %s -- sweep 2; %s sweep"):format(folder, program, program, program)
+    local output, status = output_of(calls_of_it)
+    lu.assertStrContains(output, "a script\t1\na script\t2\nbracket sweep: a script is missing\n")
+    lu.assertEquals(status, 2)
+end
+
+function TestCommand:test_help_lists_the_commands_and_pairs_does_not()
+    local output = output_of(program .. " --help")
+    local list = output:match("\ncommands: ([%l_ ]+); bracket NAME %-%-help\n")
+    lu.assertStrContains(list or output, "sweep")
+    for name in list:gmatch("%S+") do
+        local text, status = output_of(program .. " " .. name .. " --help")
+        lu.assertEquals(status, 0, text)
+        lu.assertStrContains(text, "bracket " .. name)
+    end
+    lu.assertEquals(type(bk.command.sweep), "function")
+    for name in pairs(bk) do lu.assertNotEquals(name, "command") end
+end
+
+-- ---- sweep ----
+
+TestSweep = {}
+
+function TestSweep:setUp() set_up() end
+
+function TestSweep:tearDown() tear_down() end
+
+function TestSweep:test_every_combination_is_one_run()
+    local output, status = sweep("--grid lr=0.01,0.2 --grid flag=true --seeds 1..2,5 --jobs 2")
+    lu.assertEquals(status, 0, output)
+    lu.assertStrContains(output, ("6 runs of %s, 2 at a time, in %s/out\n"):format(script, folder))
+    lu.assertStrContains(output, "\n6 runs: 6 finished, 0 failed\n")
+    lu.assertStrMatches(output, ".*%[6/6%] lr=[%d.]+,flag=true,seed=%d: finished in %d+%.?%d* s\n.*")
+    local expected = {}
+    for _, lr in ipairs { "0.01", "0.2" } do
+        for _, seed in ipairs { 1, 2, 5 } do
+            local name = ("lr=%s,flag=true,seed=%d"):format(lr, seed)
+            local line = ("--lr|%s|--flag|true|--seed|%d|--out|%s/out/%s|--log|%s"):format(lr, seed, folder, name, log)
+            expected[#expected + 1] = line
+            local j = job(name)
+            lu.assertEquals(script .. "|" .. line, table.concat(j.arguments, "|"))
+            lu.assertEquals(j.exit, 0)
+            lu.assertTrue(j.signal ~= j.signal) -- null
+            lu.assertTrue(j.seconds > 0 and j.seconds < 60)
+            lu.assertStrMatches(j.started .. j.ended, ("%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%dZ"):rep(2))
+            lu.assertEquals(output_file(name):match("^[^\n]*"), ("lr\t%s\tthreads\t1\tnil"):format(lr))
+        end
+    end
+    lu.assertEquals(calls(), expected)
+end
+
+function TestSweep:test_what_is_done_is_not_run_again()
+    sweep("--seeds 1..3")
+    local output, status = sweep("--seeds 2..4")
+    lu.assertEquals(status, 0)
+    lu.assertStrContains(output, "3 runs of " .. script .. ", 2 done before, 1 at a time")
+    lu.assertStrContains(output, "[3/3] seed=4: finished in ")
+    lu.assertStrContains(output, "3 runs: 1 finished, 0 failed, 2 done before\n")
+    lu.assertEquals(#calls(), 4)
+    sweep("--seeds 4 --jobs 2 --threads 2")
+    lu.assertEquals(#calls(), 4)
+    output = output_of(("%s sweep %s --out=%s/out/ --seeds=4 -- --log %s --lr 3"):format(program, script, folder, log))
+    lu.assertStrContains(output, "1 run: 1 finished, 0 failed\n") -- other arguments
+    lu.assertEquals(#calls(), 5)
+    write(folder .. "/out/seed=1/job.json", "{ broken")
+    lu.assertStrContains(sweep("--seeds 1"), "1 finished")
+end
+
+function TestSweep:test_a_failure_stops_no_other_and_is_run_again()
+    local output, status = sweep("--grid mode=error,seven,signal,once,fine --jobs 2")
+    lu.assertEquals(status, 1)
+    lu.assertStrContains(output, "5 runs: 1 finished, 4 failed\n")
+    lu.assertStrContains(output, "mode=error: failed with exit status 1, see " .. folder .. "/out/mode=error/output.txt\n")
+    lu.assertStrContains(output, "boom\n    stack traceback:\n")
+    lu.assertStrContains(output, "mode=seven: failed with exit status 7, see")
+    lu.assertStrContains(output, "mode=signal: ended by signal 9, see")
+    lu.assertEquals(job("mode=seven").exit, 7)
+    lu.assertEquals(job("mode=signal").signal, 9)
+    lu.assertTrue(job("mode=signal").exit ~= job("mode=signal").exit)
+    output, status = sweep("--grid mode=fine,once")
+    lu.assertStrContains(output, "2 runs: 1 finished, 0 failed, 1 done before\n")
+    lu.assertEquals(status, 0)
+end
+
+function TestSweep:test_odd_values_reach_the_script_as_they_are()
+    local values = { "a b", "a/b", "a_b", "A_B", "../x", "'q", "$HOME", "*", "\\", "é", "-x", ("y"):rep(300), "\xff",
+        "\n" }
+    local grid = "--grid 'mode=" .. table.concat(values, ","):gsub("'", "'\\''") .. "'"
+    local output, status = sweep(grid)
+    lu.assertEquals(status, 0, output)
+    local got = read(log)
+    for _, v in ipairs(values) do lu.assertStrContains(got, "--mode|" .. v .. "|--out|") end
+    lu.assertEquals(select(2, folders()), #values)
+    for _, name in ipairs { "a_b", "é", "-x", ".._x", "_q", "_HOME" } do
+        lu.assertStrContains(folders(), "mode=" .. name .. "/ ")
+    end
+    lu.assertStrMatches(folders(), ".*mode=a_b~%x%x%x%x%x%x%x%x/.*") -- "a b" and "a/b": the plain name is a_b's
+    lu.assertStrContains(sweep(grid), ("0 finished, 0 failed, %d done"):format(#values))
+end
+
+function TestSweep:test_threads_are_passed_on()
+    sweep("--seeds 1 --threads 2")
+    lu.assertStrContains(output_file("seed=1"), "threads\t2\t")
+    program = program .. " --threads 3"
+    sweep("--seeds 2")
+    lu.assertStrContains(output_file("seed=2"), "threads\t3\t")
+end
+
+function TestSweep:test_the_program_is_found_in_PATH()
+    local full = io.popen("realpath " .. build):read("l")
+    program = "bracket"
+    local output = sweep("--seeds 1", ("PATH=%s:$PATH"):format(full))
+    lu.assertStrContains(output, "1 run: 1 finished, 0 failed\n")
+end
+
+function TestSweep:test_ranks_share_the_combinations()
+    local kinds = { { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE" }, { "PMI_RANK", "PMI_SIZE" },
+        { "SLURM_PROCID", "SLURM_NTASKS" } }
+    for k, names in ipairs(kinds) do
+        local seen = #calls()
+        for rank = 0, 1 do
+            local output, status = sweep(("--seeds %d..%d"):format(10 * k + 1, 10 * k + 5),
+                ("KEPT=kept %s=%d %s=2"):format(names[1], rank, names[2]))
+            lu.assertEquals(status, 0)
+            lu.assertStrContains(output, ("rank %d of 2, takes %d of 5 runs of "):format(rank, 3 - rank))
+            local n, first = 3 - rank, 10 * k + 1 + rank
+            lu.assertStrContains(output, ("rank %d: [1/%d] seed=%d: finished"):format(rank, n, first))
+            lu.assertStrContains(output, ("rank %d: %d runs: %d finished, 0 failed\n"):format(rank, n, n))
+        end
+        lu.assertEquals(#calls(), seen + 5)
+        for seed = 10 * k + 1, 10 * k + 5 do
+            lu.assertStrContains(output_file("seed=" .. seed), "unset unset unset unset kept", false, names[1])
+        end
+    end
+    lu.assertStrContains(sweep("--seeds 61..62", "PMI_RANK=0"), "2 runs: 2 finished")
+    lu.assertStrContains(sweep("--seeds 71..72", "PMI_RANK=0 PMI_SIZE=1"), "2 runs: 2 finished")
+    -- a batch script of Slurm, not one of srun's tasks
+    local batch = "SLURM_JOB_ID=5 SLURM_PROCID=0 SLURM_NTASKS=2"
+    lu.assertStrContains(sweep("--seeds 81..82", batch), "2 runs: 2 finished")
+    lu.assertStrContains(sweep("--seeds 91..92", batch .. " SLURM_STEP_ID=0"), "1 run: 1 finished")
+end
+
+function TestSweep:test_usage_errors_exit_2()
+    local bad = {
+        [""] = "a script is missing",
+        ["s.lua"] = "--grid or --seeds is missing",
+        ["s.lua --grid lr"] = 'expected NAME=VALUE,VALUE,..., got "lr"',
+        ["s.lua --grid lr="] = "--grid: lr: a value is missing",
+        ["s.lua --grid lr=1,,2"] = "--grid: lr: a value is missing",
+        ["s.lua --grid"] = "--grid: expected NAME=VALUE,VALUE,..., got nothing",
+        ["s.lua --grid lr=1 --grid lr=2"] = "--grid: lr is given twice",
+        ["s.lua --grid a-b=1 --grid a_b=2"] = "--grid: a_b is given twice",
+        ["s.lua --grid seed=1 --seeds 2"] = "--seeds: seed is given twice",
+        ["s.lua --grid out=1"] = "--grid: the runs' out is made from --out",
+        ["s.lua --seeds 1..x"] = "--seeds: expected numbers and ranges as in 1,2,5..8",
+        ["s.lua --seeds 5..1"] = "--seeds: the range 5..1 is empty",
+        ["s.lua --seeds 1..99999999"] = "--seeds: 1..99999999: more than",
+        ["s.lua --seeds 1..9000 --grid x=1,2,3,4,5,6,7,8,9,10,11,12"] = "more than 100000 runs",
+        ["s.lua --seeds 1 --jobs 0"] = '--jobs: expected 1..256, got "0"',
+        ["s.lua --seeds 1 --threads x"] = '--threads: expected 1..256, got "x"',
+        ["s.lua --seeds 1 --out --jobs 2"] = '--out: expected a folder, got "--jobs"',
+        ["s.lua --seeds 1 --nosuch"] = 'unknown option "--nosuch"; known: --grid',
+        ["s.lua t.lua --seeds 1"] = "there is a script already",
+    }
+    for arguments, message in pairs(bad) do
+        local output, status = output_of(program .. " sweep " .. arguments)
+        lu.assertStrContains(output, "bracket sweep: " .. (message:find("^[-a]") and message or ""))
+        lu.assertStrContains(output, message)
+        lu.assertStrContains(output, "usage: bracket sweep")
+        lu.assertEquals(status, 2, arguments)
+    end
+    local output, status = output_of(program .. " sweep /nonexistent.lua --seeds 1")
+    lu.assertEquals(output, "bracket: sweep: the script cannot be read: /nonexistent.lua: No such file or directory\n")
+    lu.assertEquals(status, 1)
+    output, status = output_of(("%s sweep %s --seeds 1 --out %s/x"):format(program, script, script))
+    lu.assertStrMatches(output, "bracket: sweep: %-%-out: [^\n]*cannot be made[^\n]*\n")
+    lu.assertEquals(status, 1)
+end
+
+-- ---- Ctrl-C ----
+
+local function wait_for(condition, what)
+    local limit = bk.internal.clock() + 10
+    while not condition() do
+        if bk.internal.clock() > limit then lu.fail("waited for " .. what) end
+        os.execute("sleep 0.02")
+    end
+end
+
+-- Starts a sweep of sleeping runs in the background and signals it when two of them run; its output and exit status,
+-- and how long it took to end.
+local function interrupted(signal)
+    local out = folder .. "/text"
+    local started = ("%s sweep %s --out %s/out --jobs 2 --grid mode=sleep --seeds 1..4 -- --log %s"):format(program, script,
+        folder, log)
+    local pid = io.popen(("%s >%s 2>&1 & echo $!; wait $!; echo $? >%s.status"):format(started, out, out))
+    local id = pid:read("n")
+    wait_for(function() return #calls() == 2 end, "two runs")
+    local from = bk.internal.clock()
+    os.execute(("kill -%s %d"):format(signal, id))
+    wait_for(function() return (read(out .. ".status") or ""):find("\n") end, "the end")
+    local seconds = bk.internal.clock() - from
+    pid:close()
+    return read(out), tonumber(read(out .. ".status")), seconds
+end
+
+local function none_is_left() -- no process has the script on its command line
+    wait_for(function() return not output_of("ps -A -o args="):find(script, 1, true) end, "the runs' end")
+end
+
+function TestSweep:test_an_interrupt_of_the_program_alone_ends_the_runs()
+    for _, signal in ipairs { "INT", "TERM" } do
+        os.remove(log)
+        local output, status, seconds = interrupted(signal)
+        lu.assertTrue(seconds < 5, seconds)
+        lu.assertEquals(status, 1)
+        lu.assertStrContains(output, "seed=1: interrupted after ")
+        lu.assertStrContains(output, "4 runs: 0 finished, 0 failed, 2 interrupted, 2 not started\n")
+        lu.assertStrContains(output, "\nbracket: interrupted\n")
+        lu.assertEquals(#calls(), 2)
+        lu.assertStrContains(output_file("mode=sleep,seed=1"), "interrupted")
+        none_is_left()
+    end
+end
+
+function TestSweep:test_an_interrupted_sweep_goes_on()
+    write(script, SCRIPT:gsub('o.mode == "sleep"', 'o.seed == 2 and not io.open(o.log .. ".go")', 1))
+    local out = folder .. "/text"
+    local text = ("%s sweep %s --out %s/out --seeds 1..3 -- --log %s"):format(program, script, folder, log)
+    local pid = io.popen(("%s >%s 2>&1 & echo $!; wait $!; echo $? >%s.status"):format(text, out, out))
+    local id = pid:read("n")
+    wait_for(function() return #calls() == 2 end, "the second run")
+    os.execute("kill -INT " .. id)
+    pid:close()
+    lu.assertStrContains(read(out), "3 runs: 1 finished, 0 failed, 1 interrupted, 1 not started\n")
+    write(log .. ".go", "")
+    local output, status = output_of(text)
+    lu.assertStrContains(output, "3 runs: 2 finished, 0 failed, 1 done before\n")
+    lu.assertEquals(status, 0)
+    lu.assertEquals(#calls(), 4)
+end
+
+function TestSweep:test_ctrl_c_on_a_terminal_reaches_the_runs_once()
+    if not read(build .. "/tests/pty") then lu.skip("pty is not built: make test-programs") end
+    -- the run ends by the first Ctrl-C as an error it can clean up after; a second one would kill it
+    write(script, SCRIPT:gsub('local until_.-end%s-end', [[
+    local until_ = bk.internal.clock() + 30
+    pcall(function() while bk.internal.clock() < until_ do end end)
+    print("cleaned up")
+    io.stdout:flush()
+    os.execute("sleep 0.6")
+    os.exit(3)
+end]], 1))
+    write(folder .. "/keys", "expect 5000 of\nexpect 5000 in\nsleep 600\nsend \\x03\nexpect 5000 interrupted after\n"
+        .. "expect 5000 bracket: interrupted\nexit 5000\n")
+    local started = ("%s sweep %s --out %s/out --grid mode=sleep -- --log %s"):format(program, script, folder, log)
+    local output = output_of(("%s/tests/pty %s <%s/keys"):format(build, started, folder))
+    lu.assertStrContains(output, "exit 1\n")
+    lu.assertStrContains(output_file("mode=sleep"), "cleaned up")
+    lu.assertEquals(job("mode=sleep").exit, 3)
+    none_is_left()
+end

@@ -174,6 +174,21 @@ local OPTIONS = {
     { "--threads N", "worker threads; results do not depend on it" }, { "--help", "shows the options" },
 }
 local SECTIONS = [[
+.SH COMMANDS
+.TP
+.B bracket runs list|show|compare DIR...
+the runs in folders that protocol:run{ out = DIR } left: a line each, all of one, what differs between several
+.TP
+.B bracket plot DIR... COLUMN [--out FILE] [--logx] [--logy]
+a recorded column over the step, on the terminal or to a PNG or SVG file
+.TP
+.B bracket report DIR [--out FILE]
+an HTML page of one run or several, with its figures in it
+.TP
+.B bracket sweep script.lua [--grid NAME=VALUE,...]... [--seeds 1..10] [--jobs N] [--out DIR] [-- arguments]
+the script once for every combination, each a process with a folder of its own
+.PP
+Each answers --help. A script of such a name is called as ./NAME.
 .SH INTERACTIVE SESSION
 .nf
 %s
@@ -190,7 +205,7 @@ $XDG_CONFIG_HOME/bracket/init.lua runs when a session starts; $XDG_STATE_HOME/br
 local function man(list)
     local out = { '.TH BRACKET 1 "" "bracket ' .. bk.version .. '"', ".SH NAME",
         "bracket \\- Lua with exact modified losses and brackets of training protocols", ".SH SYNOPSIS", ".B bracket",
-        "[options] [script [args]]", ".SH DESCRIPTION",
+        "[options] [script [args] | command [args]]", ".SH DESCRIPTION",
         "Runs a Lua 5.4 script with the module bracket, or, without a script on a terminal, an interactive session.",
         ".SH OPTIONS" }
     for _, o in ipairs(OPTIONS) do out[#out + 1] = ".TP\n.B " .. escaped(o[1]) .. "\n" .. escaped(o[2]) end

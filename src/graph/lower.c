@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-extern const op_row op_add, op_scale, op_offset, op_mul, op_square, op_relu, op_step;
-extern const op_row op_axpy, op_muladd, op_mulscale, op_mul3, op_square_rsub, op_tanh_grad, op_tanh_grad_sum,
-    op_tanh_grad_add, op_sigmoid_grad, op_relu_mask;
+extern const op_row op_add, op_scale, op_offset, op_mul, op_square, op_tanh, op_relu, op_step;
+extern const op_row op_axpy, op_muladd, op_mulscale, op_mul3, op_square_rsub, op_tanh_sum, op_relu_sum,
+    op_tanh_grad, op_tanh_grad_sum, op_tanh_grad_add, op_sigmoid_grad, op_relu_mask;
 
 typedef struct lowering {
     graph *g;
@@ -107,6 +107,8 @@ static node *pattern(lowering *l, const node *n) {
         if (low->op == &op_mul) return build(l, &op_mulscale, n->x, 2, n->in[0]->in);
         if (low->op == &op_mul3) return graph_op(l->g, &op_mul3, 3, low->in, 0, NULL, n->x);
     }
+    if ((n->op == &op_tanh || n->op == &op_relu) && alone(l, n->in[0], &op_add) && plain(l, n->in[0]))
+        return build(l, n->op == &op_tanh ? &op_tanh_sum : &op_relu_sum, 0, 2, n->in[0]->in);
     if (n->op == &op_offset && is(n->in[0], &op_scale, -1) && alone(l, n->in[0]->in[0], &op_square))
         return build(l, &op_square_rsub, n->x, 1, n->in[0]->in[0]->in);
     return NULL;

@@ -12,6 +12,8 @@ const op_row op_muladd = { PATTERN("muladd", 3, VEC_MULADD, "a b + c") };
 const op_row op_mulscale = { PATTERN("mulscale", 2, VEC_MULSCALE, "x (a b)") };
 const op_row op_square_rsub = { PATTERN("square_rsub", 1, VEC_SQUARE_RSUB, "x - a²") };
 const op_row op_mul3 = { PATTERN("mul3", 3, VEC_MUL3, "x (a (b c))") };
+const op_row op_tanh_sum = { PATTERN("tanh_sum", 2, VEC_TANH_SUM, "tanh(a + b)") };
+const op_row op_relu_sum = { PATTERN("relu_sum", 2, VEC_RELU_SUM, "max(a + b, 0)") };
 const op_row op_tanh_grad = { PATTERN("tanh_grad", 2, VEC_TANH_GRAD, "b (1 - a²), a = tanh") };
 const op_row op_tanh_grad_sum = { PATTERN("tanh_grad_sum", 3, VEC_TANH_GRAD_SUM, "(b + c) (1 - a²), a = tanh") };
 const op_row op_tanh_grad_add = { PATTERN("tanh_grad_add", 3, VEC_TANH_GRAD_ADD, "x b (1 - a²) + c, a = tanh") };

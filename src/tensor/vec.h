@@ -56,6 +56,8 @@ typedef enum vec_op {
     VEC_POWX /* a^x; whole x by multiplication for |x| <= 8 */,
     /* recurring patterns, one pass */
     VEC_MUL3 /* x * (a*(b*c)) */,
+    VEC_TANH_SUM /* tanh(a+b) */,
+    VEC_RELU_SUM /* max(a+b,0), NaN stays */,
     VEC_TANH_GRAD /* b * (1 - a*a): a = tanh(z) */,
     VEC_TANH_GRAD_SUM /* (b+c) * (1 - a*a) */,
     VEC_TANH_GRAD_ADD /* x * (b * (1 - a*a)) + c */,

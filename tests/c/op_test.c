@@ -58,6 +58,8 @@ static const recipe recipes[] = {
     { "square_rsub", .x = 0.6 },
     { "tanh_grad", .n_in = 0 },
     { "tanh_grad_sum", .n_in = 0 },
+    { "tanh_sum", .n_in = 0 },
+    { "relu_sum", .n_in = 0 },
     { "tanh_grad_add", .x = 1.7 },
     { "mul3", .x = 1.7 },
     { "relu_mask", .n_in = 0 },
@@ -560,6 +562,11 @@ static node *low_tanh_add(graph *g, node *const *in) { /* c + b (1 - a²), c - b
     node *r = g_add(g, tanh_grad(g, in[0], in[2]), g_scale(g, -2, g_mul(g, in[0], in[1])));
     return g_mul(g, g_mul(g, p, q), g_exp(g, r));
 }
+static node *low_sums(graph *g, node *const *in) { /* of a sum that is read twice too, the second does not add again */
+    node *s = g_add(g, in[0], in[2]);
+    node *p = g_mul(g, g_tanh(g, g_add(g, in[0], in[1])), g_relu(g, g_add(g, in[1], in[2])));
+    return g_add(g, p, g_exp(g, g_add(g, g_tanh(g, s), g_exp(g, s))));
+}
 static node *low_tanh_twice(graph *g, node *const *in) { /* what is read twice stays a node of its own */
     node *t = tanh_grad(g, in[0], in[1]);
     return g_mul(g, g_exp(g, t), g_add(g, t, in[2]));
@@ -582,6 +589,7 @@ static const struct {
     { "tanh_grad", 2, low_tanh }, { "sigmoid_grad", 1, low_sigmoid }, { "square_rsub", 1, low_square },
     { "relu_mask", 2, low_relu }, { "step", 0, low_relu },
     { "muladd", 0, low_shared },  { "mul", 2, low_shared },
+    { "tanh_sum", 1, low_sums }, { "relu_sum", 1, low_sums }, { "tanh", 1, low_sums },
     { "tanh_grad_sum", 1, low_tanh_sum },  { "mul3", 2, low_mul3 },
     { "tanh_grad_add", 3, low_tanh_add },  { "tanh_grad_add", 0, low_tanh_twice },
 };

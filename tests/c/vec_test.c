@@ -176,6 +176,7 @@ static void test_bounds(void) {
         case VEC_TANH_GRAD: { volatile T q = a * a; return b * (1 - q); }                     \
         case VEC_TANH_GRAD_SUM: { volatile T q = a * a, s = b + c; return s * (1 - q); }      \
         case VEC_TANH_GRAD_ADD: { volatile T q = a * a, r = b * (1 - q), s = x * r; return s + c; } \
+        case VEC_RELU_SUM: { volatile T s = a + b; return s <= 0 ? 0 : s; }                   \
         case VEC_MUL3: { volatile T q = b * c, r = a * q; return x * r; }                     \
         case VEC_SIGMOID_GRAD: { volatile T q = a * (1 - a); return b * q; }                  \
         default: return 0;                                                                    \
@@ -188,7 +189,7 @@ REFERENCE(int64_t, ref_i64)
 static const vec_op exact_ops[] = {
     VEC_COPY, VEC_FILL, VEC_ADD, VEC_SUB, VEC_MUL, VEC_MAX, VEC_MIN, VEC_SCALE, VEC_OFFSET, VEC_AXPY,
     VEC_MULADD, VEC_MULSCALE, VEC_SQUARE, VEC_SQUARE_RSUB, VEC_ABS, VEC_SIGN, VEC_GT, VEC_GE, VEC_EQ, VEC_WHERE, VEC_RELU, VEC_RELU_MASK,
-    VEC_STEP, VEC_DIV, VEC_TANH_GRAD, VEC_TANH_GRAD_SUM, VEC_TANH_GRAD_ADD, VEC_MUL3, VEC_SIGMOID_GRAD
+    VEC_STEP, VEC_DIV, VEC_TANH_GRAD, VEC_TANH_GRAD_SUM, VEC_TANH_GRAD_ADD, VEC_MUL3, VEC_RELU_SUM, VEC_SIGMOID_GRAD
 };
 
 static void test_exact(void) {

@@ -82,7 +82,7 @@ static way way_of(const product *p) {
     const bool wide = vec_bytes() == 64;
     bool tb = false;
     for (int i = 0; i < x->count && x->n > 1; i++) tb = tb || x->terms[i].tb;
-    if (wide && p->work <= small && !tb) return BLAS;
+    if (wide && p->work <= small && !tb && !gemm_is_thin(x)) return BLAS;
     if (x->m == 1 || x->n == 1) return VECTOR;
     if (vec_bytes() < 32) return BLAS;
     return wide || p->work <= (double)(64 << 20) ? OWN : BLAS;

@@ -113,24 +113,25 @@ static void test_packed(ctx *c) {
 }
 
 /* Sums of many terms: mixed transposes, factors that differ, are 0 or far apart, empty depths, few columns, more terms
- * than a slab of depth takes, and depths of several slabs; the same bits with no context and at 3 threads. */
+ * than a slab of depth takes, depths of several slabs, and small ones; the same bits with no context and at 3 threads. */
 static void test_sums(ctx *c) {
     enum { MOST = 20 };
     const double alphas[] = { 1, 1, -1, 0.3, 0, 1e-20, -2 };
     ctx *three = ctx_new(3);
-    for (int round = 0; round < 160; round++) {
+    for (int round = 0; round < 240; round++) {
         const bk_dtype d = round % 2 ? BK_FLOAT32 : BK_FLOAT64;
         const size_t size = d == BK_FLOAT64 ? 8 : 4;
-        const bool large = round >= 140;
-        const int64_t m = large ? 300 : 1 + (int64_t)(45 * (uniform() + 0.5));
-        const int64_t n = large ? 200 : 1 + (int64_t)(45 * (uniform() + 0.5)), ldc = n + round % 3;
-        const int count = (int)((uniform() + 0.5) * (large ? 5 : MOST));
+        const bool large = round >= 140 && round < 160, thin = round >= 160; /* a depth of 4 in all, at most */
+        const int64_t m = round >= 236 ? 900 : large ? 300 : 1 + (int64_t)(45 * (uniform() + 0.5));
+        const int64_t n = round >= 236 ? 700 : large ? 200 : 1 + (int64_t)(45 * (uniform() + 0.5)), ldc = n + round % 3;
+        const int count = thin ? 1 + round % 4 : (int)((uniform() + 0.5) * (large ? 5 : MOST));
         const double beta = round % 3 ? 0 : 0.5;
         gemm_term terms[MOST];
         void *a[MOST], *b[MOST];
         for (int i = 0; i < count; i++) {
             const bool ta = round % 4 == 0 || uniform() > 0, tb = uniform() > 0;
-            const int64_t k = (int64_t)((uniform() + 0.5) * (large ? 500 : i % 3 ? 5 : 90));
+            const int64_t k = thin ? 1 + (round % 4 < 2 && i == 0) * (round % 8 / 4 + 1)
+                                   : (int64_t)((uniform() + 0.5) * (large ? 500 : i % 3 ? 5 : 90));
             const int64_t lda = (ta ? m : k) + i % 2, ldb = (tb ? k : n) + i % 3;
             a[i] = block((ta ? k : m) * lda, d, NAN), b[i] = block((tb ? n : k) * ldb, d, NAN);
             terms[i] = (gemm_term){ ta, tb, k, alphas[(int)(7 * (uniform() + 0.5))], a[i], lda, b[i], ldb };

@@ -186,7 +186,7 @@ end
 local function begin(self, options)
     local seed, log, saved = options.seed or self.seed, nil, nil
     if options.out then
-        log, saved = bk.internal.run_log.open(self, options.out, seed, options.resume, options.checkpoint_every)
+        log, saved = bk.internal.run_log.open(self, options.out, seed, options)
     end
     if saved then self:restore(saved) else self.current = start(self, options.theta, seed) end
     self.current.log = log
@@ -200,11 +200,13 @@ function protocol:run(options)
     local state = self.current
     local goes_on = state and not options.theta and not options.seed and not state.finished and not state.failed
         and (not options.out or state.log and state.log.dir == options.out)
+    if options.out == "" then error("protocol:run: out: expected a folder's name, got \"\"", 2) end
     if not goes_on and not options.out and (options.resume or options.checkpoint_every) then
         error("protocol:run: checkpoint_every and resume need out, the run's folder", 2)
     end
     if not goes_on then state = begin(self, options) end
     local log = state.log
+    if log and options.checkpoint_every then log.every = options.checkpoint_every end
     local update, clear
     local shown = options.progress
     if shown == nil then shown = bk.internal.on_terminal end
@@ -219,7 +221,7 @@ function protocol:run(options)
         if log then log:finish(state) end
     end)
     if clear then clear() end
-    if not ok and log then pcall(log.finish, log, state, message) end
+    if not ok and log then pcall(log.fail, log, state, message) end
     self.result = state:result()
     self.history = state.history
     if not ok then
@@ -307,7 +309,8 @@ r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training
 r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
 p:run{ out = "runs/x", checkpoint_every = n, resume = true }: the run's folder holds config.json, env.json, metrics.jsonl,
 status.json and checkpoint-STEP.safetensors (every tenth of the run unless told); resume goes on from the last one, bit
-for bit, or begins where there is none, and refuses a folder of another protocol. `bracket runs show` reads it.
+for bit, or begins where there is none, and refuses the folder of another protocol: other data, options or functions (by
+their code and what they captured). `bracket runs show` reads it.
 p:run{ stop = n } pauses after step n, p:run{} goes on; progress = true shows a line on stderr, which the program does
 on a terminal unless it is false. p:state() is everything as one value, p:restore(state) puts it back: the run goes on
 bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().

@@ -171,6 +171,11 @@ static int jobs_start(lua_State *L) {
     if (running_n == RUNNING_MOST) return luaL_error(L, "more than %d jobs at a time", RUNNING_MOST);
     char **arguments = job_arguments(L, 1), **environment = job_environment(L);
     int output = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (output >= 0 && output <= STDERR_FILENO) { /* a standard one is closed: the job has its own in that place */
+        const int above = fcntl(output, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        close(output);
+        output = above;
+    }
     if (output < 0) {
         lua_pushnil(L);
         lua_pushfstring(L, "%s: %s", path, strerror(errno));

@@ -59,7 +59,7 @@ typedef void (*work_fn)(void *arg, int64_t item);
  * of it runs on that thread. */
 void ctx_parallel(ctx *c, int64_t n, work_fn fn, void *arg);
 /* 0..n-1 cut in as many even ranges as there are threads, `most` at most: calls fn(arg, share, first, end) for each,
- * share counting from 0; for none when n is 0. */
+ * share counting from 0; for none when n is 0. What fn makes of an item must not depend on where the cuts fall. */
 typedef void (*range_fn)(void *arg, int share, int64_t first, int64_t end);
 void ctx_ranges(ctx *c, int64_t n, int most, range_fn fn, void *arg);
 

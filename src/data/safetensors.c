@@ -94,6 +94,10 @@ static bk_status read_tensor(source *s, const entry *x, named_tensor *to, err *e
         status = err_set(e, BK_EIO, "%s: \"%.100s\": the header says %zu bytes, the file holds %zu%s", s->path, x->name,
                          want, raw.count, source_cut_text(s));
     if (!status) status = tensor_new(s->c, x->dtype, x->ndim, x->shape, &to->value, e);
+    if (status == BK_EINVAL) {
+        err_clear(e);
+        status = wrong(s->path, x->name, "shape: overflows", e);
+    }
     if (!status && want) memcpy(tensor_data(&to->value), raw.data, want);
     bytes_free(s->c, &raw);
     return status;
@@ -208,7 +212,9 @@ static char *header_text(const safetensors *s, size_t *n, err *e) {
         fits = json_object_set_new(metadata, s->texts[i].name, json_string(s->texts[i].value)) == 0;
     if (fits && metadata) fits = json_object_set(header, METADATA, metadata) == 0;
     *n = fits ? json_dumpb(header, NULL, 0, JSON_COMPACT) : 0;
-    if (*n == 0) err_set(e, BK_EINVAL, "safetensors: a name or a text is not UTF-8, or memory is short");
+    if (*n > HEADER_LIMIT)
+        err_set(e, BK_EINVAL, "safetensors: names and texts take %zu bytes, expected at most %d", *n, HEADER_LIMIT);
+    else if (*n == 0) err_set(e, BK_EINVAL, "safetensors: a name or a text is not UTF-8, or memory is short");
     else if (!(text = mem_alloc(s->c, *n))) err_nomem(e, *n);
     else json_dumpb(header, text, *n, JSON_COMPACT);
 end:

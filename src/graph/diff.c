@@ -4,11 +4,6 @@
 
 #include <string.h>
 
-int op_shares(int64_t elements) {
-    const double shares = ELEMENT_COST / THREAD_WORTH * (double)elements;
-    return shares < 1 ? 1 : shares < INT32_MAX ? (int)shares : INT32_MAX;
-}
-
 node *op_zero_jvp(graph *g, node *n, int k, node *t) {
     (void)g, (void)n, (void)k, (void)t;
     return NULL;

@@ -354,3 +354,8 @@ bool graph_substitute(graph *g, int n_out, node **outs, int n, node *const *from
         if (outs[i]) outs[i] = image[outs[i]->place];
     return true;
 }
+
+int op_shares(int64_t elements) {
+    const double shares = ELEMENT_COST / THREAD_WORTH * (double)elements;
+    return shares < 1 ? 1 : shares < INT32_MAX ? (int)shares : INT32_MAX;
+}

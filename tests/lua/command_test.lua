@@ -208,6 +208,21 @@ function TestRuns:test_compare_shows_what_differs()
 end
 
 -- 0.7, 0.8, 0.9: mean 0.8, sd 0.1, t(2) = 4.303, half 4.303 * 0.1 / sqrt(3) = 0.24843.
+function TestRuns:test_a_run_without_its_configuration_is_compared_all_the_same()
+    make("a")
+    make("b")
+    os.remove(root .. "/b/config.json")
+    make("c")
+    write("c/config.json", "{}")
+    local output, status = run("runs", "compare", root)
+    lu.assertEquals(status, 0, output)
+    lu.assertStrContains(output, "final metrics")
+    write("c/metrics.jsonl", "[1, 2]\n")
+    for _, command in ipairs{ { "plot", root, "loss" }, { "report", root }, { "runs", "show", root .. "/c" } } do
+        fails(1, "c/metrics.jsonl: row 1: expected an object, got [1, 2]", table.unpack(command))
+    end
+end
+
 function TestRuns:test_compare_gives_intervals_over_seeds()
     for k = 1, 9 do
         make("s/" .. k, { seed = k, arguments = { "--seed", tostring(k), "--quick", "--out=s/" .. k } },
@@ -239,7 +254,7 @@ function TestRuns:test_mistakes()
     fails(2, "bracket runs: expected list, show or compare, got nothing", "runs")
     fails(2, 'bracket runs: expected list, show or compare, got "lst"', "runs", "lst")
     fails(2, 'bracket runs: unknown option "--all"; known: none', "runs", "list", "--all")
-    fails(2, "bracket runs: show: expected one DIR, got 0", "runs", "show")
+    fails(2, "bracket runs: show: expected DIR..., got nothing", "runs", "show")
     fails(2, "bracket runs: compare: expected DIR DIR..., got nothing", "runs", "compare")
     fails(1, "bracket: runs show: DIR: expected a run folder, got runs, which holds runs: runs/a, ...", "runs", "show",
         "runs")

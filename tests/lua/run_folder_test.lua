@@ -74,8 +74,10 @@ function TestRunFolder:test_the_files_say_what_was_run()
     lu.assertAlmostEquals(run.status.accuracy[4][3], r.accuracy[3][3], 1e-14)
     local c = run.config
     lu.assertEquals({ c.lr, c.steps, c.batch, c.seed, c.dtype, c.order, c.n_params, c.checkpoint_every },
-        { 0.1, 20, 7, 5, "float64", "sequential", 43, nil })
-    lu.assertEquals(c.tasks[2], { name = "task <2>", train = 30, test = 30, loss = "cross_entropy" })
+        { 0.1, 20, 7, 5, "float64", "sequential", 43, 6 })
+    lu.assertEquals({ c.tasks[2].name, c.tasks[2].train, c.tasks[2].test, c.tasks[2].loss }, { "task <2>", 30, 30, "cross_entropy" })
+    lu.assertEquals(c.tasks[2].digest.train, c.tasks[2].digest.test)
+    lu.assertNotEquals(c.tasks[2].digest.train.x, c.tasks[1].digest.train.x)
     lu.assertEquals({ c.interventions[1].name, c.interventions[1].weight, c.interventions[2].name }, { "ewc", 2, "replay" })
     lu.assertStrContains(c.optimizer, "adam{")
     lu.assertEquals(c.record, { every = 3, names = { "loss", "accuracy", "own" } })
@@ -168,6 +170,120 @@ function TestRunFolder:test_a_failed_run_keeps_what_it_had_and_says_why()
     lu.assertEquals(run_folder.read(root .. "/b").status.status, "failed")
 end
 
+-- What a run looks at of its last step is there when it goes on.
+function TestRunFolder:test_rates_that_follow_the_gradient_go_on_bit_for_bit()
+    local function follow(step, state)
+        local norm = state.gradient and state.gradient:norm():item() or 1
+        return (state.gradients[1] and 0.01 or 0.05) / (1 + norm) + (state.x and 1 or 0)
+    end
+    for _, order in ipairs{ "sequential", "joint" } do
+        local change = { lr = follow, order = order, interventions = {}, steps = 20 }
+        local whole, dir = protocol(change):run{ progress = false }, root .. "/" .. order
+        protocol(change):run{ out = dir, stop = 7, progress = false }
+        lu.assertTrue(same(protocol(change):run{ out = dir, resume = true, progress = false }.theta, whole.theta))
+        local first = protocol(change)
+        first:run{ stop = 7, progress = false }
+        lu.assertTrue(same(protocol(change):restore(first:state()):run{ progress = false }.theta, whole.theta))
+    end
+end
+
+function TestRunFolder:test_the_folder_of_another_protocol_is_refused()
+    local r = bk.rng(9)
+    local tasks = {}
+    for i = 1, 3 do tasks[i] = { x = r:normal{ 30, 4 }, y = r:integers({ 30 }, 3), name = "task <" .. i .. ">" } end
+    local constant = 0.5
+    local others = {
+        { "tasks", {}, { tasks = tasks } },
+        { "order_digest", { order = bk.order.blocks{ size = 2 }, steps = 30 }, { order = bk.order.blocks{ size = 3 }, steps = 30 } },
+        { "order_digest", { order = bk.order.word{ 1, 2, 3 }, interventions = {} }, { order = bk.order.word{ 3, 2, 1 }, interventions = {} } },
+        { "lr", { lr = bk.schedule.cosine{ lr = 0.1 } }, { lr = bk.schedule.cosine{ lr = 0.2 } } },
+        { "lr", { lr = function(step) return 0.1 / step end }, { lr = function(step) return 0.2 / step end } },
+        { "lr", { lr = function() return constant end }, { lr = function() return constant end }, function() constant = 0.6 end },
+        { "interventions", { interventions = { bk.intervention.ewc{ weight = 1, samples = 3 } } },
+            { interventions = { bk.intervention.ewc{ weight = 1, samples = 4 } } } },
+    }
+    for k, case in ipairs(others) do
+        local dir = root .. "/" .. k
+        protocol(case[2]):run{ out = dir, stop = 3, progress = false }
+        if not case[4] then protocol(case[2]):run{ out = dir, resume = true, stop = 4, progress = false } end
+        if case[4] then case[4]() end
+        fails("was run with " .. case[1] .. " = ", function() protocol(case[3]):run{ out = dir, resume = true, progress = false } end)
+    end
+    local path = "somewhere" -- the same function, though a path it knows has changed; and 1 is 1.0
+    local function rate() return path and 1 end
+    protocol{ lr = rate }:run{ out = root .. "/path", stop = 3, progress = false }
+    path = "elsewhere"
+    protocol{ lr = rate }:run{ out = root .. "/path", resume = true, stop = 4, progress = false }
+    protocol{ lr = 1 }:run{ out = root .. "/one", stop = 3, progress = false }
+    protocol{ lr = 1.0 }:run{ out = root .. "/one", resume = true, stop = 4, progress = false }
+    fails("began at another theta", function()
+        protocol{ lr = 1 }:run{ out = root .. "/one", resume = true, theta = bk.zeros{ 43 } }
+    end)
+end
+
+-- A history as long as this was once more than a file's header may hold, and made a long run several times slower.
+function TestRunFolder:test_long_histories_are_saved_as_tensors()
+    local column, whole, mixed = {}, {}, {}
+    for k = 1, 200000 do
+        column[k], whole[k] = k % 7 == 0 and 0 / 0 or k / 3, k
+        mixed[k] = k % 5 == 0 and k or k * 0.5
+    end
+    local began = os.clock()
+    checkpoint.save(root .. "/c", { step = 1, history = { column = column, whole = whole, mixed = mixed }, big = { math.maxinteger, 0.5 } })
+    local back = checkpoint.load(root .. "/c").history
+    lu.assertTrue(os.clock() - began < 2)
+    for k = 1, 200000 do
+        if not (back.column[k] == column[k] or column[k] ~= column[k]) or math.type(back.whole[k]) ~= "integer"
+            or back.whole[k] ~= k or back.mixed[k] ~= mixed[k] or math.type(back.mixed[k]) ~= math.type(mixed[k]) then
+            lu.fail("entry " .. k)
+        end
+    end
+    local text = read("c")
+    lu.assertTrue(string.unpack("<I8", text) < 4000)
+end
+
+function TestRunFolder:test_errors_reach_the_status_whatever_they_say()
+    for message, status in pairs{ ["bad \xff byte"] = "failed", ["uninterrupted power failed"] = "failed",
+        ["place:1: interrupted"] = "interrupted" } do
+        local dir = root .. "/" .. status .. #message
+        pcall(function()
+            protocol{ interventions = { { name = "bad", after_step = function() error(message, 0) end } } }:run{ out = dir, progress = false }
+        end)
+        lu.assertEquals(run_folder.read(dir).status.status, status)
+    end
+    local dir = root .. "/odd names" -- what is not UTF-8 is written so that it can be read
+    local r = bk.rng(1)
+    protocol{ interventions = {}, tasks = { { x = r:normal{ 30, 4 }, y = r:integers({ 30 }, 3), name = "caf\xe9" } } }:run{ out = dir,
+        progress = false }
+    lu.assertEquals(run_folder.read(dir).config.tasks[1].name, "caf\\xe9")
+end
+
+-- A disk that is full, or here a file that cannot be written: the run ends with an error, not with rows that are missing.
+function TestRunFolder:test_rows_that_cannot_be_written_are_an_error()
+    local dir = root .. "/a"
+    fails("a/metrics.jsonl: cannot be written", function()
+        protocol{ interventions = { { name = "breaks", after_step = function(state)
+            if state.step == 4 then os.execute(("rm %s/metrics.jsonl; mkdir %s/metrics.jsonl"):format(dir, dir)) end
+        end } } }:run{ out = dir, progress = false }
+    end)
+    lu.assertEquals(run_folder.read(dir).status.status, "failed")
+end
+
+function TestRunFolder:test_what_is_finished_is_not_touched()
+    protocol():run{ out = root .. "/a", progress = false }
+    local before = {}
+    for _, name in ipairs{ "config.json", "env.json", "metrics.jsonl", "status.json" } do before[name] = read("a/" .. name) end
+    write("a/status.json.tmp-1-0", "left")
+    protocol():run{ out = root .. "/a", resume = true, progress = false }
+    for name, text in pairs(before) do lu.assertEquals(read("a/" .. name), text) end
+    protocol():run{ out = root .. "/b", stop = 5, progress = false }
+    write("b/checkpoint-2.safetensors.tmp-1-0", "left by a killed process")
+    protocol():run{ out = root .. "/b", resume = true, progress = false }
+    lu.assertFalse(exists("b/checkpoint-2.safetensors.tmp-1-0"))
+    local columns = run_folder.metrics(root .. "/b") -- every row once
+    for k = 2, #columns.step do lu.assertTrue(columns.step[k] > columns.step[k - 1]) end
+end
+
 local SCRIPT = [[
 local bk = require "bracket"
 local r = bk.rng(1)
@@ -192,7 +308,8 @@ function TestRunFolder:test_a_killed_run_goes_on_bit_for_bit()
                 signal)) then break end
             kills = kills + 1
             if run_folder.is_run(dir) then -- else it came before the run began
-                lu.assertEquals(run_folder.read(dir).status.status, signal == "KILL" and "running" or "interrupted")
+                local status = run_folder.read(dir).status.status
+                lu.assertTrue(status == (signal == "KILL" and "running" or "interrupted") or status == "finished")
             end
         end
         lu.assertTrue(kills > 0)
@@ -225,7 +342,7 @@ end
 function TestRunFolder:test_a_checkpoint_keeps_every_value()
     local t = bk.arange(6):reshape{ 2, 3 }:transpose()
     local state = { step = 3, [0] = "zero", [2] = { 1, 2.0, -0.0, 0.1 + 0.2, math.maxinteger, math.mininteger, 5e-324 },
-        odd = { 0 / 0, math.huge, -math.huge }, [1.5] = true, [true] = false, deep = { { {} } }, text = "ü\n\"\0x",
+        odd = { 0 / 0, math.huge, -math.huge }, [math.huge] = "key", [1.5] = true, [true] = false, deep = { { {} } }, text = "ü\n\"\0x",
         ["a.b"] = bk.ones{ 1 }, a = { b = bk.zeros{ 2 } }, t = t, i = bk.tensor({ 7 }, { dtype = "int64" }),
         f = bk.tensor({ 0.1 }, { dtype = "float32" }), empty = bk.zeros{ 0, 3 }, point = bk.tensor(2.5) }
     checkpoint.save(root .. "/c", state)

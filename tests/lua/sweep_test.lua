@@ -281,6 +281,15 @@ function TestSweep:test_ranks_share_the_combinations()
     lu.assertStrContains(sweep("--seeds 91..92", batch .. " SLURM_STEP_ID=0"), "1 run: 1 finished")
 end
 
+-- With a standard stream closed, the file of a job's output may get its number.
+function TestSweep:test_closed_streams_do_not_reach_the_jobs()
+    for _, closed in ipairs{ "<&-", ">&-" } do
+        local out = folder .. "/closed" .. (closed == "<&-" and 0 or 1)
+        output_of(("%s sweep %s --seeds 1 --out %s -- --log %s %s"):format(program, script, out, log, closed))
+        lu.assertStrContains(read(out .. "/seed=1/output.txt"), "lr\t0.1")
+    end
+end
+
 function TestSweep:test_usage_errors_exit_2()
     local bad = {
         [""] = "a script is missing",

@@ -4,7 +4,7 @@ local command_line, run_view, table_text = bk.internal.command_line, bk.internal
 
 local USAGE = [[
 usage: bracket runs list [DIR...]       a line for every run in the folders (default: runs)
-       bracket runs show DIR            everything about one run
+       bracket runs show DIR...         everything about a run
        bracket runs compare DIR DIR...  what differs between runs, and their results; a folder of runs stands for them
 ]]
 
@@ -53,8 +53,13 @@ return command_line.command("runs", USAGE, {}, function(plain)
     local what = table.remove(plain, 1)
     if what == "list" then return list, plain end
     if what == "show" then
-        if #plain ~= 1 then command_line.misused("show: expected one DIR, got %d", #plain) end
-        return show, plain[1]
+        if #plain == 0 then command_line.misused("show: expected DIR..., got nothing") end
+        return function(dirs)
+            for k, dir in ipairs(dirs) do
+                if k > 1 then print() end
+                show(dir)
+            end
+        end, plain
     elseif what == "compare" then
         if #plain == 0 then command_line.misused("compare: expected DIR DIR..., got nothing") end
         return compare, plain

@@ -2,7 +2,7 @@
 -- of its own. What a folder's job.json says decides whether its run is done, so a sweep goes on where it ended.
 local bk = ...
 local internal = bk.internal
-local usage = internal.command_line.misused
+local misused, readable, stamp = internal.command_line.misused, internal.text_file.readable, internal.text_file.stamp
 
 local USAGE = [[
 usage: bracket sweep script.lua [--grid NAME=VALUE,...]... [--seeds LIST] [options] [-- arguments]
@@ -25,7 +25,7 @@ local NAME_BYTES = 200
 
 local function count(option, text, most)
     local n = math.tointeger(tonumber(text))
-    if not n or n < 1 or n > most then usage("%s: expected 1..%d, got %q", option, most, text) end
+    if not n or n < 1 or n > most then misused("%s: expected 1..%d, got %q", option, most, text) end
     return n
 end
 
@@ -38,10 +38,10 @@ end
 
 local function grid_axis(text)
     local name, values = text:match("^([%a_][%w_-]*)=(.*)$")
-    if not name then usage("--grid: expected NAME=VALUE,VALUE,..., got %q", text) end
+    if not name then misused("--grid: expected NAME=VALUE,VALUE,..., got %q", text) end
     local axis, seen = { name = name }, {}
     for value in (values .. ","):gmatch("([^,]*),") do
-        if value == "" then usage("--grid: %s: a value is missing in %q", name, values) end
+        if value == "" then misused("--grid: %s: a value is missing in %q", name, values) end
         add(axis, seen, value)
     end
     return axis
@@ -53,9 +53,9 @@ local function seeds_axis(text)
         local first, last = item:match("^(%-?%d+)%.%.(%-?%d+)$")
         first = first or item:match("^%-?%d+$")
         first, last = math.tointeger(tonumber(first or "")), math.tointeger(tonumber(last or first or ""))
-        if not first or not last then usage("--seeds: expected numbers and ranges as in 1,2,5..8, got %q", text) end
-        if last < first then usage("--seeds: the range %s is empty", item) end
-        if not math.ult(last - first, MOST.runs) then usage("--seeds: %s: more than %d", item, MOST.runs) end
+        if not first or not last then misused("--seeds: expected numbers and ranges as in 1,2,5..8, got %q", text) end
+        if last < first then misused("--seeds: the range %s is empty", item) end
+        if not math.ult(last - first, MOST.runs) then misused("--seeds: %s: more than %d", item, MOST.runs) end
         for seed = first, last do add(axis, seen, tostring(seed)) end
     end
     return axis
@@ -66,8 +66,8 @@ local function prepare(plain, options, more)
     local named = {}
     local function axis(option, a)
         local name = a.name:gsub("-", "_")
-        if name == "out" then usage("%s: the runs' out is made from --out", option) end
-        if named[name] then usage("%s: %s is given twice", option, a.name) end
+        if name == "out" then misused("%s: the runs' out is made from --out", option) end
+        if named[name] then misused("%s: %s is given twice", option, a.name) end
         named[name] = true
         table.insert(o.axes, a)
     end
@@ -77,13 +77,13 @@ local function prepare(plain, options, more)
     for _, name in ipairs{ "jobs", "threads" } do
         if options[name] then o[name] = count("--" .. name, options[name], MOST[name]) end
     end
-    if not o.script then usage("a script is missing") end
-    if plain[2] then usage("%q: there is a script already (arguments for it come after --)", plain[2]) end
-    if #o.axes == 0 then usage("--grid or --seeds is missing: there is nothing to vary") end
+    if not o.script then misused("a script is missing") end
+    if plain[2] then misused("%q: there is a script already (arguments for it come after --)", plain[2]) end
+    if #o.axes == 0 then misused("--grid or --seeds is missing: there is nothing to vary") end
     local runs = 1
     for _, a in ipairs(o.axes) do
         runs = runs * #a
-        if runs > MOST.runs then usage("more than %d runs", MOST.runs) end
+        if runs > MOST.runs then misused("more than %d runs", MOST.runs) end
     end
     return o
 end
@@ -156,19 +156,8 @@ end
 
 -- ---- what runs leave ----
 
-local function text_of(path)
-    local f <close> = io.open(path, "rb")
-    return f and f:read "a"
-end
-
--- JSON holds UTF-8 only.
-local function readable(text)
-    return utf8.len(text) and text
-        or text:gsub("[\x80-\xff]", function(c) return ("\\x%02x"):format(c:byte()) end)
-end
-
 local function is_done(job)
-    local text = text_of(job.folder .. "/job.json")
+    local text = internal.text_file.read(job.folder .. "/job.json")
     local ok, before = pcall(internal.from_json, text or "")
     if not ok or type(before) ~= "table" or before.exit ~= 0 or type(before.arguments) ~= "table" then return false end
     if #before.arguments ~= #job.arguments then return false end
@@ -177,8 +166,6 @@ local function is_done(job)
     end
     return true
 end
-
-local function stamp() return os.date "!%Y-%m-%dT%H:%M:%SZ" end
 
 -- True, or false and why it could not be written.
 local function write_job(job, exit, signal, seconds)

@@ -1,6 +1,7 @@
 -- A protocol's state as one safetensors file: its tensors by the path at which they stand, and all the rest as JSON in
 -- the metadata. A list is an array there, any other table { table = [[key, value], ...] }, a tensor { tensor = name },
--- a number that is not finite { number = "nan" }: so nothing is lost, not a bit.
+-- a number that is not finite { number = "nan" }, a long list of numbers { numbers = tensor, integers = tensor }, where
+-- the second tells which of them are integers, if some are: so nothing is lost, not a bit.
 local bk = ...
 local internal = bk.internal
 local checkpoint = {}
@@ -13,45 +14,99 @@ local function before(a, b)
     return a < b
 end
 
-local function pack(value, path, tensors)
-    if bk.is_tensor(value) then
-        local name = path
-        while tensors[name] do name = name .. "'" end
-        tensors[name] = value
-        return { tensor = name }
-    elseif type(value) == "number" and (value ~= value or value - value ~= 0) then
-        return { number = value ~= value and "nan" or value > 0 and "inf" or "-inf" }
-    elseif type(value) == "number" or type(value) == "string" or type(value) == "boolean" then
-        return value
-    elseif type(value) ~= "table" then
-        error(string.format("checkpoint: state.%s: a %s cannot be saved", path, type(value)), 0)
+-- The name under which a tensor is saved; one that stands in several places is saved once.
+local function named(tensors, path, value)
+    if tensors.names[value] then return tensors.names[value] end
+    while tensors.list[path] do path = path .. "'" end
+    tensors.list[path], tensors.names[value] = value, path
+    return path
+end
+
+local LONG = 64 -- numbers that are worth a tensor
+
+-- A list of numbers as a tensor or two, or nil.
+local function pack_numbers(list, path, tensors)
+    local integers, floats, marks = 0, 0, {}
+    for k, value in ipairs(list) do
+        local kind = math.type(value)
+        if kind == "integer" then
+            integers, marks[k] = integers + 1, 1
+        elseif kind == "float" then
+            floats, marks[k] = floats + 1, 0
+        else
+            return nil
+        end
     end
-    local keys = {}
+    if integers > 0 and floats > 0 then
+        for _, value in ipairs(list) do -- all of them have a float
+            if math.type(value) == "integer" and (value > 2 ^ 53 or value < -2 ^ 53) then return nil end
+        end
+        return { numbers = named(tensors, path, bk.tensor(list)),
+            integers = named(tensors, path .. ".integers", bk.tensor(marks, { dtype = "int64" })) }
+    end
+    return { numbers = named(tensors, path, bk.tensor(list, { dtype = integers > 0 and "int64" or "float64" })) }
+end
+
+local pack
+
+-- The keys of a table, sorted; nil and their number when it is a list.
+local function keys_of(value, path)
+    local keys, n = {}, 0
     for key in pairs(value) do
+        n = n + 1
         if type(key) ~= "string" and type(key) ~= "number" and type(key) ~= "boolean" then
             error(string.format("checkpoint: state.%s: a %s as key cannot be saved", path, type(key)), 0)
         end
-        keys[#keys + 1] = key
+        keys[n] = key
     end
-    local list = #keys == #value and #keys > 0
+    if n == #value and n > 0 then return nil, n end
     table.sort(keys, before)
-    local packed = {}
-    for k, key in ipairs(keys) do
-        local member = pack(value[key], path == "" and tostring(key) or path .. "." .. tostring(key), tensors)
-        packed[k] = list and member or { key, member }
+    return keys
+end
+
+local function pack_table(value, path, tensors)
+    local keys, n = keys_of(value, path)
+    if n and n >= LONG then
+        local packed = pack_numbers(value, path, tensors)
+        if packed then return packed end
     end
-    return list and packed or { table = packed }
+    local packed, prefix = {}, path == "" and "" or path .. "."
+    for k = 1, n or 0 do packed[k] = pack(value[k], prefix .. k, tensors) end
+    for k, key in ipairs(keys or {}) do
+        packed[k] = { pack(key, "", tensors), pack(value[key], prefix .. tostring(key), tensors) }
+    end
+    return keys and { table = packed } or packed
+end
+
+function pack(value, path, tensors)
+    local kind = type(value)
+    if kind == "number" and (value ~= value or value - value ~= 0) then
+        return { number = value ~= value and "nan" or value > 0 and "inf" or "-inf" }
+    elseif kind == "number" or kind == "string" or kind == "boolean" then
+        return value
+    elseif bk.is_tensor(value) then
+        return { tensor = named(tensors, path, value) }
+    elseif kind ~= "table" then
+        error(string.format("checkpoint: state.%s: a %s cannot be saved", path, kind), 0)
+    end
+    return pack_table(value, path, tensors)
 end
 
 local NUMBERS = { nan = 0 / 0, inf = math.huge, ["-inf"] = -math.huge }
 
 local function unpack(value, tensors)
     if type(value) ~= "table" then return value end
-    if value.tensor then return tensors[value.tensor] or error("the tensor " .. value.tensor .. " is missing", 0) end
+    local function tensor(name) return tensors[name] or error("the tensor " .. name .. " is missing", 0) end
+    if value.tensor then return tensor(value.tensor) end
     if value.number then return NUMBERS[value.number] end
     local result = {}
-    if value.table then
-        for _, entry in ipairs(value.table) do result[entry[1]] = unpack(entry[2], tensors) end
+    if value.numbers then
+        result = tensor(value.numbers):totable()
+        for k, mark in ipairs(value.integers and tensor(value.integers):totable() or {}) do
+            if mark == 1 then result[k] = math.tointeger(result[k]) end
+        end
+    elseif value.table then
+        for _, entry in ipairs(value.table) do result[unpack(entry[1], tensors)] = unpack(entry[2], tensors) end
     else
         for k, member in ipairs(value) do result[k] = unpack(member, tensors) end
     end
@@ -59,9 +114,9 @@ local function unpack(value, tensors)
 end
 
 function checkpoint.save(path, state)
-    local tensors = {}
+    local tensors = { list = {}, names = {} }
     local text = internal.to_json(pack(state, "", tensors))
-    bk.save_safetensors(path, tensors, { format = FORMAT, bracket = bk.version, step = tostring(state.step), state = text })
+    bk.save_safetensors(path, tensors.list, { format = FORMAT, bracket = bk.version, step = tostring(state.step), state = text })
 end
 
 function checkpoint.load(path)

@@ -74,20 +74,20 @@ end
 
 -- ---- recording ----
 local function append(self, row)
-    local history = self.history
-    self.rows = self.rows + 1
+    local history, r = self.history, self.rows + 1
     for name in pairs(row) do
         if not history[name] then
             local column = {}
-            for r = 1, self.rows - 1 do column[r] = 0 / 0 end
+            for k = 1, r - 1 do column[k] = 0 / 0 end
             history[name] = column
         end
     end
     for name, column in pairs(history) do
         local value = row[name]
-        column[self.rows] = value == nil and 0 / 0 or value
+        column[r] = value == nil and 0 / 0 or value
     end
     self.recorded = row
+    self.rows = r -- last: an interrupt may come anywhere above
 end
 
 function run:measure(name)
@@ -207,6 +207,8 @@ function run:advance(stop, progress)
     while self.step < stop do
         local step = self.step + 1
         self.step = step
+        self.x, self.y = nil, nil -- no batch outlives its step: a run that goes on has none either
+        for i = 1, #self.xs do self.xs[i], self.ys[i] = nil, nil end
         local task, position = self.at(step)
         if position and position ~= self.position then
             self.position, self.task = position, task
@@ -246,7 +248,7 @@ end
 local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W", "R", "memory", "order_memory",
     "accuracy",
     "test_loss", "learned", "history", "rows", "recorded", "started", "finished", "theta", "batch_epoch",
-        "batch_first" }
+        "batch_first", "gradient", "task_gradient", "gradients", "gradient_sum", "losses" }
 
 function run:save()
     local saved = { version = 1, dtype = self.problem.dtype, n_tasks = self.n_tasks, streams = self.problem:position(),

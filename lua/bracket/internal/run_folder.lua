@@ -6,14 +6,7 @@ local bk = ...
 local internal = bk.internal
 local run_folder = {}
 
-local function text_of(path)
-    internal.check_path(path)
-    local f, why = io.open(path, "rb")
-    if not f then return nil, why end
-    local text = f:read("a")
-    f:close()
-    return text
-end
+local text_of = internal.text_file.read
 
 local function read_json(path)
     local text, why = text_of(path)
@@ -55,7 +48,7 @@ function run_folder.metrics(dir)
     for line, ending in text:gmatch("([^\n]+)(\n?)") do
         local row, wrong = internal.from_json(line)
         if row == nil and ending ~= "" then error(string.format("%s: row %d: %s", path, rows + 1, wrong), 0) end
-        if row ~= nil and type(row) ~= "table" then
+        if row ~= nil and not line:find("^%s*{") then
             error(string.format("%s: row %d: expected an object, got %s", path, rows + 1, line), 0)
         end
         if row ~= nil then

@@ -3,6 +3,7 @@
 local bk = ...
 local internal = bk.internal
 local run_folder, checkpoint = internal.run_folder, internal.checkpoint
+local readable, now = internal.text_file.readable, internal.text_file.stamp
 local run_log = {}
 run_log.__index = run_log
 
@@ -10,19 +11,18 @@ run_log.__index = run_log
 local function text_of(value) return internal.to_json(value, 2, 15) .. "\n" end
 local function line_of(value) return internal.to_json(value, 0, 15) end
 
-local function now() return os.date("!%Y-%m-%dT%H:%M:%SZ") end
-
 -- ---- what was asked for ----
 
 local function plain(value) -- what JSON can say of it
     local kind = type(value)
-    if kind == "nil" or kind == "number" or kind == "string" or kind == "boolean" then return value end
+    if kind == "nil" or kind == "number" or kind == "boolean" then return value end
     if kind == "table" and getmetatable(value) == nil then
         local result = {}
         for k, v in pairs(value) do result[k] = plain(v) end
         return result
     end
-    return kind == "userdata" and tostring(value) or kind
+    if kind == "function" then return "function " .. internal.fingerprint(value) end
+    return (kind == "string" or kind == "userdata") and readable(tostring(value)) or kind
 end
 
 local function own(t, names) -- some fields of t
@@ -31,28 +31,46 @@ local function own(t, names) -- some fields of t
     return result
 end
 
+local function part(data) return { x = internal.digest(data.x), y = internal.digest(data.y) } end
+
 function run_log.config(protocol, seed)
     local spec, tasks, interventions = protocol.spec, {}, {}
     for i, t in ipairs(protocol.problem.tasks) do
-        tasks[i] = { name = tostring(t.name), train = t.train.n, test = t.test.n, loss = t.source.loss or "cross_entropy" }
+        tasks[i] = { name = plain(tostring(t.name)), train = t.train.n, test = t.test.n,
+            loss = plain(t.source.loss or "cross_entropy"), head = plain(t.source.head), digest = { train = part(t.train),
+                test = part(t.test) } }
     end
-    for k, iv in ipairs(spec.interventions) do interventions[k] = own(iv, { "name", "doc", "strength", "weight" }) end
+    for k, iv in ipairs(spec.interventions) do
+        interventions[k] = own(iv, { "name", "doc", "strength", "weight" })
+        interventions[k].digest = internal.fingerprint(iv)
+    end
     local config = own(spec, { "steps", "epochs", "reduction", "reset_optimizer", "evaluate" })
-    config.model, config.n_params = tostring(spec.model), spec.model.n_params
-    config.tasks, config.interventions, config.order = tasks, interventions, spec.order.name
+    config.model, config.n_params = plain(tostring(spec.model)), spec.model.n_params
+    config.tasks, config.interventions = tasks, #interventions > 0 and interventions or nil
+    config.order, config.order_digest = spec.order.name, internal.fingerprint(spec.order)
     for name, value in pairs(protocol.asked) do config[name] = plain(value) end
-    config.optimizer, config.seed, config.dtype = tostring(spec.optimizer), seed, protocol.dtype
+    config.optimizer, config.seed, config.dtype = plain(tostring(spec.optimizer)), seed, protocol.dtype
     return config
+end
+
+-- 1 and 1.0 are one rate.
+local function same_kind(value)
+    if math.type(value) == "integer" then return value + 0.0 end
+    if type(value) ~= "table" then return value end
+    local result = {}
+    for k, v in pairs(value) do result[k] = same_kind(v) end
+    return result
 end
 
 -- An error where the folder's run is not the one that goes on.
 local function check_same(dir, old, config)
-    for _, name in ipairs{ "model", "tasks", "order", "word", "lr", "steps", "epochs", "batch", "optimizer", "interventions",
+    for _, name in ipairs{ "model", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs", "batch", "optimizer", "interventions",
         "record", "seed", "dtype", "reduction", "reset_optimizer", "evaluate" } do
-        local was = old[name] ~= nil and line_of(old[name]) or "none"
-        local is = config[name] ~= nil and line_of(config[name]) or "none"
+        local was = old[name] ~= nil and line_of(same_kind(old[name])) or "none"
+        local is = config[name] ~= nil and line_of(same_kind(config[name])) or "none"
         if was ~= is then
-            error(string.format("protocol:run: resume: %s was run with %s = %s, this protocol has %s", dir, name, was, is), 0)
+            error(string.format("protocol:run: resume: %s was run with %s = %s, this protocol has %s", dir, name,
+                old[name] ~= nil and line_of(old[name]) or "none", config[name] ~= nil and line_of(config[name]) or "none"), 0)
         end
     end
 end
@@ -67,43 +85,45 @@ end
 
 -- ---- opening ----
 
+-- What another process left half written when it was killed.
+local function sweep_up(dir)
+    for _, name in ipairs(internal.folder(dir)) do
+        if name:find("%.tmp%-%d+%-%d+$") then os.remove(dir .. "/" .. name) end
+    end
+end
+
 -- The log of a run in the folder dir, and the state to go on from: nil when it begins.
-function run_log.open(protocol, dir, seed, resume, every)
+function run_log.open(protocol, dir, seed, options)
     if not (io and io.open and os and os.date) then
         error("protocol:run: out: needs io and os, which this state does not have", 0)
     end
-    local config = run_log.config(protocol, seed)
-    local self = setmetatable({ dir = dir, every = every, rows = 0, saved_at = -1, began = internal.clock(), seconds = 0,
-        started = now() }, run_log)
+    local self = setmetatable({ dir = dir, every = options.checkpoint_every, rows = 0, saved_at = -1, seconds = 0,
+        began = internal.clock(), flushed = internal.clock(), started = now(), pending = {} }, run_log)
+    self.config = run_log.config(protocol, seed)
+    self.config.theta = options.theta and internal.digest(options.theta) or nil
+    self.env = environment(seed)
     internal.make_folder(dir)
-    local saved, earlier
-    if run_folder.is_run(dir) or #run_folder.checkpoints(dir) > 0 then
-        if not resume then
-            error(string.format("protocol:run: out: %s holds a run: resume = true goes on with it, or name another folder",
-                dir), 0)
-        end
-        local old = run_folder.read(dir)
-        check_same(dir, old.config, config)
-        self.started, self.seconds, earlier = old.status.started, old.status.seconds or 0, old.env
-        local steps = run_folder.checkpoints(dir)
-        if #steps > 0 then
-            saved = checkpoint.load(run_folder.checkpoint_path(dir, steps[#steps]))
-            self.saved_at = saved.step
-        end
+    if not run_folder.is_run(dir) and #run_folder.checkpoints(dir) == 0 then return self end
+    if not options.resume then
+        error(string.format("protocol:run: out: %s holds a run: resume = true goes on with it, or name another folder", dir), 0)
     end
-    local env = environment(seed)
-    if earlier then -- what it ran on before, where that was something else
-        local first = earlier.earlier
-        earlier.earlier = nil
-        local same = line_of(earlier) == line_of(env)
-        earlier.earlier = first
-        env.earlier = not same and earlier or first
+    local old = run_folder.read(dir)
+    check_same(dir, old.config, self.config)
+    if options.theta and old.config.theta ~= self.config.theta then
+        error(string.format("protocol:run: resume: %s began at another theta", dir), 0)
     end
-    if arg and arg[0] then config.script, config.arguments = arg[0], plain(table.move(arg, 1, #arg, 1, {})) end
-    config.checkpoint_every = every
-    internal.write_file(dir .. "/config.json", text_of(config))
-    internal.write_file(dir .. "/env.json", text_of(env))
-    internal.write_file(dir .. "/metrics.jsonl", "")
+    self.config.theta = old.config.theta
+    self.started, self.seconds = old.status.started, old.status.seconds or 0
+    -- what it ran on before, where that was something else
+    local first = old.env.earlier
+    old.env.earlier = nil
+    local same = line_of(same_kind(old.env)) == line_of(same_kind(self.env))
+    old.env.earlier = first
+    self.env.earlier = not same and old.env or first
+    local steps = run_folder.checkpoints(dir)
+    if #steps == 0 then return self end
+    local saved = checkpoint.load(run_folder.checkpoint_path(dir, steps[#steps]))
+    self.saved_at = saved.step
     return self, saved
 end
 
@@ -111,24 +131,21 @@ end
 
 local function row_text(history, r)
     local row = {}
-    for name, column in pairs(history) do row[name] = column[r] end
+    for name, column in pairs(history) do
+        local value = column[r]
+        row[name] = type(value) == "string" and readable(value) or value
+    end
     return internal.to_json(row) .. "\n"
 end
 
-function run_log:write_rows(state)
-    if state.rows == self.rows then return end
-    local f, why = self.file, nil
-    if not f then
-        f, why = io.open(self.dir .. "/metrics.jsonl", "ab")
-        if not f then error("protocol:run: out: " .. why, 0) end
-        self.file = f
-    end
-    for r = self.rows + 1, state.rows do
-        local ok, wrong = f:write(row_text(state.history, r))
-        if not ok then error(string.format("protocol:run: out: %s/metrics.jsonl: %s", self.dir, wrong), 0) end
-    end
-    f:flush()
-    self.rows = state.rows
+-- Rows wait for half a second, and so do not slow the run; a checkpoint has those before it in the file.
+function run_log:write_rows(state, at_once)
+    for r = self.rows + #self.pending + 1, state.rows do self.pending[#self.pending + 1] = row_text(state.history, r) end
+    local n = #self.pending
+    if n == 0 or not at_once and internal.clock() - self.flushed < 0.5 then return end
+    local text = table.concat(self.pending)
+    internal.append_file(self.dir .. "/metrics.jsonl", text)
+    self.rows, self.pending, self.flushed = self.rows + n, {}, internal.clock()
 end
 
 local function list(rows) -- accuracy[0], accuracy[1], ... as an array
@@ -149,36 +166,54 @@ end
 
 function run_log:save(state)
     if self.saved_at == state.step then return end
+    self:write_rows(state, true)
     checkpoint.save(run_folder.checkpoint_path(self.dir, state.step), state:save())
     self.saved_at = state.step
 end
 
--- Before the first step: the rows of a state that was loaded stand in the file again.
+-- Before the first step: the rows of a state that was loaded are the file's. A finished run stays as it is.
 function run_log:begin(state)
+    self.finished = state.finished
+    if self.finished then return end
+    local script = arg and arg[0]
     self.every = self.every or math.max(1, math.ceil(state.total / 10))
-    self:write_rows(state)
+    self.config.script = script and plain(script)
+    self.config.arguments = script and arg[1] and plain(table.move(arg, 1, #arg, 1, {})) or nil
+    self.config.checkpoint_every = self.every
+    if not self.opened then
+        local rows = {}
+        for r = 1, state.rows do rows[r] = row_text(state.history, r) end
+        sweep_up(self.dir)
+        internal.write_file(self.dir .. "/metrics.jsonl", table.concat(rows))
+        self.rows, self.opened = state.rows, true
+    end
+    internal.write_file(self.dir .. "/config.json", text_of(self.config))
+    internal.write_file(self.dir .. "/env.json", text_of(self.env))
     self:write_status(state, "running")
 end
 
 -- After every step.
 function run_log:step(state)
-    if state.rows > self.rows then self:write_rows(state) end
+    if state.rows > self.rows + #self.pending or #self.pending > 0 then self:write_rows(state) end
     if state.step % self.every == 0 and state.step < state.total then
         self:save(state)
         self:write_status(state, "running")
     end
 end
 
--- After the last one, or an error: then what was recorded is kept, and the checkpoints there are.
-function run_log:finish(state, message)
-    self:write_rows(state)
-    if self.file then
-        self.file:close()
-        self.file = nil
-    end
-    if not message then self:save(state) end
-    self:write_status(state, message and (tostring(message):find("interrupted", 1, true) and "interrupted" or "failed")
-        or state.finished and "finished" or "paused", message and tostring(message))
+-- After the last one.
+function run_log:finish(state)
+    if self.finished then return end
+    self:write_rows(state, true)
+    self:save(state)
+    self:write_status(state, state.finished and "finished" or "paused")
+end
+
+-- After an error: what was recorded is kept, and the checkpoints there are.
+function run_log:fail(state, message)
+    message = readable(tostring(message))
+    pcall(self.write_rows, self, state, true)
+    self:write_status(state, message:find("%f[%a]interrupted$") and "interrupted" or "failed", message)
 end
 
 return run_log

@@ -206,7 +206,7 @@ local function flatten(value, path, found)
     local plain = type(value) ~= "table" or next(value) == nil or #value > 0
     for _, v in ipairs(type(value) == "table" and value or {}) do plain = plain and type(v) ~= "table" end
     if plain then
-        found[path] = text(value)
+        if path then found[path] = text(value) end
     else
         for name, v in pairs(value) do flatten(v, path and path .. "." .. text(name) or text(name), found) end
     end

@@ -1,0 +1,21 @@
+-- Texts in files: reading them, and what may stand in JSON.
+local bk = ...
+local text_file = {}
+
+-- The whole text, or nil and why not.
+function text_file.read(path)
+    bk.internal.check_path(path)
+    local f <close>, why = io.open(path, "rb")
+    if not f then return nil, why end
+    return f:read("a")
+end
+
+-- The time, as JSON's readers expect it.
+function text_file.stamp() return os.date("!%Y-%m-%dT%H:%M:%SZ") end
+
+-- JSON holds UTF-8 only: other bytes are written as \xHH.
+function text_file.readable(text)
+    return utf8.len(text) and text or text:gsub("[\x80-\xff]", function(c) return ("\\x%02x"):format(c:byte()) end)
+end
+
+return text_file

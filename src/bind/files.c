@@ -39,12 +39,13 @@ static int release_json(lua_State *L) {
     return 0;
 }
 
-static void *guard(lua_State *L, size_t bytes, lua_CFunction release) {
+static void *guard(lua_State *L, size_t bytes, const char *kind, lua_CFunction release) {
     void *p = lua_newuserdatauv(L, bytes, 0);
     memset(p, 0, bytes);
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, release);
-    lua_setfield(L, -2, "__gc");
+    if (luaL_newmetatable(L, kind)) {
+        lua_pushcfunction(L, release);
+        lua_setfield(L, -2, "__gc");
+    }
     lua_setmetatable(L, -2);
     return p;
 }
@@ -54,7 +55,7 @@ static void *guard(lua_State *L, size_t bytes, lua_CFunction release) {
 static int load_safetensors(lua_State *L) {
     const char *path = path_arg(L, "bk.load_safetensors");
     err e = { 0 };
-    safetensors *s = guard(L, sizeof *s, release_tensors);
+    safetensors *s = guard(L, sizeof *s, "bracket.safetensors", release_tensors);
     if (safetensors_read(bind_ctx(L), path, s, &e)) {
         safetensors_free(s);
         return bind_raise(L, &e);
@@ -191,7 +192,7 @@ static void fill_json(lua_State *L, json_t *to, int depth) {
 static int to_json(lua_State *L) {
     const size_t indent = (size_t)luaL_optinteger(L, 2, 0), digits = (size_t)luaL_optinteger(L, 3, 17);
     lua_settop(L, 1);
-    json_t **root = guard(L, sizeof *root, release_json);
+    json_t **root = guard(L, sizeof *root, "bracket.json", release_json);
     lua_pushvalue(L, 1);
     *root = checked_json(L, 0);
     fill_json(L, *root, 1);
@@ -237,7 +238,7 @@ static int from_json(lua_State *L) { /* from_json(text): the value, null as nan;
     size_t n;
     const char *text = luaL_checklstring(L, 1, &n);
     json_error_t problem;
-    json_t **root = guard(L, sizeof *root, release_json);
+    json_t **root = guard(L, sizeof *root, "bracket.json", release_json);
     *root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &problem);
     if (!*root) {
         lua_pushnil(L);

@@ -193,13 +193,13 @@ function TestRunFolder:test_the_folder_of_another_protocol_is_refused()
     for i = 1, 3 do tasks[i] = { x = r:normal{ 30, 4 }, y = r:integers({ 30 }, 3), name = "task <" .. i .. ">" } end
     local constant = 0.5
     local others = {
-        { "tasks", {}, { tasks = tasks } },
-        { "order_digest", { order = bk.order.blocks{ size = 2 }, steps = 30 }, { order = bk.order.blocks{ size = 3 }, steps = 30 } },
+        { "tasks.1.digest.test.x = ", {}, { tasks = tasks } },
+        { "order_digest = ", { order = bk.order.blocks{ size = 2 }, steps = 30 }, { order = bk.order.blocks{ size = 3 }, steps = 30 } },
         { "order_digest", { order = bk.order.word{ 1, 2, 3 }, interventions = {} }, { order = bk.order.word{ 3, 2, 1 }, interventions = {} } },
         { "lr", { lr = bk.schedule.cosine{ lr = 0.1 } }, { lr = bk.schedule.cosine{ lr = 0.2 } } },
         { "lr", { lr = function(step) return 0.1 / step end }, { lr = function(step) return 0.2 / step end } },
         { "lr", { lr = function() return constant end }, { lr = function() return constant end }, function() constant = 0.6 end },
-        { "interventions", { interventions = { bk.intervention.ewc{ weight = 1, samples = 3 } } },
+        { "interventions.1.digest = ", { interventions = { bk.intervention.ewc{ weight = 1, samples = 3 } } },
             { interventions = { bk.intervention.ewc{ weight = 1, samples = 4 } } } },
     }
     for k, case in ipairs(others) do
@@ -207,7 +207,7 @@ function TestRunFolder:test_the_folder_of_another_protocol_is_refused()
         protocol(case[2]):run{ out = dir, stop = 3, progress = false }
         if not case[4] then protocol(case[2]):run{ out = dir, resume = true, stop = 4, progress = false } end
         if case[4] then case[4]() end
-        fails("was run with " .. case[1] .. " = ", function() protocol(case[3]):run{ out = dir, resume = true, progress = false } end)
+        fails("was run with " .. case[1], function() protocol(case[3]):run{ out = dir, resume = true, progress = false } end)
     end
     local path = "somewhere" -- the same function, though a path it knows has changed; and 1 is 1.0
     local function rate() return path and 1 end

@@ -53,24 +53,37 @@ function run_log.config(protocol, seed)
     return config
 end
 
--- 1 and 1.0 are one rate.
-local function same_kind(value)
-    if math.type(value) == "integer" then return value + 0.0 end
-    if type(value) ~= "table" then return value end
-    local result = {}
-    for k, v in pairs(value) do result[k] = same_kind(v) end
-    return result
+-- The first entry, by its path, in which two values differ; nil where they are the same. 1 and 1.0 are.
+local function difference(a, b, path)
+    if type(a) ~= "table" or type(b) ~= "table" then
+        if a ~= b then return path, a, b end
+        return nil
+    end
+    local keys, seen = {}, {}
+    for _, t in ipairs{ a, b } do
+        for key in pairs(t) do
+            if not seen[key] then keys[#keys + 1] = key end
+            seen[key] = true
+        end
+    end
+    table.sort(keys, function(x, y) return tostring(x) < tostring(y) end)
+    for _, key in ipairs(keys) do
+        local at, was, is = difference(a[key], b[key], path .. "." .. tostring(key))
+        if at then return at, was, is end
+    end
 end
 
 -- An error where the folder's run is not the one that goes on.
 local function check_same(dir, old, config)
-    for _, name in ipairs{ "model", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs", "batch", "optimizer", "interventions",
-        "record", "seed", "dtype", "reduction", "reset_optimizer", "evaluate" } do
-        local was = old[name] ~= nil and line_of(same_kind(old[name])) or "none"
-        local is = config[name] ~= nil and line_of(same_kind(config[name])) or "none"
-        if was ~= is then
-            error(string.format("protocol:run: resume: %s was run with %s = %s, this protocol has %s", dir, name,
-                old[name] ~= nil and line_of(old[name]) or "none", config[name] ~= nil and line_of(config[name]) or "none"), 0)
+    local function say(value) return value == nil and "none" or line_of(value) end
+    for _, name in ipairs{ "model", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs", "batch", "optimizer",
+        "interventions", "record", "seed", "dtype", "reduction", "reset_optimizer", "evaluate" } do
+        local is = config[name] -- as it would be read from the file
+        if is ~= nil then is = internal.from_json(line_of(is)) end
+        local at, was, now_is = difference(old[name], is, name)
+        if at then
+            error(string.format("protocol:run: resume: %s was run with %s = %s, this protocol has %s", dir, at, say(was),
+                say(now_is)), 0)
         end
     end
 end
@@ -117,7 +130,7 @@ function run_log.open(protocol, dir, seed, options)
     -- what it ran on before, where that was something else
     local first = old.env.earlier
     old.env.earlier = nil
-    local same = line_of(same_kind(old.env)) == line_of(same_kind(self.env))
+    local same = not difference(old.env, internal.from_json(line_of(self.env)), "env")
     old.env.earlier = first
     self.env.earlier = not same and old.env or first
     local steps = run_folder.checkpoints(dir)

@@ -97,14 +97,7 @@ local function fit(value)
     return text, changed == 0
 end
 
--- Eight hex digits of a text (FNV-1a).
-local function digest(text)
-    local h = 0xcbf29ce484222325
-    for k = 1, #text do h = (h ~ text:byte(k)) * 0x100000001b3 end
-    return ("%08x"):format((h ~ h >> 32) & 0xffffffff)
-end
-
--- { name, exact, arguments, digest }, every one of another name, also where A and a are one file.
+-- { name, exact, arguments }, every one of another name, also where A and a are one file.
 local function combinations(axes)
     local list = { { name = "", exact = true, arguments = {} } }
     for _, axis in ipairs(axes) do
@@ -123,10 +116,10 @@ local function combinations(axes)
     local taken = {}
     local function settle(c)
         local name, text = c.name, table.concat(c.arguments, "\0")
-        if #name > NAME_BYTES then name = name:sub(1, NAME_BYTES):gsub("[\x80-\xff]+$", "") .. "~" .. digest(text) end
+        if #name > NAME_BYTES then name = name:sub(1, NAME_BYTES):gsub("[\x80-\xff]+$", "") .. "~" .. internal.digest(text):sub(1, 8) end
         while taken[name:lower()] do
             text = text .. "\0"
-            name = c.name:sub(1, NAME_BYTES):gsub("[\x80-\xff]+$", "") .. "~" .. digest(text)
+            name = c.name:sub(1, NAME_BYTES):gsub("[\x80-\xff]+$", "") .. "~" .. internal.digest(text):sub(1, 8)
         end
         taken[name:lower()] = true
         c.name = name

@@ -52,7 +52,7 @@ local function median(t) table.sort(t) return t[(#t + 1) // 2] end
 print(("OpenBLAS core %s, %s thread(s); OPENBLAS_CORETYPE %s and OPENBLAS_L2_SIZE %s in this shell, unset for the runs"):format(
     bk.internal.blas(), options.threads, os.getenv("OPENBLAS_CORETYPE") or "unset", os.getenv("OPENBLAS_L2_SIZE") or "unset"))
 local wrong = 0
-local alone, without = {}, {} -- [contestant and workload], [and operation]: how to run it after a crash
+local crashed = {} -- [contestant, workload and operations]
 for workload in options.workloads:gmatch("[^,]+") do
     local times, sums = {}, {} -- [contestant][op][variant] = list of medians
     local function take(c, r)
@@ -79,18 +79,21 @@ for workload in options.workloads:gmatch("[^,]+") do
         local good, how, code = pipe:close()
         return good, ("%s %s"):format(how, code)
     end
+    -- A peer that crashes loses all its lines: then operation by operation, without its compiler where that crashes.
+    local function attempt(c, ops)
+        local key = c.name .. workload .. ops
+        if not crashed[key] then
+            local good, why = run(c, ops, "")
+            if good then return end
+            print(("%s %s %s: ended with %s"):format(c.name, workload, ops, why))
+            crashed[key] = true
+        end
+        if not ops:find(",") then return run(c, ops, "--variants eager,func,alt") end
+        for op in ops:gmatch("[^,]+") do attempt(c, op) end
+    end
     for _ = 1, tonumber(options.rounds) do
         for _, c in ipairs(contestants) do
-            -- a peer that crashes loses all its lines: then operation by operation, without its compiler where that crashes
-            local ops = alone[c.name .. workload] and options.ops:gmatch("[^,]+") or options.ops:gmatch(".+")
-            for op in ops do
-                local good, why = run(c, op, without[c.name .. workload .. op] or "")
-                if not good then
-                    print(("%s %s %s: ended with %s"):format(c.name, workload, op, why))
-                    if op:find(",") then alone[c.name .. workload] = true
-                    else without[c.name .. workload .. op] = "--variants eager,func,alt" end
-                end
-            end
+            attempt(c, options.ops)
         end
     end
     local header = ("%-3s %-2s %12s"):format("", "", "bracket µs")

@@ -116,10 +116,9 @@ local function combinations(axes)
     local taken = {}
     local function settle(c)
         local name, text = c.name, table.concat(c.arguments, "\0")
-        if #name > NAME_BYTES then name = name:sub(1, NAME_BYTES):gsub("[\x80-\xff]+$", "") .. "~" .. internal.digest(text):sub(1, 8) end
-        while taken[name:lower()] do
+        while #name > NAME_BYTES or taken[name:lower()] do
+            name = c.name:sub(1, NAME_BYTES - 20):gsub("[\x80-\xff]+$", "") .. "~" .. internal.digest(text):sub(1, 8)
             text = text .. "\0"
-            name = c.name:sub(1, NAME_BYTES):gsub("[\x80-\xff]+$", "") .. "~" .. internal.digest(text):sub(1, 8)
         end
         taken[name:lower()] = true
         c.name = name

@@ -132,7 +132,8 @@ static int shape_and_dtype(lua_State *L, const char *fname, int at, int64_t *sha
 
 enum { FILL = 1 << 20 }; /* elements between two looks at the interrupt flag */
 
-static int filled(lua_State *L, const char *fname, int options, double x) {
+/* All x; `whole` is x as an integer, which has more digits. */
+static int filled(lua_State *L, const char *fname, int options, double x, int64_t whole) {
     int64_t shape[BK_MAX_DIMS];
     bk_dtype dtype;
     int ndim = shape_and_dtype(L, fname, options, shape, &dtype);
@@ -142,19 +143,24 @@ static int filled(lua_State *L, const char *fname, int options, double x) {
     for (int64_t i = 0; i < n; i += FILL) {
         bind_poll(L, i);
         int64_t k = n - i < FILL ? n - i : FILL;
-        vec_get(VEC_FILL, dtype)(k, (char *)tensor_data(t) + (size_t)i * dtype_size(dtype), NULL, NULL, NULL, x);
+        char *to = (char *)tensor_data(t) + (size_t)i * dtype_size(dtype);
+        if (dtype != BK_INT64) vec_get(VEC_FILL, dtype)(k, to, NULL, NULL, NULL, x);
+        for (int64_t j = 0; dtype == BK_INT64 && j < k; j++) ((int64_t *)(void *)to)[j] = whole;
     }
     return 1;
 }
 
 static int make_zeros(lua_State *L) {
-    return filled(L, "bk.zeros", 2, 0);
+    return filled(L, "bk.zeros", 2, 0, 0);
 }
 static int make_ones(lua_State *L) {
-    return filled(L, "bk.ones", 2, 1);
+    return filled(L, "bk.ones", 2, 1, 1);
 }
 static int make_full(lua_State *L) {
-    return filled(L, "bk.full", 3, args_number(L, 2, "bk.full", "value"));
+    const double x = args_number(L, 2, "bk.full", "value");
+    int whole;
+    const int64_t n = lua_tointegerx(L, 2, &whole);
+    return filled(L, "bk.full", 3, x, whole ? n : x > 0 ? INT64_MAX : INT64_MIN);
 }
 
 static int make_eye(lua_State *L) {
@@ -195,10 +201,21 @@ static int make_arange(lua_State *L) {
     if (dtype == BK_INT64 && (from != floor(from) || step != floor(step)))
         return args_error(L, fname, "int64 needs whole numbers, got %f by %f", from, step);
     int64_t n = count > 0 ? (int64_t)count : 0;
+    bool whole = dtype == BK_INT64; /* with more digits than a float64 has */
+    for (int i = 1; i <= n_numbers; i++) whole = whole && lua_isinteger(L, i);
+    const int64_t first = whole && n_numbers > 1 ? lua_tointeger(L, 1) : 0;
+    const int64_t by = whole && n_numbers > 2 ? lua_tointeger(L, 3) : 1;
+    if (whole) {
+        const int64_t last = lua_tointeger(L, n_numbers > 1 ? 2 : 1);
+        const uint64_t range = by > 0 ? (uint64_t)last - (uint64_t)first : (uint64_t)first - (uint64_t)last;
+        const uint64_t size = by > 0 ? (uint64_t)by : -(uint64_t)by;
+        n = (by > 0 ? last > first : last < first) ? (int64_t)((range - 1) / size + 1) : 0;
+    }
     tensor *t = tensor_push_new(L, dtype, 1, &n, fname);
     for (int64_t i = 0; i < n; i++) {
         bind_poll(L, i);
-        put(t, i, from + (double)i * step);
+        if (whole) ((int64_t *)tensor_data(t))[i] = (int64_t)((uint64_t)first + (uint64_t)i * (uint64_t)by);
+        else put(t, i, from + (double)i * step);
     }
     return 1;
 }

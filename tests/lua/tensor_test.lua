@@ -63,6 +63,12 @@ function TestTensorMaking.test_filled_and_ranges()
     lu.assertEquals(bk.arange(3):totable(), { 0, 1, 2 })
     lu.assertEquals(bk.arange(1, 2, 0.25):totable(), { 1, 1.25, 1.5, 1.75 })
     lu.assertEquals(bk.arange(5, 0, -2, { dtype = "int64" }):totable(), { 5, 3, 1 })
+    local odd = (1 << 53) + 1 -- no float64
+    lu.assertEquals(bk.full({ 2 }, odd, { dtype = "int64" }):totable(), { odd, odd })
+    lu.assertEquals(bk.arange(odd - 2, odd + 2, { dtype = "int64" }):totable(), { odd - 2, odd - 1, odd, odd + 1 })
+    lu.assertEquals(bk.arange(odd, odd - 5, -2, { dtype = "int64" }):totable(), { odd, odd - 2, odd - 4 })
+    lu.assertEquals(bk.arange(3, 3, { dtype = "int64" }):totable(), {})
+    lu.assertEquals(bk.full({ 2 }, math.mininteger, { dtype = "int64" }):totable(), { math.mininteger, math.mininteger })
     lu.assertEquals(bk.linspace(0, 1, 5):totable(), { 0, 0.25, 0.5, 0.75, 1 })
     fails("step: expected a finite range", bk.arange, 0, 1, 0)
 end

@@ -180,9 +180,10 @@ bk_status func_call(func *f, int n_in, const tensor *in, int *n_out, tensor **ou
     int n = entry->n_out;
     size_t bytes = sizeof(tensor) * (size_t)n, pointers = sizeof(void *) * (size_t)n;
     tensor *results = mem_zalloc(f->c, bytes);
-    void **to = mem_alloc(f->c, pointers);
-    tensor held[FUNC_ARGUMENTS] = { 0 };
+    void *few[8], **to = n <= 8 ? few : mem_alloc(f->c, pointers);
+    tensor held[FUNC_ARGUMENTS]; /* 10 KiB: cleared as far as they are used */
     const void *from[FUNC_ARGUMENTS];
+    for (int i = 0; i < n_in; i++) held[i] = (tensor){ 0 };
     if (!results || !to) s = err_nomem(e, bytes);
     for (int i = 0; i < n_in && !s; i++) {
         s = tensor_contiguous_as(&in[i], in[i].dtype, &held[i], e);
@@ -195,7 +196,7 @@ bk_status func_call(func *f, int n_in, const tensor *in, int *n_out, tensor **ou
     }
     if (!s) s = plan_run(entry->p, from, to, e);
     for (int i = 0; i < n_in; i++) tensor_release(&held[i]);
-    mem_free(f->c, to, pointers);
+    if (to != few) mem_free(f->c, to, pointers);
     if (s) {
         for (int i = 0; results && i < n; i++) tensor_release(&results[i]);
         mem_free(f->c, results, bytes);

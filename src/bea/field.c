@@ -365,8 +365,8 @@ func *word_field_rates(word *w, term_weights k, err *e) {
 static bk_status fix_rates(field_func *f, err *e) {
     word *w = f->w;
     int64_t m = w->m;
-    tensor rates = { 0 }, *out = NULL;
-    int n_out = 0, k = 0;
+    tensor rates = { 0 }, *out[COEFS];
+    int n_out = 0;
     node *c[COEFS];
     graph *g = graph_new(w->c);
     if (!g) return err_nomem(e, 0);
@@ -377,14 +377,11 @@ static bk_status fix_rates(field_func *f, err *e) {
     if (!st) st = tensor_new(w->c, BK_FLOAT64, 1, &m, &rates, e);
     if (!st) {
         memcpy(tensor_data(&rates), w->rate, (size_t)m * sizeof(double));
-        st = func_call(&coefs->base, 1, &rates, &n_out, &out, e);
-    }
-    if (!st) {
         for (int i = 0; i < COEFS; i++)
-            if (c[i]) f->fixed[i] = out[k++];
-        mem_free(w->c, out, (size_t)n_out * sizeof *out);
-        f->is_fixed = true;
+            if (c[i]) out[n_out++] = &f->fixed[i];
+        st = func_call(&coefs->base, 1, &rates, n_out, out, e);
     }
+    if (!st) f->is_fixed = true;
     tensor_release(&rates);
     if (coefs) func_release(&coefs->base);
     graph_free(g);

@@ -156,21 +156,17 @@ static int bea_tournament(lua_State *L) {
     double drift = args_opt_number(L, table, fname, "drift", 0);
     if (!isfinite(drift)) return args_error(L, fname, "drift: expected a finite number, got %f", drift);
     func **sources = bea_check_losses(L, 2, fname, "sources", &n);
-    int *place = lua_newuserdatauv(L, (size_t)n * sizeof *place, 0), n_out = 0;
+    int *place = lua_newuserdatauv(L, (size_t)n * sizeof *place, 0);
     double *score = lua_newuserdatauv(L, (size_t)n * sizeof *score, 0);
-    tensor *out = NULL, *pairs = &tensor_push_empty(L)->value;
+    tensor scores = { 0 }, *pairs = &tensor_push_empty(L)->value;
     int kept = lua_gettop(L);
     err e = { 0 };
     func *f = tournament_func(bind_ctx(L), n, sources, target, drift, &e);
     if (!f) return bind_raise(L, &e);
     bind_trace at = bind_enter(L);
-    bk_status st = func_call(f, 1, theta, &n_out, &out, &e);
-    if (!st) {
-        *pairs = out[0];
-        tensor_copy_to(&out[1], BK_FLOAT64, score);
-        tensor_release(&out[1]);
-        mem_free(bind_ctx(L), out, (size_t)n_out * sizeof *out);
-    }
+    bk_status st = func_call(f, 1, theta, 2, (tensor *[]){ pairs, &scores }, &e);
+    if (!st) tensor_copy_to(&scores, BK_FLOAT64, score);
+    tensor_release(&scores);
     func_release(f);
     bind_leave(L, &at, st, &e);
     bind_account(L, 0);

@@ -2,21 +2,6 @@
 #include "func_lua.h"
 #include "args.h"
 
-typedef struct result_box { /* owned by the collector, so that results survive a Lua error */
-    ctx *c;
-    int n;
-    tensor *v;
-} result_box;
-
-static int box_gc(lua_State *L) {
-    result_box *b = lua_touserdata(L, 1);
-    for (int i = 0; i < b->n; i++) tensor_release(&b->v[i]);
-    mem_free(b->c, b->v, sizeof *b->v * (size_t)b->n);
-    b->n = 0;
-    b->v = NULL;
-    return 0;
-}
-
 static int call_traced(lua_State *L, func *f, graph *g, int first, int n) {
     node **in = graph_alloc(g, sizeof *in * (size_t)(n ? n : 1));
     node_list out = { 0, NULL };
@@ -50,34 +35,33 @@ int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname
     if (!g && st->live) g = st->live->g;
     if (g) return call_traced(L, f, g, first, n);
 
-    result_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = (result_box){ st->c, 0, NULL };
-    int at_box = lua_gettop(L);
-    if (luaL_newmetatable(L, "bracket.results")) {
-        lua_pushcfunction(L, box_gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_setmetatable(L, at_box);
+    enum { FEW = 8 };
+    tensor *results[FEW], **out = results;
+    const node *const *shapes;
+    int n_out = 0;
+    err e = { 0 };
     in = n <= 4 ? few : lua_newuserdatauv(L, sizeof *in * (size_t)n, 0);
     for (int i = 0; i < n; i++) in[i] = ((lua_tensor *)lua_touserdata(L, first + i))->value;
     bind_account(L, func_result_bytes(f));
-    err e = { 0 };
     bind_trace at = bind_enter(L);
-    bk_status status = func_call(f, n, in, &box->n, &box->v, &e);
+    bk_status status = func_shape(f, n, in, &n_out, &shapes, &e);
     if (status == BK_ENOMEM && !st->raised) {
         bind_collect(L);
         err_clear(&e);
-        status = func_call(f, n, in, &box->n, &box->v, &e);
+        status = func_shape(f, n, in, &n_out, &shapes, &e);
     }
-    if (status) box->n = 0; /* nothing is owned then */
     bind_leave(L, &at, status, &e);
-    lua_settop(L, at_box);
-    int n_out = box->n;
     luaL_checkstack(L, n_out + 8, fname);
-    for (int i = 0; i < n_out; i++) bind_push_tensor(L, &box->v[i]);
-    mem_free(st->c, box->v, sizeof *box->v * (size_t)n_out);
-    box->n = 0;
-    box->v = NULL;
+    if (n_out > FEW) out = lua_newuserdatauv(L, sizeof *out * (size_t)n_out, 0);
+    for (int i = 0; i < n_out; i++) out[i] = &tensor_push_empty(L)->value;
+    at = bind_enter(L);
+    status = func_call(f, n, in, n_out, out, &e);
+    if (status == BK_ENOMEM && !st->raised) {
+        bind_collect(L);
+        err_clear(&e);
+        status = func_call(f, n, in, n_out, out, &e);
+    }
+    bind_leave(L, &at, status, &e);
     return n_out;
 }
 

@@ -169,41 +169,33 @@ bk_status func_shape(func *f, int n_in, const tensor *like, int *n_out, const no
 
 /* ---- calling ---- */
 
-bk_status func_call(func *f, int n_in, const tensor *in, int *n_out, tensor **out, err *e) {
-    *n_out = 0;
-    *out = NULL;
+bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, err *e) {
     if (n_in > FUNC_ARGUMENTS)
         return err_set(e, BK_EINVAL, "a function takes at most %d tensors, got %d", FUNC_ARGUMENTS, n_in);
     plan_entry *entry;
     bk_status s = func_entry(f, n_in, in, &entry, e);
     if (s) return s;
-    int n = entry->n_out;
-    size_t bytes = sizeof(tensor) * (size_t)n, pointers = sizeof(void *) * (size_t)n;
-    tensor *results = mem_zalloc(f->c, bytes);
-    void *few[8], **to = n <= 8 ? few : mem_alloc(f->c, pointers);
+    if (entry->n_out != n_out)
+        return err_set(e, BK_EINVAL, "%s: expected a function with %d result%s, got %d", f->cls->name, n_out,
+                       n_out == 1 ? "" : "s", entry->n_out);
+    void *few[8], **to = n_out <= 8 ? few : mem_alloc(f->c, sizeof *to * (size_t)n_out);
     tensor held[FUNC_ARGUMENTS]; /* 10 KiB: cleared as far as they are used */
     const void *from[FUNC_ARGUMENTS];
     for (int i = 0; i < n_in; i++) held[i] = (tensor){ 0 };
-    if (!results || !to) s = err_nomem(e, bytes);
+    if (!to) s = err_nomem(e, sizeof *to * (size_t)n_out);
     for (int i = 0; i < n_in && !s; i++) {
         s = tensor_contiguous_as(&in[i], in[i].dtype, &held[i], e);
         if (!s) from[i] = tensor_data(&held[i]);
     }
-    for (int i = 0; i < n && !s; i++) {
+    for (int i = 0; i < n_out && !s; i++) {
         const node *o = &entry->outs[i];
-        s = tensor_new(f->c, o->dtype, o->ndim, o->shape, &results[i], e);
-        if (!s) to[i] = tensor_data(&results[i]);
+        s = tensor_new(f->c, o->dtype, o->ndim, o->shape, out[i], e);
+        if (!s) to[i] = tensor_data(out[i]);
     }
     if (!s) s = plan_run(entry->p, from, to, e);
     for (int i = 0; i < n_in; i++) tensor_release(&held[i]);
-    if (to != few) mem_free(f->c, to, pointers);
-    if (s) {
-        for (int i = 0; results && i < n; i++) tensor_release(&results[i]);
-        mem_free(f->c, results, bytes);
-        return s;
-    }
-    *n_out = n;
-    *out = results;
+    if (to != few) mem_free(f->c, to, sizeof *to * (size_t)n_out);
+    for (int i = 0; i < n_out && s; i++) tensor_release(out[i]);
     return s;
 }
 
@@ -212,17 +204,6 @@ size_t func_result_bytes(const func *f) {
 }
 
 bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e) {
-    int n;
-    tensor *results;
     *out = (tensor){ 0 };
-    bk_status s = func_call(f, n_in, in, &n, &results, e);
-    if (s) return s;
-    if (n == 1)
-        *out = results[0];
-    else {
-        s = err_set(e, BK_EINVAL, "%s: expected a function with one result, got %d", f->cls->name, n);
-        for (int i = 0; i < n; i++) tensor_release(&results[i]);
-    }
-    mem_free(f->c, results, sizeof *results * (size_t)n);
-    return s;
+    return func_call(f, n_in, in, 1, &out, e);
 }

@@ -36,10 +36,10 @@ bool func_build(func *f, graph *g, int n_in, node *const *in, node_list *out);
 /* The single output, or NULL after failing g when there are more. */
 node *func_build1(func *f, graph *g, int n_in, node *const *in);
 
-/* Calls f on tensors: new tensors in (*out)[0..*n_out-1], owned by the caller, the array allocated with
- * mem_alloc(f->c, n * sizeof(tensor)). */
-bk_status func_call(func *f, int n_in, const tensor *in, int *n_out, tensor **out, err *e);
-/* The same for exactly one output. */
+/* Calls f on tensors: new tensors, owned by the caller, in the n_out cleared *out[i], which stay cleared on failure.
+ * BK_EINVAL where f has another number of results (func_shape tells). */
+bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, err *e);
+/* The same for one result; *out need not be cleared. */
 bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e);
 /* Bytes of the results of the last call; 0 before one. */
 size_t func_result_bytes(const func *f);

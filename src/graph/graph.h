@@ -53,7 +53,8 @@ struct op_row {
     bool (*shape)(graph *g, node *n);
     /* OP_KERNEL: computes n into out (n->count elements) from row-major inputs. */
     bk_status (*run)(ctx *c, const node *n, void *out, const void *const *in, void *scratch);
-    size_t (*scratch)(const node *n);
+    /* Bytes that run needs at one thread, or (shared) at any number. NULL: none. */
+    size_t (*scratch)(const node *n, bool shared);
     double (*cost)(const node *n); /* floating-point operations; NULL: not counted */
     bool shared; /* run spreads a large node over the threads by itself */
     /* A cheaper equal of n (its op, inputs and attributes are set), or NULL. */

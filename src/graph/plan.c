@@ -46,7 +46,7 @@ typedef struct builder {
     node *const *inputs;
     node **outs;
     size_t scratch;       /* the largest any step needs */
-    size_t scratch_split; /* the largest that a pass needs in whose blocks several threads work */
+    size_t scratch_split; /* the largest that one needs which several threads share */
     int widest;           /* turn: every one of its steps has scratch of its own */
     int *temp_of, *temp_last; /* by id, for the pass in hand: see temps */
 } builder;
@@ -581,13 +581,15 @@ static bool make_steps(builder *b) {
         }
         x->cost = unit_cost(&b->units[at]);
         x->shared = x->pass || n->op->shared;
-        size_t scratch = x->pass ? fuse_scratch(x->pass) : n->op->scratch ? n->op->scratch(n) : 0;
+        size_t scratch = x->pass ? fuse_scratch(x->pass) : n->op->scratch ? n->op->scratch(n, false) : 0;
         if (scratch) { /* after everything else: one region every step shares */
             if (scratch > b->scratch) b->scratch = scratch;
             x->scratch = own; /* marks the need; addressed in plan_new */
         }
-        if (x->pass && x->cost >= THREAD_WORTH && scratch * FUSE_SHARES > b->scratch_split)
-            b->scratch_split = scratch * FUSE_SHARES;
+        const size_t split = x->pass && x->cost >= THREAD_WORTH ? scratch * FUSE_SHARES
+                             : scratch && n->op->shared       ? n->op->scratch(n, true)
+                                                              : 0;
+        if (split > b->scratch_split) b->scratch_split = split;
         x->together = b->turn[s] != turn_now;
         if (x->together)
             lead = p->n_steps - 1, turn_now = b->turn[s];

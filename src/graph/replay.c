@@ -25,7 +25,8 @@ static bk_status step_run(plan *p, const step *s, err *e) {
     const void *in[64], **many = in;
     if (s->n_in > 64 && !(many = mem_alloc(p->c, sizeof *many * (size_t)s->n_in))) return err_nomem(e, 0);
     for (int k = 0; k < s->n_in; k++) many[k] = p->pointers[s->in[k]];
-    bk_status status = s->n->op->run(p->c, s->n, p->pointers[s->out], many, s->scratch);
+    void *scratch = s->shared && ctx_threads(p->c) > 1 ? p->scratch : s->scratch; /* alone it has all of it */
+    bk_status status = s->n->op->run(p->c, s->n, p->pointers[s->out], many, scratch);
     if (many != in) mem_free(p->c, many, sizeof *many * (size_t)s->n_in);
     if (status == BK_EINTERRUPTED) return err_set(e, status, "interrupted");
     if (status == BK_EINVAL) return err_set(e, status, "%s: an index is out of range", s->n->op->name);

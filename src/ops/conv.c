@@ -75,9 +75,9 @@ static bool conv_shape_rule(graph *g, node *n) {
     return true;
 }
 
-static size_t conv_scratch_rule(const node *n) {
+static size_t conv_scratch_rule(const node *n, bool shared) {
     conv_shape c = conv_of(n->op, n->in[0], n->in[1], n->ints);
-    return conv_scratch(&c, n->dtype);
+    return conv_scratch(&c, n->dtype, shared);
 }
 
 static bk_status conv_run(ctx *ctx_, const node *n, void *out, const void *const *in, void *scratch) {

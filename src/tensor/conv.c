@@ -103,7 +103,7 @@ static int64_t pitch(int64_t pixels, size_t pixel_bytes, size_t size) {
     return (lines | 1) * LINE / (int64_t)size;
 }
 
-static sizes conv_sizes(const conv_shape *s, bk_dtype dtype) {
+static sizes conv_sizes(const conv_shape *s, bk_dtype dtype, bool shared) {
     size_t size = dtype_size(dtype), pixel_bytes = 32;
     bool empty = s->out_height <= 0 || s->out_width <= 0;
     sizes z = { .taps = s->in * s->kh * s->kw, .pixels = empty ? 0 : s->out_height * s->out_width };
@@ -119,7 +119,7 @@ static sizes conv_sizes(const conv_shape *s, bk_dtype dtype) {
     z.tap_at = (size_t)z.parts * z.w_bytes;
     z.pixel_at = z.tap_at + (size_t)(z.taps + 3) * sizeof(int64_t);
     z.images_at = (size_t)up((int64_t)(z.pixel_at + (size_t)(z.pixels + 3) * sizeof(int64_t)), LINE);
-    z.bytes = z.images_at + (size_t)z.parts * (z.x_bytes + z.y_bytes);
+    z.bytes = z.images_at + (size_t)(shared ? z.parts : least(z.parts, 1)) * (z.x_bytes + z.y_bytes);
     int64_t row_bytes = z.taps * s->out_width * (int64_t)size;
     z.col_rows = row_bytes > 0 ? least(s->out_height, COL_BYTES / row_bytes > 1 ? COL_BYTES / row_bytes : 1) : 1;
     size_t col_bytes = row_bytes > 0 ? (size_t)(z.col_rows * row_bytes) : 0;
@@ -128,8 +128,8 @@ static sizes conv_sizes(const conv_shape *s, bk_dtype dtype) {
     return z;
 }
 
-size_t conv_scratch(const conv_shape *s, bk_dtype dtype) {
-    return conv_sizes(s, dtype).bytes + LINE; /* + LINE: the caller's block may be unaligned */
+size_t conv_scratch(const conv_shape *s, bk_dtype dtype, bool shared) {
+    return conv_sizes(s, dtype, shared).bytes + LINE; /* + LINE: the caller's block may be unaligned */
 }
 
 /* ---- groups of images in vector lanes ---- */
@@ -259,7 +259,7 @@ static bk_status conv_run(ctx *c, side what, bk_dtype dtype, const conv_shape *s
                           void *scratch) {
     if (dtype != BK_FLOAT32 && dtype != BK_FLOAT64) return BK_EINVAL;
     size_t size = dtype_size(dtype);
-    sizes z = conv_sizes(s, dtype);
+    const sizes z = conv_sizes(s, dtype, true);
     char *aligned = (char *)(((uintptr_t)scratch + LINE - 1) / LINE * LINE);
     int64_t x_image = s->in * s->height * s->width, y_image = s->out * z.pixels, weights = s->out * z.taps;
     if (what == WEIGHT) memset(w, 0, (size_t)weights * size);

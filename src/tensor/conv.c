@@ -22,6 +22,7 @@
 
 enum { LINE = 64, COL_BYTES = 1 << 18 /* half an L2 */, TAP_BLOCK = 256, PIXEL_BLOCK = 128 };
 enum { PARTS = 8, PARTS_BYTES = 16 << 20 }; /* of the batch, and their scratch, at most */
+static const double SHARE_WORK = 1 << 18;   /* multiply-adds that a thread is worth waking for */
 
 typedef struct lanes { /* one group of images; a tap is one (c,u,v), a pixel one (i,j); offsets in elements */
     int64_t out, taps, pixels, x_pitch, y_pitch;
@@ -220,7 +221,8 @@ static bk_status lanes_run(ctx *c, const kernels *v, side what, const conv_shape
     job j = { c, v, what, s, z, dtype_size(dtype), x, y, scratch,
               { s->out, z->taps, z->pixels, z->x_pitch, z->y_pitch, tap, pixel, NULL, NULL, scratch } };
     if (what != WEIGHT) v->pack(&j.g, w, what == INPUT);
-    ctx_ranges(c, z->parts, PARTS, run_parts, &j);
+    const double shares = (double)(s->batch * s->out * z->pixels) * (double)z->taps / SHARE_WORK;
+    ctx_ranges(c, z->parts, shares < 1 ? 1 : shares < PARTS ? (int)shares : PARTS, run_parts, &j);
     if (ctx_poll(c, NULL)) return BK_EINTERRUPTED;
     for (int64_t part = 1; part < z->parts && what == WEIGHT; part++)
         vec_get(VEC_ADD, dtype)((int64_t)(z->w_bytes / j.size), scratch, scratch, scratch + (size_t)part * z->w_bytes,

@@ -135,8 +135,8 @@ static void test_shape(ctx *c, const int64_t *spec, bk_dtype dtype) {
  * that are fewer for their size. */
 static void test_threads(bk_dtype dtype) {
     static const int64_t specs[][9] = {
-        { 13, 3, 17, 15, 6, 3, 3, 2, 1 },
-        { 93, 2, 9, 8, 5, 3, 3, 1, 1 },
+        { 13, 8, 25, 24, 12, 5, 5, 2, 1 },
+        { 93, 6, 9, 8, 10, 3, 3, 1, 1 },
         { 40, 24, 40, 40, 24, 5, 5, 1, 2 },
     };
     for (int i = 0; i < 3; i++) {

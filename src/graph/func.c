@@ -82,6 +82,8 @@ static bool entry_matches(const plan_entry *entry, int n_in, const tensor *like)
 }
 
 static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **out, err *e) {
+    if (n_in > FUNC_ARGUMENTS)
+        return err_set(e, BK_EINVAL, "a function takes at most %d tensors, got %d", FUNC_ARGUMENTS, n_in);
     graph *g = graph_new(f->c);
     if (!g) return err_nomem(e, 0);
     plan_entry *entry = NULL;
@@ -170,8 +172,6 @@ bk_status func_shape(func *f, int n_in, const tensor *like, int *n_out, const no
 /* ---- calling ---- */
 
 bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, err *e) {
-    if (n_in > FUNC_ARGUMENTS)
-        return err_set(e, BK_EINVAL, "a function takes at most %d tensors, got %d", FUNC_ARGUMENTS, n_in);
     plan_entry *entry;
     bk_status s = func_entry(f, n_in, in, &entry, e);
     if (s) return s;

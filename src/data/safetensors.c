@@ -186,18 +186,18 @@ bk_status safetensors_read(ctx *c, const char *path, safetensors *out, err *e) {
 
 /* ---- writing ---- */
 
-/* The header as *n bytes of text, to be freed with mem_free; NULL after a failure. */
-static char *header_text(const safetensors *s, size_t *n, err *e) {
+/* The header as *n bytes of *text, to be freed with mem_free. */
+static bk_status header_text(const safetensors *s, char **text, size_t *n, err *e) {
     json_t *header = json_object(), *metadata = s->n_texts ? json_object() : NULL;
-    char *text = NULL;
+    bk_status status = BK_OK;
     json_int_t place = 0;
     bool fits = true;
     for (int i = 0; i < s->n && fits; i++) {
         const tensor *t = &s->tensors[i].value;
         const char *name = s->tensors[i].name;
         if (!*name || strcmp(name, METADATA) == 0 || json_object_get(header, name)) {
-            err_set(e, BK_EINVAL, "safetensors: \"%.100s\" cannot name a tensor%s", name,
-                    *name && strcmp(name, METADATA) ? ": another has the name" : "");
+            status = err_set(e, BK_EINVAL, "safetensors: \"%.100s\" cannot name a tensor%s", name,
+                             *name && strcmp(name, METADATA) ? ": another has the name" : "");
             goto end;
         }
         const json_int_t count = tensor_count(t) * (json_int_t)dtype_size(t->dtype);
@@ -213,27 +213,30 @@ static char *header_text(const safetensors *s, size_t *n, err *e) {
     if (fits && metadata) fits = json_object_set(header, METADATA, metadata) == 0;
     *n = fits ? json_dumpb(header, NULL, 0, JSON_COMPACT) : 0;
     if (*n > HEADER_LIMIT)
-        err_set(e, BK_EINVAL, "safetensors: names and texts take %zu bytes, expected at most %d", *n, HEADER_LIMIT);
-    else if (*n == 0) err_set(e, BK_EINVAL, "safetensors: a name or a text is not UTF-8, or memory is short");
-    else if (!(text = mem_alloc(s->c, *n))) err_nomem(e, *n);
-    else json_dumpb(header, text, *n, JSON_COMPACT);
+        status = err_set(e, BK_EINVAL, "safetensors: names and texts take %zu bytes, expected at most %d", *n,
+                         HEADER_LIMIT);
+    else if (*n == 0)
+        status = err_set(e, BK_EINVAL, "safetensors: a name or a text is not UTF-8, or memory is short");
+    else if (!(*text = mem_alloc(s->c, *n))) status = err_nomem(e, *n);
+    else json_dumpb(header, *text, *n, JSON_COMPACT);
 end:
     json_decref(metadata);
     json_decref(header);
-    return text;
+    return status;
 }
 
 bk_status safetensors_write(ctx *c, const char *path, const safetensors *s, err *e) {
     static const char blanks[LENGTH] = "        ";
     if (!little) return err_set(e, BK_EUNSUPPORTED, "%s: safetensors need a little-endian machine", path);
-    size_t n;
-    char *text = header_text(s, &n, e);
-    if (!text) return e->status;
+    size_t n = 0;
+    char *text = NULL;
+    bk_status status = header_text(s, &text, &n, e);
+    if (status) return status;
     const size_t padding = (LENGTH - n % LENGTH) % LENGTH; /* the elements start at a multiple of 8 */
     unsigned char length[LENGTH];
     for (int i = 0; i < LENGTH; i++) length[i] = (unsigned char)((uint64_t)(n + padding) >> 8 * i);
     sink to;
-    bk_status status = sink_open(c, path, &to, e);
+    status = sink_open(c, path, &to, e);
     if (!status) status = sink_write(&to, length, LENGTH, e);
     if (!status) status = sink_write(&to, text, n, e);
     if (!status) status = sink_write(&to, blanks, padding, e);

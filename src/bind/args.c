@@ -1,5 +1,6 @@
 /* args.c - see args.h. Messages are built on the Lua stack, so nothing is held when they are raised. */
 #include "args.h"
+#include "env.h"
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -73,6 +74,13 @@ int64_t args_integer(lua_State *L, int index, const char *fname, const char *arg
 const char *args_string(lua_State *L, int index, const char *fname, const char *argument) {
     if (lua_type(L, index) != LUA_TSTRING) args_fail(L, index, fname, argument, "a string");
     return lua_tostring(L, index);
+}
+
+const char *args_path(lua_State *L, int index, const char *fname) {
+    const char *path = args_string(L, index, fname, "path");
+    if (strlen(path) != lua_rawlen(L, index)) args_error(L, fname, "path: contains a zero byte");
+    env_check_path(L, path);
+    return path;
 }
 
 void args_table(lua_State *L, int index, const char *fname, const char *argument) {

@@ -18,6 +18,8 @@ int args_error(lua_State *L, const char *fname, const char *format, ...);
 double args_number(lua_State *L, int index, const char *fname, const char *argument);
 int64_t args_integer(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t high);
 const char *args_string(lua_State *L, int index, const char *fname, const char *argument);
+/* The name of a file or folder that this environment may touch. */
+const char *args_path(lua_State *L, int index, const char *fname);
 void args_table(lua_State *L, int index, const char *fname, const char *argument);
 bk_dtype args_dtype(lua_State *L, int index, const char *fname, const char *argument);
 /* A table of sizes {2, 3} (or one integer): fills shape, returns ndim. Sizes are >= low. */

@@ -4,19 +4,11 @@
 #include "../data/idx.h"
 #include "../data/npy.h"
 #include "args.h"
-#include "env.h"
 #include "tensor.h"
 #include <string.h>
 
-static const char *path_arg(lua_State *L, const char *fname) {
-    const char *path = args_string(L, 1, fname, "path");
-    if (strlen(path) != lua_rawlen(L, 1)) args_error(L, fname, "path: contains a zero byte");
-    env_check_path(L, path);
-    return path;
-}
-
 static int read_idx(lua_State *L) {
-    const char *path = path_arg(L, "bk.data.idx");
+    const char *path = args_path(L, 1, "bk.data.idx");
     err e = { 0 };
     lua_tensor *u = tensor_push_empty(L);
     if (idx_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);
@@ -25,7 +17,7 @@ static int read_idx(lua_State *L) {
 }
 
 static int read_npy(lua_State *L) {
-    const char *path = path_arg(L, "bk.data.npy");
+    const char *path = args_path(L, 1, "bk.data.npy");
     err e = { 0 };
     lua_tensor *u = tensor_push_empty(L);
     if (npy_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);
@@ -35,7 +27,7 @@ static int read_npy(lua_State *L) {
 
 static int read_csv(lua_State *L) {
     static const char *const known[] = { "separator", "skip", NULL };
-    const char *fname = "bk.data.csv", *path = path_arg(L, fname);
+    const char *fname = "bk.data.csv", *path = args_path(L, 1, fname);
     int table = args_options(L, 2, fname, known, false);
     const char *separator = args_opt_string(L, table, fname, "separator", ",");
     if (strlen(separator) != 1) return args_error(L, fname, "separator: expected one character, got \"%s\"", separator);
@@ -49,7 +41,7 @@ static int read_csv(lua_State *L) {
 
 static int read_cifar(lua_State *L) {
     static const char *const known[] = { "classes", NULL };
-    const char *fname = "bk.data.cifar", *path = path_arg(L, fname);
+    const char *fname = "bk.data.cifar", *path = args_path(L, 1, fname);
     int classes = (int)args_opt_integer(L, args_options(L, 2, fname, known, false), fname, "classes", 10, 100, 10);
     if (classes != 10 && classes != 100) return args_error(L, fname, "classes: expected 10 or 100, got %d", classes);
     err e = { 0 };

@@ -17,13 +17,6 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-static const char *path_arg(lua_State *L, const char *fname) {
-    const char *path = args_string(L, 1, fname, "path");
-    if (strlen(path) != lua_rawlen(L, 1)) args_error(L, fname, "path: contains a zero byte");
-    env_check_path(L, path);
-    return path;
-}
-
 /* ---- values of C that a Lua error must not leak: each in a userdata of its own ---- */
 
 static int release_tensors(lua_State *L) {
@@ -53,7 +46,7 @@ static void *guard(lua_State *L, size_t bytes, const char *kind, lua_CFunction r
 /* ---- safetensors ---- */
 
 static int load_safetensors(lua_State *L) {
-    const char *path = path_arg(L, "bk.load_safetensors");
+    const char *path = args_path(L, 1, "bk.load_safetensors");
     err e = { 0 };
     safetensors *s = guard(L, sizeof *s, "bracket.safetensors", release_tensors);
     if (safetensors_read(bind_ctx(L), path, s, &e)) {
@@ -103,7 +96,7 @@ static char **sorted_names(lua_State *L, int table, const char *what, int *n) {
 }
 
 static int save_safetensors(lua_State *L) {
-    const char *fname = "bk.save_safetensors", *path = path_arg(L, fname);
+    const char *fname = "bk.save_safetensors", *path = args_path(L, 1, fname);
     args_table(L, 2, fname, "tensors");
     if (lua_isnoneornil(L, 3)) {
         lua_settop(L, 2);
@@ -252,7 +245,7 @@ static int from_json(lua_State *L) { /* from_json(text): the value, null as nan;
 /* ---- files ---- */
 
 static int write_file(lua_State *L) { /* write_file(path, text): whole or not at all */
-    const char *path = path_arg(L, "write_file");
+    const char *path = args_path(L, 1, "write_file");
     size_t n;
     const char *text = luaL_checklstring(L, 2, &n);
     err e = { 0 };
@@ -264,7 +257,7 @@ static int write_file(lua_State *L) { /* write_file(path, text): whole or not at
 }
 
 static int append_file(lua_State *L) { /* append_file(path, text): at the end of a file, made where there is none */
-    const char *path = path_arg(L, "append_file");
+    const char *path = args_path(L, 1, "append_file");
     size_t n;
     const char *text = luaL_checklstring(L, 2, &n);
     const int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
@@ -306,7 +299,7 @@ static int digest(lua_State *L) {
 }
 
 static int make_folder(lua_State *L) { /* make_folder(path): it and those above it, where missing */
-    const char *path = path_arg(L, "make_folder");
+    const char *path = args_path(L, 1, "make_folder");
     struct stat st;
     size_t n = strlen(path);
     for (size_t i = 1; i <= n; i++) {

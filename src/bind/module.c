@@ -2,6 +2,7 @@
  * when first named, and the docstrings of both.
  * lua/bracket/NAME.lua is bk.NAME and lua/bracket/ROOM/NAME.lua is bk.ROOM.NAME: the chunk is called with
  * bk and returns the value. With BRACKET_LUA=DIR, files there come before those in the library. */
+#include "args.h"
 #include "embed.h"
 #include "env.h"
 #include "../tensor/gemm.h"
@@ -311,8 +312,7 @@ static int internal_room(lua_State *L) { /* room(t): the name of the room that t
 }
 
 static int internal_folder(lua_State *L) { /* folder(path): its entries, folders with a slash behind */
-    const char *path = luaL_checkstring(L, 1);
-    env_check_path(L, path);
+    const char *path = args_path(L, 1, "folder");
     push_folder(L, path);
     int entries = lua_gettop(L);
     for (lua_Integer i = 1; lua_rawgeti(L, entries, i) == LUA_TSTRING; i++) {

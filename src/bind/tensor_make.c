@@ -3,7 +3,6 @@
 #include "tensor.h"
 #include "../data/npy.h"
 #include "args.h"
-#include "env.h"
 #include <math.h>
 #include <string.h>
 
@@ -236,8 +235,7 @@ static int make_linspace(lua_State *L) {
 }
 
 static int make_load_npy(lua_State *L) {
-    const char *path = args_string(L, 1, "bk.load_npy", "path");
-    env_check_path(L, path);
+    const char *path = args_path(L, 1, "bk.load_npy");
     lua_tensor *u = tensor_push_empty(L);
     err e = { 0 };
     if (npy_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);

@@ -3,7 +3,6 @@
 #include "tensor_ops.h"
 #include "../data/npy.h"
 #include "args.h"
-#include "env.h"
 #include <string.h>
 
 /* ints[0]: mask of the axes, ints[1]: keep them with size 1, ints[2]: variance's correction */
@@ -356,9 +355,8 @@ static int m_clone(lua_State *L) {
 
 static int m_save(lua_State *L) {
     const tensor *t = bind_check_tensor(L, 1, "save", "tensor");
-    const char *path = args_string(L, 2, "save", "path");
+    const char *path = args_path(L, 2, "save");
     err e = { 0 };
-    env_check_path(L, path);
     if (npy_write(bind_ctx(L), path, t, &e)) return bind_raise(L, &e);
     lua_settop(L, 1);
     return 1;

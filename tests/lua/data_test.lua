@@ -185,6 +185,15 @@ function TestDataFiles.test_damaged_safetensors_are_refused()
     end
 end
 
+function TestDataFiles.test_a_path_with_a_zero_byte_is_refused()
+    local p = path "zero.npy" .. "\0.npy"
+    for _, f in ipairs{ bk.load_npy, bk.data.npy, bk.data.idx, bk.load_safetensors, bk.internal.folder } do
+        fails("path: contains a zero byte", f, p)
+    end
+    fails("path: contains a zero byte", bk.ones{ 2 }.save, bk.ones{ 2 }, p)
+    lu.assertNil(io.open((p:gsub("\0.*", ""))))
+end
+
 function TestDataFiles.test_what_safetensors_cannot_hold_is_refused()
     local p = path("g.safetensors")
     fails('"__metadata__" cannot name a tensor', bk.save_safetensors, p, { __metadata__ = bk.ones{ 1 } })

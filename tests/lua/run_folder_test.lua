@@ -269,6 +269,22 @@ function TestRunFolder:test_rows_that_cannot_be_written_are_an_error()
     lu.assertEquals(run_folder.read(dir).status.status, "failed")
 end
 
+-- Ctrl-C while rows are being written is raised when they stand in the file.
+function TestRunFolder:test_an_interrupt_of_the_writing_doubles_no_row()
+    local append = bk.internal.append_file
+    bk.internal.append_file = function(...)
+        append(...)
+        bk.internal.append_file = append
+        error("interrupted", 0)
+    end
+    fails("interrupted", function() protocol():run{ out = root .. "/a", checkpoint_every = 10, progress = false } end)
+    bk.internal.append_file = append
+    local columns, rows = run_folder.metrics(root .. "/a")
+    lu.assertTrue(rows > 1)
+    for k = 2, rows do lu.assertTrue(columns.step[k] > columns.step[k - 1]) end
+    lu.assertEquals(run_folder.read(root .. "/a").status.status, "interrupted")
+end
+
 function TestRunFolder:test_what_is_finished_is_not_touched()
     protocol():run{ out = root .. "/a", progress = false }
     local before = {}

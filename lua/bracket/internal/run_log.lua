@@ -161,6 +161,14 @@ function run_log:write_rows(state, at_once)
     self.rows, self.pending, self.flushed = self.rows + n, {}, internal.clock()
 end
 
+-- The file's rows are the state's, whatever stood in it.
+function run_log:rewrite_rows(state)
+    local rows = {}
+    for r = 1, state.rows do rows[r] = row_text(state.history, r) end
+    internal.write_file(self.dir .. "/metrics.jsonl", table.concat(rows))
+    self.rows, self.pending = state.rows, {}
+end
+
 local function list(rows) -- accuracy[0], accuracy[1], ... as an array
     local result = {}
     for k = 0, #rows do result[#result + 1] = rows[k] end
@@ -194,11 +202,9 @@ function run_log:begin(state)
     self.config.arguments = script and arg[1] and plain(table.move(arg, 1, #arg, 1, {})) or nil
     self.config.checkpoint_every = self.every
     if not self.opened then
-        local rows = {}
-        for r = 1, state.rows do rows[r] = row_text(state.history, r) end
         sweep_up(self.dir)
-        internal.write_file(self.dir .. "/metrics.jsonl", table.concat(rows))
-        self.rows, self.opened = state.rows, true
+        self:rewrite_rows(state)
+        self.opened = true
     end
     internal.write_file(self.dir .. "/config.json", text_of(self.config))
     internal.write_file(self.dir .. "/env.json", text_of(self.env))
@@ -207,7 +213,7 @@ end
 
 -- After every step.
 function run_log:step(state)
-    if state.rows > self.rows + #self.pending or #self.pending > 0 then self:write_rows(state) end
+    if state.rows > self.rows then self:write_rows(state) end
     if state.step % self.every == 0 and state.step < state.total then
         self:save(state)
         self:write_status(state, "running")
@@ -222,10 +228,10 @@ function run_log:finish(state)
     self:write_status(state, state.finished and "finished" or "paused")
 end
 
--- After an error: what was recorded is kept, and the checkpoints there are.
+-- After an error, which may have come in the middle of writing: what was recorded is kept, and the checkpoints there are.
 function run_log:fail(state, message)
     message = readable(tostring(message))
-    pcall(self.write_rows, self, state, true)
+    pcall(self.rewrite_rows, self, state)
     self:write_status(state, message:find("%f[%a]interrupted$") and "interrupted" or "failed", message)
 end
 

@@ -1,9 +1,10 @@
 # bracket: build, test, measure, install. Everything built goes to build/ (build/asan with SANITIZE=1,
 # build/tsan with SANITIZE=thread: threads, with the stock Lua and OpenBLAS, which are not built for it).
 #   make deps      installs what is missing (apt, dnf or brew)       make test     runs every test
-#   make all       program, libraries, module                        make lint     checks the layers' arrows
+#   make all       program, libraries, module                        make lint     arrows between rooms, form of C and Lua
 #   make run       the main job; ARGS=... for its options            make docs     reference page, editor definitions, man page
 #   make bench     the benchmark lines; ARGS=...                     make install  PREFIX, DESTDIR; uninstall takes it back
+# A step is one short line; V=1 shows the commands.
 .SUFFIXES:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
@@ -17,6 +18,15 @@ PKG_CONFIG ?= pkg-config
 JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 VERSION := $(shell sed -n 's/^\#define BK_VERSION "\(.*\)"/\1/p' src/bracket.h)
 SOMAJOR := 0
+
+# $(call step,WORD,what) before a recipe's commands: what the line says.
+ifdef V
+Q :=
+step = @:
+else
+Q := @
+step = @printf '  %-8s %s\n' '$(1)' '$(2)'
+endif
 
 # ---- what the machine has ----
 LUA_NAMES := lua5.4 lua-5.4 lua54 lua
@@ -40,17 +50,26 @@ else
 B ?= build
 SAN :=
 endif
-CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -I. $(OPT) $(WARN) $(SAN) -fPIC -fvisibility=hidden -pthread -MMD -MP $(ALL_CFLAGS) $(CFLAGS)
-# Kernels written as plain loops are worth -O3; nothing else gains from it.
-$(B)/obj/tensor/vec.o $(B)/obj/tensor/conv.o: CFLAGS_ALL += -O3
+CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -I. -I$(B) $(OPT) $(WARN) $(SAN) -fPIC -fvisibility=hidden -pthread -MMD -MP $(ALL_CFLAGS) $(CFLAGS)
+# Kernels written as plain loops are worth -O3; nothing else gains from it. (private: or $(B)/flags would change with it)
+$(B)/obj/tensor/vec.o $(B)/obj/tensor/conv.o: private CFLAGS_ALL += -O3
 
 # ---- what there is to build ----
+# Rows: every `const KIND_row KIND_NAME = {` at the start of a line becomes part of the table KIND_rows: nothing is
+# registered by hand. A kind is declared by its header, which includes gen/KIND_rows.h.
+ROW_op := src/ops/ops.h
+ROW_optim := src/optim/optim.h
+ROW_KINDS := op optim
+ROWS_SRC := $(sort $(foreach k,$(ROW_KINDS),$(wildcard $(dir $(ROW_$(k)))*.c)))
+GEN_HEADERS := $(ROW_KINDS:%=$(B)/gen/%_rows.h)
+.SECONDARY: $(GEN_HEADERS) $(ROW_KINDS:%=$(B)/gen/%_rows.c)
+ROW_NAMES = $$(sed -n 's/^const $(1)_row \($(1)_[A-Za-z0-9_]*\) *= *{.*/\1/p' $(ROWS_SRC))
+
 LIB_SRC := $(filter-out src/app/%,$(wildcard src/*/*.c))
 APP_SRC := $(wildcard src/app/*.c)
-LIB_OBJ := $(LIB_SRC:src/%.c=$(B)/obj/%.o) $(B)/obj/gen/embed.o $(B)/obj/gen/op_rows.o $(B)/obj/gen/optim_rows.o
+LIB_OBJ := $(LIB_SRC:src/%.c=$(B)/obj/%.o) $(B)/obj/gen/embed.o $(ROW_KINDS:%=$(B)/obj/gen/%_rows.o)
 APP_OBJ := $(APP_SRC:src/%.c=$(B)/obj/%.o)
 LUA_SRC := $(shell find lua/bracket -name '*.lua' 2>/dev/null | LC_ALL=C sort)
-ROWS_SRC := $(wildcard src/ops/*.c src/optim/*.c)
 ARTIFACTS := $(B)/bracket $(B)/libbracket.a $(B)/libbracket.so $(B)/bracket.so $(B)/bracket.pc
 C_TESTS := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/*_test.c))
 C_TOOLS := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/pty.c))
@@ -87,13 +106,17 @@ $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(CC) $(CFLAGS_ALL) $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL) $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS)' > $@
 
-$(B)/obj/gen/%.o: $(B)/gen/%.c $(B)/flags
+define COMPILE
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -c $< -o $@
+	$(call step,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
+endef
 
-$(B)/obj/%.o: src/%.c $(B)/flags
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -c $< -o $@
+$(B)/obj/gen/%.o: $(B)/gen/%.c $(B)/flags | $(GEN_HEADERS)
+	$(COMPILE)
+
+$(B)/obj/%.o: src/%.c $(B)/flags | $(GEN_HEADERS)
+	$(COMPILE)
 
 # ---- generated sources ----
 
@@ -111,36 +134,31 @@ $(B)/gen/embed.c: $(LUA_SRC) $(B)/gen/lua.list src/bind/embed.h Makefile
 	    echo "    { \"$${f#lua/}\", file_$$n, sizeof file_$$n - 1 },"; done; \
 	  echo '    { 0, 0, 0 },'; echo '};'; } > $@
 
-# Every `const op_row op_NAME = {` in src/ops, and every `const optim_row optim_NAME = {` in src/optim: nothing is
-# registered by hand. $(call ROWS,prefix,header,sources) prints the list, NULL-ended.
-define ROWS
-{ echo '/* Generated from src/$(3): do not edit. */'; echo '#include "src/$(2)"'; \
-	  names=$$(cat src/$(3)/*.c | sed -n 's/^const $(1)_row \($(1)_[A-Za-z0-9_]*\) *= *{.*/\1/p'); \
-	  for n in $$names; do echo "extern const $(1)_row $$n;"; done; \
-	  echo 'const $(1)_row *const $(1)_rows[] = {'; for n in $$names; do echo "    &$$n,"; done; \
-	  echo '    0,'; echo '};'; }
-endef
-
 $(B)/gen/rows.list: FORCE
 	@mkdir -p $(@D)
 	@echo '$(ROWS_SRC)' | cmp -s - $@ || echo '$(ROWS_SRC)' > $@
 
-$(B)/gen/op_rows.c: $(ROWS_SRC) $(B)/gen/rows.list Makefile
-	@$(call ROWS,op,graph/graph.h,ops) > $@
+# Rewritten only when a row comes or goes: whoever includes it would be compiled anew.
+$(B)/gen/%_rows.h: $(ROWS_SRC) $(B)/gen/rows.list
+	@{ echo '/* Generated: do not edit. */'; printf 'extern const $*_row %s;\n' $(call ROW_NAMES,$*); } > $@.new
+	@cmp -s $@.new $@ || cp $@.new $@
 
-$(B)/gen/optim_rows.c: $(ROWS_SRC) $(B)/gen/rows.list Makefile
-	@$(call ROWS,optim,optim/optim.h,optim) > $@
+$(B)/gen/%_rows.c: $(B)/gen/%_rows.h
+	@{ echo '/* Generated: do not edit. */'; echo '#include "$(ROW_$*)"'; echo 'const $*_row *const $*_rows[] = {'; \
+	  printf '    &%s,\n' $(call ROW_NAMES,$*); echo '    0,'; echo '};'; } > $@
 
 # ---- link ----
 $(B)/bracket: $(LIB_OBJ) $(APP_OBJ)
-	$(CC) $(SAN) $(OPT) -rdynamic $^ -o $@ $(LDFLAGS) $(LUA_LIBS) $(EDIT_LIBS) $(CORE_LIBS)
+	$(call step,LINK,$@)
+	$(Q)$(CC) $(SAN) $(OPT) -rdynamic $^ -o $@ $(LDFLAGS) $(LUA_LIBS) $(EDIT_LIBS) $(CORE_LIBS)
 
 # One object whose only global symbols are the public ones.
 $(B)/libbracket.a: $(LIB_OBJ)
-	ld -r $^ -o $(B)/obj/libbracket.o
-	objcopy --localize-hidden $(B)/obj/libbracket.o
+	$(call step,AR,$@)
+	$(Q)ld -r $^ -o $(B)/obj/libbracket.o
+	$(Q)objcopy --localize-hidden $(B)/obj/libbracket.o
 	@rm -f $@
-	ar rcs $@ $(B)/obj/libbracket.o
+	$(Q)ar rcs $@ $(B)/obj/libbracket.o
 
 $(B)/gen/symbols.map: Makefile
 	@mkdir -p $(@D)
@@ -148,11 +166,13 @@ $(B)/gen/symbols.map: Makefile
 
 # Neither holds Lua: the host's lua_* are used.
 $(B)/libbracket.so: $(LIB_OBJ) $(B)/gen/symbols.map
-	$(CC) $(SAN) $(OPT) -shared -Wl,-soname,libbracket.so.$(SOMAJOR) -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(CORE_LIBS)
+	$(call step,LINK,$@)
+	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,-soname,libbracket.so.$(SOMAJOR) -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(CORE_LIBS)
 	@ln -sf libbracket.so $(B)/libbracket.so.$(SOMAJOR)
 
 $(B)/bracket.so: $(LIB_OBJ) $(B)/gen/symbols.map
-	$(CC) $(SAN) $(OPT) -shared -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(CORE_LIBS)
+	$(call step,LINK,$@)
+	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(CORE_LIBS)
 
 $(B)/bracket.pc: Makefile src/bracket.h $(B)/flags
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: bracket' \
@@ -165,19 +185,22 @@ run: all
 
 $(B)/tests/%: tests/c/%.c $(LIB_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $< $(LIB_OBJ) -o $@ $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS) -lutil
+	$(call step,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $< $(LIB_OBJ) -o $@ $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS) -lutil
 
 # alloc_test sees the library's own calls of the allocator.
-$(B)/tests/alloc_test: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=free
+$(B)/tests/alloc_test: private LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=free
 
 # The dlopen host knows neither library nor header at link time.
 $(B)/embed/dlopen: tests/embed/dlopen.c $(B)/libbracket.so
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $< -o $@ $(LDFLAGS_HOST) -Wl,--no-as-needed $(LUA_LIBS) -ldl
+	$(call step,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $< -o $@ $(LDFLAGS_HOST) -Wl,--no-as-needed $(LUA_LIBS) -ldl
 
 $(B)/embed/%: tests/embed/%.c $(B)/libbracket.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Isrc $< $(B)/libbracket.a -o $@ $(LDFLAGS_HOST) $(LUA_LIBS) $(CORE_LIBS)
+	$(call step,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -Isrc $< $(B)/libbracket.a -o $@ $(LDFLAGS_HOST) $(LUA_LIBS) $(CORE_LIBS)
 
 test-programs: $(C_TESTS) $(C_TOOLS) $(EMBED_TESTS)
 
@@ -218,24 +241,8 @@ deps:
 	else echo "deps: no apt-get, dnf or brew here; install Lua 5.4, OpenBLAS, libedit, zlib, Jansson (headers too), LuaUnit and gnuplot" >&2; exit 1; fi
 
 # ---- checks ----
-# base <- tensor <- graph <- ops, model, bea, optim <- bind <- app; data needs tensor only.
-lint:
-	@bad=0; allow() { room=$$1; shift; ok="$$room $$*"; \
-	  for f in src/$$room/*.[ch]; do [ -e "$$f" ] || continue; \
-	    for inc in $$(sed -n 's/^ *# *include *"\([^"]*\)".*/\1/p' $$f); do \
-	      case $$inc in ../bracket.h|src/bracket.h) continue;; ../*/*) to=$${inc#../}; to=$${to%%/*};; src/*/*) to=$${inc#src/}; to=$${to%%/*};; *) continue;; esac; \
-	      case " $$ok " in *" $$to "*) ;; *) echo "$$f: $$room must not know $$to ($$inc)"; bad=1;; esac; done; done; }; \
-	allow base; allow tensor base; allow graph base tensor; allow data base tensor; \
-	for r in ops model optim; do allow $$r base tensor graph ops; done; allow model base tensor graph ops; allow bea base tensor graph ops model; \
-	allow bind base tensor graph ops model bea optim data; allow app base tensor graph ops model bea optim data bind; \
-	for f in src/*/*.[ch]; do case $$f in src/bind/*|src/app/*) ;; *) \
-	  grep -nE '^ *# *include *[<"](lua|lauxlib|lualib)\.h' $$f /dev/null && { echo "$$f: lua.h belongs to src/bind and src/app"; bad=1; }; \
-	  grep -nE '\b(exit|abort|printf|puts|perror|assert|fprintf) *\(' $$f /dev/null | grep -v snprintf | grep -vE ':[0-9]+: *(/?\*|//)' && { echo "$$f: the library neither prints nor exits"; bad=1; }; esac; \
-	  [ $$f = src/tensor/gemm.c ] || { grep -n 'cblas' $$f /dev/null | grep '# *include' && { echo "$$f: cblas belongs to src/tensor/gemm.c"; bad=1; }; }; \
-	  LC_ALL=C.UTF-8 grep -nE '^.{121,}' $$f /dev/null | sed 's/\(:[0-9]*:\).*/\1 longer than 120/' | grep . && bad=1; \
-	done; \
-	for f in $$(find lua experiments tests -name '*.lua'); do luac5.4 -p $$f 2>/dev/null || lua5.4 -e "assert(loadfile('$$f'))" || bad=1; done; \
-	[ $$bad -eq 0 ] && echo "lint: clean"
+lint: all
+	@$(B)/bracket tests/lint.lua $(B)/obj
 
 format:
 	clang-format -i src/*.h src/*/*.[ch] tests/*/*.c

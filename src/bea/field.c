@@ -368,7 +368,7 @@ static bk_status fix_rates(field_func *f, err *e) {
     tensor rates = { 0 }, *out[COEFS];
     int n_out = 0;
     node *c[COEFS];
-    graph *g = graph_new(w->c);
+    graph *g = ops_graph(w->c);
     if (!g) return err_nomem(e, 0);
     coefs_build(w, f->k, g, graph_input(g, BK_FLOAT64, 1, &m), c);
     bk_status st = graph_status(g, e);

@@ -2,7 +2,7 @@
 #ifndef BEA_FLOW_H
 #define BEA_FLOW_H
 
-#include "../graph/func.h"
+#include "../func/func.h"
 
 typedef enum flow_method { FLOW_DOPRI5, FLOW_RK4 } flow_method;
 

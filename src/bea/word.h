@@ -8,8 +8,8 @@
 #ifndef BEA_WORD_H
 #define BEA_WORD_H
 
-#include "../graph/build.h"
-#include "../graph/func.h"
+#include "../ops/ops.h"
+#include "../func/func.h"
 
 typedef struct word {
     ctx *c;

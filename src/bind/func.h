@@ -12,7 +12,7 @@
 #ifndef BIND_FUNC_H
 #define BIND_FUNC_H
 
-#include "../graph/func.h"
+#include "../func/func.h"
 #include "bind.h"
 
 #define BIND_FUNC "bracket.func"

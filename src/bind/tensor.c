@@ -198,7 +198,7 @@ static int apply_traced(lua_State *L, graph *g, const op_call *call, int n_in, l
 
 static bk_status eager_compile(bind_state *st, const op_call *call, int n_in, lua_tensor *const *in, eager_slot *s,
                                err *e) {
-    graph *g = graph_new(st->c);
+    graph *g = ops_graph(st->c);
     if (!g) return err_nomem(e, sizeof(node));
     node *out[2] = { NULL, NULL };
     node **v = graph_alloc(g, sizeof *v * (size_t)(n_in ? n_in : 1));

@@ -4,8 +4,8 @@
 #ifndef BIND_TENSOR_H
 #define BIND_TENSOR_H
 
-#include "../graph/build.h"
-#include "../graph/plan.h"
+#include "../ops/ops.h"
+#include "../compile/plan.h"
 #include "bind.h"
 
 typedef struct bind_live { /* traces under way, the innermost first */

@@ -1,5 +1,5 @@
 /* tensor_ops.c - elementwise operations and arithmetic on tensors as Lua sees them: one table for the methods and for
- * the functions bk.NAME. Shapes and derivatives are the graph's business (graph/build.h); here are names, numbers mixed
+ * the functions bk.NAME. Shapes and derivatives are the graph's business (ops/ops.h); here are names, numbers mixed
  * with tensors, and docs. Floats-only functions take int64 as float64. */
 #include "tensor_ops.h"
 #include "args.h"
@@ -29,7 +29,7 @@ int ops_unary(lua_State *L, const char *name, bool (*build)(graph *, const op_ca
         out[0] = EXPRESSION;                                                                                           \
         return out[0] != NULL;                                                                                         \
     }                                                                                                                  \
-    static int op_##NAME(lua_State *L) {                                                                               \
+    static int method_##NAME(lua_State *L) {                                                                               \
         return ops_unary(L, #NAME, build_##NAME);                                                                      \
     }
 
@@ -160,7 +160,7 @@ static int binary(lua_State *L, const pair_op *p) {
 }
 
 #define BINARY(NAME)                                                                                                   \
-    static int op_##NAME(lua_State *L) {                                                                               \
+    static int method_##NAME(lua_State *L) {                                                                               \
         static const pair_op p = { #NAME, pair_##NAME };                                                               \
         return binary(L, &p);                                                                                          \
     }
@@ -210,7 +210,7 @@ static bool build_where(graph *g, const op_call *c, int n_in, node *const *in, n
     return out[0] != NULL;
 }
 
-static int op_where(lua_State *L) {
+static int method_where(lua_State *L) {
     op_call call = { .name = "where", .build = build_where, .n_out = 1, .n_ints = 3 };
     static const char *const names[] = { "a", "b" };
     lua_tensor *in[3];
@@ -237,7 +237,7 @@ static bool build_clamp(graph *g, const op_call *c, int n_in, node *const *in, n
     return a != NULL;
 }
 
-static int op_clamp(lua_State *L) {
+static int method_clamp(lua_State *L) {
     op_call call = { .name = "clamp", .build = build_clamp, .n_out = 1, .n_ints = 3 };
     static const char *const names[] = { "low", "high" };
     lua_tensor *t = tensor_arg(L, 1, "clamp", "tensor");
@@ -255,7 +255,7 @@ static bool build_cast(graph *g, const op_call *c, int n_in, node *const *in, no
     return out[0] != NULL;
 }
 
-static int op_to(lua_State *L) {
+static int method_to(lua_State *L) {
     op_call call = { .name = "to", .build = build_cast, .n_out = 1, .n_ints = 1 };
     lua_tensor *t = tensor_arg(L, 1, "to", "tensor");
     call.ints[0] = args_dtype(L, 2, "to", "dtype");
@@ -267,48 +267,48 @@ static int op_to(lua_State *L) {
 }
 
 static const bind_row rows[] = {
-    { "exp", op_exp, "t:exp(), bk.exp(t)\nElementwise e^x. int64 is taken as float64." },
-    { "expm1", op_expm1, "t:expm1()\nElementwise e^x - 1, accurate near 0." },
-    { "log", op_log, "t:log()\nElementwise natural logarithm; NaN below 0, -inf at 0." },
-    { "log1p", op_log1p, "t:log1p()\nElementwise log(1 + x), accurate near 0." },
-    { "sqrt", op_sqrt, "t:sqrt()\nElementwise square root; its derivative is infinite at 0." },
-    { "recip", op_recip, "t:recip()\nElementwise 1 / x." },
-    { "sin", op_sin, "t:sin()\nElementwise sine, x in radians." },
-    { "cos", op_cos, "t:cos()\nElementwise cosine, x in radians." },
-    { "tanh", op_tanh, "t:tanh()\nElementwise hyperbolic tangent; derivative 1 - tanh(x)^2." },
-    { "sigmoid", op_sigmoid, "t:sigmoid()\nElementwise 1 / (1 + e^-x)." },
-    { "softplus", op_softplus, "t:softplus()\nElementwise log(1 + e^x), without overflow; derivative sigmoid(x)." },
-    { "relu", op_relu, "t:relu()\nElementwise max(x, 0); the derivative at 0 is 0, second derivatives are 0." },
-    { "gelu", op_gelu,
+    { "exp", method_exp, "t:exp(), bk.exp(t)\nElementwise e^x. int64 is taken as float64." },
+    { "expm1", method_expm1, "t:expm1()\nElementwise e^x - 1, accurate near 0." },
+    { "log", method_log, "t:log()\nElementwise natural logarithm; NaN below 0, -inf at 0." },
+    { "log1p", method_log1p, "t:log1p()\nElementwise log(1 + x), accurate near 0." },
+    { "sqrt", method_sqrt, "t:sqrt()\nElementwise square root; its derivative is infinite at 0." },
+    { "recip", method_recip, "t:recip()\nElementwise 1 / x." },
+    { "sin", method_sin, "t:sin()\nElementwise sine, x in radians." },
+    { "cos", method_cos, "t:cos()\nElementwise cosine, x in radians." },
+    { "tanh", method_tanh, "t:tanh()\nElementwise hyperbolic tangent; derivative 1 - tanh(x)^2." },
+    { "sigmoid", method_sigmoid, "t:sigmoid()\nElementwise 1 / (1 + e^-x)." },
+    { "softplus", method_softplus, "t:softplus()\nElementwise log(1 + e^x), without overflow; derivative sigmoid(x)." },
+    { "relu", method_relu, "t:relu()\nElementwise max(x, 0); the derivative at 0 is 0, second derivatives are 0." },
+    { "gelu", method_gelu,
       "t:gelu()\nElementwise x Phi(x) with the normal distribution function Phi, exact "
       "(Hendrycks & Gimpel 2016)." },
-    { "erf", op_erf, "t:erf()\nElementwise error function 2/sqrt(pi) * integral of e^-s^2 from 0 to x." },
-    { "abs", op_abs, "t:abs()\nElementwise absolute value; derivative sign(x), 0 at 0." },
-    { "sign", op_sign, "t:sign()\nElementwise -1, 0 or 1; its derivative is 0." },
-    { "floor", op_floor, "t:floor()\nElementwise largest whole number <= x; its derivative is 0." },
-    { "square", op_square, "t:square()\nElementwise x^2." },
-    { "neg", op_neg, "t:neg(), -t\nElementwise -x." },
-    { "stop_gradient", op_stop_gradient,
+    { "erf", method_erf, "t:erf()\nElementwise error function 2/sqrt(pi) * integral of e^-s^2 from 0 to x." },
+    { "abs", method_abs, "t:abs()\nElementwise absolute value; derivative sign(x), 0 at 0." },
+    { "sign", method_sign, "t:sign()\nElementwise -1, 0 or 1; its derivative is 0." },
+    { "floor", method_floor, "t:floor()\nElementwise largest whole number <= x; its derivative is 0." },
+    { "square", method_square, "t:square()\nElementwise x^2." },
+    { "neg", method_neg, "t:neg(), -t\nElementwise -x." },
+    { "stop_gradient", method_stop_gradient,
       "bk.stop_gradient(t), t:stop_gradient()\nt itself, through which no derivative flows." },
-    { "add", op_add,
+    { "add", method_add,
       "t:add(u), t + u\nElementwise sum; u is a tensor or a number. Shapes broadcast by NumPy's rules; "
       "dtypes promote int64 -> float32 -> float64; a number takes the tensor's dtype." },
-    { "sub", op_sub, "t:sub(u), t - u\nElementwise difference; broadcasts as t:add." },
-    { "mul", op_mul, "t:mul(u), t * u\nElementwise product; broadcasts as t:add. The matrix product is t:matmul(u)." },
-    { "div", op_div, "t:div(u), t / u\nElementwise quotient, never whole-number division; broadcasts as t:add." },
-    { "pow", op_pow, "t:pow(u), t ^ u\nElementwise power; broadcasts as t:add." },
-    { "maximum", op_maximum, "bk.maximum(t, u)\nElementwise larger of two, NaN if either is; broadcasts as t:add." },
-    { "minimum", op_minimum, "bk.minimum(t, u)\nElementwise smaller of two, NaN if either is; broadcasts as t:add." },
-    { "gt", op_gt, "t:gt(u)\nElementwise t > u as 1 or 0 of the operands' dtype; broadcasts as t:add." },
-    { "ge", op_ge, "t:ge(u)\nElementwise t >= u as 1 or 0; broadcasts as t:add." },
-    { "lt", op_lt, "t:lt(u)\nElementwise t < u as 1 or 0; broadcasts as t:add." },
-    { "le", op_le, "t:le(u)\nElementwise t <= u as 1 or 0; broadcasts as t:add." },
-    { "eq", op_eq, "t:eq(u)\nElementwise t = u as 1 or 0; broadcasts as t:add. `t == u` asks whether all are equal." },
-    { "where", op_where,
+    { "sub", method_sub, "t:sub(u), t - u\nElementwise difference; broadcasts as t:add." },
+    { "mul", method_mul, "t:mul(u), t * u\nElementwise product; broadcasts as t:add. The matrix product is t:matmul(u)." },
+    { "div", method_div, "t:div(u), t / u\nElementwise quotient, never whole-number division; broadcasts as t:add." },
+    { "pow", method_pow, "t:pow(u), t ^ u\nElementwise power; broadcasts as t:add." },
+    { "maximum", method_maximum, "bk.maximum(t, u)\nElementwise larger of two, NaN if either is; broadcasts as t:add." },
+    { "minimum", method_minimum, "bk.minimum(t, u)\nElementwise smaller of two, NaN if either is; broadcasts as t:add." },
+    { "gt", method_gt, "t:gt(u)\nElementwise t > u as 1 or 0 of the operands' dtype; broadcasts as t:add." },
+    { "ge", method_ge, "t:ge(u)\nElementwise t >= u as 1 or 0; broadcasts as t:add." },
+    { "lt", method_lt, "t:lt(u)\nElementwise t < u as 1 or 0; broadcasts as t:add." },
+    { "le", method_le, "t:le(u)\nElementwise t <= u as 1 or 0; broadcasts as t:add." },
+    { "eq", method_eq, "t:eq(u)\nElementwise t = u as 1 or 0; broadcasts as t:add. `t == u` asks whether all are equal." },
+    { "where", method_where,
       "bk.where(condition, a, b), condition:where(a, b)\nElementwise a where condition is not 0, "
       "else b; a and b are tensors or numbers, and all three broadcast." },
-    { "clamp", op_clamp, "t:clamp(low, high)\nElementwise min(max(x, low), high); nil leaves a side open." },
-    { "to", op_to,
+    { "clamp", method_clamp, "t:clamp(low, high)\nElementwise min(max(x, low), high); nil leaves a side open." },
+    { "to", method_to,
       "t:to(dtype)\nThe values as \"float64\", \"float32\" or \"int64\" (towards 0). The derivative of a "
       "cast between floats is a cast; none flows through int64." },
     { NULL, NULL, NULL },
@@ -320,8 +320,8 @@ const bind_row *tensor_op_rows(void) {
 
 void tensor_metamethods(lua_State *L) {
     static const luaL_Reg meta[] = {
-        { "__add", op_add }, { "__sub", op_sub }, { "__mul", op_mul }, { "__div", op_div },
-        { "__pow", op_pow }, { "__unm", op_neg }, { NULL, NULL },
+        { "__add", method_add }, { "__sub", method_sub }, { "__mul", method_mul }, { "__div", method_div },
+        { "__pow", method_pow }, { "__unm", method_neg }, { NULL, NULL },
     };
     luaL_setfuncs(L, meta, 0);
 }

@@ -81,19 +81,19 @@ static int reduce(lua_State *L, const char *name, int kind) {
     return tensor_apply(L, &call, 1, &t);
 }
 
-static int op_sum(lua_State *L) {
+static int method_sum(lua_State *L) {
     return reduce(L, "sum", R_SUM);
 }
-static int op_mean(lua_State *L) {
+static int method_mean(lua_State *L) {
     return reduce(L, "mean", R_MEAN);
 }
-static int op_var(lua_State *L) {
+static int method_var(lua_State *L) {
     return reduce(L, "var", R_VAR);
 }
-static int op_std(lua_State *L) {
+static int method_std(lua_State *L) {
     return reduce(L, "std", R_STD);
 }
-static int op_norm(lua_State *L) {
+static int method_norm(lua_State *L) {
     return reduce(L, "norm", R_NORM);
 }
 
@@ -132,16 +132,16 @@ static int extreme(lua_State *L, const char *name, bool low, bool indices) {
     return tensor_apply(L, &call, 1, &t);
 }
 
-static int op_max(lua_State *L) {
+static int method_max(lua_State *L) {
     return extreme(L, "max", false, false);
 }
-static int op_min(lua_State *L) {
+static int method_min(lua_State *L) {
     return extreme(L, "min", true, false);
 }
-static int op_argmax(lua_State *L) {
+static int method_argmax(lua_State *L) {
     return extreme(L, "argmax", false, true);
 }
-static int op_argmin(lua_State *L) {
+static int method_argmin(lua_State *L) {
     return extreme(L, "argmin", true, true);
 }
 
@@ -151,7 +151,7 @@ static bool build_cumsum(graph *g, const op_call *c, int n_in, node *const *in, 
     return out[0] != NULL;
 }
 
-static int op_cumsum(lua_State *L) {
+static int method_cumsum(lua_State *L) {
     op_call call = { .name = "cumsum", .build = build_cumsum, .n_out = 1, .n_ints = 1 };
     lua_tensor *t = tensor_arg(L, 1, "cumsum", "tensor");
     if (lua_isnoneornil(L, 2) && tensor_ndim(t) == 1)
@@ -223,13 +223,13 @@ static int along(lua_State *L, const char *name, bool (*build)(graph *, const op
     return tensor_apply(L, &call, 1, &t);
 }
 
-static int op_softmax(lua_State *L) {
+static int method_softmax(lua_State *L) {
     return along(L, "softmax", build_softmax);
 }
-static int op_log_softmax(lua_State *L) {
+static int method_log_softmax(lua_State *L) {
     return along(L, "log_softmax", build_log_softmax);
 }
-static int op_logsumexp(lua_State *L) {
+static int method_logsumexp(lua_State *L) {
     return along(L, "logsumexp", build_logsumexp);
 }
 
@@ -247,7 +247,7 @@ static bool build_layer_norm(graph *g, const op_call *c, int n_in, node *const *
     return out[0] != NULL;
 }
 
-static int op_layer_norm(lua_State *L) {
+static int method_layer_norm(lua_State *L) {
     static const char *const known[] = { "eps", NULL };
     op_call call = { .name = "layer_norm", .build = build_layer_norm, .n_out = 1, .x = 1e-5 };
     lua_tensor *t = tensor_arg(L, 1, "layer_norm", "tensor");
@@ -260,30 +260,30 @@ static int op_layer_norm(lua_State *L) {
 }
 
 static const bind_row rows[] = {
-    { "sum", op_sum,
+    { "sum", method_sum,
       "t:sum([dim [, {keep = false}]])\nSum of all elements (0-d), along dim, or along a table of dims; "
       "keep leaves the dimension with size 1. The order of summation is fixed." },
-    { "mean", op_mean, "t:mean([dim [, {keep = false}]])\nArithmetic mean, as t:sum." },
-    { "var", op_var,
+    { "mean", method_mean, "t:mean([dim [, {keep = false}]])\nArithmetic mean, as t:sum." },
+    { "var", method_var,
       "t:var([dim [, {keep = false, correction = 0}]])\nMean squared deviation from the mean, divided by "
       "n - correction; as t:sum." },
-    { "std", op_std, "t:std([dim [, {keep = false, correction = 0}]])\nSquare root of t:var." },
-    { "norm", op_norm,
+    { "std", method_std, "t:std([dim [, {keep = false, correction = 0}]])\nSquare root of t:var." },
+    { "norm", method_norm,
       "t:norm([dim [, {keep = false}]])\nEuclidean norm, the root of the sum of squares; as t:sum. Its "
       "derivative at 0 is not finite." },
-    { "max", op_max,
+    { "max", method_max,
       "t:max(), t:max(dim) -> values, indices\nThe largest element, or those along dim with their places "
       "(int64, from 0, the first). NaN wins; the derivative goes to the first maximum." },
-    { "min", op_min, "t:min(), t:min(dim) -> values, indices\nThe smallest element; as t:max." },
-    { "argmax", op_argmax,
+    { "min", method_min, "t:min(), t:min(dim) -> values, indices\nThe smallest element; as t:max." },
+    { "argmax", method_argmax,
       "t:argmax([dim])\nThe place of the first maximum along dim, or among all elements in "
       "row-major order: int64, from 0, as class ids are." },
-    { "argmin", op_argmin, "t:argmin([dim])\nThe place of the first minimum, as t:argmax." },
-    { "cumsum", op_cumsum, "t:cumsum(dim)\nRunning sums along dim; of a 1-d tensor dim may be left out." },
-    { "softmax", op_softmax, "t:softmax([dim])\ne^x / sum e^x along dim, the last by default; without overflow." },
-    { "log_softmax", op_log_softmax, "t:log_softmax([dim])\nx - log sum e^x along dim, the last by default." },
-    { "logsumexp", op_logsumexp, "t:logsumexp([dim])\nlog sum e^x along dim, the last by default, which is dropped." },
-    { "layer_norm", op_layer_norm,
+    { "argmin", method_argmin, "t:argmin([dim])\nThe place of the first minimum, as t:argmax." },
+    { "cumsum", method_cumsum, "t:cumsum(dim)\nRunning sums along dim; of a 1-d tensor dim may be left out." },
+    { "softmax", method_softmax, "t:softmax([dim])\ne^x / sum e^x along dim, the last by default; without overflow." },
+    { "log_softmax", method_log_softmax, "t:log_softmax([dim])\nx - log sum e^x along dim, the last by default." },
+    { "logsumexp", method_logsumexp, "t:logsumexp([dim])\nlog sum e^x along dim, the last by default, which is dropped." },
+    { "layer_norm", method_layer_norm,
       "t:layer_norm([{eps = 1e-5}])\n(x - mean) / sqrt(var + eps) along the last dimension "
       "(Ba, Kiros & Hinton 2016)." },
     { NULL, NULL, NULL },

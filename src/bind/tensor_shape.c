@@ -35,7 +35,7 @@ int ops_reshape(lua_State *L, lua_tensor *t, int ndim, const int64_t *shape, con
     return 1;
 }
 
-static int op_reshape(lua_State *L) {
+static int method_reshape(lua_State *L) {
     lua_tensor *t = tensor_arg(L, 1, "reshape", "tensor");
     int64_t shape[BK_MAX_DIMS], known = 1;
     int ndim = 0, open = -1;
@@ -71,13 +71,13 @@ static int op_reshape(lua_State *L) {
     return ops_reshape(L, t, ndim, shape, "reshape");
 }
 
-static int op_flatten(lua_State *L) {
+static int method_flatten(lua_State *L) {
     lua_tensor *t = tensor_arg(L, 1, "flatten", "tensor");
     int64_t count = shape_count(tensor_ndim(t), tensor_shape(t));
     return ops_reshape(L, t, 1, &count, "flatten");
 }
 
-static int op_unsqueeze(lua_State *L) {
+static int method_unsqueeze(lua_State *L) {
     lua_tensor *t = tensor_arg(L, 1, "unsqueeze", "tensor");
     int ndim = tensor_ndim(t);
     if (ndim == BK_MAX_DIMS) return args_error(L, "unsqueeze", "a tensor has at most %d dimensions", BK_MAX_DIMS);
@@ -87,7 +87,7 @@ static int op_unsqueeze(lua_State *L) {
     return ops_reshape(L, t, ndim + 1, shape, "unsqueeze");
 }
 
-static int op_squeeze(lua_State *L) {
+static int method_squeeze(lua_State *L) {
     lua_tensor *t = tensor_arg(L, 1, "squeeze", "tensor");
     int ndim = tensor_ndim(t), n = 0;
     int axis = lua_isnoneornil(L, 2) ? -1 : args_dim(L, 2, "squeeze", "dim", ndim);
@@ -124,7 +124,7 @@ static int permute(lua_State *L, lua_tensor *t, const int64_t *axes, const char 
     return 1;
 }
 
-static int op_permute(lua_State *L) {
+static int method_permute(lua_State *L) {
     lua_tensor *t = tensor_arg(L, 1, "permute", "tensor");
     int64_t axes[BK_MAX_DIMS];
     int ndim = args_shape(L, 2, "permute", "dims", 1, axes);
@@ -137,7 +137,7 @@ static int op_permute(lua_State *L) {
     return permute(L, t, axes, "permute");
 }
 
-static int op_transpose(lua_State *L) {
+static int method_transpose(lua_State *L) {
     lua_tensor *t = tensor_arg(L, 1, "transpose", "tensor");
     int ndim = tensor_ndim(t);
     if (ndim < 2 && lua_isnoneornil(L, 2)) {
@@ -158,7 +158,7 @@ static bool build_narrow(graph *g, const op_call *c, int n_in, node *const *in, 
     return out[0] != NULL;
 }
 
-static int op_narrow(lua_State *L) {
+static int method_narrow(lua_State *L) {
     lua_tensor *t = tensor_arg(L, 1, "narrow", "tensor");
     int axis = args_dim(L, 2, "narrow", "dim", tensor_ndim(t));
     int64_t room = tensor_shape(t)[axis];
@@ -183,7 +183,7 @@ static bool build_broadcast(graph *g, const op_call *c, int n_in, node *const *i
     return out[0] != NULL;
 }
 
-static int op_broadcast_to(lua_State *L) {
+static int method_broadcast_to(lua_State *L) {
     lua_tensor *t = tensor_arg(L, 1, "broadcast_to", "tensor");
     op_call call = { .name = "broadcast_to", .build = build_broadcast, .n_out = 1 };
     int ndim = args_shape(L, 2, "broadcast_to", "shape", 0, call.ints), lead = ndim - tensor_ndim(t);
@@ -214,7 +214,7 @@ static bool build_flip(graph *g, const op_call *c, int n_in, node *const *in, no
     return out[0] != NULL;
 }
 
-static int op_flip(lua_State *L) {
+static int method_flip(lua_State *L) {
     lua_tensor *t = tensor_arg(L, 1, "flip", "tensor");
     op_call call = { .name = "flip", .build = build_flip, .n_out = 1, .n_ints = 1 };
     call.ints[0] = args_dim(L, 2, "flip", "dim", tensor_ndim(t));
@@ -227,7 +227,7 @@ static bool build_pad(graph *g, const op_call *c, int n_in, node *const *in, nod
     return out[0] != NULL;
 }
 
-static int op_pad(lua_State *L) {
+static int method_pad(lua_State *L) {
     lua_tensor *t = tensor_arg(L, 1, "pad", "tensor");
     op_call call = { .name = "pad", .build = build_pad, .n_out = 1 };
     int ndim = tensor_ndim(t), n = args_shape(L, 2, "pad", "before", 0, call.ints);
@@ -294,10 +294,10 @@ static int join(lua_State *L, const char *name, bool stack) {
     return tensor_apply(L, &call, (int)n, in);
 }
 
-static int op_concat(lua_State *L) {
+static int method_concat(lua_State *L) {
     return join(L, "concat", false);
 }
-static int op_stack(lua_State *L) {
+static int method_stack(lua_State *L) {
     return join(L, "stack", true);
 }
 
@@ -308,7 +308,7 @@ static int op_stack(lua_State *L) {
         out[0] = EXPRESSION;                                                                                           \
         return out[0] != NULL;                                                                                         \
     }                                                                                                                  \
-    static int op_##NAME(lua_State *L) {                                                                               \
+    static int method_##NAME(lua_State *L) {                                                                               \
         op_call call = { .name = #NAME, .build = build_##NAME, .n_out = 1 };                                           \
         lua_tensor *in[2] = { tensor_arg(L, 1, #NAME, "argument 1"), tensor_arg(L, 2, #NAME, "argument 2") };          \
         return tensor_apply(L, &call, 2, in);                                                                          \
@@ -336,7 +336,7 @@ static bool build_conv2d(graph *g, const op_call *c, int n_in, node *const *in, 
     return out[0] != NULL;
 }
 
-static int op_conv2d(lua_State *L) {
+static int method_conv2d(lua_State *L) {
     static const char *const known[] = { "stride", "pad", NULL };
     op_call call = { .name = "conv2d", .build = build_conv2d, .n_out = 1, .n_ints = 2 };
     lua_tensor *in[2] = { tensor_arg(L, 1, "conv2d", "images"), tensor_arg(L, 2, "conv2d", "weights") };
@@ -368,61 +368,61 @@ static int pool(lua_State *L, op_call *call) {
     return tensor_apply(L, call, 1, &t);
 }
 
-static int op_avgpool2d(lua_State *L) {
+static int method_avgpool2d(lua_State *L) {
     op_call call = { .name = "avgpool2d", .build = build_avgpool2d, .n_out = 1, .n_ints = 3 };
     return pool(L, &call);
 }
 
-static int op_maxpool2d(lua_State *L) {
+static int method_maxpool2d(lua_State *L) {
     op_call call = { .name = "maxpool2d", .build = build_maxpool2d, .n_out = 1, .n_ints = 3 };
     return pool(L, &call);
 }
 
 static const bind_row rows[] = {
-    { "reshape", op_reshape,
+    { "reshape", method_reshape,
       "t:reshape{sizes}\nThe same elements, row-major, in another shape; one size may be -1. A "
       "view where t is contiguous. An error when the counts differ." },
-    { "flatten", op_flatten, "t:flatten()\nThe elements as one row, row-major." },
-    { "unsqueeze", op_unsqueeze, "t:unsqueeze(dim)\nA new dimension of size 1 at dim, 1..ndim + 1." },
-    { "squeeze", op_squeeze, "t:squeeze([dim])\nWithout the dimensions of size 1, or without that one." },
-    { "permute", op_permute, "t:permute{dims}\nDimension i of the result is t's dims[i], from 1. A view." },
-    { "transpose", op_transpose,
+    { "flatten", method_flatten, "t:flatten()\nThe elements as one row, row-major." },
+    { "unsqueeze", method_unsqueeze, "t:unsqueeze(dim)\nA new dimension of size 1 at dim, 1..ndim + 1." },
+    { "squeeze", method_squeeze, "t:squeeze([dim])\nWithout the dimensions of size 1, or without that one." },
+    { "permute", method_permute, "t:permute{dims}\nDimension i of the result is t's dims[i], from 1. A view." },
+    { "transpose", method_transpose,
       "t:transpose([dim1, dim2])\nTwo dimensions exchanged, the last two by default. A view." },
-    { "narrow", op_narrow,
+    { "narrow", method_narrow,
       "t:narrow(dim, first, size)\nThe size slices first, first + 1, ... along dim (all from 1). A "
       "view." },
-    { "broadcast_to", op_broadcast_to,
+    { "broadcast_to", method_broadcast_to,
       "t:broadcast_to{sizes}\nRepeated along dimensions of size 1 and new leading "
       "ones. A view." },
-    { "flip", op_flip, "t:flip(dim)\nIn reverse order along dim." },
-    { "pad", op_pad,
+    { "flip", method_flip, "t:flip(dim)\nIn reverse order along dim." },
+    { "pad", method_pad,
       "t:pad(before [, after])\nZeros around: tables of one size a dimension; after is before by default." },
-    { "concat", op_concat,
+    { "concat", method_concat,
       "bk.concat({a, b, ...} [, dim]), a:concat(b [, dim])\nJoined along dim, 1 by default; the "
       "other sizes agree." },
-    { "stack", op_stack,
+    { "stack", method_stack,
       "bk.stack({a, b, ...} [, dim])\nTensors of one shape along a new dimension dim, 1 by default." },
-    { "gather", op_gather,
+    { "gather", method_gather,
       "bk.gather(t, index), t:gather(index)\nRows of t (n, rest...) at index (I...), int64 values "
       "from 1: the result is (I..., rest...)." },
-    { "embedding", op_embedding,
+    { "embedding", method_embedding,
       "bk.embedding(weights, index)\nRows of weights (n, width) at index, int64 ids from 0: "
       "(index shape..., width)." },
-    { "take", op_take,
+    { "take", method_take,
       "t:take(index)\nOf t (rows..., n) the element t[r, index[r]] of each row, index (rows...) int64 "
       "from 0: the result is (rows...)." },
-    { "matmul", op_matmul,
+    { "matmul", method_matmul,
       "t:matmul(u)\nMatrix product (..., m, k) (..., k, n) -> (..., m, n); leading dimensions "
       "broadcast; 1-d operands as in NumPy." },
-    { "dot", op_dot, "t:dot(u)\nSum of the products of all elements, 0-d; the shapes agree." },
-    { "outer", op_outer, "t:outer(u)\n(m), (n) -> (m, n): products of all pairs." },
-    { "conv2d", op_conv2d,
+    { "dot", method_dot, "t:dot(u)\nSum of the products of all elements, 0-d; the shapes agree." },
+    { "outer", method_outer, "t:outer(u)\n(m), (n) -> (m, n): products of all pairs." },
+    { "conv2d", method_conv2d,
       "bk.conv2d(x, w [, {stride = 1, pad = 0}])\nCross-correlation of images x (batch, channel, "
       "height, width) with weights w (out, in, kh, kw)." },
-    { "avgpool2d", op_avgpool2d,
+    { "avgpool2d", method_avgpool2d,
       "bk.avgpool2d(x, kernel [, {stride = kernel, pad = 0}])\nMeans over kernel x kernel "
       "windows of images (batch, channel, height, width); padding counts as zeros." },
-    { "maxpool2d", op_maxpool2d,
+    { "maxpool2d", method_maxpool2d,
       "bk.maxpool2d(x, kernel [, {stride = kernel, pad = 0}])\nMaxima over kernel x kernel "
       "windows; the derivative goes to each window's first maximum." },
     { NULL, NULL, NULL },

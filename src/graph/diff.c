@@ -1,6 +1,6 @@
 /* diff.c - derivatives as graph transforms: forward by each op's jvp rule; reverse by
  * linearising forward and transposing the linear part. Both give graphs again, so they nest. */
-#include "build.h"
+#include "graph.h"
 
 #include <string.h>
 
@@ -17,6 +17,10 @@ node *op_no_jvp(graph *g, node *n, int k, node *t) {
 node *op_no_transpose(graph *g, node *n, int k, node *ct) {
     (void)ct;
     return graph_fail(g, BK_ERUNTIME, "%s is not linear in operand %d", n->op->name, k + 1);
+}
+
+static node *plus(graph *g, node *a, node *b) {
+    return a ? graph_basis_of(g)->add(g, a, b) : b;
 }
 
 static node **table_new(graph *g, int count) {
@@ -47,7 +51,7 @@ bool graph_jvp(graph *g, int n_out, node *const *outs, int n_wrt, node *const *w
             if (!t || n->op->jvp == op_zero_jvp) continue;
             node *part = n->op->jvp(g, n, k, t);
             if (graph_failed(g)) return false;
-            if (part) sum = sum ? g_add(g, sum, part) : part;
+            if (part) sum = plus(g, sum, part);
         }
         if (graph_failed(g)) return false;
         tangent[i] = sum;
@@ -75,7 +79,7 @@ static bool transpose(graph *g, int n_out, node *const *outs, node *const *cts, 
     for (int i = 0; i < n_out; i++)
         if (outs[i] && cts[i]) {
             node **at = &ct[outs[i]->place];
-            *at = *at ? g_add(g, *at, cts[i]) : cts[i];
+            *at = plus(g, *at, cts[i]);
         }
     for (int i = count - 1; i >= 0; i--) {
         node *n = sorted[i];
@@ -86,7 +90,7 @@ static bool transpose(graph *g, int n_out, node *const *outs, node *const *cts, 
             if (graph_failed(g)) return false;
             if (!part) continue;
             node **at = &ct[n->in[k]->place];
-            *at = *at ? g_add(g, *at, part) : part;
+            *at = plus(g, *at, part);
         }
         if (graph_failed(g)) return false;
     }
@@ -112,7 +116,8 @@ node *graph_grad(graph *g, node *y, node *wrt) {
         return graph_fail(g, BK_EINVAL, "grad: the function must return a 0-d float tensor, got %s %s",
                           dtype_name(y->dtype), shape_text(y->ndim, y->shape, &text));
     }
-    node *one = g_full(g, y->dtype, 0, NULL, 1.0), *grad = NULL;
+    const graph_basis *b = graph_basis_of(g);
+    node *one = b->full(g, y->dtype, 0, NULL, 1.0), *grad = NULL;
     if (!graph_vjp(g, 1, &y, &one, 1, &wrt, &grad)) return NULL;
-    return grad ? grad : g_zeros_like(g, wrt);
+    return grad ? grad : b->full(g, wrt->dtype, wrt->ndim, wrt->shape, 0);
 }

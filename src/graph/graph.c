@@ -1,6 +1,5 @@
 /* graph.c - the arena, hash-consing, and substitution. */
 #include "graph.h"
-#include "build.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,6 +20,7 @@ typedef struct held {
 
 struct graph {
     ctx *c;
+    const graph_basis *basis;
     uint64_t id;
     chunk *chunks;
     held *held; /* constants: references to give back */
@@ -29,11 +29,12 @@ struct graph {
     err failure;
 };
 
-graph *graph_new(ctx *c) {
+graph *graph_new(ctx *c, const graph_basis *basis) {
     static _Atomic uint64_t serial; /* identities only: no graph reads another's */
     graph *g = mem_zalloc(c, sizeof *g);
     if (!g) return NULL;
     g->c = c;
+    g->basis = basis;
     g->id = atomic_fetch_add(&serial, 1) + 1;
     g->buckets = 256;
     g->table = mem_zalloc(c, sizeof *g->table * (size_t)g->buckets);
@@ -60,6 +61,9 @@ void graph_free(graph *g) {
 
 ctx *graph_ctx(graph *g) {
     return g->c;
+}
+const graph_basis *graph_basis_of(const graph *g) {
+    return g->basis;
 }
 uint64_t graph_id(const graph *g) {
     return g->id;

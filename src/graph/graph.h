@@ -42,7 +42,7 @@ typedef struct node_list {
 typedef enum op_kind { OP_LEAF, OP_ELEMENTWISE, OP_KERNEL } op_kind;
 
 /* One operation. Rows are constants named op_NAME, one line `const op_row op_NAME = {` each in src/ops/;
- * the table op_rows of them all is generated. */
+ * the table op_rows of them all is generated (ops/ops.h). */
 struct op_row {
     const char *name;
     int arity; /* -1: any number */
@@ -71,8 +71,6 @@ struct op_row {
     double sample_low, sample_high; /* inputs of its test are drawn from here; 0, 0: -1.5..1.5 */
 };
 
-extern const op_row *const op_rows[]; /* NULL-terminated, generated */
-
 /* Floating-point operations or their like: what a thread is worth waking for, some 5 us, and what an element costs that
  * is read or written. */
 #define THREAD_WORTH 5e5
@@ -82,11 +80,17 @@ int op_shares(int64_t elements); /* the threads, at least 1, that a kernel over 
 node *op_zero_jvp(graph *g, node *n, int k, node *t);
 node *op_no_jvp(graph *g, node *n, int k, node *t);
 node *op_no_transpose(graph *g, node *n, int k, node *ct);
-node *op_vmap_elementwise(graph *g, node *n, node *const *in, const bool *batched, int64_t size);
 node *op_vmap_none(graph *g, node *n, node *const *in, const bool *batched, int64_t size); /* refuses */
 
 /* ---- the arena ---- */
-graph *graph_new(ctx *c); /* NULL when memory is short */
+/* What differentiation and vmap themselves ask of the operations, which are built above this room. */
+typedef struct graph_basis {
+    node *(*add)(graph *g, node *a, node *b);                                          /* of one shape and dtype */
+    node *(*full)(graph *g, bk_dtype dtype, int ndim, const int64_t *shape, double x); /* every element x */
+    node *(*broadcast)(graph *g, node *a, int ndim, const int64_t *shape);
+} graph_basis;
+graph *graph_new(ctx *c, const graph_basis *basis); /* NULL when memory is short; basis outlives it */
+const graph_basis *graph_basis_of(const graph *g);
 void graph_free(graph *g);
 ctx *graph_ctx(graph *g);
 uint64_t graph_id(const graph *g);              /* differs for every graph of a context's life */

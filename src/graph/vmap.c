@@ -1,6 +1,6 @@
 /* vmap.c - vectorisation as a graph transform: every op's vmap rule gives the operation over a new
  * first axis. */
-#include "build.h"
+#include "graph.h"
 
 #include <string.h>
 
@@ -54,7 +54,7 @@ bool graph_vmap(graph *g, int n_out, node **outs, int n, node *const *from, node
             if (m->ndim >= BK_MAX_DIMS)
                 return graph_fail(g, BK_EINVAL, "vmap: the result would have %d dimensions", m->ndim + 1);
             memcpy(shape + 1, m->shape, sizeof *shape * (size_t)m->ndim);
-            m = g_broadcast(g, m, m->ndim + 1, shape);
+            m = graph_basis_of(g)->broadcast(g, m, m->ndim + 1, shape);
         }
         outs[i] = m;
     }

@@ -113,7 +113,7 @@ static const func_class loss_class = { "loss", loss_build, loss_destroy };
 
 /* Builds the loss once, so that wrong shapes are reported where they were given, and finds the number of classes. */
 static bk_status loss_try(loss_func *l, int64_t *classes, err *e) {
-    graph *g = graph_new(l->base.c);
+    graph *g = ops_graph(l->base.c);
     if (!g) return err_nomem(e, 0);
     node *theta = graph_input(g, BK_FLOAT64, 1, &l->m->n_params);
     node_list out = { 0 };

@@ -5,8 +5,8 @@
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
 
-#include "../graph/build.h"
-#include "../graph/func.h"
+#include "../ops/ops.h"
+#include "../func/func.h"
 
 typedef struct layer_row layer_row;
 

@@ -1,11 +1,9 @@
 /* concat.c - joining and flipping; and the rule that makes the gradient of one flat parameter vector a
  * single concatenation of its layers' gradients. */
-#include "../graph/build.h"
+#include "ops.h"
 
 #include <math.h>
 #include <string.h>
-
-extern const op_row op_full, op_reshape, op_pad, op_concat, op_flip, op_scale;
 
 static bool concat_shape(graph *g, node *n) {
     int axis = (int)n->ints[0];

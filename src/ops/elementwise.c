@@ -1,11 +1,9 @@
 /* elementwise.c - operations on single elements. Rows take operands of one shape and dtype; the builders
  * broadcast and promote. */
-#include "../graph/build.h"
+#include "ops.h"
 
 #include <math.h>
 #include <string.h>
-
-extern const op_row op_full, op_add, op_scale, op_offset, op_mul, op_cast, op_broadcast;
 
 static node *unary(graph *g, const op_row *op, node *a, double x) {
     return a ? graph_op(g, op, 1, &a, 0, NULL, x) : NULL;

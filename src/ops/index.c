@@ -1,10 +1,8 @@
 /* index.c - reading and summing by index. Indices are int64, from 0, and are checked when they are used. */
-#include "../graph/build.h"
+#include "ops.h"
 
 #include <math.h>
 #include <string.h>
-
-extern const op_row op_full, op_gather, op_scatter, op_take, op_put, op_scale;
 
 /* gather: a (n, rest...), index (I...) -> (I..., rest...); scatter, its adjoint: (I..., rest...) -> (n, rest...).
  * The last attribute counts leading axes of both operands and of the result: one table for each place of them,

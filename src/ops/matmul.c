@@ -1,11 +1,9 @@
 /* matmul.c - matrix products over leading axes, either operand transposed; and sums of products,
  * which only the simplifier makes. */
-#include "../graph/build.h"
+#include "ops.h"
 #include "../tensor/gemm.h"
 
 #include <string.h>
-
-extern const op_row op_matmul, op_matmul_sum, op_permute, op_broadcast, op_scale;
 
 static bool swaps_last_two(const node *n) {
     if (n->op != &op_permute || n->ndim < 2) return false;
@@ -75,7 +73,6 @@ static bk_status matmul_run(ctx *c, const node *n, void *out, const void *const 
 /* Transposes go into the flags, scales outward (products that differ by a factor are then shared). */
 static node *matmul_simplify(graph *g, node *n) {
     node *a = n->in[0], *b = n->in[1];
-    extern const op_row op_full;
     if ((a->op == &op_full && a->x == 0) || (b->op == &op_full && b->x == 0))
         return g_full(g, n->dtype, n->ndim, n->shape, 0);
     if (swaps_last_two(a)) return g_matmul_t(g, a->in[0], b, !n->ints[0], n->ints[1]);

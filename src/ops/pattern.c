@@ -1,7 +1,7 @@
-/* pattern.c - combinations of elementwise operations that have one kernel. Nobody builds them: graph/lower.c puts them
+/* pattern.c - combinations of elementwise operations that have one kernel. Nobody builds them: compile/lower.c puts them
  * in place of what they stand for after every transform, so they have no derivatives. Each rounds as its parts do;
  * relu_mask alone is plain 0 where the product with a mask would be -0, or NaN for an infinite b. */
-#include "../graph/graph.h"
+#include "ops.h"
 
 #define PATTERN(NAME, N, VEC, DOC)                                                                                     \
     .name = NAME, .arity = N, .kind = OP_ELEMENTWISE, .vec = VEC, .doc = DOC, .jvp = op_no_jvp,                        \

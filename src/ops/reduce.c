@@ -1,11 +1,8 @@
 /* reduce.c - sums, extremes, cumulative sums, softmax and logsumexp. */
-#include "../graph/build.h"
+#include "ops.h"
 
 #include <math.h>
 #include <string.h>
-
-extern const op_row op_full, op_sum, op_argmax, op_cumsum, op_softmax, op_logsumexp, op_scale, op_broadcast, op_reshape,
-    op_permute;
 
 /* ---- sum: ints[0] is the mask of axes; they stay with size 1 ---- */
 

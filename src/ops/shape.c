@@ -1,12 +1,9 @@
 /* shape.c - operations that move elements and compute none. All are linear; slice and pad, broadcast
  * and sum are each other's adjoints. */
-#include "../graph/build.h"
-#include "../graph/fuse.h"
+#include "ops.h"
 
 #include <math.h>
 #include <string.h>
-
-extern const op_row op_full, op_reshape, op_permute, op_broadcast, op_slice, op_pad, op_concat, op_flip, op_scale;
 
 static node *make(graph *g, const op_row *op, node *a, int n, const int64_t *ints) {
     return a ? graph_op(g, op, 1, &a, n, ints, 0) : NULL;
@@ -46,7 +43,7 @@ static void strided_copy(size_t size, int ndim, const int64_t *out_shape, const 
         memcpy(shape, out_shape, sizeof *shape * (size_t)ndim);
         memcpy(strides, in_strides, sizeof *strides * (size_t)ndim);
     }
-    ndim = fuse_collapse(ndim, shape, strides);
+    ndim = shape_collapse(ndim, shape, strides);
     int last = ndim - 1;
     int64_t run = shape[last], step = strides[last];
     bool turn = last > 0 && strides[last - 1] == 1 && step != 1;

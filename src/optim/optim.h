@@ -32,7 +32,9 @@ typedef struct optim_row {
     void (*f32)(const optim_update *u);
 } optim_row;
 
-extern const optim_row *const optim_rows[]; /* generated from src/optim, NULL-terminated */
+#include "gen/optim_rows.h" /* extern const optim_row optim_NAME; of every row in src/optim */
+
+extern const optim_row *const optim_rows[]; /* NULL-terminated, generated */
 
 typedef struct optim {
     ctx *c;

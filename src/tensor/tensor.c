@@ -45,6 +45,27 @@ void shape_strides(int ndim, const int64_t *shape, int64_t *strides) {
     }
 }
 
+int shape_collapse(int ndim, int64_t *shape, int64_t *strides) {
+    int n = 0;
+    for (int i = 0; i < ndim; i++) {
+        if (shape[i] == 1) continue;
+        if (n && strides[n - 1] == strides[i] * shape[i]) {
+            shape[n - 1] *= shape[i];
+            strides[n - 1] = strides[i];
+        } else {
+            shape[n] = shape[i];
+            strides[n] = strides[i];
+            n++;
+        }
+    }
+    if (n == 0) {
+        shape[0] = 1;
+        strides[0] = 0;
+        n = 1;
+    }
+    return n;
+}
+
 const char *shape_text(int ndim, const int64_t *shape, shape_buf *buf) {
     size_t used = 0, room = sizeof buf->text;
     used += (size_t)snprintf(buf->text, room, "(");

@@ -31,6 +31,8 @@ bool dtype_from_name(const char *name, bk_dtype *out); /* false: unknown */
 int64_t shape_count(int ndim, const int64_t *shape);
 bool shape_equal(int na, const int64_t *a, int nb, const int64_t *b);
 void shape_strides(int ndim, const int64_t *shape, int64_t *strides); /* row-major */
+/* Merges the axes of a view where its strides allow; returns how many are left, at least 1. */
+int shape_collapse(int ndim, int64_t *shape, int64_t *strides);
 typedef struct shape_buf { char text[200]; } shape_buf;
 const char *shape_text(int ndim, const int64_t *shape, shape_buf *buf); /* "(32,10)", "()" */
 

@@ -3,7 +3,7 @@
  * identity of jvp and vjp at both orders, to its own float32 run, to vmap against a loop (and nested), and to
  * empty inputs. */
 #include "prog.h"
-#include "../../src/graph/lower.h"
+#include "../../src/compile/lower.h"
 
 enum { F = -1000 /* a free size: 3, or 0 in the empty case */, MAX_IN = 4 };
 
@@ -231,7 +231,7 @@ static void shift(const tensor *x, double eps, const tensor *t, tensor *out) {
 /* Arguments: x of every input, then directions t and s of the moving ones, then the cotangent. Results: y,
  * D y.t, D (D y.t).s (t held), the adjoints of both applied to the cotangent. */
 static void test_derivatives(const subject *s, const char *name, bool run) {
-    prog q = { .g = graph_new(s->c) };
+    prog q = { .g = ops_graph(s->c) };
     int n = s->r.n_in, n_wrt = 0, at[5] = { 0, -1, -1, -1, -1 };
     node *wrt[MAX_IN], *ts[MAX_IN], *ss[MAX_IN], *dy = NULL, *ddy = NULL, *grads[MAX_IN], *grads2[MAX_IN];
     tensor args[MAX_ARGS], res[MAX_OUT], low[MAX_OUT], high[MAX_OUT], moved[MAX_ARGS];
@@ -332,7 +332,7 @@ done:
 }
 
 static void test_refusal(const subject *s, const char *name) {
-    graph *g = graph_new(s->c);
+    graph *g = ops_graph(s->c);
     node *in[MAX_IN], *dy = NULL;
     int64_t shape[6];
     for (int k = 0; k < s->r.n_in; k++) in[k] = graph_input(g, s->dtype, in_shape(s, k, shape), shape);
@@ -346,7 +346,7 @@ static void test_refusal(const subject *s, const char *name) {
 /* ---- float32 ---- */
 
 static bool value(const subject *s, const char *name, const tensor *args, tensor *out) {
-    prog q = { .g = graph_new(s->c), .n_in = s->r.n_in, .n_out = 1 };
+    prog q = { .g = ops_graph(s->c), .n_in = s->r.n_in, .n_out = 1 };
     for (int k = 0; k < q.n_in; k++) q.in[k] = graph_input(q.g, args[k].dtype, args[k].ndim, args[k].shape);
     q.out[0] = apply(s, q.g, q.in);
     bool ok = prog_plan(&q, name, "compiles") && prog_run(&q, name, args, out);
@@ -388,7 +388,7 @@ static tensor row_of(const tensor *t, int64_t i) {
 
 /* Inputs of the mask carry an axis of `size`; every place of it is compared with the operation on that place. */
 static void test_vmap(const subject *s, const char *name, unsigned mask, int64_t size) {
-    prog q = { .g = graph_new(s->c), .n_in = s->r.n_in, .n_out = 1 };
+    prog q = { .g = ops_graph(s->c), .n_in = s->r.n_in, .n_out = 1 };
     node *from[MAX_IN], *to[MAX_IN];
     bool batched[MAX_IN];
     tensor args[MAX_IN], res, one[MAX_IN], y;
@@ -435,7 +435,7 @@ static void test_vmap(const subject *s, const char *name, unsigned mask, int64_t
  * input lacks them. */
 static void test_nested(const subject *s, const char *name, unsigned outer, unsigned inner_mask) {
     enum { A = 2, B = 3 };
-    prog q = { .g = graph_new(s->c), .n_in = s->r.n_in, .n_out = 2 };
+    prog q = { .g = ops_graph(s->c), .n_in = s->r.n_in, .n_out = 2 };
     node *from[MAX_IN], *flat[MAX_IN], *mid[MAX_IN], *in[MAX_IN];
     bool batched[MAX_IN], by_outer[MAX_IN], by_inner[MAX_IN];
     tensor args[MAX_IN], res[2];
@@ -597,7 +597,7 @@ static const struct {
 /* y's bits from its parts, each computed by a plan of its own. */
 static tensor by_parts(ctx *c, node *y, const tensor *args) {
     tensor in[3] = { 0 }, out;
-    prog q = { .g = graph_new(c), .n_in = y->n_in, .n_out = 1 };
+    prog q = { .g = ops_graph(c), .n_in = y->n_in, .n_out = 1 };
     if (y->n_in == 0) {
         prog_free(&q);
         tensor_retain(&args[y->id]);
@@ -618,7 +618,7 @@ static void test_lowering(ctx *c, rng *random) {
     for (size_t i = 0; i < sizeof lowerings / sizeof *lowerings; i++)
         for (int d = 0; d < 2; d++) {
             const char *op = lowerings[i].op;
-            prog q = { .g = graph_new(c), .n_in = 3, .n_out = 1 };
+            prog q = { .g = ops_graph(c), .n_in = 3, .n_out = 1 };
             tensor args[3], got, want;
             for (int k = 0; k < 3; k++) {
                 int64_t shape[1] = { 37 };

@@ -3,8 +3,8 @@
 #define TESTS_PROG_H
 
 #include "../../src/base/rng.h"
-#include "../../src/graph/build.h"
-#include "../../src/graph/plan.h"
+#include "../../src/ops/ops.h"
+#include "../../src/compile/plan.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -36,7 +36,7 @@ static nd nd_random(int ndim, const int64_t *shape, rng *r) {
 /* Builds, runs and compares; y is what naive loops gave. */
 static void same_as(ctx *c, bk_dtype dtype, const nd *a, node *(*build)(graph *g, node *x, const int64_t *ints),
                     const int64_t *ints, const nd *y, const char *name) {
-    prog q = { .g = graph_new(c), .n_in = 1, .n_out = 1 };
+    prog q = { .g = ops_graph(c), .n_in = 1, .n_out = 1 };
     tensor arg, res;
     err e = { 0 };
     if (tensor_new(c, dtype, a->ndim, a->shape, &arg, &e)) exit(3);
@@ -240,7 +240,7 @@ static void test_large(ctx *c, rng *random) {
         for (int i = 0; i < 4; i++) {
             int64_t rows = sizes[i].rows, cols = sizes[i].cols;
             tensor a = noise(c, dtype, random, 2, (int64_t[]){ rows, cols }), res[4];
-            prog q = { .g = graph_new(c), .n_in = 1, .n_out = 4 };
+            prog q = { .g = ops_graph(c), .n_in = 1, .n_out = 4 };
             node *x = q.in[0] = graph_input(q.g, dtype, 2, a.shape);
             q.out[0] = g_transpose(q.g, x);
             q.out[1] = g_sum(q.g, x, 1, false);
@@ -304,7 +304,7 @@ static node *as_row(graph *g, node *a) {
 
 static void random_program(ctx *c, rng *r, int number) {
     static cell cells[STEPS + 4];
-    prog q = { .g = graph_new(c), .n_in = 3, .n_out = 1 };
+    prog q = { .g = ops_graph(c), .n_in = 3, .n_out = 1 };
     tensor args[3], res;
     int n = 0;
     err e = { 0 };
@@ -440,7 +440,7 @@ static void random_program(ctx *c, rng *r, int number) {
 /* Sums of scaled pieces of one vector, laid at random places of another: apart, equal, overlapping. */
 static void test_pieces(ctx *c, rng *r) {
     enum { N = 12, TERMS = 5 };
-    prog q = { .g = graph_new(c), .n_in = 1, .n_out = 1 };
+    prog q = { .g = ops_graph(c), .n_in = 1, .n_out = 1 };
     tensor arg = noise(c, BK_FLOAT64, r, 1, (int64_t[]){ N }), res;
     q.in[0] = graph_input(q.g, BK_FLOAT64, 1, (int64_t[]){ N });
     node *sum = NULL;
@@ -469,7 +469,6 @@ static void test_pieces(ctx *c, rng *r) {
 
 /* ---- the forms that matter ---- */
 
-extern const op_row op_concat, op_full, op_slice, op_pad, op_reshape;
 
 static node *four_parts(graph *g, node *theta, node *x) { /* a loss of a flat vector of four parts: two layers */
     node *p[4];
@@ -498,7 +497,7 @@ static int count_ops(graph *g, node *out, const op_row *op) {
 }
 
 static void test_forms(ctx *c) {
-    graph *g = graph_new(c);
+    graph *g = ops_graph(c);
     node *theta = graph_input(g, BK_FLOAT64, 1, (int64_t[]){ 26 }), *hv[2], *grads[2];
     for (int i = 0; i < 2; i++)
         grads[i] = graph_grad(g, four_parts(g, theta, graph_input(g, BK_FLOAT64, 2, (int64_t[]){ 5, 3 })), theta);
@@ -566,7 +565,7 @@ static void test_exact(ctx *c) {
     same_as(c, BK_FLOAT64, &a, tenth, NULL, &y, "a / 10");
     nd b = nd_new(1, (int64_t[]){ 1 });
     b.v[0] = 1;
-    prog q = { .g = graph_new(c), .n_in = 1, .n_out = 1 };
+    prog q = { .g = ops_graph(c), .n_in = 1, .n_out = 1 };
     tensor arg, res;
     err e = { 0 };
     if (tensor_new(c, BK_FLOAT64, 1, b.shape, &arg, &e)) exit(3);
@@ -589,7 +588,7 @@ static void test_special(ctx *c) {
     const void *args[] = { in };
     void *results[] = { out };
     err e = { 0 };
-    graph *g = graph_new(c);
+    graph *g = ops_graph(c);
     node *x = graph_input(g, BK_FLOAT64, 2, (int64_t[]){ 4, 3 }), *y = g_logsumexp(g, x);
     plan *p = NULL;
     check(plan_new(g, 1, &x, 1, &y, &p, &e) == BK_OK && plan_run(p, args, results, &e) == BK_OK, "logsumexp", "runs",
@@ -678,7 +677,7 @@ static void test_bad_input(ctx *c) {
     };
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         err e = { 0 };
-        graph *g = graph_new(c);
+        graph *g = ops_graph(c);
         node *a = graph_input(g, BK_FLOAT64, 2, (int64_t[]){ 3, 4 }),
              *i = graph_input(g, BK_INT64, 1, (int64_t[]){ 3 });
         node *y = bad[k].build(g, a, i);
@@ -692,7 +691,7 @@ static void test_bad_input(ctx *c) {
     for (int form = 0; form < 6; form++)
         for (int value = 0; value < 3; value++) {
             err e = { 0 };
-            graph *g = graph_new(c);
+            graph *g = ops_graph(c);
             node *in[2] = { graph_input(g, BK_FLOAT64, 2, (int64_t[]){ 3, 3 }),
                             graph_input(g, BK_INT64, 1, (int64_t[]){ 3 }) },
                  *y;

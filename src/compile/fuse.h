@@ -1,8 +1,8 @@
 /* fuse.h - elementwise groups: which nodes run together in one pass over blocks, and the pass. */
-#ifndef GRAPH_FUSE_H
-#define GRAPH_FUSE_H
+#ifndef COMPILE_FUSE_H
+#define COMPILE_FUSE_H
 
-#include "graph.h"
+#include "../graph/graph.h"
 
 enum { FUSE_BLOCK_BYTES = 4096, FUSE_MAX_TEMPS = 24 };
 
@@ -45,9 +45,6 @@ enum { FUSE_SHARES = 8 };
 void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch);
 void fuse_run_shared(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch);
 size_t fuse_scratch(const fuse_pass *p);
-
-/* Merges axes of a view where its strides allow; returns the new number of axes. */
-int fuse_collapse(int ndim, int64_t *shape, int64_t *strides);
 
 /* Sets the block from the views: a whole number of rows where a row is repeated, so that it is laid out once. */
 void fuse_set_block(fuse_pass *p);

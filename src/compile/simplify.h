@@ -1,9 +1,9 @@
 /* simplify.h - rewrites of a whole graph that keep its values: re-association of matrix chains by cost,
  * and sums of products as one accumulated product. */
-#ifndef GRAPH_SIMPLIFY_H
-#define GRAPH_SIMPLIFY_H
+#ifndef COMPILE_SIMPLIFY_H
+#define COMPILE_SIMPLIFY_H
 
-#include "graph.h"
+#include "../graph/graph.h"
 
 /* What a rewrite left: the nodes outs depend on, and their node_flops. */
 typedef struct rewrite {

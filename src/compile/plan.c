@@ -1,13 +1,11 @@
 /* plan.c - lays a graph out as a program. Steps are kernel calls and fused elementwise passes; every buffer has a fixed
  * place: an argument, a result, a constant, or the arena. */
 #include "arena.h"
-#include "build.h"
+#include "../ops/ops.h"
 #include "lower.h"
 #include "program.h"
 
 #include <string.h>
-
-extern const op_row op_full, op_reshape, op_slice, op_concat, op_broadcast, op_matmul, op_matmul_sum;
 
 typedef struct buffer { /* what a node owns, before it is placed */
     int slot;           /* -1: to be placed in the arena */
@@ -474,7 +472,7 @@ static fuse_source pass_source(builder *b, fuse_pass *pass, temps *t, int unit_a
             v.shape[i] = n->shape[i];
             v.strides[i] = j < 0 || from->shape[j] == 1 ? 0 : strides[j];
         }
-        v.ndim = fuse_collapse(v.ndim, v.shape, v.strides);
+        v.ndim = shape_collapse(v.ndim, v.shape, v.strides);
         if (v.ndim == 1 && v.strides[0] == 1) return (fuse_source){ SOURCE_MEMORY, v.pointer };
         if (v.ndim == 1 && v.strides[0] == 0) {
             for (int i = 0; i < pass->n_fills; i++)
@@ -667,7 +665,7 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     if (!p) return err_nomem(e, sizeof *p);
     p->c = c;
     ctx_retain(c);
-    p->own = graph_new(c);
+    p->own = ops_graph(c);
     if (!p->own) {
         plan_free(p);
         return err_nomem(e, 0);

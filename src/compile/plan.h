@@ -1,7 +1,7 @@
 /* plan.h - from nodes to a program: simplify globally, order, fuse, lay all buffers out in one
  * arena, and replay with no allocation or look-up. */
-#ifndef GRAPH_PLAN_H
-#define GRAPH_PLAN_H
+#ifndef COMPILE_PLAN_H
+#define COMPILE_PLAN_H
 
 #include "simplify.h"
 

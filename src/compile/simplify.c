@@ -5,12 +5,10 @@
  * its products re-associated at once, kept when the whole graph then needs fewer operations. A trial counts
  * what comes into use and what goes out of it; nothing is rebuilt before the end of a pass. */
 #include "simplify.h"
-#include "build.h"
+#include "../ops/ops.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-extern const op_row op_matmul, op_matmul_sum, op_add, op_scale;
 
 double node_flops(const node *n) {
     return n->op->cost ? n->op->cost(n) : 0;

@@ -1,7 +1,7 @@
 /* transforms.c - functions made from functions: derivatives, vmap, brackets, sums. Each builds its
  * operand on placeholders, transforms, and puts the real arguments in their place: so a function that
  * closes over other nodes of the same trace is differentiated in its arguments only. */
-#include "build.h"
+#include "../ops/ops.h"
 #include "func.h"
 
 #include <string.h>

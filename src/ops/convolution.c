@@ -1,10 +1,8 @@
 /* conv.c - 2-d convolution as one trilinear form seen from three sides, and pooling. */
-#include "../graph/build.h"
+#include "ops.h"
 #include "../tensor/conv.h"
 
 #include <string.h>
-
-extern const op_row op_conv2d, op_conv2d_input, op_conv2d_weight, op_avgpool2d, op_avgpool2d_adjoint, op_maxpool_index;
 
 /* Attributes of the three: stride, pad, then the sizes of what the form cannot read off its operands:
  * conv2d none; conv2d_input height, width; conv2d_weight kh, kw. A leading axis may be on both or either

@@ -4,27 +4,6 @@
 
 #include <string.h>
 
-int fuse_collapse(int ndim, int64_t *shape, int64_t *strides) {
-    int n = 0;
-    for (int i = 0; i < ndim; i++) {
-        if (shape[i] == 1) continue;
-        if (n && strides[n - 1] == strides[i] * shape[i]) {
-            shape[n - 1] *= shape[i];
-            strides[n - 1] = strides[i];
-        } else {
-            shape[n] = shape[i];
-            strides[n] = strides[i];
-            n++;
-        }
-    }
-    if (n == 0) {
-        shape[0] = 1;
-        strides[0] = 0;
-        n = 1;
-    }
-    return n;
-}
-
 /* Elements after which a view repeats; its own count where it does not. */
 static int64_t view_period(const fuse_view *v) {
     int64_t period = 1;

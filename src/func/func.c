@@ -1,6 +1,6 @@
 /* func.c - calling and caching: a function compiles once per signature and replays. */
 #include "func.h"
-#include "build.h"
+#include "../ops/ops.h"
 
 #include <string.h>
 
@@ -84,7 +84,7 @@ static bool entry_matches(const plan_entry *entry, int n_in, const tensor *like)
 static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **out, err *e) {
     if (n_in > FUNC_ARGUMENTS)
         return err_set(e, BK_EINVAL, "a function takes at most %d tensors, got %d", FUNC_ARGUMENTS, n_in);
-    graph *g = graph_new(f->c);
+    graph *g = ops_graph(f->c);
     if (!g) return err_nomem(e, 0);
     plan_entry *entry = NULL;
     node **in = graph_alloc(g, sizeof *in * (size_t)n_in);

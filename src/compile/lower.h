@@ -1,9 +1,9 @@
 /* lower.h - the last rewrite of a graph, after every transform and simplification: combinations of elementwise
  * operations become the single kernels of ops/pattern.c. The values keep their bits. */
-#ifndef GRAPH_LOWER_H
-#define GRAPH_LOWER_H
+#ifndef COMPILE_LOWER_H
+#define COMPILE_LOWER_H
 
-#include "graph.h"
+#include "../graph/graph.h"
 
 /* Rewrites outs; false after graph_fail. */
 bool graph_lower(graph *g, int n_out, node **outs);

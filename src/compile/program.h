@@ -1,6 +1,6 @@
 /* program.h - what plan.c builds and replay.c runs. */
-#ifndef GRAPH_PROGRAM_H
-#define GRAPH_PROGRAM_H
+#ifndef COMPILE_PROGRAM_H
+#define COMPILE_PROGRAM_H
 
 #include "fuse.h"
 #include "plan.h"

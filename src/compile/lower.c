@@ -1,12 +1,9 @@
 /* lower.c - puts one kernel where a combination of elementwise operations has one. A product with 1 - a² or a (1 - a)
  * computes that factor again rather than read it: two operations in registers cost less than an array in memory. */
 #include "lower.h"
+#include "../ops/ops.h"
 
 #include <string.h>
-
-extern const op_row op_add, op_scale, op_offset, op_mul, op_square, op_tanh, op_relu, op_step;
-extern const op_row op_axpy, op_muladd, op_mulscale, op_mul3, op_square_rsub, op_tanh_sum, op_relu_sum,
-    op_tanh_grad, op_tanh_grad_sum, op_tanh_grad_add, op_sigmoid_grad, op_relu_mask;
 
 typedef struct lowering {
     graph *g;

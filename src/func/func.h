@@ -1,11 +1,11 @@
 /* func.h - functions of tensors as values: what Lua calls a loss, a field, or grad(f). A function adds its
  * nodes to any graph (so functions nest without limit), and compiles itself, once per signature of dtypes
  * and shapes, when it is called on tensors. */
-#ifndef GRAPH_FUNC_H
-#define GRAPH_FUNC_H
+#ifndef FUNC_FUNC_H
+#define FUNC_FUNC_H
 
-#include "graph.h"
-#include "plan.h"
+#include "../graph/graph.h"
+#include "../compile/plan.h"
 
 typedef struct func func;
 typedef struct plan_entry plan_entry;

@@ -1,8 +1,8 @@
 /* arena.h - places for buffers that live from one turn to another, so that those alive together do not overlap. */
-#ifndef GRAPH_ARENA_H
-#define GRAPH_ARENA_H
+#ifndef COMPILE_ARENA_H
+#define COMPILE_ARENA_H
 
-#include "graph.h"
+#include "../graph/graph.h"
 
 typedef struct arena_item {
     size_t bytes;

@@ -1,9 +1,18 @@
-/* build.h - the operations by name, as the field names them. All take and return nodes of g, pass NULL on
+/* ops.h - the operations by name, as the field names them: what builds them, and their rows. Builders take and return nodes of g, pass NULL on
  * (a failed graph), check shapes, and name themselves in messages. Implemented by the families in src/ops/. */
-#ifndef GRAPH_BUILD_H
-#define GRAPH_BUILD_H
+#ifndef OPS_OPS_H
+#define OPS_OPS_H
 
-#include "graph.h"
+#include "../graph/graph.h"
+#include "gen/op_rows.h" /* extern const op_row op_NAME; of every row in src/ops, and the list of them: */
+
+extern const op_row *const op_rows[]; /* NULL-terminated */
+
+/* A graph of these operations; NULL when memory is short. */
+graph *ops_graph(ctx *c);
+
+/* The vmap rule of elementwise rows. */
+node *op_vmap_elementwise(graph *g, node *n, node *const *in, const bool *batched, int64_t size);
 
 /* elementwise.c: binary ones broadcast (NumPy's rules) and promote int64 -> float32 -> float64 */
 node *g_add(graph *g, node *a, node *b);

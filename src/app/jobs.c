@@ -29,9 +29,10 @@ static lua_Integer last_id;
 
 /* What a rank of MPI or Slurm is told about itself. A job is a process of its own: were it an MPI program, it would
  * take its starter's place. */
-static const char *const rank_variables[] = { "OMPI_",         "PMI_",           "PMIX_",        "MPI_LOCAL",
-                                              "SLURM_PROCID=", "SLURM_LOCALID=", "SLURM_NTASKS", "SLURM_NPROCS=",
-                                              "SLURM_STEP",    NULL };
+static const char *const rank_variables[] = {
+    "OMPI_",          "PMI_",         "PMIX_",         "MPI_LOCAL",  "SLURM_PROCID=",
+    "SLURM_LOCALID=", "SLURM_NTASKS", "SLURM_NPROCS=", "SLURM_STEP", NULL
+};
 
 static double now(void) {
     struct timespec t;

@@ -4,39 +4,9 @@
 #include "../bea/order.h"
 #include "args.h"
 #include "bea_lua.h"
-#include "tensor.h"
+#include "tensor_value.h"
 #include <math.h>
 #include <string.h>
-
-/* ---- shared ---- */
-func **bea_check_losses(lua_State *L, int index, const char *fname, const char *argument, int *n) {
-    index = lua_absindex(L, index);
-    if (!lua_istable(L, index)) args_fail(L, index, fname, argument, "a list of losses");
-    *n = (int)lua_rawlen(L, index);
-    if (*n < 1) args_error(L, fname, "%s: expected at least one loss", argument);
-    lua_createtable(L, *n, 0);
-    func **list = lua_newuserdatauv(L, (size_t)*n * sizeof *list, 0);
-    for (int i = 0; i < *n; i++) {
-        lua_rawgeti(L, index, i + 1);
-        const char *name = lua_pushfstring(L, "%s[%d]", argument, i + 1);
-        lua_insert(L, -2);
-        list[i] = bind_check_func(L, lua_gettop(L), fname, name);
-        lua_rawseti(L, -4, i + 1);
-        lua_pop(L, 1);
-    }
-    return list;
-}
-
-void bea_own_func(lua_State *L, func *f, err *e, int over) {
-    if (!f) bind_raise(L, e);
-    bind_push_func_over(L, f, over);
-}
-
-double bea_finite_number(lua_State *L, int index, const char *fname, const char *argument) {
-    double v = args_number(L, index, fname, argument);
-    if (!isfinite(v)) args_fail(L, index, fname, argument, "a finite number");
-    return v;
-}
 
 /* ---- flows ---- */
 static int bea_flow(lua_State *L) {
@@ -83,10 +53,10 @@ static int bea_flow(lua_State *L) {
 /* Upvalues: the words AB and BA, the predicted field. */
 static int order_gap_at(lua_State *L) {
     const char *fname = "order_gap";
-    word *ab = bea_word_of(L, lua_upvalueindex(1)), *ba = bea_word_of(L, lua_upvalueindex(2));
+    word *ab = bind_bea_word_of(L, lua_upvalueindex(1)), *ba = bind_bea_word_of(L, lua_upvalueindex(2));
     lua_settop(L, 1);
     const tensor *theta = bind_check_tensor(L, 1, fname, "theta");
-    tensor *gap = &tensor_push_empty(L)->value, *predicted = &tensor_push_empty(L)->value, other = { 0 };
+    tensor *gap = &bind_tensor_push_empty(L)->value, *predicted = &bind_tensor_push_empty(L)->value, other = { 0 };
     err e = { 0 };
     bind_trace at = bind_enter(L);
     bk_status st = word_step(ab, theta, gap, &e);
@@ -122,7 +92,7 @@ static int bea_order_gap(lua_State *L) {
             lua_rawgeti(L, 4, i + 1);
         else
             lua_pushvalue(L, 4);
-        rate[i] = back[1 - i] = bea_finite_number(L, lua_gettop(L), fname, "lr");
+        rate[i] = back[1 - i] = bind_bea_finite_number(L, lua_gettop(L), fname, "lr");
         lua_pop(L, 1);
     }
     func *const forth[2] = { a, b }, *const reverse[2] = { b, a };
@@ -131,14 +101,14 @@ static int bea_order_gap(lua_State *L) {
     lua_rawseti(L, 5, 1);
     lua_pushvalue(L, 2);
     lua_rawseti(L, 5, 2);
-    bea_word_make(L, 2, forth, rate, 5);
-    bea_word_make(L, 2, reverse, back, 5);
+    bind_bea_word_make(L, 2, forth, rate, 5);
+    bind_bea_word_make(L, 2, reverse, back, 5);
     err e = { 0 };
     func *lie = func_lie(a, b, &e), *predicted = NULL;
     double area = rate[0] * rate[1];
     if (lie) predicted = func_sum(bind_ctx(L), 1, &area, &lie, &e);
     func_release(lie);
-    bea_own_func(L, predicted, &e, 5);
+    bind_bea_own_func(L, predicted, &e, 5);
     lua_pushcclosure(L, order_gap_at, 3);
     return 1;
 }
@@ -155,10 +125,10 @@ static int bea_tournament(lua_State *L) {
     const tensor *theta = bind_check_tensor(L, 4, fname, "theta");
     double drift = args_opt_number(L, table, fname, "drift", 0);
     if (!isfinite(drift)) return args_error(L, fname, "drift: expected a finite number, got %f", drift);
-    func **sources = bea_check_losses(L, 2, fname, "sources", &n);
+    func **sources = bind_bea_check_losses(L, 2, fname, "sources", &n);
     int *place = lua_newuserdatauv(L, (size_t)n * sizeof *place, 0);
     double *score = lua_newuserdatauv(L, (size_t)n * sizeof *score, 0);
-    tensor scores = { 0 }, *pairs = &tensor_push_empty(L)->value;
+    tensor scores = { 0 }, *pairs = &bind_tensor_push_empty(L)->value;
     int kept = lua_gettop(L);
     err e = { 0 };
     func *f = tournament_func(bind_ctx(L), n, sources, target, drift, &e);
@@ -210,11 +180,11 @@ static int bea_path_bracket(lua_State *L) {
     func *target = bind_check_func(L, 3, fname, "target");
     const tensor *theta = bind_check_tensor(L, 4, fname, "theta");
     path_options o = {
-        .time = bea_finite_number(L, 5, fname, "time"),
+        .time = bind_bea_finite_number(L, 5, fname, "time"),
         .steps = args_opt_integer(L, table, fname, "steps", 1, INT64_MAX / 2, 16),
         .method = args_opt_choice(L, table, fname, "method", methods, 0) ? PATH_EULER : PATH_HEUN,
     };
-    func **sources = bea_check_losses(L, 2, fname, named ? "sources" : "losses", &n);
+    func **sources = bind_bea_check_losses(L, 2, fname, named ? "sources" : "losses", &n);
     tensor pairs = { 0 };
     const int64_t shape[2] = { n, n };
     err e = { 0 };
@@ -268,13 +238,6 @@ static const bind_row flow_rows[] = {
     { NULL, NULL, NULL },
 };
 
-void bea_class(lua_State *L, const char *name, const bind_row *rows) {
-    luaL_newmetatable(L, name);
-    lua_newtable(L);
-    bind_rows(L, rows);
-    lua_setfield(L, -2, "__index");
-}
-
 void bind_bea(lua_State *L) {
     bind_rows(L, flow_rows);
     lua_pushstring(L, "bea");
@@ -285,7 +248,7 @@ void bind_bea(lua_State *L) {
         lua_setfield(L, -3, "bea");
     }
     bind_rows(L, order_rows);
-    bea_bind_word(L);
-    bea_bind_modified(L);
+    bind_bea_word(L);
+    bind_bea_modified(L);
     lua_pop(L, 1);
 }

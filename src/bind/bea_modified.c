@@ -2,7 +2,7 @@
 #include "../bea/modified.h"
 #include "args.h"
 #include "bea_lua.h"
-#include "tensor.h"
+#include "tensor_value.h"
 #include <string.h>
 
 #define BIND_MULTITASK "bracket.multitask"
@@ -50,15 +50,15 @@ static int bea_multitask(lua_State *L) {
     int table = args_options(L, 1, fname, known, false), n;
     if (!args_field(L, table, "losses") || !args_field(L, table, "lr"))
         return args_error(L, fname, "expected losses = {L1, L2, ...} and lr = h");
-    double h = bea_finite_number(L, 3, fname, "lr");
+    double h = bind_bea_finite_number(L, 3, fname, "lr");
     bool mean = args_opt_choice(L, table, fname, "reduction", reductions, 0) == 1;
-    func **losses = bea_check_losses(L, 2, fname, "losses", &n); /* 4: the funcs, 5: the list */
+    func **losses = bind_bea_check_losses(L, 2, fname, "losses", &n); /* 4: the funcs, 5: the list */
     lua_newuserdatauv(L, 0, 1);
     luaL_setmetatable(L, BIND_MULTITASK);
     lua_newtable(L);
     for (int p = MULTITASK_TERMS; p <= MULTITASK_GRAD; p++) {
         err e = { 0 };
-        bea_own_func(L, multitask_func(bind_ctx(L), n, losses, h, mean, (multitask_part)p, &e), &e, 4);
+        bind_bea_own_func(L, multitask_func(bind_ctx(L), n, losses, h, mean, (multitask_part)p, &e), &e, 4);
         lua_setfield(L, -2, parts[p]);
     }
     lua_setiuservalue(L, -2, 1);
@@ -103,7 +103,7 @@ static int bea_continual(lua_State *L) {
     int table = args_options(L, 1, fname, known, false), n;
     if (!args_field(L, table, "losses") || !args_field(L, table, "lr"))
         return args_error(L, fname, "expected losses = {L1, L2, ...} and lr = h or {h1, h2, ...}");
-    func **losses = bea_check_losses(L, 2, fname, "losses", &n); /* 4: the funcs, 5: the list */
+    func **losses = bind_bea_check_losses(L, 2, fname, "losses", &n); /* 4: the funcs, 5: the list */
     double *rates = lua_newuserdatauv(L, (size_t)n * sizeof *rates, 0);
     if (lua_istable(L, 3) && (int)lua_rawlen(L, 3) != n)
         return args_error(L, fname, "lr: expected %d rates, one a loss, got %d", n, (int)lua_rawlen(L, 3));
@@ -112,15 +112,15 @@ static int bea_continual(lua_State *L) {
             lua_rawgeti(L, 3, i + 1);
         else
             lua_pushvalue(L, 3);
-        rates[i] = bea_finite_number(L, lua_gettop(L), fname, "lr");
+        rates[i] = bind_bea_finite_number(L, lua_gettop(L), fname, "lr");
         lua_pop(L, 1);
     }
     lua_newuserdatauv(L, 0, 1); /* 7 */
     luaL_setmetatable(L, BIND_CONTINUAL);
-    lua_newtable(L);                       /* 8 */
-    bea_word_make(L, n, losses, rates, 4); /* 9 */
+    lua_newtable(L);                            /* 8 */
+    bind_bea_word_make(L, n, losses, rates, 4); /* 9 */
     err e = { 0 };
-    bea_own_func(L, continual_terms(bea_word_of(L, 9), &e), &e, 9);
+    bind_bea_own_func(L, continual_terms(bind_bea_word_of(L, 9), &e), &e, 9);
     lua_setfield(L, 8, "terms");
     lua_setfield(L, 8, "word");
     lua_setiuservalue(L, 7, 1);
@@ -166,7 +166,7 @@ static int continual_field_(lua_State *L) {
     if (lua_getfield(L, 2, names[order - 1]) != LUA_TNIL) return 1;
     lua_getfield(L, 2, "word"); /* 4 */
     err e = { 0 };
-    bea_own_func(L, continual_field(bea_word_of(L, 4), order, &e), &e, 4);
+    bind_bea_own_func(L, continual_field(bind_bea_word_of(L, 4), order, &e), &e, 4);
     lua_pushvalue(L, -1);
     lua_setfield(L, 2, names[order - 1]);
     return 1;
@@ -217,9 +217,9 @@ static const bind_row continual_rows[] = {
     { NULL, NULL, NULL },
 };
 
-void bea_bind_modified(lua_State *L) {
+void bind_bea_modified(lua_State *L) {
     bind_rows(L, room_rows);
-    bea_class(L, BIND_MULTITASK, multitask_rows);
-    bea_class(L, BIND_CONTINUAL, continual_rows);
+    bind_bea_class(L, BIND_MULTITASK, multitask_rows);
+    bind_bea_class(L, BIND_CONTINUAL, continual_rows);
     lua_pop(L, 2);
 }

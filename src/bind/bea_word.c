@@ -1,7 +1,7 @@
 /* bea_word.c - words of gradient steps for Lua: bk.bea.word and its methods. */
 #include "args.h"
 #include "bea_lua.h"
-#include "tensor.h"
+#include "tensor_value.h"
 #include <math.h>
 #include <string.h>
 
@@ -16,7 +16,7 @@ static word **word_push(lua_State *L) {
     return w;
 }
 
-word *bea_word_of(lua_State *L, int index) {
+word *bind_bea_word_of(lua_State *L, int index) {
     return *(word **)luaL_checkudata(L, index, BIND_WORD);
 }
 
@@ -33,7 +33,7 @@ static int word_gc(lua_State *L) {
     return 0;
 }
 
-void bea_word_make(lua_State *L, int m, func *const *losses, const double *rates, int keep) {
+void bind_bea_word_make(lua_State *L, int m, func *const *losses, const double *rates, int keep) {
     word **w = word_push(L);
     err e = { 0 };
     if (word_new(bind_ctx(L), m, losses, rates, w, &e)) bind_raise(L, &e);
@@ -57,7 +57,7 @@ static int bea_word(lua_State *L) {
         if (lua_rawgeti(L, 1, s + 1) != LUA_TTABLE || lua_rawlen(L, -1) != 2)
             return args_fail(L, -1, fname, name, "{loss, rate}");
         lua_rawgeti(L, 6, 2);
-        rates[s] = bea_finite_number(L, 7, fname, lua_pushfstring(L, "%s: rate", name));
+        rates[s] = bind_bea_finite_number(L, 7, fname, lua_pushfstring(L, "%s: rate", name));
         lua_pop(L, 2);
         lua_rawgeti(L, -1, 1);
         name = lua_pushfstring(L, "%s: loss", name);
@@ -66,18 +66,18 @@ static int bea_word(lua_State *L) {
         lua_rawseti(L, 2, s + 1);
         lua_settop(L, 4);
     }
-    bea_word_make(L, m, losses, rates, 2);
+    bind_bea_word_make(L, m, losses, rates, 2);
     return 1;
 }
 
 /* Pushes the word's field with these weights, made once under that name. */
 static int word_field_push(lua_State *L, const char *name, term_weights k) {
-    word *w = bea_word_of(L, 1);
+    word *w = bind_bea_word_of(L, 1);
     lua_getiuservalue(L, 1, 1);
     if (lua_getfield(L, -1, name) != LUA_TNIL) return 1;
     lua_pop(L, 1);
     err e = { 0 };
-    bea_own_func(L, word_field(w, k, &e), &e, 1);
+    bind_bea_own_func(L, word_field(w, k, &e), &e, 1);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, name);
     return 1;
@@ -125,7 +125,7 @@ static int word_step_traced(lua_State *L, word *w) {
 
 static int word_step_(lua_State *L) {
     word *w = check_word(L, "word:step");
-    if (tensor_arg(L, 2, "word:step", "theta")->g) return word_step_traced(L, w);
+    if (bind_tensor_arg(L, 2, "word:step", "theta")->g) return word_step_traced(L, w);
     const tensor *theta = bind_check_tensor(L, 2, "word:step", "theta");
     tensor out = { 0 };
     err e = { 0 };
@@ -280,9 +280,9 @@ static void set_meta(lua_State *L, const char *name, lua_CFunction fn) {
     lua_setfield(L, -2, name);
 }
 
-void bea_bind_word(lua_State *L) {
+void bind_bea_word(lua_State *L) {
     bind_rows(L, room_rows);
-    bea_class(L, BIND_WORD, word_rows);
+    bind_bea_class(L, BIND_WORD, word_rows);
     set_meta(L, "__gc", word_gc);
     set_meta(L, "__len", word_len);
     set_meta(L, "__tostring", word_tostring);

@@ -23,8 +23,11 @@ typedef struct bind_row {
 void bind_rows(lua_State *L, const bind_row *rows);
 void bind_doc(lua_State *L, int index, const char *doc); /* records a doc for the value at index */
 
-ctx *bind_ctx(lua_State *L);                 /* the state's context */
-int bind_raise(lua_State *L, const err *e);  /* raises e->text with position; never returns */
+void bind_push_docs(lua_State *L); /* the table of docs; weak keys: a text ends with the value it explains */
+
+void bind_open_ctx(lua_State *L);           /* makes it, in a state that has none */
+ctx *bind_ctx(lua_State *L);                /* the state's context */
+int bind_raise(lua_State *L, const err *e); /* raises e->text with position; never returns */
 
 /* For loops over many elements i = 0, 1, ...: raises when an interrupt is pending, looking at every 65536th. */
 void bind_poll_now(lua_State *L);
@@ -41,16 +44,16 @@ void bind_data(lua_State *L);
 void bind_optim(lua_State *L);
 void bind_files(lua_State *L);
 void bind_files_internal(lua_State *L); /* into the table bk.internal */
-void bind_gather(lua_State *L); /* into the table bk.internal */
+void bind_gather(lua_State *L);         /* into the table bk.internal */
 
 /* A tensor value in Lua: metatable BIND_TENSOR. Concrete, or a node of a graph being traced. */
 #define BIND_TENSOR "bracket.tensor"
 typedef struct graph graph;
 typedef struct node node;
 typedef struct lua_tensor {
-    tensor value; /* store != NULL: concrete */
-    graph *g;     /* while tracing: the graph ... */
-    node *n;      /* ... and the node */
+    tensor value;   /* store != NULL: concrete */
+    graph *g;       /* while tracing: the graph ... */
+    node *n;        /* ... and the node */
     uint64_t trace; /* identity of the trace, so that a node kept past its trace is refused */
 } lua_tensor;
 

@@ -4,13 +4,13 @@
 #include "../data/idx.h"
 #include "../data/npy.h"
 #include "args.h"
-#include "tensor.h"
+#include "tensor_value.h"
 #include <string.h>
 
 static int read_idx(lua_State *L) {
     const char *path = args_path(L, 1, "bk.data.idx");
     err e = { 0 };
-    lua_tensor *u = tensor_push_empty(L);
+    lua_tensor *u = bind_tensor_push_empty(L);
     if (idx_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);
     bind_account(L, 0);
     return 1;
@@ -19,7 +19,7 @@ static int read_idx(lua_State *L) {
 static int read_npy(lua_State *L) {
     const char *path = args_path(L, 1, "bk.data.npy");
     err e = { 0 };
-    lua_tensor *u = tensor_push_empty(L);
+    lua_tensor *u = bind_tensor_push_empty(L);
     if (npy_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);
     bind_account(L, 0);
     return 1;
@@ -33,7 +33,7 @@ static int read_csv(lua_State *L) {
     if (strlen(separator) != 1) return args_error(L, fname, "separator: expected one character, got \"%s\"", separator);
     csv_options o = { separator[0], args_opt_integer(L, table, fname, "skip", 0, INT64_MAX, 0) };
     err e = { 0 };
-    lua_tensor *u = tensor_push_empty(L);
+    lua_tensor *u = bind_tensor_push_empty(L);
     if (csv_read(bind_ctx(L), path, &o, &u->value, &e)) return bind_raise(L, &e);
     bind_account(L, 0);
     return 1;
@@ -45,7 +45,8 @@ static int read_cifar(lua_State *L) {
     int classes = (int)args_opt_integer(L, args_options(L, 2, fname, known, false), fname, "classes", 10, 100, 10);
     if (classes != 10 && classes != 100) return args_error(L, fname, "classes: expected 10 or 100, got %d", classes);
     err e = { 0 };
-    lua_tensor *images = tensor_push_empty(L), *labels = tensor_push_empty(L), *coarse = tensor_push_empty(L);
+    lua_tensor *images = bind_tensor_push_empty(L), *labels = bind_tensor_push_empty(L),
+               *coarse = bind_tensor_push_empty(L);
     if (cifar_read(bind_ctx(L), path, classes, &images->value, &labels->value, classes == 100 ? &coarse->value : NULL,
                    &e))
         return bind_raise(L, &e);

@@ -4,7 +4,7 @@
 #include "../tensor/vec.h"
 #include "args.h"
 #include "env.h"
-#include "tensor.h"
+#include "tensor_value.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -132,7 +132,8 @@ static json_t *shallow_json(lua_State *L) {
     size_t n;
     const char *text;
     switch (lua_type(L, -1)) {
-    case LUA_TBOOLEAN: return json_boolean(lua_toboolean(L, -1));
+    case LUA_TBOOLEAN:
+        return json_boolean(lua_toboolean(L, -1));
     case LUA_TNUMBER:
         if (lua_isinteger(L, -1)) return json_integer(lua_tointeger(L, -1));
         return isfinite(lua_tonumber(L, -1)) ? json_real(lua_tonumber(L, -1)) : json_null();
@@ -144,7 +145,8 @@ static json_t *shallow_json(lua_State *L) {
         for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) entries++;
         return entries == (lua_Integer)lua_rawlen(L, -1) ? json_array() : json_object();
     }
-    default: return NULL;
+    default:
+        return NULL;
     }
 }
 
@@ -202,10 +204,18 @@ static void push_json(lua_State *L, const json_t *value) {
     luaL_checkstack(L, 6, "json");
     switch (json_typeof(value)) {
     case JSON_TRUE:
-    case JSON_FALSE: lua_pushboolean(L, json_is_true(value)); break;
-    case JSON_INTEGER: lua_pushinteger(L, json_integer_value(value)); break;
-    case JSON_REAL: lua_pushnumber(L, json_real_value(value)); break;
-    case JSON_STRING: lua_pushlstring(L, json_string_value(value), json_string_length(value)); break;
+    case JSON_FALSE:
+        lua_pushboolean(L, json_is_true(value));
+        break;
+    case JSON_INTEGER:
+        lua_pushinteger(L, json_integer_value(value));
+        break;
+    case JSON_REAL:
+        lua_pushnumber(L, json_real_value(value));
+        break;
+    case JSON_STRING:
+        lua_pushlstring(L, json_string_value(value), json_string_length(value));
+        break;
     case JSON_ARRAY:
         lua_createtable(L, (int)json_array_size(value), 0);
         for (size_t i = 0; i < json_array_size(value); i++) {
@@ -223,7 +233,8 @@ static void push_json(lua_State *L, const json_t *value) {
         }
         break;
     }
-    default: lua_pushnumber(L, (lua_Number)NAN);
+    default:
+        lua_pushnumber(L, (lua_Number)NAN);
     }
 }
 
@@ -351,7 +362,6 @@ void bind_files_internal(lua_State *L) {
     static const bind_row rows[] = { { "to_json", to_json, NULL },         { "from_json", from_json, NULL },
                                      { "write_file", write_file, NULL },   { "make_folder", make_folder, NULL },
                                      { "append_file", append_file, NULL }, { "digest", digest, NULL },
-                                     { "system", internal_system, NULL },
-                                     { NULL, NULL, NULL } };
+                                     { "system", internal_system, NULL },  { NULL, NULL, NULL } };
     bind_rows(L, rows);
 }

@@ -15,19 +15,19 @@ static int call_traced(lua_State *L, func *f, graph *g, int first, int n) {
     bk_status status = graph_status(g, &e);
     bind_leave(L, &at, status, &e);
     luaL_checkstack(L, out.n + 4, "results");
-    for (int i = 0; i < out.n; i++) tensor_push_node(L, g, out.v[i]);
+    for (int i = 0; i < out.n; i++) bind_tensor_push_node(L, g, out.v[i]);
     return out.n;
 }
 
-int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname) {
+int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname) {
     bind_state *st = bind_state_of(L);
     graph *g = NULL;
     tensor *in = NULL, few[4];
     luaL_checkstack(L, 16, fname);
     for (int i = 0; i < n; i++) {
         const char *argument = "argument";
-        if (!tensor_test(L, first + i)) argument = lua_pushfstring(L, "argument %d", i + 1);
-        lua_tensor *t = tensor_arg(L, first + i, fname, argument);
+        if (!bind_tensor_test(L, first + i)) argument = lua_pushfstring(L, "argument %d", i + 1);
+        lua_tensor *t = bind_tensor_arg(L, first + i, fname, argument);
         if (t->g && g && t->g != g) return args_error(L, fname, "the arguments belong to two different traces");
         if (t->g) g = t->g;
     }
@@ -53,7 +53,7 @@ int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname
     bind_leave(L, &at, status, &e);
     luaL_checkstack(L, n_out + 8, fname);
     if (n_out > FEW) out = lua_newuserdatauv(L, sizeof *out * (size_t)n_out, 0);
-    for (int i = 0; i < n_out; i++) out[i] = &tensor_push_empty(L)->value;
+    for (int i = 0; i < n_out; i++) out[i] = &bind_tensor_push_empty(L)->value;
     at = bind_enter(L);
     status = func_call(f, n, in, n_out, out, &e);
     if (status == BK_ENOMEM && !st->raised) {
@@ -68,22 +68,22 @@ int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname
 int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fname) {
     for (int i = first; i <= last; i++)
         if (lua_type(L, i) == LUA_TNUMBER) {
-            tensor_push_scalar(L, lua_tonumber(L, i));
+            bind_tensor_push_scalar(L, lua_tonumber(L, i));
             lua_replace(L, i);
         }
-    return func_call_tensors(L, f, first, last - first + 1, fname);
+    return bind_func_call_tensors(L, f, first, last - first + 1, fname);
 }
 
-int func_invoke(lua_State *L, int index, int first, int last, const char *fname) {
-    int n = func_specialise(L, index, first, last, fname);
-    return func_call_tensors(L, bind_test_func(L, index), first, n, fname);
+int bind_func_call_values(lua_State *L, int index, int first, int last, const char *fname) {
+    int n = bind_func_specialise(L, index, first, last, fname);
+    return bind_func_call_tensors(L, bind_test_func(L, index), first, n, fname);
 }
 
 /* ---- what a compiled function does ---- */
 
 static plan *plan_of(lua_State *L, const char *fname, int *n_in) {
     if (!bind_test_func(L, 1)) args_fail(L, 1, fname, "self", "a function of tensors (bk.compile(f))");
-    int n = func_specialise(L, 1, 2, lua_gettop(L), fname);
+    int n = bind_func_specialise(L, 1, 2, lua_gettop(L), fname);
     tensor *in = lua_newuserdatauv(L, sizeof *in * (size_t)(n ? n : 1), 0);
     for (int i = 0; i < n; i++) in[i] = *bind_check_tensor(L, 2 + i, fname, "argument");
     plan *p = NULL;
@@ -109,7 +109,7 @@ static void profile_runs(lua_State *L, plan *p, int n) {
     double seconds = 0;
     for (int i = 0; i <= RUNS && seconds < enough; i++) {
         plan_profile(p, i > 0); /* the first untimed: caches are cold, and the results' memory is new */
-        func_call_tensors(L, bind_test_func(L, 1), 2, n, "describe");
+        bind_func_call_tensors(L, bind_test_func(L, 1), 2, n, "describe");
         lua_settop(L, top);
         lua_gc(L, LUA_GCCOLLECT); /* the next run writes its results where the caches know them */
         seconds = 0;
@@ -177,6 +177,6 @@ static const bind_row rows[] = {
     { NULL, NULL, NULL },
 };
 
-const bind_row *func_method_rows(void) {
+const bind_row *bind_func_method_rows(void) {
     return rows;
 }

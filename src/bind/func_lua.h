@@ -3,8 +3,8 @@
 #ifndef BIND_FUNC_LUA_H
 #define BIND_FUNC_LUA_H
 
-#include "func.h"
-#include "tensor.h"
+#include "func_value.h"
+#include "tensor_value.h"
 
 typedef enum func_kind {
     KIND_LUA,    /* a traced Lua function */
@@ -34,19 +34,20 @@ typedef struct lua_func {
 
 /* Pushes the transform of the func userdata at index (of those at index and second for KIND_LIE); the same one for the
  * same operands, so that compiled plans are reused. how NULL: nothing to tell. */
-void func_transform(lua_State *L, func_kind kind, int index, int second, const func_how *how);
+void bind_func_transform(lua_State *L, func_kind kind, int index, int second, const func_how *how);
 
 /* Calls the func userdata at index on the values first..last of the stack: tensors, numbers (the first argument, and
  * every one where the function comes from C, becomes a tensor), other values that specialise a traced function.
  * Pushes the results, returns their number. */
-int func_invoke(lua_State *L, int index, int first, int last, const char *fname);
+int bind_func_call_values(lua_State *L, int index, int first, int last, const char *fname);
 /* Splits the values first..last: replaces the userdata at index by its specialisation to those that are no tensors and
  * removes them from the stack; returns how many tensors are left from first on, at the top of the stack. */
-int func_specialise(lua_State *L, int index, int first, int last, const char *fname);
+int bind_func_specialise(lua_State *L, int index, int first, int last, const char *fname);
 /* Calls f on the tensors first..first+n-1, concrete or traced. */
-int func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname);
+int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname);
 
-const bind_row *func_transform_rows(void);
-const bind_row *func_method_rows(void);
+void bind_func_open_class(lua_State *L); /* the metatable, without calls and methods; pushed */
+const bind_row *bind_func_transform_rows(void);
+const bind_row *bind_func_method_rows(void);
 
 #endif

@@ -8,7 +8,7 @@ static int transform1(lua_State *L, func_kind kind, const char *name) {
     bind_check_func(L, 1, name, "f");
     if (lua_gettop(L) > 1 && !lua_isnil(L, 2))
         return args_error(L, name, "takes one function and returns one; call the result: %s(f)(θ)", name);
-    func_transform(L, kind, 1, 0, NULL);
+    bind_func_transform(L, kind, 1, 0, NULL);
     return 1;
 }
 
@@ -52,7 +52,7 @@ static int t_vmap(lua_State *L) {
             how.axes[how.n] = check_axis(L);
         }
     }
-    func_transform(L, KIND_VMAP, 1, 0, &how);
+    bind_func_transform(L, KIND_VMAP, 1, 0, &how);
     return 1;
 }
 
@@ -66,7 +66,7 @@ static int t_lie(lua_State *L) {
     bind_check_func(L, 1, "lie", "X");
     bind_check_func(L, 2, "lie", "Y");
     lua_settop(L, 2);
-    func_transform(L, KIND_LIE, 1, 2, NULL);
+    bind_func_transform(L, KIND_LIE, 1, 2, NULL);
     return 1;
 }
 
@@ -74,7 +74,7 @@ static int t_lie(lua_State *L) {
 
 /* What an input without a given direction gets: zeros of its shape. Pushed. */
 static void push_zeros_like(lua_State *L, lua_tensor *t) {
-    tensor *z = tensor_push_new(L, tensor_dtype(t), tensor_ndim(t), tensor_shape(t), "jvp");
+    tensor *z = bind_tensor_push_new(L, bind_tensor_dtype(t), bind_tensor_ndim(t), bind_tensor_shape(t), "jvp");
     memset(tensor_data(z), 0, (size_t)tensor_count(z) * dtype_size(z->dtype));
 }
 
@@ -102,29 +102,29 @@ static int t_jvp(lua_State *L) {
     first = 5;
     for (int i = 1; i <= n; i++) lua_rawgeti(L, 2, i);
     if (lua_type(L, first) == LUA_TNUMBER) {
-        tensor_push_scalar(L, lua_tonumber(L, first));
+        bind_tensor_push_scalar(L, lua_tonumber(L, first));
         lua_replace(L, first);
     }
     bool is_tensor[64];
-    for (int i = 0; i < n; i++) is_tensor[i] = tensor_test(L, first + i) != NULL;
-    int n_tensors = func_specialise(L, 4, first, first + n - 1, "jvp");
+    for (int i = 0; i < n; i++) is_tensor[i] = bind_tensor_test(L, first + i) != NULL;
+    int n_tensors = bind_func_specialise(L, 4, first, first + n - 1, "jvp");
     for (int i = 0, j = 0; i < n; i++) {
         if (!is_tensor[i]) continue;
-        lua_tensor *primal = tensor_arg(L, first + j++, "jvp", "argument");
+        lua_tensor *primal = bind_tensor_arg(L, first + j++, "jvp", "argument");
         lua_rawgeti(L, 3, i + 1);
-        if (lua_type(L, -1) == LUA_TNUMBER && tensor_ndim(primal) == 0) {
-            tensor_push_scalar(L, lua_tonumber(L, -1));
+        if (lua_type(L, -1) == LUA_TNUMBER && bind_tensor_ndim(primal) == 0) {
+            bind_tensor_push_scalar(L, lua_tonumber(L, -1));
             lua_replace(L, -2);
         } else if (lua_isnil(L, -1) || (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) == 0)) {
             push_zeros_like(L, primal);
             lua_replace(L, -2);
         } else {
-            tensor_arg(L, -1, "jvp", "tangent");
+            bind_tensor_arg(L, -1, "jvp", "tangent");
         }
     }
-    func_transform(L, KIND_JVP, 4, 0, NULL);
+    bind_func_transform(L, KIND_JVP, 4, 0, NULL);
     lua_replace(L, 4);
-    return func_call_tensors(L, bind_test_func(L, 4), first, 2 * n_tensors, "jvp");
+    return bind_func_call_tensors(L, bind_test_func(L, 4), first, 2 * n_tensors, "jvp");
 }
 
 /* upvalues: the vjp func, the number of arguments, of outputs, then a table of the arguments and the outputs */
@@ -136,15 +136,15 @@ static int pullback(lua_State *L) {
     for (int i = 1; i <= n; i++) lua_rawgeti(L, lua_upvalueindex(4), i);
     for (int k = 1; k <= n_out; k++) {
         lua_rawgeti(L, lua_upvalueindex(4), n + k);
-        lua_tensor *y = tensor_arg(L, -1, "pullback", "output");
+        lua_tensor *y = bind_tensor_arg(L, -1, "pullback", "output");
         if (k <= given && lua_type(L, k) != LUA_TNUMBER) {
-            tensor_arg(L, k, "pullback", "cotangent");
+            bind_tensor_arg(L, k, "pullback", "cotangent");
             lua_pushvalue(L, k);
-        } else if (tensor_ndim(y) == 0 || k > given) {
-            if (tensor_ndim(y) != 0 && n_out == 1)
+        } else if (bind_tensor_ndim(y) == 0 || k > given) {
+            if (bind_tensor_ndim(y) != 0 && n_out == 1)
                 return args_error(L, "pullback", "cotangent: expected a tensor, got nothing");
-            tensor_push_scalar(L, k <= given ? lua_tonumber(L, k) : n_out == 1 ? 1 : 0);
-            if (tensor_ndim(y) != 0) {
+            bind_tensor_push_scalar(L, k <= given ? lua_tonumber(L, k) : n_out == 1 ? 1 : 0);
+            if (bind_tensor_ndim(y) != 0) {
                 lua_pop(L, 1);
                 push_zeros_like(L, y);
             }
@@ -155,16 +155,16 @@ static int pullback(lua_State *L) {
     }
     int first = given + 1, top = lua_gettop(L);
     lua_pushvalue(L, lua_upvalueindex(1));
-    int got = func_call_tensors(L, bind_test_func(L, -1), first, n + n_out, "vjp");
+    int got = bind_func_call_tensors(L, bind_test_func(L, -1), first, n + n_out, "vjp");
     (void)top;
     return got - n_out; /* the gradients follow the outputs */
 }
 
 static int t_vjp(lua_State *L) {
     bind_check_func(L, 1, "vjp", "f");
-    int n = func_specialise(L, 1, 2, lua_gettop(L), "vjp");
+    int n = bind_func_specialise(L, 1, 2, lua_gettop(L), "vjp");
     if (n < 1) return args_error(L, "vjp", "expected at least one tensor after the function");
-    int n_out = func_call_tensors(L, bind_test_func(L, 1), 2, n, "vjp"), outputs = lua_gettop(L) - n_out + 1;
+    int n_out = bind_func_call_tensors(L, bind_test_func(L, 1), 2, n, "vjp"), outputs = lua_gettop(L) - n_out + 1;
     luaL_checkstack(L, n_out + 8, "vjp");
     lua_createtable(L, n + n_out, 0);
     for (int i = 1; i <= n; i++) {
@@ -177,7 +177,7 @@ static int t_vjp(lua_State *L) {
     }
     int values = lua_gettop(L);
     func_how how = { .n = n };
-    func_transform(L, KIND_VJP, 1, 0, &how);
+    bind_func_transform(L, KIND_VJP, 1, 0, &how);
     lua_pushinteger(L, n);
     lua_pushinteger(L, n_out);
     lua_pushvalue(L, values);
@@ -191,7 +191,7 @@ static int t_vjp(lua_State *L) {
 static int t_check_grad(lua_State *L) {
     bind_check_func(L, 1, "check_grad", "f");
     if (lua_type(L, 2) == LUA_TNUMBER) {
-        tensor_push_scalar(L, lua_tonumber(L, 2));
+        bind_tensor_push_scalar(L, lua_tonumber(L, 2));
         lua_replace(L, 2);
     }
     const tensor *theta = bind_check_tensor(L, 2, "check_grad", "θ");
@@ -250,6 +250,6 @@ static const bind_row rows[] = {
     { NULL, NULL, NULL },
 };
 
-const bind_row *func_transform_rows(void) {
+const bind_row *bind_func_transform_rows(void) {
     return rows;
 }

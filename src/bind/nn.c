@@ -2,7 +2,7 @@
  * them, a loss a func. */
 #include "../model/loss.h"
 #include "args.h"
-#include "func.h"
+#include "func_value.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

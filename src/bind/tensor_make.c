@@ -1,6 +1,6 @@
 /* tensor_make.c - tensors from nothing and from Lua tables: bk.tensor, zeros, ones, full, eye, arange, linspace,
  * load_npy. Tables are measured first and filled second, so that a ragged one is refused with the place named. */
-#include "tensor.h"
+#include "tensor_value.h"
 #include "../data/npy.h"
 #include "args.h"
 #include <math.h>
@@ -44,7 +44,7 @@ static void fill(lua_State *L, nested *n, int depth, tensor *t, int64_t *next) {
     const char *fname = "bk.tensor";
     const tensor *part = bind_test_tensor(L, -1);
     int value = lua_gettop(L);
-    if (tensor_test(L, -1) && !part)
+    if (bind_tensor_test(L, -1) && !part)
         args_error(L, fname, "%s: a traced tensor; bk.stack joins tensors", place(L, n, depth));
     if (depth == n->ndim) {
         int ok = lua_type(L, -1) == LUA_TNUMBER || (part && part->ndim == 0);
@@ -86,12 +86,12 @@ static int make_tensor(lua_State *L) {
     const tensor *given = bind_test_tensor(L, 1);
     if (given) { /* a copy */
         if (!table) dtype = given->dtype;
-        tensor *copy = tensor_push_new(L, dtype, given->ndim, given->shape, fname);
+        tensor *copy = bind_tensor_push_new(L, dtype, given->ndim, given->shape, fname);
         err e = { 0 };
         if (tensor_copy(given, dtype, tensor_data(copy), &e)) return bind_raise(L, &e);
         return 1;
     }
-    if (tensor_test(L, 1)) { /* traced, and never changed: itself */
+    if (bind_tensor_test(L, 1)) { /* traced, and never changed: itself */
         if (table) return args_error(L, fname, "dtype: not of a traced tensor; t:to(dtype) casts it");
         lua_settop(L, 1);
         return 1;
@@ -110,7 +110,7 @@ static int make_tensor(lua_State *L) {
     lua_pop(L, 1);
     if (lua_istable(L, 1) && n.shape[0] == 0 && (lua_pushnil(L), lua_next(L, 1)))
         return args_error(L, fname, "values: expected a list, got a table with named fields");
-    tensor *t = tensor_push_new(L, dtype, n.ndim, n.shape, fname);
+    tensor *t = bind_tensor_push_new(L, dtype, n.ndim, n.shape, fname);
     int64_t next = 0;
     lua_pushvalue(L, 1);
     fill(L, &n, 0, t, &next);
@@ -137,7 +137,7 @@ static int filled(lua_State *L, const char *fname, int options, double x, int64_
     bk_dtype dtype;
     int ndim = shape_and_dtype(L, fname, options, shape, &dtype);
     if (dtype == BK_INT64 && x != floor(x)) return args_error(L, fname, "value: expected a whole number for int64");
-    tensor *t = tensor_push_new(L, dtype, ndim, shape, fname);
+    tensor *t = bind_tensor_push_new(L, dtype, ndim, shape, fname);
     int64_t n = tensor_count(t);
     for (int64_t i = 0; i < n; i += FILL) {
         bind_poll(L, i);
@@ -174,7 +174,7 @@ static int make_eye(lua_State *L) {
         table = args_options(L, 2, "bk.eye", known, false);
     }
     int64_t n = args_integer(L, 1, "bk.eye", "n", 0, INT32_MAX), shape[2] = { n, n };
-    tensor *t = tensor_push_new(L, args_opt_dtype(L, table, "bk.eye", BK_FLOAT64), 2, shape, "bk.eye");
+    tensor *t = bind_tensor_push_new(L, args_opt_dtype(L, table, "bk.eye", BK_FLOAT64), 2, shape, "bk.eye");
     size_t row = (size_t)n * dtype_size(t->dtype);
     for (int64_t i = 0; i < n; i++) {
         bind_poll_now(L);
@@ -210,11 +210,13 @@ static int make_arange(lua_State *L) {
         const uint64_t size = by > 0 ? (uint64_t)by : -(uint64_t)by;
         n = (by > 0 ? last > first : last < first) ? (int64_t)((range - 1) / size + 1) : 0;
     }
-    tensor *t = tensor_push_new(L, dtype, 1, &n, fname);
+    tensor *t = bind_tensor_push_new(L, dtype, 1, &n, fname);
     for (int64_t i = 0; i < n; i++) {
         bind_poll(L, i);
-        if (whole) ((int64_t *)tensor_data(t))[i] = (int64_t)((uint64_t)first + (uint64_t)i * (uint64_t)by);
-        else put(t, i, from + (double)i * step);
+        if (whole)
+            ((int64_t *)tensor_data(t))[i] = (int64_t)((uint64_t)first + (uint64_t)i * (uint64_t)by);
+        else
+            put(t, i, from + (double)i * step);
     }
     return 1;
 }
@@ -225,7 +227,7 @@ static int make_linspace(lua_State *L) {
     double a = args_number(L, 1, fname, "first"), b = args_number(L, 2, fname, "last");
     int64_t n = args_integer(L, 3, fname, "n", 0, INT64_MAX);
     bk_dtype dtype = args_opt_dtype(L, args_options(L, 4, fname, known, false), fname, BK_FLOAT64);
-    tensor *t = tensor_push_new(L, dtype, 1, &n, fname);
+    tensor *t = bind_tensor_push_new(L, dtype, 1, &n, fname);
     for (int64_t i = 0; i < n; i++) {
         bind_poll(L, i);
         double s = n > 1 ? (double)i / (double)(n - 1) : 0;
@@ -236,7 +238,7 @@ static int make_linspace(lua_State *L) {
 
 static int make_load_npy(lua_State *L) {
     const char *path = args_path(L, 1, "bk.load_npy");
-    lua_tensor *u = tensor_push_empty(L);
+    lua_tensor *u = bind_tensor_push_empty(L);
     err e = { 0 };
     if (npy_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);
     bind_account(L, 0);
@@ -244,7 +246,7 @@ static int make_load_npy(lua_State *L) {
 }
 
 static int make_is_tensor(lua_State *L) {
-    lua_pushboolean(L, tensor_test(L, 1) != NULL);
+    lua_pushboolean(L, bind_tensor_test(L, 1) != NULL);
     return 1;
 }
 
@@ -270,6 +272,6 @@ static const bind_row rows[] = {
     { NULL, NULL, NULL },
 };
 
-const bind_row *tensor_make_rows(void) {
+const bind_row *bind_tensor_make_rows(void) {
     return rows;
 }

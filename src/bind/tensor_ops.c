@@ -12,14 +12,15 @@ static node *as_float(graph *g, node *a) {
 
 /* ---- one operand ---- */
 
-int ops_unary(lua_State *L, const char *name, bool (*build)(graph *, const op_call *, int, node *const *, node **)) {
+int bind_ops_unary(lua_State *L, const char *name,
+                   bool (*build)(graph *, const op_call *, int, node *const *, node **)) {
     op_call call = { .name = name, .build = build, .n_out = 1 };
     if (lua_type(L, 1) == LUA_TNUMBER) { /* bk.exp(2) */
-        tensor_push_scalar(L, lua_tonumber(L, 1));
+        bind_tensor_push_scalar(L, lua_tonumber(L, 1));
         lua_replace(L, 1);
     }
-    lua_tensor *t = tensor_arg(L, 1, name, "argument 1");
-    return tensor_apply(L, &call, 1, &t);
+    lua_tensor *t = bind_tensor_arg(L, 1, name, "argument 1");
+    return bind_tensor_apply(L, &call, 1, &t);
 }
 
 #define UNARY(NAME, EXPRESSION)                                                                                        \
@@ -29,8 +30,8 @@ int ops_unary(lua_State *L, const char *name, bool (*build)(graph *, const op_ca
         out[0] = EXPRESSION;                                                                                           \
         return out[0] != NULL;                                                                                         \
     }                                                                                                                  \
-    static int method_##NAME(lua_State *L) {                                                                               \
-        return ops_unary(L, #NAME, build_##NAME);                                                                      \
+    static int method_##NAME(lua_State *L) {                                                                           \
+        return bind_ops_unary(L, #NAME, build_##NAME);                                                                 \
     }
 
 UNARY(exp, g_exp(g, as_float(g, a)))
@@ -145,22 +146,22 @@ static int binary(lua_State *L, const pair_op *p) {
     bool left = lua_type(L, 1) == LUA_TNUMBER, right = lua_type(L, 2) == LUA_TNUMBER;
     lua_tensor *in[2];
     if (left && right) {
-        tensor_push_scalar(L, lua_tonumber(L, 1));
+        bind_tensor_push_scalar(L, lua_tonumber(L, 1));
         lua_replace(L, 1);
         left = false;
     }
     int n = 0;
-    if (!left && !tensor_test(L, 1)) args_fail(L, 1, p->name, "left operand", "a tensor or a number");
-    if (!right && !tensor_test(L, 2)) args_fail(L, 2, p->name, "right operand", "a tensor or a number");
-    if (!left) in[n++] = tensor_arg(L, 1, p->name, "left operand");
-    if (!right) in[n++] = tensor_arg(L, 2, p->name, "right operand");
+    if (!left && !bind_tensor_test(L, 1)) args_fail(L, 1, p->name, "left operand", "a tensor or a number");
+    if (!right && !bind_tensor_test(L, 2)) args_fail(L, 2, p->name, "right operand", "a tensor or a number");
+    if (!left) in[n++] = bind_tensor_arg(L, 1, p->name, "left operand");
+    if (!right) in[n++] = bind_tensor_arg(L, 2, p->name, "right operand");
     call.ints[0] = left ? LEFT_NUMBER : right ? RIGHT_NUMBER : BOTH;
     if (left || right) call.x = lua_tonumber(L, left ? 1 : 2);
-    return tensor_apply(L, &call, n, in);
+    return bind_tensor_apply(L, &call, n, in);
 }
 
 #define BINARY(NAME)                                                                                                   \
-    static int method_##NAME(lua_State *L) {                                                                               \
+    static int method_##NAME(lua_State *L) {                                                                           \
         static const pair_op p = { #NAME, pair_##NAME };                                                               \
         return binary(L, &p);                                                                                          \
     }
@@ -215,17 +216,17 @@ static int method_where(lua_State *L) {
     static const char *const names[] = { "a", "b" };
     lua_tensor *in[3];
     int n = 0;
-    in[n++] = tensor_arg(L, 1, "where", "condition");
+    in[n++] = bind_tensor_arg(L, 1, "where", "condition");
     for (int i = 0; i < 2; i++) {
         if (lua_type(L, 2 + i) == LUA_TNUMBER) {
             call.ints[0] |= 1 << i;
             call.ints[1 + i] = number_bits(lua_tonumber(L, 2 + i));
         } else {
-            if (!tensor_test(L, 2 + i)) args_fail(L, 2 + i, "where", names[i], "a tensor or a number");
-            in[n++] = tensor_arg(L, 2 + i, "where", names[i]);
+            if (!bind_tensor_test(L, 2 + i)) args_fail(L, 2 + i, "where", names[i], "a tensor or a number");
+            in[n++] = bind_tensor_arg(L, 2 + i, "where", names[i]);
         }
     }
-    return tensor_apply(L, &call, n, in);
+    return bind_tensor_apply(L, &call, n, in);
 }
 
 static bool build_clamp(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
@@ -240,13 +241,13 @@ static bool build_clamp(graph *g, const op_call *c, int n_in, node *const *in, n
 static int method_clamp(lua_State *L) {
     op_call call = { .name = "clamp", .build = build_clamp, .n_out = 1, .n_ints = 3 };
     static const char *const names[] = { "low", "high" };
-    lua_tensor *t = tensor_arg(L, 1, "clamp", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "clamp", "tensor");
     for (int i = 0; i < 2; i++)
         if (!lua_isnoneornil(L, 2 + i)) {
             call.ints[0] |= 1 << i;
             call.ints[1 + i] = number_bits(args_number(L, 2 + i, "clamp", names[i]));
         }
-    return tensor_apply(L, &call, 1, &t);
+    return bind_tensor_apply(L, &call, 1, &t);
 }
 
 static bool build_cast(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
@@ -257,13 +258,13 @@ static bool build_cast(graph *g, const op_call *c, int n_in, node *const *in, no
 
 static int method_to(lua_State *L) {
     op_call call = { .name = "to", .build = build_cast, .n_out = 1, .n_ints = 1 };
-    lua_tensor *t = tensor_arg(L, 1, "to", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "to", "tensor");
     call.ints[0] = args_dtype(L, 2, "to", "dtype");
-    if ((bk_dtype)call.ints[0] == tensor_dtype(t)) {
+    if ((bk_dtype)call.ints[0] == bind_tensor_dtype(t)) {
         lua_settop(L, 1);
         return 1;
     }
-    return tensor_apply(L, &call, 1, &t);
+    return bind_tensor_apply(L, &call, 1, &t);
 }
 
 static const bind_row rows[] = {
@@ -294,16 +295,20 @@ static const bind_row rows[] = {
       "t:add(u), t + u\nElementwise sum; u is a tensor or a number. Shapes broadcast by NumPy's rules; "
       "dtypes promote int64 -> float32 -> float64; a number takes the tensor's dtype." },
     { "sub", method_sub, "t:sub(u), t - u\nElementwise difference; broadcasts as t:add." },
-    { "mul", method_mul, "t:mul(u), t * u\nElementwise product; broadcasts as t:add. The matrix product is t:matmul(u)." },
+    { "mul", method_mul,
+      "t:mul(u), t * u\nElementwise product; broadcasts as t:add. The matrix product is t:matmul(u)." },
     { "div", method_div, "t:div(u), t / u\nElementwise quotient, never whole-number division; broadcasts as t:add." },
     { "pow", method_pow, "t:pow(u), t ^ u\nElementwise power; broadcasts as t:add." },
-    { "maximum", method_maximum, "bk.maximum(t, u)\nElementwise larger of two, NaN if either is; broadcasts as t:add." },
-    { "minimum", method_minimum, "bk.minimum(t, u)\nElementwise smaller of two, NaN if either is; broadcasts as t:add." },
+    { "maximum", method_maximum,
+      "bk.maximum(t, u)\nElementwise larger of two, NaN if either is; broadcasts as t:add." },
+    { "minimum", method_minimum,
+      "bk.minimum(t, u)\nElementwise smaller of two, NaN if either is; broadcasts as t:add." },
     { "gt", method_gt, "t:gt(u)\nElementwise t > u as 1 or 0 of the operands' dtype; broadcasts as t:add." },
     { "ge", method_ge, "t:ge(u)\nElementwise t >= u as 1 or 0; broadcasts as t:add." },
     { "lt", method_lt, "t:lt(u)\nElementwise t < u as 1 or 0; broadcasts as t:add." },
     { "le", method_le, "t:le(u)\nElementwise t <= u as 1 or 0; broadcasts as t:add." },
-    { "eq", method_eq, "t:eq(u)\nElementwise t = u as 1 or 0; broadcasts as t:add. `t == u` asks whether all are equal." },
+    { "eq", method_eq,
+      "t:eq(u)\nElementwise t = u as 1 or 0; broadcasts as t:add. `t == u` asks whether all are equal." },
     { "where", method_where,
       "bk.where(condition, a, b), condition:where(a, b)\nElementwise a where condition is not 0, "
       "else b; a and b are tensors or numbers, and all three broadcast." },
@@ -314,11 +319,11 @@ static const bind_row rows[] = {
     { NULL, NULL, NULL },
 };
 
-const bind_row *tensor_op_rows(void) {
+const bind_row *bind_tensor_op_rows(void) {
     return rows;
 }
 
-void tensor_metamethods(lua_State *L) {
+void bind_tensor_metamethods(lua_State *L) {
     static const luaL_Reg meta[] = {
         { "__add", method_add }, { "__sub", method_sub }, { "__mul", method_mul }, { "__div", method_div },
         { "__pow", method_pow }, { "__unm", method_neg }, { NULL, NULL },

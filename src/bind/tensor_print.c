@@ -1,6 +1,6 @@
 /* tensor_print.c - a tensor as text and as nested tables. Long dimensions are shown by their ends. */
 #include "args.h"
-#include "tensor.h"
+#include "tensor_value.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -75,8 +75,8 @@ static void show(luaL_Buffer *b, const tensor *t, int dim, int64_t at, int width
     luaL_addchar(b, ']');
 }
 
-int tensor_tostring(lua_State *L) {
-    lua_tensor *t = tensor_test(L, 1);
+int bind_tensor_tostring(lua_State *L) {
+    lua_tensor *t = bind_tensor_test(L, 1);
     shape_buf buf;
     luaL_Buffer b;
     if (!t) {
@@ -84,7 +84,7 @@ int tensor_tostring(lua_State *L) {
         return 1;
     }
     if (t->g) {
-        if (!tensor_live(bind_state_of(L), t))
+        if (!bind_tensor_live(bind_state_of(L), t))
             lua_pushstring(L, "tensor of a trace that is over");
         else
             lua_pushfstring(L, "tensor %s %s, traced", dtype_name(t->n->dtype),
@@ -123,7 +123,7 @@ static void push_nested(lua_State *L, const tensor *t, int dim, int64_t at) {
     }
 }
 
-int tensor_totable(lua_State *L) {
+int bind_tensor_totable(lua_State *L) {
     push_nested(L, bind_check_tensor(L, 1, "totable", "tensor"), 0, 0);
     return 1;
 }

@@ -58,8 +58,8 @@ static bool build_reduce(graph *g, const op_call *c, int n_in, node *const *in, 
 static int reduce(lua_State *L, const char *name, int kind) {
     static const char *const known[] = { "keep", "correction", NULL };
     op_call call = { .name = name, .build = build_reduce, .n_out = 1, .n_ints = 4 };
-    lua_tensor *t = tensor_arg(L, 1, name, "tensor");
-    int ndim = tensor_ndim(t);
+    lua_tensor *t = bind_tensor_arg(L, 1, name, "tensor");
+    int ndim = bind_tensor_ndim(t);
     call.ints[3] = kind;
     if (lua_isnoneornil(L, 2)) {
         call.ints[0] = (1 << ndim) - 1;
@@ -78,7 +78,7 @@ static int reduce(lua_State *L, const char *name, int kind) {
         call.ints[1] = args_opt_boolean(L, table, name, "keep", false);
         call.ints[2] = args_opt_integer(L, table, name, "correction", 0, 1 << 20, 0);
     }
-    return tensor_apply(L, &call, 1, &t);
+    return bind_tensor_apply(L, &call, 1, &t);
 }
 
 static int method_sum(lua_State *L) {
@@ -123,13 +123,13 @@ static bool build_extreme(graph *g, const op_call *c, int n_in, node *const *in,
 
 static int extreme(lua_State *L, const char *name, bool low, bool indices) {
     op_call call = { .name = name, .build = build_extreme, .n_out = 1, .n_ints = 4, .ints = { -1, low, indices } };
-    lua_tensor *t = tensor_arg(L, 1, name, "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, name, "tensor");
     if (!lua_isnoneornil(L, 2)) {
-        call.ints[0] = args_dim(L, 2, name, "dim", tensor_ndim(t));
+        call.ints[0] = args_dim(L, 2, name, "dim", bind_tensor_ndim(t));
         call.n_out = indices ? 1 : 2;
     }
     call.ints[3] = call.n_out;
-    return tensor_apply(L, &call, 1, &t);
+    return bind_tensor_apply(L, &call, 1, &t);
 }
 
 static int method_max(lua_State *L) {
@@ -153,12 +153,12 @@ static bool build_cumsum(graph *g, const op_call *c, int n_in, node *const *in, 
 
 static int method_cumsum(lua_State *L) {
     op_call call = { .name = "cumsum", .build = build_cumsum, .n_out = 1, .n_ints = 1 };
-    lua_tensor *t = tensor_arg(L, 1, "cumsum", "tensor");
-    if (lua_isnoneornil(L, 2) && tensor_ndim(t) == 1)
+    lua_tensor *t = bind_tensor_arg(L, 1, "cumsum", "tensor");
+    if (lua_isnoneornil(L, 2) && bind_tensor_ndim(t) == 1)
         call.ints[0] = 0;
     else
-        call.ints[0] = args_dim(L, 2, "cumsum", "dim", tensor_ndim(t));
-    return tensor_apply(L, &call, 1, &t);
+        call.ints[0] = args_dim(L, 2, "cumsum", "dim", bind_tensor_ndim(t));
+    return bind_tensor_apply(L, &call, 1, &t);
 }
 
 /* ---- softmax and its kin, along one dimension: moved to the end and back ---- */
@@ -216,11 +216,11 @@ static bool build_logsumexp(graph *g, const op_call *c, int n_in, node *const *i
 
 static int along(lua_State *L, const char *name, bool (*build)(graph *, const op_call *, int, node *const *, node **)) {
     op_call call = { .name = name, .build = build, .n_out = 1, .n_ints = 1 };
-    lua_tensor *t = tensor_arg(L, 1, name, "tensor");
-    int ndim = tensor_ndim(t);
+    lua_tensor *t = bind_tensor_arg(L, 1, name, "tensor");
+    int ndim = bind_tensor_ndim(t);
     if (ndim == 0) return args_error(L, name, "expected at least 1 dimension, got ()");
     call.ints[0] = lua_isnoneornil(L, 2) ? ndim - 1 : args_dim(L, 2, name, "dim", ndim);
-    return tensor_apply(L, &call, 1, &t);
+    return bind_tensor_apply(L, &call, 1, &t);
 }
 
 static int method_softmax(lua_State *L) {
@@ -250,13 +250,13 @@ static bool build_layer_norm(graph *g, const op_call *c, int n_in, node *const *
 static int method_layer_norm(lua_State *L) {
     static const char *const known[] = { "eps", NULL };
     op_call call = { .name = "layer_norm", .build = build_layer_norm, .n_out = 1, .x = 1e-5 };
-    lua_tensor *t = tensor_arg(L, 1, "layer_norm", "tensor");
-    if (tensor_ndim(t) == 0) return args_error(L, "layer_norm", "expected at least 1 dimension, got ()");
+    lua_tensor *t = bind_tensor_arg(L, 1, "layer_norm", "tensor");
+    if (bind_tensor_ndim(t) == 0) return args_error(L, "layer_norm", "expected at least 1 dimension, got ()");
     if (lua_type(L, 2) == LUA_TNUMBER)
         call.x = lua_tonumber(L, 2);
     else
         call.x = args_opt_number(L, args_options(L, 2, "layer_norm", known, false), "layer_norm", "eps", 1e-5);
-    return tensor_apply(L, &call, 1, &t);
+    return bind_tensor_apply(L, &call, 1, &t);
 }
 
 static const bind_row rows[] = {
@@ -282,50 +282,51 @@ static const bind_row rows[] = {
     { "cumsum", method_cumsum, "t:cumsum(dim)\nRunning sums along dim; of a 1-d tensor dim may be left out." },
     { "softmax", method_softmax, "t:softmax([dim])\ne^x / sum e^x along dim, the last by default; without overflow." },
     { "log_softmax", method_log_softmax, "t:log_softmax([dim])\nx - log sum e^x along dim, the last by default." },
-    { "logsumexp", method_logsumexp, "t:logsumexp([dim])\nlog sum e^x along dim, the last by default, which is dropped." },
+    { "logsumexp", method_logsumexp,
+      "t:logsumexp([dim])\nlog sum e^x along dim, the last by default, which is dropped." },
     { "layer_norm", method_layer_norm,
       "t:layer_norm([{eps = 1e-5}])\n(x - mean) / sqrt(var + eps) along the last dimension "
       "(Ba, Kiros & Hinton 2016)." },
     { NULL, NULL, NULL },
 };
 
-const bind_row *tensor_reduce_rows(void) {
+const bind_row *bind_tensor_reduce_rows(void) {
     return rows;
 }
 
 /* ---- methods that read a tensor ---- */
 
 static int m_shape(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "shape", "tensor");
-    int ndim = tensor_ndim(t);
+    lua_tensor *t = bind_tensor_arg(L, 1, "shape", "tensor");
+    int ndim = bind_tensor_ndim(t);
     lua_createtable(L, ndim, 0);
     for (int i = 0; i < ndim; i++) {
-        lua_pushinteger(L, tensor_shape(t)[i]);
+        lua_pushinteger(L, bind_tensor_shape(t)[i]);
         lua_rawseti(L, -2, i + 1);
     }
     return 1;
 }
 
 static int m_size(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "size", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "size", "tensor");
     if (lua_isnoneornil(L, 2)) return m_shape(L);
-    lua_pushinteger(L, tensor_shape(t)[args_dim(L, 2, "size", "dim", tensor_ndim(t))]);
+    lua_pushinteger(L, bind_tensor_shape(t)[args_dim(L, 2, "size", "dim", bind_tensor_ndim(t))]);
     return 1;
 }
 
 static int m_dtype(lua_State *L) {
-    lua_pushstring(L, dtype_name(tensor_dtype(tensor_arg(L, 1, "dtype", "tensor"))));
+    lua_pushstring(L, dtype_name(bind_tensor_dtype(bind_tensor_arg(L, 1, "dtype", "tensor"))));
     return 1;
 }
 
 static int m_ndim(lua_State *L) {
-    lua_pushinteger(L, tensor_ndim(tensor_arg(L, 1, "ndim", "tensor")));
+    lua_pushinteger(L, bind_tensor_ndim(bind_tensor_arg(L, 1, "ndim", "tensor")));
     return 1;
 }
 
 static int m_count(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "count", "tensor");
-    lua_pushinteger(L, shape_count(tensor_ndim(t), tensor_shape(t)));
+    lua_tensor *t = bind_tensor_arg(L, 1, "count", "tensor");
+    lua_pushinteger(L, shape_count(bind_tensor_ndim(t), bind_tensor_shape(t)));
     return 1;
 }
 
@@ -342,12 +343,12 @@ static int m_item(lua_State *L) {
 }
 
 static int m_clone(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "clone", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "clone", "tensor");
     if (t->g) {
         lua_settop(L, 1);
         return 1;
     }
-    tensor *copy = tensor_push_new(L, t->value.dtype, t->value.ndim, t->value.shape, "clone");
+    tensor *copy = bind_tensor_push_new(L, t->value.dtype, t->value.ndim, t->value.shape, "clone");
     err e = { 0 };
     if (tensor_copy(&t->value, t->value.dtype, tensor_data(copy), &e)) return bind_raise(L, &e);
     return 1;
@@ -369,7 +370,7 @@ static const bind_row methods[] = {
     { "ndim", m_ndim, "t:ndim()\nThe number of dimensions." },
     { "count", m_count, "t:count()\nThe number of elements." },
     { "item", m_item, "t:item()\nThe one element as a Lua number; an integer for int64. An error while tracing." },
-    { "totable", tensor_totable,
+    { "totable", bind_tensor_totable,
       "t:totable()\nNested tables of Lua numbers; the number itself for 0-d. An error while "
       "tracing." },
     { "clone", m_clone, "t:clone()\nA copy with its own memory." },
@@ -377,6 +378,6 @@ static const bind_row methods[] = {
     { NULL, NULL, NULL },
 };
 
-const bind_row *tensor_method_rows(void) {
+const bind_row *bind_tensor_method_rows(void) {
     return methods;
 }

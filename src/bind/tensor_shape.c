@@ -1,5 +1,5 @@
-/* tensor_shape.c - operations on tensors that move elements (shape, order, choice by index) or contract several tensors
- * (matrix products, convolution), as Lua sees them. Of concrete tensors reshape, transpose, permute, narrow and
+/* bind_tensor_shape.c - operations on tensors that move elements (shape, order, choice by index) or contract several
+ * tensors (matrix products, convolution), as Lua sees them. Of concrete tensors reshape, transpose, permute, narrow and
  * broadcast_to are views: no data moves. */
 #include "tensor_ops.h"
 #include "args.h"
@@ -15,16 +15,16 @@ static bool build_reshape(graph *g, const op_call *c, int n_in, node *const *in,
     return out[0] != NULL;
 }
 
-int ops_reshape(lua_State *L, lua_tensor *t, int ndim, const int64_t *shape, const char *name) {
+int bind_ops_reshape(lua_State *L, lua_tensor *t, int ndim, const int64_t *shape, const char *name) {
     if (t->g) {
         op_call call = { .name = name, .build = build_reshape, .n_out = 1, .n_ints = ndim };
         memcpy(call.ints, shape, sizeof *shape * (size_t)ndim);
-        return tensor_apply(L, &call, 1, &t);
+        return bind_tensor_apply(L, &call, 1, &t);
     }
     if (tensor_contiguous(&t->value)) {
-        tensor_push_view(L, &t->value);
+        bind_tensor_push_view(L, &t->value);
     } else {
-        tensor *copy = tensor_push_new(L, t->value.dtype, t->value.ndim, t->value.shape, name);
+        tensor *copy = bind_tensor_push_new(L, t->value.dtype, t->value.ndim, t->value.shape, name);
         err e = { 0 };
         if (tensor_copy(&t->value, t->value.dtype, tensor_data(copy), &e)) return bind_raise(L, &e);
     }
@@ -36,7 +36,7 @@ int ops_reshape(lua_State *L, lua_tensor *t, int ndim, const int64_t *shape, con
 }
 
 static int method_reshape(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "reshape", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "reshape", "tensor");
     int64_t shape[BK_MAX_DIMS], known = 1;
     int ndim = 0, open = -1;
     if (lua_gettop(L) > 2) { /* t:reshape(2, 3) */
@@ -49,7 +49,7 @@ static int method_reshape(lua_State *L) {
         lua_settop(L, 2);
     }
     ndim = args_shape(L, 2, "reshape", "shape", -1, shape);
-    int64_t count = shape_count(tensor_ndim(t), tensor_shape(t));
+    int64_t count = shape_count(bind_tensor_ndim(t), bind_tensor_shape(t));
     for (int i = 0; i < ndim; i++) {
         if (shape[i] >= 0) {
             if (__builtin_mul_overflow(known, shape[i], &known)) known = INT64_MAX;
@@ -65,41 +65,41 @@ static int method_reshape(lua_State *L) {
     if (known != count || (open >= 0 && shape[open] < 0)) {
         shape_buf a, b;
         return args_error(L, "reshape", "%s has %I elements, which do not fill %s",
-                          shape_text(tensor_ndim(t), tensor_shape(t), &a), (LUAI_UACINT)count,
+                          shape_text(bind_tensor_ndim(t), bind_tensor_shape(t), &a), (LUAI_UACINT)count,
                           shape_text(ndim, shape, &b));
     }
-    return ops_reshape(L, t, ndim, shape, "reshape");
+    return bind_ops_reshape(L, t, ndim, shape, "reshape");
 }
 
 static int method_flatten(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "flatten", "tensor");
-    int64_t count = shape_count(tensor_ndim(t), tensor_shape(t));
-    return ops_reshape(L, t, 1, &count, "flatten");
+    lua_tensor *t = bind_tensor_arg(L, 1, "flatten", "tensor");
+    int64_t count = shape_count(bind_tensor_ndim(t), bind_tensor_shape(t));
+    return bind_ops_reshape(L, t, 1, &count, "flatten");
 }
 
 static int method_unsqueeze(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "unsqueeze", "tensor");
-    int ndim = tensor_ndim(t);
+    lua_tensor *t = bind_tensor_arg(L, 1, "unsqueeze", "tensor");
+    int ndim = bind_tensor_ndim(t);
     if (ndim == BK_MAX_DIMS) return args_error(L, "unsqueeze", "a tensor has at most %d dimensions", BK_MAX_DIMS);
     int axis = args_dim(L, 2, "unsqueeze", "dim", ndim + 1);
     int64_t shape[BK_MAX_DIMS];
-    for (int i = 0, j = 0; i <= ndim; i++) shape[i] = i == axis ? 1 : tensor_shape(t)[j++];
-    return ops_reshape(L, t, ndim + 1, shape, "unsqueeze");
+    for (int i = 0, j = 0; i <= ndim; i++) shape[i] = i == axis ? 1 : bind_tensor_shape(t)[j++];
+    return bind_ops_reshape(L, t, ndim + 1, shape, "unsqueeze");
 }
 
 static int method_squeeze(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "squeeze", "tensor");
-    int ndim = tensor_ndim(t), n = 0;
+    lua_tensor *t = bind_tensor_arg(L, 1, "squeeze", "tensor");
+    int ndim = bind_tensor_ndim(t), n = 0;
     int axis = lua_isnoneornil(L, 2) ? -1 : args_dim(L, 2, "squeeze", "dim", ndim);
     int64_t shape[BK_MAX_DIMS];
     for (int i = 0; i < ndim; i++) {
-        bool drop = tensor_shape(t)[i] == 1 && (axis < 0 || i == axis);
+        bool drop = bind_tensor_shape(t)[i] == 1 && (axis < 0 || i == axis);
         if (i == axis && !drop)
             return args_error(L, "squeeze", "dimension %d has size %I, not 1", axis + 1,
-                              (LUAI_UACINT)tensor_shape(t)[i]);
-        if (!drop) shape[n++] = tensor_shape(t)[i];
+                              (LUAI_UACINT)bind_tensor_shape(t)[i]);
+        if (!drop) shape[n++] = bind_tensor_shape(t)[i];
     }
-    return ops_reshape(L, t, n, shape, "squeeze");
+    return bind_ops_reshape(L, t, n, shape, "squeeze");
 }
 
 static bool build_permute(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
@@ -109,41 +109,41 @@ static bool build_permute(graph *g, const op_call *c, int n_in, node *const *in,
 }
 
 static int permute(lua_State *L, lua_tensor *t, const int64_t *axes, const char *name) {
-    int ndim = tensor_ndim(t);
+    int ndim = bind_tensor_ndim(t);
     if (t->g) {
         op_call call = { .name = name, .build = build_permute, .n_out = 1, .n_ints = ndim };
         memcpy(call.ints, axes, sizeof *axes * (size_t)ndim);
-        return tensor_apply(L, &call, 1, &t);
+        return bind_tensor_apply(L, &call, 1, &t);
     }
     tensor v = t->value;
     for (int i = 0; i < ndim; i++) {
         v.shape[i] = t->value.shape[axes[i]];
         v.strides[i] = t->value.strides[axes[i]];
     }
-    tensor_push_view(L, &v);
+    bind_tensor_push_view(L, &v);
     return 1;
 }
 
 static int method_permute(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "permute", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "permute", "tensor");
     int64_t axes[BK_MAX_DIMS];
     int ndim = args_shape(L, 2, "permute", "dims", 1, axes);
-    bool seen[BK_MAX_DIMS] = { false }, ok = ndim == tensor_ndim(t);
+    bool seen[BK_MAX_DIMS] = { false }, ok = ndim == bind_tensor_ndim(t);
     for (int i = 0; ok && i < ndim; i++) {
         ok = axes[i] <= ndim && !seen[axes[i] - 1];
         if (ok) seen[--axes[i]] = true;
     }
-    if (!ok) return args_error(L, "permute", "dims: expected each of 1..%d once", tensor_ndim(t));
+    if (!ok) return args_error(L, "permute", "dims: expected each of 1..%d once", bind_tensor_ndim(t));
     return permute(L, t, axes, "permute");
 }
 
 static int method_transpose(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "transpose", "tensor");
-    int ndim = tensor_ndim(t);
+    lua_tensor *t = bind_tensor_arg(L, 1, "transpose", "tensor");
+    int ndim = bind_tensor_ndim(t);
     if (ndim < 2 && lua_isnoneornil(L, 2)) {
         shape_buf b;
         return args_error(L, "transpose", "expected at least 2 dimensions, got %s",
-                          shape_text(ndim, tensor_shape(t), &b));
+                          shape_text(ndim, bind_tensor_shape(t), &b));
     }
     int a = lua_isnoneornil(L, 2) ? ndim - 2 : args_dim(L, 2, "transpose", "dim1", ndim);
     int b = lua_isnoneornil(L, 2) ? ndim - 1 : args_dim(L, 3, "transpose", "dim2", ndim);
@@ -159,21 +159,21 @@ static bool build_narrow(graph *g, const op_call *c, int n_in, node *const *in, 
 }
 
 static int method_narrow(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "narrow", "tensor");
-    int axis = args_dim(L, 2, "narrow", "dim", tensor_ndim(t));
-    int64_t room = tensor_shape(t)[axis];
+    lua_tensor *t = bind_tensor_arg(L, 1, "narrow", "tensor");
+    int axis = args_dim(L, 2, "narrow", "dim", bind_tensor_ndim(t));
+    int64_t room = bind_tensor_shape(t)[axis];
     int64_t first = args_integer(L, 3, "narrow", "first", 1, room + 1);
     int64_t size = args_integer(L, 4, "narrow", "size", 0, room - first + 1);
     if (t->g) {
         op_call call = {
             .name = "narrow", .build = build_narrow, .n_out = 1, .n_ints = 3, .ints = { axis, first - 1, size }
         };
-        return tensor_apply(L, &call, 1, &t);
+        return bind_tensor_apply(L, &call, 1, &t);
     }
     tensor v = t->value;
     if (size) v.offset += (first - 1) * v.strides[axis];
     v.shape[axis] = size;
-    tensor_push_view(L, &v);
+    bind_tensor_push_view(L, &v);
     return 1;
 }
 
@@ -184,19 +184,19 @@ static bool build_broadcast(graph *g, const op_call *c, int n_in, node *const *i
 }
 
 static int method_broadcast_to(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "broadcast_to", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "broadcast_to", "tensor");
     op_call call = { .name = "broadcast_to", .build = build_broadcast, .n_out = 1 };
-    int ndim = args_shape(L, 2, "broadcast_to", "shape", 0, call.ints), lead = ndim - tensor_ndim(t);
+    int ndim = args_shape(L, 2, "broadcast_to", "shape", 0, call.ints), lead = ndim - bind_tensor_ndim(t);
     bool ok = lead >= 0 && shape_count(ndim, call.ints) >= 0;
-    for (int i = 0; ok && i < tensor_ndim(t); i++)
-        ok = tensor_shape(t)[i] == 1 || tensor_shape(t)[i] == call.ints[lead + i];
+    for (int i = 0; ok && i < bind_tensor_ndim(t); i++)
+        ok = bind_tensor_shape(t)[i] == 1 || bind_tensor_shape(t)[i] == call.ints[lead + i];
     if (!ok) {
         shape_buf a, b;
         return args_error(L, "broadcast_to", "%s does not broadcast to %s",
-                          shape_text(tensor_ndim(t), tensor_shape(t), &a), shape_text(ndim, call.ints, &b));
+                          shape_text(bind_tensor_ndim(t), bind_tensor_shape(t), &a), shape_text(ndim, call.ints, &b));
     }
     call.n_ints = ndim;
-    if (t->g) return tensor_apply(L, &call, 1, &t);
+    if (t->g) return bind_tensor_apply(L, &call, 1, &t);
     tensor v = t->value;
     v.ndim = ndim;
     for (int i = 0; i < ndim; i++) {
@@ -204,7 +204,7 @@ static int method_broadcast_to(lua_State *L) {
         v.shape[i] = call.ints[i];
         v.strides[i] = same ? t->value.strides[i - lead] : 0;
     }
-    tensor_push_view(L, &v);
+    bind_tensor_push_view(L, &v);
     return 1;
 }
 
@@ -215,10 +215,10 @@ static bool build_flip(graph *g, const op_call *c, int n_in, node *const *in, no
 }
 
 static int method_flip(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "flip", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "flip", "tensor");
     op_call call = { .name = "flip", .build = build_flip, .n_out = 1, .n_ints = 1 };
-    call.ints[0] = args_dim(L, 2, "flip", "dim", tensor_ndim(t));
-    return tensor_apply(L, &call, 1, &t);
+    call.ints[0] = args_dim(L, 2, "flip", "dim", bind_tensor_ndim(t));
+    return bind_tensor_apply(L, &call, 1, &t);
 }
 
 static bool build_pad(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
@@ -228,16 +228,16 @@ static bool build_pad(graph *g, const op_call *c, int n_in, node *const *in, nod
 }
 
 static int method_pad(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "pad", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "pad", "tensor");
     op_call call = { .name = "pad", .build = build_pad, .n_out = 1 };
-    int ndim = tensor_ndim(t), n = args_shape(L, 2, "pad", "before", 0, call.ints);
+    int ndim = bind_tensor_ndim(t), n = args_shape(L, 2, "pad", "before", 0, call.ints);
     int64_t after[BK_MAX_DIMS];
     if (n != ndim) return args_error(L, "pad", "before: expected %d sizes, got %d", ndim, n);
     int m = lua_isnoneornil(L, 3) ? ndim : args_shape(L, 3, "pad", "after", 0, after);
     if (m != ndim) return args_error(L, "pad", "after: expected %d sizes, got %d", ndim, m);
     memcpy(call.ints + ndim, lua_isnoneornil(L, 3) ? call.ints : after, sizeof *after * (size_t)ndim);
     call.n_ints = 2 * ndim;
-    return tensor_apply(L, &call, 1, &t);
+    return bind_tensor_apply(L, &call, 1, &t);
 }
 
 /* ---- several tensors into one ---- */
@@ -280,18 +280,18 @@ static int join(lua_State *L, const char *name, bool stack) {
     for (lua_Unsigned i = 0; i < n; i++) {
         lua_pushfstring(L, "part %I", (LUAI_UACINT)i + 1);
         if (lua_rawgeti(L, 1, (lua_Integer)i + 1) == LUA_TNUMBER) {
-            tensor_push_scalar(L, lua_tonumber(L, -1));
+            bind_tensor_push_scalar(L, lua_tonumber(L, -1));
             lua_pushvalue(L, -1);
             lua_rawseti(L, 4, (lua_Integer)i + 1); /* keeps it */
             lua_replace(L, -2);
         }
-        in[i] = tensor_arg(L, -1, name, lua_tostring(L, -2));
+        in[i] = bind_tensor_arg(L, -1, name, lua_tostring(L, -2));
         lua_pop(L, 2);
     }
     op_call call = { .name = name, .build = stack ? build_stack : build_concat, .n_out = 1, .n_ints = 1 };
-    int ndim = tensor_ndim(in[0]) + (stack ? 1 : 0);
+    int ndim = bind_tensor_ndim(in[0]) + (stack ? 1 : 0);
     call.ints[0] = lua_isnil(L, 2) ? 0 : args_dim(L, 2, name, "dim", ndim);
-    return tensor_apply(L, &call, (int)n, in);
+    return bind_tensor_apply(L, &call, (int)n, in);
 }
 
 static int method_concat(lua_State *L) {
@@ -308,10 +308,11 @@ static int method_stack(lua_State *L) {
         out[0] = EXPRESSION;                                                                                           \
         return out[0] != NULL;                                                                                         \
     }                                                                                                                  \
-    static int method_##NAME(lua_State *L) {                                                                               \
+    static int method_##NAME(lua_State *L) {                                                                           \
         op_call call = { .name = #NAME, .build = build_##NAME, .n_out = 1 };                                           \
-        lua_tensor *in[2] = { tensor_arg(L, 1, #NAME, "argument 1"), tensor_arg(L, 2, #NAME, "argument 2") };          \
-        return tensor_apply(L, &call, 2, in);                                                                          \
+        lua_tensor *in[2] = { bind_tensor_arg(L, 1, #NAME, "argument 1"),                                              \
+                              bind_tensor_arg(L, 2, #NAME, "argument 2") };                                            \
+        return bind_tensor_apply(L, &call, 2, in);                                                                     \
     }
 
 static node *outer(graph *g, node *a, node *b) {
@@ -339,11 +340,11 @@ static bool build_conv2d(graph *g, const op_call *c, int n_in, node *const *in, 
 static int method_conv2d(lua_State *L) {
     static const char *const known[] = { "stride", "pad", NULL };
     op_call call = { .name = "conv2d", .build = build_conv2d, .n_out = 1, .n_ints = 2 };
-    lua_tensor *in[2] = { tensor_arg(L, 1, "conv2d", "images"), tensor_arg(L, 2, "conv2d", "weights") };
+    lua_tensor *in[2] = { bind_tensor_arg(L, 1, "conv2d", "images"), bind_tensor_arg(L, 2, "conv2d", "weights") };
     int table = args_options(L, 3, "conv2d", known, false);
     call.ints[0] = args_opt_integer(L, table, "conv2d", "stride", 1, 1 << 20, 1);
     call.ints[1] = args_opt_integer(L, table, "conv2d", "pad", 0, 1 << 20, 0);
-    return tensor_apply(L, &call, 2, in);
+    return bind_tensor_apply(L, &call, 2, in);
 }
 
 static bool build_avgpool2d(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
@@ -360,12 +361,12 @@ static bool build_maxpool2d(graph *g, const op_call *c, int n_in, node *const *i
 
 static int pool(lua_State *L, op_call *call) {
     static const char *const known[] = { "stride", "pad", NULL };
-    lua_tensor *t = tensor_arg(L, 1, call->name, "images");
+    lua_tensor *t = bind_tensor_arg(L, 1, call->name, "images");
     call->ints[0] = args_integer(L, 2, call->name, "kernel", 1, 1 << 20);
     int table = args_options(L, 3, call->name, known, false);
     call->ints[1] = args_opt_integer(L, table, call->name, "stride", 1, 1 << 20, call->ints[0]);
     call->ints[2] = args_opt_integer(L, table, call->name, "pad", 0, 1 << 20, 0);
-    return tensor_apply(L, call, 1, &t);
+    return bind_tensor_apply(L, call, 1, &t);
 }
 
 static int method_avgpool2d(lua_State *L) {
@@ -428,6 +429,6 @@ static const bind_row rows[] = {
     { NULL, NULL, NULL },
 };
 
-const bind_row *tensor_shape_rows(void) {
+const bind_row *bind_tensor_shape_rows(void) {
     return rows;
 }

@@ -1,9 +1,8 @@
-/* tensor.c - the tensor userdata: state of the binding, values in and out, and the one path on which every
- * operation runs (tensor_apply). Invariant: a traced tensor's graph is touched only while its trace is under way, which
- * is known from the state's list of live traces and never from the tensor's own pointer. */
-#include "tensor.h"
+/* tensor_value.c - the tensor userdata: state of the binding, values in and out, and the one path on which every
+ * operation runs (bind_tensor_apply). Invariant: a traced tensor's graph is touched only while its trace is under way,
+ * which is known from the state's list of live traces and never from the tensor's own pointer. */
+#include "tensor_value.h"
 #include "args.h"
-#include "tensor_ops.h"
 #include <string.h>
 
 static const char STATE_KEY = 0; /* its address is the registry key */
@@ -24,7 +23,7 @@ static int state_gc(lua_State *L) {
     return 0;
 }
 
-static void state_new(lua_State *L) {
+void bind_state_new(lua_State *L) {
     bind_state *st = lua_newuserdatauv(L, sizeof *st, 0);
     memset(st, 0, sizeof *st);
     st->c = bind_ctx(L);
@@ -67,7 +66,7 @@ void bind_account(lua_State *L, size_t coming) {
 
 /* ---- values in and out ---- */
 
-lua_tensor *tensor_push_empty(lua_State *L) {
+lua_tensor *bind_tensor_push_empty(lua_State *L) {
     lua_tensor *u = lua_newuserdatauv(L, sizeof *u, 0);
     memset(u, 0, sizeof *u);
     luaL_setmetatable(L, BIND_TENSOR);
@@ -75,7 +74,7 @@ lua_tensor *tensor_push_empty(lua_State *L) {
 }
 
 static int push_empty_protected(lua_State *L) {
-    tensor_push_empty(L);
+    bind_tensor_push_empty(L);
     return 1;
 }
 
@@ -95,22 +94,22 @@ void bind_push_tensor(lua_State *L, tensor *t) {
     bind_account(L, 0);
 }
 
-void tensor_push_view(lua_State *L, const tensor *view) {
-    lua_tensor *u = tensor_push_empty(L);
+void bind_tensor_push_view(lua_State *L, const tensor *view) {
+    lua_tensor *u = bind_tensor_push_empty(L);
     u->value = *view;
     tensor_retain(&u->value);
 }
 
-void tensor_push_node(lua_State *L, graph *g, node *n) {
-    lua_tensor *u = tensor_push_empty(L);
+void bind_tensor_push_node(lua_State *L, graph *g, node *n) {
+    lua_tensor *u = bind_tensor_push_empty(L);
     u->g = g;
     u->n = n;
     u->trace = graph_id(g);
 }
 
-tensor *tensor_push_new(lua_State *L, bk_dtype dtype, int ndim, const int64_t *shape, const char *fname) {
+tensor *bind_tensor_push_new(lua_State *L, bk_dtype dtype, int ndim, const int64_t *shape, const char *fname) {
     bind_state *st = bind_state_of(L);
-    lua_tensor *u = tensor_push_empty(L);
+    lua_tensor *u = bind_tensor_push_empty(L);
     err e = { 0 };
     if (tensor_new(st->c, dtype, ndim, shape, &u->value, &e) == BK_ENOMEM) {
         bind_collect(L);
@@ -125,29 +124,22 @@ tensor *tensor_push_new(lua_State *L, bk_dtype dtype, int ndim, const int64_t *s
     return &u->value;
 }
 
-void tensor_push_scalar(lua_State *L, double x) {
-    tensor *t = tensor_push_new(L, BK_FLOAT64, 0, NULL, "bk.tensor");
+void bind_tensor_push_scalar(lua_State *L, double x) {
+    tensor *t = bind_tensor_push_new(L, BK_FLOAT64, 0, NULL, "bk.tensor");
     *(double *)tensor_data(t) = x;
 }
 
-lua_tensor *tensor_test(lua_State *L, int index) {
-    lua_tensor *t = lua_touserdata(L, index);
-    if (!t || lua_islightuserdata(L, index)) return NULL;
-    t = luaL_testudata(L, index, BIND_TENSOR);
-    return t && (t->value.store || t->g) ? t : NULL;
-}
-
-bool tensor_live(const bind_state *st, const lua_tensor *t) {
+bool bind_tensor_live(const bind_state *st, const lua_tensor *t) {
     if (!t->g) return true;
     for (const bind_live *l = st->live; l; l = l->outer)
         if (l->g == t->g && graph_id(l->g) == t->trace) return true;
     return false;
 }
 
-lua_tensor *tensor_arg(lua_State *L, int index, const char *fname, const char *argument) {
-    lua_tensor *t = tensor_test(L, index);
+lua_tensor *bind_tensor_arg(lua_State *L, int index, const char *fname, const char *argument) {
+    lua_tensor *t = bind_tensor_test(L, index);
     if (!t) args_fail(L, index, fname, argument, "a tensor");
-    if (t->g && !tensor_live(bind_state_of(L), t))
+    if (t->g && !bind_tensor_live(bind_state_of(L), t))
         args_error(L, fname,
                    "%s: this tensor belongs to a trace that is over; return values from the traced function "
                    "instead of storing them",
@@ -155,8 +147,8 @@ lua_tensor *tensor_arg(lua_State *L, int index, const char *fname, const char *a
     return t;
 }
 
-lua_tensor *tensor_concrete(lua_State *L, int index, const char *fname, const char *argument) {
-    lua_tensor *t = tensor_arg(L, index, fname, argument);
+lua_tensor *bind_tensor_concrete(lua_State *L, int index, const char *fname, const char *argument) {
+    lua_tensor *t = bind_tensor_arg(L, index, fname, argument);
     if (t->g)
         args_error(L, fname,
                    "not while tracing: the function is being turned into a graph, and this tensor has no "
@@ -164,22 +156,17 @@ lua_tensor *tensor_concrete(lua_State *L, int index, const char *fname, const ch
     return t;
 }
 
-const tensor *bind_test_tensor(lua_State *L, int index) {
-    lua_tensor *t = tensor_test(L, index);
-    return t && !t->g ? &t->value : NULL;
-}
-
 const tensor *bind_check_tensor(lua_State *L, int index, const char *fname, const char *argument) {
-    return &tensor_concrete(L, index, fname, argument)->value;
+    return &bind_tensor_concrete(L, index, fname, argument)->value;
 }
 
-int tensor_ndim(const lua_tensor *t) {
+int bind_tensor_ndim(const lua_tensor *t) {
     return t->g ? t->n->ndim : t->value.ndim;
 }
-const int64_t *tensor_shape(const lua_tensor *t) {
+const int64_t *bind_tensor_shape(const lua_tensor *t) {
     return t->g ? t->n->shape : t->value.shape;
 }
-bk_dtype tensor_dtype(const lua_tensor *t) {
+bk_dtype bind_tensor_dtype(const lua_tensor *t) {
     return t->g ? t->n->dtype : t->value.dtype;
 }
 
@@ -192,7 +179,7 @@ static int apply_traced(lua_State *L, graph *g, const op_call *call, int n_in, l
     err e = { 0 };
     if (v && !graph_failed(g)) call->build(g, call, n_in, v, out);
     if (graph_status(g, &e)) bind_raise(L, &e);
-    for (int i = 0; i < call->n_out; i++) tensor_push_node(L, g, out[i]);
+    for (int i = 0; i < call->n_out; i++) bind_tensor_push_node(L, g, out[i]);
     return call->n_out;
 }
 
@@ -262,7 +249,7 @@ static bk_status apply_run(bind_state *st, eager_slot *s, int n_in, lua_tensor *
     return status;
 }
 
-int tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *const *in) {
+int bind_tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *const *in) {
     bind_state *st = bind_state_of(L);
     graph *g = NULL;
     luaL_checkstack(L, 8, call->name);
@@ -282,7 +269,7 @@ int tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *const 
         data = (const void **)(held + n_in);
         scratch = lua_gettop(L);
     }
-    for (int i = 0; i < call->n_out; i++) out[i] = tensor_push_empty(L);
+    for (int i = 0; i < call->n_out; i++) out[i] = bind_tensor_push_empty(L);
 
     uint64_t key[EAGER_KEY];
     int n_key = eager_key(call, n_in, in, key);
@@ -313,128 +300,4 @@ int tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *const 
     bind_account(L, 0);
     if (scratch) lua_remove(L, scratch);
     return call->n_out;
-}
-
-/* ---- metamethods of the userdata itself ---- */
-
-static int m_gc(lua_State *L) {
-    lua_tensor *t = luaL_testudata(L, 1, BIND_TENSOR);
-    if (t) {
-        tensor_release(&t->value);
-        t->g = NULL;
-    }
-    return 0;
-}
-
-static int m_len(lua_State *L) {
-    lua_tensor *t = tensor_arg(L, 1, "#tensor", "tensor");
-    if (tensor_ndim(t) == 0) return args_error(L, "#tensor", "a 0-d tensor has no length");
-    lua_pushinteger(L, tensor_shape(t)[0]);
-    return 1;
-}
-
-static bool build_row(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
-    (void)n_in;
-    node *row = g_narrow(g, in[0], 0, c->ints[0], 1);
-    if (row) out[0] = g_reshape(g, row, in[0]->ndim - 1, in[0]->shape + 1);
-    return out[0] != NULL;
-}
-
-static int m_index(lua_State *L) {
-    if (lua_type(L, 2) == LUA_TSTRING) {
-        lua_pushvalue(L, 2);
-        if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
-            return args_error(L, "tensor", "no method or field \"%s\"", lua_tostring(L, 2));
-        return 1;
-    }
-    lua_tensor *t = tensor_arg(L, 1, "tensor index", "tensor");
-    int ndim = tensor_ndim(t), ok = 0;
-    lua_Integer i = lua_type(L, 2) == LUA_TNUMBER ? lua_tointegerx(L, 2, &ok) : 0;
-    if (!ok) return args_fail(L, 2, "tensor index", "index", "an integer");
-    if (ndim == 0)
-        return args_error(L, "tensor index", "a 0-d tensor has no elements to index; its number is t:item()");
-    int64_t size = tensor_shape(t)[0];
-    if (i < 1 || i > size)
-        return args_error(L, "tensor index", "index %I is outside 1..%I", (LUAI_UACINT)i, (LUAI_UACINT)size);
-    if (t->g) {
-        op_call call = { .name = "tensor index", .build = build_row, .n_out = 1, .n_ints = 1, .ints = { i - 1 } };
-        return tensor_apply(L, &call, 1, &t);
-    }
-    tensor v = t->value;
-    v.offset += (i - 1) * v.strides[0];
-    v.ndim--;
-    memmove(v.shape, v.shape + 1, sizeof v.shape[0] * (size_t)v.ndim);
-    memmove(v.strides, v.strides + 1, sizeof v.strides[0] * (size_t)v.ndim);
-    tensor_push_view(L, &v);
-    return 1;
-}
-
-static int m_newindex(lua_State *L) {
-    return args_error(L, "tensor", "tensors do not change; make a new one (bk.where, bk.concat, bk.stack)");
-}
-
-static bool values_equal(lua_State *L, const tensor *a, const tensor *b) {
-    if (!shape_equal(a->ndim, a->shape, b->ndim, b->shape)) return false;
-    int64_t n = tensor_count(a);
-    if (a->dtype == BK_INT64 && b->dtype == BK_INT64 && tensor_contiguous(a) && tensor_contiguous(b))
-        return memcmp(tensor_data(a), tensor_data(b), (size_t)n * sizeof(int64_t)) == 0;
-    for (int64_t i = 0; i < n; i++) {
-        bind_poll(L, i);
-        if (!(tensor_get(a, i) == tensor_get(b, i))) return false;
-    }
-    return true;
-}
-
-static int m_eq(lua_State *L) {
-    if (!tensor_test(L, 1) || !tensor_test(L, 2)) {
-        lua_pushboolean(L, 0);
-        return 1;
-    }
-    lua_tensor *a = tensor_concrete(L, 1, "==", "left"), *b = tensor_concrete(L, 2, "==", "right");
-    lua_pushboolean(L, values_equal(L, &a->value, &b->value));
-    return 1;
-}
-
-static double order_operand(lua_State *L, int index, const char *op) {
-    if (lua_type(L, index) == LUA_TNUMBER) return lua_tonumber(L, index);
-    lua_tensor *t = tensor_concrete(L, index, op, index == 1 ? "left" : "right");
-    if (tensor_count(&t->value) != 1)
-        args_error(L, op, "compares single values; for elementwise results use t:lt(u), t:le(u), t:gt(u), t:ge(u)");
-    return tensor_get(&t->value, 0);
-}
-
-static int m_lt(lua_State *L) {
-    lua_pushboolean(L, order_operand(L, 1, "<") < order_operand(L, 2, "<"));
-    return 1;
-}
-
-static int m_le(lua_State *L) {
-    lua_pushboolean(L, order_operand(L, 1, "<=") <= order_operand(L, 2, "<="));
-    return 1;
-}
-
-void bind_tensor(lua_State *L) {
-    state_new(L);
-    luaL_newmetatable(L, BIND_TENSOR);
-    static const luaL_Reg meta[] = {
-        { "__gc", m_gc }, { "__len", m_len }, { "__newindex", m_newindex },      { "__eq", m_eq },
-        { "__lt", m_lt }, { "__le", m_le },   { "__tostring", tensor_tostring }, { NULL, NULL },
-    };
-    luaL_setfuncs(L, meta, 0);
-    tensor_metamethods(L);
-    lua_pushstring(L, "a tensor: see bk.tensor");
-    lua_setfield(L, -2, "__metatable"); /* scripts cannot reach __gc */
-    lua_newtable(L);                    /* methods */
-    bind_rows(L, tensor_op_rows());
-    bind_rows(L, tensor_shape_rows());
-    bind_rows(L, tensor_reduce_rows());
-    bind_rows(L, tensor_method_rows());
-    lua_pushcclosure(L, m_index, 1);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
-    bind_rows(L, tensor_op_rows());
-    bind_rows(L, tensor_shape_rows());
-    bind_rows(L, tensor_reduce_rows());
-    bind_rows(L, tensor_make_rows());
-    bind_rng(L);
 }

@@ -1,8 +1,8 @@
-/* rng.c - bk.rng(seed): streams of random numbers. A stream is two integers (base/rng.h), so it can be saved, split
+/* random.c - bk.rng(seed): streams of random numbers. A stream is two integers (base/rng.h), so it can be saved, split
  * and resumed, and its numbers never depend on threads. */
 #include "../base/rng.h"
 #include "args.h"
-#include "tensor.h"
+#include "tensor_value.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -82,7 +82,7 @@ static int draw(lua_State *L, const char *fname, bool normal, const char *a, con
     request q = { .a = 0, .b = 1 };
     rng *r = check(L, fname);
     ask(L, fname, a, b, &q);
-    tensor *t = tensor_push_new(L, q.dtype, q.ndim, q.shape, fname);
+    tensor *t = bind_tensor_push_new(L, q.dtype, q.ndim, q.shape, fname);
     int64_t n = tensor_count(t);
     void *data = tensor_data(t);
     for (int64_t i = 0; i < n; i++) {
@@ -106,7 +106,7 @@ static int m_normal(lua_State *L) {
 static int m_permutation(lua_State *L) {
     rng *r = check(L, "rng:permutation");
     int64_t n = args_integer(L, 2, "rng:permutation", "n", 0, INT64_MAX);
-    tensor *t = tensor_push_new(L, BK_INT64, 1, &n, "rng:permutation");
+    tensor *t = bind_tensor_push_new(L, BK_INT64, 1, &n, "rng:permutation");
     int64_t *index = tensor_data(t);
     for (int64_t i = 0; i < n; i++) {
         bind_poll(L, i);
@@ -120,7 +120,7 @@ static int m_integers(lua_State *L) {
     rng *r = check(L, "rng:integers");
     int64_t shape[BK_MAX_DIMS], n = args_integer(L, 3, "rng:integers", "n", 1, INT64_MAX);
     int ndim = args_shape(L, 2, "rng:integers", "shape", 0, shape);
-    tensor *t = tensor_push_new(L, BK_INT64, ndim, shape, "rng:integers");
+    tensor *t = bind_tensor_push_new(L, BK_INT64, ndim, shape, "rng:integers");
     int64_t count = tensor_count(t), *data = tensor_data(t);
     for (int64_t i = 0; i < count; i++) {
         bind_poll(L, i);

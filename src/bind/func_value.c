@@ -1,5 +1,5 @@
-/* func.c - see func.h: tracing, the userdata, transforms, arguments that are no tensors. A traced Lua function finds
- * its Lua value through a weak table by number; the userdata holds the value, so cycles through upvalues stay
+/* func_value.c - see func.h: tracing, the userdata, transforms, arguments that are no tensors. A traced Lua function
+ * finds its Lua value through a weak table by number; the userdata holds the value, so cycles through upvalues stay
  * collectable. Should C keep the func longer than the userdata lives, the userdata's finalizer moves the value to a
  * strong table until the func is released. */
 #include "func_lua.h"
@@ -71,7 +71,7 @@ static int trace_body(lua_State *L) {
         if (i < n_mask && mask[i] == 's')
             lua_rawgeti(L, 2, i + 1);
         else if (taken < job->n_in)
-            tensor_push_node(L, job->g, job->in[taken++]);
+            bind_tensor_push_node(L, job->g, job->in[taken++]);
         else
             return luaL_error(L, "expected more tensors than %d", job->n_in);
     }
@@ -92,7 +92,7 @@ static int trace_body(lua_State *L) {
     if (!v) return luaL_error(L, "out of memory");
     bind_state *st = job->f->st;
     for (int i = 0; i < n_out; i++) {
-        lua_tensor *t = tensor_test(L, 4 + i);
+        lua_tensor *t = bind_tensor_test(L, 4 + i);
         if (lua_type(L, 4 + i) == LUA_TNUMBER) {
             bk_dtype d = job->n_in && job->in[0]->dtype == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64;
             v[i] = g_full(job->g, d, 0, NULL, lua_tonumber(L, 4 + i));
@@ -101,7 +101,7 @@ static int trace_body(lua_State *L) {
                               where.linedefined, i + 1, args_got(L, 4 + i));
         } else if (!t->g) {
             v[i] = graph_const(job->g, &t->value);
-        } else if (t->g == job->g && tensor_live(st, t)) {
+        } else if (t->g == job->g && bind_tensor_live(st, t)) {
             v[i] = t->n;
         } else {
             return luaL_error(L, "%s:%d: result %d of this function belongs to another trace", where.short_src,
@@ -306,7 +306,7 @@ static void weak_subtable(lua_State *L, int key) {
     lua_remove(L, -2);
 }
 
-void func_transform(lua_State *L, func_kind kind, int index, int second, const func_how *how) {
+void bind_func_transform(lua_State *L, func_kind kind, int index, int second, const func_how *how) {
     static const func_how nothing;
     char key[2 + FUNC_ARGUMENTS] = { (char)kind };
     if (!how) how = &nothing;
@@ -449,7 +449,7 @@ static void variant(lua_State *L, int index, int given) {
             other = lua_gettop(L);
         }
         func_how how = u->kind == KIND_VMAP ? axes_of_tensors(&u->how, mask) : u->how;
-        func_transform(L, u->kind, inner, other, &how);
+        bind_func_transform(L, u->kind, inner, other, &how);
         lua_replace(L, list + 1);
         lua_settop(L, list + 1);
     }
@@ -470,7 +470,7 @@ static void variant(lua_State *L, int index, int given) {
     lua_remove(L, list);
 }
 
-int func_specialise(lua_State *L, int index, int first, int last, const char *fname) {
+int bind_func_specialise(lua_State *L, int index, int first, int last, const char *fname) {
     index = lua_absindex(L, index);
     while (last >= first && lua_isnil(L, last)) last--; /* f(θ, nil) is f(θ) */
     lua_settop(L, last);
@@ -479,9 +479,9 @@ int func_specialise(lua_State *L, int index, int first, int last, const char *fn
     for (int i = first; i <= last; i++) {
         bool number = lua_type(L, i) == LUA_TNUMBER;
         if (number && (!values || i == first || (u->kind == KIND_HVP && i == first + 1))) {
-            tensor_push_scalar(L, lua_tonumber(L, i));
+            bind_tensor_push_scalar(L, lua_tonumber(L, i));
             lua_replace(L, i);
-        } else if (!tensor_test(L, i)) {
+        } else if (!bind_tensor_test(L, i)) {
             any = true;
             bool varied = i == first && u->kind != KIND_LUA && u->kind != KIND_VMAP; /* θ */
             if (!values || varied) {
@@ -496,11 +496,11 @@ int func_specialise(lua_State *L, int index, int first, int last, const char *fn
     int given = lua_gettop(L);
     luaL_Buffer b;
     luaL_buffinit(L, &b);
-    for (int i = first; i <= last; i++) luaL_addchar(&b, tensor_test(L, i) ? 't' : 's');
+    for (int i = first; i <= last; i++) luaL_addchar(&b, bind_tensor_test(L, i) ? 't' : 's');
     luaL_pushresult(&b);
     lua_setfield(L, given, "mask");
     for (int i = first; i <= last; i++) {
-        if (tensor_test(L, i)) continue;
+        if (bind_tensor_test(L, i)) continue;
         lua_pushvalue(L, i);
         lua_rawseti(L, given, i - first + 1);
     }
@@ -509,7 +509,7 @@ int func_specialise(lua_State *L, int index, int first, int last, const char *fn
     lua_settop(L, last);
     int kept = first;
     for (int i = first; i <= last; i++)
-        if (tensor_test(L, i)) {
+        if (bind_tensor_test(L, i)) {
             lua_pushvalue(L, i);
             lua_replace(L, kept++);
         }
@@ -519,12 +519,6 @@ int func_specialise(lua_State *L, int index, int first, int last, const char *fn
 
 static const char *name_of(const lua_func *u) {
     return u->f ? u->f->cls->name : "func";
-}
-
-static int m_call(lua_State *L) {
-    lua_func *u = test(L, 1);
-    if (!u) return args_fail(L, 1, "call", "function", "a func");
-    return func_invoke(L, 1, 2, lua_gettop(L), name_of(u));
 }
 
 static int m_tostring(lua_State *L) {
@@ -549,10 +543,8 @@ static void registry_table(lua_State *L, const void *key, const char *mode) {
     lua_rawsetp(L, LUA_REGISTRYINDEX, key);
 }
 
-void bind_func(lua_State *L) {
-    static const luaL_Reg meta[] = {
-        { "__gc", m_gc }, { "__call", m_call }, { "__tostring", m_tostring }, { NULL, NULL }
-    };
+void bind_func_open_class(lua_State *L) {
+    static const luaL_Reg meta[] = { { "__gc", m_gc }, { "__tostring", m_tostring }, { NULL, NULL } };
     registry_table(L, &RECORDS, "v");
     registry_table(L, &STRONG, NULL);
     registry_table(L, &WRAPPED, "k");
@@ -563,9 +555,4 @@ void bind_func(lua_State *L) {
     luaL_setfuncs(L, meta, 0);
     lua_pushstring(L, "a func: see bk.grad");
     lua_setfield(L, -2, "__metatable");
-    lua_newtable(L);
-    bind_rows(L, func_method_rows());
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
-    bind_rows(L, func_transform_rows());
 }

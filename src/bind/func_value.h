@@ -1,4 +1,4 @@
-/* func.h - functions of tensors as Lua values: a userdata around one `func`, made from a plain Lua function,
+/* func_value.h - functions of tensors as Lua values: a userdata around one `func`, made from a plain Lua function,
  * from a transform of one, or from C (losses, fields). Invariant: a func made of a Lua function keeps that
  * function alive as long as the func lives, in Lua or in C, without making uncollectable cycles of its own.
  *
@@ -9,8 +9,8 @@
  *     bind_trace at = bind_enter(L);             no Lua error may be raised from here ...
  *     bk_status s = func_call1(f, 1, theta, &out, &e);
  *     bind_leave(L, &at, s, &e);                 ... to here; returns when s is BK_OK, else raises */
-#ifndef BIND_FUNC_H
-#define BIND_FUNC_H
+#ifndef BIND_FUNC_VALUE_H
+#define BIND_FUNC_VALUE_H
 
 #include "../func/func.h"
 #include "bind.h"

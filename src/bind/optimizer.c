@@ -1,4 +1,4 @@
-/* optim.c - optimizers for Lua: bk.optim.NAME{...} -> an object with explicit state. */
+/* optimizer.c - optimizers for Lua: bk.optim.NAME{...} -> an object with explicit state. */
 #include "../optim/optim.h"
 #include "args.h"
 #include <string.h>

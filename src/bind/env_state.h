@@ -1,0 +1,41 @@
+/* env_state.h - what is inside a bk_env, for the three files it is made of: interrupt.c (calls, interrupts, limits),
+ * restrict.c (what a restricted script may touch) and env.c (open, close, run, exchange). */
+#ifndef BIND_ENV_STATE_H
+#define BIND_ENV_STATE_H
+
+#include "env.h"
+
+struct bk_env {
+    ctx *c;
+    lua_State *L;
+    _Atomic(lua_State *) running; /* the coroutine in control; NULL: no script runs */
+    atomic_int hooking;           /* bk_interrupt calls now between reading `running` and setting its hook */
+    int depth;                    /* nested env_call */
+    bool delivered;               /* this run's interrupt became an error */
+    int64_t deadline;             /* end of the grace after it, ms */
+    uint64_t step_limit, steps;
+    int step_chunk;
+    bool exceeded;
+    size_t record_bytes; /* of Lua's call records; 0: not known yet */
+    bool probing;
+    bool restricted;
+    int folders_n;
+    char **folders; /* real paths; "" for one that was not there */
+    err last;       /* the last failure raised by a binding */
+    char *error;    /* bk_error's text, or NULL: error_short */
+    size_t error_bytes;
+    char error_short[256];
+};
+
+/* interrupt.c: Lua's allocator of an environment, `self` being the bk_env; a state learns its record size once. */
+void *env_alloc(void *self, void *p, size_t old_bytes, size_t new_bytes);
+bool env_learn_record_size(bk_env *env);
+void env_set_step_limit(bk_env *env, uint64_t limit);
+void env_open_interrupts(lua_State *L); /* pcall, xpcall, coroutine.resume and wrap that interrupts can reach */
+
+/* restrict.c */
+bool env_set_folders(bk_env *env, const char *const *folders); /* NULL-ended or NULL; false: out of memory */
+void env_free_folders(bk_env *env);
+void env_open_restricted(lua_State *L); /* the libraries that a restricted script has */
+
+#endif

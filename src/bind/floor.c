@@ -1,0 +1,61 @@
+/* floor.c - what every file of the binding stands on: the context of a Lua state, errors raised, interrupts polled, and
+ * the one test of what a tensor is. */
+#include "env.h"
+
+static const char ctx_key = 0; /* its address is the registry key */
+
+static int ctx_collect(lua_State *L) {
+    ctx **box = lua_touserdata(L, 1);
+    ctx_release(*box);
+    *box = NULL;
+    return 0;
+}
+
+/* In a host's own state the context lives in a userdata made before all others, so it is finalized last. */
+void bind_open_ctx(lua_State *L) {
+    if (env_of(L)) return;
+    ctx **box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = NULL;
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, ctx_collect);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    *box = ctx_new(1);
+    if (!*box) luaL_error(L, "out of memory");
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &ctx_key);
+}
+
+ctx *bind_ctx(lua_State *L) {
+    bk_env *env = env_of(L);
+    if (env) return env_ctx(env);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &ctx_key);
+    ctx **box = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return box ? *box : NULL;
+}
+
+int bind_raise(lua_State *L, const err *e) {
+    bk_env *env = env_of(L);
+    if (env) {
+        env_raised(env, e);
+        if (e->status == BK_EINTERRUPTED) env_delivered(L, env);
+    }
+    return luaL_error(L, "%s", e->text);
+}
+
+void bind_poll_now(lua_State *L) {
+    err e = { 0 };
+    if (ctx_poll(bind_ctx(L), &e)) bind_raise(L, &e);
+}
+
+lua_tensor *bind_tensor_test(lua_State *L, int index) {
+    lua_tensor *t = lua_touserdata(L, index);
+    if (!t || lua_islightuserdata(L, index)) return NULL;
+    t = luaL_testudata(L, index, BIND_TENSOR);
+    return t && (t->value.store || t->g) ? t : NULL;
+}
+
+const tensor *bind_test_tensor(lua_State *L, int index) {
+    lua_tensor *t = bind_tensor_test(L, index);
+    return t && !t->g ? &t->value : NULL;
+}

@@ -1,0 +1,331 @@
+/* interrupt.c - calls into an environment's Lua state, and what stops them: interrupts, the step limit, errors as
+ * statuses. Every Lua call is protected, so nothing a script does reaches the host but a status. An interrupt is a flag
+ * (polled by kernels) and a hook on the running coroutine; without one, no hook is set and Lua runs at full speed (a
+ * permanent one costs a factor of 2). */
+#include "env_state.h"
+
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+
+enum { STEP_CHUNK = 1000, GRACE_MS = 60, GRACE_COUNT = 10 };
+
+/* Lua calls a finalizer once, and the call itself needs a call record: were it refused for want of memory, what the
+ * userdata owns would be lost for good. So records may overdraw; the Lua stack, which may not, bounds how many there
+ * are. */
+static void *alloc_call_record(ctx *c, size_t bytes) {
+    size_t limit = c->limit;
+    int64_t fail_at = atomic_exchange(&c->fail_at, -1);
+    c->limit = 0;
+    void *p = mem_realloc(c, NULL, 0, bytes);
+    c->limit = limit;
+    atomic_store(&c->fail_at, fail_at);
+    return p;
+}
+
+/* Returns when no other thread is setting a hook. lua_sethook walks the call records of the coroutine and marks those
+ * of Lua functions, so meanwhile the owner must not free a record, nor give its place a use that a mark would spoil:
+ * the one such use is lua_pcallk's with a continuation. A read-modify-write, so that either the interrupter's own
+ * comes first and is waited for, or it sees all that was done before this. */
+static void await_interrupter(bk_env *env) {
+    while (atomic_fetch_add(&env->hooking, 0)) sched_yield();
+}
+
+void *env_alloc(void *self, void *p, size_t old_bytes, size_t new_bytes) {
+    bk_env *env = self;
+    if (p && new_bytes == 0 && old_bytes == env->record_bytes) await_interrupter(env);
+    void *q = mem_realloc(env->c, p, p ? old_bytes : 0, new_bytes);
+    if (p || new_bytes == 0) return q;
+    if (env->probing) env->record_bytes = new_bytes;
+    if (!q && old_bytes == 0 && new_bytes == env->record_bytes) q = alloc_call_record(env->c, new_bytes);
+    return q;
+}
+
+static int probe(lua_State *L) {
+    (void)L;
+    return 0;
+}
+
+/* The first call in a fresh state allocates one call record and nothing else: its size is learnt from that. */
+bool env_learn_record_size(bk_env *env) {
+    lua_pushcfunction(env->L, probe);
+    env->probing = true;
+    int rc = lua_pcall(env->L, 0, 0, 0);
+    env->probing = false;
+    return rc == LUA_OK;
+}
+
+bk_env *env_of(lua_State *L) {
+    void *self;
+    return lua_getallocf(L, &self) == env_alloc ? self : NULL;
+}
+
+ctx *env_ctx(bk_env *env) {
+    return env->c;
+}
+
+/* ---- errors ---- */
+
+bk_status env_fail(bk_env *env, bk_status status, const char *text) {
+    size_t bytes = strlen(text) + 1;
+    if (bytes > env->error_bytes) {
+        char *larger = mem_realloc(env->c, env->error, env->error_bytes, bytes);
+        if (!larger) { /* the head of the text must do */
+            mem_free(env->c, env->error, env->error_bytes);
+            env->error_bytes = 0;
+            bytes = bytes < sizeof env->error_short ? bytes : sizeof env->error_short;
+            memcpy(env->error_short, text, bytes - 1);
+            env->error_short[bytes - 1] = 0;
+        } else
+            env->error_bytes = bytes;
+        env->error = larger;
+    }
+    if (env->error) memmove(env->error, text, bytes);
+    return status;
+}
+
+BK_API const char *bk_error(bk_env *env) {
+    if (!env) return "";
+    return env->error ? env->error : env->error_short;
+}
+
+void env_raised(bk_env *env, const err *e) {
+    env->last = *e;
+}
+
+static int message_handler(lua_State *L) {
+    const char *text = lua_tostring(L, 1);
+    if (!text) {
+        if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING) return 1;
+        text = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
+    }
+    luaL_traceback(L, L, text, 1);
+    return 1;
+}
+
+/* ---- interrupts and the step limit ---- */
+
+static int64_t now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void run_hook(lua_State *L, lua_Debug *ar);
+
+/* The hook a coroutine needs now, given what happened in this run. */
+static void arm(lua_State *L, bk_env *env) {
+    bool interrupted;
+    do {
+        interrupted = atomic_load(&env->c->interrupted);
+        int count = interrupted || env->exceeded ? 1
+                    : env->delivered             ? GRACE_COUNT
+                    : env->step_limit            ? env->step_chunk
+                                                 : 0;
+        if (count)
+            lua_sethook(L, run_hook, LUA_MASKCOUNT, count);
+        else if (lua_gethook(L) == run_hook)
+            lua_sethook(L, NULL, 0, 0);
+    } while (!interrupted && atomic_load(&env->c->interrupted)); /* it came meanwhile */
+}
+
+void env_delivered(lua_State *L, bk_env *env) {
+    atomic_store(&env->c->interrupted, 0);
+    if (!env->delivered) env->deadline = now_ms() + GRACE_MS;
+    env->delivered = true;
+    arm(L, env);
+}
+
+static void run_hook(lua_State *L, lua_Debug *ar) {
+    bk_env *env = env_of(L);
+    if (atomic_load(&env->c->interrupted)) {
+        env_delivered(L, env);
+        luaL_error(L, "interrupted");
+    }
+    if (env->delivered) {
+        if (now_ms() < env->deadline) return;
+        lua_sethook(L, run_hook, LUA_MASKCOUNT, 1);
+        luaL_error(L, "interrupted");
+    }
+    if (env->step_limit && (env->exceeded || ar->event == LUA_HOOKCOUNT)) {
+        env->steps += (uint64_t)lua_gethookcount(L);
+        if (env->steps < env->step_limit) return;
+        env->exceeded = true;
+        lua_sethook(L, run_hook, LUA_MASKCOUNT, 1);
+        luaL_error(L, "step limit of %I instructions reached", (LUAI_UACINT)env->step_limit);
+    }
+    arm(L, env);
+}
+
+/* Async-signal-safe: atomics, and lua_sethook, which Lua allows in a signal handler of the same thread. From another
+ * thread it is a race that Lua's manual does not allow; what makes it sound is `hooking`, which keeps the owner from
+ * letting go of the coroutine (set_running) and of its call records (await_interrupter) meanwhile. The fields that
+ * both may write, the hook and the marks, are words that either may set last: arm() looks again. */
+BK_API void bk_interrupt(bk_env *env) {
+    if (!env) return;
+    atomic_fetch_add(&env->hooking, 1);
+    lua_State *L = atomic_load(&env->running);
+    if (L) {
+        atomic_store(&env->c->interrupted, 1);
+        lua_sethook(L, run_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+    }
+    atomic_fetch_sub(&env->hooking, 1);
+}
+
+static void set_running(bk_env *env, lua_State *L) {
+    atomic_store(&env->running, L);
+    await_interrupter(env);
+}
+
+bk_status env_call(bk_env *env, int nargs, int nresults) {
+    lua_State *L = env->L, *previous = atomic_load(&env->running);
+    int base = lua_gettop(L) - nargs; /* the function's place */
+    if (!lua_checkstack(L, 10)) {
+        lua_settop(L, base - 1);
+        return env_fail(env, BK_ENOMEM, "out of memory: the Lua stack is full");
+    }
+    lua_pushcfunction(L, message_handler);
+    lua_insert(L, base);
+    if (env->depth++ == 0) {
+        atomic_store(&env->c->interrupted, 0);
+        env->delivered = env->exceeded = false;
+        env->steps = 0;
+        err_clear(&env->last);
+        if (env->step_limit) arm(L, env);
+    }
+    set_running(env, L);
+    int rc = lua_pcall(L, nargs, nresults, base);
+    set_running(env, previous);
+    bool interrupted = env->delivered, exceeded = env->exceeded;
+    if (--env->depth == 0) {
+        atomic_store(&env->c->interrupted, 0);
+        env->delivered = env->exceeded = false;
+        if (lua_gethook(L) == run_hook) lua_sethook(L, NULL, 0, 0);
+    }
+    lua_remove(L, base);
+    if (rc == LUA_OK) return BK_OK;
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "(error without a text)";
+    bk_status status = BK_ERUNTIME;
+    if (interrupted)
+        status = BK_EINTERRUPTED;
+    else if (exceeded)
+        status = BK_ELIMIT;
+    else if (rc == LUA_ERRMEM || strstr(text, "not enough memory"))
+        status = BK_ENOMEM;
+    else if (env->last.status && strstr(text, env->last.text))
+        status = env->last.status;
+    env_fail(env, status, text);
+    lua_pop(L, 1);
+    return status;
+}
+
+/* ---- coroutine.resume and wrap that tell who runs ---- */
+
+/* Resumes co with the nargs values on top of L; the number of results pushed on L, or -1 and an error. */
+static int resume(lua_State *L, lua_State *co, int nargs) {
+    bk_env *env = env_of(L);
+    bool watched = atomic_load(&env->running) != NULL; /* not in the host's own calls */
+    int n = 0;
+    if (!lua_checkstack(co, nargs)) {
+        lua_pushliteral(L, "too many arguments to resume");
+        return -1;
+    }
+    lua_xmove(L, co, nargs);
+    if (watched) {
+        arm(co, env);
+        set_running(env, co);
+        if (atomic_load(&env->c->interrupted)) arm(co, env); /* it came before the line above, for L */
+    }
+    int rc = lua_resume(co, L, nargs, &n);
+    if (watched) set_running(env, L);
+    if (env->delivered || atomic_load(&env->c->interrupted)) arm(L, env);
+    if (rc == LUA_OK || rc == LUA_YIELD) {
+        if (lua_checkstack(L, n + 1)) {
+            lua_xmove(co, L, n);
+            return n;
+        }
+        lua_pop(co, n);
+        lua_pushliteral(L, "too many results to resume");
+        return -1;
+    }
+    lua_xmove(co, L, 1);
+    return -1;
+}
+
+static int co_resume(lua_State *L) {
+    lua_State *co = lua_tothread(L, 1);
+    luaL_argexpected(L, co, 1, "coroutine");
+    int n = resume(L, co, lua_gettop(L) - 1);
+    lua_pushboolean(L, n >= 0);
+    lua_insert(L, n >= 0 ? -(n + 1) : -2);
+    return n >= 0 ? n + 1 : 2;
+}
+
+static int co_wrapped(lua_State *L) {
+    lua_State *co = lua_tothread(L, lua_upvalueindex(1));
+    int n = resume(L, co, lua_gettop(L));
+    if (n >= 0) return n;
+    int rc = lua_status(co);
+    if (rc != LUA_OK && rc != LUA_YIELD) { /* died: run its pending to-be-closed variables */
+        rc = lua_resetthread(co);
+        if (lua_gettop(co) > 0) lua_xmove(co, L, 1);
+    }
+    if (rc != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
+    return lua_error(L);
+}
+
+static int co_wrap(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_State *co = lua_newthread(L);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, co, 1);
+    lua_pushcclosure(L, co_wrapped, 1);
+    return 1;
+}
+
+/* ---- pcall and xpcall, as in lua(1), but never while a hook is being set ---- */
+
+static int protected_end(lua_State *L, int rc, lua_KContext extra) {
+    if (rc == LUA_OK || rc == LUA_YIELD) return lua_gettop(L) - (int)extra;
+    lua_pushboolean(L, 0);
+    lua_pushvalue(L, -2);
+    return 2;
+}
+
+static int safe_pcall(lua_State *L) { /* function, arguments */
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, 1);
+    lua_insert(L, 1);
+    await_interrupter(env_of(L));
+    return protected_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, protected_end), 0);
+}
+
+static int safe_xpcall(lua_State *L) { /* function, handler, arguments */
+    int n = lua_gettop(L);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushboolean(L, 1);
+    lua_pushvalue(L, 1);
+    lua_rotate(L, 3, 2); /* function, handler, true, function, arguments */
+    await_interrupter(env_of(L));
+    return protected_end(L, lua_pcallk(L, n - 2, LUA_MULTRET, 2, 2, protected_end), 2);
+}
+
+void env_set_step_limit(bk_env *env, uint64_t limit) {
+    env->step_limit = limit;
+    env->step_chunk = limit < 100 * STEP_CHUNK ? (int)(limit / 100) + 1 : STEP_CHUNK;
+}
+
+void env_open_interrupts(lua_State *L) {
+    lua_register(L, "pcall", safe_pcall);
+    lua_register(L, "xpcall", safe_xpcall);
+    lua_getglobal(L, LUA_COLIBNAME);
+    lua_pushcfunction(L, co_resume);
+    lua_setfield(L, -2, "resume");
+    lua_pushcfunction(L, co_wrap);
+    lua_setfield(L, -2, "wrap");
+    lua_pop(L, 1);
+}

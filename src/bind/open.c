@@ -1,0 +1,146 @@
+/* open.c - the roof: makes the module table `bk` of the rooms that C fills and of those that files fill. */
+#include "args.h"
+#include "env.h"
+#include "rooms.h"
+#include "../tensor/gemm.h"
+
+#include <time.h>
+#include <string.h>
+
+static int module_doc(lua_State *L) {
+    if (lua_isnoneornil(L, 1)) return luaL_error(L, "bk.doc: value: expected a value, got nil");
+    if (lua_type(L, 2) != LUA_TSTRING)
+        return luaL_error(L, "bk.doc: text: expected a string, got %s", luaL_typename(L, 2));
+    bind_doc(L, 1, lua_tostring(L, 2));
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int internal_restricted(lua_State *L) {
+    lua_pushboolean(L, env_restricted(L));
+    return 1;
+}
+
+static int internal_check_path(lua_State *L) {
+    env_check_path(L, luaL_checkstring(L, 1));
+    return 0;
+}
+
+static int internal_threads(lua_State *L) { /* threads([n]): sets and returns the number of worker threads */
+    ctx *c = bind_ctx(L);
+    if (!lua_isnoneornil(L, 1)) {
+        err e = { 0 };
+        lua_Integer n = luaL_checkinteger(L, 1);
+        if (ctx_set_threads(c, n < 0 || n > 1000 ? -1 : (int)n, &e)) return bind_raise(L, &e);
+    }
+    lua_pushinteger(L, ctx_threads(c));
+    return 1;
+}
+
+static int internal_memory(lua_State *L) { /* bytes in use, and their peak */
+    ctx *c = bind_ctx(L);
+    lua_pushinteger(L, (lua_Integer)atomic_load(&c->used));
+    lua_pushinteger(L, (lua_Integer)atomic_load(&c->peak));
+    return 2;
+}
+
+static int internal_clock(lua_State *L) { /* clock(): seconds of wall time, and of this process */
+    struct timespec wall, own;
+    clock_gettime(CLOCK_MONOTONIC, &wall);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+    lua_pushnumber(L, (double)wall.tv_sec + 1e-9 * (double)wall.tv_nsec);
+    lua_pushnumber(L, (double)own.tv_sec + 1e-9 * (double)own.tv_nsec);
+    return 2;
+}
+
+static int internal_blas(lua_State *L) { /* blas(): OpenBLAS's core and configuration */
+    lua_pushstring(L, gemm_core());
+    lua_pushstring(L, gemm_config());
+    return 2;
+}
+
+static const bind_row internal_rows[] = { { "restricted", internal_restricted, NULL },
+                                          { "check_path", internal_check_path, NULL },
+                                          { "threads", internal_threads, NULL },
+                                          { "memory", internal_memory, NULL },
+                                          { "clock", internal_clock, NULL },
+                                          { "blas", internal_blas, NULL },
+                                          { NULL, NULL, NULL } };
+
+static const bind_row module_rows[] = {
+    { "doc", module_doc,
+      "bk.doc(value, text) -> value\n\nRecords text as the docstring of value, for help(), and returns value. The "
+      "first "
+      "line is the signature. A string value names a path: bk.doc(\"bk.mine.f\", text). Errors when value is nil or "
+      "text is no string." },
+    { NULL, NULL, NULL }
+};
+
+BK_API int luaopen_bracket(lua_State *L) {
+    luaL_checkversion(L);
+    lua_settop(L, 0);
+    luaL_checkstack(L, 40, NULL);
+    if (lua_getfield(L, LUA_REGISTRYINDEX, ROOM_MODULE) == LUA_TTABLE) return 1;
+    lua_settop(L, 0);
+    bind_open_ctx(L);
+    room_find_override(L);
+    lua_newtable(L); /* 1: bk */
+    lua_pushliteral(L, BK_VERSION);
+    lua_setfield(L, 1, "version");
+    bind_rows(L, module_rows);
+    bind_tensor(L);
+    bind_func(L);
+    bind_nn(L);
+    bind_bea(L);
+    bind_data(L);
+    bind_optim(L);
+    bind_files(L);
+    lua_settop(L, 1);
+
+    lua_newtable(L); /* 2: the rooms that pairs(bk) does not list */
+    lua_newtable(L); /* 3: internal */
+    bind_rows(L, internal_rows);
+    bind_rows(L, room_rows());
+    bind_gather(L);
+    bind_files_internal(L);
+    bind_push_docs(L);
+    lua_setfield(L, 3, "docs");
+    room_make(L, "internal", 0);
+    lua_setfield(L, 2, "internal");
+    lua_newtable(L); /* 3: repl */
+    room_make(L, "repl", 0);
+    lua_setfield(L, 2, "repl");
+    lua_newtable(L); /* 3: command */
+    room_make(L, "command", 0);
+    lua_setfield(L, 2, "command");
+
+    lua_newtable(L); /* 3: top-level files */
+    lua_newtable(L); /* 4: folders */
+    room_list(L, 3, 4, "");
+    lua_pushnil(L);
+    while (lua_next(L, 4)) { /* 5 folder, 6 true */
+        const char *room = lua_tostring(L, 5);
+        lua_pushvalue(L, 5);
+        bool hidden = lua_rawget(L, 2) != LUA_TNIL;
+        lua_pushvalue(L, 5);
+        bool file = lua_rawget(L, 3) != LUA_TNIL;
+        lua_settop(L, 5);
+        if (hidden || file) continue;
+        lua_pushvalue(L, 5);
+        if (lua_rawget(L, 1) != LUA_TTABLE) {
+            lua_settop(L, 5);
+            lua_newtable(L);
+            lua_pushvalue(L, 5);
+            lua_pushvalue(L, 6);
+            lua_rawset(L, 1);
+        }
+        room_make(L, room, 0);
+        lua_settop(L, 5);
+    }
+    lua_pushvalue(L, 1);
+    room_make(L, "", 2);
+    lua_settop(L, 1);
+    lua_pushvalue(L, 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, ROOM_MODULE);
+    return 1;
+}

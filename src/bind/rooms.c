@@ -1,0 +1,279 @@
+/* rooms.c - the files of lua/bracket as tables that load them when first named. lua/bracket/NAME.lua is bk.NAME and
+ * lua/bracket/ROOM/NAME.lua is bk.ROOM.NAME: the chunk is called with bk and returns the value. With BRACKET_LUA=DIR,
+ * files there come before those in the library. */
+#include "args.h"
+#include "embed.h"
+#include "env.h"
+#include "rooms.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define OVERRIDE "bracket.override" /* the folder that holds `bracket/`'s files, or absent */
+#define LOADING "bracket.loading"
+#define ROOMS "bracket.rooms"     /* table -> room name */
+#define PRIVATE "bracket.private" /* path -> value of the files whose names begin with _ */
+
+/* ---- files ---- */
+
+static bool plain_name(const char *s) {
+    return *s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == strlen(s);
+}
+
+static const embed_file *find_embedded(const char *path) {
+    for (const embed_file *f = embed_files; f->path; f++)
+        if (strcmp(f->path, path) == 0) return f;
+    return NULL;
+}
+
+static bool push_chunk(lua_State *L, const char *rest) {
+    if (lua_getfield(L, LUA_REGISTRYINDEX, OVERRIDE) == LUA_TSTRING) {
+        const char *path = lua_pushfstring(L, "%s/%s", lua_tostring(L, -1), rest);
+        int rc = luaL_loadfilex(L, path, "t");
+        if (rc == LUA_OK) {
+            lua_insert(L, -3);
+            lua_pop(L, 2);
+            return true;
+        }
+        if (rc != LUA_ERRFILE) lua_error(L);
+        lua_pop(L, 2);
+    }
+    lua_pop(L, 1);
+    const char *path = lua_pushfstring(L, "bracket/%s", rest);
+    const embed_file *f = find_embedded(path);
+    if (!f) {
+        lua_pop(L, 1);
+        return false;
+    }
+    const char *name = lua_pushfstring(L, "@%s", path);
+    if (luaL_loadbufferx(L, (const char *)f->bytes, f->size, name, "t") != LUA_OK) lua_error(L);
+    lua_insert(L, -3);
+    lua_pop(L, 2);
+    return true;
+}
+
+static void add_path(lua_State *L, int names, int folders, const char *room, const char *rest) {
+    size_t n = strlen(room);
+    if (n) {
+        if (strncmp(rest, room, n) != 0 || rest[n] != '/') return;
+        rest += n + 1;
+    }
+    if (*rest == '_') return;
+    const char *slash = strchr(rest, '/'), *dot = strrchr(rest, '.');
+    if (slash && folders && !n) {
+        lua_pushlstring(L, rest, (size_t)(slash - rest));
+        lua_pushboolean(L, 1);
+        lua_rawset(L, folders);
+    } else if (!slash && dot && strcmp(dot, ".lua") == 0) {
+        lua_pushlstring(L, rest, (size_t)(dot - rest));
+        lua_pushboolean(L, 1);
+        lua_rawset(L, names);
+    }
+}
+
+typedef struct listing {
+    const char *folder;
+    DIR *dir;
+} listing;
+
+static int list_folder(lua_State *L) { /* names, listing */
+    listing *l = lua_touserdata(L, 2);
+    for (struct dirent *d; (d = readdir(l->dir));) {
+        lua_pushstring(L, d->d_name);
+        lua_rawseti(L, 1, (lua_Integer)lua_rawlen(L, 1) + 1);
+    }
+    return 0;
+}
+
+/* The entries of a folder as an array; an unreadable folder has none. */
+static void push_folder(lua_State *L, const char *path) {
+    lua_newtable(L);
+    listing l = { path, opendir(path) };
+    if (!l.dir) return;
+    lua_pushcfunction(L, list_folder);
+    lua_pushvalue(L, -2);
+    lua_pushlightuserdata(L, &l);
+    int rc = lua_pcall(L, 2, 0, 0);
+    closedir(l.dir);
+    if (rc != LUA_OK) lua_error(L);
+}
+
+void room_list(lua_State *L, int names, int folders, const char *room) {
+    for (const embed_file *f = embed_files; f->path; f++)
+        add_path(L, names, folders, room, f->path + strlen("bracket/"));
+    if (lua_getfield(L, LUA_REGISTRYINDEX, OVERRIDE) == LUA_TSTRING) {
+        const char *base = lua_tostring(L, -1);
+        push_folder(L, *room ? lua_pushfstring(L, "%s/%s", base, room) : base);
+        int entries = lua_gettop(L);
+        for (lua_Integer i = 1; lua_rawgeti(L, entries, i) == LUA_TSTRING; i++) {
+            const char *entry = lua_tostring(L, -1);
+            bool folder = plain_name(entry); /* a name without a dot */
+            const char *rest = folder ? lua_pushfstring(L, "%s/", entry) : entry;
+            if (*room) rest = lua_pushfstring(L, "%s/%s", room, rest);
+            add_path(L, names, folders, room, rest);
+            lua_settop(L, entries);
+        }
+    }
+    lua_settop(L, folders ? folders : names);
+}
+
+/* ---- rooms: tables whose missing fields are files ---- */
+
+static void push_path(lua_State *L, const char *room, const char *name) {
+    if (*room)
+        lua_pushfstring(L, "%s/%s.lua", room, name);
+    else
+        lua_pushfstring(L, "%s.lua", name);
+}
+
+static int room_index(lua_State *L) { /* table, key; upvalues: room, hidden rooms or nil, the table itself */
+    if (lua_type(L, 2) != LUA_TSTRING || !plain_name(lua_tostring(L, 2))) return 0;
+    lua_settop(L, 2);
+    const char *room = lua_tostring(L, lua_upvalueindex(1)), *name = lua_tostring(L, 2);
+    if (lua_istable(L, lua_upvalueindex(2))) {
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL) return 1;
+        lua_settop(L, 2);
+    }
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LOADING);
+    push_path(L, room, name); /* 3 loading, 4 path */
+    bool private = *name == '_';
+    if (private) {
+        luaL_getsubtable(L, LUA_REGISTRYINDEX, PRIVATE);
+        if (lua_getfield(L, -1, lua_tostring(L, 4)) != LUA_TNIL) return 1;
+        lua_settop(L, 4);
+    }
+    if (!push_chunk(L, lua_tostring(L, 4))) return 0;
+    lua_pushvalue(L, 4);
+    if (lua_rawget(L, 3) != LUA_TNIL)
+        return luaL_error(L, "bracket/%s: loads itself: it needs its own value while loading", lua_tostring(L, 4));
+    lua_pop(L, 1);
+    lua_pushvalue(L, 4);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, 3);
+    lua_getfield(L, LUA_REGISTRYINDEX, ROOM_MODULE);
+    int rc = lua_pcall(L, 1, 1, 0);
+    lua_pushvalue(L, 4);
+    lua_pushnil(L);
+    lua_rawset(L, 3);
+    if (rc != LUA_OK) return lua_error(L);
+    if (lua_isnil(L, -1)) return luaL_error(L, "bracket/%s returns no value", lua_tostring(L, 4));
+    if (private) {
+        luaL_getsubtable(L, LUA_REGISTRYINDEX, PRIVATE);
+        lua_pushvalue(L, 4);
+        lua_pushvalue(L, -3);
+        lua_rawset(L, -3);
+        lua_pop(L, 1);
+        return 1;
+    }
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, lua_upvalueindex(3));
+    return 1;
+}
+
+static int room_pairs(lua_State *L) { /* loads every file of the room, then lists */
+    lua_settop(L, 1);
+    const char *room = lua_tostring(L, lua_upvalueindex(1));
+    lua_newtable(L);
+    room_list(L, 2, 0, room);
+    lua_pushnil(L);
+    while (lua_next(L, 2)) {
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        lua_gettable(L, 1);
+        lua_pop(L, 1);
+    }
+    lua_getglobal(L, "next");
+    lua_pushvalue(L, 1);
+    return 2;
+}
+
+void room_make(lua_State *L, const char *room, int hidden) {
+    int t = lua_gettop(L);
+    if (!lua_getmetatable(L, t)) lua_createtable(L, 0, 2);
+    lua_pushstring(L, room);
+    if (hidden)
+        lua_pushvalue(L, hidden);
+    else
+        lua_pushnil(L);
+    lua_pushvalue(L, t);
+    lua_pushcclosure(L, room_index, 3);
+    lua_setfield(L, -2, "__index");
+    lua_pushstring(L, room);
+    lua_pushcclosure(L, room_pairs, 1);
+    lua_setfield(L, -2, "__pairs");
+    lua_setmetatable(L, t);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, ROOMS);
+    lua_pushvalue(L, t);
+    lua_pushstring(L, room);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+}
+
+void room_find_override(lua_State *L) {
+    lua_getfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+    bool ignore = lua_toboolean(L, -1) || env_restricted(L);
+    lua_pop(L, 1);
+    const char *dir = ignore ? NULL : getenv("BRACKET_LUA");
+    if (!dir || !*dir) return;
+    const char *inner = lua_pushfstring(L, "%s/bracket", dir);
+    DIR *d = opendir(inner);
+    if (d) closedir(d);
+    lua_pushstring(L, d ? inner : dir); /* lua/ or lua/bracket */
+    lua_setfield(L, LUA_REGISTRYINDEX, OVERRIDE);
+    lua_pop(L, 1);
+}
+
+/* ---- what lua/bracket itself asks ---- */
+
+static int internal_names(lua_State *L) { /* names(room): what its files are, in no order, loading none */
+    const char *room = luaL_optstring(L, 1, "");
+    lua_settop(L, 1);
+    lua_newtable(L);
+    room_list(L, 2, 0, room);
+    lua_newtable(L);
+    lua_pushnil(L);
+    while (lua_next(L, 2)) {
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, 3, (lua_Integer)lua_rawlen(L, 3) + 1);
+    }
+    return 1;
+}
+
+static int internal_room(lua_State *L) { /* room(t): the name of the room that the table is, or nil */
+    luaL_checkany(L, 1);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, ROOMS);
+    lua_pushvalue(L, 1);
+    lua_rawget(L, -2);
+    return 1;
+}
+
+static int internal_folder(lua_State *L) { /* folder(path): its entries, folders with a slash behind */
+    const char *path = args_path(L, 1, "folder");
+    push_folder(L, path);
+    int entries = lua_gettop(L);
+    for (lua_Integer i = 1; lua_rawgeti(L, entries, i) == LUA_TSTRING; i++) {
+        struct stat st;
+        if (stat(lua_pushfstring(L, "%s/%s", path, lua_tostring(L, -1)), &st) == 0 && S_ISDIR(st.st_mode)) {
+            lua_pushfstring(L, "%s/", lua_tostring(L, -2));
+            lua_rawseti(L, entries, i);
+        }
+        lua_settop(L, entries);
+    }
+    lua_settop(L, entries);
+    return 1;
+}
+
+const bind_row *room_rows(void) {
+    static const bind_row rows[] = {
+        { "names", internal_names, NULL },
+        { "room", internal_room, NULL },
+        { "folder", internal_folder, NULL },
+        { NULL, NULL, NULL },
+    };
+    return rows;
+}

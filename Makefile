@@ -61,7 +61,7 @@ ROW_op := src/ops/ops.h
 ROW_optim := src/optim/optim.h
 ROW_KINDS := op optim
 ROWS_SRC := $(sort $(foreach k,$(ROW_KINDS),$(wildcard $(dir $(ROW_$(k)))*.c)))
-GEN_HEADERS := $(ROW_KINDS:%=$(B)/gen/%_rows.h)
+GEN_HEADERS := $(ROW_KINDS:%=$(B)/gen/%_rows.h) $(B)/gen/vec_kernels.h $(B)/gen/vec_kernels.inc $(B)/gen/op_builders.h
 .SECONDARY: $(GEN_HEADERS) $(ROW_KINDS:%=$(B)/gen/%_rows.c)
 ROW_NAMES = $$(sed -n 's/^const $(1)_row \($(1)_[A-Za-z0-9_]*\) *= *{.*/\1/p' $(ROWS_SRC))
 
@@ -146,6 +146,31 @@ $(B)/gen/%_rows.h: $(ROWS_SRC) $(B)/gen/rows.list
 $(B)/gen/%_rows.c: $(B)/gen/%_rows.h
 	@{ echo '/* Generated: do not edit. */'; echo '#include "$(ROW_$*)"'; echo 'const $*_row *const $*_rows[] = {'; \
 	  printf '    &%s,\n' $(call ROW_NAMES,$*); echo '    0,'; echo '};'; } > $@
+
+# Kernels: every VEC_... line of src/tensor/kernels becomes a vec_op. Builders: every `node *g_NAME(...)` that src/ops
+# defines, by itself or by OP_UNARY(NAME), OP_BINARY(NAME), is declared.
+KERNELS := $(sort $(wildcard src/tensor/kernels/*.inc))
+
+$(B)/gen/kernels.list: FORCE
+	@mkdir -p $(@D)
+	@echo '$(KERNELS)' | cmp -s - $@ || echo '$(KERNELS)' > $@
+
+$(B)/gen/vec_kernels.h: $(KERNELS) $(B)/gen/kernels.list
+	@{ echo '/* Generated: do not edit. */'; echo '#define VEC_KERNELS(ANY, FLOAT) \'; \
+	  sed -n -E 's/^VEC_(OWN_)?(ANY|FLOAT)\(([a-z0-9_]+).*/\2 \3/p' $(KERNELS) | \
+	  awk '{ printf "    %s(%s, %s) \\\n", $$1, $$2, toupper($$2) }'; echo; } > $@.new
+	@cmp -s $@.new $@ || cp $@.new $@
+
+$(B)/gen/vec_kernels.inc: $(KERNELS) $(B)/gen/kernels.list
+	@{ echo '/* Generated: do not edit. */'; printf '#include "%s"\n' $(KERNELS); } > $@
+
+$(B)/gen/op_builders.h: $(ROWS_SRC) $(B)/gen/rows.list
+	@{ echo '/* Generated: do not edit. */'; \
+	  awk '/^OP_UNARY\(/ { sub(/^OP_UNARY\(/, ""); sub(/[,)].*/, ""); print "node *g_" $$0 "(graph *g, node *a);"; next } \
+	    /^OP_BINARY\(/ { sub(/^OP_BINARY\(/, ""); sub(/[,)].*/, ""); print "node *g_" $$0 "(graph *g, node *a, node *b);"; next } \
+	    /^node \*g_/ { open = 1 } open { line = $$0; if (sub(/ *\{.*/, ";", line)) open = 0; print line }' $(sort $(wildcard src/ops/*.c)); \
+	  } > $@.new
+	@cmp -s $@.new $@ || cp $@.new $@
 
 # ---- link ----
 $(B)/bracket: $(LIB_OBJ) $(APP_OBJ)

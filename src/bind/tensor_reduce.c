@@ -8,57 +8,24 @@
 /* ints[0]: mask of the axes, ints[1]: keep them with size 1, ints[2]: variance's correction */
 enum { R_SUM, R_MEAN, R_VAR, R_STD, R_NORM };
 
-static int64_t reduced(const node *a, unsigned axes) {
-    int64_t n = 1;
-    for (int i = 0; i < a->ndim; i++)
-        if (axes >> i & 1u) n *= a->shape[i];
-    return n;
-}
-
-static node *variance(graph *g, node *a, unsigned axes, bool keep, int64_t correction) {
-    int64_t n = reduced(a, axes);
-    if (n <= correction)
-        return graph_fail(g, BK_EINVAL, "var: expected more than %lld elements to reduce, got %lld",
-                          (long long)correction, (long long)n);
-    node *mean = g_scale(g, 1.0 / (double)n, g_sum(g, a, axes, true));
-    return g_scale(g, 1.0 / (double)(n - correction), g_sum(g, g_square(g, g_sub(g, a, mean)), axes, keep));
-}
-
 static bool build_reduce(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
     unsigned axes = (unsigned)c->ints[0];
     bool keep = c->ints[1] != 0;
     int kind = (int)c->ints[3];
     node *a = in[0];
     (void)n_in;
-    if (kind != R_SUM && a->dtype == BK_INT64) a = g_cast(g, a, BK_FLOAT64);
-    if (!a) return false;
-    switch (kind) {
-    case R_SUM:
-        out[0] = g_sum(g, a, axes, keep);
-        break;
-    case R_MEAN: {
-        int64_t n = reduced(a, axes);
-        out[0] = n ? g_scale(g, 1.0 / (double)n, g_sum(g, a, axes, keep))
-                   : graph_fail(g, BK_EINVAL, "mean: no elements to average");
-        break;
-    }
-    case R_VAR:
-        out[0] = variance(g, a, axes, keep, c->ints[2]);
-        break;
-    case R_STD:
-        out[0] = g_sqrt(g, variance(g, a, axes, keep, c->ints[2]));
-        break;
-    default:
-        out[0] = g_sqrt(g, g_sum(g, g_square(g, a), axes, keep));
-        break;
-    }
+    out[0] = kind == R_SUM    ? g_sum(g, a, axes, keep)
+             : kind == R_MEAN ? g_mean(g, a, axes, keep)
+             : kind == R_VAR  ? g_var(g, a, axes, keep, c->ints[2])
+             : kind == R_STD  ? g_std(g, a, axes, keep, c->ints[2])
+                              : g_norm(g, a, axes, keep);
     return out[0] != NULL;
 }
 
 static int reduce(lua_State *L, const char *name, int kind) {
     static const char *const known[] = { "keep", "correction", NULL };
     op_call call = { .name = name, .build = build_reduce, .n_out = 1, .n_ints = 4 };
-    lua_tensor *t = bind_tensor_arg(L, 1, name, "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, name, "bk.tensor");
     int ndim = bind_tensor_ndim(t);
     call.ints[3] = kind;
     if (lua_isnoneornil(L, 2)) {
@@ -82,48 +49,34 @@ static int reduce(lua_State *L, const char *name, int kind) {
 }
 
 static int method_sum(lua_State *L) {
-    return reduce(L, "sum", R_SUM);
+    return reduce(L, "bk.sum", R_SUM);
 }
 static int method_mean(lua_State *L) {
-    return reduce(L, "mean", R_MEAN);
+    return reduce(L, "bk.mean", R_MEAN);
 }
 static int method_var(lua_State *L) {
-    return reduce(L, "var", R_VAR);
+    return reduce(L, "bk.var", R_VAR);
 }
 static int method_std(lua_State *L) {
-    return reduce(L, "std", R_STD);
+    return reduce(L, "bk.std", R_STD);
 }
 static int method_norm(lua_State *L) {
-    return reduce(L, "norm", R_NORM);
+    return reduce(L, "bk.norm", R_NORM);
 }
 
 /* ---- extremes: ints[0] the axis or -1 for all; ints[1] minimum; ints[2] indices only ---- */
 
 static bool build_extreme(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
-    node *a = in[0];
+    (void)n_in;
     int axis = (int)c->ints[0];
     bool low = c->ints[1] != 0;
-    (void)n_in;
-    if (axis < 0) {
-        axis = 0;
-        a = g_reshape(g, a, 1, &a->count);
-    }
-    if (!a) return false;
-    if (a->shape[axis] == 0) return graph_fail(g, BK_EINVAL, "%s: no elements", c->name) != NULL;
-    if (low) a = g_neg(g, a);
-    if (c->ints[2]) {
-        out[0] = g_argmax(g, a, axis);
-        return out[0] != NULL;
-    }
-    out[0] = g_reduce_max(g, a, axis);
-    if (low) out[0] = g_neg(g, out[0]);
-    if (c->n_out == 2) out[1] = g_argmax(g, a, axis);
-    return out[0] && (c->n_out == 1 || out[1]);
+    if (c->ints[2]) return op_extreme(g, in[0], axis, low, NULL, &out[0]);
+    return op_extreme(g, in[0], axis, low, &out[0], c->n_out == 2 ? &out[1] : NULL);
 }
 
 static int extreme(lua_State *L, const char *name, bool low, bool indices) {
     op_call call = { .name = name, .build = build_extreme, .n_out = 1, .n_ints = 4, .ints = { -1, low, indices } };
-    lua_tensor *t = bind_tensor_arg(L, 1, name, "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, name, "bk.tensor");
     if (!lua_isnoneornil(L, 2)) {
         call.ints[0] = args_dim(L, 2, name, "dim", bind_tensor_ndim(t));
         call.n_out = indices ? 1 : 2;
@@ -133,16 +86,16 @@ static int extreme(lua_State *L, const char *name, bool low, bool indices) {
 }
 
 static int method_max(lua_State *L) {
-    return extreme(L, "max", false, false);
+    return extreme(L, "bk.max", false, false);
 }
 static int method_min(lua_State *L) {
-    return extreme(L, "min", true, false);
+    return extreme(L, "bk.min", true, false);
 }
 static int method_argmax(lua_State *L) {
-    return extreme(L, "argmax", false, true);
+    return extreme(L, "bk.argmax", false, true);
 }
 static int method_argmin(lua_State *L) {
-    return extreme(L, "argmin", true, true);
+    return extreme(L, "bk.argmin", true, true);
 }
 
 static bool build_cumsum(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
@@ -152,71 +105,30 @@ static bool build_cumsum(graph *g, const op_call *c, int n_in, node *const *in, 
 }
 
 static int method_cumsum(lua_State *L) {
-    op_call call = { .name = "cumsum", .build = build_cumsum, .n_out = 1, .n_ints = 1 };
-    lua_tensor *t = bind_tensor_arg(L, 1, "cumsum", "tensor");
+    op_call call = { .name = "bk.cumsum", .build = build_cumsum, .n_out = 1, .n_ints = 1 };
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.cumsum", "tensor");
     if (lua_isnoneornil(L, 2) && bind_tensor_ndim(t) == 1)
         call.ints[0] = 0;
     else
-        call.ints[0] = args_dim(L, 2, "cumsum", "dim", bind_tensor_ndim(t));
+        call.ints[0] = args_dim(L, 2, "bk.cumsum", "dim", bind_tensor_ndim(t));
     return bind_tensor_apply(L, &call, 1, &t);
 }
 
-/* ---- softmax and its kin, along one dimension: moved to the end and back ---- */
+/* ---- along one dimension ---- */
 
-static node *swap_last(graph *g, node *a, int axis) {
-    if (!a || axis == a->ndim - 1) return a;
-    int64_t axes[BK_MAX_DIMS];
-    for (int i = 0; i < a->ndim; i++) axes[i] = i;
-    axes[axis] = a->ndim - 1;
-    axes[a->ndim - 1] = axis;
-    return g_permute(g, a, axes);
-}
-
-static node *keep_last(graph *g, node *a) { /* (...) -> (..., 1) */
-    if (!a) return NULL;
-    int64_t shape[BK_MAX_DIMS];
-    memcpy(shape, a->shape, sizeof shape);
-    shape[a->ndim] = 1;
-    return g_reshape(g, a, a->ndim + 1, shape);
-}
-
-static node *float_last(graph *g, node *a, int axis) {
-    if (a->dtype == BK_INT64) a = g_cast(g, a, BK_FLOAT64);
-    return swap_last(g, a, axis);
-}
-
-static bool build_softmax(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
-    (void)n_in;
-    out[0] = swap_last(g, g_softmax(g, float_last(g, in[0], (int)c->ints[0])), (int)c->ints[0]);
-    return out[0] != NULL;
-}
-
-static bool build_log_softmax(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
-    (void)n_in;
-    node *a = float_last(g, in[0], (int)c->ints[0]);
-    out[0] = swap_last(g, g_sub(g, a, keep_last(g, g_logsumexp(g, a))), (int)c->ints[0]);
-    return out[0] != NULL;
-}
-
-static bool build_logsumexp(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
-    (void)n_in;
-    int axis = (int)c->ints[0], last = in[0]->ndim - 1;
-    node *a = g_logsumexp(g, float_last(g, in[0], axis));
-    if (a && axis != last) { /* the axis that was last now stands at `axis`: back to the end of what is left */
-        int64_t axes[BK_MAX_DIMS];
-        int n = 0;
-        for (int i = 0; i < a->ndim; i++)
-            if (i != axis) axes[n++] = i;
-        axes[n] = axis;
-        a = g_permute(g, a, axes);
+#define ALONG(NAME, BUILD)                                                                                             \
+    static bool build_##NAME(graph *g, const op_call *c, int n_in, node *const *in, node **out) {                      \
+        (void)n_in;                                                                                                    \
+        out[0] = BUILD(g, in[0], (int)c->ints[0]);                                                                     \
+        return out[0] != NULL;                                                                                         \
     }
-    out[0] = a;
-    return a != NULL;
-}
+ALONG(softmax, g_softmax_along)
+ALONG(log_softmax, g_log_softmax)
+ALONG(logsumexp, g_logsumexp_along)
 
 static int along(lua_State *L, const char *name, bool (*build)(graph *, const op_call *, int, node *const *, node **)) {
     op_call call = { .name = name, .build = build, .n_out = 1, .n_ints = 1 };
-    lua_tensor *t = bind_tensor_arg(L, 1, name, "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, name, "bk.tensor");
     int ndim = bind_tensor_ndim(t);
     if (ndim == 0) return args_error(L, name, "expected at least 1 dimension, got ()");
     call.ints[0] = lua_isnoneornil(L, 2) ? ndim - 1 : args_dim(L, 2, name, "dim", ndim);
@@ -224,38 +136,30 @@ static int along(lua_State *L, const char *name, bool (*build)(graph *, const op
 }
 
 static int method_softmax(lua_State *L) {
-    return along(L, "softmax", build_softmax);
+    return along(L, "bk.softmax", build_softmax);
 }
 static int method_log_softmax(lua_State *L) {
-    return along(L, "log_softmax", build_log_softmax);
+    return along(L, "bk.log_softmax", build_log_softmax);
 }
 static int method_logsumexp(lua_State *L) {
-    return along(L, "logsumexp", build_logsumexp);
+    return along(L, "bk.logsumexp", build_logsumexp);
 }
 
 static bool build_layer_norm(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
     (void)n_in;
-    node *a = in[0];
-    if (a->dtype == BK_INT64) a = g_cast(g, a, BK_FLOAT64);
-    if (!a) return false;
-    unsigned last = 1u << (a->ndim - 1);
-    int64_t n = a->shape[a->ndim - 1];
-    if (n == 0) return graph_fail(g, BK_EINVAL, "layer_norm: no elements") != NULL;
-    node *centred = g_sub(g, a, g_scale(g, 1.0 / (double)n, g_sum(g, a, last, true)));
-    node *var = g_scale(g, 1.0 / (double)n, g_sum(g, g_square(g, centred), last, true));
-    out[0] = g_div(g, centred, g_sqrt(g, g_offset(g, c->x, var)));
+    out[0] = g_layer_norm(g, in[0], c->x);
     return out[0] != NULL;
 }
 
 static int method_layer_norm(lua_State *L) {
     static const char *const known[] = { "eps", NULL };
-    op_call call = { .name = "layer_norm", .build = build_layer_norm, .n_out = 1, .x = 1e-5 };
-    lua_tensor *t = bind_tensor_arg(L, 1, "layer_norm", "tensor");
-    if (bind_tensor_ndim(t) == 0) return args_error(L, "layer_norm", "expected at least 1 dimension, got ()");
+    op_call call = { .name = "bk.layer_norm", .build = build_layer_norm, .n_out = 1, .x = 1e-5 };
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.layer_norm", "tensor");
+    if (bind_tensor_ndim(t) == 0) return args_error(L, "bk.layer_norm", "expected at least 1 dimension, got ()");
     if (lua_type(L, 2) == LUA_TNUMBER)
         call.x = lua_tonumber(L, 2);
     else
-        call.x = args_opt_number(L, args_options(L, 2, "layer_norm", known, false), "layer_norm", "eps", 1e-5);
+        call.x = args_opt_number(L, args_options(L, 2, "layer_norm", known, false), "bk.layer_norm", "eps", 1e-5);
     return bind_tensor_apply(L, &call, 1, &t);
 }
 
@@ -297,7 +201,7 @@ const bind_row *bind_tensor_reduce_rows(void) {
 /* ---- methods that read a tensor ---- */
 
 static int m_shape(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "shape", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "tensor:shape", "tensor");
     int ndim = bind_tensor_ndim(t);
     lua_createtable(L, ndim, 0);
     for (int i = 0; i < ndim; i++) {
@@ -308,33 +212,34 @@ static int m_shape(lua_State *L) {
 }
 
 static int m_size(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "size", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "tensor:size", "tensor");
     if (lua_isnoneornil(L, 2)) return m_shape(L);
-    lua_pushinteger(L, bind_tensor_shape(t)[args_dim(L, 2, "size", "dim", bind_tensor_ndim(t))]);
+    lua_pushinteger(L, bind_tensor_shape(t)[args_dim(L, 2, "tensor:size", "dim", bind_tensor_ndim(t))]);
     return 1;
 }
 
 static int m_dtype(lua_State *L) {
-    lua_pushstring(L, dtype_name(bind_tensor_dtype(bind_tensor_arg(L, 1, "dtype", "tensor"))));
+    lua_pushstring(L, dtype_name(bind_tensor_dtype(bind_tensor_arg(L, 1, "tensor:dtype", "tensor"))));
     return 1;
 }
 
 static int m_ndim(lua_State *L) {
-    lua_pushinteger(L, bind_tensor_ndim(bind_tensor_arg(L, 1, "ndim", "tensor")));
+    lua_pushinteger(L, bind_tensor_ndim(bind_tensor_arg(L, 1, "tensor:ndim", "tensor")));
     return 1;
 }
 
 static int m_count(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "count", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "tensor:count", "tensor");
     lua_pushinteger(L, shape_count(bind_tensor_ndim(t), bind_tensor_shape(t)));
     return 1;
 }
 
 static int m_item(lua_State *L) {
-    const tensor *t = bind_check_tensor(L, 1, "item", "tensor");
+    const tensor *t = bind_check_tensor(L, 1, "tensor:item", "tensor");
     shape_buf b;
     if (tensor_count(t) != 1)
-        return args_error(L, "item", "expected a tensor of one element, got %s", shape_text(t->ndim, t->shape, &b));
+        return args_error(L, "tensor:item", "expected a tensor of one element, got %s",
+                          shape_text(t->ndim, t->shape, &b));
     if (t->dtype == BK_INT64)
         lua_pushinteger(L, *(const int64_t *)tensor_data(t));
     else
@@ -343,20 +248,20 @@ static int m_item(lua_State *L) {
 }
 
 static int m_clone(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "clone", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "tensor:clone", "tensor");
     if (t->g) {
         lua_settop(L, 1);
         return 1;
     }
-    tensor *copy = bind_tensor_push_new(L, t->value.dtype, t->value.ndim, t->value.shape, "clone");
+    tensor *copy = bind_tensor_push_new(L, t->value.dtype, t->value.ndim, t->value.shape, "tensor:clone");
     err e = { 0 };
     if (tensor_copy(&t->value, t->value.dtype, tensor_data(copy), &e)) return bind_raise(L, &e);
     return 1;
 }
 
 static int m_save(lua_State *L) {
-    const tensor *t = bind_check_tensor(L, 1, "save", "tensor");
-    const char *path = args_path(L, 2, "save");
+    const tensor *t = bind_check_tensor(L, 1, "tensor:save", "tensor");
+    const char *path = args_path(L, 2, "tensor:save");
     err e = { 0 };
     if (npy_write(bind_ctx(L), path, t, &e)) return bind_raise(L, &e);
     lua_settop(L, 1);

@@ -1,4 +1,4 @@
-/* bind_tensor_shape.c - operations on tensors that move elements (shape, order, choice by index) or contract several
+/* tensor_shape.c - operations on tensors that move elements (shape, order, choice by index) or contract several
  * tensors (matrix products, convolution), as Lua sees them. Of concrete tensors reshape, transpose, permute, narrow and
  * broadcast_to are views: no data moves. */
 #include "tensor_ops.h"
@@ -36,7 +36,7 @@ int bind_ops_reshape(lua_State *L, lua_tensor *t, int ndim, const int64_t *shape
 }
 
 static int method_reshape(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "reshape", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.reshape", "tensor");
     int64_t shape[BK_MAX_DIMS], known = 1;
     int ndim = 0, open = -1;
     if (lua_gettop(L) > 2) { /* t:reshape(2, 3) */
@@ -48,14 +48,14 @@ static int method_reshape(lua_State *L) {
         lua_replace(L, 2);
         lua_settop(L, 2);
     }
-    ndim = args_shape(L, 2, "reshape", "shape", -1, shape);
+    ndim = args_shape(L, 2, "bk.reshape", "shape", -1, shape);
     int64_t count = shape_count(bind_tensor_ndim(t), bind_tensor_shape(t));
     for (int i = 0; i < ndim; i++) {
         if (shape[i] >= 0) {
             if (__builtin_mul_overflow(known, shape[i], &known)) known = INT64_MAX;
             continue;
         }
-        if (open >= 0) return args_error(L, "reshape", "only one size may be -1");
+        if (open >= 0) return args_error(L, "bk.reshape", "only one size may be -1");
         open = i;
     }
     if (open >= 0 && known > 0 && count % known == 0) {
@@ -64,42 +64,42 @@ static int method_reshape(lua_State *L) {
     }
     if (known != count || (open >= 0 && shape[open] < 0)) {
         shape_buf a, b;
-        return args_error(L, "reshape", "%s has %I elements, which do not fill %s",
+        return args_error(L, "bk.reshape", "%s has %I elements, which do not fill %s",
                           shape_text(bind_tensor_ndim(t), bind_tensor_shape(t), &a), (LUAI_UACINT)count,
                           shape_text(ndim, shape, &b));
     }
-    return bind_ops_reshape(L, t, ndim, shape, "reshape");
+    return bind_ops_reshape(L, t, ndim, shape, "bk.reshape");
 }
 
 static int method_flatten(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "flatten", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.flatten", "tensor");
     int64_t count = shape_count(bind_tensor_ndim(t), bind_tensor_shape(t));
-    return bind_ops_reshape(L, t, 1, &count, "flatten");
+    return bind_ops_reshape(L, t, 1, &count, "bk.flatten");
 }
 
 static int method_unsqueeze(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "unsqueeze", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.unsqueeze", "tensor");
     int ndim = bind_tensor_ndim(t);
-    if (ndim == BK_MAX_DIMS) return args_error(L, "unsqueeze", "a tensor has at most %d dimensions", BK_MAX_DIMS);
-    int axis = args_dim(L, 2, "unsqueeze", "dim", ndim + 1);
+    if (ndim == BK_MAX_DIMS) return args_error(L, "bk.unsqueeze", "a tensor has at most %d dimensions", BK_MAX_DIMS);
+    int axis = args_dim(L, 2, "bk.unsqueeze", "dim", ndim + 1);
     int64_t shape[BK_MAX_DIMS];
     for (int i = 0, j = 0; i <= ndim; i++) shape[i] = i == axis ? 1 : bind_tensor_shape(t)[j++];
-    return bind_ops_reshape(L, t, ndim + 1, shape, "unsqueeze");
+    return bind_ops_reshape(L, t, ndim + 1, shape, "bk.unsqueeze");
 }
 
 static int method_squeeze(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "squeeze", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.squeeze", "tensor");
     int ndim = bind_tensor_ndim(t), n = 0;
-    int axis = lua_isnoneornil(L, 2) ? -1 : args_dim(L, 2, "squeeze", "dim", ndim);
+    int axis = lua_isnoneornil(L, 2) ? -1 : args_dim(L, 2, "bk.squeeze", "dim", ndim);
     int64_t shape[BK_MAX_DIMS];
     for (int i = 0; i < ndim; i++) {
         bool drop = bind_tensor_shape(t)[i] == 1 && (axis < 0 || i == axis);
         if (i == axis && !drop)
-            return args_error(L, "squeeze", "dimension %d has size %I, not 1", axis + 1,
+            return args_error(L, "bk.squeeze", "dimension %d has size %I, not 1", axis + 1,
                               (LUAI_UACINT)bind_tensor_shape(t)[i]);
         if (!drop) shape[n++] = bind_tensor_shape(t)[i];
     }
-    return bind_ops_reshape(L, t, n, shape, "squeeze");
+    return bind_ops_reshape(L, t, n, shape, "bk.squeeze");
 }
 
 static bool build_permute(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
@@ -125,31 +125,31 @@ static int permute(lua_State *L, lua_tensor *t, const int64_t *axes, const char 
 }
 
 static int method_permute(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "permute", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.permute", "tensor");
     int64_t axes[BK_MAX_DIMS];
-    int ndim = args_shape(L, 2, "permute", "dims", 1, axes);
+    int ndim = args_shape(L, 2, "bk.permute", "dims", 1, axes);
     bool seen[BK_MAX_DIMS] = { false }, ok = ndim == bind_tensor_ndim(t);
     for (int i = 0; ok && i < ndim; i++) {
         ok = axes[i] <= ndim && !seen[axes[i] - 1];
         if (ok) seen[--axes[i]] = true;
     }
-    if (!ok) return args_error(L, "permute", "dims: expected each of 1..%d once", bind_tensor_ndim(t));
-    return permute(L, t, axes, "permute");
+    if (!ok) return args_error(L, "bk.permute", "dims: expected each of 1..%d once", bind_tensor_ndim(t));
+    return permute(L, t, axes, "bk.permute");
 }
 
 static int method_transpose(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "transpose", "tensor");
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.transpose", "tensor");
     int ndim = bind_tensor_ndim(t);
     if (ndim < 2 && lua_isnoneornil(L, 2)) {
         shape_buf b;
-        return args_error(L, "transpose", "expected at least 2 dimensions, got %s",
+        return args_error(L, "bk.transpose", "expected at least 2 dimensions, got %s",
                           shape_text(ndim, bind_tensor_shape(t), &b));
     }
-    int a = lua_isnoneornil(L, 2) ? ndim - 2 : args_dim(L, 2, "transpose", "dim1", ndim);
-    int b = lua_isnoneornil(L, 2) ? ndim - 1 : args_dim(L, 3, "transpose", "dim2", ndim);
+    int a = lua_isnoneornil(L, 2) ? ndim - 2 : args_dim(L, 2, "bk.transpose", "dim1", ndim);
+    int b = lua_isnoneornil(L, 2) ? ndim - 1 : args_dim(L, 3, "bk.transpose", "dim2", ndim);
     int64_t axes[BK_MAX_DIMS];
     for (int i = 0; i < ndim; i++) axes[i] = i == a ? b : i == b ? a : i;
-    return permute(L, t, axes, "transpose");
+    return permute(L, t, axes, "bk.transpose");
 }
 
 static bool build_narrow(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
@@ -159,14 +159,14 @@ static bool build_narrow(graph *g, const op_call *c, int n_in, node *const *in, 
 }
 
 static int method_narrow(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "narrow", "tensor");
-    int axis = args_dim(L, 2, "narrow", "dim", bind_tensor_ndim(t));
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.narrow", "tensor");
+    int axis = args_dim(L, 2, "bk.narrow", "dim", bind_tensor_ndim(t));
     int64_t room = bind_tensor_shape(t)[axis];
-    int64_t first = args_integer(L, 3, "narrow", "first", 1, room + 1);
-    int64_t size = args_integer(L, 4, "narrow", "size", 0, room - first + 1);
+    int64_t first = args_integer(L, 3, "bk.narrow", "first", 1, room + 1);
+    int64_t size = args_integer(L, 4, "bk.narrow", "size", 0, room - first + 1);
     if (t->g) {
         op_call call = {
-            .name = "narrow", .build = build_narrow, .n_out = 1, .n_ints = 3, .ints = { axis, first - 1, size }
+            .name = "bk.narrow", .build = build_narrow, .n_out = 1, .n_ints = 3, .ints = { axis, first - 1, size }
         };
         return bind_tensor_apply(L, &call, 1, &t);
     }
@@ -184,15 +184,15 @@ static bool build_broadcast(graph *g, const op_call *c, int n_in, node *const *i
 }
 
 static int method_broadcast_to(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "broadcast_to", "tensor");
-    op_call call = { .name = "broadcast_to", .build = build_broadcast, .n_out = 1 };
-    int ndim = args_shape(L, 2, "broadcast_to", "shape", 0, call.ints), lead = ndim - bind_tensor_ndim(t);
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.broadcast_to", "tensor");
+    op_call call = { .name = "bk.broadcast_to", .build = build_broadcast, .n_out = 1 };
+    int ndim = args_shape(L, 2, "bk.broadcast_to", "shape", 0, call.ints), lead = ndim - bind_tensor_ndim(t);
     bool ok = lead >= 0 && shape_count(ndim, call.ints) >= 0;
     for (int i = 0; ok && i < bind_tensor_ndim(t); i++)
         ok = bind_tensor_shape(t)[i] == 1 || bind_tensor_shape(t)[i] == call.ints[lead + i];
     if (!ok) {
         shape_buf a, b;
-        return args_error(L, "broadcast_to", "%s does not broadcast to %s",
+        return args_error(L, "bk.broadcast_to", "%s does not broadcast to %s",
                           shape_text(bind_tensor_ndim(t), bind_tensor_shape(t), &a), shape_text(ndim, call.ints, &b));
     }
     call.n_ints = ndim;
@@ -215,9 +215,9 @@ static bool build_flip(graph *g, const op_call *c, int n_in, node *const *in, no
 }
 
 static int method_flip(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "flip", "tensor");
-    op_call call = { .name = "flip", .build = build_flip, .n_out = 1, .n_ints = 1 };
-    call.ints[0] = args_dim(L, 2, "flip", "dim", bind_tensor_ndim(t));
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.flip", "tensor");
+    op_call call = { .name = "bk.flip", .build = build_flip, .n_out = 1, .n_ints = 1 };
+    call.ints[0] = args_dim(L, 2, "bk.flip", "dim", bind_tensor_ndim(t));
     return bind_tensor_apply(L, &call, 1, &t);
 }
 
@@ -228,13 +228,13 @@ static bool build_pad(graph *g, const op_call *c, int n_in, node *const *in, nod
 }
 
 static int method_pad(lua_State *L) {
-    lua_tensor *t = bind_tensor_arg(L, 1, "pad", "tensor");
-    op_call call = { .name = "pad", .build = build_pad, .n_out = 1 };
-    int ndim = bind_tensor_ndim(t), n = args_shape(L, 2, "pad", "before", 0, call.ints);
+    lua_tensor *t = bind_tensor_arg(L, 1, "bk.pad", "tensor");
+    op_call call = { .name = "bk.pad", .build = build_pad, .n_out = 1 };
+    int ndim = bind_tensor_ndim(t), n = args_shape(L, 2, "bk.pad", "before", 0, call.ints);
     int64_t after[BK_MAX_DIMS];
-    if (n != ndim) return args_error(L, "pad", "before: expected %d sizes, got %d", ndim, n);
-    int m = lua_isnoneornil(L, 3) ? ndim : args_shape(L, 3, "pad", "after", 0, after);
-    if (m != ndim) return args_error(L, "pad", "after: expected %d sizes, got %d", ndim, m);
+    if (n != ndim) return args_error(L, "bk.pad", "before: expected %d sizes, got %d", ndim, n);
+    int m = lua_isnoneornil(L, 3) ? ndim : args_shape(L, 3, "bk.pad", "after", 0, after);
+    if (m != ndim) return args_error(L, "bk.pad", "after: expected %d sizes, got %d", ndim, m);
     memcpy(call.ints + ndim, lua_isnoneornil(L, 3) ? call.ints : after, sizeof *after * (size_t)ndim);
     call.n_ints = 2 * ndim;
     return bind_tensor_apply(L, &call, 1, &t);
@@ -295,10 +295,10 @@ static int join(lua_State *L, const char *name, bool stack) {
 }
 
 static int method_concat(lua_State *L) {
-    return join(L, "concat", false);
+    return join(L, "bk.concat", false);
 }
 static int method_stack(lua_State *L) {
-    return join(L, "stack", true);
+    return join(L, "bk.stack", true);
 }
 
 #define PAIR(NAME, EXPRESSION)                                                                                         \
@@ -309,22 +309,15 @@ static int method_stack(lua_State *L) {
         return out[0] != NULL;                                                                                         \
     }                                                                                                                  \
     static int method_##NAME(lua_State *L) {                                                                           \
-        op_call call = { .name = #NAME, .build = build_##NAME, .n_out = 1 };                                           \
-        lua_tensor *in[2] = { bind_tensor_arg(L, 1, #NAME, "argument 1"),                                              \
-                              bind_tensor_arg(L, 2, #NAME, "argument 2") };                                            \
+        op_call call = { .name = "bk." #NAME, .build = build_##NAME, .n_out = 1 };                                     \
+        lua_tensor *in[2] = { bind_tensor_arg(L, 1, "bk." #NAME, "argument 1"),                                        \
+                              bind_tensor_arg(L, 2, "bk." #NAME, "argument 2") };                                      \
         return bind_tensor_apply(L, &call, 2, in);                                                                     \
     }
 
-static node *outer(graph *g, node *a, node *b) {
-    if (!a || !b) return NULL;
-    if (a->ndim != 1 || b->ndim != 1) return graph_fail(g, BK_EINVAL, "outer: expected two 1-d tensors");
-    int64_t column[2] = { a->shape[0], 1 };
-    return g_mul(g, g_reshape(g, a, 2, column), b);
-}
-
 PAIR(matmul, g_matmul(g, a, b))
 PAIR(dot, g_dot(g, a, b))
-PAIR(outer, outer(g, a, b))
+PAIR(outer, g_outer(g, a, b))
 PAIR(gather, g_gather(g, a, b ? g_offset(g, -1, b) : NULL)) /* Lua counts from 1 */
 PAIR(embedding, g_gather(g, a, b))
 PAIR(take, g_take(g, a, b))
@@ -338,12 +331,12 @@ static bool build_conv2d(graph *g, const op_call *c, int n_in, node *const *in, 
 }
 
 static int method_conv2d(lua_State *L) {
-    static const char *const known[] = { "stride", "pad", NULL };
-    op_call call = { .name = "conv2d", .build = build_conv2d, .n_out = 1, .n_ints = 2 };
-    lua_tensor *in[2] = { bind_tensor_arg(L, 1, "conv2d", "images"), bind_tensor_arg(L, 2, "conv2d", "weights") };
-    int table = args_options(L, 3, "conv2d", known, false);
-    call.ints[0] = args_opt_integer(L, table, "conv2d", "stride", 1, 1 << 20, 1);
-    call.ints[1] = args_opt_integer(L, table, "conv2d", "pad", 0, 1 << 20, 0);
+    static const char *const known[] = { "stride", "padding", NULL };
+    op_call call = { .name = "bk.conv2d", .build = build_conv2d, .n_out = 1, .n_ints = 2 };
+    lua_tensor *in[2] = { bind_tensor_arg(L, 1, "bk.conv2d", "images"), bind_tensor_arg(L, 2, "bk.conv2d", "weights") };
+    int table = args_options(L, 3, "bk.conv2d", known, false);
+    call.ints[0] = args_opt_integer(L, table, "bk.conv2d", "stride", 1, 1 << 20, 1);
+    call.ints[1] = args_opt_integer(L, table, "bk.conv2d", "padding", 0, 1 << 20, 0);
     return bind_tensor_apply(L, &call, 2, in);
 }
 
@@ -360,22 +353,22 @@ static bool build_maxpool2d(graph *g, const op_call *c, int n_in, node *const *i
 }
 
 static int pool(lua_State *L, op_call *call) {
-    static const char *const known[] = { "stride", "pad", NULL };
-    lua_tensor *t = bind_tensor_arg(L, 1, call->name, "images");
+    static const char *const known[] = { "stride", "padding", NULL };
+    lua_tensor *t = bind_tensor_arg(L, 1, call->name, "bk.images");
     call->ints[0] = args_integer(L, 2, call->name, "kernel", 1, 1 << 20);
     int table = args_options(L, 3, call->name, known, false);
     call->ints[1] = args_opt_integer(L, table, call->name, "stride", 1, 1 << 20, call->ints[0]);
-    call->ints[2] = args_opt_integer(L, table, call->name, "pad", 0, 1 << 20, 0);
+    call->ints[2] = args_opt_integer(L, table, call->name, "padding", 0, 1 << 20, 0);
     return bind_tensor_apply(L, call, 1, &t);
 }
 
 static int method_avgpool2d(lua_State *L) {
-    op_call call = { .name = "avgpool2d", .build = build_avgpool2d, .n_out = 1, .n_ints = 3 };
+    op_call call = { .name = "bk.avgpool2d", .build = build_avgpool2d, .n_out = 1, .n_ints = 3 };
     return pool(L, &call);
 }
 
 static int method_maxpool2d(lua_State *L) {
-    op_call call = { .name = "maxpool2d", .build = build_maxpool2d, .n_out = 1, .n_ints = 3 };
+    op_call call = { .name = "bk.maxpool2d", .build = build_maxpool2d, .n_out = 1, .n_ints = 3 };
     return pool(L, &call);
 }
 
@@ -418,13 +411,13 @@ static const bind_row rows[] = {
     { "dot", method_dot, "t:dot(u)\nSum of the products of all elements, 0-d; the shapes agree." },
     { "outer", method_outer, "t:outer(u)\n(m), (n) -> (m, n): products of all pairs." },
     { "conv2d", method_conv2d,
-      "bk.conv2d(x, w [, {stride = 1, pad = 0}])\nCross-correlation of images x (batch, channel, "
+      "bk.conv2d(x, w [, {stride = 1, padding = 0}])\nCross-correlation of images x (batch, channel, "
       "height, width) with weights w (out, in, kh, kw)." },
     { "avgpool2d", method_avgpool2d,
-      "bk.avgpool2d(x, kernel [, {stride = kernel, pad = 0}])\nMeans over kernel x kernel "
+      "bk.avgpool2d(x, kernel [, {stride = kernel, padding = 0}])\nMeans over kernel x kernel "
       "windows of images (batch, channel, height, width); padding counts as zeros." },
     { "maxpool2d", method_maxpool2d,
-      "bk.maxpool2d(x, kernel [, {stride = kernel, pad = 0}])\nMaxima over kernel x kernel "
+      "bk.maxpool2d(x, kernel [, {stride = kernel, padding = 0}])\nMaxima over kernel x kernel "
       "windows; the derivative goes to each window's first maximum." },
     { NULL, NULL, NULL },
 };

@@ -39,7 +39,9 @@ typedef struct node_list {
     node **v;
 } node_list;
 
-typedef enum op_kind { OP_LEAF, OP_ELEMENTWISE, OP_KERNEL } op_kind;
+typedef enum op_kind { OP_LEAF, OP_ELEMENTWISE, OP_KERNEL, OP_COMPOSITE /* made of others: never a node */ } op_kind;
+
+enum { OP_KINKS = 3 };
 
 /* One operation. Rows are constants named op_NAME, one line `const op_row op_NAME = {` each in src/ops/;
  * the table op_rows of them all is generated (ops/ops.h). */
@@ -68,7 +70,24 @@ struct op_row {
     /* n with inputs in[], of which those with batched[k] carry a new first axis of length size; at least one does.
      * The result carries it too. */
     node *(*vmap)(graph *g, node *n, node *const *in, const bool *batched, int64_t size);
-    double sample_low, sample_high; /* inputs of its test are drawn from here; 0, 0: -1.5..1.5 */
+
+    /* What Lua sees of an operation of `arity` operands, each a tensor or a number: bk.NAME and t:NAME. Operations with
+     * other arguments are bound by hand in src/bind. */
+    const char *lua;        /* NULL: not public, or bound by hand */
+    const char *help;       /* its docstring */
+    const char *metamethod; /* "__add" ... */
+    node *(*build)(graph *g, node *const *in);
+    bool real;      /* a function of the reals: int64 is taken as float64 */
+    bool condition; /* operand 0 chooses between the others: numbers take their dtype from those */
+
+    /* Its generic test (tests/c/op_test.c): inputs are drawn from low..high (0, 0: -1.5..1.5), away from the kinks, where
+     * the derivative has to lie between those of the two sides. */
+    double sample_low, sample_high;
+    double sample_x; /* the scalar attribute, where the row has one */
+    int n_kinks;
+    double kinks[OP_KINKS];
+    bool kink_between; /* binary: the kink is where the operands are equal */
+    bool kink_whole;   /* ... or at every whole number */
 };
 
 /* Floating-point operations or their like: what a thread is worth waking for, some 5 us, and what an element costs that

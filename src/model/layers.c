@@ -142,12 +142,7 @@ static int norm_blocks(const layer *l, model_block *out) {
 }
 
 static node *norm_build(const layer *l, graph *g, node *const *p, node *x) {
-    unsigned last = 1u << (x->ndim - 1);
-    double inv = 1.0 / (double)l->in;
-    node *d = g_sub(g, x, g_scale(g, inv, g_sum(g, x, last, true)));
-    node *var = g_scale(g, inv, g_sum(g, g_square(g, d), last, true));
-    node *unit = g_mul(g, d, g_powx(g, g_offset(g, l->eps, var), -0.5));
-    return g_add(g, g_mul(g, unit, p[0]), p[1]);
+    return g_add(g, g_mul(g, g_layer_norm(g, x, l->eps), p[0]), p[1]);
 }
 
 static const layer_row row_layer_norm = {

@@ -110,6 +110,7 @@ node *g_concat(graph *g, int axis, int n, node *const *parts) {
     int64_t ints = axis;
     return graph_op(g, &op_concat, n, parts, 1, &ints, 0);
 }
+/* Along a new first axis. */
 node *g_stack(graph *g, int n, node *const *parts) {
     node **rows = graph_alloc(g, sizeof *rows * (size_t)(n > 0 ? n : 1));
     for (int i = 0; rows && i < n; i++) {
@@ -205,6 +206,7 @@ static int parts_bound(const node *v) {
     return v->op == &op_concat ? v->n_in : 1;
 }
 
+/* a + b as one concatenation, where both lay disjoint or equally cut parts into a vector; else NULL. */
 node *g_join_parts(graph *g, node *a, node *b) {
     if (a->ndim != 1 || a->count != b->count) return NULL;
     if (a->op != &op_scale && a->op != &op_pad && a->op != &op_concat) return NULL;

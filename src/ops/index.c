@@ -214,16 +214,20 @@ const op_row op_put = {
     .vmap = take_vmap,
 };
 
+/* Rows: a (n, rest...), index int64 from 0 (I...) -> (I..., rest...). */
 node *g_gather(graph *g, node *a, node *index) {
     return gather_node(g, a, index, 0);
 }
+/* gather's adjoint: sums rows into (n, rest...). */
 node *g_scatter(graph *g, node *a, node *index, int64_t n) {
     return scatter_node(g, a, index, n, 0);
 }
+/* a (rows..., n), index int64 from 0 (rows...) -> (rows...): a[r, index[r]]. */
 node *g_take(graph *g, node *a, node *index) {
     node *in[2] = { a, index };
     return a && index ? graph_op(g, &op_take, 2, in, 0, NULL, 0) : NULL;
 }
+/* take's adjoint. */
 node *g_put(graph *g, node *a, node *index, int64_t n) {
     node *in[2] = { a, index };
     return a && index ? graph_op(g, &op_put, 2, in, 1, &n, 0) : NULL;

@@ -198,6 +198,7 @@ static node *promote(graph *g, node *a, const node *b) {
     return g_cast(g, a, to);
 }
 
+/* (..., m, k) (..., k, n); leading axes broadcast; 1-d operands as in NumPy. */
 node *g_matmul(graph *g, node *a, node *b) {
     if (!a || !b) return NULL;
     shape_buf sa, sb;
@@ -245,6 +246,7 @@ node *g_matmul(graph *g, node *a, node *b) {
     return g_reshape(g, out, n, shape);
 }
 
+/* Sum of products of all elements, 0-d; same shapes. */
 node *g_dot(graph *g, node *a, node *b) {
     if (!a || !b) return NULL;
     shape_buf sa, sb;

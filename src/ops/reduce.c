@@ -192,6 +192,7 @@ const op_row op_sum = {
     .vmap = sum_vmap,
 };
 
+/* keep: the reduced axes stay, with size 1. */
 node *g_sum(graph *g, node *a, unsigned axes, bool keep) {
     node *s = sum_node(g, a, axes);
     if (!s || keep) return s;
@@ -203,12 +204,6 @@ node *g_sum(graph *g, node *a, unsigned axes, bool keep) {
 }
 node *g_sum_all(graph *g, node *a) {
     return a ? g_sum(g, a, (1u << a->ndim) - 1, false) : NULL;
-}
-node *g_mean_all(graph *g, node *a) {
-    if (!a) return NULL;
-    if (a->count == 0) return graph_fail(g, BK_EINVAL, "mean: the tensor is empty");
-    node *s = a->dtype == BK_INT64 ? g_cast(g, a, BK_FLOAT64) : a;
-    return g_scale(g, 1 / (double)a->count, g_sum_all(g, s));
 }
 
 /* ---- along one axis: ints[0]; rows are (outer, size, inner) ---- */
@@ -272,6 +267,7 @@ const op_row op_argmax = {
     .transpose = op_no_transpose,
     .vmap = axis_vmap,
 };
+/* int64, the first maximum, from 0. */
 node *g_argmax(graph *g, node *a, int axis) {
     int64_t ints = axis;
     return a ? graph_op(g, &op_argmax, 1, &a, 1, &ints, 0) : NULL;
@@ -286,6 +282,7 @@ static node *axis_last(graph *g, node *a, int axis) {
     return g_permute(g, a, axes);
 }
 
+/* The axis is dropped; the derivative goes to the first maximum. */
 node *g_reduce_max(graph *g, node *a, int axis) {
     node *index = g_argmax(g, a, axis);
     return index ? g_take(g, axis_last(g, a, axis), index) : NULL;
@@ -452,9 +449,11 @@ const op_row op_logsumexp = {
     .transpose = op_no_transpose,
     .vmap = rows_vmap,
 };
+/* Along the last axis. */
 node *g_softmax(graph *g, node *a) {
     return a ? graph_op(g, &op_softmax, 1, &a, 0, NULL, 0) : NULL;
 }
+/* Along the last axis, which is dropped. */
 node *g_logsumexp(graph *g, node *a) {
     return a ? graph_op(g, &op_logsumexp, 1, &a, 0, NULL, 0) : NULL;
 }

@@ -155,6 +155,7 @@ const op_row op_reshape = {
     .transpose = reshape_transpose,
     .vmap = reshape_vmap,
 };
+/* One size may be -1. */
 node *g_reshape(graph *g, node *a, int ndim, const int64_t *shape) {
     if (!a) return NULL;
     int64_t full[BK_MAX_DIMS + 1], known = 1;
@@ -251,9 +252,11 @@ const op_row op_permute = {
     .transpose = permute_transpose,
     .vmap = permute_vmap,
 };
+/* Axis i of the result is a's axes[i]. */
 node *g_permute(graph *g, node *a, const int64_t *axes) {
     return a ? make(g, &op_permute, a, a->ndim, axes) : NULL;
 }
+/* The last two axes. */
 node *g_transpose(graph *g, node *a) {
     if (!a) return NULL;
     int64_t axes[BK_MAX_DIMS];

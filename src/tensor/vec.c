@@ -29,33 +29,6 @@ static int64_t to_int(double x) {
     return x == x ? (int64_t)x : 0;
 }
 
-#define LIBM1(name, fn, tag, type)                                                                                     \
-    static void libm_##name##_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) {     \
-        const type *p = a;                                                                                             \
-        type *o = out;                                                                                                 \
-        (void)b, (void)c, (void)x;                                                                                     \
-        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i]);                                                               \
-    }
-#define LIBM_POW(fn, tag, type)                                                                                        \
-    static void libm_pow_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) {          \
-        const type *p = a, *q = b;                                                                                     \
-        type *o = out;                                                                                                 \
-        (void)c, (void)x;                                                                                              \
-        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i], q[i]);                                                         \
-    }                                                                                                                  \
-    static void libm_powx_##tag(int64_t n, void *out, const void *a, const void *b, const void *c, double x) {         \
-        const type *p = a;                                                                                             \
-        type *o = out;                                                                                                 \
-        (void)b, (void)c;                                                                                              \
-        for (int64_t i = 0; i < n; i++) o[i] = fn(p[i], (type)x);                                                      \
-    }
-LIBM1(sin, sin, f64, double)
-LIBM1(sin, sinf, f32, float)
-LIBM1(cos, cos, f64, double)
-LIBM1(cos, cosf, f32, float)
-LIBM_POW(pow, f64, double)
-LIBM_POW(powf, f32, float)
-
 /* ---- the levels ---- */
 
 #if defined(__x86_64__)

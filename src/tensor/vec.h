@@ -12,58 +12,11 @@
 
 #include "../bracket.h"
 
-typedef enum vec_op {
-    /* arithmetic: float64, float32, int64 (div and pow: floats only) */
-    VEC_COPY,
-    VEC_FILL /* x */,
-    VEC_ADD,
-    VEC_SUB,
-    VEC_MUL,
-    VEC_DIV,
-    VEC_POW,
-    VEC_MAX,
-    VEC_MIN, /* max, min: NaN if either is */
-    VEC_SCALE /* x*a */,
-    VEC_OFFSET /* a+x */,
-    VEC_AXPY /* x*a + b */,
-    VEC_MULADD /* a*b + c */,
-    VEC_MULSCALE /* x*(a*b) */,
-    VEC_SQUARE,
-    VEC_SQUARE_RSUB /* x - a*a */,
-    VEC_ABS,
-    VEC_SIGN /* sign(0)=0 */,
-    VEC_GT,
-    VEC_GE,
-    VEC_EQ,    /* 1 or 0 in the operands' dtype */
-    VEC_WHERE, /* a != 0 ? b : c */
-    VEC_RELU /* max(a,0), NaN stays */,
-    VEC_RELU_MASK /* a > 0 ? b : 0 */,
-    VEC_STEP /* a > 0 ? 1 : 0 */,
-    /* floats only */
-    VEC_EXP,
-    VEC_LOG,
-    VEC_EXPM1,
-    VEC_LOG1P,
-    VEC_SQRT,
-    VEC_RECIP,
-    VEC_SIN,
-    VEC_COS,
-    VEC_TANH,
-    VEC_SIGMOID,
-    VEC_SOFTPLUS /* log(1+e^a), no overflow */,
-    VEC_ERF,
-    VEC_FLOOR,
-    VEC_POWX /* a^x; whole x by multiplication for |x| <= 8 */,
-    /* recurring patterns, one pass */
-    VEC_MUL3 /* x * (a*(b*c)) */,
-    VEC_TANH_SUM /* tanh(a+b) */,
-    VEC_RELU_SUM /* max(a+b,0), NaN stays */,
-    VEC_TANH_GRAD /* b * (1 - a*a): a = tanh(z) */,
-    VEC_TANH_GRAD_SUM /* (b+c) * (1 - a*a) */,
-    VEC_TANH_GRAD_ADD /* x * (b * (1 - a*a)) + c */,
-    VEC_SIGMOID_GRAD /* b * (a * (1 - a)) */,
-    VEC_OPS
-} vec_op;
+/* VEC_NAME for every kernel of src/tensor/kernels. Those for floats alone are NULL for int64. */
+#include "gen/vec_kernels.h"
+
+#define VEC_ENUM(name, NAME) VEC_##NAME,
+typedef enum vec_op { VEC_KERNELS(VEC_ENUM, VEC_ENUM) VEC_OPS } vec_op;
 
 typedef void (*vec_fn)(int64_t n, void *out, const void *a, const void *b, const void *c, double x);
 

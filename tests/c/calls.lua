@@ -15,7 +15,7 @@ local function coupled(t) return t:sum() ^ 2 + t:tanh():sum() end
 local losses = { bk.compile(quartic), bk.compile(coupled) }
 
 -- ---- tensors ----
-for name in ("abs cos erf exp expm1 floor gelu log log1p neg recip relu sigmoid sign sin softplus sqrt square tanh "
+for name in ("abs cos erf exp expm1 floor gelu log log1p neg reciprocal relu sigmoid sign sin softplus sqrt square tanh "
     .. "argmax argmin max min mean sum norm std var flatten squeeze transpose softmax log_softmax logsumexp layer_norm "
     .. "stop_gradient"):gmatch("%S+") do
     calls["bk." .. name] = function() return bk[name](x), x[name](x) end

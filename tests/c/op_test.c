@@ -1,13 +1,11 @@
-/* op_test.c - every operation of op_rows, found through the table and not by name: a row without a recipe
- * fails. Each is held to finite differences of its values and of its first derivative, to the inner-product
+/* op_test.c - every operation of op_rows, found through the table and not by name: elementwise ones and composites
+ * need nothing here, a kernel without a recipe of its shapes fails. Each is held to finite differences of its values and of its first derivative, to the inner-product
  * identity of jvp and vjp at both orders, to its own float32 run, to vmap against a loop (and nested), and to
- * empty inputs. */
+ * empty inputs; at its kinks, to the derivatives of the two sides. */
 #include "prog.h"
 #include "../../src/compile/lower.h"
 
 enum { F = -1000 /* a free size: 3, or 0 in the empty case */, MAX_IN = 4 };
-
-typedef enum domain { ROW_RANGE, OFF_ZERO, APART, OFF_INTEGERS, CONDITION } domain;
 
 typedef struct recipe {
     const char *name;
@@ -19,57 +17,13 @@ typedef struct recipe {
     int n_ints;
     int64_t ints[10];
     double x;
-    domain where;
     double eps, tol; /* of the finite difference; 0: 1e-5, 2e-7 */
     bool no_vmap;
     node *(*build)(graph *g, node *const *in); /* a composition instead of a row */
 } recipe;
 
+/* Kernels: shapes and attributes of a sample. */
 static const recipe recipes[] = {
-    { "add", .n_in = 0 },
-    { "mul", .n_in = 0 },
-    { "div", .n_in = 0 },
-    { "pow", .n_in = 0 },
-    { "maximum", .where = APART },
-    { "minimum", .where = APART },
-    { "gt", .where = APART },
-    { "ge", .where = APART },
-    { "eq", .where = APART },
-    { "where", .where = CONDITION },
-    { "scale", .x = 1.7 },
-    { "offset", .x = 0.6 },
-    { "powx", .x = 2.5 },
-    { "exp", .n_in = 0 },
-    { "expm1", .n_in = 0 },
-    { "log", .n_in = 0 },
-    { "log1p", .n_in = 0 },
-    { "sqrt", .n_in = 0 },
-    { "reciprocal", .n_in = 0 },
-    { "sin", .n_in = 0 },
-    { "cos", .n_in = 0 },
-    { "tanh", .n_in = 0 },
-    { "sigmoid", .n_in = 0 },
-    { "softplus", .n_in = 0 },
-    { "erf", .n_in = 0 },
-    { "square", .n_in = 0 },
-    { "axpy", .x = 1.7 },
-    { "muladd", .n_in = 0 },
-    { "mulscale", .x = 1.7 },
-    { "square_rsub", .x = 0.6 },
-    { "tanh_grad", .n_in = 0 },
-    { "tanh_grad_sum", .n_in = 0 },
-    { "tanh_sum", .n_in = 0 },
-    { "relu_sum", .n_in = 0 },
-    { "tanh_grad_add", .x = 1.7 },
-    { "mul3", .x = 1.7 },
-    { "relu_mask", .n_in = 0 },
-    { "sigmoid_grad", .n_in = 0 },
-    { "stop_gradient", .n_in = 0 },
-    { "relu", .where = OFF_ZERO },
-    { "step", .where = OFF_ZERO },
-    { "abs", .where = OFF_ZERO },
-    { "sign", .where = OFF_ZERO },
-    { "floor", .where = OFF_INTEGERS },
     { "cast", 1, { { 2, { F, 4 }, 0 } }, 1, { BK_FLOAT32 }, .eps = 0.25, .tol = 2e-6 },
     { "full", 0, { { 0, { 0 }, 0 } }, 3, { BK_FLOAT64, F, 2 }, .x = 1.25 },
     { "reshape", 1, { { 3, { F, 2, 4 }, 0 } }, 2, { 8, F }, .x = 0 },
@@ -104,9 +58,6 @@ static const recipe recipes[] = {
     { NULL, .n_in = 0 },
 };
 
-static node *build_gelu(graph *g, node *const *in) {
-    return g_gelu(g, in[0]);
-}
 static node *build_max(graph *g, node *const *in) {
     return g_reduce_max(g, in[0], 1);
 }
@@ -129,8 +80,8 @@ static node *build_parts(graph *g, node *const *in) { /* one flat vector read as
     return g_tanh(g, g_add(g, g_matmul(g, in[0], w), b));
 }
 
+/* Compositions that no row says. */
 static const recipe composites[] = {
-    { "gelu", 1, { { 2, { F, 4 }, 0 } }, .build = build_gelu },
     { "reduce_max", 1, { { 3, { F, 4, 2 }, 0 } }, .build = build_max },
     { "maxpool2d", 1, { { 4, { F, 2, 5, 6 }, 0 } }, .build = build_maxpool },
     { "broadcasting", 2, { { 2, { F, 4 }, 0 }, { 1, { 4 }, 0 } }, .build = build_mixed },
@@ -158,7 +109,7 @@ static bool is_index(const subject *s, int k) {
     return s->r.in[k].bound > 0;
 }
 static bool moves(const subject *s, int k) {
-    return !is_index(s, k) && !(s->r.where == CONDITION && k == 0);
+    return !is_index(s, k) && !(s->row && s->row->condition && k == 0);
 }
 
 static int in_shape(const subject *s, int k, int64_t *shape) {
@@ -168,6 +119,7 @@ static int in_shape(const subject *s, int k, int64_t *shape) {
 
 static node *apply(const subject *s, graph *g, node *const *in) {
     if (s->r.build) return s->r.build(g, in);
+    if (s->row->kind == OP_COMPOSITE) return s->row->build(g, in);
     int64_t ints[10];
     for (int i = 0; i < s->r.n_ints; i++) ints[i] = sized(s, s->r.ints[i]);
     return graph_op(g, s->row, s->r.n_in, in, s->r.n_ints, ints, s->r.x);
@@ -180,15 +132,18 @@ static tensor sample(const subject *s, int k, int64_t lead, const tensor *first)
     tensor t;
     err e = { 0 };
     if (tensor_new(s->c, is_index(s, k) ? BK_INT64 : s->dtype, ndim, shape, &t, &e)) exit(3);
-    double low = s->row ? s->row->sample_low : 0, high = s->row ? s->row->sample_high : 0;
+    const op_row none = { 0 }, *row = s->row ? s->row : &none;
+    double low = row->sample_low, high = row->sample_high;
     if (low == 0 && high == 0) low = -1.5, high = 1.5;
     for (int64_t i = 0, n = tensor_count(&t); i < n; i++) {
         double u = rng_uniform(s->random), x = low + (high - low) * u;
         bool flip = rng_next(s->random) & 1;
-        if (s->r.where == OFF_ZERO) x = (0.2 + u) * (flip ? -1 : 1);
-        if (s->r.where == OFF_INTEGERS) x = (double)rng_below(s->random, 5) - 2 + 0.2 + 0.6 * u;
-        if (s->r.where == CONDITION && k == 0) x = flip;
-        if (s->r.where == APART && k == 1 && tensor_count(first) == n)
+        if (row->n_kinks) x = row->kinks[i % row->n_kinks] + (0.2 + u) * (flip ? -1 : 1);
+        for (int j = 0; j < row->n_kinks; j++) /* of another kink's neighbourhood */
+            if (fabs(x - row->kinks[j]) < 0.1) x = row->kinks[j] + 0.15;
+        if (row->kink_whole) x = (double)rng_below(s->random, 5) - 2 + 0.2 + 0.6 * u;
+        if (row->condition && k == 0) x = flip;
+        if (row->kink_between && k == 1 && tensor_count(first) == n)
             x = tensor_get(first, i) + (0.2 + u) * (flip ? -1 : 1);
         x = (double)(float)x;
         if (t.dtype == BK_INT64)
@@ -228,6 +183,10 @@ static void shift(const tensor *x, double eps, const tensor *t, tensor *out) {
         ((double *)tensor_data(out))[i] = tensor_get(x, i) + eps * tensor_get(t, i);
 }
 
+static bool refuses_derivative(const subject *s) {
+    return s->row && s->row->kind != OP_COMPOSITE && s->row->jvp == op_no_jvp;
+}
+
 /* Arguments: x of every input, then directions t and s of the moving ones, then the cotangent. Results: y,
  * D y.t, D (D y.t).s (t held), the adjoints of both applied to the cotangent. */
 static void test_derivatives(const subject *s, const char *name, bool run) {
@@ -252,7 +211,8 @@ static void test_derivatives(const subject *s, const char *name, bool run) {
         check(false, name, "does not build", 0);
         goto done;
     }
-    if (run && s->row) check(y->op == s->row, name, "the sample is not simplified away", 0);
+    if (run && s->row && s->row->kind != OP_COMPOSITE)
+        check(y->op == s->row, name, "the sample is not simplified away", 0);
     for (int pass = 0; pass < 2; pass++)
         for (int k = 0; k < n_wrt; k++) {
             args[q.n_in] = noise(s->c, s->dtype, s->random, wrt[k]->ndim, wrt[k]->shape);
@@ -268,7 +228,7 @@ static void test_derivatives(const subject *s, const char *name, bool run) {
         args[q.n_in] = noise(s->c, y->dtype, s->random, y->ndim, y->shape);
         ct = q.in[q.n_in++] = graph_input(q.g, y->dtype, y->ndim, y->shape);
     }
-    bool refuses = s->row && s->row->jvp == op_no_jvp;
+    bool refuses = refuses_derivative(s);
     if (!refuses && ct && n_wrt) {
         bool ok = graph_jvp(q.g, 1, &y, n_wrt, wrt, ts, &dy) && graph_vjp(q.g, 1, &y, &ct, n_wrt, wrt, grads);
         if (ok && dy) {
@@ -282,7 +242,8 @@ static void test_derivatives(const subject *s, const char *name, bool run) {
                 for (int k = 0; k < n_wrt; k++) q.out[q.n_out++] = grads2[k] ? grads2[k] : g_zeros_like(q.g, wrt[k]);
             }
         }
-        if (s->row && s->row->jvp != op_zero_jvp) check(dy != NULL, name, "has a derivative", 0);
+        if (s->row && s->row->kind != OP_COMPOSITE && s->row->jvp != op_zero_jvp)
+            check(dy != NULL, name, "has a derivative", 0);
     }
     if (!prog_plan(&q, name, run ? "compiles with its derivatives" : "compiles on empty inputs")) goto done;
     if (!prog_run(&q, name, args, res)) goto done;
@@ -480,7 +441,7 @@ static void test_subject(subject s) {
     const char *name = s.r.name;
     s.free = 3;
     test_derivatives(&s, name, true);
-    if (s.row && s.row->jvp == op_no_jvp) test_refusal(&s, name);
+    if (refuses_derivative(&s)) test_refusal(&s, name);
     if (s.r.n_in) test_float32(&s, name);
     for (unsigned mask = 1; mask < 1u << s.r.n_in; mask++) test_vmap(&s, name, mask, 4);
     for (unsigned outer = 1; outer < 1u << s.r.n_in && !s.r.no_vmap; outer++)
@@ -491,6 +452,43 @@ static void test_subject(subject s) {
     if (s.r.n_in && !s.r.no_vmap) test_vmap(&s, name, (1u << s.r.n_in) - 1, 2);
 }
 
+/* At a kink the derivative along the first operand lies between the slopes of the two sides (a convex hull: what relu
+ * makes of 0, or halves at a tie), and the second is finite. */
+static void test_kinks(const subject *s, const char *name) {
+    const op_row *row = s->row;
+    int places = row->kink_whole ? 3 : row->kink_between ? 1 : row->n_kinks;
+    for (int i = 0; i < places; i++) {
+        double at = row->kink_whole ? i - 1 : row->kink_between ? 0.7 : row->kinks[i];
+        int64_t shape[1] = { 3 };
+        node *x, *one, *y, *dy = NULL, *ddy = NULL;
+        prog q = { .g = ops_graph(s->c), .n_in = row->arity + 1 };
+        tensor args[MAX_ARGS], res[MAX_OUT];
+        err e = { 0 };
+        for (int k = 0; k <= row->arity; k++) {
+            if (tensor_new(s->c, BK_FLOAT64, 1, shape, &args[k], &e)) exit(3);
+            q.in[k] = graph_input(q.g, BK_FLOAT64, 1, shape);
+            for (int j = 0; j < 3; j++)
+                ((double *)tensor_data(&args[k]))[j] = k == row->arity ? 1 : k == 0 ? at + 1e-6 * (j - 1) : at;
+        }
+        x = q.in[0], one = q.in[row->arity], y = apply(s, q.g, q.in);
+        graph_jvp(q.g, 1, &y, 1, &x, &one, &dy);
+        if (dy) graph_jvp(q.g, 1, &dy, 1, &x, &one, &ddy);
+        q.out[q.n_out++] = y;
+        q.out[q.n_out++] = dy ? dy : g_zeros_like(q.g, y);
+        q.out[q.n_out++] = ddy ? ddy : g_zeros_like(q.g, y);
+        if (prog_plan(&q, name, "compiles at a kink") && prog_run(&q, name, args, res)) {
+            double left = tensor_get(&res[1], 0), here = tensor_get(&res[1], 1), right = tensor_get(&res[1], 2);
+            check(here >= fmin(left, right) - 1e-9 && here <= fmax(left, right) + 1e-9, name,
+                  "at a kink, a derivative between those of the sides", here);
+            check(isfinite(tensor_get(&res[0], 1)) && isfinite(tensor_get(&res[2], 1)), name,
+                  "at a kink, a finite value and second derivative", tensor_get(&res[2], 1));
+            drop(q.n_out, res);
+        }
+        drop(q.n_in, args);
+        prog_free(&q);
+    }
+}
+
 static void test_rows(ctx *c, rng *random) {
     int rows = 0;
     for (int i = 0; op_rows[i]; i++, rows++) {
@@ -498,18 +496,22 @@ static void test_rows(ctx *c, rng *random) {
         const recipe *found = NULL;
         for (const recipe *r = recipes; r->name; r++)
             if (strcmp(r->name, row->name) == 0) found = r;
-        check(found != NULL, row->name, "has a recipe in tests/c/op_test.c", 0);
+        bool by_elements = row->kind == OP_ELEMENTWISE || row->kind == OP_COMPOSITE;
+        check(found || by_elements || row->kind == OP_LEAF, row->name, "has a recipe in tests/c/op_test.c", 0);
         check(row->doc && row->doc[0] && row->jvp && row->transpose && row->vmap, row->name, "has formula and rules",
               0);
-        if (!found) continue;
-        subject s = { c, row, *found, 3, BK_FLOAT64, random };
-        if (row->kind == OP_ELEMENTWISE) {
+        check(!row->lua || (row->help && row->build && strstr(row->help, row->lua)), row->name,
+              "is public, with a builder and a docstring that begins with its call", 0);
+        if (!found && !by_elements) continue;
+        subject s = { c, row, found ? *found : (recipe){ .name = row->name, .x = row->sample_x }, 3, BK_FLOAT64, random };
+        if (by_elements && !found) {
             s.r.n_in = row->arity;
             for (int k = 0; k < row->arity; k++) {
                 s.r.in[k].ndim = 2;
                 s.r.in[k].shape[0] = F;
                 s.r.in[k].shape[1] = 7;
             }
+            test_kinks(&s, row->name);
         }
         test_subject(s);
     }

@@ -81,7 +81,7 @@ function TestDerivatives.test_every_function_against_finite_differences()
         end,
         layer_norm = function(t) return (t:layer_norm() ^ 3):sum() end,
         conv = function(t)
-            local y = bk.conv2d(t:reshape { 1, 1, 4, 3 }, w, { pad = 1 })
+            local y = bk.conv2d(t:reshape { 1, 1, 4, 3 }, w, { padding = 1 })
             return y:square():sum() + y:avgpool2d(2):square():sum() + (y:maxpool2d(2) ^ 3):sum()
         end,
         squeeze = function(t) return (t:unsqueeze(2):broadcast_to { 4, 2, 3 }:flatten() ^ 3):sum() end,

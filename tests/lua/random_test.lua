@@ -59,7 +59,7 @@ end
 unary("log", function(x) return (x:square() + 0.5):log() end)
 unary("log1p", function(x) return x:square():log1p() end)
 unary("sqrt", function(x) return (x:square() + 0.3):sqrt() end)
-unary("recip", function(x) return (x:square() + 0.7):recip() end)
+unary("reciprocal", function(x) return (x:square() + 0.7):reciprocal() end)
 unary("cube", function(x) return x ^ 3 end)
 unary("power", function(x) return (x:square() + 0.2) ^ 2.5 end)
 unary("exponent", function(x) return 2 ^ x end)
@@ -211,12 +211,12 @@ kinds.conv = function(r)
     local image, kernel = { r.int(2), r.int(2), 3 + r.int(2), 2 + r.int(3) }, { r.int(2), 0, r.int(3), r.int(2) }
     kernel[2] = image[2]
     local stride, pad = r.int(2), r.int(2) - 1
-    return function(x, y) return bk.conv2d(fit(x, image), fit(y, kernel), { stride = stride, pad = pad }) * 0.3 end
+    return function(x, y) return bk.conv2d(fit(x, image), fit(y, kernel), { stride = stride, padding = pad }) * 0.3 end
 end
 kinds.pool = function(r)
     local image, name, kernel, stride = { r.int(2), r.int(2), 4, 5 }, r.pick { "avgpool2d", "maxpool2d" }, r.int(3), r.int(2)
     local pad = r.int(kernel) - 1
-    return function(x) return bk[name](fit(x, image), kernel, { stride = stride, pad = pad }) end
+    return function(x) return bk[name](fit(x, image), kernel, { stride = stride, padding = pad }) end
 end
 -- derivatives and vmap inside the program, closing over its values
 kinds.inner_grad = function(r, a)

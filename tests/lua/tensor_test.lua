@@ -152,14 +152,14 @@ local plain = {
     relu = function(x) return math.max(x, 0) end,
     sign = function(x) return x > 0 and 1 or x < 0 and -1 or 0 end,
     square = function(x) return x * x end,
-    recip = function(x) return 1 / x end,
+    reciprocal = function(x) return 1 / x end,
     neg = function(x) return -x end,
 }
 
 function TestTensorMath.test_elementwise_functions_as_methods_and_as_functions()
     local xs = { 0.1, 0.5, 1, 1.7, 2.5, 3.25 }
     local signed = { -2.5, -1, -0.3, 0, 0.4, 2 }
-    local positive_only = { log = true, sqrt = true, log1p = true, recip = true }
+    local positive_only = { log = true, sqrt = true, log1p = true, reciprocal = true }
     for name, f in pairs(plain) do
         local input = positive_only[name] and xs or signed
         local expected = {}
@@ -324,7 +324,7 @@ function TestTensorMath.test_images_against_sums()
         end
     end
     lu.assertAlmostEquals(y[1][3][2][3]:item(), s, 1e-13)
-    lu.assertEquals(bk.conv2d(x, w, { stride = 2, pad = 1 }):shape(), { 1, 3, 3, 3 })
+    lu.assertEquals(bk.conv2d(x, w, { stride = 2, padding = 1 }):shape(), { 1, 3, 3, 3 })
     local p = bk.arange(16):reshape { 1, 1, 4, 4 }
     lu.assertEquals(p:avgpool2d(2):totable(), { { { { 2.5, 4.5 }, { 10.5, 12.5 } } } })
     lu.assertEquals(p:maxpool2d(2):totable(), { { { { 5, 7 }, { 13, 15 } } } })

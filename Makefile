@@ -59,7 +59,9 @@ $(B)/obj/tensor/vec.o $(B)/obj/tensor/conv.o: private CFLAGS_ALL += -O3
 # registered by hand. A kind is declared by its header, which includes gen/KIND_rows.h.
 ROW_op := src/ops/ops.h
 ROW_optim := src/optim/optim.h
-ROW_KINDS := op optim
+ROW_layer := src/model/model.h
+ROW_loss := src/model/loss.h
+ROW_KINDS := op optim layer loss
 ROWS_SRC := $(sort $(foreach k,$(ROW_KINDS),$(wildcard $(dir $(ROW_$(k)))*.c)))
 GEN_HEADERS := $(ROW_KINDS:%=$(B)/gen/%_rows.h) $(B)/gen/vec_kernels.h $(B)/gen/vec_kernels.inc $(B)/gen/op_builders.h
 .SECONDARY: $(GEN_HEADERS) $(ROW_KINDS:%=$(B)/gen/%_rows.c)

@@ -11,7 +11,7 @@ local data, _, source = experiment.data(o, 2 * o.batch)
 local inputs = data.x:shape()[2]
 local turned = bk.tasks.rotated{ data = data, angles = { 0, 60 }, test_fraction = 0 }
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
-local f = bk.internal.functions(model, { loss = "cross_entropy" }, 10)
+local f = bk.internal.functions.of(model, { loss = "cross_entropy" }, 10)
 
 local function tasks_in(dtype)
     local tasks = {}

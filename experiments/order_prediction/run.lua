@@ -14,7 +14,7 @@ experiment.prepared(data, o.inputs)
 local inputs = data.size
 local by_class = experiment.by_class(data)
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
-local f = bk.internal.functions(model, { loss = "cross_entropy" }, 10)
+local f = bk.internal.functions.of(model, { loss = "cross_entropy" }, 10)
 
 -- ---- triples of tasks ----
 local kinds = {}

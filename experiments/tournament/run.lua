@@ -14,7 +14,7 @@ local data, _, source = experiment.data(o, o.pool)
 experiment.prepared(data, o.inputs)
 local inputs = data.size
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
-local f = bk.internal.functions(model, { loss = "cross_entropy" }, 10)
+local f = bk.internal.functions.of(model, { loss = "cross_entropy" }, 10)
 
 -- N source tasks and a target: the digits turned by angles of a full turn, a batch each.
 local ANGLES = 24

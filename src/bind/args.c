@@ -3,6 +3,7 @@
 #include "env.h"
 #include <math.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 const char *args_got(lua_State *L, int index) {
@@ -221,4 +222,102 @@ bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype oth
     bk_dtype d = args_dtype(L, -1, fname, "dtype");
     lua_pop(L, 1);
     return d;
+}
+
+/* ---- options of rows ---- */
+
+/* Pushes "a whole number from 1 to 4" or the like. */
+static const char *wanted(lua_State *L, const option *o) {
+    if (o->type == OPTION_FLAG) return lua_pushliteral(L, "true or false");
+    bool whole = o->type == OPTION_COUNT, free = o->low == 0 && o->high == 0, up = o->high >= 1 << 30;
+    const char *kind = whole ? "a whole number" : "a finite number";
+    if (free) return lua_pushstring(L, kind);
+    if (up && o->open) return lua_pushfstring(L, "%s > %f", kind, o->low);
+    if (up && whole) return lua_pushfstring(L, "%s >= %I", kind, (LUAI_UACINT)o->low);
+    if (up) return lua_pushfstring(L, "%s >= %f", kind, o->low);
+    if (whole) return lua_pushfstring(L, "%s from %I to %I", kind, (LUAI_UACINT)o->low, (LUAI_UACINT)o->high);
+    return lua_pushfstring(L, o->open ? "%s above %f and below %f" : "%s from %f to %f", kind, o->low, o->high);
+}
+
+static double read_one(lua_State *L, int index, const char *fname, const option *o) {
+    int whole = 0;
+    double x = 0;
+    bool fits = false;
+    if (o->type == OPTION_FLAG) {
+        fits = lua_isboolean(L, index);
+        x = lua_toboolean(L, index);
+    } else if (lua_type(L, index) == LUA_TNUMBER) {
+        x = lua_tonumber(L, index);
+        lua_tointegerx(L, index, &whole);
+        bool free = o->low == 0 && o->high == 0;
+        fits = isfinite(x) && (o->type != OPTION_COUNT || whole) &&
+               (free || (o->open ? x > o->low && x < o->high : x >= o->low && x <= o->high));
+    }
+    if (!fits) {
+        index = lua_absindex(L, index);
+        args_fail(L, index, fname, o->name, wanted(L, o));
+    }
+    return x;
+}
+
+void args_read(lua_State *L, int index, const char *fname, const option *rows, double *values) {
+    const char *known[OPTIONS_MAX + 1] = { NULL };
+    int n = option_count(rows), places = 0;
+    bool list = false;
+    for (int i = 0; i < n; i++) {
+        known[i] = rows[i].name;
+        list = list || rows[i].by_place;
+    }
+    int table = args_options(L, index, fname, known, list);
+    for (int i = 0; i < n; i++) {
+        const option *o = &rows[i];
+        int top = lua_gettop(L);
+        bool given = table && o->by_place && lua_rawgeti(L, table, ++places) != LUA_TNIL;
+        if (given && args_field(L, table, o->name)) args_error(L, fname, "%s: given twice, by place and by name", o->name);
+        if (!given) {
+            lua_settop(L, top);
+            given = args_field(L, table, o->name);
+        }
+        if (given) {
+            values[i] = read_one(L, lua_gettop(L), fname, o);
+        } else if (o->required) {
+            args_error(L, fname, "%s: missing; expected %s", o->name, wanted(L, o));
+        } else {
+            values[i] = o->otherwise;
+            for (int j = 0; o->like && j < i; j++)
+                if (strcmp(rows[j].name, o->like) == 0) values[i] = values[j];
+        }
+        lua_settop(L, top);
+    }
+    if (table && (int)lua_rawlen(L, table) > places)
+        args_error(L, fname, "expected %d value%s without a name, got %d", places, places == 1 ? "" : "s",
+                   (int)lua_rawlen(L, table));
+}
+
+void args_push_doc(lua_State *L, const char *doc, const option *rows) {
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    luaL_addstring(&b, doc);
+    for (int i = 0, n = option_count(rows); i < n; i++) {
+        const option *o = &rows[i];
+        if (i == 0) luaL_addstring(&b, "\n\nOptions:");
+        lua_pushfstring(L, "\n  %s: ", o->name);
+        luaL_addvalue(&b);
+        wanted(L, o);
+        luaL_addvalue(&b);
+        if (o->required)
+            luaL_addstring(&b, ", required");
+        else if (o->like)
+            lua_pushfstring(L, ", by default %s", o->like), luaL_addvalue(&b);
+        else if (o->type == OPTION_FLAG)
+            lua_pushfstring(L, " (%s)", o->otherwise != 0 ? "true" : "false"), luaL_addvalue(&b);
+        else {
+            char text[32];
+            snprintf(text, sizeof text, " (%g)", o->otherwise);
+            luaL_addstring(&b, text);
+        }
+        lua_pushfstring(L, ": %s.", o->doc);
+        luaL_addvalue(&b);
+    }
+    luaL_pushresult(&b);
 }

@@ -5,6 +5,7 @@
 #ifndef BIND_ARGS_H
 #define BIND_ARGS_H
 
+#include "../base/option.h"
 #include "bind.h"
 
 /* What the value at index is, for messages: `number 3`, `"f16"`, `tensor float64 (2,3)`, `nil`. Pushes the text. */
@@ -41,6 +42,10 @@ const char *args_opt_string(lua_State *L, int table, const char *fname, const ch
 /* The place of the option's string in choices (NULL-ended). */
 int args_opt_choice(lua_State *L, int table, const char *fname, const char *name, const char *const *choices,
                     int otherwise);
+/* The values of a row's options, from the table at stack index `index` (nil: all defaults) or its list part. */
+void args_read(lua_State *L, int index, const char *fname, const option *rows, double *values);
+/* Pushes doc and, where there are rows, a table of them: what help shows. */
+void args_push_doc(lua_State *L, const char *doc, const option *rows);
 bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype otherwise); /* option "dtype" */
 
 #endif

@@ -3,6 +3,7 @@
 #include "../model/loss.h"
 #include "args.h"
 #include "func_value.h"
+#include "tensor_value.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,18 +28,6 @@ static void push_room(lua_State *L, const char *name) {
 }
 
 /* ---- layers ---- */
-typedef struct size_option {
-    char key; /* in layer_row.sizes; upper case there: by name only */
-    const char *name;
-    size_t at; /* in struct layer */
-} size_option;
-
-static const size_option size_options[] = {
-    { 'i', "in", offsetof(layer, in) },         { 'o', "out", offsetof(layer, out) },
-    { 'k', "kernel", offsetof(layer, kernel) }, { 's', "stride", offsetof(layer, stride) },
-    { 'p', "padding", offsetof(layer, pad) },
-};
-
 /* Pushes an empty layer. */
 static layer *push_layer(lua_State *L) {
     layer *l = lua_newuserdatauv(L, sizeof *l, 1);
@@ -48,42 +37,59 @@ static layer *push_layer(lua_State *L) {
 }
 
 static int layer_make(lua_State *L) {
-    const layer_row *row = lua_touserdata(L, lua_upvalueindex(1));
+    layer l = { .row = lua_touserdata(L, lua_upvalueindex(1)) };
     lua_settop(L, 1);
-    const char *fname = lua_pushfstring(L, "bk.nn.%s", row->name), *known[8];
-    int n_known = 0, place = 0, n_places = 0;
-    layer l = { .row = row, .stride = 0, .eps = 1e-5 };
-    lua_insert(L, 1); /* fname below the options */
-    for (const char *k = row->sizes; *k; k++) {
-        if (*k == 'b') known[n_known++] = "bias";
-        if (*k == 'e') known[n_known++] = "eps";
-        for (size_t i = 0; i < sizeof size_options / sizeof *size_options; i++)
-            if ((*k | 32) == size_options[i].key) known[n_known++] = size_options[i].name;
-    }
-    known[n_known] = NULL;
-    int table = args_options(L, 2, fname, known, true);
-    for (const char *k = row->sizes; *k; k++)
-        for (size_t i = 0; i < sizeof size_options / sizeof *size_options; i++) {
-            const size_option *o = &size_options[i];
-            if ((*k | 32) != o->key) continue;
-            int64_t *at = (int64_t *)(void *)((char *)&l + o->at);
-            bool by_place = *k >= 'a', given = table && by_place && lua_rawgeti(L, table, ++place) != LUA_TNIL;
-            n_places += by_place;
-            if (given)
-                *at = args_integer(L, lua_gettop(L), fname, o->name, 0, (int64_t)1 << 31);
-            else if (strchr("iok", o->key))
-                *at = args_opt_integer(L, table, fname, o->name, 0, (int64_t)1 << 31, 0);
-            else
-                *at = args_opt_integer(L, table, fname, o->name, 0, (int64_t)1 << 31,
-                                       o->key == 's' ? (strchr(row->sizes, 'i') ? 1 : l.kernel) : 0);
-        }
-    if (table && (int)lua_rawlen(L, table) > n_places)
-        return args_error(L, fname, "expected %d sizes, got %d", n_places, (int)lua_rawlen(L, table));
-    if (strchr(row->sizes, 'b')) l.no_bias = !args_opt_boolean(L, table, fname, "bias", true);
-    if (strchr(row->sizes, 'e')) l.eps = args_opt_number(L, table, fname, "eps", 1e-5);
-    err e = { 0 };
-    if (layer_check(&l, &e)) return bind_raise(L, &e);
+    const char *fname = lua_pushfstring(L, "bk.nn.%s", l.row->name);
+    args_read(L, 1, fname, l.row->options, l.option);
     *push_layer(L) = l;
+    return 1;
+}
+
+/* ---- activations, for layers written in Lua ---- */
+
+static bool build_activation(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
+    (void)n_in;
+    const layer_row *row = c->what;
+    node *x = in[0]->dtype == BK_INT64 ? g_cast(g, in[0], BK_FLOAT64) : in[0];
+    out[0] = x ? row->activation(g, x) : NULL;
+    return out[0] != NULL;
+}
+
+static int call_activation(lua_State *L) { /* upvalue: the row */
+    const layer_row *row = lua_touserdata(L, lua_upvalueindex(1));
+    op_call call = { .name = row->name, .build = build_activation, .what = row, .n_out = 1 };
+    lua_tensor *x = bind_tensor_arg(L, 1, row->name, "x");
+    return bind_tensor_apply(L, &call, 1, &x);
+}
+
+/* Pushes "gelu, relu, tanh": every activation there is. */
+static const char *push_activations(lua_State *L) {
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    int n = 0;
+    for (const layer_row *const *r = layer_rows; *r; r++)
+        if ((*r)->activation) {
+            luaL_addstring(&b, n++ ? ", " : "");
+            luaL_addstring(&b, (*r)->name);
+        }
+    luaL_pushresult(&b);
+    return lua_tostring(L, -1);
+}
+
+static const layer_row *check_activation(lua_State *L, const char *fname, const char *name) {
+    const layer_row *row = layer_find(name);
+    if (!row || !row->activation) {
+        const char *known = push_activations(L);
+        args_error(L, fname, "activation: expected one of %s, got \"%s\"", known, name);
+    }
+    return row;
+}
+
+/* activation(fname, name): the function of a tensor, or an error that begins with fname. */
+static int internal_activation(lua_State *L) {
+    const layer_row *row = check_activation(L, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
+    lua_pushlightuserdata(L, (void *)row);
+    lua_pushcclosure(L, call_activation, 1);
     return 1;
 }
 
@@ -160,7 +166,7 @@ static int nn_layer(lua_State *L) {
     if (!table) return args_fail(L, 1, fname, "layer", "a table {name = ..., params = ..., forward = ...}");
     layer *l = push_layer(L); /* 2 */
     err e = { 0 };
-    l->row = &layer_row_function;
+    l->row = layer_row_function;
     if (!(l->own = layer_function_new(bind_ctx(L), &e))) return bind_raise(L, &e);
     layer_function *f = l->own;
     const char *name = args_opt_string(L, table, fname, "name", "layer");
@@ -202,18 +208,15 @@ static int layer_tostring(lua_State *L) {
     luaL_Buffer b;
     luaL_buffinit(L, &b);
     luaL_addstring(&b, layer_name(l));
-    if (strchr(l->row->sizes, 'o'))
-        lua_pushfstring(L, "{%I, %I", (LUAI_UACINT)l->in, (LUAI_UACINT)l->out), luaL_addvalue(&b);
-    else if (strchr(l->row->sizes, 'i'))
-        lua_pushfstring(L, "{%I", (LUAI_UACINT)l->in), luaL_addvalue(&b);
-    else
-        luaL_addstring(&b, *l->row->sizes ? "{" : "()");
-    if (l->kernel) {
-        lua_pushfstring(L, "%skernel = %I, stride = %I, padding = %I", l->in ? ", " : "", (LUAI_UACINT)l->kernel,
-                        (LUAI_UACINT)l->stride, (LUAI_UACINT)l->pad);
+    int n = option_count(l->row->options), shown = 0;
+    for (int i = 0; i < n; i++) {
+        const option *o = &l->row->options[i];
+        if (o->type != OPTION_COUNT) continue;
+        lua_pushfstring(L, "%s%s%s%I", shown++ ? ", " : "{", o->by_place ? "" : o->name, o->by_place ? "" : " = ",
+                        (LUAI_UACINT)layer_size(l, i));
         luaL_addvalue(&b);
     }
-    if (*l->row->sizes) luaL_addstring(&b, "}");
+    luaL_addstring(&b, shown ? "}" : n ? "{}" : "()");
     luaL_pushresult(&b);
     return 1;
 }
@@ -232,7 +235,7 @@ static int model_push(lua_State *L, int n, const layer *layers) {
     luaL_setmetatable(L, BIND_MODEL);
     err e = { 0 };
     if (model_new(bind_ctx(L), n, layers, &m->m, &e) || !(m->forward = model_forward(m->m, &e)) ||
-        !(m->accuracy = loss_accuracy(m->m, &e)))
+        !(m->accuracy = loss_accuracy(m->m, &loss_cross_entropy, &e)))
         return bind_raise(L, &e);
     return 1;
 }
@@ -266,11 +269,8 @@ static int nn_mlp(lua_State *L) {
     const char *fname = "bk.nn.mlp";
     args_table(L, 1, fname, "sizes");
     int table = args_options(L, 1, fname, known, true), n = (int)lua_rawlen(L, table);
-    const layer_row *act = layer_find(args_opt_string(L, table, fname, "activation", "tanh"));
+    const layer_row *act = check_activation(L, fname, args_opt_string(L, table, fname, "activation", "tanh"));
     if (n < 2) return args_error(L, fname, "expected at least two sizes, {inputs, ..., outputs}, got %d", n);
-    if (!act || *act->sizes || act->accepts)
-        return args_error(L, fname, "activation: expected tanh, relu, gelu, softplus, sigmoid or identity, got %s",
-                          args_opt_string(L, table, fname, "activation", "tanh"));
     int count = 2 * n - 3;
     layer *list = lua_newuserdatauv(L, (size_t)count * sizeof *list, 0);
     memset(list, 0, (size_t)count * sizeof *list);
@@ -278,8 +278,12 @@ static int nn_mlp(lua_State *L) {
         lua_rawgeti(L, table, i + 1);
         int64_t size = args_integer(L, lua_gettop(L), fname, "size", 1, (int64_t)1 << 31);
         lua_pop(L, 1);
-        if (i > 0) list[2 * (i - 1)].row = layer_find("linear"), list[2 * (i - 1)].out = size;
-        if (i < n - 1) list[2 * i].in = size;
+        if (i > 0) list[2 * (i - 1)].option[1] = (double)size;
+        if (i < n - 1) {
+            list[2 * i].row = &layer_linear;
+            list[2 * i].option[0] = (double)size;
+            list[2 * i].option[2] = 1; /* a bias */
+        }
         if (i > 0 && i < n - 1) list[2 * i - 1].row = act;
     }
     return model_push(L, count, list);
@@ -385,8 +389,8 @@ static int model_tostring(lua_State *L) {
         const layer *l = &m->m->layers[i];
         if (i) luaL_addstring(&b, " > ");
         luaL_addstring(&b, layer_name(l));
-        if (strchr(l->row->sizes, 'o')) {
-            lua_pushfstring(L, " %I-%I", (LUAI_UACINT)l->in, (LUAI_UACINT)l->out);
+        if (l->row->options[0].by_place && l->row->options[1].by_place) {
+            lua_pushfstring(L, " %I-%I", (LUAI_UACINT)layer_size(l, 0), (LUAI_UACINT)layer_size(l, 1));
             luaL_addvalue(&b);
         }
     }
@@ -396,28 +400,127 @@ static int model_tostring(lua_State *L) {
     return 1;
 }
 
-/* ---- losses ---- */
-static int loss_make(lua_State *L) {
-    const loss_row *row = lua_touserdata(L, lua_upvalueindex(1));
-    const char *fname = lua_pushfstring(L, "bk.loss.%s", row->name);
+/* ---- losses: values that make a model's loss when called, or another of their kind when told options ---- */
+
+#define BIND_LOSS "bracket.loss"
+
+static loss *push_loss(lua_State *L) {
+    loss *l = lua_newuserdatauv(L, sizeof *l, 0);
+    memset(l, 0, sizeof *l);
+    luaL_setmetatable(L, BIND_LOSS);
+    return l;
+}
+
+static int loss_call(lua_State *L) { /* loss, model [, x, y]; or loss, options */
+    const loss *l = luaL_checkudata(L, 1, BIND_LOSS);
+    const char *fname = lua_pushfstring(L, "bk.loss.%s", l->row->name);
     lua_insert(L, 1);
-    lua_settop(L, 4);
-    lua_model *m = check_model(L, 2, fname, "model");
-    const tensor *x = lua_isnil(L, 3) ? NULL : bind_check_tensor(L, 3, fname, "x");
-    const tensor *y = lua_isnil(L, 4) ? NULL : bind_check_tensor(L, 4, fname, "y");
+    lua_settop(L, 5);
+    if (lua_istable(L, 3)) {
+        loss told = { .row = l->row };
+        args_read(L, 3, fname, l->row->options, told.option);
+        *push_loss(L) = told;
+        return 1;
+    }
+    lua_model *m = check_model(L, 3, fname, "model");
+    const tensor *x = lua_isnil(L, 4) ? NULL : bind_check_tensor(L, 4, fname, "x");
+    const tensor *y = lua_isnil(L, 5) ? NULL : bind_check_tensor(L, 5, fname, "y");
     err e = { 0 };
-    func *f = loss_new(m->m, row, x, y, &e);
+    func *f = loss_new(m->m, l, x, y, &e);
     if (!f) return bind_raise(L, &e);
     bind_push_func(L, f);
     return 1;
 }
 
+static int loss_accuracy_(lua_State *L) {
+    const loss *l = luaL_checkudata(L, 1, BIND_LOSS);
+    lua_model *m = check_model(L, 2, "loss:accuracy", "model");
+    if (!l->row->hits) {
+        lua_pushnil(L);
+        return 1;
+    }
+    err e = { 0 };
+    func *f = loss_accuracy(m->m, l->row, &e);
+    if (!f) return bind_raise(L, &e);
+    bind_push_func(L, f);
+    return 1;
+}
+
+static int loss_index(lua_State *L) { /* upvalue: methods */
+    const loss *l = luaL_checkudata(L, 1, BIND_LOSS);
+    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+    if (strcmp(key, "name") == 0) return lua_pushstring(L, l->row->name), 1;
+    if (strcmp(key, "class_ids") == 0) return lua_pushboolean(L, l->row->class_ids), 1;
+    for (int i = 0; i < option_count(l->row->options); i++)
+        if (strcmp(key, l->row->options[i].name) == 0) return lua_pushnumber(L, l->option[i]), 1;
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
+        return args_error(L, "loss", "no field %s; it has name, class_ids, accuracy and its options", args_got(L, 2));
+    return 1;
+}
+
+static int loss_tostring(lua_State *L) {
+    const loss *l = luaL_checkudata(L, 1, BIND_LOSS);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    lua_pushfstring(L, "bk.loss.%s", l->row->name);
+    luaL_addvalue(&b);
+    for (int i = 0, n = option_count(l->row->options); i < n; i++) {
+        lua_pushfstring(L, "%s%s = %f", i ? ", " : "{ ", l->row->options[i].name, l->option[i]);
+        luaL_addvalue(&b);
+    }
+    luaL_addstring(&b, l->row->options[0].name ? " }" : "{}");
+    luaL_pushresult(&b);
+    return 1;
+}
+
+static const bind_row loss_methods[] = {
+    { "accuracy", loss_accuracy_,
+      "loss:accuracy(model) -> function (theta, x, y) -> share of right answers, or nil\n"
+      "What counts as right beside this loss: the largest output, the sign of a binary output; nil for targets." },
+    { NULL, NULL, NULL },
+};
+
+static void open_losses(lua_State *L) {
+    luaL_newmetatable(L, BIND_LOSS);
+    lua_pushcfunction(L, loss_call);
+    lua_setfield(L, -2, "__call");
+    lua_pushcfunction(L, loss_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_newtable(L);
+    bind_rows(L, loss_methods);
+    lua_pushcclosure(L, loss_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    push_room(L, "loss");
+    for (const loss_row *const *r = loss_rows; *r; r++) {
+        loss *l = push_loss(L);
+        l->row = *r;
+        for (int i = 0; i < option_count((*r)->options); i++) l->option[i] = (*r)->options[i].otherwise;
+        args_push_doc(L, (*r)->doc, (*r)->options);
+        bind_doc(L, -2, lua_tostring(L, -1));
+        lua_pop(L, 1);
+        lua_setfield(L, -2, (*r)->name);
+    }
+    lua_pop(L, 1);
+}
+
+static int is_loss(lua_State *L) {
+    lua_pushboolean(L, luaL_testudata(L, 1, BIND_LOSS) != NULL);
+    return 1;
+}
+
+static const bind_row nn_module_rows[] = {
+    { "is_loss", is_loss,
+      "bk.is_loss(value) -> boolean\nWhether value is one of bk.loss, or made from one by options." },
+    { NULL, NULL, NULL },
+};
+
 static const bind_row nn_rows[] = {
     { "mlp", nn_mlp,
       "bk.nn.mlp{inputs, hidden..., outputs [, activation = \"tanh\"]} -> model\n"
-      "A multilayer perceptron: linear layers with an activation (tanh relu gelu softplus sigmoid identity) between "
-      "them,\n"
-      "none after the last. x (batch, inputs) -> (batch, outputs).\n"
+      "A multilayer perceptron: linear layers with an activation between them, none after the last.\n\nx (batch, "
+      "inputs) -> (batch, outputs).\n"
       "model.n_params, model.layers (a list of {name, layer, offset, first, size, shape} of the parameter blocks; a "
       "block is\n"
       "theta:narrow(1, first, size)), model:init, model:forward, model:accuracy." },
@@ -473,22 +576,26 @@ void bind_nn(lua_State *L) {
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
 
+    bind_rows(L, nn_module_rows);
     push_room(L, "nn");
     bind_rows(L, nn_rows);
+    lua_getfield(L, -1, "mlp");
+    lua_pushfstring(L, "%s\n\nOptions:\n  activation: one of %s (tanh).", nn_rows[0].doc, push_activations(L));
+    bind_doc(L, -3, lua_tostring(L, -1));
+    lua_pop(L, 3);
     for (const layer_row *const *r = layer_rows; *r; r++) {
         lua_pushlightuserdata(L, (void *)*r);
         lua_pushcclosure(L, layer_make, 1);
-        bind_doc(L, -1, (*r)->doc);
+        args_push_doc(L, (*r)->doc, (*r)->options);
+        bind_doc(L, -2, lua_tostring(L, -1));
+        lua_pop(L, 1);
         lua_setfield(L, -2, (*r)->name);
     }
     lua_pop(L, 1);
+    open_losses(L);
+}
 
-    push_room(L, "loss");
-    for (const loss_row *const *r = loss_rows; *r; r++) {
-        lua_pushlightuserdata(L, (void *)*r);
-        lua_pushcclosure(L, loss_make, 1);
-        bind_doc(L, -1, (*r)->doc);
-        lua_setfield(L, -2, (*r)->name);
-    }
-    lua_pop(L, 1);
+void bind_nn_internal(lua_State *L) {
+    static const bind_row rows[] = { { "activation", internal_activation, NULL }, { NULL, NULL, NULL } };
+    bind_rows(L, rows);
 }

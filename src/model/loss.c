@@ -1,34 +1,8 @@
 /* loss.c - losses as functions. Data is part of the function (graph constants), so that one task is one value
  * and the compiled plan knows it. */
 #include "loss.h"
+#include <stdio.h>
 #include <string.h>
-
-static node *mse_build(graph *g, node *z, node *y) {
-    return g_mean_all(g, g_square(g, g_sub(g, z, y)));
-}
-
-static node *cross_entropy_build(graph *g, node *z, node *y) {
-    return g_mean_all(g, g_sub(g, g_logsumexp(g, z), g_take(g, z, y)));
-}
-
-static const loss_row row_mse = {
-    .name = "mse",
-    .class_ids = false,
-    .build = mse_build,
-    .doc = "bk.loss.mse(model [, x, y]) -> loss, a function of theta; without data, of (theta, x, y)\n"
-           "Mean over batch and outputs of (z - y)^2, z = model(theta, x), y of z's shape.",
-};
-
-static const loss_row row_cross_entropy = {
-    .name = "cross_entropy",
-    .class_ids = true,
-    .build = cross_entropy_build,
-    .doc =
-        "bk.loss.cross_entropy(model [, x, y]) -> loss, a function of theta; without data, of (theta, x, y)\n"
-        "Mean over the batch of -log softmax(z)[y], z = model(theta, x) (batch, classes), y (batch) class ids from 0.",
-};
-
-const loss_row *const loss_rows[] = { &row_mse, &row_cross_entropy, NULL };
 
 const loss_row *loss_find(const char *name) {
     for (const loss_row *const *r = loss_rows; *r; r++)
@@ -39,7 +13,7 @@ const loss_row *loss_find(const char *name) {
 typedef struct loss_func {
     func base;
     model *m;
-    const loss_row *row;
+    loss kind;
     bool has_data;
     tensor x[3], y[3]; /* by dtype: the data as given, and its casts once they were needed */
     bk_dtype x_dtype, y_dtype;
@@ -65,15 +39,15 @@ static const tensor *loss_data(tensor *versions, bk_dtype given, bk_dtype wanted
 }
 
 static bool is_table(const model *m) {
-    return strcmp(m->layers[0].row->name, "embedding") == 0;
+    return m->layers[0].row->takes_ids;
 }
 
 static bool loss_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
     loss_func *l = (loss_func *)f;
-    const loss_row *row = l->row;
+    const loss_row *row = l->kind.row;
     int want = l->has_data ? 1 : 3;
     if (n_in != want) {
-        graph_fail(g, BK_EINVAL, "%s: expected %s, got %d arguments", row->name,
+        graph_fail(g, BK_EINVAL, "bk.loss.%s: expected %s, got %d arguments", row->name,
                    l->has_data ? "theta alone (its data is inside)" : "(theta, x, y)", n_in);
         return false;
     }
@@ -90,23 +64,28 @@ static bool loss_build(func *f, graph *g, int n_in, node *const *in, node_list *
         x = in[1];
         y = in[2] ? g_cast(g, in[2], row->class_ids ? BK_INT64 : floating) : NULL;
     }
-    node *z = model_build_as(l->m, row->name, g, theta, x);
+    char who[64];
+    snprintf(who, sizeof who, "bk.loss.%s", row->name);
+    node *z = model_build_as(l->m, who, g, theta, x);
     if (!z || !y) return false;
     shape_buf a, b;
+    if (!row->class_ids && z->ndim == y->ndim + 1 && z->shape[z->ndim - 1] == 1 &&
+        shape_equal(y->ndim, z->shape, y->ndim, y->shape))
+        y = g_reshape(g, y, z->ndim, z->shape); /* one output an example: y may be (batch) */
     if (row->class_ids ? z->ndim < 1 || !shape_equal(z->ndim - 1, z->shape, y->ndim, y->shape)
                        : !shape_equal(z->ndim, z->shape, y->ndim, y->shape)) {
-        graph_fail(g, BK_EINVAL, "%s: y: expected %s%s, got %s", row->name,
+        graph_fail(g, BK_EINVAL, "bk.loss.%s: y: expected %s%s, got %s", row->name,
                    shape_text(row->class_ids && z->ndim ? z->ndim - 1 : z->ndim, z->shape, &a),
                    row->class_ids ? " class ids" : "", shape_text(y->ndim, y->shape, &b));
         return false;
     }
     if (z->count == 0) {
-        graph_fail(g, BK_EINVAL, "%s: x: an empty batch has no mean", row->name);
+        graph_fail(g, BK_EINVAL, "bk.loss.%s: x: an empty batch has no mean", row->name);
         return false;
     }
     out->n = 1;
     out->v = graph_alloc(g, sizeof(node *));
-    return out->v && (out->v[0] = row->build(g, z, y)) != NULL;
+    return out->v && (out->v[0] = row->build(&l->kind, g, z, y)) != NULL;
 }
 
 static const func_class loss_class = { "loss", loss_build, loss_destroy };
@@ -132,22 +111,23 @@ static bk_status check_classes(const loss_func *l, const tensor *y, int64_t clas
     for (int64_t i = 0; i < n; i++) {
         double v = tensor_get(y, i);
         if (!(v >= 0 && v < (double)classes) || v != (double)(int64_t)v)
-            return err_set(e, BK_EINVAL, "%s: y[%lld]: expected a class id in 0..%lld, got %g", l->row->name,
-                           (long long)i + 1, (long long)classes - 1, v);
+            return err_set(e, BK_EINVAL, "bk.loss.%s: y[%lld]: expected a class id in 0..%lld, got %g",
+                           l->kind.row->name, (long long)i + 1, (long long)classes - 1, v);
     }
     return BK_OK;
 }
 
-func *loss_new(model *m, const loss_row *row, const tensor *x, const tensor *y, err *e) {
+func *loss_new(model *m, const loss *kind, const tensor *x, const tensor *y, err *e) {
+    const loss_row *row = kind->row;
     if (!x != !y) {
-        err_set(e, BK_EINVAL, "%s: expected both x and y, or neither", row->name);
+        err_set(e, BK_EINVAL, "bk.loss.%s: expected both x and y, or neither", row->name);
         return NULL;
     }
     loss_func *l = func_new(m->c, &loss_class, sizeof *l, e);
     if (!l) return NULL;
     l->m = m;
     model_retain(m);
-    l->row = row;
+    l->kind = *kind;
     if (!x) return &l->base;
     l->has_data = true;
     l->x_dtype = x->dtype;
@@ -156,7 +136,7 @@ func *loss_new(model *m, const loss_row *row, const tensor *x, const tensor *y, 
     shape_buf sb;
     bk_status st = BK_OK;
     if (is_table(m) && x->dtype != BK_INT64)
-        st = err_set(e, BK_EINVAL, "%s: x: expected int64 indices, got %s %s", row->name, dtype_name(x->dtype),
+        st = err_set(e, BK_EINVAL, "bk.loss.%s: x: expected int64 indices, got %s %s", row->name, dtype_name(x->dtype),
                      shape_text(x->ndim, x->shape, &sb));
     if (!st) st = tensor_contiguous_as(x, x->dtype, &l->x[x->dtype], e);
     if (!st) st = tensor_contiguous_as(y, y->dtype, &l->y[y->dtype], e);
@@ -168,31 +148,41 @@ func *loss_new(model *m, const loss_row *row, const tensor *x, const tensor *y, 
 }
 
 /* ---- accuracy ---- */
+
+node *loss_hits_class(graph *g, node *z, node *y) {
+    return g_eq(g, g_argmax(g, z, z->ndim - 1), g_cast(g, y, BK_INT64));
+}
+
 static bool accuracy_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
+    const loss_func *l = (loss_func *)f;
+    const loss_row *row = l->kind.row;
     if (n_in != 3) {
-        graph_fail(g, BK_EINVAL, "accuracy: expected (theta, x, y), got %d arguments", n_in);
+        graph_fail(g, BK_EINVAL, "model:accuracy: expected (theta, x, y), got %d arguments", n_in);
         return false;
     }
-    node *z = model_build_as(((loss_func *)f)->m, "accuracy", g, in[0], in[1]), *y = in[2];
+    node *z = model_build_as(l->m, "model:accuracy", g, in[0], in[1]), *y = in[2];
     if (!z || !y) return false;
     shape_buf a, b;
-    if (z->ndim < 1 || z->count == 0 || !shape_equal(z->ndim - 1, z->shape, y->ndim, y->shape)) {
-        graph_fail(g, BK_EINVAL, "accuracy: y: expected class ids of shape %s, got %s",
-                   shape_text(z->ndim > 0 ? z->ndim - 1 : 0, z->shape, &a), shape_text(y->ndim, y->shape, &b));
+    if (!row->class_ids && z->count == y->count) y = g_reshape(g, y, z->ndim, z->shape);
+    int ndim = row->class_ids ? z->ndim - 1 : z->ndim;
+    if (z->ndim < 1 || z->count == 0 || !y || !shape_equal(ndim, z->shape, y->ndim, y->shape)) {
+        graph_fail(g, BK_EINVAL, "model:accuracy: y: expected %s of shape %s, got %s",
+                   row->class_ids ? "class ids" : "targets", shape_text(ndim > 0 ? ndim : 0, z->shape, &a),
+                   y ? shape_text(y->ndim, y->shape, &b) : "none");
         return false;
     }
-    node *hit = g_eq(g, g_argmax(g, z, z->ndim - 1), g_cast(g, y, BK_INT64));
     out->n = 1;
     out->v = graph_alloc(g, sizeof(node *));
-    return out->v && (out->v[0] = g_mean_all(g, g_cast(g, hit, BK_FLOAT64))) != NULL;
+    return out->v && (out->v[0] = g_mean_all(g, g_cast(g, row->hits(g, z, y), BK_FLOAT64))) != NULL;
 }
 
 static const func_class accuracy_class = { "accuracy", accuracy_build, loss_destroy };
 
-func *loss_accuracy(model *m, err *e) {
+func *loss_accuracy(model *m, const loss_row *row, err *e) {
     loss_func *l = func_new(m->c, &accuracy_class, sizeof *l, e);
     if (!l) return NULL;
     l->m = m;
+    l->kind.row = row;
     model_retain(m);
     return &l->base;
 }

@@ -4,21 +4,36 @@
 
 #include "model.h"
 
-typedef struct loss_row {
-    const char *name;
-    const char *doc; /* formula and shapes of y */
-    bool class_ids;  /* y holds class ids from 0, int64 in the graph; else targets of z's shape */
-    node *(*build)(graph *g, node *z, node *y); /* z: the model's outputs */
-} loss_row;
+typedef struct loss_row loss_row;
 
-extern const loss_row *const loss_rows[]; /* NULL-terminated */
+/* A kind of loss, and the values of the kind's options in their order. */
+typedef struct loss {
+    const loss_row *row;
+    double option[OPTIONS_MAX];
+} loss;
+
+/* A kind of loss: `const loss_row loss_NAME = {`. */
+struct loss_row {
+    const char *name;
+    const char *doc; /* signature, one sentence, shapes of y, formula */
+    option options[OPTIONS_MAX];
+    bool class_ids; /* y (batch) holds class ids from 0, int64 in the graph; else targets of z's shape */
+    node *(*build)(const loss *l, graph *g, node *z, node *y); /* z: the model's outputs, not empty */
+    node *(*hits)(graph *g, node *z, node *y); /* 1 for a right answer, else 0; NULL: there is no right and wrong */
+};
+
+#include "gen/loss_rows.h"                   /* extern const loss_row loss_NAME; of every row in src/model */
+extern const loss_row *const loss_rows[];    /* NULL-terminated, generated */
 const loss_row *loss_find(const char *name); /* NULL: unknown */
 
 /* theta -> loss with x and y kept inside (cast once to each dtype of theta met). Shapes and class ids are checked
  * here, not later. x and y both NULL: the function (theta, x, y) -> loss. */
-func *loss_new(model *m, const loss_row *row, const tensor *x, const tensor *y, err *e);
+func *loss_new(model *m, const loss *l, const tensor *x, const tensor *y, err *e);
 
-/* (theta, x, y) -> share of examples whose largest output is class y. */
-func *loss_accuracy(model *m, err *e);
+/* (theta, x, y) -> share of right answers, by the row's `hits`, which it has. */
+func *loss_accuracy(model *m, const loss_row *row, err *e);
+
+/* The largest output is class y's. */
+node *loss_hits_class(graph *g, node *z, node *y);
 
 #endif

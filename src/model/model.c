@@ -6,8 +6,6 @@
 bk_status model_new(ctx *c, int n, const layer *layers, model **out, err *e) {
     *out = NULL;
     if (n < 1) return err_set(e, BK_EINVAL, "sequential: expected at least one layer");
-    for (int i = 0; i < n; i++)
-        if (layer_check(&layers[i], e)) return e ? e->status : BK_EINVAL;
     model *m = mem_zalloc(c, sizeof *m);
     if (!m) return err_nomem(e, sizeof *m);
     m->c = c;
@@ -85,8 +83,8 @@ node *model_build_as(const model *m, const char *who, graph *g, node *theta, nod
             return graph_fail(g, BK_EINVAL, "%s: layer %d (%s): expected an input of %s, got %s", who, i + 1,
                               layer_name(l), expects, got);
         }
-        if (x->dtype != theta->dtype && strcmp(l->row->name, "embedding") != 0) x = g_cast(g, x, theta->dtype);
-        x = l->row->build(l, g, params, x);
+        if (x->dtype != theta->dtype && !l->row->takes_ids) x = g_cast(g, x, theta->dtype);
+        x = l->row->activation ? l->row->activation(g, x) : l->row->build(l, g, params, x);
         if (!x) return NULL;
     }
     return x;

@@ -5,22 +5,24 @@
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
 
-#include "../ops/ops.h"
+#include "../base/option.h"
 #include "../func/func.h"
+#include "../ops/ops.h"
 
 typedef struct layer_row layer_row;
 
 typedef struct layer_function layer_function;
 
-/* One layer: its kind and sizes. Fields a kind does not use are 0. */
+/* One layer: its kind, and the values of the kind's options in their order. */
 typedef struct layer {
     const layer_row *row;
-    layer_function *own;         /* row layer_row_function: what the layer is made of */
-    int64_t in, out;             /* linear: features; conv2d: channels; layer_norm: in; embedding: rows, width */
-    int64_t kernel, stride, pad; /* conv2d and pooling */
-    bool no_bias;                /* linear, conv2d */
-    double eps;                  /* layer_norm */
+    layer_function *own; /* of a layer made of a function: that */
+    double option[OPTIONS_MAX];
 } layer;
+
+static inline int64_t layer_size(const layer *l, int place) {
+    return (int64_t)l->option[place];
+}
 
 typedef enum block_init { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE } block_init;
 
@@ -51,15 +53,17 @@ struct layer_function {
     model_block blocks[LAYER_MAX_BLOCKS];
     char block_names[LAYER_MAX_BLOCKS][LAYER_NAME]; /* what blocks[].name point at */
 };
-extern const layer_row layer_row_function; /* not in layer_rows: made by its own constructor */
+extern const layer_row *const layer_row_function; /* not in layer_rows: made by its own constructor */
 
 layer_function *layer_function_new(ctx *c, err *e); /* cleared, one reference */
 void layer_function_release(layer_function *f);     /* NULL allowed */
 const char *layer_name(const layer *l);
 
+/* A kind of layer: `const layer_row layer_NAME = {`, one file a layer or a small family. */
 struct layer_row {
     const char *name;
-    const char *doc;
+    const char *doc; /* signature, one sentence, ... */
+    option options[OPTIONS_MAX];
     /* The parameter tensors (shape, init, fans); returns how many. NULL: none. */
     int (*blocks)(const layer *l, model_block *out);
     /* Whether x is a possible input. NULL: anything. */
@@ -67,13 +71,18 @@ struct layer_row {
     /* The input's shape in words, "(batch, 784)". NULL with accepts NULL. */
     void (*expects)(const layer *l, char *buf, size_t bytes);
     node *(*build)(const layer *l, graph *g, node *const *params, node *x);
-    const char *sizes; /* the option names of its sizes: i in, o out, k kernel, s stride, p padding, b bias, e eps */
+    node *(*activation)(graph *g, node *x); /* instead of all these: an elementwise function, which mlp can name too */
+    bool takes_ids;                         /* x is int64, and is not cast to theta's dtype */
 };
 
-extern const layer_row *const layer_rows[];    /* NULL-terminated */
+#include "gen/layer_rows.h"                    /* extern const layer_row layer_NAME; of every row in src/model */
+extern const layer_row *const layer_rows[];    /* NULL-terminated, generated */
 const layer_row *layer_find(const char *name); /* NULL: unknown */
-/* The sizes are positive and make sense, or BK_EINVAL naming the layer. */
-bk_status layer_check(const layer *l, err *e);
+
+/* For blocks: a parameter tensor of up to 4 sizes (0 ends them). */
+void layer_block(model_block *b, const char *name, block_init init, int64_t s0, int64_t s1, int64_t s2, int64_t s3);
+/* A bias of n after k blocks, unless `bias` is 0: returns how many blocks there are. */
+int layer_bias(model_block *out, int k, double bias, int64_t n);
 
 typedef struct model {
     ctx *c;
@@ -90,7 +99,7 @@ void model_retain(model *m);
 void model_release(model *m); /* NULL allowed */
 
 /* Adds the outputs for theta (n_params) and x to g; who names the caller in messages. x is cast to theta's dtype,
- * except int64 into an embedding. */
+ * unless the layer takes ids. */
 node *model_build_as(const model *m, const char *who, graph *g, node *theta, node *x);
 node *model_build(const model *m, graph *g, node *theta, node *x);
 

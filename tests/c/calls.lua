@@ -15,13 +15,13 @@ local function coupled(t) return t:sum() ^ 2 + t:tanh():sum() end
 local losses = { bk.compile(quartic), bk.compile(coupled) }
 
 -- ---- tensors ----
-for name in ("abs cos erf exp expm1 floor gelu log log1p neg reciprocal relu sigmoid sign sin softplus sqrt square tanh "
-    .. "argmax argmin max min mean sum norm std var flatten squeeze transpose softmax log_softmax logsumexp layer_norm "
-    .. "stop_gradient"):gmatch("%S+") do
-    calls["bk." .. name] = function() return bk[name](x), x[name](x) end
-end
-for name in ("add sub mul div pow eq ge gt le lt maximum minimum dot outer"):gmatch("%S+") do
-    calls["bk." .. name] = function() return bk[name](v, w), v[name](v, w) end
+for name, value in pairs(bk) do -- operations of one tensor or two, by their signatures
+    local signature = (bk.internal.docs[value] or ""):match("^[^\n]*")
+    if signature:find("%f[%a]t:" .. name .. "%([%[%)]") then
+        calls["bk." .. name] = function() return bk[name](x), x[name](x) end
+    elseif signature:find("%f[%a]t:" .. name .. "%(u%)") or signature:find("bk." .. name .. "(t, u)", 1, true) then
+        calls["bk." .. name] = function() return bk[name](v, w), v[name](v, w) end
+    end
 end
 for name in ("zeros ones"):gmatch("%S+") do
     calls["bk." .. name] = function() return bk[name] { 2, 3 }, bk[name]({ 4 }, { dtype = "float32" }) end
@@ -98,8 +98,8 @@ calls["f:describe"] = function() return bk.compile(quartic):describe(v) end
 calls["f:stats"] = function() return bk.compile(quartic):stats(v) end
 
 -- ---- models, losses, optimizers ----
-for name in ("flatten gelu identity relu sigmoid softplus tanh"):gmatch("%S+") do
-    calls["bk.nn." .. name] = function() return bk.nn[name]() end
+for name, make in pairs(bk.nn) do -- those without options; what has some is below
+    calls["bk.nn." .. name] = function() return make {} end
 end
 for name, spec in pairs { avgpool2d = { 2 }, maxpool2d = { 2 }, conv2d = { 1, 2, kernel = 3 }, embedding = { 3, 2 },
     layer_norm = { 3 }, linear = { 3, 2 } } do
@@ -132,14 +132,17 @@ end
 calls["model:init"] = function() return model:init { seed = 1, dtype = "float32" } end
 calls["model:forward"] = function() return model:forward(theta, x) end
 calls["model:accuracy"] = function() return model:accuracy(theta, x, ids) end
-for name, target in pairs { mse = x:narrow(2, 1, 2), cross_entropy = ids } do
+for name, make in pairs(bk.loss) do
+    local target = make.class_ids and ids or x:narrow(2, 1, 2) / 6
     calls["bk.loss." .. name] = function()
-        local loss = bk.loss[name](model, x, target)
-        return loss(theta), bk.grad(loss)(theta), bk.loss[name](model)(theta, x, target)
+        local loss = make(model, x, target)
+        return loss(theta), bk.grad(loss)(theta), make {} (model)(theta, x, target)
     end
 end
-for _, name in ipairs { "adam", "adamw", "heavy_ball", "momentum_ema", "nesterov", "rmsprop", "sgd" } do
-    calls["bk.optim." .. name] = function() return bk.optim[name] {}:step(v, w, 0.1) end
+calls["loss:accuracy"] = function() return bk.loss.cross_entropy:accuracy(model)(theta, x, ids) end
+calls["bk.is_loss"] = function() return bk.is_loss(bk.loss.mse), bk.is_loss(1) end
+for name, make in pairs(bk.optim) do
+    calls["bk.optim." .. name] = function() return make {}:step(v, w, 0.1) end
 end
 calls["optimizer:step"] = calls["bk.optim.adam"]
 calls["optimizer:reset"] = function() return bk.optim.adam {}:reset() end

@@ -27,10 +27,118 @@ end
 function TestModel.test_every_activation_and_its_derivatives()
     local rng = bk.rng(5)
     local x, y = rng:normal { 4, 3 }, rng:normal { 4, 2 }
-    for _, name in ipairs { "tanh", "relu", "gelu", "softplus", "sigmoid", "identity" } do
+    local names = bk.internal.docs[bk.nn.mlp]:match("activation: one of ([%a%d_, ]+)")
+    local n = 0
+    for name in names:gmatch("[%a%d_]+") do
+        n = n + 1
         local m = bk.nn.mlp { 3, 4, 2, activation = name }
         lu.assertTrue(bk.check_grad(bk.loss.mse(m, x, y), m:init { seed = 2 }) < 1e-5, name)
+        local theta = m:init { seed = 2, dtype = "float32" }
+        local wide = m:forward(theta:to("float64"), x:to("float32"):to("float64"))
+        lu.assertTrue(worst(m:forward(theta, x:to("float32")):to("float64"), wide) < 1e-5, name)
+        lu.assertErrorMsgContains("bk.nn." .. name .. ": unknown option", bk.nn[name], { nosuch = 1 })
     end
+    lu.assertTrue(n >= 6)
+end
+
+-- Every loss there is: its derivatives, its data inside or outside, float32, options, and what it refuses.
+function TestModel.test_every_loss()
+    local rng, m = bk.rng(5), bk.nn.mlp { 3, 4, 3 }
+    local x, theta = rng:normal { 5, 3 }, m:init { seed = 2 }
+    local ids, targets = bk.tensor({ 0, 1, 2, 1, 0 }, { dtype = "int64" }), rng:uniform { 5, 3 }
+    local n = 0
+    for name, loss in pairs(bk.loss) do
+        n = n + 1
+        local y = loss.class_ids and ids or targets
+        local inside, outside = loss(m, x, y), loss(m)
+        lu.assertTrue(bk.check_grad(inside, theta) < 1e-5, name)
+        lu.assertEquals(inside(theta):item(), outside(theta, x, y):item())
+        lu.assertEquals(loss {} (m, x, y)(theta):item(), inside(theta):item())
+        lu.assertAlmostEquals(inside(theta:to("float32")):item(), inside(theta):item(), 1e-5)
+        lu.assertErrorMsgContains("bk.loss." .. name .. ": y: expected", loss, m, x, y:narrow(1, 1, 4))
+        lu.assertErrorMsgContains("unknown option", loss, { nosuch = 1 })
+        lu.assertErrorMsgContains("bk.loss." .. name .. ": model", loss, 3)
+        local accuracy = loss:accuracy(m)
+        if accuracy then
+            local share = accuracy(theta, x, y):item()
+            lu.assertTrue(share >= 0 and share <= 1, name)
+        end
+    end
+    lu.assertTrue(n >= 7)
+end
+
+-- The formulas by plain Lua, on two outputs and three examples.
+function TestModel.test_losses_by_their_formulas()
+    local m = bk.nn.sequential { bk.nn.identity() }
+    local z = { { 1.5, -0.5 }, { -2, 0.25 }, { 0.1, 0.3 } }
+    local t = { { 0.5, 1 }, { 0, 0.5 }, { 1, 0 } }
+    local c = { 0, 0, 1 }
+    local function mean(f)
+        local sum = 0
+        for i = 1, 3 do for j = 1, 2 do sum = sum + f(z[i][j], t[i][j]) / 6 end end
+        return sum
+    end
+    local function lse(a, b) return math.log(math.exp(a) + math.exp(b)) end
+    local function by_class(f)
+        local sum = 0
+        for i = 1, 3 do sum = sum + f(z[i][c[i] + 1], z[i][2 - c[i]]) / 3 end
+        return sum
+    end
+    local function kl(T)
+        local sum = 0
+        for i = 1, 3 do
+            for j = 1, 2 do
+                local q = z[i][j] / T - lse(z[i][1] / T, z[i][2] / T)
+                local p = t[i][j] / T - lse(t[i][1] / T, t[i][2] / T)
+                sum = sum + T * T * math.exp(p) * (p - q) / 3
+            end
+        end
+        return sum
+    end
+    local expected = {
+        { bk.loss.mse, mean(function(a, b) return (a - b) ^ 2 end) },
+        { bk.loss.l1, mean(function(a, b) return math.abs(a - b) end) },
+        { bk.loss.huber { delta = 0.75 }, mean(function(a, b)
+            local d = math.abs(a - b)
+            return d <= 0.75 and d * d / 2 or 0.75 * (d - 0.375)
+        end) },
+        { bk.loss.binary_cross_entropy, mean(function(a, b)
+            local s = 1 / (1 + math.exp(-a))
+            return -b * math.log(s) - (1 - b) * math.log(1 - s)
+        end) },
+        { bk.loss.cross_entropy, by_class(function(a, b) return lse(a, b) - a end) },
+        { bk.loss.cross_entropy { label_smoothing = 0.2 },
+            by_class(function(a, b) return lse(a, b) - 0.9 * a - 0.1 * b end) },
+        { bk.loss.hinge { margin = 0.5 }, by_class(function(a, b) return math.max(0, 0.5 - a + b) / 2 end) },
+        { bk.loss.kl_divergence, kl(1) },
+        { bk.loss.kl_divergence { temperature = 3 }, kl(3) },
+    }
+    local theta = bk.zeros { 0 }
+    for i, e in ipairs(expected) do
+        local y = e[1].class_ids and bk.tensor(c, { dtype = "int64" }) or bk.tensor(t)
+        lu.assertAlmostEquals(e[1](m)(theta, bk.tensor(z), y):item(), e[2], 1e-14, tostring(i))
+    end
+end
+
+-- Every option of every layer, as its docstring lists them.
+function TestModel.test_every_option_of_every_layer_is_checked()
+    local seen = 0
+    for name, make in pairs(bk.nn) do
+        local options, required = {}, {}
+        for option, rest in (bk.internal.docs[make] or ""):gmatch("\n  ([%a_]+): (a whole number[^\n]*)") do
+            options[#options + 1] = option
+            if rest:find("required") then required[option] = 2 end
+        end
+        for _, option in ipairs(options) do
+            seen = seen + 1
+            local given = { [option] = 1.5 }
+            for o, value in pairs(required) do given[o] = given[o] or value end
+            lu.assertErrorMsgContains("bk.nn." .. name .. ": " .. option .. ": expected a whole number", make, given)
+        end
+    end
+    lu.assertTrue(seen >= 12)
+    lu.assertErrorMsgContains("bk.nn.linear: in: given twice", bk.nn.linear, { 2, 3, ["in"] = 2 })
+    lu.assertErrorMsgContains("bk.nn.linear: bias: expected true or false, got 1", bk.nn.linear, { 2, 3, bias = 1 })
 end
 
 function TestModel.test_images_through_convolution_and_pooling()
@@ -80,9 +188,9 @@ function TestModel.test_wrong_models_are_refused()
     lu.assertErrorMsgContains("at least two sizes", bk.nn.mlp, { 3 })
     lu.assertErrorMsgContains("activation", bk.nn.mlp, { 3, 2, activation = "swish" })
     lu.assertErrorMsgContains("unknown option act", bk.nn.mlp, { 3, 2, act = "tanh" })
-    lu.assertErrorMsgContains("size 1", bk.nn.linear, { 0, 2 })
+    lu.assertErrorMsgContains("bk.nn.linear: in: expected a whole number >= 1, got 0", bk.nn.linear, { 0, 2 })
     lu.assertErrorMsgContains("kernel", bk.nn.conv2d, { 1, 2 })
-    lu.assertErrorMsgContains("expected 2 sizes", bk.nn.linear, { 1, 2, 3 })
+    lu.assertErrorMsgContains("expected 2 values", bk.nn.linear, { 1, 2, 3 })
     lu.assertErrorMsgContains("is () missing", bk.nn.sequential, { bk.nn.linear { 1, 2 }, bk.nn.tanh })
     lu.assertErrorMsgContains("at least one layer", bk.nn.sequential, {})
     lu.assertErrorMsgContains("no field", function() return bk.nn.mlp { 3, 2 }.weights end)

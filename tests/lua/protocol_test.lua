@@ -263,7 +263,7 @@ function TestSteps:test_a_head_restricts_the_classes()
     for k = 1, 40 do labels[k] = k % 2 + 1 end
     local y = bk.tensor(labels, { dtype = "int64" })
     local theta = model:init{ seed = 1 }
-    local f = bk.internal.functions(model, { head = { 1, 2 } }, 3)
+    local f = bk.internal.functions.of(model, { head = { 1, 2 } }, 3)
     local logits, expected = model:forward(theta, x):totable(), 0
     for k = 1, 40 do
         local a, b = logits[k][2], logits[k][3]

@@ -49,7 +49,7 @@ function memory.gradient(m, state, size, keep)
         list[#list + 1] = m.id[k]
     end
     local like = problem.tasks[first].train
-    local key = "memory" .. size .. f.kind
+    local key = "memory" .. size .. like.y:dtype()
     local buffer = problem[key]
     if not buffer then
         local sx, sy = like.x:shape(), like.y:shape()

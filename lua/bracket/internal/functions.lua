@@ -1,15 +1,9 @@
--- The compiled functions of (theta, x, y) a task needs, made once per model and kind of loss, so that any number of
--- protocols and data sets share their plans. functions(model, task): task.loss is "cross_entropy" (default) or "mse";
--- task.head, a list of class ids, restricts the softmax to these (task-incremental learning: a head per task).
+-- The compiled functions of (theta, x, y) a task needs, made once per model and loss, so that any number of protocols and
+-- data sets share their plans. functions(model, task): task.loss is a name of bk.loss, one of its values, or a function
+-- (model, theta, x, y) -> 0-d; task.accuracy, a function (z, y) -> number, goes before the loss's own; task.head, a list
+-- of class ids, restricts a softmax to these (task-incremental learning: a head per task).
 local bk = ...
-local cache = setmetatable({}, { __mode = "k" })
-
-local function masked_loss(model, mask)
-    return function(theta, x, y)
-        local logits = model:forward(theta, x) + mask:to(theta:dtype())
-        return (logits:logsumexp() - logits:take(y)):mean()
-    end
-end
+local cache = setmetatable({}, { __mode = "k" }) -- model -> key -> functions
 
 local function mask_of(head, outputs)
     local row = {}
@@ -18,38 +12,78 @@ local function mask_of(head, outputs)
     return bk.tensor(row)
 end
 
-return function(model, task, outputs)
+-- The loss a task names: a value of bk.loss or a function, and what it is called. Errors begin with `where`.
+local function resolve(loss, where)
+    if loss == nil then loss = "cross_entropy" end
+    if type(loss) == "string" then
+        local known = {}
+        for name in pairs(bk.loss) do known[#known + 1] = name end
+        table.sort(known)
+        for _, name in ipairs(known) do
+            if name == loss then return bk.loss[name] end
+        end
+        error(("%s: loss: expected one of %s, one of bk.loss, or a function (model, theta, x, y), got %q"):format(where,
+            table.concat(known, ", "), loss), 0)
+    end
+    if type(loss) == "function" or bk.is_loss(loss) then return loss end
+    error(("%s: loss: expected a name, one of bk.loss or a function (model, theta, x, y), got a %s"):format(where,
+        type(loss)), 0)
+end
+
+local function with_head(model, task, outputs)
+    local mask = mask_of(task.head, outputs)
+    local function logits(theta, x) return model:forward(theta, x) + mask:to(theta:dtype()) end
+    local function loss(theta, x, y)
+        local z = logits(theta, x)
+        return (z:logsumexp() - z:take(y)):mean()
+    end
+    local right = bk.compile(function(theta, x, y) return logits(theta, x):argmax(2):eq(y):to("float64"):mean() end)
+    return loss, right
+end
+
+local function functions(model, task, outputs, where)
+    local kind = resolve(task.loss, where or "task")
     local kinds = cache[model]
     if not kinds then
         kinds = {}
         cache[model] = kinds
     end
-    local kind = task.loss or "cross_entropy"
-    local key = task.head and kind .. ":" .. outputs .. ":" .. table.concat(task.head, ",") or kind
-    local f = kinds[key]
+    local own = task.accuracy
+    local key = task.head and "head:" .. outputs .. ":" .. table.concat(task.head, ",") or kind
+    local f = not own and kinds[key] or nil
     if f then return f end
     f = { kind = kind }
-    if kind == "mse" then
-        f.loss = bk.loss.mse(model)
-    elseif task.head then
-        f.mask = mask_of(task.head, outputs)
-        f.loss = masked_loss(model, f.mask)
+    local right
+    if task.head then
+        if type(kind) == "function" or kind.name ~= "cross_entropy" then
+            error((where or "task") .. ": head: needs the loss cross_entropy", 0)
+        end
+        f.loss, right = with_head(model, task, outputs)
+    elseif type(kind) == "function" then
+        f.loss = function(theta, x, y) return kind(model, theta, x, y) end
     else
-        f.loss = bk.loss.cross_entropy(model)
+        f.loss = kind(model)
+        right = kind:accuracy(model)
     end
-    f.value = task.head and bk.compile(f.loss) or f.loss
+    f.value = type(f.loss) == "function" and bk.compile(f.loss) or f.loss
     f.grad = bk.grad(f.loss)
     f.value_and_grad = bk.value_and_grad(f.loss)
     f.hvp = bk.hvp(f.loss)
     -- (theta, x, y) -> the share of right answers, a number
-    if f.mask then
-        local right = bk.compile(function(theta, x, y)
-            return (model:forward(theta, x) + f.mask:to(theta:dtype())):argmax(2):eq(y):to("float64"):mean()
-        end)
+    if own then
+        f.accuracy = function(theta, x, y)
+            local share = own(model:forward(theta, x), y)
+            if bk.is_tensor(share) then share = share:item() end
+            if type(share) ~= "number" then
+                error(("%s: accuracy: expected a number, got a %s"):format(where or "task", type(share)), 0)
+            end
+            return share
+        end
+    elseif right then
         f.accuracy = function(theta, x, y) return right(theta, x, y):item() end
-    elseif kind == "cross_entropy" then
-        f.accuracy = function(theta, x, y) return model:accuracy(theta, x, y) end
     end
-    kinds[key] = f
+    if not own then kinds[key] = f end
     return f
 end
+
+return { of = functions, resolve = resolve }

@@ -21,7 +21,7 @@ local function images(x, shape)
     return ok and out or nil
 end
 
--- Checks one { x, y } for a kind of loss and returns it in the run's dtype, row-major; `where` begins the errors. shape:
+-- Checks one { x, y } for a loss (a value of bk.loss or a function) and returns it in the run's dtype, row-major; `where` begins the errors. shape:
 -- that of an image, for rows of pixels that are meant for a convolution.
 function problem:part(where, data, loss, shape)
     if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
@@ -49,7 +49,7 @@ function problem:part(where, data, loss, shape)
     end
     local outputs = out:shape()[2] or 1
     self.outputs = outputs
-    if loss == "cross_entropy" then
+    if type(loss) ~= "function" and loss.class_ids then
         if y:dtype() ~= "int64" then
             if y:to("int64"):to(y:dtype()) ~= y then fail(where, ".y: expected class ids, got fractions") end
             y = y:to("int64")
@@ -60,19 +60,19 @@ function problem:part(where, data, loss, shape)
             fail(where, ".y: label %d is outside the model's classes 0..%d", low < 0 and low or high,
                 outputs - 1)
         end
-    elseif loss == "mse" then
-        y = y:to(self.dtype)
-        local want = out:shape()
-        local got = y:shape()
-        local same = #want == #got
-        for d = 2, #want do same = same and want[d] == got[d] end
-        if not same then
-            fail(where, ".y is %s, the model's output (%d,%s)", shape_text(y), n, table.concat(want, ",", 2))
+    else
+        if type(loss) ~= "function" or y:dtype() ~= "int64" then y = y:to(self.dtype) end
+        if type(loss) ~= "function" then
+            local want = out:shape()
+            local got = y:shape()
+            local same = #want == #got or #want == 2 and #got == 1 and want[2] == 1
+            for d = 2, #got do same = same and want[d] == got[d] end
+            if not same then
+                fail(where, ".y is %s, the model's output (%d,%s)", shape_text(y), n, table.concat(want, ",", 2))
+            end
         end
         sum = y:sum():item()
         if sum ~= sum or sum == math.huge or sum == -math.huge then fail(where, ".y holds nan or inf") end
-    else
-        fail(where, ": loss: expected \"cross_entropy\" or \"mse\", got %q", tostring(loss))
     end
     return { x = x, y = y, n = n }
 end
@@ -83,11 +83,12 @@ function problem.new(model, tasks, dtype, batch, samples)
     for i, task in ipairs(tasks) do
         if type(task) ~= "table" then error("protocol: task " .. i .. ": expected a table, got a " .. type(task), 0) end
         local t = { name = task.name or ("task " .. i), source = task }
-        local where, loss = "protocol: task " .. i, task.loss or "cross_entropy"
+        local where = "protocol: task " .. i
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
+        local loss = bk.internal.functions.resolve(task.loss, where)
         t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)
         t.test = task.test and self:part(where .. ": test", task.test, loss, task.shape) or t.train
-        t.f = bk.internal.functions(model, task, self.outputs)
+        t.f = bk.internal.functions.of(model, task, self.outputs, where)
         t.full = batch == "full"
         t.size = t.full and t.train.n or math.min(batch, t.train.n)
         if not t.full then
@@ -127,7 +128,7 @@ function problem:seek(seed, at)
     end
 end
 
-local gather = bk.internal.gather or function() error("protocol: this build has no bk.internal.gather", 0) end
+local gather = bk.internal.gather
 
 -- The next batch of task i; with it, the place by which problem:again finds it.
 function problem:next(i)

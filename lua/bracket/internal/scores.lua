@@ -8,7 +8,7 @@ return function(state, target)
     if target == nil then
         p = measure.total_gradient(state)
     elseif type(target) == "table" then
-        local f = bk.internal.functions(state.model, target, state.problem.outputs)
+        local f = bk.internal.functions.of(state.model, target, state.problem.outputs)
         local data = state.problem:part("order.tournament: target", target, f.kind, target.shape)
         p = f.grad(state.theta, data.x, data.y)
     elseif target >= 1 and target <= n then

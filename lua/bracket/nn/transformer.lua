@@ -7,10 +7,7 @@ return bk.doc(function(options)
     local heads, hidden = self.heads(where, width, named.heads or 1), named.hidden or 4 * width
     local activation, eps = named.activation or "gelu", named.eps or 1e-5
     if hidden < 1 then error(("bk.%s: hidden: expected a whole number >= 1, got %d"):format(where, hidden), 2) end
-    local known = { tanh = true, relu = true, gelu = true, softplus = true, sigmoid = true }
-    if not known[activation] then
-        error(("bk.%s: activation: expected tanh, relu, gelu, softplus or sigmoid, got %q"):format(where, activation), 2)
-    end
+    local apply = bk.internal.activation("bk." .. where, activation)
     local params = { { "norm1", shape = { width }, init = "ones" }, { "norm1_bias", shape = { width } } }
     table.move({ self.params(width) }, 1, 4, 3, params)
     table.move({ { "norm2", shape = { width }, init = "ones" }, { "norm2_bias", shape = { width } },
@@ -20,7 +17,7 @@ return bk.doc(function(options)
         forward = function(p, x)
             x = x + self.apply(p, x:layer_norm{ eps = eps } * p.norm1 + p.norm1_bias, heads, named.causal)
             local h = x:layer_norm{ eps = eps } * p.norm2 + p.norm2_bias
-            return x + bk[activation](h:matmul(p.up) + p.up_bias):matmul(p.down) + p.down_bias
+            return x + apply(h:matmul(p.up) + p.up_bias):matmul(p.down) + p.down_bias
         end }
 end, [[
 bk.nn.transformer{width [, heads = 1, hidden = 4 width, causal = false, activation = "gelu", eps = 1e-5]} -> layer

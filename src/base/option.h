@@ -1,0 +1,31 @@
+/* option.h - named numbers that a layer, a loss or an optimizer is told. A row declares each once: the binding checks a
+ * call against it and shows it in help, the row reads the value by its place in the list. */
+#ifndef BASE_OPTION_H
+#define BASE_OPTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { OPTIONS_MAX = 8 };
+
+typedef enum option_type { OPTION_NUMBER /* finite */, OPTION_COUNT /* whole */, OPTION_FLAG /* 0 or 1 */ } option_type;
+
+typedef struct option {
+    const char *name; /* NULL ends the list */
+    const char *doc;
+    option_type type;
+    bool required;
+    bool by_place;    /* in a list it may stand without its name, in this order */
+    double otherwise; /* the default ... */
+    const char *like; /* ... or that of an option before it */
+    double low, high; /* low <= value <= high; both 0: any */
+    bool open;        /* low < value < high */
+} option;
+
+static inline int option_count(const option *list) {
+    int n = 0;
+    while (n < OPTIONS_MAX && list[n].name) n++;
+    return n;
+}
+
+#endif

@@ -1,0 +1,39 @@
+/* layer_linear.c - affine maps: y = x W + b. */
+#include "model.h"
+#include <stdio.h>
+
+enum { IN, OUT, BIAS };
+
+static int linear_blocks(const layer *l, model_block *out) {
+    int64_t in = layer_size(l, IN), n = layer_size(l, OUT);
+    layer_block(&out[0], "weight", INIT_WEIGHT, in, n, 0, 0);
+    out[0].fan_in = in, out[0].fan_out = n;
+    return layer_bias(out, 1, l->option[BIAS], n);
+}
+
+static bool linear_accepts(const layer *l, const node *x) {
+    return x->ndim >= 1 && x->shape[x->ndim - 1] == layer_size(l, IN);
+}
+
+static void linear_expects(const layer *l, char *buf, size_t bytes) {
+    snprintf(buf, bytes, "(batch, %lld)", (long long)layer_size(l, IN));
+}
+
+static node *linear_build(const layer *l, graph *g, node *const *p, node *x) {
+    node *y = g_matmul(g, x, p[0]);
+    return l->option[BIAS] == 0 ? y : g_add(g, y, p[1]);
+}
+
+const layer_row layer_linear = {
+    .name = "linear",
+    .doc = "bk.nn.linear{in, out} -> layer\n"
+           "y = x W + b for x (batch, in), W (in, out), b (out).",
+    .options = { { "in", "features of x", OPTION_COUNT, .required = true, .by_place = true, .low = 1, .high = 1 << 30 },
+                 { "out", "features of y", OPTION_COUNT, .required = true, .by_place = true, .low = 1,
+                   .high = 1 << 30 },
+                 { "bias", "whether there is b", OPTION_FLAG, .otherwise = 1 } },
+    .blocks = linear_blocks,
+    .accepts = linear_accepts,
+    .expects = linear_expects,
+    .build = linear_build,
+};

@@ -19,7 +19,8 @@ typedef struct option {
     double otherwise; /* the default ... */
     const char *like; /* ... or that of an option before it */
     double low, high; /* low <= value <= high; both 0: any */
-    bool open;        /* low < value < high */
+    bool open;        /* low < value < high ... */
+    bool below;       /* ... or low <= value < high */
 } option;
 
 static inline int option_count(const option *list) {

@@ -229,14 +229,17 @@ bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype oth
 /* Pushes "a whole number from 1 to 4" or the like. */
 static const char *wanted(lua_State *L, const option *o) {
     if (o->type == OPTION_FLAG) return lua_pushliteral(L, "true or false");
-    bool whole = o->type == OPTION_COUNT, free = o->low == 0 && o->high == 0, up = o->high >= 1 << 30;
-    const char *kind = whole ? "a whole number" : "a finite number";
-    if (free) return lua_pushstring(L, kind);
-    if (up && o->open) return lua_pushfstring(L, "%s > %f", kind, o->low);
-    if (up && whole) return lua_pushfstring(L, "%s >= %I", kind, (LUAI_UACINT)o->low);
-    if (up) return lua_pushfstring(L, "%s >= %f", kind, o->low);
-    if (whole) return lua_pushfstring(L, "%s from %I to %I", kind, (LUAI_UACINT)o->low, (LUAI_UACINT)o->high);
-    return lua_pushfstring(L, o->open ? "%s above %f and below %f" : "%s from %f to %f", kind, o->low, o->high);
+    char text[120];
+    const char *kind = o->type == OPTION_COUNT ? "a whole number" : "a finite number";
+    const bool free = o->low == 0 && o->high == 0, up = o->high >= 1 << 30;
+    int n = snprintf(text, sizeof text, "%s", kind);
+    if (!free && (up || o->open || o->below)) {
+        n += snprintf(text + n, sizeof text - (size_t)n, " %s %.9g", o->open ? ">" : ">=", o->low);
+        if (!up) snprintf(text + n, sizeof text - (size_t)n, " and < %.9g", o->high);
+    } else if (!free) {
+        snprintf(text + n, sizeof text - (size_t)n, " from %.9g to %.9g", o->low, o->high);
+    }
+    return lua_pushstring(L, text);
 }
 
 static double read_one(lua_State *L, int index, const char *fname, const option *o) {
@@ -251,7 +254,7 @@ static double read_one(lua_State *L, int index, const char *fname, const option 
         lua_tointegerx(L, index, &whole);
         bool free = o->low == 0 && o->high == 0;
         fits = isfinite(x) && (o->type != OPTION_COUNT || whole) &&
-               (free || (o->open ? x > o->low && x < o->high : x >= o->low && x <= o->high));
+               (free || ((o->open ? x > o->low : x >= o->low) && (o->open || o->below ? x < o->high : x <= o->high)));
     }
     if (!fits) {
         index = lua_absindex(L, index);

@@ -1,9 +1,14 @@
-/* optimizer.c - optimizers for Lua: bk.optim.NAME{...} -> an object with explicit state. */
+/* optimizer.c - optimizers for Lua: bk.optim.NAME{...} -> an object with explicit state. Those of src/optim by their
+ * rows, and bk.optim.custom of a formula in Lua. User value 1 holds the names of the state, 2 the options as a table, 3
+ * what a formula in Lua is made of. */
 #include "../optim/optim.h"
 #include "args.h"
+#include "func_value.h"
+#include "tensor_value.h"
 #include <string.h>
 
 #define BIND_OPTIM "bracket.optimizer"
+enum { UV_NAMES = 1, UV_OPTIONS, UV_FORMULA, UVS = 3 };
 
 static optim *check_optim(lua_State *L, const char *fname) {
     optim **o = luaL_testudata(L, 1, BIND_OPTIM);
@@ -11,20 +16,149 @@ static optim *check_optim(lua_State *L, const char *fname) {
     return *o;
 }
 
-static int optim_make(lua_State *L) {
-    const optim_row *row = lua_touserdata(L, lua_upvalueindex(1));
-    lua_settop(L, 1);
-    const char *fname = lua_pushfstring(L, "bk.optim.%s", row->name), *known[OPTIM_MAX_OPTIONS + 1] = { NULL };
-    double values[OPTIM_MAX_OPTIONS] = { 0 };
-    lua_insert(L, 1);
-    for (int i = 0; i < OPTIM_MAX_OPTIONS && row->options[i].name; i++) known[i] = row->options[i].name;
-    int table = args_options(L, 2, fname, known, false);
-    for (int i = 0; known[i]; i++) values[i] = args_opt_number(L, table, fname, known[i], row->options[i].value);
-    optim **o = lua_newuserdatauv(L, sizeof *o, 0);
+static optim **push_optim(lua_State *L) {
+    optim **o = lua_newuserdatauv(L, sizeof *o, UVS);
     *o = NULL;
     luaL_setmetatable(L, BIND_OPTIM);
+    return o;
+}
+
+static int optim_make(lua_State *L) {
+    const optim_row *row = lua_touserdata(L, lua_upvalueindex(1));
+    double values[OPTIONS_MAX] = { 0 };
+    lua_settop(L, 1);
+    const char *fname = lua_pushfstring(L, "bk.optim.%s", row->name);
+    args_read(L, 1, fname, row->options, values);
+    optim **o = push_optim(L);
+    int at = lua_gettop(L), n = 0;
+    lua_newtable(L);
+    for (; row->buffers[n]; n++) {
+        lua_pushstring(L, row->buffers[n]);
+        lua_rawseti(L, -2, n + 1);
+    }
+    lua_setiuservalue(L, at, UV_NAMES);
+    lua_newtable(L);
+    for (int i = 0; i < option_count(row->options); i++) {
+        lua_pushnumber(L, values[i]);
+        lua_setfield(L, -2, row->options[i].name);
+    }
+    lua_setiuservalue(L, at, UV_OPTIONS);
     err e = { 0 };
-    if (optim_new(bind_ctx(L), row, values, o, &e)) return bind_raise(L, &e);
+    if (optim_new(bind_ctx(L), row->name, n, optim_formula(bind_ctx(L), row, values, &e), o, &e))
+        return bind_raise(L, &e);
+    return 1;
+}
+
+/* ---- a formula in Lua ---- */
+
+/* Upvalues: update, the names, the options. Called with theta, g, t and the state: pushes the step and the new state.
+ */
+static int call_update(lua_State *L) {
+    int n = (int)lua_rawlen(L, lua_upvalueindex(2));
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushvalue(L, 2);
+    lua_createtable(L, 0, n);
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, lua_upvalueindex(2), i);
+        lua_pushvalue(L, 3 + i);
+        lua_rawset(L, -3);
+    }
+    lua_pushvalue(L, 1);
+    lua_newtable(L);
+    lua_pushnil(L);
+    while (lua_next(L, lua_upvalueindex(3))) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, -4);
+    }
+    lua_pushvalue(L, 3);
+    lua_setfield(L, -2, "t");
+    lua_call(L, 4, 2); /* g, s, theta, o */
+    int step = lua_gettop(L) - 1, state = step + 1;
+    if (!bind_tensor_test(L, step))
+        args_fail(L, step, "bk.optim.custom", "update's first result, the step", "a tensor");
+    if (n && !lua_istable(L, state))
+        args_fail(L, state, "bk.optim.custom", "update's second result, the state", "a table of the names in state");
+    lua_pushvalue(L, step);
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, lua_upvalueindex(2), i);
+        const char *name = lua_tostring(L, -1);
+        lua_getfield(L, state, name);
+        lua_remove(L, -2);
+        if (!bind_tensor_test(L, -1)) {
+            const char *what = lua_pushfstring(L, "update's second result: %s", name);
+            lua_insert(L, -2);
+            args_fail(L, lua_gettop(L), "bk.optim.custom", what, "a tensor");
+        }
+    }
+    lua_pushnil(L);
+    while (lua_istable(L, state) && lua_next(L, state)) { /* what is no name of the state would be lost in silence */
+        bool known = false;
+        for (int k = 1; k <= n && !known; k++) {
+            lua_rawgeti(L, lua_upvalueindex(2), k);
+            known = lua_rawequal(L, -1, -3);
+            lua_pop(L, 1);
+        }
+        if (!known)
+            return args_error(L, "bk.optim.custom", "update's second result: %s is not in state", args_got(L, -2));
+        lua_pop(L, 1);
+    }
+    if (!lua_istable(L, state)) lua_pop(L, 1);
+    return 1 + n;
+}
+
+static int optim_custom(lua_State *L) {
+    static const char *const known[] = { "name", "state", "options", "update", NULL };
+    const char *fname = "bk.optim.custom";
+    lua_settop(L, 1);
+    int table = args_options(L, 1, fname, known, false);
+    if (!table) return args_fail(L, 1, fname, "options", "a table { state = {...}, options = {...}, update = f }");
+    const char *name = args_opt_string(L, table, fname, "name", "custom");
+    optim **o = push_optim(L); /* 2 */
+    if (!args_field(L, table, "update") || !lua_isfunction(L, -1)) {
+        if (lua_gettop(L) == 2) lua_pushnil(L);
+        return args_fail(L, 3, fname, "update", "a function (g, s, theta, o) -> step, s");
+    }
+    lua_newtable(L); /* 4: names */
+    int n = 0;
+    if (args_field(L, table, "state")) {
+        args_table(L, 5, fname, "state");
+        n = (int)lua_rawlen(L, 5);
+        if (n > OPTIM_MAX_BUFFERS) return args_error(L, fname, "state: at most %d names, got %d", OPTIM_MAX_BUFFERS, n);
+        for (int i = 1; i <= n; i++) {
+            lua_rawgeti(L, 5, i);
+            if (lua_type(L, -1) != LUA_TSTRING || strcmp(lua_tostring(L, -1), "step") == 0)
+                return args_fail(L, -1, fname, "state", "names, none of them \"step\"");
+            lua_rawseti(L, 4, i);
+        }
+    }
+    lua_settop(L, 4);
+    lua_newtable(L); /* 5: options */
+    if (args_field(L, table, "options")) {
+        args_table(L, 6, fname, "options");
+        lua_pushnil(L);
+        while (lua_next(L, 6)) {
+            if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TNUMBER)
+                return args_error(L, fname, "options: expected names and numbers, got %s = %s", args_got(L, -2),
+                                  args_got(L, -1));
+            if (strcmp(lua_tostring(L, -2), "t") == 0)
+                return args_error(L, fname, "options: t is the step count, which update finds as o.t");
+            lua_pushvalue(L, -2);
+            lua_insert(L, -2);
+            lua_rawset(L, 5);
+        }
+    }
+    lua_settop(L, 5);
+    lua_pushvalue(L, 4);
+    lua_setiuservalue(L, 2, UV_NAMES);
+    lua_pushvalue(L, 5);
+    lua_setiuservalue(L, 2, UV_OPTIONS);
+    lua_pushcclosure(L, call_update, 3);
+    func *f = bind_check_func(L, 3, fname, "update");
+    func_retain(f);
+    lua_setiuservalue(L, 2, UV_FORMULA);
+    err e = { 0 };
+    if (optim_new(bind_ctx(L), name, n, f, o, &e)) return bind_raise(L, &e);
     return 1;
 }
 
@@ -45,35 +179,47 @@ static int optim_step_(lua_State *L) {
         return args_error(L, fname, "g: expected theta's %s %s, got %s %s", dtype_name(theta->dtype),
                           shape_text(theta->ndim, theta->shape, &a), dtype_name(g->dtype),
                           shape_text(g->ndim, g->shape, &b));
-    tensor next = { 0 }, grad = { 0 };
+    tensor next = { 0 };
     err e = { 0 };
-    bk_status st = tensor_contiguous_as(g, g->dtype, &grad, &e);
-    if (!st) st = tensor_new(bind_ctx(L), theta->dtype, theta->ndim, theta->shape, &next, &e);
-    if (!st) {
-        tensor_copy_to(theta, theta->dtype, tensor_data(&next));
-        st = optim_step(o, tensor_count(&next), next.dtype, tensor_data(&next), tensor_data(&grad), lr, &e);
-    }
-    tensor_release(&grad);
+    bind_account(L, (size_t)tensor_count(theta) * dtype_size(theta->dtype));
+    bind_trace at = bind_enter(L);
+    bk_status st = optim_step(o, theta, g, lr, &next, &e);
     if (st) {
-        tensor_release(&next);
-        return bind_raise(L, &e);
+        err_prefix(&e, fname);
+        bind_leave(L, &at, st, &e);
     }
+    bind_leave(L, &at, BK_OK, &e);
     bind_push_tensor(L, &next);
     return 1;
 }
 
+/* The names of the state, at most OPTIM_MAX_BUFFERS, kept by the optimizer at index 1. */
+static int names_of(lua_State *L, const char **names) {
+    lua_getiuservalue(L, 1, UV_NAMES);
+    int n = (int)lua_rawlen(L, -1);
+    for (int i = 0; i < n; i++) {
+        lua_rawgeti(L, -1, i + 1);
+        names[i] = lua_tostring(L, -1);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return n;
+}
+
 static int optim_state(lua_State *L) {
     optim *o = check_optim(L, "optimizer:state");
+    const char *names[OPTIM_MAX_BUFFERS];
+    int n = names_of(L, names);
     lua_newtable(L);
     lua_pushinteger(L, o->t);
     lua_setfield(L, -2, "step");
-    for (int i = 0; o->row->buffers[i] && o->n >= 0; i++) {
+    for (int i = 0; i < n && o->n >= 0; i++) {
         tensor copy = { 0 };
         err e = { 0 };
         if (tensor_new(o->c, o->dtype, 1, &o->n, &copy, &e)) return bind_raise(L, &e);
         tensor_copy_to(&o->buffer[i], o->dtype, tensor_data(&copy));
         bind_push_tensor(L, &copy);
-        lua_setfield(L, -2, o->row->buffers[i]);
+        lua_setfield(L, -2, names[i]);
     }
     return 1;
 }
@@ -82,8 +228,7 @@ static int optim_restore_(lua_State *L) {
     const char *fname = "optimizer:restore", *known[OPTIM_MAX_BUFFERS + 2] = { "step" };
     optim *o = check_optim(L, fname);
     tensor buffers[OPTIM_MAX_BUFFERS] = { { 0 } };
-    int n = 0;
-    for (; o->row->buffers[n]; n++) known[n + 1] = o->row->buffers[n];
+    int n = names_of(L, known + 1);
     known[n + 1] = NULL;
     args_table(L, 2, fname, "state");
     int table = args_options(L, 2, fname, known, false), found = 0;
@@ -97,10 +242,10 @@ static int optim_restore_(lua_State *L) {
         optim_reset(o);
         o->t = t;
     } else if (found < n) {
-        return args_error(L, fname, "state: expected the tensors of %s:state(), some are missing", o->row->name);
+        return args_error(L, fname, "state: expected the tensors of %s:state(), some are missing", o->name);
     } else {
         err e = { 0 };
-        if (optim_restore(o, t, buffers, &e)) return bind_raise(L, &e);
+        if (optim_restore(o, t, buffers, known + 1, &e)) return bind_raise(L, &e);
     }
     lua_settop(L, 1);
     return 1;
@@ -116,27 +261,45 @@ static int optim_index(lua_State *L) {
     optim *o = check_optim(L, "optimizer");
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     if (strcmp(key, "name") == 0) {
-        lua_pushstring(L, o->row->name);
+        lua_pushstring(L, o->name);
         return 1;
     }
-    for (int i = 0; i < OPTIM_MAX_OPTIONS && o->row->options[i].name; i++)
-        if (strcmp(key, o->row->options[i].name) == 0) {
-            lua_pushnumber(L, o->option[i]);
-            return 1;
-        }
+    lua_getiuservalue(L, 1, UV_OPTIONS);
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, -2) != LUA_TNIL) return 1;
     lua_pushvalue(L, 2);
     lua_rawget(L, lua_upvalueindex(1));
     return 1;
 }
 
+/* name{option = value, ...}, sorted: what tells two optimizers apart in a run's config. */
 static int optim_tostring(lua_State *L) {
     optim *o = check_optim(L, "optimizer");
+    lua_settop(L, 1);
+    lua_newtable(L); /* 2 */
+    lua_getiuservalue(L, 1, UV_OPTIONS);
+    lua_pushnil(L);
+    for (int n = 1; lua_next(L, 3); n++) {
+        lua_pushfstring(L, "%s = %f", lua_tostring(L, -2), lua_tonumber(L, -1));
+        lua_rawseti(L, 2, n);
+        lua_pop(L, 1);
+    }
+    for (int i = 2; i <= (int)lua_rawlen(L, 2); i++)
+        for (int k = i; k > 1; k--) {
+            lua_rawgeti(L, 2, k - 1);
+            lua_rawgeti(L, 2, k);
+            bool sorted = !lua_compare(L, -1, -2, LUA_OPLT);
+            lua_rawseti(L, 2, sorted ? k : k - 1);
+            lua_rawseti(L, 2, sorted ? k - 1 : k);
+            if (sorted) break;
+        }
     luaL_Buffer b;
     luaL_buffinit(L, &b);
-    luaL_addstring(&b, o->row->name);
+    luaL_addstring(&b, o->name);
     luaL_addstring(&b, "{");
-    for (int i = 0; i < OPTIM_MAX_OPTIONS && o->row->options[i].name; i++) {
-        lua_pushfstring(L, "%s%s = %f", i ? ", " : "", o->row->options[i].name, o->option[i]);
+    for (int i = 1; i <= (int)lua_rawlen(L, 2); i++) {
+        if (i > 1) luaL_addstring(&b, ", ");
+        lua_rawgeti(L, 2, i);
         luaL_addvalue(&b);
     }
     luaL_addstring(&b, "}");
@@ -153,6 +316,28 @@ static const bind_row optim_methods[] = {
     { "restore", optim_restore_,
       "optimizer:restore(state) -> optimizer\nSets the state that optimizer:state() returned." },
     { "reset", optim_reset_, "optimizer:reset() -> optimizer\nForgets the state: as new." },
+    { NULL, NULL, NULL },
+};
+
+static const bind_row optim_module_rows[] = {
+    { "custom", optim_custom,
+      "bk.optim.custom{ state = {\"m\"}, options = {beta = 0.9}, update = f } -> optimizer\n"
+      "An optimizer of one's own: theta <- theta - lr step, with step, s = f(g, s, theta, o).\n\n"
+      "f is traced once and compiled, so it is made of operations on tensors: g is the gradient, s the state by its "
+      "names "
+      "(vectors that start as zeros), theta the parameters, o the options and o.t, the number of the step from 1 as a "
+      "0-d "
+      "float64 tensor. It returns the step and a table of the new state. The optimizer is used, saved, restored and "
+      "reset "
+      "like those of bk.optim; name (\"custom\") is what it is called.\n\n"
+      "A protocol takes a table too: { step = f(self, theta, g, lr) -> theta, state = f(self) -> table, "
+      "restore = f(self, table), reset = f(self) }.\n\n"
+      "Errors: when f returns no tensor, no table, a name that is not in state, or another shape than theta's.\n\n"
+      "Example:\n"
+      "    sign = bk.optim.custom{ state = {\"m\"}, options = {beta = 0.9}, update = function(g, s, theta, o)\n"
+      "        local m = o.beta * s.m + (1 - o.beta) * g\n"
+      "        return m:sign(), { m = m }\n"
+      "    end }" },
     { NULL, NULL, NULL },
 };
 
@@ -178,8 +363,11 @@ void bind_optim(lua_State *L) {
     for (const optim_row *const *r = optim_rows; *r; r++) {
         lua_pushlightuserdata(L, (void *)*r);
         lua_pushcclosure(L, optim_make, 1);
-        bind_doc(L, -1, (*r)->doc);
+        args_push_doc(L, (*r)->doc, (*r)->options);
+        bind_doc(L, -2, lua_tostring(L, -1));
+        lua_pop(L, 1);
         lua_setfield(L, -2, (*r)->name);
     }
+    bind_rows(L, optim_module_rows);
     lua_pop(L, 1);
 }

@@ -90,16 +90,28 @@ static int find(int *up, int i) {
     return i;
 }
 
+/* Made of single numbers alone, or one of them repeated. */
+static bool is_number(const node *n, const bool *number) {
+    if (n->count != 1 && n->op != &op_broadcast) return false;
+    for (int k = 0; k < n->n_in; k++)
+        if (!number[n->in[k]->id]) return false;
+    return n->n_in || n->count == 1;
+}
+
 /* Units: elementwise nodes of one level, shape and connection form a group. A node's level exceeds that
- * of every input it cannot fuse with, so no path leaves a group and comes back. */
+ * of every input it cannot fuse with, so no path leaves a group and comes back. What is made of single numbers comes
+ * before all else: a rate or a correction does not part the pass that uses it late. */
 static bool make_units(builder *b) {
+    enum { NUMBERS = -(1 << 24) };
     graph *g = b->g;
     int *up = make(g, sizeof *up, b->count);
-    if (!up) return false;
+    bool *number = make(g, sizeof *number, b->count);
+    if (!up || !number) return false;
     for (int i = 0; i < b->count; i++) up[i] = i;
     for (int i = 0; i < b->n; i++) {
         node *n = b->sorted[i];
-        int level = 0;
+        number[n->id] = is_number(n, number);
+        int level = number[n->id] ? NUMBERS : 0;
         for (int k = 0; k < n->n_in; k++) {
             node *a = n->in[k];
             int l = b->level[a->id] + (fusable(a, n) ? 0 : 1);

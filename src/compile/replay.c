@@ -107,6 +107,69 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
     return s;
 }
 
+/* ---- outputs over inputs ---- */
+
+static bool in_slot(const place *places, const fuse_source *s, int slot) {
+    return s->kind == SOURCE_MEMORY && places[s->at].slot == slot;
+}
+
+static bool pass_reads_early(const fuse_pass *f, const place *places, int slot) { /* otherwise than element by element */
+    for (int i = 0; i < f->n_views; i++)
+        if (places[f->views[i].pointer].slot == slot) return true;
+    for (int i = 0; i < f->n_fills; i++)
+        if (f->fills[i].pointer >= 0 && places[f->fills[i].pointer].slot == slot) return true;
+    return false;
+}
+
+static bool step_reads(const plan *p, const step *s, int slot) {
+    for (int k = 0; k < s->n_in; k++)
+        if (p->places[s->in[k]].slot == slot) return true;
+    if (!s->pass) return false;
+    if (pass_reads_early(s->pass, p->places, slot)) return true;
+    for (int i = 0; i < s->pass->n_ops; i++)
+        for (int k = 0; k < 3; k++)
+            if (in_slot(p->places, &s->pass->ops[i].in[k], slot)) return true;
+    return false;
+}
+
+static bool step_writes(const plan *p, const step *s, int slot) {
+    if (!s->pass) return p->places[s->out].slot == slot;
+    for (int i = 0; i < s->pass->n_ops; i++)
+        if (in_slot(p->places, &s->pass->ops[i].out, slot)) return true;
+    return false;
+}
+
+/* A pass may write over what it reads element by element, when no operation after the writing one reads it. */
+static bool pass_overwrites(const plan *p, const fuse_pass *f, int from, int to) {
+    if (pass_reads_early(f, p->places, from)) return false;
+    bool written = false;
+    for (int i = 0; i < f->n_ops; i++) {
+        for (int k = 0; k < 3; k++)
+            if (written && in_slot(p->places, &f->ops[i].in[k], from)) return false;
+        written = written || in_slot(p->places, &f->ops[i].out, to);
+    }
+    return true;
+}
+
+bool plan_overwrites(const plan *p, int input, int output) {
+    const int from = 1 + p->n_consts + input, to = 1 + p->n_consts + p->n_in + output;
+    int writer = -1, writer_turn = -1, now_turn = -1;
+    for (int i = 0; i < p->n_steps; i++)
+        if (step_writes(p, &p->steps[i], to)) {
+            if (writer >= 0) return false;
+            writer = i;
+        }
+    if (writer < 0) return false;
+    for (int i = 0; i <= writer; i++) writer_turn += p->steps[i].together != 0;
+    for (int i = 0; i < p->n_steps; i++) {
+        const step *s = &p->steps[i];
+        now_turn += s->together != 0;
+        if (i != writer && now_turn >= writer_turn && step_reads(p, s, from)) return false; /* at once with it, or later */
+    }
+    const step *s = &p->steps[writer];
+    return s->pass ? pass_overwrites(p, s->pass, from, to) : !step_reads(p, s, from);
+}
+
 plan_stats plan_info(const plan *p) {
     return p->stats;
 }

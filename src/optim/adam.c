@@ -1,32 +1,37 @@
-/* adam.c - Adam, weight decay as part of the gradient. */
+/* adam.c - Adam, and its step for adamw.c. */
+#include "../ops/ops.h"
 #include "optim.h"
-#include <math.h>
 
-#define SETUP(T)                                                                                                       \
-    const T beta1 = OPT(T, 0), beta2 = OPT(T, 1), rest1 = (T)(1 - u->option[0]), rest2 = (T)(1 - u->option[1]);        \
-    const T eps = OPT(T, 2), decay = OPT(T, 3), rate = (T)(u->lr / (1 - pow(u->option[0], (double)u->t)));             \
-    const T unbias = (T)(1 / sqrt(1 - pow(u->option[1], (double)u->t)));                                               \
-    (void)lr;
-#define BODY(T, SQRT)                                                                                                  \
-    const T d = g[i] + decay * th[i];                                                                                  \
-    b0[i] = beta1 * b0[i] + rest1 * d;                                                                                 \
-    b1[i] = beta2 * b1[i] + rest2 * d * d;                                                                             \
-    th[i] -= rate * b0[i] / (SQRT(b1[i]) * unbias + eps);
-OPTIM_KERNEL(step_f64, double, sqrt, SETUP(double), BODY(double, sqrt))
-OPTIM_KERNEL(step_f32, float, sqrtf, SETUP(float), BODY(float, sqrtf))
+enum { BETA1, BETA2, EPS, DECAY };
+
+/* option: beta1, beta2, eps. The corrections are numbers: one product and one quotient an element. */
+node *optim_adam_step(graph *g, const optim_in *in, node *d, node **state) {
+    const double beta1 = in->option[BETA1], beta2 = in->option[BETA2];
+    state[0] = g_add(g, g_scale(g, beta1, state[0]), g_scale(g, 1 - beta1, d));
+    state[1] = g_add(g, g_scale(g, beta2, state[1]), g_scale(g, 1 - beta2, g_square(g, d)));
+    node *first = g_reciprocal(g, optim_correction(g, in, beta1));
+    node *second = g_reciprocal(g, g_sqrt(g, optim_correction(g, in, beta2)));
+    node *root = g_mul(g, g_sqrt(g, state[1]), optim_number(g, second, d));
+    return g_div(g, g_mul(g, state[0], optim_number(g, first, d)), g_offset(g, in->option[EPS], root));
+}
+
+static node *adam_step(graph *g, const optim_in *in, node **state) {
+    return optim_adam_step(g, in, optim_decayed(g, in, in->option[DECAY]), state);
+}
 
 const optim_row optim_adam = {
     .name = "adam",
-    .doc = "bk.optim.adam{ [beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0] } -> optimizer\n"
-           "m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; with m^ = m/(1 - beta1^t), v^ = v/(1 - "
-           "beta2^t):\n"
-           "theta <- theta - lr m^/(sqrt(v^) + eps).\n"
+    .doc = "bk.optim.adam{} -> optimizer\n"
+           "Moments of the gradient, corrected for their start from 0; weight decay is part of the gradient.\n\n"
+           "Formula: m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; with m^ = m/(1 - beta1^t), "
+           "v^ = v/(1 - beta2^t): theta <- theta - lr m^/(sqrt(v^) + eps).\n\n"
            "Source: Kingma & Ba 2015.",
-    .options = { { "beta1", 0.9, 0, 1 },
-                 { "beta2", 0.999, 0, 1 },
-                 { "eps", 1e-8, 0, 1e300 },
-                 { "weight_decay", 0, 0, 1e300 } },
+    .options = { { "beta1", "weight of the past gradients", OPTION_NUMBER, .otherwise = 0.9, .low = 0, .high = 1,
+                   .below = true },
+                 { "beta2", "weight of the past squares", OPTION_NUMBER, .otherwise = 0.999, .low = 0, .high = 1,
+                   .below = true },
+                 { "eps", "added to the root", OPTION_NUMBER, .otherwise = 1e-8, .high = 1e300 },
+                 { "weight_decay", "times theta, added to the gradient", OPTION_NUMBER, .high = 1e300 } },
     .buffers = { "first", "second" },
-    .f64 = step_f64,
-    .f32 = step_f32,
+    .step = adam_step,
 };

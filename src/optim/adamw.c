@@ -1,30 +1,27 @@
-/* adamw.c - Adam with weight decay applied to theta itself. */
+/* adamw.c - Adam with the decay apart from the gradient. */
+#include "../ops/ops.h"
 #include "optim.h"
-#include <math.h>
 
-#define SETUP(T)                                                                                                       \
-    const T beta1 = OPT(T, 0), beta2 = OPT(T, 1), rest1 = (T)(1 - u->option[0]), rest2 = (T)(1 - u->option[1]);        \
-    const T eps = OPT(T, 2), keep = (T)(1 - u->lr * u->option[3]);                                                     \
-    const T rate = (T)(u->lr / (1 - pow(u->option[0], (double)u->t)));                                                 \
-    const T unbias = (T)(1 / sqrt(1 - pow(u->option[1], (double)u->t)));                                               \
-    (void)lr;
-#define BODY(SQRT)                                                                                                     \
-    b0[i] = beta1 * b0[i] + rest1 * g[i];                                                                              \
-    b1[i] = beta2 * b1[i] + rest2 * g[i] * g[i];                                                                       \
-    th[i] = keep * th[i] - rate * b0[i] / (SQRT(b1[i]) * unbias + eps);
-OPTIM_KERNEL(step_f64, double, sqrt, SETUP(double), BODY(sqrt))
-OPTIM_KERNEL(step_f32, float, sqrtf, SETUP(float), BODY(sqrtf))
+enum { BETA1, BETA2, EPS, DECAY }; /* the first three as optim_adam_step has them */
+
+static node *adamw_step(graph *g, const optim_in *in, node **state) {
+    node *step = optim_adam_step(g, in, in->g, state);
+    return g_add(g, step, g_scale(g, in->option[DECAY], in->theta));
+}
 
 const optim_row optim_adamw = {
     .name = "adamw",
-    .doc = "bk.optim.adamw{ [beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.01] } -> optimizer\n"
-           "theta <- (1 - lr weight_decay) theta, then Adam's step with the plain gradient.\n"
+    .doc = "bk.optim.adamw{} -> optimizer\n"
+           "Adam's step with the plain gradient, and theta decayed by itself.\n\n"
+           "Formula: theta <- theta - lr (adam + weight_decay theta).\n\n"
            "Source: Loshchilov & Hutter 2019.",
-    .options = { { "beta1", 0.9, 0, 1 },
-                 { "beta2", 0.999, 0, 1 },
-                 { "eps", 1e-8, 0, 1e300 },
-                 { "weight_decay", 0.01, 0, 1e300 } },
+    .options = { { "beta1", "weight of the past gradients", OPTION_NUMBER, .otherwise = 0.9, .low = 0, .high = 1,
+                   .below = true },
+                 { "beta2", "weight of the past squares", OPTION_NUMBER, .otherwise = 0.999, .low = 0, .high = 1,
+                   .below = true },
+                 { "eps", "added to the root", OPTION_NUMBER, .otherwise = 1e-8, .high = 1e300 },
+                 { "weight_decay", "times theta, added to the step", OPTION_NUMBER, .otherwise = 0.01,
+                   .high = 1e300 } },
     .buffers = { "first", "second" },
-    .f64 = step_f64,
-    .f32 = step_f32,
+    .step = adamw_step,
 };

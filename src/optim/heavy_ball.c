@@ -1,20 +1,23 @@
-/* heavy_ball.c - Polyak's momentum; at a constant rate theta_{k+1} = theta_k - lr g + beta (theta_k - theta_{k-1}). */
+/* heavy_ball.c - momentum that adds up gradients. */
+#include "../ops/ops.h"
 #include "optim.h"
 
-#define SETUP(T) const T beta = OPT(T, 0), decay = OPT(T, 1);
-#define BODY                                                                                                           \
-    b0[i] = beta * b0[i] + (g[i] + decay * th[i]);                                                                     \
-    th[i] -= lr * b0[i];
-OPTIM_KERNEL(step_f64, double, sqrt, SETUP(double), BODY)
-OPTIM_KERNEL(step_f32, float, sqrtf, SETUP(float), BODY)
+enum { MOMENTUM, DECAY };
+
+static node *heavy_ball_step(graph *g, const optim_in *in, node **state) {
+    node *d = optim_decayed(g, in, in->option[DECAY]);
+    return state[0] = g_add(g, d, g_scale(g, in->option[MOMENTUM], state[0]));
+}
 
 const optim_row optim_heavy_ball = {
     .name = "heavy_ball",
-    .doc = "bk.optim.heavy_ball{ [momentum = 0.9, weight_decay = 0] } -> optimizer\n"
-           "m <- momentum m + g; theta <- theta - lr m. PyTorch's SGD with momentum.\n"
+    .doc = "bk.optim.heavy_ball{} -> optimizer\n"
+           "Heavy-ball momentum: PyTorch's SGD with momentum.\n\n"
+           "Formula: m <- momentum m + g; theta <- theta - lr m.\n\n"
            "Source: Polyak 1964.",
-    .options = { { "momentum", 0.9, 0, 1 }, { "weight_decay", 0, 0, 1e300 } },
+    .options = { { "momentum", "weight of the past", OPTION_NUMBER, .otherwise = 0.9, .low = 0, .high = 1,
+                   .below = true },
+                 { "weight_decay", "times theta, added to the gradient", OPTION_NUMBER, .high = 1e300 } },
     .buffers = { "momentum" },
-    .f64 = step_f64,
-    .f32 = step_f32,
+    .step = heavy_ball_step,
 };

@@ -1,24 +1,25 @@
-/* nesterov.c - momentum with a look ahead. */
+/* nesterov.c - momentum that looks ahead. */
+#include "../ops/ops.h"
 #include "optim.h"
 
-#define SETUP(T) const T beta = OPT(T, 0), decay = OPT(T, 1);
-#define BODY                                                                                                           \
-    const real d = g[i] + decay * th[i];                                                                               \
-    b0[i] = beta * b0[i] + d;                                                                                          \
-    th[i] -= lr * (d + beta * b0[i]);
-#define real double
-OPTIM_KERNEL(step_f64, double, sqrt, SETUP(double), BODY)
-#undef real
-#define real float
-OPTIM_KERNEL(step_f32, float, sqrtf, SETUP(float), BODY)
+enum { MOMENTUM, DECAY };
+
+static node *nesterov_step(graph *g, const optim_in *in, node **state) {
+    const double momentum = in->option[MOMENTUM];
+    node *d = optim_decayed(g, in, in->option[DECAY]);
+    state[0] = g_add(g, d, g_scale(g, momentum, state[0]));
+    return g_add(g, d, g_scale(g, momentum, state[0]));
+}
 
 const optim_row optim_nesterov = {
     .name = "nesterov",
-    .doc = "bk.optim.nesterov{ [momentum = 0.9, weight_decay = 0] } -> optimizer\n"
-           "m <- momentum m + g; theta <- theta - lr (g + momentum m). PyTorch's SGD with nesterov.\n"
+    .doc = "bk.optim.nesterov{} -> optimizer\n"
+           "Nesterov's momentum: PyTorch's SGD with nesterov.\n\n"
+           "Formula: m <- momentum m + g; theta <- theta - lr (g + momentum m).\n\n"
            "Source: Nesterov 1983; Sutskever et al. 2013.",
-    .options = { { "momentum", 0.9, 0, 1 }, { "weight_decay", 0, 0, 1e300 } },
+    .options = { { "momentum", "weight of the past", OPTION_NUMBER, .otherwise = 0.9, .low = 0, .high = 1,
+                   .below = true },
+                 { "weight_decay", "times theta, added to the gradient", OPTION_NUMBER, .high = 1e300 } },
     .buffers = { "momentum" },
-    .f64 = step_f64,
-    .f32 = step_f32,
+    .step = nesterov_step,
 };

@@ -1,29 +1,144 @@
-/* optim.c - the optimizers' common part: options, state, one step. */
+/* optim.c - the optimizers' common part: formulas as functions, state, one step. */
 #include "optim.h"
+#include "../ops/ops.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-bk_status optim_new(ctx *c, const optim_row *row, const double *options, optim **out, err *e) {
-    *out = NULL;
-    for (int i = 0; i < OPTIM_MAX_OPTIONS && row->options[i].name; i++) {
-        const optim_option *k = &row->options[i];
-        if (!(options[i] >= k->low && options[i] < k->high))
-            return err_set(e, BK_EINVAL, "%s: %s: expected a finite number >= %g%s, got %g", row->name, k->name, k->low,
-                           k->high == 1 ? " and < 1" : "", options[i]);
+/* ---- for rows ---- */
+
+node *optim_number(graph *g, node *x, const node *like) {
+    return like ? g_cast(g, x, like->dtype) : NULL;
+}
+
+node *optim_decayed(graph *g, const optim_in *in, double decay) {
+    return decay == 0 ? in->g : g_add(g, in->g, g_scale(g, decay, in->theta));
+}
+
+node *optim_correction(graph *g, const optim_in *in, double beta) {
+    return g_offset(g, 1, g_neg(g, g_pow(g, g_full(g, BK_FLOAT64, 0, NULL, beta), in->t)));
+}
+
+/* ---- the formula of a row ---- */
+
+typedef struct formula_func {
+    func base;
+    const optim_row *row;
+    double option[OPTIONS_MAX];
+} formula_func;
+
+static int buffers_of(const optim_row *row) {
+    int n = 0;
+    while (row->buffers[n]) n++;
+    return n;
+}
+
+static bool formula_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    const formula_func *f = (formula_func *)self;
+    int n = buffers_of(f->row);
+    if (n_in != 3 + n) {
+        graph_fail(g, BK_EINVAL, "%s: expected (theta, g, t, %d buffers), got %d tensors", f->row->name, n, n_in);
+        return false;
     }
-    optim *o = mem_zalloc(c, sizeof *o);
-    if (!o) return err_nomem(e, sizeof *o);
+    optim_in from = { f->option, in[0], in[1], in[2] };
+    node **results = graph_alloc(g, sizeof *results * (size_t)(1 + n));
+    if (!results) return false;
+    for (int i = 0; i < n; i++) results[1 + i] = in[3 + i];
+    results[0] = f->row->step(g, &from, results + 1);
+    *out = (node_list){ 1 + n, results };
+    return !graph_failed(g);
+}
+
+static const func_class formula_class = { "optimizer", formula_build, NULL };
+
+func *optim_formula(ctx *c, const optim_row *row, const double *options, err *e) {
+    formula_func *f = func_new(c, &formula_class, sizeof *f, e);
+    if (!f) return NULL;
+    f->row = row;
+    memcpy(f->option, options, sizeof f->option);
+    return &f->base;
+}
+
+/* ---- theta moved by the step ---- */
+
+typedef struct update_func {
+    func base;
+    func *formula;
+} update_func;
+
+static bool update_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    node *some[3 + OPTIM_MAX_BUFFERS];
+    int n = n_in - 4;
+    for (int i = 0; i < 3; i++) some[i] = in[i];
+    for (int i = 0; i < n; i++) some[3 + i] = in[4 + i];
+    if (!func_build(((update_func *)self)->formula, g, 3 + n, some, out)) return false;
+    if (out->n != 1 + n) {
+        graph_fail(g, BK_EINVAL, "optimizer: expected the step and %d state tensors, got %d results", n, out->n);
+        return false;
+    }
+    node **results = graph_alloc(g, sizeof *results * (size_t)out->n);
+    if (!results) return false;
+    for (int i = 0; i < out->n; i++) {
+        shape_buf a, b;
+        node *v = out->v[i], *like = in[0];
+        if (!v) return false;
+        if (v->dtype != like->dtype) v = g_cast(g, v, like->dtype);
+        if (v && v->ndim == 0) v = g_broadcast(g, v, like->ndim, like->shape);
+        if (v && !shape_equal(v->ndim, v->shape, like->ndim, like->shape)) {
+            graph_fail(g, BK_EINVAL, "optimizer: %s: expected theta's shape %s, got %s", i ? "state" : "step",
+                       shape_text(like->ndim, like->shape, &a), shape_text(v->ndim, v->shape, &b));
+            return false;
+        }
+        results[i] = v;
+    }
+    node *down = optim_number(g, g_neg(g, in[3]), in[0]);
+    results[0] = g_add(g, in[0], g_mul(g, results[0], down));
+    out->v = results;
+    return !graph_failed(g);
+}
+
+static void update_destroy(func *self) {
+    func_release(((update_func *)self)->formula);
+}
+
+static const func_class update_class = { "optimizer", update_build, update_destroy };
+
+/* ---- optimizers ---- */
+
+bk_status optim_new(ctx *c, const char *name, int n_buffers, func *formula, optim **out, err *e) {
+    *out = NULL;
+    if (!formula) return e->status;
+    update_func *u = func_new(c, &update_class, sizeof *u, e);
+    optim *o = u ? mem_zalloc(c, sizeof *o) : NULL;
+    int64_t none[1] = { 0 };
+    if (!o) {
+        func_release(formula);
+        if (u) func_release(&u->base);
+        return err_nomem(e, sizeof *o);
+    }
+    u->formula = formula;
+    func_retain(formula);
     o->c = c;
     ctx_retain(c);
-    o->row = row;
+    o->formula = formula;
+    o->update = &u->base;
+    o->n_buffers = n_buffers;
     o->n = -1;
-    for (int i = 0; i < OPTIM_MAX_OPTIONS && row->options[i].name; i++) o->option[i] = options[i];
-    *out = o;
-    return BK_OK;
+    snprintf(o->name, sizeof o->name, "%s", name);
+    bk_status st = tensor_new(c, BK_FLOAT64, 0, none, &o->t_now, e);
+    if (!st) st = tensor_new(c, BK_FLOAT64, 0, none, &o->lr_now, e);
+    if (st)
+        optim_free(o);
+    else
+        *out = o;
+    return st;
 }
 
 void optim_reset(optim *o) {
-    for (int i = 0; i < OPTIM_MAX_BUFFERS; i++) tensor_release(&o->buffer[i]);
+    for (int i = 0; i < OPTIM_MAX_BUFFERS; i++) {
+        tensor_release(&o->buffer[i]);
+        tensor_release(&o->spare[i]);
+    }
     o->t = 0;
     o->n = -1;
 }
@@ -32,13 +147,17 @@ void optim_free(optim *o) {
     if (!o) return;
     ctx *c = o->c;
     optim_reset(o);
+    tensor_release(&o->t_now);
+    tensor_release(&o->lr_now);
+    func_release(o->formula);
+    func_release(o->update);
     mem_free(c, o, sizeof *o);
     ctx_release(c);
 }
 
 static bk_status start(optim *o, int64_t n, bk_dtype dtype, err *e) {
     bk_status st = BK_OK;
-    for (int i = 0; o->row->buffers[i] && !st; i++) st = tensor_zeros(o->c, dtype, 1, &n, &o->buffer[i], e);
+    for (int i = 0; i < o->n_buffers && !st; i++) st = tensor_zeros(o->c, dtype, 1, &n, &o->buffer[i], e);
     if (st) {
         optim_reset(o);
         return st;
@@ -48,10 +167,12 @@ static bk_status start(optim *o, int64_t n, bk_dtype dtype, err *e) {
     return BK_OK;
 }
 
-bk_status optim_step(optim *o, int64_t n, bk_dtype dtype, void *theta, const void *g, double lr, err *e) {
-    const char *name = o->row->name;
-    if (dtype == BK_INT64) return err_set(e, BK_EINVAL, "%s: theta: expected floating point, got int64", name);
-    if (!isfinite(lr)) return err_set(e, BK_EINVAL, "%s: lr: expected a finite number, got %g", name, lr);
+bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, tensor *next, err *e) {
+    const int n_in = 4 + o->n_buffers, n_out = 1 + o->n_buffers;
+    bk_dtype dtype = theta->dtype;
+    int64_t n = tensor_count(theta);
+    if (dtype == BK_INT64) return err_set(e, BK_EINVAL, "%s: theta: expected floating point, got int64", o->name);
+    if (!isfinite(lr)) return err_set(e, BK_EINVAL, "%s: lr: expected a finite number, got %g", o->name, lr);
     if (o->n < 0) {
         bk_status st = start(o, n, dtype, e);
         if (st) return st;
@@ -59,31 +180,70 @@ bk_status optim_step(optim *o, int64_t n, bk_dtype dtype, void *theta, const voi
         return err_set(e, BK_EINVAL,
                        "%s: theta: this optimizer's state is for %lld %s elements, got %lld %s (reset it, or "
                        "make another)",
-                       name, (long long)o->n, dtype_name(o->dtype), (long long)n, dtype_name(dtype));
+                       o->name, (long long)o->n, dtype_name(o->dtype), (long long)n, dtype_name(dtype));
     }
-    optim_update u = { .n = n, .t = ++o->t, .lr = lr, .option = o->option, .theta = theta, .g = g };
-    for (int i = 0; o->row->buffers[i]; i++) u.buffer[i] = tensor_data(&o->buffer[i]);
-    (dtype == BK_FLOAT32 ? o->row->f32 : o->row->f64)(&u);
+    tensor in[4 + OPTIM_MAX_BUFFERS] = { { 0 } };
+    const void *from[4 + OPTIM_MAX_BUFFERS];
+    void *to[1 + OPTIM_MAX_BUFFERS];
+    bool fresh[OPTIM_MAX_BUFFERS] = { false };
+    *next = (tensor){ 0 };
+    bk_status st = tensor_contiguous_as(theta, dtype, &in[0], e);
+    if (!st) st = tensor_contiguous_as(g, dtype, &in[1], e);
+    in[2] = o->t_now;
+    in[3] = o->lr_now;
+    for (int i = 0; i < o->n_buffers; i++) in[4 + i] = o->buffer[i];
+    plan *p = NULL;
+    if (!st) {
+        for (int i = 0; i < 2; i++) { /* as flat vectors */
+            in[i].ndim = 1;
+            in[i].shape[0] = n;
+            in[i].strides[0] = 1;
+        }
+        st = func_plan(o->update, n_in, in, &p, e);
+    }
+    if (!st) st = tensor_new(o->c, dtype, theta->ndim, theta->shape, next, e);
+    for (int i = 0; i < o->n_buffers && !st; i++) {
+        fresh[i] = !plan_overwrites(p, 4 + i, 1 + i);
+        if (fresh[i] && !o->spare[i].store) st = tensor_new(o->c, dtype, 1, &n, &o->spare[i], e);
+    }
+    if (!st) {
+        *(double *)tensor_data(&o->t_now) = (double)(o->t + 1);
+        *(double *)tensor_data(&o->lr_now) = lr;
+        for (int i = 0; i < n_in; i++) from[i] = tensor_data(&in[i]);
+        to[0] = tensor_data(next);
+        for (int i = 1; i < n_out; i++) to[i] = tensor_data(fresh[i - 1] ? &o->spare[i - 1] : &o->buffer[i - 1]);
+        st = plan_run(p, from, to, e);
+    }
+    tensor_release(&in[0]);
+    tensor_release(&in[1]);
+    if (st) {
+        tensor_release(next);
+        return st;
+    }
+    o->t++;
+    for (int i = 0; i < o->n_buffers; i++)
+        if (fresh[i]) {
+            tensor other = o->buffer[i];
+            o->buffer[i] = o->spare[i];
+            o->spare[i] = other;
+        }
     return BK_OK;
 }
 
-bk_status optim_restore(optim *o, int64_t t, const tensor *buffers, err *e) {
-    optim fresh = { .c = o->c, .row = o->row, .n = -1 };
-    const char *const *names = o->row->buffers;
-    if (t < 0)
-        return err_set(e, BK_EINVAL, "%s: step: expected a whole number >= 0, got %lld", o->row->name, (long long)t);
-    for (int i = 0; names[i]; i++)
+bk_status optim_restore(optim *o, int64_t t, const tensor *buffers, const char *const *names, err *e) {
+    optim fresh = { .c = o->c, .n_buffers = o->n_buffers, .n = -1 };
+    if (t < 0) return err_set(e, BK_EINVAL, "%s: step: expected a whole number >= 0, got %lld", o->name, (long long)t);
+    for (int i = 0; i < o->n_buffers; i++)
         if (buffers[i].ndim != 1 || buffers[i].dtype == BK_INT64 || buffers[i].dtype != buffers[0].dtype ||
             buffers[i].shape[0] != buffers[0].shape[0]) {
             shape_buf sb;
-            return err_set(e, BK_EINVAL, "%s: %s: expected one floating vector of the state's size, got %s %s",
-                           o->row->name, names[i], dtype_name(buffers[i].dtype),
-                           shape_text(buffers[i].ndim, buffers[i].shape, &sb));
+            return err_set(e, BK_EINVAL, "%s: %s: expected one floating vector of the state's size, got %s %s", o->name,
+                           names[i], dtype_name(buffers[i].dtype), shape_text(buffers[i].ndim, buffers[i].shape, &sb));
         }
-    if (names[0]) {
+    if (o->n_buffers) {
         bk_status st = start(&fresh, buffers[0].shape[0], buffers[0].dtype, e);
         if (st) return st;
-        for (int i = 0; names[i]; i++) tensor_copy_to(&buffers[i], fresh.dtype, tensor_data(&fresh.buffer[i]));
+        for (int i = 0; i < o->n_buffers; i++) tensor_copy_to(&buffers[i], fresh.dtype, tensor_data(&fresh.buffer[i]));
     }
     optim_reset(o);
     memcpy(o->buffer, fresh.buffer, sizeof o->buffer);

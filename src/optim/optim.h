@@ -1,73 +1,62 @@
-/* optim.h - optimizers: updates of theta from a gradient, elementwise, with explicit state that can be saved, restored
- * and reset. One optimizer a file, each a row `const optim_row optim_NAME`. Formulas and defaults are PyTorch's unless
- * the row says otherwise. */
+/* optim.h - optimizers as formulas: a row builds the step and the new state as graph nodes, so an update is one
+ * compiled pass here and can be differentiated elsewhere. theta <- theta - lr step. One optimizer a file, each a row
+ * `const optim_row optim_NAME = {`. Formulas and defaults are PyTorch's unless the row says otherwise. */
 #ifndef OPTIM_OPTIM_H
 #define OPTIM_OPTIM_H
 
-#include "../tensor/tensor.h"
+#include "../base/option.h"
+#include "../func/func.h"
 
-enum { OPTIM_MAX_OPTIONS = 6, OPTIM_MAX_BUFFERS = 3 };
+enum { OPTIM_MAX_BUFFERS = 8 };
 
-typedef struct optim_option {
-    const char *name; /* NULL ends the list */
-    double value;     /* the default */
-    double low, high; /* allowed: low <= value, and value < high */
-} optim_option;
-
-/* What an update sees. Buffers start as zeros. */
-typedef struct optim_update {
-    int64_t n, t; /* elements; the number of this step, from 1 */
-    double lr;
+/* What a formula sees: theta and g (n), t () the number of this step from 1, float64. */
+typedef struct optim_in {
     const double *option; /* in the row's order */
-    void *theta;
-    const void *g;
-    void *buffer[OPTIM_MAX_BUFFERS];
-} optim_update;
+    node *theta, *g, *t;
+} optim_in;
 
 typedef struct optim_row {
     const char *name, *doc;
-    optim_option options[OPTIM_MAX_OPTIONS];
-    const char *buffers[OPTIM_MAX_BUFFERS + 1]; /* names, NULL-ended */
-    void (*f64)(const optim_update *u);
-    void (*f32)(const optim_update *u);
+    option options[OPTIONS_MAX];
+    const char *buffers[OPTIM_MAX_BUFFERS + 1]; /* names of the state's vectors, NULL-ended; they start as zeros */
+    /* The step; state[] holds the buffers and gets the new ones. */
+    node *(*step)(graph *g, const optim_in *in, node **state);
 } optim_row;
 
-#include "gen/optim_rows.h" /* extern const optim_row optim_NAME; of every row in src/optim */
-
+#include "gen/optim_rows.h"                 /* extern const optim_row optim_NAME; of every row in src/optim */
 extern const optim_row *const optim_rows[]; /* NULL-terminated, generated */
+
+/* For rows: g + decay theta; 1 - beta^t (); a number () in the dtype of `like`. */
+node *optim_decayed(graph *g, const optim_in *in, double decay);
+node *optim_correction(graph *g, const optim_in *in, double beta);
+node *optim_number(graph *g, node *x, const node *like);
+
+node *optim_adam_step(graph *g, const optim_in *in, node *d, node **state); /* adam.c: of the gradient d */
+
+/* (theta, g, t, state...) -> step, state...: the formula as a function. */
+func *optim_formula(ctx *c, const optim_row *row, const double *options, err *e);
 
 typedef struct optim {
     ctx *c;
-    const optim_row *row;
-    double option[OPTIM_MAX_OPTIONS];
-    int64_t t, n; /* steps done; elements, -1 before the first */
+    char name[32];
+    int n_buffers;
+    func *formula, *update; /* update: (theta, g, t, lr, state...) -> theta, state... */
+    int64_t t, n;           /* steps done; elements, -1 before the first */
     bk_dtype dtype;
-    tensor buffer[OPTIM_MAX_BUFFERS]; /* in theta's dtype */
+    tensor buffer[OPTIM_MAX_BUFFERS], spare[OPTIM_MAX_BUFFERS]; /* in theta's dtype; spare: where no update in place */
+    tensor t_now, lr_now;                                       /* () float64 */
 } optim;
 
-bk_status optim_new(ctx *c, const optim_row *row, const double *options, optim **out, err *e);
+/* An optimizer of a formula, whose reference it takes (released on failure too). */
+bk_status optim_new(ctx *c, const char *name, int n_buffers, func *formula, optim **out, err *e);
 void optim_free(optim *o);  /* NULL allowed */
 void optim_reset(optim *o); /* as new */
 
-/* One step in place on theta (n elements of dtype); g is not changed. Allocates at the first step only. */
-bk_status optim_step(optim *o, int64_t n, bk_dtype dtype, void *theta, const void *g, double lr, err *e);
+/* next = theta - lr step, a new tensor; theta and g (of theta's dtype and shape, 1-d) are not changed. */
+bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, tensor *next, err *e);
 
-/* Sets step count and buffers (all of one size and dtype, as many as the row names); values are copied. */
-bk_status optim_restore(optim *o, int64_t t, const tensor *buffers, err *e);
-
-/* Both kernels of an optimizer from one loop body: T is the type, i the element, u the update; th, g, b0..b2 point to
- * theta, the gradient and the buffers, lr and what `setup` declares are of type T. */
-#define OPTIM_KERNEL(FUNCTION, T, SQRT, SETUP, BODY)                                                                   \
-    static void FUNCTION(const optim_update *u) {                                                                      \
-        T *restrict th = u->theta, *restrict b0 = u->buffer[0], *restrict b1 = u->buffer[1];                           \
-        const T *restrict g = u->g;                                                                                    \
-        const T lr = (T)u->lr;                                                                                         \
-        (void)b0, (void)b1;                                                                                            \
-        SETUP                                                                                                          \
-        for (int64_t i = 0; i < u->n; i++) {                                                                           \
-            BODY                                                                                                       \
-        }                                                                                                              \
-    }
-#define OPT(T, k) ((T)u->option[k])
+/* Sets step count and buffers (all of one size and dtype, as many as the optimizer has); values are copied. names: of
+ * the buffers, for messages. */
+bk_status optim_restore(optim *o, int64_t t, const tensor *buffers, const char *const *names, err *e);
 
 #endif

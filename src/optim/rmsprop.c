@@ -1,27 +1,29 @@
-/* rmsprop.c - steps scaled by a running root mean square of the gradient. */
+/* rmsprop.c - steps divided by the root of a moving average of squares. */
+#include "../ops/ops.h"
 #include "optim.h"
-#include <math.h>
 
-#define SETUP(T)                                                                                                       \
-    const T alpha = OPT(T, 0), rest = (T)(1 - u->option[0]), eps = OPT(T, 1), decay = OPT(T, 2), beta = OPT(T, 3);
-#define BODY(T, SQRT)                                                                                                  \
-    const T d = g[i] + decay * th[i];                                                                                  \
-    b0[i] = alpha * b0[i] + rest * d * d;                                                                              \
-    b1[i] = beta * b1[i] + d / (SQRT(b0[i]) + eps);                                                                    \
-    th[i] -= lr * b1[i];
-OPTIM_KERNEL(step_f64, double, sqrt, SETUP(double), BODY(double, sqrt))
-OPTIM_KERNEL(step_f32, float, sqrtf, SETUP(float), BODY(float, sqrtf))
+enum { ALPHA, EPS, DECAY, MOMENTUM };
+
+static node *rmsprop_step(graph *g, const optim_in *in, node **state) {
+    const double alpha = in->option[ALPHA];
+    node *d = optim_decayed(g, in, in->option[DECAY]);
+    state[0] = g_add(g, g_scale(g, alpha, state[0]), g_scale(g, 1 - alpha, g_square(g, d)));
+    node *now = g_div(g, d, g_offset(g, in->option[EPS], g_sqrt(g, state[0])));
+    return state[1] = g_add(g, now, g_scale(g, in->option[MOMENTUM], state[1]));
+}
 
 const optim_row optim_rmsprop = {
     .name = "rmsprop",
-    .doc = "bk.optim.rmsprop{ [alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0] } -> optimizer\n"
-           "v <- alpha v + (1 - alpha) g^2; m <- momentum m + g/(sqrt(v) + eps); theta <- theta - lr m.\n"
+    .doc = "bk.optim.rmsprop{} -> optimizer\n"
+           "Steps divided by the root of a moving average of squared gradients.\n\n"
+           "Formula: v <- alpha v + (1 - alpha) g^2; m <- momentum m + g/(sqrt(v) + eps); theta <- theta - lr m.\n\n"
            "Source: Tieleman & Hinton 2012.",
-    .options = { { "alpha", 0.99, 0, 1 },
-                 { "eps", 1e-8, 0, 1e300 },
-                 { "weight_decay", 0, 0, 1e300 },
-                 { "momentum", 0, 0, 1 } },
+    .options = { { "alpha", "weight of the past squares", OPTION_NUMBER, .otherwise = 0.99, .low = 0, .high = 1,
+                   .below = true },
+                 { "eps", "added to the root", OPTION_NUMBER, .otherwise = 1e-8, .high = 1e300 },
+                 { "weight_decay", "times theta, added to the gradient", OPTION_NUMBER, .high = 1e300 },
+                 { "momentum", "weight of the past steps", OPTION_NUMBER, .otherwise = 0, .low = 0, .high = 1,
+                   .below = true } },
     .buffers = { "square", "momentum" },
-    .f64 = step_f64,
-    .f32 = step_f32,
+    .step = rmsprop_step,
 };

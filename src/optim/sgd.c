@@ -1,16 +1,19 @@
-/* sgd.c - plain gradient descent. */
+/* sgd.c - plain gradient steps. */
+#include "../ops/ops.h"
 #include "optim.h"
 
-#define SETUP(T) const T decay = OPT(T, 0);
-#define BODY th[i] -= lr * (g[i] + decay * th[i]);
-OPTIM_KERNEL(step_f64, double, sqrt, SETUP(double), BODY)
-OPTIM_KERNEL(step_f32, float, sqrtf, SETUP(float), BODY)
+enum { DECAY };
+
+static node *sgd_step(graph *g, const optim_in *in, node **state) {
+    (void)state;
+    return optim_decayed(g, in, in->option[DECAY]);
+}
 
 const optim_row optim_sgd = {
     .name = "sgd",
-    .doc = "bk.optim.sgd{ [weight_decay = 0] } -> optimizer\n"
-           "theta <- theta - lr (g + weight_decay theta).",
-    .options = { { "weight_decay", 0, 0, 1e300 } },
-    .f64 = step_f64,
-    .f32 = step_f32,
+    .doc = "bk.optim.sgd{} -> optimizer\n"
+           "Gradient steps.\n\n"
+           "Formula: theta <- theta - lr (g + weight_decay theta).",
+    .options = { { "weight_decay", "times theta, added to the gradient", OPTION_NUMBER, .high = 1e300 } },
+    .step = sgd_step,
 };

@@ -144,6 +144,12 @@ calls["bk.is_loss"] = function() return bk.is_loss(bk.loss.mse), bk.is_loss(1) e
 for name, make in pairs(bk.optim) do
     calls["bk.optim." .. name] = function() return make {}:step(v, w, 0.1) end
 end
+calls["bk.optim.custom"] = function()
+    return bk.optim.custom { state = { "m" }, options = { beta = 0.9 }, update = function(g, s, _, o)
+        local m = o.beta * s.m + g
+        return m / (1 - o.beta ^ o.t), { m = m }
+    end }:step(v, w, 0.1)
+end
 calls["optimizer:step"] = calls["bk.optim.adam"]
 calls["optimizer:reset"] = function() return bk.optim.adam {}:reset() end
 local used = bk.optim.adam {}

@@ -108,3 +108,90 @@ function TestOptim.test_wrong_use_is_refused()
     lu.assertErrorMsgContains("lr", opt.step, opt, bk.zeros { 2 }, bk.zeros { 2 }, 0 / 0)
     lu.assertErrorMsgContains("some are missing", opt.restore, opt, { step = 1, first = bk.zeros { 2 } })
 end
+
+-- ---- one's own ----
+
+local function ema(options)
+    return bk.optim.custom { state = { "momentum" }, options = options, update = function(g, s, theta, o)
+        local m = o.beta * s.momentum + (1 - o.beta) * (g + o.weight_decay * theta)
+        return m, { momentum = m }
+    end }
+end
+
+local function corrected(dtype) -- Adam as a user writes it
+    return bk.optim.custom { name = "mine", state = { "m", "v" }, options = { b1 = 0.9, b2 = 0.999, eps = 1e-8 },
+        update = function(g, s, _, o)
+            local m, v = o.b1 * s.m + (1 - o.b1) * g, o.b2 * s.v + (1 - o.b2) * g ^ 2
+            local first, second = 1 / (1 - o.b1 ^ o.t), 1 / (1 - o.b2 ^ o.t):sqrt()
+            return m * first:to(dtype) / (v:sqrt() * second:to(dtype) + o.eps), { m = m, v = v }
+        end }
+end
+
+function TestOptim.test_custom_is_what_it_says()
+    for _, dtype in ipairs { "float64", "float32" } do
+        for _, pair in ipairs {
+            { ema { beta = 0.75, weight_decay = 0.125 }, bk.optim.momentum_ema { beta = 0.75, weight_decay = 0.125 } },
+            { corrected(dtype), bk.optim.adam {} },
+        } do
+            local theta = bk.rng(1):normal { 1000 }:to(dtype)
+            local a, b = theta, theta
+            for k = 1, 5 do
+                local g = bk.rng(k):normal { 1000 }:to(dtype)
+                a, b = pair[1]:step(a, g, 0.1), pair[2]:step(b, g, 0.1)
+            end
+            lu.assertTrue((a - b):abs():max():item() <= (dtype == "float64" and 1e-15 or 1e-6))
+            local other = pair[1]:state()
+            lu.assertEquals(other.step, 5)
+            local g = theta:sin()
+            local on = pair[1]:step(a, g, 0.1)
+            pair[1]:reset()
+            pair[1]:restore(other)
+            lu.assertTrue(pair[1]:step(a, g, 0.1) == on)
+        end
+    end
+    lu.assertEquals(tostring(corrected("float64")), "mine{b1 = 0.9, b2 = 0.999, eps = 1e-08}")
+    lu.assertEquals(ema { beta = 0.5, weight_decay = 0 }.beta, 0.5)
+end
+
+function TestOptim.test_custom_says_what_is_wrong()
+    local theta = bk.ones { 3 }
+    local function fails(text, options)
+        lu.assertErrorMsgContains(text, function() bk.optim.custom(options):step(theta, theta, 0.1) end)
+    end
+    fails("update: expected a function (g, s, theta, o) -> step, s, got nil", {})
+    fails("unknown option updat", { updat = print })
+    fails("the step: expected a tensor, got 1", { update = function() return 1 end })
+    fails("the state: expected a table", { state = { "m" }, update = function(g) return g end })
+    fails("m: expected a tensor, got nil", { state = { "m" }, update = function(g) return g, {} end })
+    fails("\"k\" is not in state", { state = {}, update = function(g) return g, { k = g } end })
+    fails("step: expected theta's shape (3), got (2)", { update = function(g) return g:narrow(1, 1, 2) end })
+    fails("options: t is the step count", { options = { t = 1 }, update = print })
+    fails("not while tracing", { update = function(g) return g * g:sum():item() end })
+end
+
+-- The state is updated where it lies, theta is not; and not a bit depends on the number of threads.
+function TestOptim.test_what_is_changed_in_place()
+    local n = 300000
+    local theta, g = bk.rng(1):normal { n }, bk.rng(2):normal { n }
+    local results, threads = {}, bk.internal.threads()
+    for _, count in ipairs { 1, 2, 3 } do
+        bk.internal.threads(count)
+        local adam = bk.optim.adam { weight_decay = 0.1 }
+        local first = adam:step(theta, g, 0.1)
+        local saved, copy = adam:state(), first:clone()
+        local second = adam:step(first, g, 0.1)
+        lu.assertTrue(first == copy)
+        lu.assertFalse(saved.first == adam:state().first)
+        results[#results + 1] = second
+    end
+    bk.internal.threads(threads)
+    lu.assertTrue(results[1] == results[2] and results[1] == results[3])
+    local adam = bk.optim.adam {}
+    collectgarbage()
+    collectgarbage()
+    local before = bk.internal.memory()
+    adam:step(theta, g, 0.1)
+    collectgarbage()
+    collectgarbage()
+    lu.assertTrue(bk.internal.memory() - before < 2.5 * 8 * n) -- two vectors of state, no third
+end

@@ -331,8 +331,10 @@ function TestState:test_every_combination()
         schedule = { constant = { lr = 0.1 }, step = { lr = 0.1, every = 4 }, linear = { lr = 0.1 },
             cosine = { lr = 0.1 }, warmup = { lr = 0.1, steps = 5 }, one_cycle = { lr = 0.1 },
             per_task = { 0.1, 0.05, 0.2 } },
-        optim = { sgd = {}, heavy_ball = { momentum = 0.9 }, nesterov = { momentum = 0.9 }, momentum_ema = {},
-            rmsprop = {}, adam = {}, adamw = {} },
+        optim = setmetatable({ custom = { state = { "m" }, update = function(g, s)
+            local m = 0.5 * s.m + g
+            return m, { m = m }
+        end } }, { __index = function() return {} end }), -- an optimizer's options have defaults
     }
     local function list(room)
         local names = {}

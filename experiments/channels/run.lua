@@ -1,7 +1,7 @@
 -- Through which channels does order act? The gap |theta_AB - theta_BA| against the step size, for plain gradient steps
 -- (the bracket: slope 2) and for what hides it (memory, clock: slope 1), and in float32, where it drowns.
 local bk = require "bracket"
-local experiment, statistics = bk.internal.experiment, bk.internal.statistics
+local experiment, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common.lua"), bk.statistics
 local say = experiment.say
 local o = experiment.options(arg, { batch = 128, hidden = 64, beta = 0.9, powers = 12, out = "" })
 if o.quick then o.batch, o.powers = 32, 8 end
@@ -11,7 +11,8 @@ local data, _, source = experiment.data(o, 2 * o.batch)
 local inputs = data.x:shape()[2]
 local turned = bk.tasks.rotated{ data = data, angles = { 0, 60 }, test_fraction = 0 }
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
-local f = bk.internal.functions.of(model, { loss = "cross_entropy" }, 10)
+local loss = bk.loss.cross_entropy(model)
+local grad_of, hvp_of = bk.grad(loss), bk.hvp(loss)
 
 local function tasks_in(dtype)
     local tasks = {}
@@ -32,7 +33,7 @@ local function gap(theta0, tasks, h, optimizer, clock)
         optimizer:reset()
         local theta = theta0
         for position, i in ipairs(order) do
-            theta = optimizer:step(theta, f.grad(theta, tasks[i].x, tasks[i].y), h * (clock and clock[position] or 1))
+            theta = optimizer:step(theta, grad_of(theta, tasks[i].x, tasks[i].y), h * (clock and clock[position] or 1))
         end
         ends[k] = theta
     end
@@ -41,9 +42,9 @@ end
 
 local theta64 = model:init{ seed = o.seed }:to("float64")
 local tasks64 = tasks_in("float64")
-local gA, gB = f.grad(theta64, tasks64[1].x, tasks64[1].y), f.grad(theta64, tasks64[2].x, tasks64[2].y)
+local gA, gB = grad_of(theta64, tasks64[1].x, tasks64[1].y), grad_of(theta64, tasks64[2].x, tasks64[2].y)
 local apart = (gA - gB):norm():item()
-local bracket = (f.hvp(theta64, gA, tasks64[2].x, tasks64[2].y) - f.hvp(theta64, gB, tasks64[1].x,
+local bracket = (hvp_of(theta64, gA, tasks64[2].x, tasks64[2].y) - hvp_of(theta64, gB, tasks64[1].x,
     tasks64[1].y)):norm():item()
 local clock = { 1, 0.5 }
 

@@ -1,7 +1,7 @@
 -- What does the implicit conflict term do to training? Its strength swept from -1 to 2, in multitask (joint steps) and
 -- continual (cyclic) training; palindromic and random order and the field's baselines beside it. See README.md.
 local bk = require "bracket"
-local experiment = bk.internal.experiment
+local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local say = experiment.say
 local o = experiment.options(arg, { tasks = 3, train = 2000, test = 1000, steps = 300, batch = 64, hidden = 64,
     lr = 0.1, seeds = 3, strengths = { -1, 0, 1, 2 }, continual_tasks = 5, continual_train = 8000,

@@ -1,7 +1,7 @@
 -- Implicit gradient regularisation: full-batch descent for the same time at several rates; a larger rate has a larger
 -- flatness term (h/4)|g|^2. Control: a small rate with the term made explicit, as large as at the larger one.
 local bk = require "bracket"
-local experiment = bk.internal.experiment
+local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local say = experiment.say
 local o = experiment.options(arg, { train = 512, test = 2000, hidden = 64, time = 40, rates = { 0.05, 0.1, 0.2, 0.4,
     0.8 }, seeds = 3,
@@ -13,9 +13,9 @@ local train, test, source = experiment.data(o, o.train, o.test)
 local inputs = train.x:shape()[2]
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
 -- A share of wrong labels, so that there is something to over-fit.
-local s, labels = bk.internal.stream.new(bk.internal.stream.key(o.seed, 9)), train.y:totable()
+local s, labels = bk.stream.new(bk.stream.key(o.seed, 9)), train.y:totable()
 for k = 1, #labels do
-    if bk.internal.stream.uniform(s) < o.noise then labels[k] = bk.internal.stream.below(s, 10) end
+    if bk.stream.uniform(s) < o.noise then labels[k] = bk.stream.below(s, 10) end
 end
 local tasks = { { name = "digits", train = { x = train.x, y = bk.tensor(labels, { dtype = "int64" }) }, test = {
     x = test.x, y = test.y } } }

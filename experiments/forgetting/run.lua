@@ -1,7 +1,7 @@
 -- Does the bracket at a task boundary predict how much will be forgotten? Task 1 is trained, the digits then turn by an
 -- angle, abruptly or in stages; forgetting of task 1 against what was measured at the boundary. See README.md.
 local bk = require "bracket"
-local experiment, statistics = bk.internal.experiment, bk.internal.statistics
+local experiment, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common.lua"), bk.statistics
 local say = experiment.say
 local o = experiment.options(arg, { train = 500, test = 500, hidden = 64, steps = 100, lr = 0.1, batch = 64,
     seeds = 5, stages = 5, draws = 2000,
@@ -31,7 +31,7 @@ local label = { bracket = "|[g_1, g_2]|", relative = "|[g_1, g_2]| / (|g_1| |g_2
 local function boundary(found)
     return { name = "boundary", doc = "measures at the first task boundary", end_task = function(state)
         if found.bracket then return end
-        local measure = bk.internal.measure
+        local measure = bk.measure
         local b, gram = measure.bracket(state, 1, state.n_tasks), measure.gram(state)
         local last = state.n_tasks
         found.bracket = b:norm():item()
@@ -99,7 +99,7 @@ local function centred(list, name)
     for i, row in ipairs(list) do values[i] = row[name] - sums[row.angle] / counts[row.angle] end
     return values
 end
-local draw = bk.internal.stream.new(bk.internal.stream.key(o.seed, 11))
+local draw = bk.stream.new(bk.stream.key(o.seed, 11))
 local function show(list, x, y)
     local s = statistics.spearman_grouped(x, y, column(list, "angle"), o.draws, draw)
     return string.format("%6.3f [%.2f, %.2f]", s.rho, s.low, s.high)

@@ -1,7 +1,7 @@
 -- Does the bracket tell which order of two tasks is better for a third? Sign accuracy of three predictors over many
 -- triples (A, B, E): the bracket at the starting point, drift-matched, and along the joint path. See README.md.
 local bk = require "bracket"
-local experiment, stream, statistics = bk.internal.experiment, bk.internal.stream, bk.internal.statistics
+local experiment, stream, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common.lua"), bk.stream, bk.statistics
 local say = experiment.say
 local o = experiment.options(arg, { triples = 120, batch = 64, hidden = 64, lr = 0.05, ks = { 1, 2, 5, 10, 20, 50 },
     kinds = { "rotated", "split" }, inputs = "centred", init = "lecun", path_steps = 0, method = "euler", pool = 3000,
@@ -14,7 +14,9 @@ experiment.prepared(data, o.inputs)
 local inputs = data.size
 local by_class = experiment.by_class(data)
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
-local f = bk.internal.functions.of(model, { loss = "cross_entropy" }, 10)
+local loss = bk.loss.cross_entropy(model)
+local grad_of, hvp_of = bk.grad(loss), bk.hvp(loss)
+local function on(t) return function(theta) return loss(theta, t.x, t.y) end end -- the loss on one task
 
 -- ---- triples of tasks ----
 local kinds = {}
@@ -40,10 +42,7 @@ function kinds.permuted(s)
     for i = 1, 3 do
         local d = experiment.sample(data, o.batch, s)
         local order = bk.tensor(stream.permutation(s, inputs), { dtype = "int64" })
-        local columns = d.x:transpose():clone()
-        local mixed = bk.zeros({ inputs, o.batch }, { dtype = "float64" })
-        bk.internal.gather(mixed, 1, columns, order, 1, inputs)
-        triple[i] = { x = mixed:transpose():clone(), y = d.y }
+        triple[i] = { x = d.x:transpose():gather(order):transpose():clone(), y = d.y }
     end
     return triple
 end
@@ -60,9 +59,9 @@ function kinds.split(s) -- three disjoint pairs of classes, one head of ten
 end
 
 -- ---- one triple: for each k the realised difference and the three predictions ----
-local function grad(t, theta) return f.grad(theta, t.x, t.y) end
-local function hvp(t, theta, v) return f.hvp(theta, v, t.x, t.y) end
-local function value(t, theta) return f.value(theta, t.x, t.y):item() end
+local function grad(t, theta) return grad_of(theta, t.x, t.y) end
+local function hvp(t, theta, v) return hvp_of(theta, v, t.x, t.y) end
+local function value(t, theta) return loss(theta, t.x, t.y):item() end
 
 local function blocks(first, second, theta0) -- endpoints after k steps of first, then k of second, for every k
     local theta, at, ends = theta0, {}, {}
@@ -91,7 +90,7 @@ local function study(A, B, E, theta0)
         local kappa = k * o.lr
         local drifted = grad(E, theta0 - (gA + gB) * kappa)
         local path = bk.bea.path_bracket{
-            bk.internal.loss_on(f, A), bk.internal.loss_on(f, B), target = bk.internal.loss_on(f, E), theta = theta0,
+            on(A), on(B), target = on(E), theta = theta0,
             time = kappa, steps = o.path_steps > 0 and o.path_steps or k, method = o.method,
         }
         rows[k] = { realised = value(E, ab[k]) - value(E, ba[k]), start = kappa ^ 2 * gE:dot(bracket):item(),

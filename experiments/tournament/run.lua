@@ -1,7 +1,7 @@
 -- Which order of N tasks is best for a target? N Hessian-vector products at the start, and one joint path with its
 -- adjoint, against all N! orders (or sampled ones): the percentile of the order each proposes. See README.md.
 local bk = require "bracket"
-local experiment, stream, statistics = bk.internal.experiment, bk.internal.stream, bk.internal.statistics
+local experiment, stream, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common.lua"), bk.stream, bk.statistics
 local say = experiment.say
 local o = experiment.options(arg, { n = 5, instances = 20, steps = 10, batch = 64, hidden = 64, lr = 0.05, pool = 3000,
     many = 20, many_instances = 6, many_steps = 5, sampled = 200, inputs = "centred",
@@ -14,7 +14,9 @@ local data, _, source = experiment.data(o, o.pool)
 experiment.prepared(data, o.inputs)
 local inputs = data.size
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
-local f = bk.internal.functions.of(model, { loss = "cross_entropy" }, 10)
+local loss = bk.loss.cross_entropy(model)
+local grad_of, hvp_of = bk.grad(loss), bk.hvp(loss)
+local function on(t) return function(theta) return loss(theta, t.x, t.y) end end -- the loss on one task
 
 -- N source tasks and a target: the digits turned by angles of a full turn, a batch each.
 local ANGLES = 24
@@ -32,10 +34,10 @@ local function instance(n, s)
 end
 
 local function block(theta, t, steps)
-    for _ = 1, steps do theta = theta - f.grad(theta, t.x, t.y) * o.lr end
+    for _ = 1, steps do theta = theta - grad_of(theta, t.x, t.y) * o.lr end
     return theta
 end
-local function loss_of(E, theta) return f.value(theta, E.x, E.y):item() end
+local function loss_of(E, theta) return loss(theta, E.x, E.y):item() end
 
 -- The order a matrix A proposes (A[i][j] < 0: i before j is better): by ascending row sums.
 local function by_rows(A, n)
@@ -71,8 +73,8 @@ end
 
 local function proposals(tasks, E, theta0, steps)
     local n, losses = #tasks, {}
-    for i = 1, n do losses[i] = bk.internal.loss_on(f, tasks[i]) end
-    local target = bk.internal.loss_on(f, E)
+    for i = 1, n do losses[i] = on(tasks[i]) end
+    local target = on(E)
     local start = bk.bea.tournament{ sources = losses, target = target, theta = theta0 }
     local P = bk.bea.path_bracket{ sources = losses, target = target, theta = theta0, time = steps * o.lr,
         steps = steps, method = "euler" } -- the discrete joint run itself

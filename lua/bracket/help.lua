@@ -1,8 +1,8 @@
--- help.lua - bk.help: prints what internal/help.lua finds.
+-- help.lua - bk.help: prints what repl/help.lua finds.
 local bk = ...
 return bk.doc(function(x)
     if x == nil then x = "bk" end
-    print(bk.internal.help.page(x))
+    print(bk.repl.help.page(x))
 end, [[
 bk.help([x])
 

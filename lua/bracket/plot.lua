@@ -1,7 +1,7 @@
 -- bk.plot: curves and images drawn by gnuplot, run as a process of its own on a script in a temporary file. Whatever a
 -- caller gives reaches gnuplot only as numbers or between single quotes, where gnuplot expands nothing.
 local bk = ...
-local options_of = bk.internal.options
+local options_of = bk._options
 
 local INSTALL = "install it with `apt-get install gnuplot-nox`, `dnf install gnuplot` or `brew install gnuplot`"
 -- Okabe and Ito's colours, told apart by colour-blind readers too.

@@ -1,6 +1,6 @@
--- bk.protocol: checks the options, resolves names to orders, schedules and records, and runs (internal/run.lua).
+-- bk.protocol: checks the options, resolves names to orders, schedules and records, and runs (_run.lua).
 local bk = ...
-local run, options_of = bk.internal.run, bk.internal.options
+local run, options_of = bk._run, bk._options
 local protocol = {}
 protocol.__index = protocol
 protocol.__name = "bracket.protocol"
@@ -26,7 +26,7 @@ local function resolve_order(order)
         end
         return make{}
     end
-    if getmetatable(order) == bk.internal.order_object.class then return order end
+    if getmetatable(order) == bk.order._object.class then return order end
     if type(order) == "function" then return bk.order.custom{ task = order } end
     if type(order) == "table" and #order > 0 then return bk.order.word(order) end
     error("protocol: order: expected a name, a list of tasks, a function or a bk.order, got a " .. type(order), 3)
@@ -122,7 +122,7 @@ local function new(options)
     if not is_model or math.type(size) ~= "integer" then
         error("protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a " .. type(spec.model), 2)
     end
-    local ok, rate = pcall(bk.internal.rate, options.lr)
+    local ok, rate = pcall(bk.schedule._rate, options.lr)
     if not ok then error("protocol: " .. rate, 2) end
     spec.rate = rate
     if spec.reduction ~= "sum" and spec.reduction ~= "mean" then
@@ -150,7 +150,7 @@ local function new(options)
         record = #spec.record_names > 0 and { names = spec.record_names, every = spec.record_every, at = record.at,
             samples = record.samples } or nil,
         word = getmetatable(options.order) == nil and type(options.order) == "table" and options.order or nil }
-    self.problem = bk.internal.problem.new(options.model, options.tasks, dtype, batch, record.samples or 1000)
+    self.problem = bk._problem.new(options.model, options.tasks, dtype, batch, record.samples or 1000)
     local n = self.problem.n
     if type(options.lr) == "table" and #options.lr > 0 and (spec.order.joint or #options.lr ~= n) then
         error(spec.order.joint and "protocol: lr: a list of rates needs one task a step, got order = \"joint\""
@@ -186,7 +186,7 @@ end
 local function begin(self, options)
     local seed, log, saved = options.seed or self.seed, nil, nil
     if options.out then
-        log, saved = bk.internal.run_log.open(self, options.out, seed, options)
+        log, saved = bk._run_log.open(self, options.out, seed, options)
     end
     if saved then self:restore(saved) else self.current = start(self, options.theta, seed) end
     self.current.log = log
@@ -210,7 +210,7 @@ function protocol:run(options)
     local update, clear
     local shown = options.progress
     if shown == nil then shown = bk.internal.on_terminal end
-    if shown then update, clear = bk.internal.progress.new() end
+    if shown then update, clear = bk._progress.new() end
     local function each(s)
         if update then update(s) end
         if log then log:step(s) end
@@ -261,13 +261,13 @@ function protocol:order_matrix()
     check_self(self, "order_matrix")
     local state = run.new(self.spec, self.problem, self.seed)
     state:set_order()
-    local W, R = bk.internal.order_object.empty(state.n_tasks)
+    local W, R = bk.order._object.empty(state.n_tasks)
     for step = 1, state.total do
         local task = state.at(step)
         state.step = step
         if task > 0 then
             state.task = task
-            bk.internal.order_object.accumulate(W, R, task, self.spec.rate(step, state))
+            bk.order._object.accumulate(W, R, task, self.spec.rate(step, state))
         end
     end
     return W

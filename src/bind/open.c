@@ -26,25 +26,27 @@ static int internal_check_path(lua_State *L) {
     return 0;
 }
 
-static int internal_threads(lua_State *L) { /* threads([n]): sets and returns the number of worker threads */
+static int module_threads(lua_State *L) {
     ctx *c = bind_ctx(L);
     if (!lua_isnoneornil(L, 1)) {
         err e = { 0 };
-        lua_Integer n = luaL_checkinteger(L, 1);
-        if (ctx_set_threads(c, n < 0 || n > 1000 ? -1 : (int)n, &e)) return bind_raise(L, &e);
+        int n = (int)args_integer(L, 1, "bk.threads", "n", 1, 256);
+        if (env_restricted(L) && n > ctx_threads(c))
+            return args_error(L, "bk.threads", "restricted: this environment may use %d, asked for %d", ctx_threads(c), n);
+        if (ctx_set_threads(c, n, &e)) return bind_raise(L, &e);
     }
     lua_pushinteger(L, ctx_threads(c));
     return 1;
 }
 
-static int internal_memory(lua_State *L) { /* bytes in use, and their peak */
+static int module_memory(lua_State *L) {
     ctx *c = bind_ctx(L);
     lua_pushinteger(L, (lua_Integer)atomic_load(&c->used));
     lua_pushinteger(L, (lua_Integer)atomic_load(&c->peak));
     return 2;
 }
 
-static int internal_clock(lua_State *L) { /* clock(): seconds of wall time, and of this process */
+static int module_clock(lua_State *L) {
     struct timespec wall, own;
     clock_gettime(CLOCK_MONOTONIC, &wall);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
@@ -61,13 +63,17 @@ static int internal_blas(lua_State *L) { /* blas(): OpenBLAS's core and configur
 
 static const bind_row internal_rows[] = { { "restricted", internal_restricted, NULL },
                                           { "check_path", internal_check_path, NULL },
-                                          { "threads", internal_threads, NULL },
-                                          { "memory", internal_memory, NULL },
-                                          { "clock", internal_clock, NULL },
                                           { "blas", internal_blas, NULL },
                                           { NULL, NULL, NULL } };
 
 static const bind_row module_rows[] = {
+    { "threads", module_threads,
+      "bk.threads([n]) -> integer\nSets, when told, and returns the number of worker threads, 1 to 256.\n\n"
+      "No result depends on it, not by a bit. A restricted environment may not raise it." },
+    { "memory", module_memory,
+      "bk.memory() -> bytes, peak\nThe bytes that tensors, plans and Lua use now, and the most they have used." },
+    { "clock", module_clock,
+      "bk.clock() -> wall, process\nSeconds on a clock that never goes back, and of processor time of this process." },
     { "doc", module_doc,
       "bk.doc(value, text) -> value\n\nRecords text as the docstring of value, for help(), and returns value. The "
       "first "
@@ -106,7 +112,6 @@ BK_API int luaopen_bracket(lua_State *L) {
     bind_nn_internal(L);
     bind_push_docs(L);
     lua_setfield(L, 3, "docs");
-    room_make(L, "internal", 0);
     lua_setfield(L, 2, "internal");
     lua_newtable(L); /* 3: repl */
     room_make(L, "repl", 0);

@@ -2,7 +2,7 @@
 -- and size: seconds a step (the fastest of reps blocks) and the bytes it has to move at the least.
 local bk = require "bracket"
 local o = bk.arguments({ sizes = { 1000, 30000, 269322, 4000000 }, reps = 15, threads = 1 }, arg)
-bk.internal.threads(o.threads)
+bk.threads(o.threads)
 
 local STATES = { sgd = 0, momentum_ema = 1, heavy_ball = 1, nesterov = 1, rmsprop = 2, adam = 2, adamw = 2 }
 local names = {}
@@ -16,10 +16,10 @@ for _, n in ipairs(o.sizes) do
             local optimizer, best = bk.optim[name] {}, math.huge
             local count = math.max(3, math.min(200, 4000000 // n))
             for _ = 1, o.reps do
-                local began = bk.internal.clock()
+                local began = bk.clock()
                 local t = theta
                 for _ = 1, count do t = optimizer:step(t, g, 1e-3) end
-                best = math.min(best, (bk.internal.clock() - began) / count)
+                best = math.min(best, (bk.clock() - began) / count)
             end
             local size = dtype == "float32" and 4 or 8
             print(('{"optimizer": "%s", "dtype": "%s", "n": %d, "seconds": %.3g, "bytes": %d}'):format(name, dtype, n,

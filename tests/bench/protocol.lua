@@ -15,7 +15,7 @@ local step = bk.value_and_grad(bk.loss.cross_entropy(model))
 local bx, by, optimizer, theta = x:narrow(1, 1, BATCH):clone(), y:narrow(1, 1, BATCH):clone(), bk.optim.sgd{}, theta0
 
 local function cpu()
-    local _, own = bk.internal.clock()
+    local _, own = bk.clock()
     return own
 end
 local function bare()

@@ -15,7 +15,7 @@ while k <= #arg do
     else error("workloads.lua: unknown option " .. arg[k]) end
     k = k + 1
 end
-bk.internal.threads(math.tointeger(options.threads))
+bk.threads(math.tointeger(options.threads))
 
 local GAMMA = 0x9E3779B97F4A7C15
 local function raw(seed, i)
@@ -93,7 +93,7 @@ local function operations(w)
         g = function() return penalty(theta) end }
 end
 
-local clock = bk.internal.clock
+local clock = bk.clock
 local function median(list)
     table.sort(list)
     local n = #list

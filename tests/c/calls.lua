@@ -272,13 +272,46 @@ end
 calls["bk.metric.interval"] = function() return bk.metric.interval { 1, 2, 3 } end
 
 -- ---- the rest ----
+calls["bk.threads"] = function() return bk.threads(), bk.threads(1) end
+calls["bk.memory"] = function() return bk.memory() > 0 end
+calls["bk.clock"] = function() return bk.clock() > 0 end
+local list, squares = { 1, 2, 3, 4, 5 }, { 1, 4, 9, 15, 26 }
+local statistics = { t95 = { 3 }, proportion = { 3, 5 }, correlation = { list, squares }, spearman = { list, squares },
+    slope = { list, squares } }
+for name, f in pairs(bk.statistics) do
+    calls["bk.statistics." .. name] = function() return f(table.unpack(statistics[name] or { list })) end
+end
+calls["bk.statistics.spearman_grouped"] = function()
+    return bk.statistics.spearman_grouped(list, squares, { 1, 1, 2, 2, 3 }, 4, bk.stream.new(1))
+end
+for name, f in pairs { key = { 1, 2 }, new = { 3 }, next = {}, uniform = {}, below = { 5 }, permutation = { 5 } } do
+    local plain = name == "key" or name == "new"
+    calls["bk.stream." .. name] = function()
+        if plain then return bk.stream[name](table.unpack(f)) end
+        return bk.stream[name]({ key = 1, counter = 0 }, table.unpack(f))
+    end
+end
+calls["bk.measure.layers"] = function() return bk.measure.layers(model) end
+for name in pairs(bk.measure) do -- what records are made of
+    if name ~= "layers" then
+        calls["bk.measure." .. name] = function()
+            return run { record = { every = 2, value = function(state)
+                local measure = bk.measure
+                local arguments = { gradient = { 1 }, loss = { 1 }, hvp = { 1, state.theta }, bracket = { 1, 2 },
+                    total_hvp = { state.theta } }
+                if name == "weighted_brackets" then return measure.conflict_field(state):norm():item() end
+                return measure[name](state, table.unpack(arguments[name] or {})) ~= nil and 1 or 0
+            end } }
+        end
+    end
+end
 calls["bk.plot"] = function() return pcall(bk.plot, { { y = { -1 } }, logy = true, out = folder .. "/p.svg" }) end
 calls["bk.arguments"] = function()
     return bk.arguments({ lr = 0.1, n = { 1 }, quick = false }, { "--lr=0.2", "--n", "1,a", "--quick" }),
         pcall(bk.arguments, { lr = 0.1 }, { "--nosuch" })
 end
 calls["bk.help"] = function()
-    return bk.help ~= nil, bk.internal.help.page("bk.lie"), bk.internal.help.page(bk.grad), bk.internal.help.page("norm")
+    return bk.help ~= nil, bk.repl.help.page("bk.lie"), bk.repl.help.page(bk.grad), bk.repl.help.page("norm")
 end
 calls["bk.doc"] = function() return bk.doc(function() end, "f()\n\nA text.") end
 calls["coroutines"] = function()

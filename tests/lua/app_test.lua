@@ -74,17 +74,17 @@ function TestProgram:test_warnings_are_off_until_W()
 end
 
 function TestProgram:test_threads_sets_the_workers()
-    lu.assertEquals(run([[--threads 3 -e 'print(bk.internal.threads())']]), "3\n")
-    lu.assertEquals(run([[--threads=2 -e 'print(bk.internal.threads())']]), "2\n")
+    lu.assertEquals(run([[--threads 3 -e 'print(bk.threads())']]), "3\n")
+    lu.assertEquals(run([[--threads=2 -e 'print(bk.threads())']]), "2\n")
 end
 
 function TestProgram:test_starts_in_under_15_ms()
     local best = math.huge
     for _ = 1, 30 do -- the others' work on the machine comes and goes
         if best < 0.015 then break end
-        local from = bk.internal.clock()
+        local from = bk.clock()
         run("-e ''")
-        best = math.min(best, bk.internal.clock() - from)
+        best = math.min(best, bk.clock() - from)
     end
     lu.assertTrue(best < 0.015, best)
 end
@@ -108,7 +108,7 @@ end
 function TestDocs:tearDown() os.execute("rm -rf " .. self.folder) end
 
 function TestDocs:test_every_docstring_is_on_the_page_and_in_the_man_page()
-    bk.internal.help.walk(function(path, _, text)
+    bk.repl.help.walk(function(path, _, text)
         if not text then return end
         local signature = text:match("^[^\n]*")
         lu.assertStrContains(self.texts["reference.md"], "`" .. signature .. "`", false, path)
@@ -129,12 +129,12 @@ end
 function TestDocs:test_the_definitions_define_every_name_and_method()
     local text = self.texts["bracket.lua"]
     local defined = assert(load(text, "=bracket.lua"))()
-    bk.internal.help.walk(function(path, value)
+    bk.repl.help.walk(function(path, value)
         local at = defined
         for name in path:gmatch("%.([%w_]+)") do at = at[name] end
         if path ~= "bk.version" then lu.assertEquals(type(at), type(value) == "table" and "table" or "function", path) end
     end)
-    for name in pairs(bk.internal.help.methods(bk.ones { 1 })) do
+    for name in pairs(bk.repl.help.methods(bk.ones { 1 })) do
         lu.assertStrContains(text, "function tensor:" .. name .. "(")
     end
     lu.assertStrContains(text, "---@param dim? any\n---@param options? any\n---@return bracket.tensor\nfunction tensor:sum(dim, options) end")
@@ -163,7 +163,7 @@ end
 
 function TestModule:test_every_public_name_has_a_docstring()
     local missing = {}
-    bk.internal.help.walk(function(path, value, text)
+    bk.repl.help.walk(function(path, value, text)
         if path ~= "bk.version" and (not text or #text < 10) then missing[#missing + 1] = path end
     end)
     lu.assertEquals(table.concat(missing, " "), "")
@@ -190,7 +190,7 @@ function TestModule:test_every_public_name_has_a_call_for_the_allocation_test()
     end
     os.execute("rm -rf " .. folder)
     lu.assertEquals(table.concat(failed, " "), "")
-    local help = bk.internal.help
+    local help = bk.repl.help
     local public, seen, missing = { ["operators of tensors"] = true, coroutines = true }, {}, {}
     help.walk(function(path, value, text)
         if text then seen[text] = true end

@@ -77,7 +77,7 @@ function TestArguments:test_the_global_arg_is_the_default()
 end
 
 function TestArguments:test_experiments_know_data_quick_and_seed()
-    local options = bk.internal.experiment.options
+    local options = dofile("experiments/common.lua").options
     lu.assertEquals(options({ "--steps", "5", "--quick" }, { steps = 10 }),
         { steps = 5, quick = true, data = "", seed = 1 })
     lu.assertEquals(options(nil, { seed = 4 }), { quick = false, data = "", seed = 4 })

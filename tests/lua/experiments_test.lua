@@ -10,7 +10,7 @@ local function run(name)
     io.stdout = { write = function(_, ...) lines[#lines + 1] = table.concat({ ... }) return io.stdout end,
         flush = function() end }
     local before = arg
-    arg = { [0] = name, "--quick" }
+    arg = { [0] = "experiments/" .. name .. "/run.lua", "--quick" }
     local ok, message = xpcall(chunk, debug.traceback)
     arg, io.stdout = before, write
     lu.assertTrue(ok, message)
@@ -68,7 +68,7 @@ function TestPredictors:test_small_steps()
         end
     end
     for name, list in pairs(errors) do
-        lu.assertAlmostEquals(bk.internal.statistics.slope(hs, list), 3, 0.25, name)
+        lu.assertAlmostEquals(bk.statistics.slope(hs, list), 3, 0.25, name)
         lu.assertAlmostEquals(ratio[name], 1, 0.1, name)
     end
 end

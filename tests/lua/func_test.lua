@@ -355,13 +355,13 @@ function TestTracing.test_results_are_the_same_bits_at_any_number_of_threads()
         local theta = model:init{ seed = 1 }:to("float32")
         local bracket, first = bk.lie(losses[1], losses[2]), nil
         for _, threads in ipairs{ 1, 2, 3, 7 } do
-            bk.internal.threads(threads)
+            bk.threads(threads)
             local b = bracket(theta)
             first = first or b
             lu.assertEquals((b - first):abs():max():item(), 0)
             lu.assertTrue(b:norm():item() > 0)
         end
-        bk.internal.threads(1)
+        bk.threads(1)
     end
 end
 
@@ -377,9 +377,9 @@ function TestTracing.test_compiling_takes_time_in_proportion_to_the_graph()
             for i = n, 1, -1 do t = (t + kept[i]):cumsum(1) end
             return t
         end)
-        local _, before = bk.internal.clock()
+        local _, before = bk.clock()
         f:stats(bk.ones{ 2 })
-        local _, after = bk.internal.clock()
+        local _, after = bk.clock()
         return after - before
     end
     local small, large = math.huge, math.huge
@@ -455,10 +455,10 @@ end
 function TestTracing.test_the_collector_is_told_of_compiled_plans()
     local x, most = bk.ones { 20 }, 0
     collectgarbage()
-    local before = bk.internal.memory()
+    local before = bk.memory()
     for i = 1, 12000 do -- each compiles a function of its own, 13 kB and more
         bk.grad(function(t) return (t * t):sum() end)(x)
-        if i % 50 == 0 then most = math.max(most, bk.internal.memory() - before) end
+        if i % 50 == 0 then most = math.max(most, bk.memory() - before) end
     end
     lu.assertTrue(most < 64 << 20, most .. " bytes of dead functions alive")
 end

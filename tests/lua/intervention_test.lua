@@ -13,7 +13,7 @@ local two = { tasks[1], tasks[2] }
 local L = {}
 for i, t in ipairs(tasks) do L[i] = bk.loss.cross_entropy(model, t.x, t.y) end
 local theta0 = model:init{ seed = 9 }
-local slope = bk.internal.statistics.slope
+local slope = bk.statistics.slope
 local function endpoint(options)
     local o = { model = model, tasks = two, batch = "full", evaluate = false, lr = 0.1 }
     for name, value in pairs(options) do o[name] = value end
@@ -180,7 +180,7 @@ function TestGradientMethods:test_mgda_is_the_minimum_norm_point()
 end
 function TestGradientMethods:test_minimum_norm_of_two_in_closed_form()
     for _, M in ipairs{ { { 1, 0 }, { 0, 4 } }, { { 1, 2 }, { 2, 9 } }, { { 4, -1 }, { -1, 1 } } } do
-        local w = bk.internal.simplex.min_norm(M)
+        local w = bk.intervention._simplex.min_norm(M)
         local t = (M[2][2] - M[1][2]) / (M[1][1] + M[2][2] - 2 * M[1][2])
         lu.assertAlmostEquals(w[1], math.max(0, math.min(1, t)), 1e-9)
     end
@@ -238,12 +238,12 @@ function TestMemoryMethods:test_agem_never_moves_against_the_memory()
 end
 function TestMemoryMethods:test_reservoir_is_uniform()
     local counts, runs, capacity, n = {}, 400, 5, 20
-    local stream = bk.internal.stream
+    local stream = bk.stream
     for k = 1, runs do
-        local m = bk.internal.episodes.new(capacity, stream.key(k))
+        local m = bk.intervention._episodes.new(capacity, stream.key(k))
         local ids = {}
         for id = 0, n - 1 do ids[id + 1] = id end
-        bk.internal.episodes.add(m, { task = 1, problem = { ids = function() return ids end } })
+        bk.intervention._episodes.add(m, { task = 1, problem = { ids = function() return ids end } })
         lu.assertEquals(#m.id, capacity)
         for _, id in ipairs(m.id) do counts[id] = (counts[id] or 0) + 1 end
     end

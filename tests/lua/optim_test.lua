@@ -173,9 +173,9 @@ end
 function TestOptim.test_what_is_changed_in_place()
     local n = 300000
     local theta, g = bk.rng(1):normal { n }, bk.rng(2):normal { n }
-    local results, threads = {}, bk.internal.threads()
+    local results, threads = {}, bk.threads()
     for _, count in ipairs { 1, 2, 3 } do
-        bk.internal.threads(count)
+        bk.threads(count)
         local adam = bk.optim.adam { weight_decay = 0.1 }
         local first = adam:step(theta, g, 0.1)
         local saved, copy = adam:state(), first:clone()
@@ -184,14 +184,14 @@ function TestOptim.test_what_is_changed_in_place()
         lu.assertFalse(saved.first == adam:state().first)
         results[#results + 1] = second
     end
-    bk.internal.threads(threads)
+    bk.threads(threads)
     lu.assertTrue(results[1] == results[2] and results[1] == results[3])
     local adam = bk.optim.adam {}
     collectgarbage()
     collectgarbage()
-    local before = bk.internal.memory()
+    local before = bk.memory()
     adam:step(theta, g, 0.1)
     collectgarbage()
     collectgarbage()
-    lu.assertTrue(bk.internal.memory() - before < 2.5 * 8 * n) -- two vectors of state, no third
+    lu.assertTrue(bk.memory() - before < 2.5 * 8 * n) -- two vectors of state, no third
 end

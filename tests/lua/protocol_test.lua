@@ -263,7 +263,7 @@ function TestSteps:test_a_head_restricts_the_classes()
     for k = 1, 40 do labels[k] = k % 2 + 1 end
     local y = bk.tensor(labels, { dtype = "int64" })
     local theta = model:init{ seed = 1 }
-    local f = bk.internal.functions.of(model, { head = { 1, 2 } }, 3)
+    local f = bk._functions.of(model, { head = { 1, 2 } }, 3)
     local logits, expected = model:forward(theta, x):totable(), 0
     for k = 1, 40 do
         local a, b = logits[k][2], logits[k][3]
@@ -408,7 +408,7 @@ function TestRecords:test_columns_against_direct_computation()
     close(history.gradient_norm[1], (g[1] + g[2] + g[3]):norm():item())
     local b = bk.lie(L[1], L[2])(theta)
     close(history.bracket_1_2[1], b:norm():item())
-    lu.assertEquals(#bk.internal.measure.layers(model), 2)
+    lu.assertEquals(#bk.measure.layers(model), 2)
     close(history.bracket_1_2_layer_1[1] ^ 2 + history.bracket_1_2_layer_2[1] ^ 2, b:dot(b):item())
     lu.assertEquals(history.twice[1], 6)
     local accuracy = 0
@@ -435,7 +435,7 @@ function TestRecords:test_order_effect_converges_at_its_order()
             "order_effect" } }:run{ theta = theta }.history
         errors[k] = math.abs(history.order_effect_predicted[1] - history.order_effect_realised[1])
     end
-    lu.assertAlmostEquals(bk.internal.statistics.slope(hs, errors), 3, 0.3)
+    lu.assertAlmostEquals(bk.statistics.slope(hs, errors), 3, 0.3)
 end
 function TestRecords:test_joint_conflict_is_the_multitask_term()
     local theta, h, L = model:init{ seed = 7 }, 0.05, {}
@@ -491,11 +491,11 @@ function TestMetrics:test_interval()
     local i = bk.metric.interval{ 1, 2, 3, 4 }
     lu.assertAlmostEquals(i.mean, 2.5, 1e-15)
     lu.assertAlmostEquals(i.half, 3.182 * math.sqrt(5 / 3) / 2, 1e-12)
-    lu.assertAlmostEquals(bk.internal.statistics.t95(60), 2.0003, 1e-3)
-    lu.assertAlmostEquals(bk.internal.statistics.spearman({ 1, 2, 3, 4, 5 }, { 1, 4, 9, 16, 25 }).rho, 1, 1e-12)
+    lu.assertAlmostEquals(bk.statistics.t95(60), 2.0003, 1e-3)
+    lu.assertAlmostEquals(bk.statistics.spearman({ 1, 2, 3, 4, 5 }, { 1, 4, 9, 16, 25 }).rho, 1, 1e-12)
 end
 function TestMetrics:test_grouped_rank_correlation()
-    local statistics, stream, rng = bk.internal.statistics, bk.internal.stream, bk.rng(4)
+    local statistics, stream, rng = bk.statistics, bk.stream, bk.rng(4)
     local u, noise = rng:normal{ 40 }:totable(), rng:normal{ 40 }:totable()
     local x, y, single, x5, y5, groups = {}, {}, {}, {}, {}, {}
     for i = 1, 40 do
@@ -526,21 +526,21 @@ end
 TestProgress = {}
 -- A run of 1000 steps of 30 ms each by a clock of its own; what was written to stderr.
 function TestProgress:test_a_line_with_step_rate_loss_and_time_left()
-    local clock, stderr, now, read, lines = bk.internal.clock, io.stderr, 100.0, 0, {}
-    bk.internal.clock = function()
+    local clock, stderr, now, read, lines = bk.clock, io.stderr, 100.0, 0, {}
+    bk.clock = function()
         read = read + 1
         return now
     end
     io.stderr = { write = function(_, ...) lines[#lines + 1] = table.concat{ ... } end, flush = function() end }
     local ok, message = pcall(function()
-        local update, clear = bk.internal.progress.new()
+        local update, clear = bk._progress.new()
         for step = 1, 1000 do
             now = now + 0.03
             update{ step = step, total = 1000, lr = 0.05, loss = 1.25 }
         end
         clear()
     end)
-    bk.internal.clock, io.stderr = clock, stderr
+    bk.clock, io.stderr = clock, stderr
     lu.assertTrue(ok, message)
     lu.assertTrue(read < 700) -- not at every step
     lu.assertTrue(#lines > 60 and #lines <= 151)

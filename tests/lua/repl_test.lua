@@ -214,7 +214,7 @@ function TestRepl:test_ctrl_c_stops_a_large_matmul_within_100_ms()
 end
 
 function TestRepl:test_ctrl_c_stops_large_matmuls_on_several_threads_within_100_ms()
-    interrupted_within(100, "send bk.internal.threads(2); A, B = bk.ones{6000, 6000}, bk.zeros{6000, 6000};\\r\nexpect 9000 > \n"
+    interrupted_within(100, "send bk.threads(2); A, B = bk.ones{6000, 6000}, bk.zeros{6000, 6000};\\r\nexpect 9000 > \n"
         .. "send f = bk.compile(function(a, b) return a:matmul(a), b:matmul(b) end);\\r\nexpect 2000 > \n", "f(A, B)")
 end
 
@@ -233,14 +233,14 @@ function TestRepl:test_many_random_interrupts_leak_nothing()
         "send function routine() coroutine.wrap(lua)() end\\r\nexpect 5000 > \n",
         "send function flow() bk.flow(function(t) return -t end, bk.ones{50}, {method = 'rk4', steps = 1e9}) end\\r\nexpect 5000 > \n",
         "send function model() while true do bk.nn.mlp{2, 3, 1}:init{} end end\\r\nexpect 5000 > \n",
-        "send collectgarbage() collectgarbage() before = bk.internal.memory()\\r\nexpect 5000 > \n" }
+        "send collectgarbage() collectgarbage() before = bk.memory()\\r\nexpect 5000 > \n" }
     math.randomseed(3)
     local kinds = { "matmul", "lua", "routine", "flow", "model" }
     for k = 1, 200 do
         script[#script + 1] = ("send %s()\\r\nsleep %d\nsend \\x03\nexpect 3000 ^C\nexpect 3000 > \n"):format(
             kinds[k % #kinds + 1], math.random(2, 30))
     end
-    script[#script + 1] = "send collectgarbage() collectgarbage() print('grown', bk.internal.memory() - before < 200000)\\r\nexpect 5000 grown\\ttrue\n"
+    script[#script + 1] = "send collectgarbage() collectgarbage() print('grown', bk.memory() - before < 200000)\\r\nexpect 5000 grown\\ttrue\n"
     drive(table.concat(script))
 end
 

@@ -1,7 +1,7 @@
 -- Runs that leave a folder: what is in it, and that a run which was stopped, killed or failed goes on bit for bit.
 local lu = require "luaunit"
 local bk = require "bracket"
-local run_folder, checkpoint = bk.internal.run_folder, bk.internal.checkpoint
+local run_folder, checkpoint = bk._run_folder, bk._checkpoint
 local build = os.getenv("BRACKET_BUILD") or "build"
 TestRunFolder = {}
 

@@ -27,7 +27,7 @@ local o = bk.arguments{ lr = 0.1, seed = 0, out = "", mode = "", log = "", flag 
 local f <close> = assert(io.open(o.log, "a"))
 f:write(table.concat(arg, "|"), "\n")
 f:close()
-print("lr", o.lr, "threads", bk.internal.threads(), io.read())
+print("lr", o.lr, "threads", bk.threads(), io.read())
 for _, name in ipairs { "PMI_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "KEPT" } do
     io.write(os.getenv(name) or "unset", " ")
 end
@@ -36,8 +36,8 @@ if o.mode == "seven" then os.exit(7) end
 if o.mode == "signal" then io.stdout:flush() os.execute("kill -9 $PPID") end
 if o.mode == "sleep" then
     io.stdout:flush()
-    local until_ = bk.internal.clock() + 30
-    while bk.internal.clock() < until_ do end
+    local until_ = bk.clock() + 30
+    while bk.clock() < until_ do end
 end
 if o.mode == "once" then -- fails the first time
     local path = o.out .. "/mark"
@@ -330,9 +330,9 @@ end
 -- ---- Ctrl-C ----
 
 local function wait_for(condition, what)
-    local limit = bk.internal.clock() + 10
+    local limit = bk.clock() + 10
     while not condition() do
-        if bk.internal.clock() > limit then lu.fail("waited for " .. what) end
+        if bk.clock() > limit then lu.fail("waited for " .. what) end
         os.execute("sleep 0.02")
     end
 end
@@ -346,10 +346,10 @@ local function interrupted(signal)
     local pid = io.popen(("%s >%s 2>&1 & echo $!; wait $!; echo $? >%s.status"):format(started, out, out))
     local id = pid:read("n")
     wait_for(function() return #calls() == 2 end, "two runs")
-    local from = bk.internal.clock()
+    local from = bk.clock()
     os.execute(("kill -%s %d"):format(signal, id))
     wait_for(function() return (read(out .. ".status") or ""):find("\n") end, "the end")
-    local seconds = bk.internal.clock() - from
+    local seconds = bk.clock() - from
     pid:close()
     return read(out), tonumber(read(out .. ".status")), seconds
 end
@@ -394,8 +394,8 @@ function TestSweep:test_ctrl_c_on_a_terminal_reaches_the_runs_once()
     if not read(build .. "/tests/pty") then lu.skip("pty is not built: make test-programs") end
     -- the run ends by the first Ctrl-C as an error it can clean up after; a second one would kill it
     write(script, SCRIPT:gsub('local until_.-end%s-end', [[
-    local until_ = bk.internal.clock() + 30
-    pcall(function() while bk.internal.clock() < until_ do end end)
+    local until_ = bk.clock() + 30
+    pcall(function() while bk.clock() < until_ do end end)
     print("cleaned up")
     io.stdout:flush()
     os.execute("sleep 0.6")

@@ -44,7 +44,7 @@ local function eigenvalues(d, e)
 end
 
 return bk.doc(function(options)
-    options = bk.internal.options("bea.lanczos", options,
+    options = bk._options("bea.lanczos", options,
         { loss = "any", hvp = "callable", theta = "userdata", like = "userdata", top = "count", steps = "count",
             seed = "integer" })
     local like = options.theta or options.like

@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("bea.trace", options,
+    options = bk._options("bea.trace", options,
         { loss = "any", hvp = "callable", theta = "userdata", like = "userdata", samples = "count",
             seed = "integer" })
     local like = options.theta or options.like
@@ -19,7 +19,7 @@ return bk.doc(function(options)
         local z = u:sign() -- Rademacher
         values[s] = z:dot(product(z)):item()
     end
-    local interval = bk.internal.statistics.interval(values)
+    local interval = bk.statistics.interval(values)
     return interval.mean, interval.half
 end, [[
 bk.bea.trace{ loss = L, theta = theta, samples = 30, seed = 0 } -> mean, half-width of its 95 % interval

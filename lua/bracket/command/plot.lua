@@ -1,6 +1,6 @@
 -- bracket plot DIR... COLUMN: recorded columns over the step, a curve a run.
 local bk = ...
-local command_line, run_view, table_text = bk.internal.command_line, bk.internal.run_view, bk.internal.table_text
+local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk.command._table_text
 
 local USAGE = [[
 usage: bracket plot DIR... COLUMN [--out FILE.png|FILE.svg] [--logx] [--logy]

@@ -1,7 +1,7 @@
 -- bracket report DIR: one page of HTML about a run, or about the runs in a folder. It needs nothing beside itself: its
 -- style is inside, its figures are inline SVG by bk.plot, and there are no scripts.
 local bk = ...
-local command_line, run_view, table_text = bk.internal.command_line, bk.internal.run_view, bk.internal.table_text
+local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk.command._table_text
 
 local USAGE = [[
 usage: bracket report DIR [--out FILE]

@@ -1,6 +1,6 @@
 -- bracket runs list|show|compare: what runs left on disk, as text.
 local bk = ...
-local command_line, run_view, table_text = bk.internal.command_line, bk.internal.run_view, bk.internal.table_text
+local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk.command._table_text
 
 local USAGE = [[
 usage: bracket runs list [DIR...]       a line for every run in the folders (default: runs)

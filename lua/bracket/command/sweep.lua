@@ -2,7 +2,7 @@
 -- of its own. What a folder's job.json says decides whether its run is done, so a sweep goes on where it ended.
 local bk = ...
 local internal = bk.internal
-local misused, readable, stamp = internal.command_line.misused, internal.text_file.readable, internal.text_file.stamp
+local misused, readable, stamp = bk.command._command_line.misused, bk._text_file.readable, bk._text_file.stamp
 
 local USAGE = [[
 usage: bracket sweep script.lua [--grid NAME=VALUE,...]... [--seeds LIST] [options] [-- arguments]
@@ -62,7 +62,7 @@ local function seeds_axis(text)
 end
 
 local function prepare(plain, options, more)
-    local o = { axes = {}, jobs = 1, threads = internal.threads(), out = "runs/sweep", more = more, script = plain[1] }
+    local o = { axes = {}, jobs = 1, threads = bk.threads(), out = "runs/sweep", more = more, script = plain[1] }
     local named = {}
     local function axis(option, a)
         local name = a.name:gsub("-", "_")
@@ -149,7 +149,7 @@ end
 -- ---- what runs leave ----
 
 local function is_done(job)
-    local text = internal.text_file.read(job.folder .. "/job.json")
+    local text = bk._text_file.read(job.folder .. "/job.json")
     local ok, before = pcall(internal.from_json, text or "")
     if not ok or type(before) ~= "table" or before.exit ~= 0 or type(before.arguments) ~= "table" then return false end
     if #before.arguments ~= #job.arguments then return false end
@@ -295,5 +295,5 @@ local function sweep(o)
     return number.failed > 0 and 1 or 0
 end
 
-return internal.command_line.command("sweep", USAGE, { grid = { "NAME=VALUE,VALUE,..." },
+return bk.command._command_line.command("sweep", USAGE, { grid = { "NAME=VALUE,VALUE,..." },
     seeds = "numbers and ranges as in 1,2,5..8", out = "a folder", jobs = "a number", threads = "a number", ["--"] = true }, prepare, sweep)

@@ -2,8 +2,8 @@
 -- strokes through control points; every example moves the points a little, bends all of it by a random affine map and
 -- picks a pen width; a pixel's value falls from 1 to 0 with its distance from the nearest stroke.
 local bk = ...
-local stream = bk.internal.stream
-local options_of = bk.internal.options
+local stream = bk.stream
+local options_of = bk._options
 local floor, ceil, sqrt, sin, cos, min, max = math.floor, math.ceil, math.sqrt, math.sin, math.cos, math.min, math.max
 
 -- Ways to write each digit: strokes of x1, y1, x2, y2, ... in a box 0..1, y downwards. A stroke is smooth; a corner is

@@ -1,6 +1,6 @@
 -- bk.data.mnist: image sets in MNIST's pair of IDX files, whatever small differences their names have.
 local bk = ...
-local options_of = bk.internal.options
+local options_of = bk._options
 
 -- train-images-idx3-ubyte, train-images.idx3-ubyte, ...; each plain or .gz; the test set is called t10k or test.
 local function find(dir, prefix, stems, kind)

@@ -19,7 +19,7 @@ local function penalty_gradient(f1, f2)
 end
 
 return bk.doc(function(options)
-    options = bk.internal.options("intervention.bracket_penalty", options, { weight = "number!" })
+    options = bk._options("intervention.bracket_penalty", options, { weight = "number!" })
     local weight = options.weight
     return {
         name = "bracket_penalty",

@@ -11,7 +11,7 @@ local function gram(list)
     return M
 end
 return bk.doc(function(options)
-    options = bk.internal.options("intervention.cagrad", options, { c = "number" })
+    options = bk._options("intervention.cagrad", options, { c = "number" })
     local c = options.c or 0.5
     if c < 0 or c >= 1 then error("intervention.cagrad: c: expected 0 <= c < 1, got " .. c, 2) end
     return {
@@ -20,7 +20,7 @@ return bk.doc(function(options)
         needs_joint = true,
         before_step = function(state)
             local n, g = state.n_tasks, state.gradients
-            local w = bk.internal.simplex.cagrad(gram(g), c)
+            local w = bk.intervention._simplex.cagrad(gram(g), c)
             local mean, gw = state.gradient_sum * (1 / n), nil
             for i = 1, n do
                 local part = g[i] * w[i]

@@ -40,7 +40,7 @@ local function displace(state, memory, c)
 end
 
 return bk.doc(function(options)
-    options = bk.internal.options("intervention.conflict", options, { strength = "number!", window = "count" })
+    options = bk._options("intervention.conflict", options, { strength = "number!", window = "count" })
     local c, window = options.strength, options.window
     if c == 1 then -- changes nothing, bit for bit
         return { name = "conflict", doc = "the conflict term at strength 1 (untouched)", strength = 1 }

@@ -1,7 +1,7 @@
 local bk = ...
-local stream = bk.internal.stream
+local stream = bk.stream
 return bk.doc(function(options)
-    options = bk.internal.options("intervention.ewc", options, { weight = "number!", samples = "count" })
+    options = bk._options("intervention.ewc", options, { weight = "number!", samples = "count" })
     local weight, samples = options.weight, options.samples or 200
     return {
         name = "ewc",

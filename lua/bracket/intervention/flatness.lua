@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("intervention.flatness", options, { strength = "number!" })
+    options = bk._options("intervention.flatness", options, { strength = "number!" })
     local f = options.strength
     if f == 1 then return { name = "flatness", doc = "the flatness term at strength 1 (untouched)", strength = 1 } end
     return {

@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(options)
-    bk.internal.options("intervention.mgda", options, {})
+    bk._options("intervention.mgda", options, {})
     return {
         name = "mgda",
         doc = "minimum-norm point of the gradients' convex hull (Desideri 2012; Sener & Koltun 2018)",
@@ -14,7 +14,7 @@ return bk.doc(function(options)
                     M[j][i] = M[i][j]
                 end
             end
-            local w, sum = bk.internal.simplex.min_norm(M), nil
+            local w, sum = bk.intervention._simplex.min_norm(M), nil
             for i = 1, n do
                 local part = g[i] * w[i]
                 sum = sum and sum + part or part

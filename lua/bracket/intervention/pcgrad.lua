@@ -1,7 +1,7 @@
 local bk = ...
-local stream = bk.internal.stream
+local stream = bk.stream
 return bk.doc(function(options)
-    bk.internal.options("intervention.pcgrad", options, {})
+    bk._options("intervention.pcgrad", options, {})
     return {
         name = "pcgrad",
         doc = "projects conflicting gradients (Yu et al. 2020)",

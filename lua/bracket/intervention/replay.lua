@@ -1,10 +1,10 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("intervention.replay", options, { memory = "count!", batch = "count",
+    options = bk._options("intervention.replay", options, { memory = "count!", batch = "count",
         weight = "number" })
     local weight = options.weight or 1
     local doc = "experience replay from a reservoir of " .. options.memory .. " examples"
-    return bk.internal.episodes.intervention("replay", doc, options, 3, function(state, g)
+    return bk.intervention._episodes.intervention("replay", doc, options, 3, function(state, g)
         if g then state.gradient = (state.gradient + g * weight) * (1 / (1 + weight)) end
     end)
 end, [[

@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(a)
-    local rows, n = bk.internal.matrix("metric.average_accuracy", a)
+    local rows, n = bk.metric._matrix("metric.average_accuracy", a)
     local last, sum = rows[n], 0
     for _, v in ipairs(last) do sum = sum + v end
     return sum / #last

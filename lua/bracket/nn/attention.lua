@@ -1,7 +1,7 @@
 local bk = ...
 return bk.doc(function(options)
-    local named, width = bk.internal.sizes("nn.attention", options, { heads = "integer", causal = "boolean" }, "width")
-    local self = bk.internal.self_attention
+    local named, width = bk.nn._sizes("nn.attention", options, { heads = "integer", causal = "boolean" }, "width")
+    local self = bk.nn._self_attention
     local heads = self.heads("nn.attention", width, named.heads or 1)
     return bk.nn.layer{ name = "attention", input = { "batch", "time", width }, params = { self.params(width) },
         forward = function(p, x) return self.apply(p, x, heads, named.causal) end }

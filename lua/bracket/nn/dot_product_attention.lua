@@ -4,7 +4,7 @@ local function shown(t) return bk.is_tensor(t) and "(" .. table.concat(t:shape()
 
 return bk.doc(function(q, k, v, options)
     local where = "bk.nn.dot_product_attention"
-    options = bk.internal.options("nn.dot_product_attention", options, { causal = "boolean" })
+    options = bk._options("nn.dot_product_attention", options, { causal = "boolean" })
     local given = { q = q, k = k, v = v }
     for _, name in ipairs{ "q", "k", "v" } do
         local t = given[name]

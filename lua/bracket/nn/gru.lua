@@ -1,5 +1,5 @@
 local bk = ...
-return bk.doc(function(options) return bk.internal.recurrent.layer("gru", options) end, [[
+return bk.doc(function(options) return bk.nn._recurrent.layer("gru", options) end, [[
 bk.nn.gru{in, hidden [, sequence = true]} -> layer
 r = s(x W_r + h U_r + b_r), z = s(x W_z + h U_z + b_z), n = tanh(x W_n + b_n + r (h U_n)), h' = (1 - z) n + z h with
 s the sigmoid and h_0 = 0, over x (batch, time, in): all h (batch, time, hidden), or the last one (batch, hidden) with

@@ -1,5 +1,5 @@
 local bk = ...
-return bk.doc(function(options) return bk.internal.recurrent.layer("lstm", options) end, [[
+return bk.doc(function(options) return bk.nn._recurrent.layer("lstm", options) end, [[
 bk.nn.lstm{in, hidden [, sequence = true]} -> layer
 i, f, o = s(x W + h U + b) and g = tanh(x W + h U + b), each with its own part; c' = f c + i g, h' = o tanh(c') with s the
 sigmoid and h_0 = c_0 = 0, over x (batch, time, in): all h (batch, time, hidden), or the last one (batch, hidden) with

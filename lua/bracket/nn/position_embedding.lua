@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(options)
-    local _, length, width = bk.internal.sizes("nn.position_embedding", options, {}, "length", "width")
+    local _, length, width = bk.nn._sizes("nn.position_embedding", options, {}, "length", "width")
     return bk.nn.layer{ name = "position_embedding", input = { "batch", "time", width },
         params = { { "weight", shape = { length, width }, init = "normal" } },
         forward = function(p, x)

@@ -1,9 +1,9 @@
 local bk = ...
 return bk.doc(function(options)
     local where = "nn.transformer"
-    local named, width = bk.internal.sizes(where, options,
+    local named, width = bk.nn._sizes(where, options,
         { heads = "integer", hidden = "integer", causal = "boolean", activation = "string", eps = "positive" }, "width")
-    local self = bk.internal.self_attention
+    local self = bk.nn._self_attention
     local heads, hidden = self.heads(where, width, named.heads or 1), named.hidden or 4 * width
     local activation, eps = named.activation or "gelu", named.eps or 1e-5
     if hidden < 1 then error(("bk.%s: hidden: expected a whole number >= 1, got %d"):format(where, hidden), 2) end

@@ -1,8 +1,8 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("order.blocks", options, { size = "count!" })
+    options = bk._options("order.blocks", options, { size = "count!" })
     local size = options.size
-    return bk.internal.order_object.new{
+    return bk.order._object.new{
         name = "blocks",
         blocks = true,
         setup = function(state)

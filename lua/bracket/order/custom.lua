@@ -1,7 +1,7 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("order.custom", options, { task = "callable!", window = "count", name = "string" })
-    return bk.internal.order_object.new{
+    options = bk._options("order.custom", options, { task = "callable!", window = "count", name = "string" })
+    return bk.order._object.new{
         name = options.name or "custom",
         setup = function(state)
             if not state.steps then error("order.custom: a function needs steps, the number of steps in all", 0) end

@@ -1,7 +1,7 @@
 local bk = ...
 return bk.doc(function(options)
-    bk.internal.options("order.cyclic", options, {})
-    return bk.internal.order_object.new{
+    bk._options("order.cyclic", options, {})
+    return bk.order._object.new{
         name = "cyclic",
         setup = function(state)
             local n = state.n_tasks

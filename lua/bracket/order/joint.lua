@@ -1,7 +1,7 @@
 local bk = ...
 return bk.doc(function(options)
-    bk.internal.options("order.joint", options, {})
-    return bk.internal.order_object.new{
+    bk._options("order.joint", options, {})
+    return bk.order._object.new{
         name = "joint",
         joint = true,
         setup = function(state)

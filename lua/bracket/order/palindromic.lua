@@ -1,7 +1,7 @@
 local bk = ...
 return bk.doc(function(options)
-    bk.internal.options("order.palindromic", options, {})
-    return bk.internal.order_object.new{
+    bk._options("order.palindromic", options, {})
+    return bk.order._object.new{
         name = "palindromic",
         setup = function(state)
             local n = state.n_tasks

@@ -1,8 +1,8 @@
 local bk = ...
 return bk.doc(function(options)
-    bk.internal.options("order.random", options, {})
-    local stream = bk.internal.stream
-    return bk.internal.order_object.new{
+    bk._options("order.random", options, {})
+    local stream = bk.stream
+    return bk.order._object.new{
         name = "random",
         setup = function(state)
             local n, round, word = state.n_tasks, -1, nil

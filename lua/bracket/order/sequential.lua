@@ -1,7 +1,7 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("order.sequential", options, { order = "table" })
-    return bk.internal.order_object.new{
+    options = bk._options("order.sequential", options, { order = "table" })
+    return bk.order._object.new{
         name = "sequential",
         blocks = true,
         setup = function(state)

@@ -1,14 +1,14 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("order.tournament", options, { target = "integer|table", worst = "boolean" })
+    options = bk._options("order.tournament", options, { target = "integer|table", worst = "boolean" })
     local sequential = bk.order.sequential
-    return bk.internal.order_object.new{
+    return bk.order._object.new{
         name = "tournament",
         blocks = true,
         setup = function(state, memory)
             if not memory.order then
                 if not state.theta then error("order.tournament: the order is known once a run has started", 0) end
-                local result = bk.internal.scores(state, options.target)
+                local result = bk.order._scores(state, options.target)
                 memory.order, memory.scores = result.order, result.scores
                 if options.worst then
                     local reversed = {}

@@ -2,7 +2,7 @@ local bk = ...
 return bk.doc(function(word)
     if type(word) ~= "table" or #word == 0 then error("order.word: expected a list of tasks, got a " .. type(word),
         2) end
-    return bk.internal.order_object.new{
+    return bk.order._object.new{
         name = "word",
         setup = function(state)
             for k, task in ipairs(word) do

@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
-    local measure, row, total = bk.internal.measure, {}, 0
+    local measure, row, total = bk.measure, {}, 0
     local layers = measure.layers(state.model)
     for i = 1, state.n_tasks do
         for j = i + 1, state.n_tasks do

@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
-    local measure = bk.internal.measure
+    local measure = bk.measure
     if state.joint then
         local G, squares = measure.total_gradient(state), 0
         for i in ipairs(state.tasks) do

@@ -2,7 +2,7 @@ local bk = ...
 return bk.doc(function(state)
     local sum = 0
     for i in ipairs(state.tasks) do
-        local g = bk.internal.measure.gradient(state, i)
+        local g = bk.measure.gradient(state, i)
         sum = sum + g:dot(g):item()
     end
     return { flatness = state.lr / 4 * sum * state.reduction_scale ^ 2 }

@@ -2,7 +2,7 @@ local bk = ...
 return bk.doc(function(state)
     local row, sum = {}, 0
     for i in ipairs(state.tasks) do
-        local loss = bk.internal.measure.loss(state, i)
+        local loss = bk.measure.loss(state, i)
         row["loss_" .. i] = loss
         sum = sum + loss
     end

@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
-    local measure = bk.internal.measure
+    local measure = bk.measure
     return { order_effect_predicted = measure.predicted_order_effect(state),
         order_effect_realised = measure.realised_order_effect(state) }
 end, [[

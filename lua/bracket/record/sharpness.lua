@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
-    local measure = bk.internal.measure
+    local measure = bk.measure
     local values = bk.bea.lanczos{ hvp = function(v) return measure.total_hvp(state, v) end, like = state.theta,
         top = 1, steps = 20 }
     return { sharpness = values[1] }

@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
-    local measure = bk.internal.measure
+    local measure = bk.measure
     local mean = bk.bea.trace{ hvp = function(v) return measure.total_hvp(state, v) end, like = state.theta,
         samples = 10 }
     return { trace = mean }

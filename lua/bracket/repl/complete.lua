@@ -5,9 +5,9 @@ local type, next, rawget = type, next, rawget
 local getmetatable_ = debug.getmetatable
 local match, gmatch, sub, find, sort = string.match, string.gmatch, string.sub, string.find, table.sort
 local names_of, room_of, folder = bk.internal.names, bk.internal.room, bk.internal.folder
-local index_of = bk.internal.help.methods
+local index_of = bk.repl.help.methods
 
-local keywords = bk.internal.keywords
+local keywords = bk.repl.keywords
 
 local function field(x, name)
     for _ = 1, 10 do

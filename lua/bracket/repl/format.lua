@@ -1,13 +1,13 @@
 -- format.lua - a value as the REPL prints it: tables to a limited depth and length, cycles marked; documented
 -- functions by their first line, the module's rooms by what is in them.
 local bk = ...
-local docs, help = bk.internal.docs, bk.internal.help
+local docs, help = bk.internal.docs, bk.repl.help
 local DEPTH, ITEMS, WIDTH = 4, 40, 100
 
 local type, tostring, next, rawlen, rawget = type, tostring, next, rawlen, rawget
 local getmetatable, math_type = getmetatable, math.type
 
-local keywords = bk.internal.keywords
+local keywords = bk.repl.keywords
 
 local function number(x)
     if math_type(x) == "integer" or x ~= x or x == math.huge or x == -math.huge then return tostring(x) end

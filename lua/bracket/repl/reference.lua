@@ -1,6 +1,6 @@
 -- reference.lua - the docstrings as files: a reference page, definitions for editors, a man page (make docs).
 local bk = ...
-local docs, help = bk.internal.docs, bk.internal.help
+local docs, help = bk.internal.docs, bk.repl.help
 
 local function write(path, text)
     local f = assert(io.open(path, "w"))

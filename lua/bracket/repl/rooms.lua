@@ -13,4 +13,9 @@ return {
     ["bk.intervention"] = "bk.intervention\n\nChanges to a protocol's steps: terms cancelled or amplified, and the field's baselines.",
     ["bk.metric"] = "bk.metric\n\nNumbers out of an accuracy matrix a[k][i] (row k after the k-th task).",
     ["bk.record"] = "bk.record\n\nColumns that a protocol can record while it runs.",
+    ["bk.statistics"] = "bk.statistics\n\nIntervals, ranks, correlations and slopes of lists of numbers.",
+    ["bk.stream"] = "bk.stream\n\nRandom streams that are plain tables { key, counter }: what a run, a record or an intervention "
+        .. "keeps in its memory goes on where it was. The numbers are bk.rng's kind (SplitMix64 in counter form).",
+    ["bk.measure"] = "bk.measure\n\nQuantities of a run's current point for records and hooks of one's own, on the tasks' diagnostic "
+        .. "examples; each is computed once a step, however many ask.",
 }

@@ -38,9 +38,9 @@ local commands = {}
 function commands.time(text)
     local f, _, message = compile(text)
     if not f then refuse(message) end
-    local wall, cpu = bk.internal.clock(), clock()
+    local wall, cpu = bk.clock(), clock()
     local results = pack(f())
-    cpu, wall = clock() - cpu, bk.internal.clock() - wall
+    cpu, wall = clock() - cpu, bk.clock() - wall
     if results.n > 0 then _G._ = results[1] end
     show(results.n, results)
     print(("%.6f s (%.6f s of processor time)"):format(wall, cpu))

@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("schedule.constant", options, { lr = "number!" })
+    options = bk._options("schedule.constant", options, { lr = "number!" })
     local lr = options.lr
     return function() return lr end
 end, [[

@@ -1,9 +1,9 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("schedule.linear", options, { lr = "number!", final = "number", steps = "count" })
+    options = bk._options("schedule.linear", options, { lr = "number!", final = "number", steps = "count" })
     local lr, final = options.lr, options.final or 0
     return function(step, state)
-        local steps = bk.internal.span("schedule.linear", options, state)
+        local steps = bk.schedule._span("schedule.linear", options, state)
         return lr + (final - lr) * math.min(1, (step - 1) / math.max(1, steps - 1))
     end
 end, [[

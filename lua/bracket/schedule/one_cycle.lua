@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("schedule.one_cycle", options,
+    options = bk._options("schedule.one_cycle", options,
         { lr = "number!", start = "number", final = "number", peak = "number", steps = "count" })
     local lr = options.lr
     if options.peak and not (options.peak > 0 and options.peak < 1) then
@@ -9,7 +9,7 @@ return bk.doc(function(options)
     local start, final, peak = options.start or lr / 25, options.final or lr / 250000, options.peak or 0.3
     local function between(a, b, part) return b + 0.5 * (a - b) * (1 + math.cos(math.pi * part)) end
     return function(step, state)
-        local last = bk.internal.span("schedule.one_cycle", options, state) - 1
+        local last = bk.schedule._span("schedule.one_cycle", options, state) - 1
         local top = math.max(1, peak * last)
         local s = step - 1
         if s <= top then return between(start, lr, s / top) end

@@ -3,7 +3,7 @@ return bk.doc(function(rates)
     if type(rates) ~= "table" or #rates == 0 then
         error("schedule.per_task: expected a list with a rate or schedule per task", 2)
     end
-    return bk.internal.rate(rates)
+    return bk.schedule._rate(rates)
 end, [[
 bk.schedule.per_task{0.05, bk.schedule.cosine{ lr = 0.1 }, ...}
 One rate or schedule per task; as an option: lr = {0.05, 0.1}. Rates tied to tasks, not to positions, so that the

@@ -1,6 +1,6 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("schedule.step", options, { lr = "number!", every = "count!", factor = "number" })
+    options = bk._options("schedule.step", options, { lr = "number!", every = "count!", factor = "number" })
     local lr, every, factor = options.lr, options.every, options.factor or 0.1
     return function(step) return lr * factor ^ ((step - 1) // every) end
 end, [[

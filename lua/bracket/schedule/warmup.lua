@@ -1,10 +1,10 @@
 local bk = ...
 return bk.doc(function(options)
-    options = bk.internal.options("schedule.warmup", options,
+    options = bk._options("schedule.warmup", options,
         { steps = "count!", lr = "number", after = "callable|number" })
     local steps, lr = options.steps, options.lr
     if not lr and not options.after then error("schedule.warmup: lr or after is missing", 2) end
-    local after = bk.internal.rate(options.after or lr)
+    local after = bk.schedule._rate(options.after or lr)
     return function(step, state)
         state = type(state) == "table" and state or {}
         if step > steps then return after(step - steps, setmetatable({ total = state.total and state.total - steps }, {

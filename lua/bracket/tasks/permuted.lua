@@ -1,5 +1,5 @@
 local bk = ...
-local options_of, dataset = bk.internal.options, bk.internal.dataset
+local options_of, dataset = bk._options, bk.tasks._dataset
 
 local function permuted(options)
     options = options_of("tasks.permuted", options, { data = "table!", test = "table", n = "integer", seed = "integer",

@@ -1,5 +1,5 @@
 local bk = ...
-local options_of, dataset = bk.internal.options, bk.internal.dataset
+local options_of, dataset = bk._options, bk.tasks._dataset
 
 -- What task k's targets are, before noise: a function of x (n, inputs) to (n, outputs). mix(shape) draws weights that
 -- have the tasks' common part in the wanted proportion.

@@ -1,5 +1,5 @@
 local bk = ...
-local options_of, dataset = bk.internal.options, bk.internal.dataset
+local options_of, dataset = bk._options, bk.tasks._dataset
 local floor = math.floor
 
 -- Turning an image is linear: every pixel of the result is a weighted sum of four (bilinear), the same four for every

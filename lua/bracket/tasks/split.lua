@@ -1,5 +1,5 @@
 local bk = ...
-local options_of, dataset = bk.internal.options, bk.internal.dataset
+local options_of, dataset = bk._options, bk.tasks._dataset
 
 local function labels(part, map)
     if not part or not map then return part end

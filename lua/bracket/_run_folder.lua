@@ -6,7 +6,7 @@ local bk = ...
 local internal = bk.internal
 local run_folder = {}
 
-local text_of = internal.text_file.read
+local text_of = bk._text_file.read
 
 local function read_json(path)
     local text, why = text_of(path)

@@ -36,14 +36,14 @@ local function of_word(n, word, rates)
 end
 
 function order:matrix(n, options)
-    options = bk.internal.options("order:matrix", options, { steps = "integer", lr = "number|callable|table",
+    options = bk._options("order:matrix", options, { steps = "integer", lr = "number|callable|table",
         seed = "integer" })
     if math.type(n) ~= "integer" or n < 1 then error("order:matrix: n: expected a number of tasks, got "
         .. tostring(n), 2) end
     local state = { n_tasks = n, seed = options.seed or 0, steps = options.steps, step = 0 }
     function state.steps_of() return options.steps or 1 end
     local total, at = self.setup(state, {})
-    local rate = bk.internal.rate(options.lr or 1)
+    local rate = bk.schedule._rate(options.lr or 1)
     state.total = total
     local W, R = empty(n)
     for step = 1, total do

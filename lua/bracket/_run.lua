@@ -2,7 +2,7 @@
 -- interventions and records see; its fields are listed in bk.protocol's doc. Nothing random or remembered lives
 -- outside what state() returns.
 local bk = ...
-local order_object, stream = bk.internal.order_object, bk.internal.stream
+local order_object, stream = bk.order._object, bk.stream
 local run = {}
 run.__index = run
 

@@ -2,8 +2,8 @@
 -- killed even, and loses no more than the steps since its last checkpoint.
 local bk = ...
 local internal = bk.internal
-local run_folder, checkpoint = internal.run_folder, internal.checkpoint
-local readable, now = internal.text_file.readable, internal.text_file.stamp
+local run_folder, checkpoint = bk._run_folder, bk._checkpoint
+local readable, now = bk._text_file.readable, bk._text_file.stamp
 local run_log = {}
 run_log.__index = run_log
 
@@ -21,7 +21,7 @@ local function plain(value) -- what JSON can say of it
         for k, v in pairs(value) do result[k] = plain(v) end
         return result
     end
-    if kind == "function" then return "function " .. internal.fingerprint(value) end
+    if kind == "function" then return "function " .. bk._fingerprint(value) end
     return (kind == "string" or kind == "userdata") and readable(tostring(value)) or kind
 end
 
@@ -42,12 +42,12 @@ function run_log.config(protocol, seed)
     end
     for k, iv in ipairs(spec.interventions) do
         interventions[k] = own(iv, { "name", "doc", "strength", "weight" })
-        interventions[k].digest = internal.fingerprint(iv)
+        interventions[k].digest = bk._fingerprint(iv)
     end
     local config = own(spec, { "steps", "epochs", "reduction", "reset_optimizer", "evaluate" })
     config.model, config.n_params = plain(tostring(spec.model)), spec.model.n_params
     config.tasks, config.interventions = tasks, #interventions > 0 and interventions or nil
-    config.order, config.order_digest = spec.order.name, internal.fingerprint(spec.order)
+    config.order, config.order_digest = spec.order.name, bk._fingerprint(spec.order)
     for name, value in pairs(protocol.asked) do config[name] = plain(value) end
     config.optimizer, config.seed, config.dtype = plain(tostring(spec.optimizer)), seed, protocol.dtype
     return config
@@ -91,7 +91,7 @@ end
 local function environment(seed)
     local core, blas = internal.blas()
     local env = internal.system()
-    env.bracket, env.lua, env.seed, env.threads = bk.version, _VERSION, seed, internal.threads()
+    env.bracket, env.lua, env.seed, env.threads = bk.version, _VERSION, seed, bk.threads()
     env.openblas_core, env.openblas = core, blas
     return env
 end
@@ -111,7 +111,7 @@ function run_log.open(protocol, dir, seed, options)
         error("protocol:run: out: needs io and os, which this state does not have", 0)
     end
     local self = setmetatable({ dir = dir, every = options.checkpoint_every, rows = 0, saved_at = -1, seconds = 0,
-        began = internal.clock(), flushed = internal.clock(), started = now(), pending = {} }, run_log)
+        began = bk.clock(), flushed = bk.clock(), started = now(), pending = {} }, run_log)
     self.config = run_log.config(protocol, seed)
     self.config.theta = options.theta and internal.digest(options.theta) or nil
     self.env = environment(seed)
@@ -155,10 +155,10 @@ end
 function run_log:write_rows(state, at_once)
     for r = self.rows + #self.pending + 1, state.rows do self.pending[#self.pending + 1] = row_text(state.history, r) end
     local n = #self.pending
-    if n == 0 or not at_once and internal.clock() - self.flushed < 0.5 then return end
+    if n == 0 or not at_once and bk.clock() - self.flushed < 0.5 then return end
     local text = table.concat(self.pending)
     internal.append_file(self.dir .. "/metrics.jsonl", text)
-    self.rows, self.pending, self.flushed = self.rows + n, {}, internal.clock()
+    self.rows, self.pending, self.flushed = self.rows + n, {}, bk.clock()
 end
 
 -- The file's rows are the state's, whatever stood in it.
@@ -177,7 +177,7 @@ end
 
 function run_log:write_status(state, status, message)
     local result = state:result()
-    local seconds = self.seconds + internal.clock() - self.began
+    local seconds = self.seconds + bk.clock() - self.began
     internal.write_file(self.dir .. "/status.json", text_of({ status = status, message = message, step = state.step,
         total = state.total, started = self.started, updated = now(), seconds = seconds,
         metrics = next(result.metrics) and result.metrics or nil, accuracy = list(result.accuracy),

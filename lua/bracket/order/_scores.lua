@@ -3,12 +3,12 @@
 -- table { x =, y = , loss = }, or nil for the sum of all tasks.
 local bk = ...
 return function(state, target)
-    local measure, n = bk.internal.measure, state.n_tasks
+    local measure, n = bk.measure, state.n_tasks
     local p
     if target == nil then
         p = measure.total_gradient(state)
     elseif type(target) == "table" then
-        local f = bk.internal.functions.of(state.model, target, state.problem.outputs)
+        local f = bk._functions.of(state.model, target, state.problem.outputs)
         local data = state.problem:part("order.tournament: target", target, f.kind, target.shape)
         p = f.grad(state.theta, data.x, data.y)
     elseif target >= 1 and target <= n then

@@ -24,7 +24,7 @@ local kinds = {
 
 local function layer(kind, options)
     local k, where = kinds[kind], "nn." .. kind
-    local named, n_in, hidden = bk.internal.sizes(where, options,
+    local named, n_in, hidden = bk.nn._sizes(where, options,
         { sequence = "boolean", activation = kind == "rnn" and "string" or nil }, "in", "hidden")
     local activation, whole = named.activation or "tanh", named.sequence ~= false
     if activation ~= "tanh" and activation ~= "relu" then

@@ -2,7 +2,7 @@
 -- several as sections { title, head, rows, none, note }, which the command runs prints and the command report writes as
 -- HTML. The commands' names begin the errors.
 local bk = ...
-local run_folder, table_text = bk.internal.run_folder, bk.internal.table_text
+local run_folder, table_text = bk._run_folder, bk.command._table_text
 local text, number, natural, sorted = table_text.text, table_text.number, table_text.natural, table_text.sorted
 local run_view = {}
 run_view.LABELLED = 8 -- curves of a figure that colours tell apart

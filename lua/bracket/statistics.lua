@@ -78,7 +78,7 @@ end
 -- The 95 % interval of Spearman's rho when the points come in groups that share a cause (runs of one angle): whole
 -- groups are drawn with replacement (Field & Welsh 2007), so that the points of one count as one finding.
 function statistics.spearman_grouped(x, y, groups, draws, s)
-    local stream = bk.internal.stream
+    local stream = bk.stream
     local members, names = {}, {}
     for i, name in ipairs(groups) do
         if not members[name] then
@@ -113,4 +113,39 @@ function statistics.slope(x, y)
     end
     return sxy / sxx
 end
+
+bk.doc(statistics.t95, [[
+bk.statistics.t95(df) -> number
+The two-sided 95 % quantile of Student's t for df degrees of freedom.]])
+bk.doc(statistics.mean, [[
+bk.statistics.mean(values) -> number
+The arithmetic mean of a list.]])
+bk.doc(statistics.interval, [[
+bk.statistics.interval(values) -> { n, mean, sd, half, low, high, values }
+The mean with its 95 % interval by Student's t.]])
+bk.doc(statistics.proportion, [[
+bk.statistics.proportion(hits, n) -> { n, mean, low, high }
+A share with its 95 % interval.
+
+Source: Wilson 1927.]])
+bk.doc(statistics.correlation, [[
+bk.statistics.correlation(x, y) -> number
+Pearson's correlation of two lists of one length.]])
+bk.doc(statistics.ranks, [[
+bk.statistics.ranks(values) -> list
+The rank of every value, from 1; ties share their mean rank.]])
+bk.doc(statistics.spearman, [[
+bk.statistics.spearman(x, y) -> { rho, n, low, high }
+Spearman's rank correlation with a 95 % interval by Fisher's z.
+
+Source: Bonett & Wright 2000.]])
+bk.doc(statistics.spearman_grouped, [[
+bk.statistics.spearman_grouped(x, y, groups, draws, stream) -> { rho, n, low, high }
+Spearman's rank correlation of points in groups that share a cause, its 95 % interval by drawing whole groups.
+
+Source: Field & Welsh 2007.]])
+bk.doc(statistics.slope, [[
+bk.statistics.slope(x, y) -> number
+The least-squares slope of log y against log x.]])
+
 return statistics

@@ -3,11 +3,11 @@
 local bk = ...
 return function(where, given, spec, ...)
     local names, sizes, named = { ... }, {}, {}
-    if type(given) ~= "table" then bk.internal.options(where, given, spec) end
+    if type(given) ~= "table" then bk._options(where, given, spec) end
     for name, value in pairs(given or {}) do
         if math.type(name) ~= "integer" then named[name] = value end
     end
-    named = bk.internal.options(where, named, spec)
+    named = bk._options(where, named, spec)
     for i, name in ipairs(names) do
         local v = (given or {})[i]
         if math.type(v) ~= "integer" or v < 1 then

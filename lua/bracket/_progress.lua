@@ -10,7 +10,7 @@ local function nothing() end
 function progress.new()
     local err = type(io) == "table" and io.stderr
     if not err then return nothing, nothing end
-    local clock = bk.internal.clock
+    local clock = bk.clock
     local began = clock()
     local read, shown, drawn, first, stride, due = began, 0, false, nil, 1, 0
     local function update(state)

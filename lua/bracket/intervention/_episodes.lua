@@ -1,7 +1,7 @@
 -- An episodic memory: a reservoir sample (Vitter 1985) of the examples a run has trained on, kept as (task, id) pairs
 -- in a plain table, so that a protocol's state holds it; batches are drawn from it into buffers of the run.
 local bk = ...
-local stream = bk.internal.stream
+local stream = bk.stream
 local memory = {}
 
 function memory.new(capacity, key) return { capacity = capacity, seen = 0, task = {}, id = {}, draw = { key = key,

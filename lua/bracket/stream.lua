@@ -1,5 +1,6 @@
 -- Random streams whose whole state is two integers (SplitMix64 in counter form, as bk.rng), so that a protocol's
 -- state can hold them as numbers. stream.key(seed, ...) derives the key of an independent stream from integers.
+local bk = ...
 local stream = {}
 stream.__index = stream
 local GAMMA = 0x9E3779B97F4A7C15
@@ -34,4 +35,24 @@ function stream.permutation(s, n) -- 1..n
     end
     return p
 end
+
+bk.doc(stream.key, [[
+bk.stream.key(seed, ...) -> integer
+The key of an independent stream, from whole numbers.]])
+bk.doc(stream.new, [[
+bk.stream.new(key [, counter = 0]) -> stream
+A stream { key, counter }; a plain table of these two does as well.]])
+bk.doc(stream.next, [[
+bk.stream.next(stream) -> integer
+The next 64 random bits.]])
+bk.doc(stream.uniform, [[
+bk.stream.uniform(stream) -> number
+The next number in 0..1, 1 not included.]])
+bk.doc(stream.below, [[
+bk.stream.below(stream, n) -> integer
+The next whole number in 0..n-1.]])
+bk.doc(stream.permutation, [[
+bk.stream.permutation(stream, n) -> list
+A random order of 1..n.]])
+
 return stream

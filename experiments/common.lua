@@ -1,5 +1,6 @@
--- What the experiments share: their command line, their data, and printing.
-local bk = ...
+-- What the experiments share: their command line, their data, and printing. Loaded by each with
+--     local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
+local bk = require "bracket"
 local experiment = {}
 
 -- options(arg, { triples = 120, ... }): bk.arguments; every experiment knows --data DIR, --quick and --seed.
@@ -44,7 +45,7 @@ function experiment.first(d, m) return slice(d, 1, math.min(m, d.n)) end
 
 -- m rows of d, drawn without replacement by the stream s (a { key, counter } table).
 function experiment.sample(d, m, s, ids)
-    local stream = bk.internal.stream
+    local stream = bk.stream
     local pool = ids or nil
     if not pool then
         pool = {}
@@ -64,12 +65,7 @@ end
 
 function experiment.rows(d, list)
     local index = bk.tensor(list, { dtype = "int64" })
-    local sx, sy = d.x:shape(), d.y:shape()
-    sx[1], sy[1] = #list, #list
-    local x, y = bk.zeros(sx, { dtype = d.x:dtype() }), bk.zeros(sy, { dtype = d.y:dtype() })
-    bk.internal.gather(x, 1, d.x, index, 1, #list)
-    bk.internal.gather(y, 1, d.y, index, 1, #list)
-    return { x = x, y = y, n = #list }
+    return { x = d.x:gather(index), y = d.y:gather(index), n = #list }
 end
 
 -- Row numbers of the examples of each class: by[c].

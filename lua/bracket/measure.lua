@@ -79,7 +79,7 @@ function measure.round(state)
         local first = (state.step > 0 and state.step - 1 or 0) // state.window * state.window
         local word = {}
         for s = first + 1, math.min(first + state.window, state.total) do word[#word + 1] = (state.at(s)) end
-        local W, R = bk.internal.order_object.of_word(state.n_tasks, word, state.lr)
+        local W, R = bk.order._object.of_word(state.n_tasks, word, state.lr)
         local time = 0
         for _, r in ipairs(R) do time = time + r end
         return { word = word, W = W, time = time / state.n_tasks }
@@ -158,5 +158,45 @@ function measure.layers(model)
     if #layers == 0 then layers[1] = { first = 1, size = model.n_params, name = "all" } end
     return layers
 end
+
+bk.doc(measure.gradient, [[
+bk.measure.gradient(state, i) -> tensor
+The gradient of task i.]])
+bk.doc(measure.loss, [[
+bk.measure.loss(state, i) -> number
+The loss of task i.]])
+bk.doc(measure.hvp, [[
+bk.measure.hvp(state, i, v) -> tensor
+The Hessian of task i times v.]])
+bk.doc(measure.total_gradient, [[
+bk.measure.total_gradient(state) -> tensor
+The sum of the tasks' gradients.]])
+bk.doc(measure.total_hvp, [[
+bk.measure.total_hvp(state, v) -> tensor
+The sum of the tasks' Hessians times v.]])
+bk.doc(measure.gram, [[
+bk.measure.gram(state) -> matrix
+The inner products of the tasks' gradients, gram[i][j].]])
+bk.doc(measure.bracket, [[
+bk.measure.bracket(state, i, j) -> tensor
+The Lie bracket [g_i, g_j] = H_j g_i - H_i g_j.]])
+bk.doc(measure.round, [[
+bk.measure.round(state) -> { word, W, time }
+One round of the order: its tasks, its order matrix, its summed rates over the number of tasks.]])
+bk.doc(measure.weighted_brackets, [[
+bk.measure.weighted_brackets(n, W, gradient, hvp) -> tensor or nil
+sum_{i<j} W_ij [g_i, g_j] by n products: gradient(i) and hvp(j, v) give what it asks for.]])
+bk.doc(measure.conflict_field, [[
+bk.measure.conflict_field(state) -> tensor
+1/2 sum_{i<j} W_ij [g_i, g_j] of one round, per unit time.]])
+bk.doc(measure.predicted_order_effect, [[
+bk.measure.predicted_order_effect(state) -> number
+E(round) - E(reversed round) to second order, E the sum of the losses: <grad E, sum_{i<j} W_ij [g_i, g_j]>.]])
+bk.doc(measure.realised_order_effect, [[
+bk.measure.realised_order_effect(state) -> number
+E(round) - E(reversed round) by running both with plain gradient steps.]])
+bk.doc(measure.layers, [[
+bk.measure.layers(model) -> list of { first, size, name }
+Where each layer's parameters lie in theta.]])
 
 return measure

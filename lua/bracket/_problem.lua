@@ -2,7 +2,7 @@
 -- stream of batches per task. Epoch e of task i is the permutation keyed by (seed, i, e), so a position is two
 -- integers and any past batch can be gathered again. Batch buffers are reused: hold no batch beyond its step.
 local bk = ...
-local stream = bk.internal.stream
+local stream = bk.stream
 local problem = {}
 problem.__index = problem
 
@@ -85,10 +85,10 @@ function problem.new(model, tasks, dtype, batch, samples)
         local t = { name = task.name or ("task " .. i), source = task }
         local where = "protocol: task " .. i
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
-        local loss = bk.internal.functions.resolve(task.loss, where)
+        local loss = bk._functions.resolve(task.loss, where)
         t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)
         t.test = task.test and self:part(where .. ": test", task.test, loss, task.shape) or t.train
-        t.f = bk.internal.functions.of(model, task, self.outputs, where)
+        t.f = bk._functions.of(model, task, self.outputs, where)
         t.full = batch == "full"
         t.size = t.full and t.train.n or math.min(batch, t.train.n)
         if not t.full then

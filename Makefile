@@ -39,7 +39,7 @@ EDIT_LIBS := $(shell $(PKG_CONFIG) --libs libedit 2>/dev/null)
 
 # ---- flags ----
 OPT ?= -O2 -g
-WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wno-missing-field-initializers
 ifeq ($(SANITIZE),thread)
 B := build/tsan
 SAN := -fsanitize=thread -fno-omit-frame-pointer
@@ -63,9 +63,16 @@ ROW_layer := src/model/model.h
 ROW_loss := src/model/loss.h
 ROW_KINDS := op optim layer loss
 ROWS_SRC := $(sort $(foreach k,$(ROW_KINDS),$(wildcard $(dir $(ROW_$(k)))*.c)))
-GEN_HEADERS := $(ROW_KINDS:%=$(B)/gen/%_rows.h) $(B)/gen/vec_kernels.h $(B)/gen/vec_kernels.inc $(B)/gen/op_builders.h
+# Kernels: every KERNEL(NAME, ..., REAL(NAME, ... or one of their kin at the start of a line. A file of REAL ones alone
+# is not read for int64.
+KERNELS_SRC := $(sort $(wildcard src/tensor/kernels/*.inc))
+GEN_HEADERS := $(ROW_KINDS:%=$(B)/gen/%_rows.h) $(B)/gen/vec_rows.h $(B)/gen/vec_kernels.h
 .SECONDARY: $(GEN_HEADERS) $(ROW_KINDS:%=$(B)/gen/%_rows.c)
-ROW_NAMES = $$(sed -n 's/^const $(1)_row \($(1)_[A-Za-z0-9_]*\) *= *{.*/\1/p' $(ROWS_SRC))
+ROW_NAMES = $$(sed -nE -e 's/^const $(1)_row ($(1)_[A-Za-z0-9_]*) *= *[{].*/\1/p' $(ROW_MACRO_$(1)) $(ROWS_SRC))
+# Operations of one variable are declared by these macros of ops.h; builders are `node *g_NAME(...) {` likewise.
+ROW_MACRO_op = -e 's/^OP_(UNARY|COMPOSED)[(]([a-z0-9_]*),.*/op_\2/p'
+BUILDERS = sed -nE 's/^OP_(UNARY|COMPOSED)[(]([a-z0-9_]*),.*/node *g_\2(graph *g, node *a);/p' $(ROWS_SRC); \
+  awk '/^node \*g_/ { on = 1 } on { line = $$0; if (sub(/ *\{.*/, ";", line)) on = 0; print line }' $(ROWS_SRC)
 
 LIB_SRC := $(filter-out src/app/%,$(wildcard src/*/*.c))
 APP_SRC := $(wildcard src/app/*.c)
@@ -140,39 +147,31 @@ $(B)/gen/rows.list: FORCE
 	@mkdir -p $(@D)
 	@echo '$(ROWS_SRC)' | cmp -s - $@ || echo '$(ROWS_SRC)' > $@
 
+$(B)/gen/kernels.list: FORCE
+	@mkdir -p $(@D)
+	@echo '$(KERNELS_SRC)' | cmp -s - $@ || echo '$(KERNELS_SRC)' > $@
+
+$(B)/gen/vec_rows.h: $(KERNELS_SRC) $(B)/gen/kernels.list
+	@{ echo '/* Generated: do not edit. */'; \
+	  sed -nE 's/^(KERNEL|REAL)[_A-Z]*[(]([a-z0-9_]+).*/\1 \2/p' $(KERNELS_SRC) | \
+	  awk '{ printf "VEC_ROW%s(%s, %s)\n", $$1 == "REAL" ? "_REAL" : "", $$2, toupper($$2) }'; } > $@.new
+	@cmp -s $@.new $@ || cp $@.new $@
+
+$(B)/gen/vec_kernels.h: $(KERNELS_SRC) $(B)/gen/kernels.list
+	@{ echo '/* Generated: do not edit. */'; for f in $(KERNELS_SRC); do \
+	  if grep -q '^KERNEL' $$f; then echo "#include \"$$f\""; \
+	  else printf '#if TYPE != 1\n#include "%s"\n#endif\n' $$f; fi; done; } > $@.new
+	@cmp -s $@.new $@ || cp $@.new $@
+
 # Rewritten only when a row comes or goes: whoever includes it would be compiled anew.
 $(B)/gen/%_rows.h: $(ROWS_SRC) $(B)/gen/rows.list
-	@{ echo '/* Generated: do not edit. */'; printf 'extern const $*_row %s;\n' $(call ROW_NAMES,$*); } > $@.new
+	@{ echo '/* Generated: do not edit. */'; printf 'extern const $*_row %s;\n' $(call ROW_NAMES,$*); \
+	  $(if $(filter op,$*),$(BUILDERS);) } > $@.new
 	@cmp -s $@.new $@ || cp $@.new $@
 
 $(B)/gen/%_rows.c: $(B)/gen/%_rows.h
 	@{ echo '/* Generated: do not edit. */'; echo '#include "$(ROW_$*)"'; echo 'const $*_row *const $*_rows[] = {'; \
 	  printf '    &%s,\n' $(call ROW_NAMES,$*); echo '    0,'; echo '};'; } > $@
-
-# Kernels: every VEC_... line of src/tensor/kernels becomes a vec_op. Builders: every `node *g_NAME(...)` that src/ops
-# defines, by itself or by OP_UNARY(NAME), OP_BINARY(NAME), is declared.
-KERNELS := $(sort $(wildcard src/tensor/kernels/*.inc))
-
-$(B)/gen/kernels.list: FORCE
-	@mkdir -p $(@D)
-	@echo '$(KERNELS)' | cmp -s - $@ || echo '$(KERNELS)' > $@
-
-$(B)/gen/vec_kernels.h: $(KERNELS) $(B)/gen/kernels.list
-	@{ echo '/* Generated: do not edit. */'; echo '#define VEC_KERNELS(ANY, FLOAT) \'; \
-	  sed -n -E 's/^VEC_(OWN_)?(ANY|FLOAT)\(([a-z0-9_]+).*/\2 \3/p' $(KERNELS) | \
-	  awk '{ printf "    %s(%s, %s) \\\n", $$1, $$2, toupper($$2) }'; echo; } > $@.new
-	@cmp -s $@.new $@ || cp $@.new $@
-
-$(B)/gen/vec_kernels.inc: $(KERNELS) $(B)/gen/kernels.list
-	@{ echo '/* Generated: do not edit. */'; printf '#include "%s"\n' $(KERNELS); } > $@
-
-$(B)/gen/op_builders.h: $(ROWS_SRC) $(B)/gen/rows.list
-	@{ echo '/* Generated: do not edit. */'; \
-	  awk '/^OP_UNARY\(/ { sub(/^OP_UNARY\(/, ""); sub(/[,)].*/, ""); print "node *g_" $$0 "(graph *g, node *a);"; next } \
-	    /^OP_BINARY\(/ { sub(/^OP_BINARY\(/, ""); sub(/[,)].*/, ""); print "node *g_" $$0 "(graph *g, node *a, node *b);"; next } \
-	    /^node \*g_/ { open = 1 } open { line = $$0; if (sub(/ *\{.*/, ";", line)) open = 0; print line }' $(sort $(wildcard src/ops/*.c)); \
-	  } > $@.new
-	@cmp -s $@.new $@ || cp $@.new $@
 
 # ---- link ----
 $(B)/bracket: $(LIB_OBJ) $(APP_OBJ)

@@ -1,17 +1,16 @@
-/* tensor_ops.c - operations of tensors alone as Lua sees them, made from their rows in src/ops: bk.NAME, t:NAME, the
- * arithmetic of tensors, and their docstrings. Numbers may stand for operands. Here, too, clamp and the change of
- * dtype, whose arguments are others. */
+/* tensor_ops.c - every public operation as Lua sees it, from its row: t:NAME(...) and bk.NAME(...), the metamethod, the
+ * docstring. One function calls them all: it reads the arguments that the row declares. Of an operation that only looks
+ * at its operand in another way, the result on a concrete tensor is a view: no data moves. */
 #include "tensor_ops.h"
 #include "args.h"
+#include <stdlib.h>
 #include <string.h>
 
-enum { OPERANDS = 3 };
+enum { PARTS_MAX = 4096, ARGS_MAX = 6 };
 
-static double bits_number(int64_t bits) {
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
+/* ---- arguments as numbers, and back ----
+ * ints[0]: bit k: argument k is given, bit 16 + k: it is a number where a tensor could be. Then, in order, what is no
+ * tensor: an integer, the bits of a number, or a count and as many integers. */
 
 static int64_t number_bits(double x) {
     int64_t bits;
@@ -19,120 +18,341 @@ static int64_t number_bits(double x) {
     return bits;
 }
 
-/* The number x as a 0-d operand beside a: of a's dtype, unless a is int64 and x is not whole. */
-static node *number_beside(graph *g, const node *a, double x) {
-    return g_full(g, a->dtype == BK_INT64 && !op_is_whole(x) ? BK_FLOAT64 : a->dtype, 0, NULL, x);
+static double bits_number(int64_t bits) {
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
-/* ints[0]: a mask of the operands that are numbers; ints[1 + k]: the bits of number k. */
-static bool build_operands(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
-    const op_row *row = c->what;
-    int64_t numbers = c->ints[0];
-    node *v[OPERANDS] = { NULL }, *beside = in[n_in - 1];
-    for (int k = 0, next = 0; k < row->arity; k++)
-        if (!(numbers >> k & 1)) v[k] = in[next++];
-    /* numbers alone beside a condition: as bk.tensor would make them, but in float32 beside float32 */
-    node *real = row->condition && n_in == 1 && beside->dtype == BK_INT64 ? g_cast(g, beside, BK_FLOAT64) : beside;
-    for (int k = 0; k < row->arity && real; k++)
-        if (numbers >> k & 1) v[k] = number_beside(g, real, bits_number(c->ints[1 + k]));
-    out[0] = graph_failed(g) ? NULL : row->build(g, v);
-    return out[0] != NULL;
-}
-
-static int call_operands(lua_State *L) { /* upvalues: the row, "bk.NAME" */
-    const op_row *row = lua_touserdata(L, lua_upvalueindex(1));
-    static const char *const place[OPERANDS][OPERANDS] = { { "operand" },
-                                                           { "left operand", "right operand" },
-                                                           { "operand 1", "operand 2", "operand 3" } };
-    const char *name = lua_tostring(L, lua_upvalueindex(2));
-    op_call call = { .name = name, .build = build_operands, .what = row, .n_out = 1 };
-    lua_tensor *in[OPERANDS];
-    int n = 0, arity = row->arity;
-    for (int k = 0; k < arity; k++) {
-        bool first = k == 0 && lua_type(L, 1) == LUA_TNUMBER;
-        if (first && arity > 1 && lua_type(L, 2) != LUA_TNUMBER) first = false; /* it goes beside a tensor */
-        if (first) {                                                            /* bk.exp(2), bk.add(1, 2) */
-            bind_tensor_push_scalar(L, lua_tonumber(L, 1));
-            lua_replace(L, 1);
-        }
-        if (lua_type(L, k + 1) == LUA_TNUMBER) {
-            call.ints[0] |= (int64_t)1 << k;
-            call.ints[1 + k] = number_bits(lua_tonumber(L, k + 1));
-            call.n_ints = 1 + arity;
-        } else {
-            if (!bind_tensor_test(L, k + 1)) args_fail(L, k + 1, name, place[arity - 1][k], "a tensor or a number");
-            in[n++] = bind_tensor_arg(L, k + 1, name, place[arity - 1][k]);
+static void values_of(const op_row *row, const int64_t *ints, int n_in, node *const *in, op_value *v) {
+    const int64_t *next = ints + 1;
+    int from = 0;
+    for (int k = 0; row->args[k].kind; k++) {
+        v[k] = (op_value){ .given = ints[0] >> k & 1 };
+        switch (row->args[k].kind) {
+        case ARG_PARTS:
+            v[k].n = n_in;
+            v[k].parts = in;
+            break;
+        case ARG_OPERAND:
+            if (ints[0] >> (16 + k) & 1) {
+                v[k].x = bits_number(*next++);
+                break;
+            }
+            /* fall through */
+        case ARG_TENSOR:
+            v[k].t = in ? in[from++] : NULL;
+            break;
+        case ARG_NUMBER:
+            v[k].x = bits_number(*next++);
+            break;
+        case ARG_SIZES:
+        case ARG_AXES:
+            v[k].n = (int)*next++;
+            v[k].ints = next;
+            next += v[k].n;
+            break;
+        default:
+            v[k].i = *next++;
         }
     }
-    return bind_tensor_apply(L, &call, n, in);
 }
 
-void bind_operations(lua_State *L, int meta, int methods, int functions) {
+/* A number stands beside the first tensor among the operands; without one it is of the first tensor's float dtype. */
+static void numbers_to_nodes(graph *g, const op_row *row, int64_t mask, node *first, op_value *v) {
+    node *beside = NULL;
+    for (int k = 0; row->args[k].kind && !beside; k++)
+        if (row->args[k].kind == ARG_OPERAND) beside = v[k].t;
+    for (int k = 0; row->args[k].kind; k++) {
+        if (!(mask >> (16 + k) & 1)) continue;
+        v[k].t = beside ? op_number_beside(g, beside, v[k].x)
+                        : g_full(g, first->dtype == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64, 0, NULL, v[k].x);
+    }
+}
+
+static bool build_row(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
+    const op_row *row = c->what;
+    op_value v[ARGS_MAX];
+    values_of(row, c->ints, n_in, in, v);
+    if (c->ints[0] >> 16) numbers_to_nodes(g, row, c->ints[0], in[0], v);
+    out[0] = op_build(g, row, v, c->n_out == 2 ? &out[1] : NULL);
+    return out[0] && (c->n_out == 1 || out[1]);
+}
+
+/* ---- reading them ---- */
+
+typedef struct reader {
+    lua_State *L;
+    const op_row *row;
+    op_call call;
+    lua_tensor *few[SAMPLE_INPUTS], **in;
+    int n_in, at, ndim; /* at: the next argument on the stack; ndim: of the first tensor */
+} reader;
+
+static const char *called(const op_arg *a) {
+    return a->called ? a->called : a->name;
+}
+
+static void put(reader *r, int64_t x) {
+    r->call.ints[r->call.n_ints++] = x;
+}
+
+static void put_tensor(reader *r, int index, const op_arg *a, const char *expected) {
+    lua_tensor *t = bind_tensor_test(r->L, index);
+    if (!t) args_fail(r->L, index, r->call.name, called(a), expected);
+    if (t->g) bind_tensor_arg(r->L, index, r->call.name, called(a));
+    if (!r->n_in) r->ndim = bind_tensor_ndim(t);
+    r->in[r->n_in++] = t;
+}
+
+/* bk.concat({a, b, ...}, dim) or a:concat(b, ..., dim) */
+static void put_parts(reader *r) {
+    lua_State *L = r->L;
+    if (!lua_istable(L, 1)) {
+        int n = lua_gettop(L), parts = n > 1 && lua_type(L, n) == LUA_TNUMBER ? n - 1 : n;
+        lua_createtable(L, parts, 0);
+        for (int i = 1; i <= parts; i++) {
+            lua_pushvalue(L, i);
+            lua_rawseti(L, -2, i);
+        }
+        lua_replace(L, 1);
+        if (parts < n) lua_replace(L, 2);
+        lua_settop(L, parts < n ? 2 : 1);
+    }
+    lua_settop(L, 2);
+    lua_Unsigned n = lua_rawlen(L, 1);
+    if (n < 1 || n > PARTS_MAX)
+        args_error(L, r->call.name, "expected a list of 1 to %d tensors, got %I", PARTS_MAX, (LUAI_UACINT)n);
+    r->in = lua_newuserdatauv(L, sizeof *r->in * n, 0);
+    lua_newtable(L);
+    for (lua_Unsigned i = 0; i < n; i++) {
+        lua_pushfstring(L, "part %I", (LUAI_UACINT)i + 1);
+        if (lua_rawgeti(L, 1, (lua_Integer)i + 1) == LUA_TNUMBER) {
+            bind_tensor_push_scalar(L, lua_tonumber(L, -1));
+            lua_pushvalue(L, -1);
+            lua_rawseti(L, 4, (lua_Integer)i + 1); /* keeps it */
+            lua_replace(L, -2);
+        }
+        put_tensor(r, lua_absindex(L, -1), &(op_arg){ ARG_TENSOR, lua_tostring(L, -2) }, "a tensor");
+        lua_pop(L, 2);
+    }
+}
+
+static void put_sizes(reader *r, int index, const op_arg *a) {
+    lua_State *L = r->L;
+    int64_t sizes[BK_MAX_DIMS], low = a->kind == ARG_AXES ? 1 : a->low;
+    int n = lua_gettop(L) - index + 1;
+    if (n > 1 && !a[1].kind) { /* t:reshape(2, 3) */
+        lua_createtable(L, n, 0);
+        for (int i = 0; i < n; i++) {
+            lua_pushvalue(L, index + i);
+            lua_rawseti(L, -2, i + 1);
+        }
+        lua_replace(L, index);
+        lua_settop(L, index);
+    }
+    n = args_shape(L, index, r->call.name, called(a), low, sizes);
+    put(r, n);
+    for (int i = 0; i < n; i++) put(r, a->kind == ARG_AXES ? sizes[i] - 1 : sizes[i]);
+}
+
+static int64_t dims_mask(reader *r, int index, const op_arg *a) {
+    lua_State *L = r->L;
+    int64_t mask = 0;
+    if (lua_isnoneornil(L, index)) return (1 << r->ndim) - 1;
+    if (!lua_istable(L, index)) return 1 << args_dim(L, index, r->call.name, called(a), r->ndim);
+    for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, index); i <= n; i++, lua_pop(L, 1)) {
+        lua_rawgeti(L, index, i);
+        mask |= 1 << args_dim(L, -1, r->call.name, "dims", r->ndim);
+    }
+    return mask;
+}
+
+/* The argument, which is at index; given when it is not nil. */
+static void put_arg(reader *r, int index, const op_arg *a, bool given) {
+    lua_State *L = r->L;
+    const char *fname = r->call.name;
+    switch (a->kind) {
+    case ARG_DTYPE:
+        put(r, args_dtype(L, index, fname, called(a)));
+        break;
+    case ARG_DIMS:
+        put(r, dims_mask(r, index, a));
+        break;
+    case ARG_DIM:
+        put(r, given || !a->absent ? args_dim(L, index, fname, called(a), r->ndim + a->more) : -1);
+        break;
+    case ARG_AXES:
+    case ARG_SIZES:
+        if (given || !a->absent) put_sizes(r, index, a);
+        else put(r, 0);
+        break;
+    case ARG_NUMBER:
+        put(r, number_bits(given || !a->absent ? args_number(L, index, fname, called(a)) : strtod(a->absent, NULL)));
+        break;
+    case ARG_BOOLEAN:
+        if (given && !lua_isboolean(L, index)) args_fail(L, index, fname, called(a), "true or false");
+        put(r, given && lua_toboolean(L, index));
+        break;
+    default:
+        put(r, given || !a->absent
+                   ? args_integer(L, index, fname, called(a), a->low, a->high ? a->high : INT64_MAX)
+                   : strtoll(a->absent, NULL, 10));
+    }
+}
+
+/* The options: a table, or the first one's value alone. */
+static void put_options(reader *r, const op_arg *options, int first) {
+    lua_State *L = r->L;
+    const int type = lua_type(L, r->at);
+    const char *known[ARGS_MAX + 1] = { NULL };
+    const bool alone = type == (options->kind == ARG_BOOLEAN ? LUA_TBOOLEAN : LUA_TNUMBER);
+    for (int i = 0; options[i].kind; i++) known[i] = options[i].name;
+    int table = alone || type <= LUA_TNIL ? 0 : args_options(L, r->at, r->call.name, known, false);
+    for (int i = 0; options[i].kind; i++) {
+        bool given = alone && i == 0;
+        if (given) lua_pushvalue(L, r->at);
+        else given = args_field(L, table, options[i].name);
+        if (given) r->call.ints[0] |= (int64_t)1 << (first + i);
+        put_arg(r, lua_gettop(L), &options[i], given);
+        if (given) lua_pop(L, 1);
+    }
+}
+
+/* ---- the call ---- */
+
+/* The result as a view of the first operand, pushed; false: it has to be computed. */
+static bool push_view(reader *r) {
+    const lua_tensor *t = r->in[0];
+    op_value v[ARGS_MAX];
+    tensor view = t->value;
+    values_of(r->row, r->call.ints, 0, NULL, v);
+    if (r->row->view(&view, v)) {
+        bind_tensor_push_view(r->L, &view);
+        return true;
+    }
+    if (tensor_contiguous(&t->value)) return false;
+    tensor packed = t->value; /* of a copy in row-major order it may be a view */
+    shape_strides(packed.ndim, packed.shape, packed.strides);
+    packed.offset = 0;
+    view = packed;
+    if (!r->row->view(&view, v)) return false;
+    tensor *copy = bind_tensor_push_new(r->L, packed.dtype, packed.ndim, packed.shape, r->call.name);
+    err e = { 0 };
+    if (tensor_copy(&t->value, packed.dtype, tensor_data(copy), &e)) bind_raise(r->L, &e);
+    view.store = copy->store;
+    *copy = view;
+    return true;
+}
+
+/* Upvalues: the row, and its name for messages. */
+static int call_row(lua_State *L) {
+    const op_row *row = lua_touserdata(L, lua_upvalueindex(1));
+    reader r = { .L = L, .row = row, .at = 1 };
+    r.in = r.few;
+    r.call = (op_call){ .name = lua_tostring(L, lua_upvalueindex(2)), .build = build_row, .what = row, .n_out = 1, .n_ints = 1 };
+    if (row->args[0].kind == ARG_OPERAND && lua_type(L, 1) == LUA_TNUMBER &&
+        (row->args[1].kind != ARG_OPERAND || lua_type(L, 2) == LUA_TNUMBER)) { /* bk.exp(2) */
+        bind_tensor_push_scalar(L, lua_tonumber(L, 1));
+        lua_replace(L, 1);
+    }
+    for (int k = 0; row->args[k].kind; k++) {
+        const op_arg *a = &row->args[k];
+        if (a->option) {
+            put_options(&r, a, k);
+            break;
+        }
+        const int index = r.at++;
+        const bool given = !lua_isnoneornil(L, index);
+        if (given) r.call.ints[0] |= (int64_t)1 << k;
+        if (a->kind == ARG_OPERAND && lua_type(L, index) == LUA_TNUMBER) {
+            r.call.ints[0] |= (int64_t)1 << (16 + k);
+            put(&r, number_bits(lua_tonumber(L, index)));
+        } else if (a->kind == ARG_OPERAND) put_tensor(&r, index, a, "a tensor or a number");
+        else if (a->kind == ARG_TENSOR) put_tensor(&r, index, a, "a tensor");
+        else if (a->kind == ARG_PARTS) put_parts(&r);
+        else put_arg(&r, index, a, given);
+        if (row->second && a->kind == ARG_DIM && given) r.call.n_out = 2;
+    }
+    if (row->view && !r.in[0]->g && push_view(&r)) return 1;
+    return bind_tensor_apply(L, &r.call, r.n_in, r.in);
+}
+
+/* ---- docstrings ---- */
+
+static void add_args(luaL_Buffer *b, const op_arg *a, bool first) {
+    bool table = false;
+    for (; a->kind; a++) {
+        if (a->option && !table) luaL_addstring(b, first ? "[{" : " [, {");
+        else if (a->option) luaL_addstring(b, ", ");
+        else if (a->absent) luaL_addstring(b, first ? "[" : " [, ");
+        else if (!first) luaL_addstring(b, ", ");
+        luaL_addstring(b, a->kind == ARG_PARTS ? "{t, u, ...}" : a->name);
+        if (a->option) {
+            luaL_addstring(b, " = ");
+            luaL_addstring(b, a->absent);
+        } else if (a->absent) luaL_addchar(b, ']');
+        table = a->option;
+        first = false;
+    }
+    luaL_addstring(b, table ? "}])" : ")");
+}
+
+static void push_doc(lua_State *L, const op_row *row) {
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    if (row->args[0].kind != ARG_PARTS) {
+        luaL_addstring(&b, "t:");
+        luaL_addstring(&b, row->name);
+        luaL_addchar(&b, '(');
+        add_args(&b, row->args + 1, true);
+        luaL_addstring(&b, ", ");
+    }
+    luaL_addstring(&b, "bk.");
+    luaL_addstring(&b, row->name);
+    luaL_addchar(&b, '(');
+    add_args(&b, row->args, true);
+    if (row->sign) {
+        luaL_addstring(&b, ", ");
+        luaL_addstring(&b, row->sign);
+    }
+    if (row->second) {
+        luaL_addstring(&b, " -> values [, ");
+        luaL_addstring(&b, row->second);
+        luaL_addchar(&b, ']');
+    }
+    luaL_addchar(&b, '\n');
+    luaL_addstring(&b, row->doc);
+    for (const op_arg *a = row->args; a->kind; a++) {
+        if (!a->option) continue;
+        luaL_addstring(&b, a[-1].option ? "; " : "\n\n");
+        luaL_addstring(&b, a->name);
+        luaL_addchar(&b, ' ');
+        luaL_addstring(&b, a->doc);
+        if (!a[1].kind) luaL_addchar(&b, '.');
+    }
+    luaL_addstring(&b, "\n\nFormula: ");
+    luaL_addstring(&b, row->formula);
+    luaL_pushresult(&b);
+}
+
+/* Stack: the metatable, the table of methods; the module table is at `module`. */
+void bind_tensor_ops(lua_State *L, int module, int meta, int methods) {
     for (int i = 0; op_rows[i]; i++) {
         const op_row *row = op_rows[i];
-        if (!row->lua) continue;
-        lua_pushlightuserdata(L, (void *)row);
-        lua_pushfstring(L, "bk.%s", row->lua);
-        lua_pushcclosure(L, call_operands, 2);
-        bind_doc(L, -1, row->help);
-        lua_pushvalue(L, -1);
-        lua_setfield(L, methods, row->lua);
-        if (row->metamethod) {
+        if (!row->args) continue;
+        lua_pushlightuserdata(L, (void *)(uintptr_t)row);
+        lua_pushfstring(L, "bk.%s", row->name);
+        lua_pushcclosure(L, call_row, 2);
+        push_doc(L, row);
+        bind_doc(L, -2, lua_tostring(L, -1));
+        lua_pop(L, 1);
+        if (row->meta) {
             lua_pushvalue(L, -1);
-            lua_setfield(L, meta, row->metamethod);
+            lua_setfield(L, meta, row->meta);
         }
-        lua_setfield(L, functions, row->lua);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, methods, row->name);
+        lua_setfield(L, module, row->name);
     }
-}
-
-/* ---- clamp, to ---- */
-
-static bool build_clamp(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
-    (void)n_in;
-    node *low = c->ints[0] & 1 ? number_beside(g, in[0], bits_number(c->ints[1])) : NULL;
-    node *high = c->ints[0] & 2 ? number_beside(g, in[0], bits_number(c->ints[2])) : NULL;
-    out[0] = g_clamp(g, in[0], low, high);
-    return out[0] != NULL;
-}
-
-static int method_clamp(lua_State *L) {
-    op_call call = { .name = "bk.clamp", .build = build_clamp, .n_out = 1, .n_ints = 3 };
-    static const char *const names[] = { "low", "high" };
-    lua_tensor *t = bind_tensor_arg(L, 1, "bk.clamp", "tensor");
-    for (int i = 0; i < 2; i++)
-        if (!lua_isnoneornil(L, 2 + i)) {
-            call.ints[0] |= 1 << i;
-            call.ints[1 + i] = number_bits(args_number(L, 2 + i, "bk.clamp", names[i]));
-        }
-    return bind_tensor_apply(L, &call, 1, &t);
-}
-
-static bool build_cast(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
-    (void)n_in;
-    out[0] = g_cast(g, in[0], (bk_dtype)c->ints[0]);
-    return out[0] != NULL;
-}
-
-static int method_to(lua_State *L) {
-    op_call call = { .name = "bk.to", .build = build_cast, .n_out = 1, .n_ints = 1 };
-    lua_tensor *t = bind_tensor_arg(L, 1, "bk.to", "tensor");
-    call.ints[0] = args_dtype(L, 2, "bk.to", "dtype");
-    if ((bk_dtype)call.ints[0] == bind_tensor_dtype(t)) {
-        lua_settop(L, 1);
-        return 1;
-    }
-    return bind_tensor_apply(L, &call, 1, &t);
-}
-
-static const bind_row rows[] = {
-    { "clamp", method_clamp,
-      "t:clamp(low, high) -> tensor\nElementwise min(max(a, low), high); nil leaves a side open." },
-    { "to", method_to,
-      "t:to(dtype) -> tensor\nThe values as \"float64\", \"float32\" or \"int64\" (towards 0).\n\n"
-      "The derivative of a cast between floats is a cast; none flows through int64." },
-    { NULL, NULL, NULL },
-};
-
-const bind_row *bind_tensor_op_rows(void) {
-    return rows;
 }

@@ -103,28 +103,21 @@ static int m_le(lua_State *L) {
 }
 
 void bind_tensor(lua_State *L) {
+    bind_state_new(L);
+    luaL_newmetatable(L, BIND_TENSOR);
     static const luaL_Reg meta[] = {
         { "__gc", m_gc }, { "__len", m_len }, { "__newindex", m_newindex },           { "__eq", m_eq },
         { "__lt", m_lt }, { "__le", m_le },   { "__tostring", bind_tensor_tostring }, { NULL, NULL },
     };
-    int module = lua_gettop(L);
-    bind_state_new(L);
-    luaL_newmetatable(L, BIND_TENSOR);
     luaL_setfuncs(L, meta, 0);
     lua_pushstring(L, "a tensor: see bk.tensor");
     lua_setfield(L, -2, "__metatable"); /* scripts cannot reach __gc */
     lua_newtable(L);                    /* methods */
-    bind_operations(L, module + 1, module + 2, module);
-    bind_rows(L, bind_tensor_op_rows());
-    bind_rows(L, bind_tensor_shape_rows());
-    bind_rows(L, bind_tensor_reduce_rows());
+    bind_tensor_ops(L, lua_gettop(L) - 2, lua_gettop(L) - 1, lua_gettop(L));
     bind_rows(L, bind_tensor_method_rows());
     lua_pushcclosure(L, m_index, 1);
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
-    bind_rows(L, bind_tensor_op_rows());
-    bind_rows(L, bind_tensor_shape_rows());
-    bind_rows(L, bind_tensor_reduce_rows());
     bind_rows(L, bind_tensor_make_rows());
     bind_rng(L);
 }

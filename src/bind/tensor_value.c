@@ -172,22 +172,13 @@ bk_dtype bind_tensor_dtype(const lua_tensor *t) {
 
 /* ---- the one path of every operation ---- */
 
-/* Rows say "narrow: ..."; users call bk.narrow, or a function that uses it. */
-static int raise_named(lua_State *L, const char *name, err *e) {
-    size_t own = strspn(e->text, "abcdefghijklmnopqrstuvwxyz_0123456789");
-    err named = { 0 };
-    if (strncmp(e->text + own, ": ", 2) != 0) return bind_raise(L, e);
-    err_set(&named, e->status, "%s: %s", name, e->text + own + 2);
-    return bind_raise(L, &named);
-}
-
 static int apply_traced(lua_State *L, graph *g, const op_call *call, int n_in, lua_tensor *const *in) {
     node *out[2] = { NULL, NULL };
     node **v = graph_alloc(g, sizeof *v * (size_t)(n_in ? n_in : 1));
     for (int i = 0; v && i < n_in; i++) v[i] = in[i]->g ? in[i]->n : graph_const(g, &in[i]->value);
     err e = { 0 };
     if (v && !graph_failed(g)) call->build(g, call, n_in, v, out);
-    if (graph_status(g, &e)) raise_named(L, call->name, &e);
+    if (graph_status(g, &e)) bind_raise(L, &e);
     for (int i = 0; i < call->n_out; i++) bind_tensor_push_node(L, g, out[i]);
     return call->n_out;
 }
@@ -305,7 +296,7 @@ int bind_tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *c
         if (status != BK_ENOMEM || attempt) break;
         bind_collect(L);
     }
-    if (e.status) raise_named(L, call->name, &e);
+    if (e.status) bind_raise(L, &e);
     bind_account(L, 0);
     if (scratch) lua_remove(L, scratch);
     return call->n_out;

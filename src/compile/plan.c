@@ -533,7 +533,7 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
         op->fn = vec_get(n->op->vec, n->dtype);
         op->x = n->x;
         if (!op->fn) {
-            graph_fail(b->g, BK_EUNSUPPORTED, "%s is not defined for %s", n->op->name, dtype_name(n->dtype));
+            graph_fail(b->g, BK_EUNSUPPORTED, "bk.%s: not defined for %s", op_title(n->op), dtype_name(n->dtype));
             return NULL;
         }
         for (int k = 0; k < n->n_in; k++) {

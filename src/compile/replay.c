@@ -29,8 +29,8 @@ static bk_status step_run(plan *p, const step *s, err *e) {
     bk_status status = s->n->op->run(p->c, s->n, p->pointers[s->out], many, scratch);
     if (many != in) mem_free(p->c, many, sizeof *many * (size_t)s->n_in);
     if (status == BK_EINTERRUPTED) return err_set(e, status, "interrupted");
-    if (status == BK_EINVAL) return err_set(e, status, "%s: an index is out of range", s->n->op->name);
-    if (status) return err_set(e, status, "%s: failed (status %d)", s->n->op->name, status);
+    if (status == BK_EINVAL) return err_set(e, status, "bk.%s: an index is out of range", op_title(s->n->op));
+    if (status) return err_set(e, status, "bk.%s: failed (status %d)", op_title(s->n->op), status);
     return BK_OK;
 }
 

@@ -11,12 +11,12 @@ node *op_zero_jvp(graph *g, node *n, int k, node *t) {
 
 node *op_no_jvp(graph *g, node *n, int k, node *t) {
     (void)k, (void)t;
-    return graph_fail(g, BK_EUNSUPPORTED, "%s has no derivative", n->op->name);
+    return graph_fail(g, BK_EUNSUPPORTED, "bk.%s: has no derivative", op_title(n->op));
 }
 
 node *op_no_transpose(graph *g, node *n, int k, node *ct) {
     (void)ct;
-    return graph_fail(g, BK_ERUNTIME, "%s is not linear in operand %d", n->op->name, k + 1);
+    return graph_fail(g, BK_ERUNTIME, "bk.%s: not linear in operand %d", op_title(n->op), k + 1);
 }
 
 static node *plus(graph *g, node *a, node *b) {

@@ -192,7 +192,7 @@ const op_row op_input = {
     .name = "input",
     .arity = 0,
     .kind = OP_LEAF,
-    .doc = "an argument of the traced function",
+    .formula = "an argument of the traced function",
     .shape = leaf_shape,
     .jvp = op_zero_jvp,
     .transpose = op_no_transpose,
@@ -203,7 +203,7 @@ const op_row op_const = {
     .name = "const",
     .arity = 0,
     .kind = OP_LEAF,
-    .doc = "a tensor known when the function is traced",
+    .formula = "a tensor known when the function is traced",
     .shape = leaf_shape,
     .jvp = op_zero_jvp,
     .transpose = op_no_transpose,
@@ -244,18 +244,22 @@ node *graph_const(graph *g, const tensor *value) {
 
 /* ---- operations ---- */
 
+const char *op_title(const op_row *op) {
+    return op->serves ? op->serves : op->name;
+}
+
 node *graph_op(graph *g, const op_row *op, int n_in, node *const *in, int n_ints, const int64_t *ints, double x) {
     if (graph_failed(g)) return NULL;
     for (int i = 0; i < n_in; i++)
-        if (!in[i]) return graph_fail(g, BK_ERUNTIME, "%s: operand %d is missing", op->name, i + 1);
+        if (!in[i]) return graph_fail(g, BK_ERUNTIME, "bk.%s: operand %d is missing", op_title(op), i + 1);
     if (op->arity >= 0 && op->arity != n_in)
-        return graph_fail(g, BK_EINVAL, "%s: expected %d operands, got %d", op->name, op->arity, n_in);
+        return graph_fail(g, BK_EINVAL, "bk.%s: expected %d operands, got %d", op_title(op), op->arity, n_in);
     node probe = { .op = op, .n_in = n_in, .in = (node **)in, .n_ints = n_ints, .ints = ints, .x = x };
     if (op->kind == OP_ELEMENTWISE)
         for (int i = 1; i < n_in; i++)
             if (in[i]->dtype != in[0]->dtype || !shape_equal(in[i]->ndim, in[i]->shape, in[0]->ndim, in[0]->shape)) {
                 shape_buf a, b;
-                return graph_fail(g, BK_EINVAL, "%s: operands differ: %s %s and %s %s", op->name,
+                return graph_fail(g, BK_EINVAL, "bk.%s: operands differ: %s %s and %s %s", op_title(op),
                                   dtype_name(in[0]->dtype), shape_text(in[0]->ndim, in[0]->shape, &a),
                                   dtype_name(in[i]->dtype), shape_text(in[i]->ndim, in[i]->shape, &b));
             }
@@ -268,7 +272,7 @@ node *graph_op(graph *g, const op_row *op, int n_in, node *const *in, int n_ints
     probe.count = shape_count(probe.ndim, probe.shape);
     if (probe.count < 0) {
         shape_buf text;
-        return graph_fail(g, BK_EINVAL, "%s: the result's shape %s is impossible", op->name,
+        return graph_fail(g, BK_EINVAL, "bk.%s: the result's shape %s is impossible", op_title(op),
                           shape_text(probe.ndim, probe.shape, &text));
     }
     if (op->simplify) {

@@ -14,7 +14,7 @@
 
 typedef struct graph graph;
 typedef struct node node;
-typedef struct op_row op_row;
+typedef struct op_row op_row; /* below */
 
 enum { NODE_MAX_INTS = 3 * BK_MAX_DIMS };
 
@@ -39,18 +39,83 @@ typedef struct node_list {
     node **v;
 } node_list;
 
-typedef enum op_kind { OP_LEAF, OP_ELEMENTWISE, OP_KERNEL, OP_COMPOSITE /* made of others: never a node */ } op_kind;
+/* ---- operations ---- */
 
-enum { OP_KINKS = 3 };
+/* OP_COMPOSITE: only a public name for what build makes of other operations; no node has one. */
+typedef enum op_kind { OP_LEAF, OP_ELEMENTWISE, OP_KERNEL, OP_COMPOSITE } op_kind;
 
-/* One operation. Rows are constants named op_NAME, one line `const op_row op_NAME = {` each in src/ops/;
- * the table op_rows of them all is generated (ops/ops.h). */
+/* What becomes of int64 operands of an elementwise operation: functions of the reals take them as float64. */
+typedef enum op_dtypes { OP_REALS, OP_ANY } op_dtypes;
+
+/* Arguments as a caller gives them, in order; options last, in one table. */
+typedef enum op_arg_kind {
+    ARG_END,
+    ARG_TENSOR,
+    ARG_OPERAND, /* a tensor or a number: a number becomes a 0-d tensor of the dtype of the operand beside it */
+    ARG_PARTS,   /* a list of tensors */
+    ARG_NUMBER,
+    ARG_INTEGER,
+    ARG_BOOLEAN,
+    ARG_DTYPE,
+    ARG_DIM,  /* of the first tensor, from 1; built from as an axis from 0, -1 when left out */
+    ARG_DIMS, /* one, or a list, or all when left out; built from as a mask of axes */
+    ARG_AXES, /* a list of dimensions; axes from 0 */
+    ARG_SIZES /* a list of integers */
+} op_arg_kind;
+
+typedef struct op_arg {
+    op_arg_kind kind;
+    const char *name;
+    const char *absent; /* it may be left out: its default as text ("" for what the doc explains) */
+    const char *doc;    /* of an option */
+    const char *called; /* its name in messages, where that is not name */
+    bool option;
+    int more;     /* ARG_DIM: dimensions that the result has beyond the first tensor's */
+    int64_t low;  /* ARG_INTEGER, ARG_SIZES, an index among ARG_TENSOR: at least */
+    int64_t high; /* ARG_INTEGER: at most; 0: no bound */
+} op_arg;
+
+/* An argument as a row is built from it. */
+typedef struct op_value {
+    bool given;
+    node *t; /* ARG_TENSOR, ARG_OPERAND */
+    node *const *parts;
+    int n; /* of parts or of ints */
+    const int64_t *ints;
+    int64_t i; /* integer, boolean, dtype, axis or mask */
+    double x;
+} op_value;
+
+/* What the generic tests call a row with: tensors of these shapes, attributes ints and x (OP_COMPOSITE, or a public
+ * kernel: its other arguments, in order). */
+enum { SAMPLE_SIZE = -1000 /* a free size: 3, or 0 where all are empty */, SAMPLE_INPUTS = 4 };
+typedef enum op_domain { SAMPLE_RANGE, SAMPLE_OFF_ZERO, SAMPLE_APART, SAMPLE_OFF_INTEGERS, SAMPLE_CONDITION } op_domain;
+typedef struct op_sample {
+    int n_in;
+    struct {
+        int ndim;
+        int64_t shape[5], bound; /* bound > 0: int64 indices below it */
+    } in[SAMPLE_INPUTS];
+    int n_ints;
+    int64_t ints[10];
+    double x;
+    op_domain where;
+    double eps, tol; /* of the finite difference; 0: 1e-5, 2e-7 */
+    bool no_vmap;
+} op_sample;
+
+/* One operation: everything about it but its kernel. Rows are constants named op_NAME, declared in src/ops; the table
+ * op_rows of them all is generated (ops/ops.h), and so are the functions and methods of those with args, their help
+ * and their tests. */
 struct op_row {
     const char *name;
     int arity; /* -1: any number */
     op_kind kind;
-    vec_op vec;      /* OP_ELEMENTWISE: its block kernel; inputs have the output's shape */
-    const char *doc; /* formula */
+    vec_op vec; /* OP_ELEMENTWISE: its block kernel; inputs have the output's shape */
+    op_dtypes dtypes;
+    const char *formula;
+    const char *serves; /* the public operation that messages name in its place */
+
     /* Sets n->dtype, n->ndim, n->shape from n->in, n->ints; false after graph_fail. NULL: that of input 0. */
     bool (*shape)(graph *g, node *n);
     /* OP_KERNEL: computes n into out (n->count elements) from row-major inputs. */
@@ -58,36 +123,35 @@ struct op_row {
     /* Bytes that run needs at one thread, or (shared) at any number. NULL: none. */
     size_t (*scratch)(const node *n, bool shared);
     double (*cost)(const node *n); /* floating-point operations; NULL: not counted */
-    bool shared; /* run spreads a large node over the threads by itself */
+    bool shared;                   /* run spreads a large node over the threads by itself */
     /* A cheaper equal of n (its op, inputs and attributes are set), or NULL. */
     node *(*simplify)(graph *g, node *n);
     /* The tangent of n when only input k moves, with tangent t (of its shape): linear in t.
      * op_zero_jvp: no derivative flows; op_no_jvp: refuse, naming the op. Never NULL. */
     node *(*jvp)(graph *g, node *n, int k, node *t);
-    /* Where n is linear in input k: the adjoint applied to the cotangent ct (n's shape). op_no_transpose: never linear.
-     */
+    /* Where n is linear in input k: the adjoint applied to the cotangent ct (n's shape).
+     * op_no_transpose: never linear. */
     node *(*transpose)(graph *g, node *n, int k, node *ct);
     /* n with inputs in[], of which those with batched[k] carry a new first axis of length size; at least one does.
      * The result carries it too. */
     node *(*vmap)(graph *g, node *n, node *const *in, const bool *batched, int64_t size);
 
-    /* What Lua sees of an operation of `arity` operands, each a tensor or a number: bk.NAME and t:NAME. Operations with
-     * other arguments are bound by hand in src/bind. */
-    const char *lua;        /* NULL: not public, or bound by hand */
-    const char *help;       /* its docstring */
-    const char *metamethod; /* "__add" ... */
-    node *(*build)(graph *g, node *const *in);
-    bool real;      /* a function of the reals: int64 is taken as float64 */
-    bool condition; /* operand 0 chooses between the others: numbers take their dtype from those */
+    /* As callers see it: bk.NAME(...) and t:NAME(...). NULL args: no caller does. */
+    const op_arg *args;
+    const char *meta; /* the metamethod that is this operation, and how it is written ("__add", "t + u") */
+    const char *sign;
+    const char *doc; /* one line, then paragraphs; the signature comes from args */
+    /* NULL: the operation on its tensor arguments. second: what else it returns when its ARG_DIM is given. */
+    node *(*build)(graph *g, const op_value *v, node **second);
+    const char *second;
+    /* Of a concrete tensor: the result as a view, by changing shape, strides and start of t; false: it has to be
+     * computed (or refused). */
+    bool (*view)(tensor *t, const op_value *v);
 
-    /* Its generic test (tests/c/op_test.c): inputs are drawn from low..high (0, 0: -1.5..1.5), away from the kinks, where
-     * the derivative has to lie between those of the two sides. */
-    double sample_low, sample_high;
-    double sample_x; /* the scalar attribute, where the row has one */
-    int n_kinks;
-    double kinks[OP_KINKS];
-    bool kink_between; /* binary: the kink is where the operands are equal */
-    bool kink_whole;   /* ... or at every whole number */
+    /* For the generic tests. NULL sample: elementwise on (free, 7). */
+    const op_sample *sample;
+    double sample_low, sample_high; /* inputs are drawn from here; 0, 0: -1.5..1.5 */
+    double kink;                    /* where a rule decides, besides 0 */
 };
 
 /* Floating-point operations or their like: what a thread is worth waking for, some 5 us, and what an element costs that
@@ -95,6 +159,9 @@ struct op_row {
 #define THREAD_WORTH 5e5
 #define ELEMENT_COST 16.0
 int op_shares(int64_t elements); /* the threads, at least 1, that a kernel over so many elements is worth */
+
+/* The name that messages say. */
+const char *op_title(const op_row *op);
 
 node *op_zero_jvp(graph *g, node *n, int k, node *t);
 node *op_no_jvp(graph *g, node *n, int k, node *t);

@@ -6,7 +6,7 @@
 
 node *op_vmap_none(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
     (void)in, (void)batched, (void)size;
-    return graph_fail(g, BK_EUNSUPPORTED, "%s cannot be vectorised by vmap", n->op->name);
+    return graph_fail(g, BK_EUNSUPPORTED, "bk.%s: cannot be vectorised by vmap", op_title(n->op));
 }
 
 bool graph_vmap(graph *g, int n_out, node **outs, int n, node *const *from, node *const *to, const bool *batched,

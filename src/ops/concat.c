@@ -10,13 +10,13 @@ static bool concat_shape(graph *g, node *n) {
     shape_buf sa, sb;
     const node *a = n->in[0];
     if (axis < 0 || axis >= a->ndim)
-        return graph_fail(g, BK_EINVAL, "concat: dim: expected 1..%d, got %d", a->ndim, axis + 1);
+        return graph_fail(g, BK_EINVAL, "bk.concat: dim: expected 1..%d, got %d", a->ndim, axis + 1);
     for (int k = 1; k < n->n_in; k++) {
         const node *b = n->in[k];
         bool ok = b->ndim == a->ndim && b->dtype == a->dtype;
         for (int i = 0; ok && i < a->ndim; i++) ok = i == axis || a->shape[i] == b->shape[i];
         if (!ok)
-            return graph_fail(g, BK_EINVAL, "concat: tensors differ beyond dim %d: %s %s and %s %s", axis + 1,
+            return graph_fail(g, BK_EINVAL, "bk.concat: tensors differ beyond dim %d: %s %s and %s %s", axis + 1,
                               dtype_name(a->dtype), shape_text(a->ndim, a->shape, &sa), dtype_name(b->dtype),
                               shape_text(b->ndim, b->shape, &sb));
         n->shape[axis] += b->shape[axis];
@@ -91,27 +91,37 @@ static node *concat_vmap(graph *g, node *n, node *const *in, const bool *batched
     }
     return g_concat(g, (int)n->ints[0] + 1, n->n_in, parts);
 }
+static const op_arg parts_args[] = { { ARG_PARTS, "parts" }, { ARG_DIM, "dim", "1" }, { ARG_END } };
+OP_BUILD(concat, g_concat(g, v[1].i < 0 ? 0 : (int)v[1].i, v[0].n, v[0].parts))
 const op_row op_concat = {
     .name = "concat",
     .arity = -1,
     .kind = OP_KERNEL,
-    .doc = "tensors joined along an axis",
+    .formula = "tensors joined along an axis",
     .shape = concat_shape,
     .run = concat_run,
     .simplify = concat_simplify,
     .jvp = concat_jvp,
     .transpose = concat_transpose,
     .vmap = concat_vmap,
+    .args = parts_args,
+    .build = concat_build,
+    .sample = &(op_sample){
+        3,
+        { { 3, { SAMPLE_SIZE, 2, 4 }, 0 }, { 3, { SAMPLE_SIZE, 1, 4 }, 0 }, { 3, { SAMPLE_SIZE, 3, 4 }, 0 } },
+        1,
+        { 1 },
+    },
+    .doc = "Joined along dim, 1 by default; the other sizes agree. The parts are a list, or a:concat(b, ..., dim).",
 };
 node *g_concat(graph *g, int axis, int n, node *const *parts) {
-    if (n < 1) return graph_fail(g, BK_EINVAL, "concat: expected at least one tensor, got %d", n);
+    if (n < 1) return graph_fail(g, BK_EINVAL, "bk.concat: expected at least one tensor, got %d", n);
     for (int i = 0; i < n; i++)
         if (!parts[i]) return NULL;
     int64_t ints = axis;
     return graph_op(g, &op_concat, n, parts, 1, &ints, 0);
 }
-/* Along a new first axis. */
-node *g_stack(graph *g, int n, node *const *parts) {
+node *g_stack(graph *g, int n, node *const *parts) { /* along a new first axis */
     node **rows = graph_alloc(g, sizeof *rows * (size_t)(n > 0 ? n : 1));
     for (int i = 0; rows && i < n; i++) {
         if (!parts[i]) return NULL;
@@ -121,6 +131,25 @@ node *g_stack(graph *g, int n, node *const *parts) {
     }
     return rows ? g_concat(g, 0, n, rows) : NULL;
 }
+
+static node *stack_build(graph *g, const op_value *v, node **second) {
+    node *s = g_stack(g, v[0].n, v[0].parts);
+    (void)second;
+    if (!s || v[1].i <= 0) return s;
+    int64_t axes[BK_MAX_DIMS];
+    for (int i = 0, j = 1; i < s->ndim; i++) axes[i] = i == v[1].i ? 0 : j++;
+    return g_permute(g, s, axes);
+}
+const op_row op_stack = {
+    .name = "stack",
+    .arity = -1,
+    .kind = OP_COMPOSITE,
+    .formula = "tensors of one shape along a new axis",
+    .args = (const op_arg[]){ { ARG_PARTS, "parts" }, { ARG_DIM, "dim", "1", .more = 1 }, { ARG_END } },
+    .build = stack_build,
+    .sample = &(op_sample){ 2, { { 2, { SAMPLE_SIZE, 4 }, 0 }, { 2, { SAMPLE_SIZE, 4 }, 0 } }, 1, { 1 } },
+    .doc = "Tensors of one shape along a new dimension dim, 1 by default. The parts are a list, or a:stack(b, ..., dim).",
+};
 
 /* ---- flip ---- */
 
@@ -137,7 +166,7 @@ static bk_status flip_run(ctx *c, const node *n, void *out, const void *const *i
 }
 static bool flip_shape(graph *g, node *n) {
     if (n->ints[0] >= 0 && n->ints[0] < n->ndim) return true;
-    return graph_fail(g, BK_EINVAL, "flip: dim: expected 1..%d, got %lld", n->ndim, (long long)n->ints[0] + 1);
+    return graph_fail(g, BK_EINVAL, "bk.flip: dim: expected 1..%d, got %lld", n->ndim, (long long)n->ints[0] + 1);
 }
 static node *flip_simplify(graph *g, node *n) {
     node *a = n->in[0];
@@ -153,17 +182,22 @@ static node *flip_vmap(graph *g, node *n, node *const *in, const bool *batched, 
     (void)batched, (void)size;
     return g_flip(g, in[0], (int)n->ints[0] + 1);
 }
+OP_BUILD(flip, g_flip(g, v[0].t, (int)v[1].i))
 const op_row op_flip = {
     .name = "flip",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "an axis in reverse",
+    .formula = "an axis in reverse",
     .shape = flip_shape,
     .run = flip_run,
     .simplify = flip_simplify,
     .jvp = flip_jvp,
     .transpose = flip_jvp,
     .vmap = flip_vmap,
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_DIM, "dim" }, { ARG_END } },
+    .build = flip_build,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 4, 2 }, 0 } }, 1, { 1 } },
+    .doc = "In reverse order along dim.",
 };
 node *g_flip(graph *g, node *a, int axis) {
     int64_t ints = axis;

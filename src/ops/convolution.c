@@ -1,4 +1,4 @@
-/* conv.c - 2-d convolution as one trilinear form seen from three sides, and pooling. */
+/* convolution.c - 2-d convolution as one trilinear form seen from three sides, and pooling. */
 #include "ops.h"
 #include "../tensor/conv.h"
 
@@ -48,19 +48,19 @@ static bool conv_shape_rule(graph *g, node *n) {
         a->dtype == BK_INT64)
         return graph_fail(
             g, BK_EINVAL,
-            "%s: expected images (batch, channel, height, width) and weights (out, in, kh, kw) of one float "
+            "bk.%s: expected images (batch, channel, height, width) and weights (out, in, kh, kw) of one float "
             "dtype, got %s %s and %s %s",
-            n->op->name, dtype_name(a->dtype), shape_text(a->ndim, a->shape, &sa), dtype_name(b->dtype),
+            op_title(n->op), dtype_name(a->dtype), shape_text(a->ndim, a->shape, &sa), dtype_name(b->dtype),
             shape_text(b->ndim, b->shape, &sb));
     if (n->ints[0] < 1 || n->ints[1] < 0)
-        return graph_fail(g, BK_EINVAL, "%s: expected stride >= 1 and padding >= 0, got %lld and %lld", n->op->name,
+        return graph_fail(g, BK_EINVAL, "bk.%s: expected stride >= 1 and padding >= 0, got %lld and %lld", op_title(n->op),
                           (long long)n->ints[0], (long long)n->ints[1]);
     conv_shape c = conv_of(n->op, a, b, n->ints);
     if (n->op == &op_conv2d && a->shape[a->ndim - 3] != b->shape[b->ndim - 3])
-        return graph_fail(g, BK_EINVAL, "conv2d: channels differ: images %s, weights %s",
+        return graph_fail(g, BK_EINVAL, "bk.conv2d: channels differ: images %s, weights %s",
                           shape_text(a->ndim, a->shape, &sa), shape_text(b->ndim, b->shape, &sb));
     if (c.kh > c.height + 2 * c.pad || c.kw > c.width + 2 * c.pad || c.kh < 1 || c.kw < 1)
-        return graph_fail(g, BK_EINVAL, "%s: the kernel %lldx%lld does not fit the padded image %lldx%lld", n->op->name,
+        return graph_fail(g, BK_EINVAL, "bk.%s: the kernel %lldx%lld does not fit the padded image %lldx%lld", op_title(n->op),
                           (long long)c.kh, (long long)c.kw, (long long)(c.height + 2 * c.pad),
                           (long long)(c.width + 2 * c.pad));
     int64_t y[4] = { c.batch, c.out, c.out_height, c.out_width }, x[4] = { c.batch, c.in, c.height, c.width },
@@ -161,22 +161,47 @@ static node *conv_vmap(graph *g, node *n, node *const *in, const bool *batched, 
     .arity = 2, .kind = OP_KERNEL, .shape = conv_shape_rule, .run = conv_run, .scratch = conv_scratch_rule,            \
     .cost = conv_cost, .shared = true, .jvp = conv_jvp, .transpose = conv_transpose, .vmap = conv_vmap
 
-const op_row op_conv2d = { .name = "conv2d",
-                           .doc = "y[b,o,i,j] = sum_{c,u,v} x[b,c,i s+u-p,j s+v-p] w[o,c,u,v]",
-                           CONV_RULES };
-const op_row op_conv2d_input = { .name = "conv2d_input",
-                                 .doc = "the adjoint of conv2d in x, applied to (y, w)",
-                                 CONV_RULES };
-const op_row op_conv2d_weight = { .name = "conv2d_weight",
-                                  .doc = "the adjoint of conv2d in w, applied to (x, y)",
-                                  CONV_RULES };
+#define STRIDE(DEFAULT) { ARG_INTEGER, "stride", DEFAULT, "places from one window to the next", .option = true, .low = 1, .high = 1 << 20 }
+#define PADDING { ARG_INTEGER, "padding", "0", "rows and columns of zeros on every side", .option = true, .high = 1 << 20 }
 
-node *g_conv2d(graph *g, node *x, node *w, int64_t stride, int64_t pad) {
-    int64_t ints[2] = { stride, pad };
+OP_BUILD(conv2d, g_conv2d(g, v[0].t, v[1].t, v[2].i, v[3].i))
+const op_row op_conv2d = {
+    .name = "conv2d",
+    .formula = "y[b,o,i,j] = sum_{c,u,v} x[b,c,i s+u-p,j s+v-p] w[o,c,u,v]",
+    CONV_RULES,
+    .args = (const op_arg[]){ { ARG_TENSOR, "x", .called = "images" },
+                              { ARG_TENSOR, "w", .called = "weights" },
+                              STRIDE("1"),
+                              PADDING,
+                              { ARG_END } },
+    .build = conv2d_build,
+    .sample = &(op_sample){ 2, { { 4, { SAMPLE_SIZE, 2, 6, 5 }, 0 }, { 4, { 3, 2, 3, 2 }, 0 } }, 2, { 2, 1 } },
+    .doc = "Cross-correlation of images x (batch, channel, height, width) with weights w (out, in, kh, kw).",
+};
+const op_row op_conv2d_input = {
+    .name = "conv2d_input",
+    .serves = "conv2d",
+    .formula = "the adjoint of conv2d in x, applied to (y, w)",
+    CONV_RULES,
+    .sample = &(op_sample){ 2, { { 4, { SAMPLE_SIZE, 3, 3, 3 }, 0 }, { 4, { 3, 2, 3, 2 }, 0 } }, 4, { 2, 1, 6, 5 } },
+};
+const op_row op_conv2d_weight = {
+    .name = "conv2d_weight",
+    .serves = "conv2d",
+    .formula = "the adjoint of conv2d in w, applied to (x, y)",
+    CONV_RULES,
+    .sample = &(op_sample){ 2,
+                            { { 4, { SAMPLE_SIZE, 2, 6, 5 }, 0 }, { 4, { SAMPLE_SIZE, 3, 3, 3 }, 0 } },
+                            4,
+                            { 2, 1, 3, 2 } },
+};
+
+node *g_conv2d(graph *g, node *x, node *w, int64_t stride, int64_t padding) {
+    int64_t ints[2] = { stride, padding };
     return conv_node(g, &op_conv2d, x, w, 2, ints);
 }
 
-/* ---- pooling: kernel, stride, pad, and for adjoints the image's height and width; the last two axes ---- */
+/* ---- pooling: kernel, stride, padding, and for adjoints the image's height and width; the last two axes ---- */
 
 static pool_shape pool_of(const node *image, const int64_t *ints, int64_t height, int64_t width) {
     pool_shape p = { .planes = shape_count(image->ndim - 2, image->shape),
@@ -195,12 +220,12 @@ static bool pool_shape_rule(graph *g, node *n) {
     const node *a = n->in[0];
     shape_buf text;
     if (a->ndim < 3 || a->dtype == BK_INT64)
-        return graph_fail(g, BK_EINVAL, "%s: expected float images (batch, channel, height, width), got %s %s",
-                          n->op->name, dtype_name(a->dtype), shape_text(a->ndim, a->shape, &text));
+        return graph_fail(g, BK_EINVAL, "bk.%s: expected float images (batch, channel, height, width), got %s %s",
+                          op_title(n->op), dtype_name(a->dtype), shape_text(a->ndim, a->shape, &text));
     if (n->ints[0] < 1 || n->ints[1] < 1 || n->ints[2] < 0 || n->ints[2] >= n->ints[0])
         return graph_fail(g, BK_EINVAL,
-                          "%s: expected kernel >= 1, stride >= 1, 0 <= padding < kernel, got %lld, %lld, %lld",
-                          n->op->name, (long long)n->ints[0], (long long)n->ints[1], (long long)n->ints[2]);
+                          "bk.%s: expected kernel >= 1, stride >= 1, 0 <= padding < kernel, got %lld, %lld, %lld",
+                          op_title(n->op), (long long)n->ints[0], (long long)n->ints[1], (long long)n->ints[2]);
     if (n->op == &op_avgpool2d_adjoint) {
         n->shape[n->ndim - 2] = n->ints[3];
         n->shape[n->ndim - 1] = n->ints[4];
@@ -208,7 +233,7 @@ static bool pool_shape_rule(graph *g, node *n) {
     }
     int64_t h = a->shape[a->ndim - 2], w = a->shape[a->ndim - 1];
     if (h + 2 * n->ints[2] < n->ints[0] || w + 2 * n->ints[2] < n->ints[0])
-        return graph_fail(g, BK_EINVAL, "%s: the window %lld does not fit the image %s", n->op->name,
+        return graph_fail(g, BK_EINVAL, "bk.%s: the window %lld does not fit the image %s", op_title(n->op),
                           (long long)n->ints[0], shape_text(a->ndim, a->shape, &text));
     pool_shape p = pool_of(a, n->ints, h, w);
     n->shape[n->ndim - 2] = p.out_height;
@@ -268,51 +293,67 @@ static node *avgpool_adjoint_transpose(graph *g, node *n, int k, node *ct) {
     return graph_op(g, &op_avgpool2d, 1, &ct, 3, n->ints, 0);
 }
 
+static const op_arg pool_args[] = {
+    { ARG_TENSOR, "x", .called = "images" },
+    { ARG_INTEGER, "kernel", .low = 1, .high = 1 << 20 },
+    STRIDE("kernel"),
+    PADDING,
+    { ARG_END },
+};
+OP_BUILD(avgpool2d, g_avgpool2d(g, v[0].t, v[1].i, v[2].given ? v[2].i : v[1].i, v[3].i))
 const op_row op_avgpool2d = {
     .name = "avgpool2d",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "the mean of each window, padding counted as zeros",
+    .formula = "the mean of each window, padding counted as zeros",
     .shape = pool_shape_rule,
     .run = pool_run,
     .shared = true,
     .jvp = pool_jvp,
     .transpose = avgpool_transpose,
     .vmap = pool_vmap,
+    .args = pool_args,
+    .build = avgpool2d_build,
+    .sample = &(op_sample){ 1, { { 4, { SAMPLE_SIZE, 2, 6, 5 }, 0 } }, 3, { 2, 2, 0 } },
+    .doc = "Means over kernel x kernel windows of images (batch, channel, height, width); padding counts as zeros.",
 };
 const op_row op_avgpool2d_adjoint = {
     .name = "avgpool2d_adjoint",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "the adjoint of avgpool2d",
+    .formula = "the adjoint of avgpool2d",
     .shape = pool_shape_rule,
     .run = pool_run,
     .shared = true,
     .jvp = pool_jvp,
     .transpose = avgpool_adjoint_transpose,
     .vmap = pool_vmap,
+    .serves = "avgpool2d",
+    .sample = &(op_sample){ 1, { { 4, { SAMPLE_SIZE, 2, 3, 2 }, 0 } }, 5, { 2, 2, 0, 6, 5 } },
 };
 const op_row op_maxpool_index = {
     .name = "maxpool_index",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "the place, row * width + column, of each window's first maximum",
+    .formula = "the place, row * width + column, of each window's first maximum",
     .shape = pool_shape_rule,
     .run = pool_run,
     .shared = true,
     .jvp = op_zero_jvp,
     .transpose = op_no_transpose,
     .vmap = pool_vmap,
+    .serves = "maxpool2d",
+    .sample = &(op_sample){ 1, { { 4, { SAMPLE_SIZE, 2, 6, 5 }, 0 } }, 3, { 2, 2, 1 } },
 };
 
-node *g_avgpool2d(graph *g, node *x, int64_t kernel, int64_t stride, int64_t pad) {
-    int64_t ints[3] = { kernel, stride, pad };
+node *g_avgpool2d(graph *g, node *x, int64_t kernel, int64_t stride, int64_t padding) {
+    int64_t ints[3] = { kernel, stride, padding };
     return x ? graph_op(g, &op_avgpool2d, 1, &x, 3, ints, 0) : NULL;
 }
 
 /* Max pooling takes the winning place of every window: the derivative goes where the maximum was. */
-node *g_maxpool2d(graph *g, node *x, int64_t kernel, int64_t stride, int64_t pad) {
-    int64_t ints[3] = { kernel, stride, pad };
+node *g_maxpool2d(graph *g, node *x, int64_t kernel, int64_t stride, int64_t padding) {
+    int64_t ints[3] = { kernel, stride, padding };
     node *index = x ? graph_op(g, &op_maxpool_index, 1, &x, 3, ints, 0) : NULL;
     if (!index) return NULL;
     int d = x->ndim;
@@ -329,3 +370,15 @@ node *g_maxpool2d(graph *g, node *x, int64_t kernel, int64_t stride, int64_t pad
     node *flat = g_reshape(g, x, 1, (int64_t[]){ planes * plane });
     return g_reshape(g, g_gather(g, flat, rows), d, index->shape);
 }
+OP_BUILD(maxpool2d, g_maxpool2d(g, v[0].t, v[1].i, v[2].given ? v[2].i : v[1].i, v[3].i))
+const op_row op_maxpool2d = {
+    .name = "maxpool2d",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "the first maximum of each window",
+    .args = pool_args,
+    .build = maxpool2d_build,
+    .sample = &(op_sample){ 1, { { 4, { SAMPLE_SIZE, 2, 5, 6 }, 0 } }, 3, { 3, 2, 1 } },
+    .doc = "Maxima over kernel x kernel windows of images (batch, channel, height, width).\n\n"
+           "The derivative goes to each window's first maximum.",
+};

@@ -22,7 +22,7 @@ static bool gather_shape(graph *g, node *n) {
     int b = lead(n);
     shape_buf sa, sb;
     if (!lead_fits(n) || a->ndim < b + 1 || index->ndim + a->ndim - b - 1 > BK_MAX_DIMS)
-        return graph_fail(g, BK_EINVAL, "gather: expected a tensor of rows and int64 indices, got %s %s and %s %s",
+        return graph_fail(g, BK_EINVAL, "bk.gather: expected a tensor of rows and int64 indices, got %s %s and %s %s",
                           dtype_name(a->dtype), shape_text(a->ndim, a->shape, &sa), dtype_name(index->dtype),
                           shape_text(index->ndim, index->shape, &sb));
     n->ndim = index->ndim + a->ndim - b - 1;
@@ -36,11 +36,11 @@ static bool scatter_shape(graph *g, node *n) {
     shape_buf sa, sb;
     if (!lead_fits(n) || rest < 0 || !shape_equal(index->ndim, index->shape, index->ndim, a->shape) || n->ints[0] < 0)
         return graph_fail(g, BK_EINVAL,
-                          "scatter: the leading sizes of the rows must be those of the int64 indices, got "
+                          "bk.gather: the leading sizes of the rows must be those of the int64 indices, got "
                           "%s and %s %s",
                           shape_text(a->ndim, a->shape, &sa), dtype_name(index->dtype),
                           shape_text(index->ndim, index->shape, &sb));
-    if (b + 1 + rest > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "scatter: too many dimensions");
+    if (b + 1 + rest > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "bk.gather: too many dimensions");
     n->ndim = b + 1 + rest;
     memcpy(n->shape, a->shape, sizeof *n->shape * (size_t)b);
     n->shape[b] = n->ints[0];
@@ -117,29 +117,37 @@ static node *gather_vmap(graph *g, node *n, node *const *in, const bool *batched
     return n->op == &op_gather ? gather_node(g, full[0], full[1], lead(n) + 1)
                                : scatter_node(g, full[0], full[1], n->ints[0], lead(n) + 1);
 }
+OP_BUILD(gather, g_gather(g, v[0].t, g_offset(g, -1, v[1].t))) /* callers count positions from 1 */
 const op_row op_gather = {
     .name = "gather",
     .arity = 2,
     .kind = OP_KERNEL,
-    .doc = "y[i] = a[index[i]], rows of a",
+    .formula = "y[i] = a[index[i]], rows of a",
     .shape = gather_shape,
     .run = gather_run,
     .simplify = pull_scale,
     .jvp = linear_jvp,
     .transpose = gather_transpose,
     .vmap = gather_vmap,
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_TENSOR, "index", .low = 1 }, { ARG_END } },
+    .build = gather_build,
+    .sample = &(op_sample){ 2, { { 3, { 5, 2, SAMPLE_SIZE }, 0 }, { 2, { SAMPLE_SIZE, 4 }, 5 } }, 1, { 0 } },
+    .doc = "Rows of t (n, rest...) at the positions index (I...), int64, counted from 1: the result is (I..., rest...).\n\n"
+           "Ids, which count from 0, are for bk.take and bk.embedding.",
 };
 const op_row op_scatter = {
     .name = "scatter",
     .arity = 2,
     .kind = OP_KERNEL,
-    .doc = "y[r] = sum of the rows a[i] with index[i] = r: the adjoint of gather",
+    .formula = "y[r] = sum of the rows a[i] with index[i] = r: the adjoint of gather",
     .shape = scatter_shape,
     .run = gather_run,
     .simplify = pull_scale,
     .jvp = linear_jvp,
     .transpose = scatter_transpose,
     .vmap = gather_vmap,
+    .serves = "gather",
+    .sample = &(op_sample){ 2, { { 3, { SAMPLE_SIZE, 2, 4 }, 0 }, { 2, { SAMPLE_SIZE, 2 }, 5 } }, 2, { 5, 0 } },
 };
 
 /* take: a (rows..., n), index (rows...) -> (rows...); put, its adjoint: a (rows...), index (rows...) -> (rows..., n) */
@@ -148,13 +156,13 @@ static bool take_shape(graph *g, node *n) {
     bool take = n->op == &op_take;
     shape_buf sa, sb;
     if (index->dtype != BK_INT64 || a->ndim < take || !shape_equal(index->ndim, index->shape, a->ndim - take, a->shape))
-        return graph_fail(g, BK_EINVAL, "%s: expected int64 indices of shape (rows...), got %s %s for a of %s",
-                          n->op->name, dtype_name(index->dtype), shape_text(index->ndim, index->shape, &sb),
+        return graph_fail(g, BK_EINVAL, "bk.%s: expected int64 indices of shape (rows...), got %s %s for a of %s",
+                          op_title(n->op), dtype_name(index->dtype), shape_text(index->ndim, index->shape, &sb),
                           shape_text(a->ndim, a->shape, &sa));
     if (take)
         n->ndim--;
     else {
-        if (n->ndim >= BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "put: too many dimensions");
+        if (n->ndim >= BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "bk.take: too many dimensions");
         n->shape[n->ndim++] = n->ints[0];
     }
     return true;
@@ -189,46 +197,66 @@ static node *take_vmap(graph *g, node *n, node *const *in, const bool *batched, 
     node *full[2];
     return both_batched(g, n, in, batched, size, full) ? graph_again(g, n, full) : NULL;
 }
+OP_BUILD(take, g_take(g, v[0].t, v[1].t))
 const op_row op_take = {
     .name = "take",
     .arity = 2,
     .kind = OP_KERNEL,
-    .doc = "y[r] = a[r, index[r]]",
+    .formula = "y[r] = a[r, index[r]]",
     .shape = take_shape,
     .run = take_run,
     .simplify = pull_scale,
     .jvp = linear_jvp,
     .transpose = take_transpose,
     .vmap = take_vmap,
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_TENSOR, "index" }, { ARG_END } },
+    .build = take_build,
+    .sample = &(op_sample){ 2, { { 3, { SAMPLE_SIZE, 2, 5 }, 0 }, { 2, { SAMPLE_SIZE, 2 }, 5 } } },
+    .doc = "Of t (rows..., n) the element t[r, index[r]] of each row: index (rows...) holds int64 ids, counted from 0; the "
+           "result is (rows...).\n\nPositions, which count from 1, are for bk.gather.",
 };
 const op_row op_put = {
     .name = "put",
     .arity = 2,
     .kind = OP_KERNEL,
-    .doc = "y[r, index[r]] = a[r], else 0: the adjoint of take",
+    .formula = "y[r, index[r]] = a[r], else 0: the adjoint of take",
     .shape = take_shape,
     .run = take_run,
     .simplify = pull_scale,
     .jvp = linear_jvp,
     .transpose = put_transpose,
     .vmap = take_vmap,
+    .serves = "take",
+    .sample = &(op_sample){ 2, { { 2, { SAMPLE_SIZE, 2 }, 0 }, { 2, { SAMPLE_SIZE, 2 }, 5 } }, 1, { 5 } },
 };
 
-/* Rows: a (n, rest...), index int64 from 0 (I...) -> (I..., rest...). */
+/* rows: a (n, rest...), index (I...) -> (I..., rest...); from 0 */
 node *g_gather(graph *g, node *a, node *index) {
     return gather_node(g, a, index, 0);
 }
-/* gather's adjoint: sums rows into (n, rest...). */
+/* its adjoint: sums rows into (n, rest...) */
 node *g_scatter(graph *g, node *a, node *index, int64_t n) {
     return scatter_node(g, a, index, n, 0);
 }
-/* a (rows..., n), index int64 from 0 (rows...) -> (rows...): a[r, index[r]]. */
+/* a (rows..., n), index (rows...) -> (rows...): a[r, index[r]] */
 node *g_take(graph *g, node *a, node *index) {
     node *in[2] = { a, index };
     return a && index ? graph_op(g, &op_take, 2, in, 0, NULL, 0) : NULL;
 }
-/* take's adjoint. */
+/* its adjoint */
 node *g_put(graph *g, node *a, node *index, int64_t n) {
     node *in[2] = { a, index };
     return a && index ? graph_op(g, &op_put, 2, in, 1, &n, 0) : NULL;
 }
+
+OP_BUILD(embedding, g_gather(g, v[0].t, v[1].t))
+const op_row op_embedding = {
+    .name = "embedding",
+    .arity = 2,
+    .kind = OP_COMPOSITE,
+    .formula = "y[i] = weights[index[i]]",
+    .args = (const op_arg[]){ { ARG_TENSOR, "weights" }, { ARG_TENSOR, "index" }, { ARG_END } },
+    .build = embedding_build,
+    .sample = &(op_sample){ 2, { { 2, { 5, 3 }, 0 }, { 2, { SAMPLE_SIZE, 4 }, 5 } } },
+    .doc = "Rows of weights (n, width) at index, int64 ids counted from 0: (index shape..., width).",
+};

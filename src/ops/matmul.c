@@ -17,13 +17,13 @@ static bool matmul_shape(graph *g, node *n) {
     bool ta = n->ints[0], tb = n->ints[1];
     shape_buf sa, sb;
     if (a->ndim < 2 || a->ndim != b->ndim || a->dtype != b->dtype || a->dtype == BK_INT64)
-        return graph_fail(g, BK_EINVAL, "matmul: expected two float matrices of one dtype, got %s %s and %s %s",
+        return graph_fail(g, BK_EINVAL, "bk.matmul: expected two float matrices of one dtype, got %s %s and %s %s",
                           dtype_name(a->dtype), shape_text(a->ndim, a->shape, &sa), dtype_name(b->dtype),
                           shape_text(b->ndim, b->shape, &sb));
     int d = a->ndim;
     int64_t inner_a = a->shape[ta ? d - 2 : d - 1], inner_b = b->shape[tb ? d - 1 : d - 2];
     if (inner_a != inner_b || !shape_equal(d - 2, a->shape, d - 2, b->shape))
-        return graph_fail(g, BK_EINVAL, "matmul: inner sizes differ: %s%s x %s%s", shape_text(d, a->shape, &sa),
+        return graph_fail(g, BK_EINVAL, "bk.matmul: inner sizes differ: %s%s x %s%s", shape_text(d, a->shape, &sa),
                           ta ? "ᵀ" : "", shape_text(d, b->shape, &sb), tb ? "ᵀ" : "");
     n->ndim = d;
     n->shape[d - 2] = a->shape[ta ? d - 1 : d - 2];
@@ -96,7 +96,7 @@ static node *matmul_transpose(graph *g, node *n, int k, node *ct) {
 
 static node *with_axis(graph *g, node *a, int64_t size) {
     int64_t shape[BK_MAX_DIMS] = { size };
-    if (a->ndim + 1 > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "vmap: matmul: too many dimensions");
+    if (a->ndim + 1 > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "bk.vmap: matmul: too many dimensions");
     memcpy(shape + 1, a->shape, sizeof *shape * (size_t)a->ndim);
     return g_broadcast(g, a, a->ndim + 1, shape);
 }
@@ -112,11 +112,12 @@ static node *matmul_vmap(graph *g, node *n, node *const *in, const bool *batched
     return g_matmul_t(g, a, b, ta, tb);
 }
 
+OP_BUILD(matmul, g_matmul(g, v[0].t, v[1].t))
 const op_row op_matmul = {
     .name = "matmul",
     .arity = 2,
     .kind = OP_KERNEL,
-    .doc = "C = op(A) op(B) over leading axes, op = transpose by flag",
+    .formula = "C = op(A) op(B) over leading axes, op = transpose by flag",
     .shape = matmul_shape,
     .run = matmul_run,
     .cost = matmul_cost,
@@ -125,6 +126,10 @@ const op_row op_matmul = {
     .jvp = matmul_jvp,
     .transpose = matmul_transpose,
     .vmap = matmul_vmap,
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_TENSOR, "u" }, { ARG_END } },
+    .build = matmul_build,
+    .sample = &(op_sample){ 2, { { 3, { 2, SAMPLE_SIZE, 4 }, 0 }, { 3, { 2, 4, 5 }, 0 } }, 2, { 0, 0 } },
+    .doc = "Matrix product (..., m, k) (..., k, n) -> (..., m, n); leading dimensions broadcast; 1-d operands as in NumPy.",
 };
 
 /* ---- sums of products ---- */
@@ -173,7 +178,7 @@ const op_row op_matmul_sum = {
     .name = "matmul_sum",
     .arity = -1,
     .kind = OP_KERNEL,
-    .doc = "C = sum_i alpha_i op(A_i) op(B_i)",
+    .formula = "C = sum_i alpha_i op(A_i) op(B_i)",
     .shape = matmul_sum_shape,
     .run = matmul_sum_run,
     .cost = matmul_sum_cost,
@@ -181,6 +186,16 @@ const op_row op_matmul_sum = {
     .jvp = op_no_jvp,
     .transpose = op_no_transpose,
     .vmap = op_vmap_none,
+    .serves = "matmul",
+    /* 2 AB - BᵀAᵀ/2 */
+    .sample =
+        &(op_sample){
+            4,
+            { { 2, { SAMPLE_SIZE, 4 }, 0 }, { 2, { 4, 5 }, 0 }, { 2, { 2, SAMPLE_SIZE }, 0 }, { 2, { 5, 2 }, 0 } },
+            6,
+            { 0, 0, 0x4000000000000000, 1, 1, (int64_t)0xBFE0000000000000 },
+            .no_vmap = true,
+        },
 };
 
 /* ---- builders ---- */
@@ -203,7 +218,7 @@ node *g_matmul(graph *g, node *a, node *b) {
     if (!a || !b) return NULL;
     shape_buf sa, sb;
     if (a->ndim == 0 || b->ndim == 0)
-        return graph_fail(g, BK_EINVAL, "matmul: expected at least one dimension, got %s and %s",
+        return graph_fail(g, BK_EINVAL, "bk.matmul: expected at least one dimension, got %s and %s",
                           shape_text(a->ndim, a->shape, &sa), shape_text(b->ndim, b->shape, &sb));
     const node *a0 = a, *b0 = b;
     node *pa = promote(g, a, b), *pb = promote(g, b, a);
@@ -213,7 +228,7 @@ node *g_matmul(graph *g, node *a, node *b) {
     if (vector_b) pb = g_reshape(g, pb, 2, (int64_t[]){ pb->shape[0], 1 });
     if (!pa || !pb) return NULL;
     if (pa->shape[pa->ndim - 1] != pb->shape[pb->ndim - 2])
-        return graph_fail(g, BK_EINVAL, "matmul: inner sizes differ: %s x %s", shape_text(a0->ndim, a0->shape, &sa),
+        return graph_fail(g, BK_EINVAL, "bk.matmul: inner sizes differ: %s x %s", shape_text(a0->ndim, a0->shape, &sa),
                           shape_text(b0->ndim, b0->shape, &sb));
     node *out;
     int64_t shape[BK_MAX_DIMS];
@@ -229,7 +244,7 @@ node *g_matmul(graph *g, node *a, node *b) {
             int ia = i - (nd - pa->ndim), ib = i - (nd - pb->ndim);
             int64_t x = ia < 0 ? 1 : pa->shape[ia], y = ib < 0 ? 1 : pb->shape[ib];
             if (x != y && x != 1 && y != 1)
-                return graph_fail(g, BK_EINVAL, "matmul: leading sizes do not broadcast: %s x %s",
+                return graph_fail(g, BK_EINVAL, "bk.matmul: leading sizes do not broadcast: %s x %s",
                                   shape_text(a0->ndim, a0->shape, &sa), shape_text(b0->ndim, b0->shape, &sb));
             full_a[i] = full_b[i] = x == 1 ? y : x;
         }
@@ -246,12 +261,45 @@ node *g_matmul(graph *g, node *a, node *b) {
     return g_reshape(g, out, n, shape);
 }
 
-/* Sum of products of all elements, 0-d; same shapes. */
+/* Sum of the products of all elements, 0-d; same shapes. */
 node *g_dot(graph *g, node *a, node *b) {
     if (!a || !b) return NULL;
     shape_buf sa, sb;
     if (!shape_equal(a->ndim, a->shape, b->ndim, b->shape))
-        return graph_fail(g, BK_EINVAL, "dot: shapes differ: %s and %s", shape_text(a->ndim, a->shape, &sa),
+        return graph_fail(g, BK_EINVAL, "bk.dot: shapes differ: %s and %s", shape_text(a->ndim, a->shape, &sa),
                           shape_text(b->ndim, b->shape, &sb));
     return g_sum_all(g, g_mul(g, a, b));
 }
+OP_BUILD(dot, g_dot(g, v[0].t, v[1].t))
+const op_row op_dot = {
+    .name = "dot",
+    .arity = 2,
+    .kind = OP_COMPOSITE,
+    .formula = "sum t u",
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_TENSOR, "u" }, { ARG_END } },
+    .build = dot_build,
+    .sample = &(op_sample){ 2, { { 2, { SAMPLE_SIZE, 4 }, 0 }, { 2, { SAMPLE_SIZE, 4 }, 0 } } },
+    .doc = "Sum of the products of all elements, 0-d; the shapes agree.",
+};
+
+static node *outer_build(graph *g, const op_value *v, node **second) {
+    node *a = v[0].t, *b = v[1].t;
+    shape_buf sa, sb;
+    (void)second;
+    if (!a || !b) return NULL;
+    if (a->ndim != 1 || b->ndim != 1)
+        return graph_fail(g, BK_EINVAL, "bk.outer: expected two 1-d tensors, got %s and %s",
+                          shape_text(a->ndim, a->shape, &sa), shape_text(b->ndim, b->shape, &sb));
+    int64_t column[2] = { a->shape[0], 1 };
+    return g_mul(g, g_reshape(g, a, 2, column), b);
+}
+const op_row op_outer = {
+    .name = "outer",
+    .arity = 2,
+    .kind = OP_COMPOSITE,
+    .formula = "y[i, j] = t[i] u[j]",
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_TENSOR, "u" }, { ARG_END } },
+    .build = outer_build,
+    .sample = &(op_sample){ 2, { { 1, { SAMPLE_SIZE }, 0 }, { 1, { 4 }, 0 } } },
+    .doc = "(m), (n) -> (m, n): products of all pairs.",
+};

@@ -1,28 +1,72 @@
-/* ops.h - the operations by name, as the field names them: what builds them, and their rows. Builders take and return nodes of g, pass NULL on
- * (a failed graph), check shapes, and name themselves in messages. Implemented by the families in src/ops/. */
+/* ops.h - the operations by name: what builds them (g_NAME), and their rows (op_NAME). Both are found where they are
+ * defined, at the start of a line in src/ops: gen/op_rows.h declares them all. Builders take and return nodes of g, pass
+ * NULL on (a failed graph), check shapes, and name themselves in messages. Of two operands shapes broadcast (NumPy's
+ * rules) and dtypes promote int64 -> float32 -> float64. */
 #ifndef OPS_OPS_H
 #define OPS_OPS_H
 
 #include "../graph/graph.h"
-#include "gen/op_rows.h" /* extern const op_row op_NAME; of every row in src/ops, and the list of them: */
+#include "gen/op_rows.h"
 
 extern const op_row *const op_rows[]; /* NULL-terminated */
 
 /* A graph of these operations; NULL when memory is short. */
 graph *ops_graph(ctx *c);
 
-/* The vmap rule of elementwise rows. */
+/* ---- what rows of elementwise operations share (elementwise.c) ---- */
 node *op_vmap_elementwise(graph *g, node *n, node *const *in, const bool *batched, int64_t size);
+node *op_fold(graph *g, node *n);                    /* simplify: all operands constant, so the result is */
+node *op_operand(graph *g, const op_row *op, node *a); /* a in a dtype that op is defined for */
+node *op_unary(graph *g, const op_row *op, node *a, double x);
+node *op_binary(graph *g, const op_row *op, node *a, node *b);
+bool op_whole(double x); /* an integer that float64 holds exactly, with its neighbours */
+/* The number x as a 0-d operand beside a: of a's dtype, unless a is int64 and x is not whole. */
+node *op_number_beside(graph *g, node *a, double x);
+/* The node of a public row from the values of its arguments; numbers among operands are nodes already. */
+node *op_build(graph *g, const op_row *op, const op_value *v, node **second);
 
-/* What builds them. Binary ones broadcast (NumPy's rules) and promote int64 -> float32 -> float64; each stands beside its
- * operation, with what is to be known of it. Axes count from 0; sets of axes are bit masks. */
-#include "gen/op_builders.h"
+extern const op_arg op_args_unary[];  /* (t) */
+extern const op_arg op_args_binary[]; /* (t, u), either a number */
+extern const op_arg op_args_along[];  /* (t [, dim]) */
 
-/* The largest or (low) smallest of all elements (axis below 0) or along an axis, and its first index, from 0. Either may
- * be NULL. */
-bool op_extreme(graph *g, node *a, int axis, bool low, node **value, node **index);
+/* clang-format off */
 
-/* A number that int64 holds as exactly as float64 does: whole, at most 2^53. */
-bool op_is_whole(double x);
+/* A function of one variable with a kernel of its name in tensor/kernels: defines op_NAME and g_NAME. TANGENT is
+ * t f'(a) of a, t and y = f(a); the row's other fields follow (formula, doc, ...). */
+#define OP_UNARY(NAME, TANGENT, ...)                                                                                   \
+    static node *NAME##_jvp(graph *g, node *n, int k, node *t) {                                                       \
+        node *a = n->in[0], *y = n;                                                                                    \
+        (void)g, (void)a, (void)y, (void)k, (void)t;                                                                   \
+        return TANGENT;                                                                                                \
+    }                                                                                                                  \
+    node *g_##NAME(graph *g, node *a) {                                                                                \
+        return op_unary(g, &op_##NAME, a, 0);                                                                          \
+    }                                                                                                                  \
+    const op_row op_##NAME = { .name = #NAME, .arity = 1, .kind = OP_ELEMENTWISE, .vec = VEC_OF_##NAME,                   \
+                               .args = op_args_unary, .simplify = op_fold, .jvp = NAME##_jvp,                          \
+                               .transpose = op_no_transpose, .vmap = op_vmap_elementwise, __VA_ARGS__ };
+
+/* A function of one variable made of other operations: defines op_NAME and g_NAME. VALUE is f(a). Elementwise
+ * operations on one another run as one pass: a kernel is rarely worth its lines. */
+#define OP_COMPOSED(NAME, VALUE, ...)                                                                                  \
+    static node *NAME##_build(graph *g, const op_value *v, node **second) {                                            \
+        (void)second;                                                                                                  \
+        return g_##NAME(g, v[0].t);                                                                                    \
+    }                                                                                                                  \
+    node *g_##NAME(graph *g, node *a) {                                                                                \
+        a = op_operand(g, &op_##NAME, a);                                                                              \
+        return a ? VALUE : NULL;                                                                                       \
+    }                                                                                                                  \
+    const op_row op_##NAME = { .name = #NAME, .arity = 1, .kind = OP_COMPOSITE, .args = op_args_unary,                 \
+                               .build = NAME##_build, __VA_ARGS__ };
+
+/* The build of a public row: VALUE of g and v. */
+#define OP_BUILD(NAME, VALUE)                                                                                          \
+    static node *NAME##_build(graph *g, const op_value *v, node **second) {                                            \
+        (void)second;                                                                                                  \
+        return VALUE;                                                                                                  \
+    }
+
+/* clang-format on */
 
 #endif

@@ -3,19 +3,23 @@
  * relu_mask alone is plain 0 where the product with a mask would be -0, or NaN for an infinite b. */
 #include "ops.h"
 
-#define PATTERN(NAME, N, VEC, DOC)                                                                                     \
-    .name = NAME, .arity = N, .kind = OP_ELEMENTWISE, .vec = VEC, .doc = DOC, .jvp = op_no_jvp,                        \
-    .transpose = op_no_transpose, .vmap = op_vmap_elementwise
+/* clang-format off */
 
-const op_row op_axpy = { PATTERN("axpy", 2, VEC_AXPY, "x a + b") };
-const op_row op_muladd = { PATTERN("muladd", 3, VEC_MULADD, "a b + c") };
-const op_row op_mulscale = { PATTERN("mulscale", 2, VEC_MULSCALE, "x (a b)") };
-const op_row op_square_rsub = { PATTERN("square_rsub", 1, VEC_SQUARE_RSUB, "x - a²") };
-const op_row op_mul3 = { PATTERN("mul3", 3, VEC_MUL3, "x (a (b c))") };
-const op_row op_tanh_sum = { PATTERN("tanh_sum", 2, VEC_TANH_SUM, "tanh(a + b)") };
-const op_row op_relu_sum = { PATTERN("relu_sum", 2, VEC_RELU_SUM, "max(a + b, 0)") };
-const op_row op_tanh_grad = { PATTERN("tanh_grad", 2, VEC_TANH_GRAD, "b (1 - a²), a = tanh") };
-const op_row op_tanh_grad_sum = { PATTERN("tanh_grad_sum", 3, VEC_TANH_GRAD_SUM, "(b + c) (1 - a²), a = tanh") };
-const op_row op_tanh_grad_add = { PATTERN("tanh_grad_add", 3, VEC_TANH_GRAD_ADD, "x b (1 - a²) + c, a = tanh") };
-const op_row op_sigmoid_grad = { PATTERN("sigmoid_grad", 2, VEC_SIGMOID_GRAD, "b (a (1 - a)), a = sigmoid") };
-const op_row op_relu_mask = { PATTERN("relu_mask", 2, VEC_RELU_MASK, "b where a > 0, else 0") };
+#define PATTERN(NAME, N, FORMULA)                                                                                      \
+    .name = #NAME, .arity = N, .kind = OP_ELEMENTWISE, .vec = VEC_OF_##NAME, .dtypes = OP_ANY, .formula = FORMULA,        \
+    .jvp = op_no_jvp, .transpose = op_no_transpose, .vmap = op_vmap_elementwise, .sample = &by_x
+
+static const op_sample by_x = { .x = 1.7 };
+
+const op_row op_axpy = { PATTERN(axpy, 2, "x a + b") };
+const op_row op_muladd = { PATTERN(muladd, 3, "a b + c") };
+const op_row op_mulscale = { PATTERN(mulscale, 2, "x (a b)") };
+const op_row op_square_rsub = { PATTERN(square_rsub, 1, "x - a^2") };
+const op_row op_mul3 = { PATTERN(mul3, 3, "x (a (b c))") };
+const op_row op_tanh_sum = { PATTERN(tanh_sum, 2, "tanh(a + b)") };
+const op_row op_relu_sum = { PATTERN(relu_sum, 2, "max(a + b, 0)") };
+const op_row op_tanh_grad = { PATTERN(tanh_grad, 2, "b (1 - a^2), a = tanh") };
+const op_row op_tanh_grad_sum = { PATTERN(tanh_grad_sum, 3, "(b + c) (1 - a^2), a = tanh") };
+const op_row op_tanh_grad_add = { PATTERN(tanh_grad_add, 3, "x b (1 - a^2) + c, a = tanh") };
+const op_row op_sigmoid_grad = { PATTERN(sigmoid_grad, 2, "b (a (1 - a)), a = sigmoid") };
+const op_row op_relu_mask = { PATTERN(relu_mask, 2, "b where a > 0, else 0") };

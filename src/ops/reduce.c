@@ -1,4 +1,5 @@
-/* reduce.c - sums, extremes, cumulative sums, softmax and logsumexp. */
+/* reduce.c - sums and what is made of them, extremes, cumulative sums. axes is a bit mask; keep keeps the reduced axes with
+ * size 1. */
 #include "ops.h"
 
 #include <math.h>
@@ -178,11 +179,14 @@ static node *sum_vmap(graph *g, node *n, node *const *in, const bool *batched, i
     (void)batched, (void)size;
     return sum_node(g, in[0], n->ints[0] << 1);
 }
+#define KEEP { ARG_BOOLEAN, "keep", "false", "leaves a reduced dimension with size 1", .option = true }
+static const op_arg reduce_args[] = { { ARG_TENSOR, "t" }, { ARG_DIMS, "dim", "" }, KEEP, { ARG_END } };
+OP_BUILD(sum, g_sum(g, v[0].t, (unsigned)v[1].i, v[2].i))
 const op_row op_sum = {
     .name = "sum",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "the sum over axes, which stay with size 1",
+    .formula = "the sum over axes, which stay with size 1",
     .shape = sum_shape,
     .run = sum_run,
     .shared = true,
@@ -190,9 +194,13 @@ const op_row op_sum = {
     .jvp = sum_jvp,
     .transpose = sum_transpose,
     .vmap = sum_vmap,
+    .args = reduce_args,
+    .build = sum_build,
+    .sample = &(op_sample){ 1, { { 4, { 4, SAMPLE_SIZE, 5, 2 }, 0 } }, 1, { 5 } },
+    .doc = "Sum of all elements (0-d), along dim, or along a table of dims.\n\n"
+           "The order of summation is fixed: the bits do not depend on the number of threads.",
 };
 
-/* keep: the reduced axes stay, with size 1. */
 node *g_sum(graph *g, node *a, unsigned axes, bool keep) {
     node *s = sum_node(g, a, axes);
     if (!s || keep) return s;
@@ -205,6 +213,100 @@ node *g_sum(graph *g, node *a, unsigned axes, bool keep) {
 node *g_sum_all(graph *g, node *a) {
     return a ? g_sum(g, a, (1u << a->ndim) - 1, false) : NULL;
 }
+
+/* ---- made of sums; integers are taken as float64 ---- */
+
+static int64_t reduced(const node *a, unsigned axes) {
+    int64_t n = 1;
+    for (int i = 0; i < a->ndim; i++)
+        if (axes >> i & 1u) n *= a->shape[i];
+    return n;
+}
+
+node *g_mean(graph *g, node *a, unsigned axes, bool keep) {
+    a = op_operand(g, &op_mean, a);
+    if (!a) return NULL;
+    int64_t n = reduced(a, axes);
+    if (n == 0) return graph_fail(g, BK_EINVAL, "bk.mean: no elements to average");
+    return g_scale(g, 1.0 / (double)n, g_sum(g, a, axes, keep));
+}
+node *g_mean_all(graph *g, node *a) {
+    return a ? g_mean(g, a, (1u << a->ndim) - 1, false) : NULL;
+}
+OP_BUILD(mean, g_mean(g, v[0].t, (unsigned)v[1].i, v[2].i))
+const op_row op_mean = {
+    .name = "mean",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "1/n sum t",
+    .args = reduce_args,
+    .build = mean_build,
+    .sample = &(op_sample){ 1, { { 3, { 4, 2, 5 }, 0 } }, 1, { 5 } },
+    .doc = "Arithmetic mean of all elements (0-d), along dim, or along a table of dims.",
+};
+
+/* The squared deviations from the mean, divided by n - correction. */
+static node *variance(graph *g, const op_row *op, const op_value *v) {
+    node *a = op_operand(g, op, v[0].t);
+    if (!a) return NULL;
+    const unsigned axes = (unsigned)v[1].i;
+    const int64_t n = reduced(a, axes), correction = v[3].i;
+    if (n <= correction)
+        return graph_fail(g, BK_EINVAL, "bk.%s: expected more than %lld elements to reduce, got %lld", op->name,
+                          (long long)correction, (long long)n);
+    node *mean = g_scale(g, 1.0 / (double)n, g_sum(g, a, axes, true));
+    return g_scale(g, 1.0 / (double)(n - correction), g_sum(g, g_square(g, g_sub(g, a, mean)), axes, v[2].i));
+}
+static const op_arg variance_args[] = {
+    { ARG_TENSOR, "t" },
+    { ARG_DIMS, "dim", "" },
+    KEEP,
+    { ARG_INTEGER, "correction", "0", "is taken from the n that the sum is divided by", .option = true, .high = 1 << 20 },
+    { ARG_END },
+};
+OP_BUILD(var, variance(g, &op_var, v))
+const op_row op_var = {
+    .name = "var",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "sum (t - mean)^2 / (n - correction)",
+    .args = variance_args,
+    .build = var_build,
+    .sample = &(op_sample){ 1, { { 3, { 4, 2, 5 }, 0 } }, 3, { 5, 0, 1 } },
+    .doc = "Mean squared deviation from the mean, divided by n - correction; of all elements (0-d), along dim, or along "
+           "a table of dims.",
+};
+OP_BUILD(std, g_sqrt(g, variance(g, &op_std, v)))
+const op_row op_std = {
+    .name = "std",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "var^(1/2)",
+    .args = variance_args,
+    .build = std_build,
+    .sample = &(op_sample){ 1, { { 3, { 4, 2, 5 }, 0 } }, 3, { 5, 0, 1 } },
+    .sample_low = 0.5,
+    .sample_high = 3, /* constants have no derivative */
+    .doc = "Square root of bk.var; of all elements (0-d), along dim, or along a table of dims.",
+};
+
+static node *norm_build(graph *g, const op_value *v, node **second) {
+    (void)second;
+    return g_sqrt(g, g_sum(g, g_square(g, op_operand(g, &op_norm, v[0].t)), (unsigned)v[1].i, v[2].i));
+}
+const op_row op_norm = {
+    .name = "norm",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "(sum t^2)^(1/2)",
+    .args = reduce_args,
+    .build = norm_build,
+    .sample = &(op_sample){ 1, { { 3, { 4, 2, 5 }, 0 } }, 1, { 5 } },
+    .sample_low = 0.2,
+    .sample_high = 1.5,
+    .doc = "Euclidean norm, the root of the sum of squares; of all elements (0-d), along dim, or along a table of "
+           "dims.\n\nIts derivative at 0 is not finite.",
+};
 
 /* ---- along one axis: ints[0]; rows are (outer, size, inner) ---- */
 
@@ -221,7 +323,7 @@ static double at(const node *a, const void *data, int64_t i) {
 }
 static bool axis_ok(graph *g, const char *name, const node *a, int64_t axis) {
     if (axis >= 0 && axis < a->ndim) return true;
-    graph_fail(g, BK_EINVAL, "%s: dim: expected 1..%d, got %lld", name, a->ndim, (long long)axis + 1);
+    graph_fail(g, BK_EINVAL, "bk.%s: dim: expected 1..%d, got %lld", name, a->ndim, (long long)axis + 1);
     return false;
 }
 
@@ -229,7 +331,7 @@ static bool argmax_shape(graph *g, node *n) {
     const node *a = n->in[0];
     int axis = (int)n->ints[0];
     if (!axis_ok(g, "argmax", a, axis)) return false;
-    if (a->shape[axis] == 0) return graph_fail(g, BK_EINVAL, "max: dim %d is empty", axis + 1);
+    if (a->shape[axis] == 0) return graph_fail(g, BK_EINVAL, "bk.max: dim %d is empty", axis + 1);
     n->dtype = BK_INT64;
     n->ndim = a->ndim - 1;
     for (int i = axis; i < n->ndim; i++) n->shape[i] = a->shape[i + 1];
@@ -256,18 +358,46 @@ static node *axis_vmap(graph *g, node *n, node *const *in, const bool *batched, 
     int64_t axis = n->ints[0] + 1;
     return graph_op(g, n->op, 1, in, 1, &axis, 0);
 }
+/* What is looked for its largest element: t, or -t for the smallest, as a row when no dim is given. */
+static node *searched(graph *g, const char *name, const op_value *v, bool low, int *axis) {
+    node *a = v[0].t;
+    *axis = v[1].i < 0 ? 0 : (int)v[1].i;
+    if (a && v[1].i < 0) a = g_reshape(g, a, 1, &a->count);
+    if (!a) return NULL;
+    if (a->shape[*axis] == 0) return graph_fail(g, BK_EINVAL, "bk.%s: no elements", name);
+    return low ? g_neg(g, a) : a;
+}
+static node *places(graph *g, const char *name, const op_value *v, bool low) {
+    int axis;
+    node *a = searched(g, name, v, low, &axis);
+    return a ? g_argmax(g, a, axis) : NULL;
+}
+static node *extremes(graph *g, const char *name, const op_value *v, bool low, node **second) {
+    int axis;
+    node *a = searched(g, name, v, low, &axis);
+    if (!a) return NULL;
+    node *top = g_reduce_max(g, a, axis);
+    if (low) top = g_neg(g, top);
+    if (second) *second = g_argmax(g, a, axis);
+    return top;
+}
+OP_BUILD(argmax, places(g, "argmax", v, false))
 const op_row op_argmax = {
     .name = "argmax",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "the first place of the maximum along an axis, from 0",
+    .formula = "the first place of the maximum along an axis, from 0",
     .shape = argmax_shape,
     .run = argmax_run,
     .jvp = op_zero_jvp,
     .transpose = op_no_transpose,
     .vmap = axis_vmap,
+    .args = op_args_along,
+    .build = argmax_build,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 5, 2 }, 0 } }, 1, { 1 } },
+    .doc = "The place of the first maximum along dim, or among all elements in row-major order: int64, from 0, as "
+           "class ids are.",
 };
-/* int64, the first maximum, from 0. */
 node *g_argmax(graph *g, node *a, int axis) {
     int64_t ints = axis;
     return a ? graph_op(g, &op_argmax, 1, &a, 1, &ints, 0) : NULL;
@@ -282,11 +412,53 @@ static node *axis_last(graph *g, node *a, int axis) {
     return g_permute(g, a, axes);
 }
 
-/* The axis is dropped; the derivative goes to the first maximum. */
 node *g_reduce_max(graph *g, node *a, int axis) {
     node *index = g_argmax(g, a, axis);
     return index ? g_take(g, axis_last(g, a, axis), index) : NULL;
 }
+
+OP_BUILD(argmin, places(g, "argmin", v, true))
+const op_row op_argmin = {
+    .name = "argmin",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "the first place of the minimum, from 0",
+    .args = op_args_along,
+    .build = argmin_build,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 5, 2 }, 0 } }, 1, { 1 } },
+    .doc = "The place of the first minimum along dim, or among all elements in row-major order: int64, from 0.",
+};
+
+static node *max_build(graph *g, const op_value *v, node **second) {
+    return extremes(g, "max", v, false, second);
+}
+const op_row op_max = {
+    .name = "max",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "the largest element",
+    .args = op_args_along,
+    .second = "places",
+    .build = max_build,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 4, 2 }, 0 } }, 1, { 1 } },
+    .doc = "The largest element, or those along dim with their places (int64, from 0, the first). NaN wins.\n\n"
+           "The derivative goes to the first maximum.",
+};
+static node *min_build(graph *g, const op_value *v, node **second) {
+    return extremes(g, "min", v, true, second);
+}
+const op_row op_min = {
+    .name = "min",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "the smallest element",
+    .args = op_args_along,
+    .second = "places",
+    .build = min_build,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 4, 2 }, 0 } }, 1, { 1 } },
+    .doc = "The smallest element, or those along dim with their places (int64, from 0, the first). NaN wins.\n\n"
+           "The derivative goes to the first minimum.",
+};
 
 static bool cumsum_shape(graph *g, node *n) {
     return axis_ok(g, "cumsum", n->in[0], n->ints[0]);
@@ -317,143 +489,27 @@ static node *cumsum_transpose(graph *g, node *n, int k, node *ct) {
     int axis = (int)n->ints[0];
     return g_flip(g, g_cumsum(g, g_flip(g, ct, axis), axis), axis);
 }
+static node *cumsum_build(graph *g, const op_value *v, node **second) {
+    node *a = v[0].t;
+    (void)second;
+    return g_cumsum(g, a, v[1].i < 0 && a && a->ndim == 1 ? 0 : (int)v[1].i);
+}
 const op_row op_cumsum = {
     .name = "cumsum",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "y_k = sum_{j<=k} a_j along an axis",
+    .formula = "y_k = sum_{j<=k} a_j along an axis",
     .shape = cumsum_shape,
     .run = cumsum_run,
     .jvp = cumsum_jvp,
     .transpose = cumsum_transpose,
     .vmap = axis_vmap,
+    .args = op_args_along,
+    .build = cumsum_build,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 5, 2 }, 0 } }, 1, { 1 } },
+    .doc = "Running sums along dim; of a 1-d tensor dim may be left out.",
 };
 node *g_cumsum(graph *g, node *a, int axis) {
     int64_t ints = axis;
     return a ? graph_op(g, &op_cumsum, 1, &a, 1, &ints, 0) : NULL;
-}
-
-/* ---- softmax and logsumexp along the last axis ---- */
-
-static bool last_axis(graph *g, node *n) {
-    if (n->ndim >= 1 && n->dtype != BK_INT64) return true;
-    return graph_fail(g, BK_EINVAL, "%s: expected a float tensor of at least one dimension", n->op->name);
-}
-static bool logsumexp_shape(graph *g, node *n) {
-    if (!last_axis(g, n)) return false;
-    n->ndim--;
-    return true;
-}
-/* logsumexp's exponentials, which softmax leaves in its result. */
-static size_t softmax_scratch(const node *n, bool shared) {
-    (void)shared;
-    const node *a = n->in[0];
-    return n->op == &op_logsumexp ? (size_t)a->count * dtype_size(a->dtype) : 0;
-}
-
-typedef struct softmax_job {
-    const node *n;
-    const char *in;
-    char *exponentials, *out;
-    int64_t size; /* of a row */
-} softmax_job;
-
-enum { FEW = 16, ROWS_BLOCK = 2048 /* elements: in L1 from one pass to the next */ };
-
-/* out = a + x, or x a: a call of a vector kernel costs a short row more than its elements do. */
-static void row_apply(bk_dtype dtype, vec_op op, int64_t n, void *out, const void *a, double x) {
-    if (n >= FEW) vec_get(op, dtype)(n, out, a, NULL, NULL, x);
-    else if (dtype == BK_FLOAT32)
-        for (int64_t i = 0; i < n; i++) {
-            const float v = ((const float *)a)[i];
-            ((float *)out)[i] = op == VEC_OFFSET ? v + (float)x : v * (float)x;
-        }
-    else
-        for (int64_t i = 0; i < n; i++) {
-            const double v = ((const double *)a)[i];
-            ((double *)out)[i] = op == VEC_OFFSET ? v + x : v * x;
-        }
-}
-
-/* A block of rows: exp(a - max), where the exponential sees all of it at once, and the sums. */
-static void softmax_block(const softmax_job *j, int64_t first, int64_t end) {
-    const bk_dtype dtype = j->n->in[0]->dtype;
-    const size_t step = dtype_size(dtype) * (size_t)j->size;
-    char *e = j->exponentials + step * (size_t)first;
-    double tops[ROWS_BLOCK];
-    for (int64_t i = first; i < end; i++) {
-        const char *row = j->in + step * (size_t)i;
-        const double top = vec_max(dtype, j->size, row);
-        tops[i - first] = top;
-        row_apply(dtype, VEC_OFFSET, j->size, e + step * (size_t)(i - first), row, isinf(top) ? 0 : -top);
-    }
-    vec_get(VEC_EXP, dtype)((end - first) * j->size, e, e, NULL, NULL, 0);
-    for (int64_t i = first; i < end; i++) {
-        char *row = e + step * (size_t)(i - first);
-        const double sum = vec_sum(dtype, j->size, row), top = tops[i - first];
-        if (j->n->op == &op_softmax) row_apply(dtype, VEC_SCALE, j->size, row, row, 1 / sum);
-        else store(dtype, j->out, i, (isinf(top) ? (top > 0 ? top : 0) : top) + log(sum));
-    }
-}
-
-static void softmax_rows(void *arg, int share, int64_t first, int64_t end) {
-    (void)share;
-    const softmax_job *j = arg;
-    const int64_t some = j->size < ROWS_BLOCK ? ROWS_BLOCK / (j->size > 0 ? j->size : 1) : 1;
-    for (int64_t i = first; i < end; i += some) softmax_block(j, i, end - i < some ? end : i + some);
-}
-
-static bk_status softmax_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    const node *a = n->in[0];
-    softmax_job j = { n, in[0], n->op == &op_softmax ? out : scratch, out, a->shape[a->ndim - 1] };
-    ctx_ranges(c, shape_count(a->ndim - 1, a->shape), op_shares(a->count), softmax_rows, &j);
-    return BK_OK;
-}
-static node *softmax_jvp(graph *g, node *n, int k, node *t) {
-    (void)k;
-    node *st = g_mul(g, n, t);
-    return st ? g_sub(g, st, g_mul(g, n, g_sum(g, st, 1u << (n->ndim - 1), true))) : NULL;
-}
-static node *logsumexp_jvp(graph *g, node *n, int k, node *t) {
-    (void)k;
-    node *a = n->in[0];
-    return g_sum(g, g_mul(g, g_softmax(g, a), t), 1u << (a->ndim - 1), false);
-}
-static node *rows_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
-    (void)batched, (void)size;
-    return graph_again(g, n, in);
-}
-const op_row op_softmax = {
-    .name = "softmax",
-    .arity = 1,
-    .kind = OP_KERNEL,
-    .doc = "s = e^a / sum e^a along the last axis; ds = s (da - sum s da)",
-    .shape = last_axis,
-    .run = softmax_run,
-    .shared = true,
-    .scratch = softmax_scratch,
-    .jvp = softmax_jvp,
-    .transpose = op_no_transpose,
-    .vmap = rows_vmap,
-};
-const op_row op_logsumexp = {
-    .name = "logsumexp",
-    .arity = 1,
-    .kind = OP_KERNEL,
-    .doc = "ln sum e^a along the last axis, which is dropped",
-    .shape = logsumexp_shape,
-    .run = softmax_run,
-    .shared = true,
-    .scratch = softmax_scratch,
-    .jvp = logsumexp_jvp,
-    .transpose = op_no_transpose,
-    .vmap = rows_vmap,
-};
-/* Along the last axis. */
-node *g_softmax(graph *g, node *a) {
-    return a ? graph_op(g, &op_softmax, 1, &a, 0, NULL, 0) : NULL;
-}
-/* Along the last axis, which is dropped. */
-node *g_logsumexp(graph *g, node *a) {
-    return a ? graph_op(g, &op_logsumexp, 1, &a, 0, NULL, 0) : NULL;
 }

@@ -88,17 +88,18 @@ const op_row op_full = {
     .name = "full",
     .arity = 0,
     .kind = OP_KERNEL,
-    .doc = "x everywhere",
+    .formula = "x everywhere",
     .shape = full_shape,
     .run = full_run,
     .jvp = op_zero_jvp,
     .transpose = op_no_transpose,
     .vmap = op_vmap_none,
+    .sample = &(op_sample){ .n_ints = 3, .ints = { BK_FLOAT64, SAMPLE_SIZE, 2 }, .x = 1.25 },
 };
 node *g_full(graph *g, bk_dtype dtype, int ndim, const int64_t *shape, double x) {
     int64_t ints[1 + BK_MAX_DIMS] = { dtype };
     if (ndim < 0 || ndim > BK_MAX_DIMS)
-        return graph_fail(g, BK_EINVAL, "full: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
+        return graph_fail(g, BK_EINVAL, "bk.full: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
     if (ndim) memcpy(ints + 1, shape, sizeof *shape * (size_t)ndim);
     return graph_op(g, &op_full, 0, NULL, 1 + ndim, ints, x);
 }
@@ -111,7 +112,7 @@ node *g_zeros_like(graph *g, node *a) {
 static bool reshape_shape(graph *g, node *n) {
     shape_buf a, b;
     if (shape_count(n->n_ints, n->ints) != n->in[0]->count)
-        return graph_fail(g, BK_EINVAL, "reshape: %s has %lld elements, %s does not",
+        return graph_fail(g, BK_EINVAL, "bk.reshape: %s has %lld elements, %s does not",
                           shape_text(n->in[0]->ndim, n->in[0]->shape, &a), (long long)n->in[0]->count,
                           shape_text(n->n_ints, n->ints, &b));
     n->ndim = n->n_ints;
@@ -143,57 +144,165 @@ static node *reshape_vmap(graph *g, node *n, node *const *in, const bool *batche
     memcpy(shape + 1, n->shape, sizeof *shape * (size_t)n->ndim);
     return g_reshape(g, in[0], n->ndim + 1, shape);
 }
+/* Views: a contiguous tensor's elements in another shape of as many. */
+static bool view_as(tensor *t, int ndim, const int64_t *shape) {
+    if (ndim > BK_MAX_DIMS || !tensor_contiguous(t)) return false;
+    t->ndim = ndim;
+    if (ndim) memcpy(t->shape, shape, sizeof *shape * (size_t)ndim);
+    shape_strides(ndim, t->shape, t->strides);
+    return true;
+}
+/* The sizes of a reshape, in which one may be -1: what it stands for. Returns whether count elements fill them. */
+static bool filled(int64_t count, int ndim, const int64_t *shape, int64_t *full) {
+    int64_t known = 1;
+    int open = -1;
+    for (int i = 0; i < ndim; i++) {
+        full[i] = shape[i];
+        if (shape[i] == -1 && open < 0) open = i;
+        else if (shape[i] < 0 || __builtin_mul_overflow(known, shape[i], &known)) return false;
+    }
+    if (open < 0) return known == count;
+    if (known == 0 || count % known) return false;
+    full[open] = count / known;
+    return true;
+}
+static bool reshape_view(tensor *t, const op_value *v) {
+    int64_t full[BK_MAX_DIMS];
+    return filled(tensor_count(t), v[1].n, v[1].ints, full) && view_as(t, v[1].n, full);
+}
+OP_BUILD(reshape, g_reshape(g, v[0].t, v[1].n, v[1].ints))
 const op_row op_reshape = {
     .name = "reshape",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "the elements in row-major order, in another shape",
+    .formula = "the elements in row-major order, in another shape",
     .shape = reshape_shape,
     .run = reshape_run,
     .simplify = reshape_simplify,
     .jvp = reshape_jvp,
     .transpose = reshape_transpose,
     .vmap = reshape_vmap,
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_SIZES, "sizes", .low = -1 }, { ARG_END } },
+    .build = reshape_build,
+    .view = reshape_view,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 4 }, 0 } }, 2, { 8, SAMPLE_SIZE } },
+    .doc = "The same elements, row-major, in another shape; one size may be -1.\n\nA view where t is contiguous.\n\n"
+           "Errors: the counts differ.",
 };
-/* One size may be -1. */
-node *g_reshape(graph *g, node *a, int ndim, const int64_t *shape) {
+node *g_reshape(graph *g, node *a, int ndim, const int64_t *shape) { /* one size may be -1 */
     if (!a) return NULL;
-    int64_t full[BK_MAX_DIMS + 1], known = 1;
-    int open = -1;
+    int64_t full[BK_MAX_DIMS];
     shape_buf sa, sb;
     if (ndim < 0 || ndim > BK_MAX_DIMS)
-        return graph_fail(g, BK_EINVAL, "reshape: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
-    for (int i = 0; i < ndim; i++) {
-        full[i] = shape[i];
-        if (shape[i] == -1 && open < 0)
-            open = i;
-        else if (shape[i] < 0)
-            return graph_fail(g, BK_EINVAL, "reshape: sizes are >= 0, one may be -1, got %s",
-                              shape_text(ndim, shape, &sb));
-        else
-            known *= shape[i];
-    }
-    if (open >= 0) {
-        if (known == 0 || a->count % known)
-            return graph_fail(g, BK_EINVAL, "reshape: %s does not fit into %s", shape_text(a->ndim, a->shape, &sa),
-                              shape_text(ndim, shape, &sb));
-        full[open] = a->count / known;
-    }
+        return graph_fail(g, BK_EINVAL, "bk.reshape: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
+    int open = 0;
+    for (int i = 0; i < ndim; i++) open += shape[i] == -1;
+    if (open > 1) return graph_fail(g, BK_EINVAL, "bk.reshape: only one size may be -1");
+    if (!filled(a->count, ndim, shape, full))
+        return graph_fail(g, BK_EINVAL, "bk.reshape: %s has %lld elements, which do not fill %s",
+                          shape_text(a->ndim, a->shape, &sa), (long long)a->count, shape_text(ndim, shape, &sb));
     return make(g, &op_reshape, a, ndim, full);
 }
+
+static bool flatten_view(tensor *t, const op_value *v) {
+    int64_t count = tensor_count(t);
+    (void)v;
+    return view_as(t, 1, &count);
+}
+OP_BUILD(flatten, v[0].t ? g_reshape(g, v[0].t, 1, &v[0].t->count) : NULL)
+const op_row op_flatten = {
+    .name = "flatten",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "the elements as one row",
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_END } },
+    .build = flatten_build,
+    .view = flatten_view,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 4 }, 0 } } },
+    .doc = "The elements as one row, row-major. A view where t is contiguous.",
+};
+
+/* shape with a new axis of size 1 */
+static void grown(int ndim, const int64_t *shape, int64_t axis, int64_t *out) {
+    for (int i = 0, j = 0; i <= ndim; i++) out[i] = i == axis ? 1 : shape[j++];
+}
+static bool unsqueeze_view(tensor *t, const op_value *v) {
+    int64_t shape[BK_MAX_DIMS + 1];
+    grown(t->ndim, t->shape, v[1].i, shape);
+    return view_as(t, t->ndim + 1, shape);
+}
+static node *unsqueeze_build(graph *g, const op_value *v, node **second) {
+    int64_t shape[BK_MAX_DIMS + 1];
+    (void)second;
+    if (!v[0].t) return NULL;
+    if (v[0].t->ndim == BK_MAX_DIMS)
+        return graph_fail(g, BK_EINVAL, "bk.unsqueeze: a tensor has at most %d dimensions", BK_MAX_DIMS);
+    grown(v[0].t->ndim, v[0].t->shape, v[1].i, shape);
+    return g_reshape(g, v[0].t, v[0].t->ndim + 1, shape);
+}
+const op_row op_unsqueeze = {
+    .name = "unsqueeze",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "a new axis of size 1",
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_DIM, "dim", .more = 1 }, { ARG_END } },
+    .build = unsqueeze_build,
+    .view = unsqueeze_view,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 4 }, 0 } }, 1, { 1 } },
+    .doc = "A new dimension of size 1 at dim, 1..ndim + 1. A view where t is contiguous.",
+};
+
+/* shape without the axes of size 1, or without that one; -1: it has another size */
+static int shrunk(int ndim, const int64_t *shape, int64_t axis, int64_t *out) {
+    int n = 0;
+    for (int i = 0; i < ndim; i++) {
+        bool drop = shape[i] == 1 && (axis < 0 || i == axis);
+        if (i == axis && !drop) return -1;
+        if (!drop) out[n++] = shape[i];
+    }
+    return n;
+}
+static bool squeeze_view(tensor *t, const op_value *v) {
+    int64_t shape[BK_MAX_DIMS];
+    int n = shrunk(t->ndim, t->shape, v[1].i, shape);
+    return n >= 0 && view_as(t, n, shape);
+}
+static node *squeeze_build(graph *g, const op_value *v, node **second) {
+    int64_t shape[BK_MAX_DIMS], axis = v[1].i;
+    node *a = v[0].t;
+    (void)second;
+    if (!a) return NULL;
+    int n = shrunk(a->ndim, a->shape, axis, shape);
+    if (n < 0)
+        return graph_fail(g, BK_EINVAL, "bk.squeeze: dimension %d has size %lld, not 1", (int)axis + 1,
+                          (long long)a->shape[axis]);
+    return g_reshape(g, a, n, shape);
+}
+const op_row op_squeeze = {
+    .name = "squeeze",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "without axes of size 1",
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_DIM, "dim", .absent = "" }, { ARG_END } },
+    .build = squeeze_build,
+    .view = squeeze_view,
+    .sample = &(op_sample){ 1, { { 4, { 2, 1, 4, 1 }, 0 } } },
+    .doc = "Without the dimensions of size 1, or without that one. A view where t is contiguous.",
+};
 
 /* ---- permute ---- */
 
 static bool permute_shape(graph *g, node *n) {
     const node *a = n->in[0];
     unsigned seen = 0;
+    if (n->n_ints != a->ndim)
+        return graph_fail(g, BK_EINVAL, "bk.permute: dims: expected each of 1..%d once", a->ndim);
     for (int i = 0; i < n->n_ints; i++) {
         if (n->ints[i] < 0 || n->ints[i] >= a->ndim || seen >> n->ints[i] & 1)
-            return graph_fail(g, BK_EINVAL, "permute: expected each of the %d axes once", a->ndim);
+            return graph_fail(g, BK_EINVAL, "bk.permute: dims: expected each of 1..%d once", a->ndim);
         seen |= 1u << n->ints[i];
         n->shape[i] = a->shape[n->ints[i]];
     }
-    if (n->n_ints != a->ndim) return graph_fail(g, BK_EINVAL, "permute: expected %d axes, got %d", a->ndim, n->n_ints);
     return true;
 }
 static bk_status permute_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
@@ -240,32 +349,81 @@ static node *permute_vmap(graph *g, node *n, node *const *in, const bool *batche
     for (int i = 0; i < n->ndim; i++) axes[i + 1] = n->ints[i] + 1;
     return g_permute(g, in[0], axes);
 }
+static bool turned(tensor *t, const int64_t *axes) {
+    tensor from = *t;
+    unsigned seen = 0;
+    for (int i = 0; i < t->ndim; i++) {
+        if (axes[i] < 0 || axes[i] >= t->ndim || seen >> axes[i] & 1) {
+            *t = from;
+            return false;
+        }
+        seen |= 1u << axes[i];
+        t->shape[i] = from.shape[axes[i]];
+        t->strides[i] = from.strides[axes[i]];
+    }
+    return true;
+}
+static bool permute_view(tensor *t, const op_value *v) {
+    return v[1].n == t->ndim && turned(t, v[1].ints);
+}
+OP_BUILD(permute, v[0].t ? make(g, &op_permute, v[0].t, v[1].n, v[1].ints) : NULL)
 const op_row op_permute = {
     .name = "permute",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "axes in another order",
+    .formula = "axes in another order",
     .shape = permute_shape,
     .run = permute_run,
     .simplify = permute_simplify,
     .jvp = permute_jvp,
     .transpose = permute_transpose,
     .vmap = permute_vmap,
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_AXES, "dims" }, { ARG_END } },
+    .build = permute_build,
+    .view = permute_view,
+    .sample = &(op_sample){ 1, { { 4, { 2, SAMPLE_SIZE, 4, 5 }, 0 } }, 4, { 2, 0, 3, 1 } },
+    .doc = "Dimension i of the result is t's dims[i], from 1. A view.",
 };
-/* Axis i of the result is a's axes[i]. */
-node *g_permute(graph *g, node *a, const int64_t *axes) {
+node *g_permute(graph *g, node *a, const int64_t *axes) { /* out axis i is a's axes[i], from 0 */
     return a ? make(g, &op_permute, a, a->ndim, axes) : NULL;
 }
-/* The last two axes. */
-node *g_transpose(graph *g, node *a) {
-    if (!a) return NULL;
+/* Two axes exchanged, the last two by default (first < 0). */
+static void exchange(int ndim, int64_t first, int64_t second, int64_t *axes) {
+    if (first < 0) first = ndim - 2, second = ndim - 1;
+    for (int i = 0; i < ndim; i++) axes[i] = i == first ? second : i == second ? first : i;
+}
+static node *transposed(graph *g, node *a, int64_t first, int64_t second) {
     int64_t axes[BK_MAX_DIMS];
-    if (a->ndim < 2) return graph_fail(g, BK_EINVAL, "transpose: expected at least 2 dimensions, got %d", a->ndim);
-    for (int i = 0; i < a->ndim; i++) axes[i] = i;
-    axes[a->ndim - 2] = a->ndim - 1;
-    axes[a->ndim - 1] = a->ndim - 2;
+    shape_buf text;
+    if (!a) return NULL;
+    if (a->ndim < 2 && first < 0)
+        return graph_fail(g, BK_EINVAL, "bk.transpose: expected at least 2 dimensions, got %s",
+                          shape_text(a->ndim, a->shape, &text));
+    if ((first < 0) != (second < 0)) return graph_fail(g, BK_EINVAL, "bk.transpose: expected two dims, or none");
+    exchange(a->ndim, first, second, axes);
     return g_permute(g, a, axes);
 }
+node *g_transpose(graph *g, node *a) { /* the last two axes */
+    return transposed(g, a, -1, -1);
+}
+static bool transpose_view(tensor *t, const op_value *v) {
+    int64_t axes[BK_MAX_DIMS];
+    if (t->ndim < 2 || (v[1].i < 0) != (v[2].i < 0)) return false;
+    exchange(t->ndim, v[1].i, v[2].i, axes);
+    return turned(t, axes);
+}
+OP_BUILD(transpose, transposed(g, v[0].t, v[1].i, v[2].i))
+const op_row op_transpose = {
+    .name = "transpose",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "two axes exchanged",
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_DIM, "dim1", .absent = "" }, { ARG_DIM, "dim2", .absent = "" }, { ARG_END } },
+    .build = transpose_build,
+    .view = transpose_view,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 4 }, 0 } }, 2, { 0, 2 } },
+    .doc = "Two dimensions exchanged, the last two by default. A view.",
+};
 
 /* ---- broadcast ---- */
 
@@ -278,7 +436,7 @@ static bool broadcast_shape(graph *g, node *n) {
         ok = a->shape[i] == to || a->shape[i] == 1;
     }
     if (!ok)
-        return graph_fail(g, BK_EINVAL, "broadcast_to: %s does not broadcast to %s", shape_text(a->ndim, a->shape, &sa),
+        return graph_fail(g, BK_EINVAL, "bk.broadcast_to: %s does not broadcast to %s", shape_text(a->ndim, a->shape, &sa),
                           shape_text(n->n_ints, n->ints, &sb));
     n->ndim = n->n_ints;
     memcpy(n->shape, n->ints, sizeof *n->shape * (size_t)n->ndim);
@@ -318,7 +476,7 @@ static node *broadcast_vmap(graph *g, node *n, node *const *in, const bool *batc
     (void)batched;
     const node *a = n->in[0];
     int64_t mid[BK_MAX_DIMS], to[BK_MAX_DIMS];
-    if (n->ndim + 1 > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "vmap: broadcast_to: too many dimensions");
+    if (n->ndim + 1 > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "bk.vmap: broadcast_to: too many dimensions");
     mid[0] = to[0] = size;
     for (int i = 0; i < n->ndim; i++) {
         int j = i - (n->ndim - a->ndim);
@@ -327,21 +485,41 @@ static node *broadcast_vmap(graph *g, node *n, node *const *in, const bool *batc
     }
     return g_broadcast(g, g_reshape(g, in[0], n->ndim + 1, mid), n->ndim + 1, to);
 }
+static bool broadcast_view(tensor *t, const op_value *v) {
+    const tensor from = *t;
+    const int ndim = v[1].n, new = ndim - from.ndim;
+    bool ok = new >= 0 && shape_count(ndim, v[1].ints) >= 0;
+    for (int i = 0; ok && i < from.ndim; i++) ok = from.shape[i] == 1 || from.shape[i] == v[1].ints[new + i];
+    if (!ok) return false;
+    t->ndim = ndim;
+    for (int i = 0; i < ndim; i++) {
+        const bool same = i >= new && from.shape[i - new] == v[1].ints[i];
+        t->shape[i] = v[1].ints[i];
+        t->strides[i] = same ? from.strides[i - new] : 0;
+    }
+    return true;
+}
+OP_BUILD(broadcast_to, g_broadcast(g, v[0].t, v[1].n, v[1].ints))
 const op_row op_broadcast = {
     .name = "broadcast_to",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "repeated along axes of size 1 and new leading axes",
+    .formula = "repeated along axes of size 1 and new leading axes",
     .shape = broadcast_shape,
     .run = broadcast_run,
     .simplify = broadcast_simplify,
     .jvp = broadcast_jvp,
     .transpose = broadcast_transpose,
     .vmap = broadcast_vmap,
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_SIZES, "sizes" }, { ARG_END } },
+    .build = broadcast_to_build,
+    .view = broadcast_view,
+    .sample = &(op_sample){ 1, { { 3, { 1, 4, 1 }, 0 } }, 4, { 2, SAMPLE_SIZE, 4, 3 } },
+    .doc = "Repeated along dimensions of size 1 and new leading ones. A view.",
 };
 node *g_broadcast(graph *g, node *a, int ndim, const int64_t *shape) {
     if (a && (ndim < 0 || ndim > BK_MAX_DIMS))
-        return graph_fail(g, BK_EINVAL, "broadcast_to: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
+        return graph_fail(g, BK_EINVAL, "bk.broadcast_to: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
     return make(g, &op_broadcast, a, ndim, shape);
 }
 
@@ -352,7 +530,7 @@ static bool slice_shape(graph *g, node *n) {
     for (int i = 0; i < a->ndim; i++) {
         int64_t first = n->ints[i], size = n->ints[a->ndim + i];
         if (first < 0 || size < 0 || first > a->shape[i] - size)
-            return graph_fail(g, BK_EINVAL, "narrow: dimension %d has size %lld: no place for %lld from %lld", i + 1,
+            return graph_fail(g, BK_EINVAL, "bk.narrow: dimension %d has size %lld: no place for %lld from %lld", i + 1,
                               (long long)a->shape[i], (long long)size, (long long)first + 1);
         n->shape[i] = size;
     }
@@ -423,13 +601,15 @@ const op_row op_slice = {
     .name = "slice",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "a block of a",
+    .formula = "a block of a",
     .shape = slice_shape,
     .run = slice_run,
     .simplify = slice_simplify,
     .jvp = slice_jvp,
     .transpose = slice_transpose,
     .vmap = slice_vmap,
+    .serves = "narrow",
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 5, 6 }, 0 } }, 6, { 0, 1, 2, SAMPLE_SIZE, 3, 2 } },
 };
 node *g_slice(graph *g, node *a, const int64_t *start, const int64_t *size) {
     if (!a) return NULL;
@@ -442,16 +622,52 @@ node *g_narrow(graph *g, node *a, int axis, int64_t start, int64_t size) {
     if (!a) return NULL;
     int64_t first[BK_MAX_DIMS] = { 0 }, sizes[BK_MAX_DIMS];
     if (axis < 0 || axis >= a->ndim)
-        return graph_fail(g, BK_EINVAL, "narrow: dim: expected 1..%d, got %d", a->ndim, axis + 1);
+        return graph_fail(g, BK_EINVAL, "bk.narrow: dim: expected 1..%d, got %d", a->ndim, axis + 1);
     memcpy(sizes, a->shape, sizeof *sizes * (size_t)a->ndim);
     first[axis] = start;
     sizes[axis] = size;
     return g_slice(g, a, first, sizes);
 }
 
+static bool narrow_view(tensor *t, const op_value *v) {
+    const int64_t axis = v[1].i, first = v[2].i - 1, size = v[3].i, room = t->shape[axis];
+    if (first < 0 || first > room || size < 0 || size > room - first) return false;
+    if (size) t->offset += first * t->strides[axis];
+    t->shape[axis] = size;
+    return true;
+}
+static node *narrow_build(graph *g, const op_value *v, node **second) {
+    node *a = v[0].t;
+    (void)second;
+    if (!a) return NULL;
+    const int64_t first = v[2].i, size = v[3].i, room = a->shape[v[1].i];
+    if (first > room + 1)
+        return graph_fail(g, BK_EINVAL, "bk.narrow: first: expected an integer from 1 to %lld, got %lld",
+                          (long long)room + 1, (long long)first);
+    if (size > room - first + 1)
+        return graph_fail(g, BK_EINVAL, "bk.narrow: size: expected an integer from 0 to %lld, got %lld",
+                          (long long)(room - first + 1), (long long)size);
+    return g_narrow(g, a, (int)v[1].i, first - 1, size);
+}
+const op_row op_narrow = {
+    .name = "narrow",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "slices first .. first + size - 1 along an axis",
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" },
+                              { ARG_DIM, "dim" },
+                              { ARG_INTEGER, "first", .low = 1 },
+                              { ARG_INTEGER, "size" },
+                              { ARG_END } },
+    .build = narrow_build,
+    .view = narrow_view,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 5, 6 }, 0 } }, 3, { 1, 2, 3 } },
+    .doc = "The size slices first, first + 1, ... along dim, all from 1. A view.",
+};
+
 static bool pad_shape(graph *g, node *n) {
     for (int i = 0; i < n->ndim; i++) {
-        if (n->ints[i] < 0 || n->ints[n->ndim + i] < 0) return graph_fail(g, BK_EINVAL, "pad: expected sizes >= 0");
+        if (n->ints[i] < 0 || n->ints[n->ndim + i] < 0) return graph_fail(g, BK_EINVAL, "bk.pad: expected sizes >= 0");
         n->shape[i] += n->ints[i] + n->ints[n->ndim + i];
     }
     return true;
@@ -499,17 +715,33 @@ static node *pad_vmap(graph *g, node *n, node *const *in, const bool *batched, i
     memcpy(after + 1, n->ints + n->ndim, sizeof *after * (size_t)n->ndim);
     return g_pad(g, in[0], before, after);
 }
+static node *pad_build(graph *g, const op_value *v, node **second) {
+    const op_value *before = &v[1], *after = v[2].given ? &v[2] : before;
+    node *a = v[0].t;
+    (void)second;
+    if (!a) return NULL;
+    for (int k = 0; k < 2; k++) {
+        int n = k ? after->n : before->n;
+        if (n != a->ndim)
+            return graph_fail(g, BK_EINVAL, "bk.pad: %s: expected %d sizes, got %d", k ? "after" : "before", a->ndim, n);
+    }
+    return g_pad(g, a, before->ints, after->ints);
+}
 const op_row op_pad = {
     .name = "pad",
     .arity = 1,
     .kind = OP_KERNEL,
-    .doc = "a in a larger block of zeros",
+    .formula = "a in a larger block of zeros",
     .shape = pad_shape,
     .run = pad_run,
     .simplify = pad_simplify,
     .jvp = pad_jvp,
     .transpose = pad_transpose,
     .vmap = pad_vmap,
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_SIZES, "before" }, { ARG_SIZES, "after", "" }, { ARG_END } },
+    .build = pad_build,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 3 }, 0 } }, 6, { 0, 1, 2, 1, 0, 3 } },
+    .doc = "Zeros around: tables of one size a dimension; after is before by default.",
 };
 node *g_pad(graph *g, node *a, const int64_t *before, const int64_t *after) {
     if (!a) return NULL;

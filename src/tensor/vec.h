@@ -12,11 +12,19 @@
 
 #include "../bracket.h"
 
-/* VEC_NAME for every kernel of src/tensor/kernels. Those for floats alone are NULL for int64. */
-#include "gen/vec_kernels.h"
-
-#define VEC_ENUM(name, NAME) VEC_##NAME,
-typedef enum vec_op { VEC_KERNELS(VEC_ENUM, VEC_ENUM) VEC_OPS } vec_op;
+/* VEC_NAME of every kernel in src/tensor/kernels, where each says what it computes; and VEC_OF_name, the same for macros
+ * of the operation's name. */
+typedef enum vec_op {
+#define VEC_ROW(name, NAME) VEC_##NAME,
+#define VEC_ROW_REAL VEC_ROW /* floats only */
+#include "gen/vec_rows.h"
+#undef VEC_ROW
+    VEC_OPS,
+#define VEC_ROW(name, NAME) VEC_OF_##name = VEC_##NAME,
+#include "gen/vec_rows.h"
+#undef VEC_ROW
+#undef VEC_ROW_REAL
+} vec_op;
 
 typedef void (*vec_fn)(int64_t n, void *out, const void *a, const void *b, const void *c, double x);
 

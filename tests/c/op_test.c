@@ -1,69 +1,14 @@
-/* op_test.c - every operation of op_rows, found through the table and not by name: elementwise ones and composites
- * need nothing here, a kernel without a recipe of its shapes fails. Each is held to finite differences of its values and of its first derivative, to the inner-product
- * identity of jvp and vjp at both orders, to its own float32 run, to vmap against a loop (and nested), and to
- * empty inputs; at its kinks, to the derivatives of the two sides. */
+/* op_test.c - every operation of op_rows, found through the table and not by name, as a node and as callers call it, on
+ * what its row says of samples. Each is held to finite differences of its values and of its first derivative, to the
+ * inner-product identity of jvp and vjp at both orders, to one-sided differences where a rule decides, to its own float32
+ * and int64 runs, to vmap against a loop (and nested), to its own view of a strided tensor, and to empty inputs. */
 #include "prog.h"
 #include "../../src/compile/lower.h"
 
-enum { F = -1000 /* a free size: 3, or 0 in the empty case */, MAX_IN = 4 };
+enum { F = SAMPLE_SIZE, MAX_IN = SAMPLE_INPUTS, MAX_ARGUMENTS = 6 };
 
-typedef struct recipe {
-    const char *name;
-    int n_in;
-    struct {
-        int ndim;
-        int64_t shape[5], bound;
-    } in[MAX_IN]; /* bound > 0: an int64 index below it */
-    int n_ints;
-    int64_t ints[10];
-    double x;
-    double eps, tol; /* of the finite difference; 0: 1e-5, 2e-7 */
-    bool no_vmap;
-    node *(*build)(graph *g, node *const *in); /* a composition instead of a row */
-} recipe;
+/* ---- what no row says: operations on one another ---- */
 
-/* Kernels: shapes and attributes of a sample. */
-static const recipe recipes[] = {
-    { "cast", 1, { { 2, { F, 4 }, 0 } }, 1, { BK_FLOAT32 }, .eps = 0.25, .tol = 2e-6 },
-    { "full", 0, { { 0, { 0 }, 0 } }, 3, { BK_FLOAT64, F, 2 }, .x = 1.25 },
-    { "reshape", 1, { { 3, { F, 2, 4 }, 0 } }, 2, { 8, F }, .x = 0 },
-    { "permute", 1, { { 4, { 2, F, 4, 5 }, 0 } }, 4, { 2, 0, 3, 1 }, .x = 0 },
-    { "broadcast_to", 1, { { 3, { 1, 4, 1 }, 0 } }, 4, { 2, F, 4, 3 }, .x = 0 },
-    { "slice", 1, { { 3, { F, 5, 6 }, 0 } }, 6, { 0, 1, 2, F, 3, 2 }, .x = 0 },
-    { "pad", 1, { { 3, { F, 2, 3 }, 0 } }, 6, { 0, 1, 2, 1, 0, 3 }, .x = 0 },
-    { "concat", 3, { { 3, { F, 2, 4 }, 0 }, { 3, { F, 1, 4 }, 0 }, { 3, { F, 3, 4 }, 0 } }, 1, { 1 }, .x = 0 },
-    { "flip", 1, { { 3, { F, 4, 2 }, 0 } }, 1, { 1 }, .x = 0 },
-    { "sum", 1, { { 4, { 4, F, 5, 2 }, 0 } }, 1, { 5 }, .x = 0 },
-    { "argmax", 1, { { 3, { F, 5, 2 }, 0 } }, 1, { 1 }, .x = 0 },
-    { "cumsum", 1, { { 3, { F, 5, 2 }, 0 } }, 1, { 1 }, .x = 0 },
-    { "softmax", 1, { { 3, { F, 2, 5 }, 0 } }, .x = 0 },
-    { "logsumexp", 1, { { 3, { F, 2, 5 }, 0 } }, .x = 0 },
-    { "gather", 2, { { 3, { 5, 2, F }, 0 }, { 2, { F, 4 }, 5 } }, 1, { 0 }, .x = 0 },
-    { "scatter", 2, { { 3, { F, 2, 4 }, 0 }, { 2, { F, 2 }, 5 } }, 2, { 5, 0 }, .x = 0 },
-    { "take", 2, { { 3, { F, 2, 5 }, 0 }, { 2, { F, 2 }, 5 } }, .x = 0 },
-    { "put", 2, { { 2, { F, 2 }, 0 }, { 2, { F, 2 }, 5 } }, 1, { 5 }, .x = 0 },
-    { "matmul", 2, { { 3, { 2, 4, F }, 0 }, { 3, { 2, 5, 4 }, 0 } }, 2, { 1, 1 }, .x = 0 },
-    { "matmul_sum",
-      4,
-      { { 2, { F, 4 }, 0 }, { 2, { 4, 5 }, 0 }, { 2, { 2, F }, 0 }, { 2, { 5, 2 }, 0 } },
-      6,
-      { 0, 0, 0x4000000000000000, 1, 1, (int64_t)0xBFE0000000000000 },
-      .no_vmap = true }, /* 2 AB - BᵀAᵀ/2 */
-    { "conv2d", 2, { { 4, { F, 2, 6, 5 }, 0 }, { 4, { 3, 2, 3, 2 }, 0 } }, 2, { 2, 1 }, .x = 0 },
-    { "conv2d_input", 2, { { 4, { F, 3, 3, 3 }, 0 }, { 4, { 3, 2, 3, 2 }, 0 } }, 4, { 2, 1, 6, 5 }, .x = 0 },
-    { "conv2d_weight", 2, { { 4, { F, 2, 6, 5 }, 0 }, { 4, { F, 3, 3, 3 }, 0 } }, 4, { 2, 1, 3, 2 }, .x = 0 },
-    { "avgpool2d", 1, { { 4, { F, 2, 6, 5 }, 0 } }, 3, { 2, 2, 0 }, .x = 0 },
-    { "avgpool2d_adjoint", 1, { { 4, { F, 2, 3, 2 }, 0 } }, 5, { 2, 2, 0, 6, 5 }, .x = 0 },
-    { "maxpool_index", 1, { { 4, { F, 2, 6, 5 }, 0 } }, 3, { 2, 2, 1 }, .x = 0 },
-    { NULL, .n_in = 0 },
-};
-
-static node *build_max(graph *g, node *const *in) {
-    return g_reduce_max(g, in[0], 1);
-}
-static node *build_maxpool(graph *g, node *const *in) {
-    return g_maxpool2d(g, in[0], 3, 2, 1);
-}
 static node *build_mixed(graph *g, node *const *in) { /* (F,4), (4): broadcasting both ways */
     node *row = g_logsumexp(g, g_mul(g, in[0], in[1]));
     node *s = g_softmax(g, g_sub(g, in[1], g_mul(g, in[0], in[0])));
@@ -80,23 +25,31 @@ static node *build_parts(graph *g, node *const *in) { /* one flat vector read as
     return g_tanh(g, g_add(g, g_matmul(g, in[0], w), b));
 }
 
-/* Compositions that no row says. */
-static const recipe composites[] = {
-    { "reduce_max", 1, { { 3, { F, 4, 2 }, 0 } }, .build = build_max },
-    { "maxpool2d", 1, { { 4, { F, 2, 5, 6 }, 0 } }, .build = build_maxpool },
-    { "broadcasting", 2, { { 2, { F, 4 }, 0 }, { 1, { 4 }, 0 } }, .build = build_mixed },
-    { "matrix and vector", 2, { { 3, { 2, F, 4 }, 0 }, { 1, { 4 }, 0 } }, .build = build_matvec },
-    { "cross entropy", 2, { { 2, { F, 5 }, 0 }, { 1, { F }, 5 } }, .build = build_entropy },
-    { "flat parameters", 2, { { 2, { F, 4 }, 0 }, { 1, { 10 }, 0 } }, .build = build_parts },
-    { NULL, .n_in = 0 },
+static node *build_turned(graph *g, node *const *in) { /* both operands transposed */
+    return g_matmul_t(g, in[0], in[1], true, true);
+}
+
+static const struct {
+    const char *name;
+    op_sample r;
+    node *(*build)(graph *g, node *const *in);
+} compositions[] = {
+    { "broadcasting", { 2, { { 2, { F, 4 }, 0 }, { 1, { 4 }, 0 } } }, build_mixed },
+    { "matrix and vector", { 2, { { 3, { 2, F, 4 }, 0 }, { 1, { 4 }, 0 } } }, build_matvec },
+    { "matrices transposed", { 2, { { 3, { 2, 4, F }, 0 }, { 3, { 2, 5, 4 }, 0 } } }, build_turned },
+    { "cross entropy", { 2, { { 2, { F, 5 }, 0 }, { 1, { F }, 5 } } }, build_entropy },
+    { "flat parameters", { 2, { { 2, { F, 4 }, 0 }, { 1, { 10 }, 0 } } }, build_parts },
 };
 
 /* ---- one operation with concrete sizes ---- */
 
 typedef struct subject {
     ctx *c;
+    const char *name;
     const op_row *row; /* NULL: a composition */
-    recipe r;
+    bool call;         /* built as callers build it */
+    node *(*build)(graph *g, node *const *in);
+    op_sample r;
     int64_t free;
     bk_dtype dtype;
     rng *random;
@@ -108,8 +61,12 @@ static int64_t sized(const subject *s, int64_t x) {
 static bool is_index(const subject *s, int k) {
     return s->r.in[k].bound > 0;
 }
+/* Callers count positions from 1. */
+static int64_t first_index(const subject *s, int k) {
+    return s->call ? s->row->args[k].low : 0;
+}
 static bool moves(const subject *s, int k) {
-    return !is_index(s, k) && !(s->row && s->row->condition && k == 0);
+    return !is_index(s, k) && !(s->r.where == SAMPLE_CONDITION && k == 0);
 }
 
 static int in_shape(const subject *s, int k, int64_t *shape) {
@@ -117,10 +74,40 @@ static int in_shape(const subject *s, int k, int64_t *shape) {
     return s->r.in[k].ndim;
 }
 
+/* The row's arguments from its sample: tensors from in, the rest in order from ints (lists share what is left). */
+static void arguments(const subject *s, node *const *in, int64_t *ints, op_value *v) {
+    const op_arg *a = s->row->args;
+    int lists = 0, next = 0;
+    for (int k = 0; a[k].kind; k++) lists += a[k].kind == ARG_SIZES || a[k].kind == ARG_AXES;
+    for (int i = 0; i < s->r.n_ints; i++) ints[i] = sized(s, s->r.ints[i]);
+    for (int k = 0, t = 0; a[k].kind; k++) {
+        const char *absent = a[k].absent ? a[k].absent : "0";
+        v[k] = (op_value){ .given = true };
+        if (a[k].kind == ARG_PARTS) {
+            v[k].n = s->r.n_in;
+            v[k].parts = in;
+        } else if (a[k].kind == ARG_TENSOR || a[k].kind == ARG_OPERAND) {
+            v[k].t = in ? in[t++] : NULL;
+        } else if (a[k].kind == ARG_SIZES || a[k].kind == ARG_AXES) {
+            v[k].n = s->r.n_ints / lists;
+            v[k].ints = ints + next;
+            next += v[k].n;
+        } else {
+            v[k].given = next < s->r.n_ints;
+            v[k].x = v[k].given ? s->r.x : strtod(absent, NULL);
+            v[k].i = v[k].given ? ints[next++] : a[k].kind == ARG_DIM ? -1 : strtoll(absent, NULL, 10);
+        }
+    }
+}
+
 static node *apply(const subject *s, graph *g, node *const *in) {
-    if (s->r.build) return s->r.build(g, in);
-    if (s->row->kind == OP_COMPOSITE) return s->row->build(g, in);
     int64_t ints[10];
+    if (s->build) return s->build(g, in);
+    if (s->call) {
+        op_value v[MAX_ARGUMENTS];
+        arguments(s, in, ints, v);
+        return op_build(g, s->row, v, NULL);
+    }
     for (int i = 0; i < s->r.n_ints; i++) ints[i] = sized(s, s->r.ints[i]);
     return graph_op(g, s->row, s->r.n_in, in, s->r.n_ints, ints, s->r.x);
 }
@@ -132,22 +119,19 @@ static tensor sample(const subject *s, int k, int64_t lead, const tensor *first)
     tensor t;
     err e = { 0 };
     if (tensor_new(s->c, is_index(s, k) ? BK_INT64 : s->dtype, ndim, shape, &t, &e)) exit(3);
-    const op_row none = { 0 }, *row = s->row ? s->row : &none;
-    double low = row->sample_low, high = row->sample_high;
+    double low = s->row ? s->row->sample_low : 0, high = s->row ? s->row->sample_high : 0;
     if (low == 0 && high == 0) low = -1.5, high = 1.5;
     for (int64_t i = 0, n = tensor_count(&t); i < n; i++) {
         double u = rng_uniform(s->random), x = low + (high - low) * u;
         bool flip = rng_next(s->random) & 1;
-        if (row->n_kinks) x = row->kinks[i % row->n_kinks] + (0.2 + u) * (flip ? -1 : 1);
-        for (int j = 0; j < row->n_kinks; j++) /* of another kink's neighbourhood */
-            if (fabs(x - row->kinks[j]) < 0.1) x = row->kinks[j] + 0.15;
-        if (row->kink_whole) x = (double)rng_below(s->random, 5) - 2 + 0.2 + 0.6 * u;
-        if (row->condition && k == 0) x = flip;
-        if (row->kink_between && k == 1 && tensor_count(first) == n)
+        if (s->r.where == SAMPLE_OFF_ZERO) x = (0.2 + u) * (flip ? -1 : 1);
+        if (s->r.where == SAMPLE_OFF_INTEGERS) x = (double)rng_below(s->random, 5) - 2 + 0.2 + 0.6 * u;
+        if (s->r.where == SAMPLE_CONDITION && k == 0) x = flip;
+        if (s->r.where == SAMPLE_APART && k == 1 && tensor_count(first) == n)
             x = tensor_get(first, i) + (0.2 + u) * (flip ? -1 : 1);
         x = (double)(float)x;
         if (t.dtype == BK_INT64)
-            ((int64_t *)tensor_data(&t))[i] = (int64_t)rng_below(s->random, (uint64_t)s->r.in[k].bound);
+            ((int64_t *)tensor_data(&t))[i] = first_index(s, k) + (int64_t)rng_below(s->random, (uint64_t)s->r.in[k].bound);
         else if (t.dtype == BK_FLOAT32)
             ((float *)tensor_data(&t))[i] = (float)x;
         else
@@ -183,10 +167,6 @@ static void shift(const tensor *x, double eps, const tensor *t, tensor *out) {
         ((double *)tensor_data(out))[i] = tensor_get(x, i) + eps * tensor_get(t, i);
 }
 
-static bool refuses_derivative(const subject *s) {
-    return s->row && s->row->kind != OP_COMPOSITE && s->row->jvp == op_no_jvp;
-}
-
 /* Arguments: x of every input, then directions t and s of the moving ones, then the cotangent. Results: y,
  * D y.t, D (D y.t).s (t held), the adjoints of both applied to the cotangent. */
 static void test_derivatives(const subject *s, const char *name, bool run) {
@@ -211,8 +191,7 @@ static void test_derivatives(const subject *s, const char *name, bool run) {
         check(false, name, "does not build", 0);
         goto done;
     }
-    if (run && s->row && s->row->kind != OP_COMPOSITE)
-        check(y->op == s->row, name, "the sample is not simplified away", 0);
+    if (run && s->row && !s->call) check(y->op == s->row, name, "the sample is not simplified away", 0);
     for (int pass = 0; pass < 2; pass++)
         for (int k = 0; k < n_wrt; k++) {
             args[q.n_in] = noise(s->c, s->dtype, s->random, wrt[k]->ndim, wrt[k]->shape);
@@ -228,7 +207,7 @@ static void test_derivatives(const subject *s, const char *name, bool run) {
         args[q.n_in] = noise(s->c, y->dtype, s->random, y->ndim, y->shape);
         ct = q.in[q.n_in++] = graph_input(q.g, y->dtype, y->ndim, y->shape);
     }
-    bool refuses = refuses_derivative(s);
+    bool refuses = s->row && s->row->jvp == op_no_jvp;
     if (!refuses && ct && n_wrt) {
         bool ok = graph_jvp(q.g, 1, &y, n_wrt, wrt, ts, &dy) && graph_vjp(q.g, 1, &y, &ct, n_wrt, wrt, grads);
         if (ok && dy) {
@@ -242,8 +221,7 @@ static void test_derivatives(const subject *s, const char *name, bool run) {
                 for (int k = 0; k < n_wrt; k++) q.out[q.n_out++] = grads2[k] ? grads2[k] : g_zeros_like(q.g, wrt[k]);
             }
         }
-        if (s->row && s->row->kind != OP_COMPOSITE && s->row->jvp != op_zero_jvp)
-            check(dy != NULL, name, "has a derivative", 0);
+        if (s->row && s->row->jvp && s->row->jvp != op_zero_jvp) check(dy != NULL, name, "has a derivative", 0);
     }
     if (!prog_plan(&q, name, run ? "compiles with its derivatives" : "compiles on empty inputs")) goto done;
     if (!prog_run(&q, name, args, res)) goto done;
@@ -252,7 +230,7 @@ static void test_derivatives(const subject *s, const char *name, bool run) {
             for (int64_t k = 0; k < tensor_count(&res[i]); k++)
                 check(isfinite(tensor_get(&res[i], k)), name, "finite on empty inputs", tensor_get(&res[i], k));
         passed++;
-    } else if (!refuses && ct && n_wrt && !(s->row && strcmp(s->r.name, "stop_gradient") == 0)) {
+    } else if (!refuses && ct && n_wrt && s->row != &op_stop_gradient) {
         double eps = s->r.eps ? s->r.eps : 1e-5, tol = s->r.tol ? s->r.tol : 2e-7;
         for (int order = 1; order <= 2; order++) {
             if (order == 2 && at[1] < 0) break;
@@ -299,7 +277,7 @@ static void test_refusal(const subject *s, const char *name) {
     for (int k = 0; k < s->r.n_in; k++) in[k] = graph_input(g, s->dtype, in_shape(s, k, shape), shape);
     node *y = apply(s, g, in);
     err e = { 0 };
-    check(y && !graph_jvp(g, 1, &y, 1, in, in, &dy) && graph_status(g, &e) == BK_EUNSUPPORTED && strstr(e.text, name),
+    check(y && !graph_jvp(g, 1, &y, 1, in, in, &dy) && graph_status(g, &e) == BK_EUNSUPPORTED && strstr(e.text, op_title(s->row)),
           name, "refuses its derivative by name", 0);
     graph_free(g);
 }
@@ -437,12 +415,152 @@ static void test_nested(const subject *s, const char *name, unsigned outer, unsi
     prog_free(&q);
 }
 
+/* ---- where a rule decides: the derivative lies between the slopes on the two sides ---- */
+
+static void fill(const tensor *t, double x) {
+    for (int64_t i = 0, n = tensor_count(t); i < n; i++) ((double *)tensor_data(t))[i] = x;
+}
+
+static void test_kink(const subject *s, double point) {
+    const double h = 1e-6;
+    const char *name = s->name;
+    prog q = { .g = ops_graph(s->c), .n_in = s->r.n_in, .n_out = 1 };
+    node *wrt[MAX_IN], *ts[MAX_IN], *dy = NULL, *ddy = NULL;
+    tensor args[MAX_ARGS], res[3], low[3], high[3];
+    int moving[MAX_IN], n_wrt = 0, n = s->r.n_in;
+    for (int k = 0; k < n; k++) {
+        args[k] = sample(s, k, 0, args);
+        if (moves(s, k)) fill(&args[k], point);
+        q.in[k] = graph_input(q.g, args[k].dtype, args[k].ndim, args[k].shape);
+        if (moves(s, k)) moving[n_wrt] = k, wrt[n_wrt++] = q.in[k];
+    }
+    q.out[0] = apply(s, q.g, q.in);
+    for (int k = 0; k < n_wrt; k++) {
+        tensor *t = &args[q.n_in];
+        *t = sample(s, moving[k], 0, args);
+        fill(t, 0);
+        ts[k] = q.in[q.n_in++] = graph_input(q.g, t->dtype, t->ndim, t->shape);
+    }
+    bool ok = q.out[0] && q.out[0]->dtype == BK_FLOAT64 && graph_jvp(q.g, 1, q.out, n_wrt, wrt, ts, &dy) && dy &&
+              graph_jvp(q.g, 1, &dy, n_wrt, wrt, ts, &ddy);
+    if (ok) {
+        q.out[q.n_out++] = dy;
+        if (ddy) q.out[q.n_out++] = ddy;
+        ok = prog_plan(&q, name, "compiles at a kink");
+    }
+    double worst = 0;
+    bool finite = true;
+    for (int k = 0; ok && k < n_wrt; k++) {
+        const int64_t count = tensor_count(&args[moving[k]]);
+        double *x = tensor_data(&args[moving[k]]), *t = tensor_data(&args[n + k]);
+        for (int64_t e = 0; e < count; e += count > 1 ? count - 1 : 1) { /* the first element, then the last */
+            t[e] = 1;
+            if (!prog_run(&q, name, args, res)) exit(3);
+            x[e] = point - h;
+            if (!prog_run(&q, name, args, low)) exit(3);
+            x[e] = point + h;
+            if (!prog_run(&q, name, args, high)) exit(3);
+            x[e] = point;
+            t[e] = 0;
+            for (int64_t i = 0; i < tensor_count(&res[0]); i++) {
+                double y = tensor_get(&res[0], i), d = tensor_get(&res[1], i);
+                double right = (tensor_get(&high[0], i) - y) / h, left = (y - tensor_get(&low[0], i)) / h;
+                if (!(fabs(right) < 1e3 && fabs(left) < 1e3)) continue; /* a jump, or no derivative */
+                double out = fmax(fmin(left, right) - d, d - fmax(left, right));
+                if (!(out <= worst)) worst = out;
+                finite = finite && isfinite(d) && (!ddy || isfinite(tensor_get(&res[2], i)));
+            }
+            drop(q.n_out, res), drop(q.n_out, low), drop(q.n_out, high);
+        }
+    }
+    char what[60];
+    snprintf(what, sizeof what, "derivative between both sides' slopes at %g", point);
+    if (ok) check(worst <= 1e-4, name, what, worst);
+    if (ok) check(finite, name, "both derivatives are finite there", point);
+    drop(q.n_in, args);
+    prog_free(&q);
+}
+
+static void test_kinks(const subject *s) {
+    const double low = s->row->sample_low, high = s->row->sample_high;
+    if (s->r.eps || s->row == &op_stop_gradient) return; /* coarser than a difference; has none by intent */
+    if ((low == 0 && high == 0) || (low <= 0 && high >= 0)) test_kink(s, 0);
+    if (s->row->kink) test_kink(s, s->row->kink);
+}
+
+/* ---- int64: what takes whole numbers says of them what it says of the same floats ---- */
+
+static void test_integers(const subject *s) {
+    subject narrow = *s;
+    tensor args[MAX_IN], wide[MAX_IN], a, b;
+    err e = { 0 };
+    int n = s->r.n_in;
+    for (int k = 0; k < n; k++) {
+        tensor t = sample(&narrow, k, 0, args);
+        for (int64_t i = 0; !is_index(s, k) && i < tensor_count(&t); i++)
+            ((double *)tensor_data(&t))[i] = 1 + (double)rng_below(s->random, 3);
+        if (tensor_new(s->c, BK_INT64, t.ndim, t.shape, &args[k], &e) ||
+            tensor_copy(&t, BK_INT64, tensor_data(&args[k]), &e)) exit(3);
+        wide[k] = t;
+    }
+    graph *g = ops_graph(s->c);
+    node *in[MAX_IN];
+    for (int k = 0; k < n; k++) in[k] = graph_input(g, BK_INT64, args[k].ndim, args[k].shape);
+    bool takes = apply(s, g, in) != NULL;
+    if (!takes) check(graph_status(g, &e) == BK_EINVAL && strstr(e.text, "bk.") == e.text, s->name, "refuses int64 with a message", 0);
+    graph_free(g);
+    if (takes && value(s, s->name, args, &a) && value(s, s->name, wide, &b)) {
+        double off = distance(&a, &b);
+        check(off <= (s->r.tol ? s->r.tol : 1e-14), s->name, "int64 agrees with float64", off);
+        drop(1, &a), drop(1, &b);
+    }
+    drop(n, args), drop(n, wide);
+}
+
+/* ---- views: of a tensor that is not in row-major order too ---- */
+
+static void test_view(const subject *s) {
+    int64_t ints[10];
+    op_value v[MAX_ARGUMENTS];
+    tensor row_major = sample(s, 0, 0, NULL), strided = row_major, packed, view, want;
+    err e = { 0 };
+    arguments(s, NULL, ints, v);
+    for (int turned = 0; turned < 2; turned++) {
+        view = row_major;
+        if (turned) { /* the same elements with the last two axes the other way round in memory */
+            int d = strided.ndim;
+            if (d < 2) break;
+            int64_t *size = strided.shape + d - 2, *step = strided.strides + d - 2, x = size[0];
+            size[0] = size[1], size[1] = x;
+            x = step[0], step[0] = step[1], step[1] = x;
+            if (tensor_contiguous_as(&strided, s->dtype, &packed, &e)) exit(3);
+            packed.ndim = row_major.ndim;
+            view = packed; /* packed holds the turned tensor in row-major order: turned again it is strided */
+            size = view.shape + d - 2, step = view.strides + d - 2;
+            x = size[0], size[0] = size[1], size[1] = x;
+            x = step[0], step[0] = step[1], step[1] = x;
+        }
+        if (s->row->view(&view, v) && value(s, s->name, &row_major, &want)) {
+            check(distance(&view, &want) == 0 && shape_equal(view.ndim, view.shape, want.ndim, want.shape), s->name,
+                  "the view is the value", turned);
+            drop(1, &want);
+        } else check(turned, s->name, "has a view of a row-major tensor", turned);
+        if (turned) drop(1, &packed);
+    }
+    drop(1, &row_major);
+}
+
 static void test_subject(subject s) {
-    const char *name = s.r.name;
+    const char *name = s.name;
     s.free = 3;
     test_derivatives(&s, name, true);
-    if (refuses_derivative(&s)) test_refusal(&s, name);
+    if (s.row && s.row->jvp == op_no_jvp) test_refusal(&s, name);
     if (s.r.n_in) test_float32(&s, name);
+    if (s.call) {
+        test_kinks(&s);
+        test_integers(&s);
+        if (s.row->view && !s.r.eps) test_view(&s);
+    }
     for (unsigned mask = 1; mask < 1u << s.r.n_in; mask++) test_vmap(&s, name, mask, 4);
     for (unsigned outer = 1; outer < 1u << s.r.n_in && !s.r.no_vmap; outer++)
         for (unsigned inner_mask = 1; inner_mask < 1u << s.r.n_in; inner_mask++)
@@ -452,75 +570,33 @@ static void test_subject(subject s) {
     if (s.r.n_in && !s.r.no_vmap) test_vmap(&s, name, (1u << s.r.n_in) - 1, 2);
 }
 
-/* At a kink the derivative along the first operand lies between the slopes of the two sides (a convex hull: what relu
- * makes of 0, or halves at a tie), and the second is finite. */
-static void test_kinks(const subject *s, const char *name) {
-    const op_row *row = s->row;
-    int places = row->kink_whole ? 3 : row->kink_between ? 1 : row->n_kinks;
-    for (int i = 0; i < places; i++) {
-        double at = row->kink_whole ? i - 1 : row->kink_between ? 0.7 : row->kinks[i];
-        int64_t shape[1] = { 3 };
-        node *x, *one, *y, *dy = NULL, *ddy = NULL;
-        prog q = { .g = ops_graph(s->c), .n_in = row->arity + 1 };
-        tensor args[MAX_ARGS], res[MAX_OUT];
-        err e = { 0 };
-        for (int k = 0; k <= row->arity; k++) {
-            if (tensor_new(s->c, BK_FLOAT64, 1, shape, &args[k], &e)) exit(3);
-            q.in[k] = graph_input(q.g, BK_FLOAT64, 1, shape);
-            for (int j = 0; j < 3; j++)
-                ((double *)tensor_data(&args[k]))[j] = k == row->arity ? 1 : k == 0 ? at + 1e-6 * (j - 1) : at;
-        }
-        x = q.in[0], one = q.in[row->arity], y = apply(s, q.g, q.in);
-        graph_jvp(q.g, 1, &y, 1, &x, &one, &dy);
-        if (dy) graph_jvp(q.g, 1, &dy, 1, &x, &one, &ddy);
-        q.out[q.n_out++] = y;
-        q.out[q.n_out++] = dy ? dy : g_zeros_like(q.g, y);
-        q.out[q.n_out++] = ddy ? ddy : g_zeros_like(q.g, y);
-        if (prog_plan(&q, name, "compiles at a kink") && prog_run(&q, name, args, res)) {
-            double left = tensor_get(&res[1], 0), here = tensor_get(&res[1], 1), right = tensor_get(&res[1], 2);
-            check(here >= fmin(left, right) - 1e-9 && here <= fmax(left, right) + 1e-9, name,
-                  "at a kink, a derivative between those of the sides", here);
-            check(isfinite(tensor_get(&res[0], 1)) && isfinite(tensor_get(&res[2], 1)), name,
-                  "at a kink, a finite value and second derivative", tensor_get(&res[2], 1));
-            drop(q.n_out, res);
-        }
-        drop(q.n_in, args);
-        prog_free(&q);
-    }
-}
-
 static void test_rows(ctx *c, rng *random) {
     int rows = 0;
     for (int i = 0; op_rows[i]; i++, rows++) {
         const op_row *row = op_rows[i];
-        const recipe *found = NULL;
-        for (const recipe *r = recipes; r->name; r++)
-            if (strcmp(r->name, row->name) == 0) found = r;
-        bool by_elements = row->kind == OP_ELEMENTWISE || row->kind == OP_COMPOSITE;
-        check(found || by_elements || row->kind == OP_LEAF, row->name, "has a recipe in tests/c/op_test.c", 0);
-        check(row->doc && row->doc[0] && row->jvp && row->transpose && row->vmap, row->name, "has formula and rules",
-              0);
-        check(!row->lua || (row->help && row->build && strstr(row->help, row->lua)), row->name,
-              "is public, with a builder and a docstring that begins with its call", 0);
-        if (!found && !by_elements) continue;
-        subject s = { c, row, found ? *found : (recipe){ .name = row->name, .x = row->sample_x }, 3, BK_FLOAT64, random };
-        if (by_elements && !found) {
+        const bool node_row = row->kind != OP_COMPOSITE;
+        check(row->formula && row->formula[0], row->name, "has a formula", 0);
+        if (node_row) check(row->jvp && row->transpose && row->vmap, row->name, "has rules", 0);
+        else check(row->args && row->build, row->name, "can be called", 0);
+        if (row->args) check(row->doc && row->doc[0], row->name, "has a docstring", 0);
+        subject s = { .c = c, .name = row->name, .row = row, .free = 3, .dtype = BK_FLOAT64, .random = random };
+        if (row->sample) s.r = *row->sample;
+        if (!s.r.n_in && row->arity > 0 && (row->kind == OP_ELEMENTWISE || !row->sample || !row->sample->n_ints)) {
             s.r.n_in = row->arity;
             for (int k = 0; k < row->arity; k++) {
                 s.r.in[k].ndim = 2;
                 s.r.in[k].shape[0] = F;
                 s.r.in[k].shape[1] = 7;
             }
-            test_kinks(&s, row->name);
         }
-        test_subject(s);
+        check(row->sample || row->kind != OP_KERNEL, row->name, "has a sample", 0);
+        if (node_row) test_subject(s);
+        s.call = row->args != NULL;
+        if (s.call) test_subject(s);
     }
-    for (const recipe *r = recipes; r->name; r++) {
-        bool known = false;
-        for (int i = 0; op_rows[i]; i++) known = known || strcmp(r->name, op_rows[i]->name) == 0;
-        if (!known) check(false, r->name, "is a recipe for no operation", 0);
-    }
-    for (const recipe *r = composites; r->name; r++) test_subject((subject){ c, NULL, *r, 3, BK_FLOAT64, random });
+    for (size_t i = 0; i < sizeof compositions / sizeof *compositions; i++)
+        test_subject((subject){ .c = c, .name = compositions[i].name, .build = compositions[i].build,
+                                .r = compositions[i].r, .free = 3, .dtype = BK_FLOAT64, .random = random });
     check(rows > 40, "op_rows", "the table is there", rows);
 }
 

@@ -658,22 +658,22 @@ static void test_bad_input(ctx *c) {
         bad_build build;
         const char *name, *says;
     } bad[] = {
-        { bad_add, "add", "(3,4) and (5)" },
-        { bad_reshape, "reshape", "(3,4)" },
-        { bad_reshape2, "reshape", "(7)" },
-        { bad_permute, "permute", "axes" },
-        { bad_broadcast, "broadcast_to", "(3,5)" },
-        { bad_slice, "narrow", "4" },
-        { bad_axis, "cumsum", "1..2" },
-        { bad_flip, "flip", "1..2" },
-        { bad_concat, "concat", "(4,3)" },
-        { bad_empty_max, "max", "empty" },
-        { bad_softmax, "softmax", "float" },
-        { bad_gather, "gather", "int64" },
-        { bad_take, "take", "(4,3)" },
-        { bad_matmul, "matmul", "(3,4) x (3,4)" },
-        { bad_full, "full", "9" },
-        { bad_big, "full", "shape" },
+        { bad_add, "bk.add", "(3,4) and (5)" },
+        { bad_reshape, "bk.reshape", "(3,4)" },
+        { bad_reshape2, "bk.reshape", "(7)" },
+        { bad_permute, "bk.permute", "1..2 once" },
+        { bad_broadcast, "bk.broadcast_to", "(3,5)" },
+        { bad_slice, "bk.narrow", "4" },
+        { bad_axis, "bk.cumsum", "1..2" },
+        { bad_flip, "bk.flip", "1..2" },
+        { bad_concat, "bk.concat", "(4,3)" },
+        { bad_empty_max, "bk.max", "empty" },
+        { bad_softmax, "bk.softmax", "float" },
+        { bad_gather, "bk.gather", "int64" },
+        { bad_take, "bk.take", "(4,3)" },
+        { bad_matmul, "bk.matmul", "(3,4) x (3,4)" },
+        { bad_full, "bk.full", "9" },
+        { bad_big, "bk.full", "shape" },
     };
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         err e = { 0 };

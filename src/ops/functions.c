@@ -1,0 +1,60 @@
+/* functions.c - functions of one variable: each is declared here, and has its kernel in tensor/kernels unless it is made of
+ * others. A row says what it computes, its derivative, and where its test may look. */
+#include "ops.h"
+
+/* clang-format off */
+
+#define POSITIVE .sample_low = 0.5, .sample_high = 2
+
+OP_UNARY(exp, g_mul(g, t, y),
+    .formula = "e^t",
+    .doc = "Elementwise e^x. int64 is taken as float64, here and in all functions of the reals.")
+
+OP_UNARY(expm1, g_mul(g, t, g_offset(g, 1, y)),
+    .formula = "e^t - 1",
+    .doc = "Elementwise e^x - 1, accurate near 0.")
+
+OP_UNARY(log, g_div(g, t, a),
+    .formula = "ln t", POSITIVE,
+    .doc = "Elementwise natural logarithm; NaN below 0, -inf at 0.")
+
+OP_UNARY(log1p, g_div(g, t, g_offset(g, 1, a)),
+    .formula = "ln(1 + t)", .sample_low = -0.5, .sample_high = 2,
+    .doc = "Elementwise log(1 + x), accurate near 0.")
+
+OP_UNARY(sqrt, g_scale(g, 0.5, g_div(g, t, y)),
+    .formula = "t^(1/2)", POSITIVE,
+    .doc = "Elementwise square root; its derivative is infinite at 0.")
+
+OP_UNARY(reciprocal, g_neg(g, g_mul(g, t, g_square(g, y))),
+    .formula = "1 / t", POSITIVE,
+    .doc = "Elementwise 1 / x.")
+
+OP_UNARY(sin, g_mul(g, t, g_cos(g, a)),
+    .formula = "sin t",
+    .doc = "Elementwise sine, x in radians.")
+
+OP_UNARY(cos, g_neg(g, g_mul(g, t, g_sin(g, a))),
+    .formula = "cos t",
+    .doc = "Elementwise cosine, x in radians.")
+
+OP_UNARY(tanh, g_mul(g, t, g_offset(g, 1, g_neg(g, g_square(g, y)))),
+    .formula = "tanh t",
+    .doc = "Elementwise hyperbolic tangent; derivative 1 - tanh(x)^2.")
+
+OP_UNARY(sigmoid, g_mul(g, t, g_mul(g, y, g_offset(g, 1, g_neg(g, y)))),
+    .formula = "1 / (1 + e^-t)",
+    .doc = "Elementwise 1 / (1 + e^-x).")
+
+OP_UNARY(softplus, g_mul(g, t, g_sigmoid(g, a)),
+    .formula = "ln(1 + e^t)",
+    .doc = "Elementwise log(1 + e^x), without overflow; derivative sigmoid(x).")
+
+OP_UNARY(erf, g_scale(g, 1.1283791670955125739, g_mul(g, t, g_exp(g, g_neg(g, g_square(g, a))))),
+    .formula = "2/sqrt(pi) integral of e^(-s^2) from 0 to t",
+    .doc = "Elementwise error function.")
+
+OP_COMPOSED(gelu, g_mul(g, a, g_scale(g, 0.5, g_offset(g, 1, g_erf(g, g_scale(g, 0.70710678118654752440, a))))),
+    .formula = "t Phi(t), Phi the normal distribution function",
+    .doc = "Elementwise x Phi(x) with the normal distribution function Phi, exact.\n\n"
+           "Source: Hendrycks & Gimpel 2016.")

@@ -1,0 +1,214 @@
+/* softmax.c - softmax, logsumexp and log_softmax along an axis, and layer_norm. Their nodes work along the last one. */
+#include "ops.h"
+
+#include <math.h>
+#include <string.h>
+
+static void store(bk_dtype dtype, void *out, int64_t i, double x) {
+    if (dtype == BK_FLOAT32)
+        ((float *)out)[i] = (float)x;
+    else
+        ((double *)out)[i] = x;
+}
+
+static bool last_axis(graph *g, node *n) {
+    if (n->ndim >= 1 && n->dtype != BK_INT64) return true;
+    return graph_fail(g, BK_EINVAL, "bk.%s: expected a float tensor of at least 1 dimension, got %s", op_title(n->op),
+                      n->ndim ? "int64" : "()");
+}
+static bool logsumexp_shape(graph *g, node *n) {
+    if (!last_axis(g, n)) return false;
+    n->ndim--;
+    return true;
+}
+/* logsumexp's exponentials, which softmax leaves in its result. */
+static size_t softmax_scratch(const node *n, bool shared) {
+    (void)shared;
+    const node *a = n->in[0];
+    return n->op == &op_logsumexp ? (size_t)a->count * dtype_size(a->dtype) : 0;
+}
+
+typedef struct softmax_job {
+    const node *n;
+    const char *in;
+    char *exponentials, *out;
+    int64_t size; /* of a row */
+} softmax_job;
+
+enum { FEW = 16, ROWS_BLOCK = 2048 /* elements: in L1 from one pass to the next */ };
+
+/* out = a + x, or x a: a call of a vector kernel costs a short row more than its elements do. */
+static void row_apply(bk_dtype dtype, vec_op op, int64_t n, void *out, const void *a, double x) {
+    if (n >= FEW) vec_get(op, dtype)(n, out, a, NULL, NULL, x);
+    else if (dtype == BK_FLOAT32)
+        for (int64_t i = 0; i < n; i++) {
+            const float v = ((const float *)a)[i];
+            ((float *)out)[i] = op == VEC_OFFSET ? v + (float)x : v * (float)x;
+        }
+    else
+        for (int64_t i = 0; i < n; i++) {
+            const double v = ((const double *)a)[i];
+            ((double *)out)[i] = op == VEC_OFFSET ? v + x : v * x;
+        }
+}
+
+/* A block of rows: exp(a - max), where the exponential sees all of it at once, and the sums. */
+static void softmax_block(const softmax_job *j, int64_t first, int64_t end) {
+    const bk_dtype dtype = j->n->in[0]->dtype;
+    const size_t step = dtype_size(dtype) * (size_t)j->size;
+    char *e = j->exponentials + step * (size_t)first;
+    double tops[ROWS_BLOCK];
+    for (int64_t i = first; i < end; i++) {
+        const char *row = j->in + step * (size_t)i;
+        const double top = vec_max(dtype, j->size, row);
+        tops[i - first] = top;
+        row_apply(dtype, VEC_OFFSET, j->size, e + step * (size_t)(i - first), row, isinf(top) ? 0 : -top);
+    }
+    vec_get(VEC_EXP, dtype)((end - first) * j->size, e, e, NULL, NULL, 0);
+    for (int64_t i = first; i < end; i++) {
+        char *row = e + step * (size_t)(i - first);
+        const double sum = vec_sum(dtype, j->size, row), top = tops[i - first];
+        if (j->n->op == &op_softmax) row_apply(dtype, VEC_SCALE, j->size, row, row, 1 / sum);
+        else store(dtype, j->out, i, (isinf(top) ? (top > 0 ? top : 0) : top) + log(sum));
+    }
+}
+
+static void softmax_rows(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    const softmax_job *j = arg;
+    const int64_t some = j->size < ROWS_BLOCK ? ROWS_BLOCK / (j->size > 0 ? j->size : 1) : 1;
+    for (int64_t i = first; i < end; i += some) softmax_block(j, i, end - i < some ? end : i + some);
+}
+
+static bk_status softmax_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    const node *a = n->in[0];
+    softmax_job j = { n, in[0], n->op == &op_softmax ? out : scratch, out, a->shape[a->ndim - 1] };
+    ctx_ranges(c, shape_count(a->ndim - 1, a->shape), op_shares(a->count), softmax_rows, &j);
+    return BK_OK;
+}
+/* f, which works along the last axis, along the given one (below 0: the last): moved to the end and back. f may drop
+ * it. */
+static node *along(graph *g, node *a, int axis, node *(*f)(graph *, node *)) {
+    if (!a) return NULL;
+    const int last = a->ndim - 1;
+    if (axis < 0) axis = last;
+    if (a->dtype == BK_INT64) a = g_cast(g, a, BK_FLOAT64);
+    if (last < 0 || axis == last) return f(g, a);
+    int64_t axes[BK_MAX_DIMS];
+    for (int i = 0; i <= last; i++) axes[i] = i == axis ? last : i == last ? axis : i;
+    node *y = f(g, g_permute(g, a, axes));
+    if (!y) return NULL;
+    if (y->ndim == last) /* what was last stands at axis: back to the end of what is left */
+        for (int i = 0, n = 0; i < last; i++) {
+            if (i != axis) axes[n++] = i;
+            axes[last - 1] = axis;
+        }
+    return g_permute(g, y, axes);
+}
+
+static node *softmax_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    node *st = g_mul(g, n, t);
+    return st ? g_sub(g, st, g_mul(g, n, g_sum(g, st, 1u << (n->ndim - 1), true))) : NULL;
+}
+static node *logsumexp_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    node *a = n->in[0];
+    return g_sum(g, g_mul(g, g_softmax(g, a), t), 1u << (a->ndim - 1), false);
+}
+static node *rows_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    (void)batched, (void)size;
+    return graph_again(g, n, in);
+}
+OP_BUILD(softmax, along(g, v[0].t, (int)v[1].i, g_softmax))
+const op_row op_softmax = {
+    .name = "softmax",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .formula = "s = e^a / sum e^a along the last axis; ds = s (da - sum s da)",
+    .shape = last_axis,
+    .run = softmax_run,
+    .shared = true,
+    .scratch = softmax_scratch,
+    .jvp = softmax_jvp,
+    .transpose = op_no_transpose,
+    .vmap = rows_vmap,
+    .args = op_args_along,
+    .build = softmax_build,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 5 }, 0 } } },
+    .doc = "e^x / sum e^x along dim, the last by default; without overflow.",
+};
+OP_BUILD(logsumexp, along(g, v[0].t, (int)v[1].i, g_logsumexp))
+const op_row op_logsumexp = {
+    .name = "logsumexp",
+    .arity = 1,
+    .kind = OP_KERNEL,
+    .formula = "ln sum e^a along the last axis, which is dropped",
+    .shape = logsumexp_shape,
+    .run = softmax_run,
+    .shared = true,
+    .scratch = softmax_scratch,
+    .jvp = logsumexp_jvp,
+    .transpose = op_no_transpose,
+    .vmap = rows_vmap,
+    .args = op_args_along,
+    .build = logsumexp_build,
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 5 }, 0 } } },
+    .doc = "log sum e^x along dim, the last by default, which is dropped; without overflow.",
+};
+node *g_softmax(graph *g, node *a) { /* along the last axis */
+    return a ? graph_op(g, &op_softmax, 1, &a, 0, NULL, 0) : NULL;
+}
+node *g_logsumexp(graph *g, node *a) { /* along the last axis, dropped */
+    return a ? graph_op(g, &op_logsumexp, 1, &a, 0, NULL, 0) : NULL;
+}
+
+/* ---- made of them ---- */
+
+static node *log_softmax(graph *g, node *a) { /* along the last axis */
+    node *sum = g_logsumexp(g, a);
+    if (!sum) return NULL;
+    int64_t shape[BK_MAX_DIMS];
+    memcpy(shape, a->shape, sizeof shape);
+    shape[a->ndim - 1] = 1;
+    return g_sub(g, a, g_reshape(g, sum, a->ndim, shape));
+}
+node *g_log_softmax(graph *g, node *a, int axis) {
+    return along(g, a, axis, log_softmax);
+}
+OP_BUILD(log_softmax, g_log_softmax(g, v[0].t, (int)v[1].i))
+const op_row op_log_softmax = {
+    .name = "log_softmax",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "t - ln sum e^t",
+    .args = op_args_along,
+    .build = log_softmax_build,
+    .sample = &(op_sample){ 1, { { 3, { 2, 5, 3 }, 0 } }, 1, { 1 } },
+    .doc = "x - log sum e^x along dim, the last by default.",
+};
+
+node *g_layer_norm(graph *g, node *a, double eps) {
+    a = op_operand(g, &op_layer_norm, a);
+    if (!a) return NULL;
+    if (a->ndim == 0) return graph_fail(g, BK_EINVAL, "bk.layer_norm: expected at least 1 dimension, got ()");
+    const unsigned last = 1u << (a->ndim - 1);
+    if (a->shape[a->ndim - 1] == 0) return graph_fail(g, BK_EINVAL, "bk.layer_norm: no elements");
+    const double inverse = 1.0 / (double)a->shape[a->ndim - 1];
+    node *centred = g_sub(g, a, g_scale(g, inverse, g_sum(g, a, last, true)));
+    node *var = g_scale(g, inverse, g_sum(g, g_square(g, centred), last, true));
+    return g_mul(g, centred, g_powx(g, g_offset(g, eps, var), -0.5));
+}
+OP_BUILD(layer_norm, g_layer_norm(g, v[0].t, v[1].x))
+const op_row op_layer_norm = {
+    .name = "layer_norm",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "(t - mean) (var + eps)^(-1/2) along the last axis",
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" },
+                              { ARG_NUMBER, "eps", "1e-5", "is added to the variance", .option = true },
+                              { ARG_END } },
+    .build = layer_norm_build,
+    .sample = &(op_sample){ 1, { { 3, { 2, 3, 5 }, 0 } }, 1, { 0 }, .x = 0.1 },
+    .doc = "(x - mean) / sqrt(var + eps) along the last dimension.\n\nSource: Ba, Kiros & Hinton 2016.",
+};

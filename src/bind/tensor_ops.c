@@ -225,17 +225,15 @@ static void put_options(reader *r, const op_arg *options, int first) {
 static bool push_view(reader *r) {
     const lua_tensor *t = r->in[0];
     op_value v[ARGS_MAX];
-    tensor view = t->value;
     values_of(r->row, r->call.ints, 0, NULL, v);
-    if (r->row->view(&view, v)) {
-        bind_tensor_push_view(r->L, &view);
-        return true;
-    }
+    bind_tensor_push_view(r->L, &t->value);
+    if (r->row->view(&((lua_tensor *)lua_touserdata(r->L, -1))->value, v)) return true;
+    lua_pop(r->L, 1);
     if (tensor_contiguous(&t->value)) return false;
     tensor packed = t->value; /* of a copy in row-major order it may be a view */
     shape_strides(packed.ndim, packed.shape, packed.strides);
     packed.offset = 0;
-    view = packed;
+    tensor view = packed;
     if (!r->row->view(&view, v)) return false;
     tensor *copy = bind_tensor_push_new(r->L, packed.dtype, packed.ndim, packed.shape, r->call.name);
     err e = { 0 };
@@ -248,9 +246,18 @@ static bool push_view(reader *r) {
 /* Upvalues: the row, and its name for messages. */
 static int call_row(lua_State *L) {
     const op_row *row = lua_touserdata(L, lua_upvalueindex(1));
-    reader r = { .L = L, .row = row, .at = 1 };
+    reader r; /* not cleared: what is read has been put */
+    r.L = L;
+    r.row = row;
     r.in = r.few;
-    r.call = (op_call){ .name = lua_tostring(L, lua_upvalueindex(2)), .build = build_row, .what = row, .n_out = 1, .n_ints = 1 };
+    r.at = 1;
+    r.n_in = r.ndim = 0;
+    r.call.ints[0] = 0;
+    r.call.x = 0;
+    r.call.name = lua_tostring(L, lua_upvalueindex(2));
+    r.call.build = build_row;
+    r.call.what = row;
+    r.call.n_out = r.call.n_ints = 1;
     if (row->args[0].kind == ARG_OPERAND && lua_type(L, 1) == LUA_TNUMBER &&
         (row->args[1].kind != ARG_OPERAND || lua_type(L, 2) == LUA_TNUMBER)) { /* bk.exp(2) */
         bind_tensor_push_scalar(L, lua_tonumber(L, 1));
@@ -263,16 +270,21 @@ static int call_row(lua_State *L) {
             break;
         }
         const int index = r.at++;
-        const bool given = !lua_isnoneornil(L, index);
-        if (given) r.call.ints[0] |= (int64_t)1 << k;
-        if (a->kind == ARG_OPERAND && lua_type(L, index) == LUA_TNUMBER) {
-            r.call.ints[0] |= (int64_t)1 << (16 + k);
-            put(&r, number_bits(lua_tonumber(L, index)));
-        } else if (a->kind == ARG_OPERAND) put_tensor(&r, index, a, "a tensor or a number");
-        else if (a->kind == ARG_TENSOR) put_tensor(&r, index, a, "a tensor");
-        else if (a->kind == ARG_PARTS) put_parts(&r);
-        else put_arg(&r, index, a, given);
-        if (row->second && a->kind == ARG_DIM && given) r.call.n_out = 2;
+        if (a->kind == ARG_TENSOR) {
+            put_tensor(&r, index, a, "a tensor");
+        } else if (a->kind == ARG_OPERAND) {
+            if (lua_type(L, index) == LUA_TNUMBER) {
+                r.call.ints[0] |= (int64_t)1 << (16 + k);
+                put(&r, number_bits(lua_tonumber(L, index)));
+            } else put_tensor(&r, index, a, "a tensor or a number");
+        } else if (a->kind == ARG_PARTS) {
+            put_parts(&r);
+        } else {
+            const bool given = !lua_isnoneornil(L, index);
+            if (given) r.call.ints[0] |= (int64_t)1 << k;
+            put_arg(&r, index, a, given);
+            if (row->second && a->kind == ARG_DIM && given) r.call.n_out = 2;
+        }
     }
     if (row->view && !r.in[0]->g && push_view(&r)) return 1;
     return bind_tensor_apply(L, &r.call, r.n_in, r.in);

@@ -42,7 +42,8 @@ static int m_item(lua_State *L) {
     const tensor *t = bind_check_tensor(L, 1, "tensor:item", "tensor");
     shape_buf b;
     if (tensor_count(t) != 1)
-        return args_error(L, "tensor:item", "expected a tensor of one element, got %s", shape_text(t->ndim, t->shape, &b));
+        return args_error(L, "tensor:item", "expected a tensor of one element, got %s",
+                          shape_text(t->ndim, t->shape, &b));
     if (t->dtype == BK_INT64)
         lua_pushinteger(L, *(const int64_t *)tensor_data(t));
     else

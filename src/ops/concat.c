@@ -148,7 +148,8 @@ const op_row op_stack = {
     .args = (const op_arg[]){ { ARG_PARTS, "parts" }, { ARG_DIM, "dim", "1", .more = 1 }, { ARG_END } },
     .build = stack_build,
     .sample = &(op_sample){ 2, { { 2, { SAMPLE_SIZE, 4 }, 0 }, { 2, { SAMPLE_SIZE, 4 }, 0 } }, 1, { 1 } },
-    .doc = "Tensors of one shape along a new dimension dim, 1 by default. The parts are a list, or a:stack(b, ..., dim).",
+    .doc = "Tensors of one shape along a new dimension dim, 1 by default. The parts are a list, or "
+           "a:stack(b, ..., dim).",
 };
 
 /* ---- flip ---- */

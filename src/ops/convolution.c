@@ -53,15 +53,15 @@ static bool conv_shape_rule(graph *g, node *n) {
             op_title(n->op), dtype_name(a->dtype), shape_text(a->ndim, a->shape, &sa), dtype_name(b->dtype),
             shape_text(b->ndim, b->shape, &sb));
     if (n->ints[0] < 1 || n->ints[1] < 0)
-        return graph_fail(g, BK_EINVAL, "bk.%s: expected stride >= 1 and padding >= 0, got %lld and %lld", op_title(n->op),
-                          (long long)n->ints[0], (long long)n->ints[1]);
+        return graph_fail(g, BK_EINVAL, "bk.%s: expected stride >= 1 and padding >= 0, got %lld and %lld",
+                          op_title(n->op), (long long)n->ints[0], (long long)n->ints[1]);
     conv_shape c = conv_of(n->op, a, b, n->ints);
     if (n->op == &op_conv2d && a->shape[a->ndim - 3] != b->shape[b->ndim - 3])
         return graph_fail(g, BK_EINVAL, "bk.conv2d: channels differ: images %s, weights %s",
                           shape_text(a->ndim, a->shape, &sa), shape_text(b->ndim, b->shape, &sb));
     if (c.kh > c.height + 2 * c.pad || c.kw > c.width + 2 * c.pad || c.kh < 1 || c.kw < 1)
-        return graph_fail(g, BK_EINVAL, "bk.%s: the kernel %lldx%lld does not fit the padded image %lldx%lld", op_title(n->op),
-                          (long long)c.kh, (long long)c.kw, (long long)(c.height + 2 * c.pad),
+        return graph_fail(g, BK_EINVAL, "bk.%s: the kernel %lldx%lld does not fit the padded image %lldx%lld",
+                          op_title(n->op), (long long)c.kh, (long long)c.kw, (long long)(c.height + 2 * c.pad),
                           (long long)(c.width + 2 * c.pad));
     int64_t y[4] = { c.batch, c.out, c.out_height, c.out_width }, x[4] = { c.batch, c.in, c.height, c.width },
             w[4] = { c.out, c.in, c.kh, c.kw };
@@ -161,8 +161,12 @@ static node *conv_vmap(graph *g, node *n, node *const *in, const bool *batched, 
     .arity = 2, .kind = OP_KERNEL, .shape = conv_shape_rule, .run = conv_run, .scratch = conv_scratch_rule,            \
     .cost = conv_cost, .shared = true, .jvp = conv_jvp, .transpose = conv_transpose, .vmap = conv_vmap
 
-#define STRIDE(DEFAULT) { ARG_INTEGER, "stride", DEFAULT, "places from one window to the next", .option = true, .low = 1, .high = 1 << 20 }
-#define PADDING { ARG_INTEGER, "padding", "0", "rows and columns of zeros on every side", .option = true, .high = 1 << 20 }
+/* clang-format off */
+#define STRIDE(DEFAULT)                                                                                                \
+    { ARG_INTEGER, "stride", DEFAULT, "places from one window to the next", .option = true, .low = 1, .high = 1 << 20 }
+#define PADDING                                                                                                        \
+    { ARG_INTEGER, "padding", "0", "rows and columns of zeros on every side", .option = true, .high = 1 << 20 }
+/* clang-format on */
 
 OP_BUILD(conv2d, g_conv2d(g, v[0].t, v[1].t, v[2].i, v[3].i))
 const op_row op_conv2d = {

@@ -236,15 +236,18 @@ static node *floor_simplify(graph *g, node *n) {
 
 /* clang-format off */
 
-#define ELEMENTWISE(NAME, N) .name = #NAME, .arity = N, .kind = OP_ELEMENTWISE, .vec = VEC_OF_##NAME, .vmap = op_vmap_elementwise
+#define ELEMENTWISE(NAME, N)                                                                                           \
+    .name = #NAME, .arity = N, .kind = OP_ELEMENTWISE, .vec = VEC_OF_##NAME, .vmap = op_vmap_elementwise
 #define PUBLIC(ARGS) .args = op_args_##ARGS
 #define NONLINEAR(JVP) .jvp = JVP, .transpose = op_no_transpose
 #define BROADCASTS "Shapes broadcast as in bk.add."
-#define COMPARES(WORDS) .dtypes = OP_ANY, NONLINEAR(op_zero_jvp), .simplify = op_fold, PUBLIC(binary), .sample = &apart, \
+#define COMPARES(WORDS)                                                                                                \
+    .dtypes = OP_ANY, NONLINEAR(op_zero_jvp), .simplify = op_fold, PUBLIC(binary), .sample = &apart,                   \
     .doc = "Elementwise t " WORDS " u, as 1 or 0 of the operands' dtype. " BROADCASTS
 
-static const op_sample apart = { .where = SAMPLE_APART }, condition = { .where = SAMPLE_CONDITION }, by_x = { .x = 1.7 },
-                       off_zero = { .where = SAMPLE_OFF_ZERO }, off_integers = { .where = SAMPLE_OFF_INTEGERS };
+static const op_sample apart = { .where = SAMPLE_APART }, condition = { .where = SAMPLE_CONDITION },
+                       by_x = { .x = 1.7 }, off_zero = { .where = SAMPLE_OFF_ZERO },
+                       off_integers = { .where = SAMPLE_OFF_INTEGERS };
 
 const op_row op_add = {
     ELEMENTWISE(add, 2), .dtypes = OP_ANY, .formula = "t + u",
@@ -392,14 +395,18 @@ node *g_eq(graph *g, node *a, node *b) {
 
 OP_BUILD(lt, g_gt(g, v[1].t, v[0].t))
 const op_row op_lt = {
-    .name = "lt", .arity = 2, .kind = OP_COMPOSITE, .formula = "1 where t < u, else 0", PUBLIC(binary), .build = lt_build,
-    .sample = &apart, .doc = "Elementwise t < u, as 1 or 0 of the operands' dtype. " BROADCASTS,
+    .name = "lt", .arity = 2, .kind = OP_COMPOSITE,
+    .formula = "1 where t < u, else 0",
+    PUBLIC(binary), .build = lt_build, .sample = &apart,
+    .doc = "Elementwise t < u, as 1 or 0 of the operands' dtype. " BROADCASTS,
 };
 
 OP_BUILD(le, g_ge(g, v[1].t, v[0].t))
 const op_row op_le = {
-    .name = "le", .arity = 2, .kind = OP_COMPOSITE, .formula = "1 where t <= u, else 0", PUBLIC(binary), .build = le_build,
-    .sample = &apart, .doc = "Elementwise t <= u, as 1 or 0 of the operands' dtype. " BROADCASTS,
+    .name = "le", .arity = 2, .kind = OP_COMPOSITE,
+    .formula = "1 where t <= u, else 0",
+    PUBLIC(binary), .build = le_build, .sample = &apart,
+    .doc = "Elementwise t <= u, as 1 or 0 of the operands' dtype. " BROADCASTS,
 };
 
 static const op_arg where_args[] = {
@@ -443,8 +450,8 @@ const op_row op_clamp = {
 /* ---- functions that a rule decides ---- */
 
 const op_row op_step = {
-    ELEMENTWISE(step, 1), .dtypes = OP_ANY, .formula = "1 where t > 0, else 0", .simplify = op_fold, NONLINEAR(op_zero_jvp),
-    .sample = &off_zero,
+    ELEMENTWISE(step, 1), .dtypes = OP_ANY, .formula = "1 where t > 0, else 0", .simplify = op_fold,
+    NONLINEAR(op_zero_jvp), .sample = &off_zero,
 };
 node *g_step(graph *g, node *a) {
     return op_unary(g, &op_step, a, 0);

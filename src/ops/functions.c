@@ -1,5 +1,5 @@
-/* functions.c - functions of one variable: each is declared here, and has its kernel in tensor/kernels unless it is made of
- * others. A row says what it computes, its derivative, and where its test may look. */
+/* functions.c - functions of one variable: each is declared here, and has its kernel in tensor/kernels unless it is
+ * made of others. A row says what it computes, its derivative, and where its test may look. */
 #include "ops.h"
 
 /* clang-format off */

@@ -132,7 +132,8 @@ const op_row op_gather = {
     .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_TENSOR, "index", .low = 1 }, { ARG_END } },
     .build = gather_build,
     .sample = &(op_sample){ 2, { { 3, { 5, 2, SAMPLE_SIZE }, 0 }, { 2, { SAMPLE_SIZE, 4 }, 5 } }, 1, { 0 } },
-    .doc = "Rows of t (n, rest...) at the positions index (I...), int64, counted from 1: the result is (I..., rest...).\n\n"
+    .doc = "Rows of t (n, rest...) at the positions index (I...), int64, counted from 1: the result is (I..., "
+           "rest...).\n\n"
            "Ids, which count from 0, are for bk.take and bk.embedding.",
 };
 const op_row op_scatter = {
@@ -212,8 +213,8 @@ const op_row op_take = {
     .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_TENSOR, "index" }, { ARG_END } },
     .build = take_build,
     .sample = &(op_sample){ 2, { { 3, { SAMPLE_SIZE, 2, 5 }, 0 }, { 2, { SAMPLE_SIZE, 2 }, 5 } } },
-    .doc = "Of t (rows..., n) the element t[r, index[r]] of each row: index (rows...) holds int64 ids, counted from 0; the "
-           "result is (rows...).\n\nPositions, which count from 1, are for bk.gather.",
+    .doc = "Of t (rows..., n) the element t[r, index[r]] of each row: index (rows...) holds int64 ids, counted from "
+           "0; the result is (rows...).\n\nPositions, which count from 1, are for bk.gather.",
 };
 const op_row op_put = {
     .name = "put",

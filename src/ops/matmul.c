@@ -129,7 +129,8 @@ const op_row op_matmul = {
     .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_TENSOR, "u" }, { ARG_END } },
     .build = matmul_build,
     .sample = &(op_sample){ 2, { { 3, { 2, SAMPLE_SIZE, 4 }, 0 }, { 3, { 2, 4, 5 }, 0 } }, 2, { 0, 0 } },
-    .doc = "Matrix product (..., m, k) (..., k, n) -> (..., m, n); leading dimensions broadcast; 1-d operands as in NumPy.",
+    .doc = "Matrix product (..., m, k) (..., k, n) -> (..., m, n); leading dimensions broadcast; 1-d operands "
+           "as in NumPy.",
 };
 
 /* ---- sums of products ---- */

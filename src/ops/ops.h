@@ -1,7 +1,7 @@
 /* ops.h - the operations by name: what builds them (g_NAME), and their rows (op_NAME). Both are found where they are
- * defined, at the start of a line in src/ops: gen/op_rows.h declares them all. Builders take and return nodes of g, pass
- * NULL on (a failed graph), check shapes, and name themselves in messages. Of two operands shapes broadcast (NumPy's
- * rules) and dtypes promote int64 -> float32 -> float64. */
+ * defined, at the start of a line in src/ops: gen/op_rows.h declares them all. Builders take and return nodes of g,
+ * pass NULL on (a failed graph), check shapes, and name themselves in messages. Of two operands shapes broadcast
+ * (NumPy's rules) and dtypes promote int64 -> float32 -> float64. */
 #ifndef OPS_OPS_H
 #define OPS_OPS_H
 
@@ -42,7 +42,7 @@ extern const op_arg op_args_along[];  /* (t [, dim]) */
     node *g_##NAME(graph *g, node *a) {                                                                                \
         return op_unary(g, &op_##NAME, a, 0);                                                                          \
     }                                                                                                                  \
-    const op_row op_##NAME = { .name = #NAME, .arity = 1, .kind = OP_ELEMENTWISE, .vec = VEC_OF_##NAME,                   \
+    const op_row op_##NAME = { .name = #NAME, .arity = 1, .kind = OP_ELEMENTWISE, .vec = VEC_OF_##NAME,                \
                                .args = op_args_unary, .simplify = op_fold, .jvp = NAME##_jvp,                          \
                                .transpose = op_no_transpose, .vmap = op_vmap_elementwise, __VA_ARGS__ };
 

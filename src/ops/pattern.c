@@ -1,12 +1,12 @@
-/* pattern.c - combinations of elementwise operations that have one kernel. Nobody builds them: compile/lower.c puts them
- * in place of what they stand for after every transform, so they have no derivatives. Each rounds as its parts do;
+/* pattern.c - combinations of elementwise operations that have one kernel. Nobody builds them: compile/lower.c puts
+ * them in place of what they stand for after every transform, so they have no derivatives. Each rounds as its parts do;
  * relu_mask alone is plain 0 where the product with a mask would be -0, or NaN for an infinite b. */
 #include "ops.h"
 
 /* clang-format off */
 
 #define PATTERN(NAME, N, FORMULA)                                                                                      \
-    .name = #NAME, .arity = N, .kind = OP_ELEMENTWISE, .vec = VEC_OF_##NAME, .dtypes = OP_ANY, .formula = FORMULA,        \
+    .name = #NAME, .arity = N, .kind = OP_ELEMENTWISE, .vec = VEC_OF_##NAME, .dtypes = OP_ANY, .formula = FORMULA,     \
     .jvp = op_no_jvp, .transpose = op_no_transpose, .vmap = op_vmap_elementwise, .sample = &by_x
 
 static const op_sample by_x = { .x = 1.7 };

@@ -1,5 +1,5 @@
-/* reduce.c - sums and what is made of them, extremes, cumulative sums. axes is a bit mask; keep keeps the reduced axes with
- * size 1. */
+/* reduce.c - sums and what is made of them, extremes, cumulative sums. axes is a bit mask; keep keeps the reduced axes
+ * with size 1. */
 #include "ops.h"
 
 #include <math.h>
@@ -261,7 +261,7 @@ static const op_arg variance_args[] = {
     { ARG_TENSOR, "t" },
     { ARG_DIMS, "dim", "" },
     KEEP,
-    { ARG_INTEGER, "correction", "0", "is taken from the n that the sum is divided by", .option = true, .high = 1 << 20 },
+    { ARG_INTEGER, "correction", "0", "is taken from the n that divides", .option = true, .high = 1 << 20 },
     { ARG_END },
 };
 OP_BUILD(var, variance(g, &op_var, v))
@@ -273,8 +273,8 @@ const op_row op_var = {
     .args = variance_args,
     .build = var_build,
     .sample = &(op_sample){ 1, { { 3, { 4, 2, 5 }, 0 } }, 3, { 5, 0, 1 } },
-    .doc = "Mean squared deviation from the mean, divided by n - correction; of all elements (0-d), along dim, or along "
-           "a table of dims.",
+    .doc = "Mean squared deviation from the mean, divided by n - correction; of all elements (0-d), along dim, or "
+           "along a table of dims.",
 };
 OP_BUILD(std, g_sqrt(g, variance(g, &op_std, v)))
 const op_row op_std = {

@@ -418,7 +418,10 @@ const op_row op_transpose = {
     .arity = 1,
     .kind = OP_COMPOSITE,
     .formula = "two axes exchanged",
-    .args = (const op_arg[]){ { ARG_TENSOR, "t" }, { ARG_DIM, "dim1", .absent = "" }, { ARG_DIM, "dim2", .absent = "" }, { ARG_END } },
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" },
+                              { ARG_DIM, "dim1", .absent = "" },
+                              { ARG_DIM, "dim2", .absent = "" },
+                              { ARG_END } },
     .build = transpose_build,
     .view = transpose_view,
     .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 4 }, 0 } }, 2, { 0, 2 } },
@@ -436,8 +439,8 @@ static bool broadcast_shape(graph *g, node *n) {
         ok = a->shape[i] == to || a->shape[i] == 1;
     }
     if (!ok)
-        return graph_fail(g, BK_EINVAL, "bk.broadcast_to: %s does not broadcast to %s", shape_text(a->ndim, a->shape, &sa),
-                          shape_text(n->n_ints, n->ints, &sb));
+        return graph_fail(g, BK_EINVAL, "bk.broadcast_to: %s does not broadcast to %s",
+                          shape_text(a->ndim, a->shape, &sa), shape_text(n->n_ints, n->ints, &sb));
     n->ndim = n->n_ints;
     memcpy(n->shape, n->ints, sizeof *n->shape * (size_t)n->ndim);
     return true;
@@ -723,7 +726,8 @@ static node *pad_build(graph *g, const op_value *v, node **second) {
     for (int k = 0; k < 2; k++) {
         int n = k ? after->n : before->n;
         if (n != a->ndim)
-            return graph_fail(g, BK_EINVAL, "bk.pad: %s: expected %d sizes, got %d", k ? "after" : "before", a->ndim, n);
+            return graph_fail(g, BK_EINVAL, "bk.pad: %s: expected %d sizes, got %d", k ? "after" : "before",
+                              a->ndim, n);
     }
     return g_pad(g, a, before->ints, after->ints);
 }

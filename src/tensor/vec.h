@@ -12,8 +12,8 @@
 
 #include "../bracket.h"
 
-/* VEC_NAME of every kernel in src/tensor/kernels, where each says what it computes; and VEC_OF_name, the same for macros
- * of the operation's name. */
+/* VEC_NAME of every kernel in src/tensor/kernels, where each says what it computes; and VEC_OF_name, the same for
+ * macros of the operation's name. */
 typedef enum vec_op {
 #define VEC_ROW(name, NAME) VEC_##NAME,
 #define VEC_ROW_REAL VEC_ROW /* floats only */

@@ -44,11 +44,16 @@ static int no_op(lua_State *L) {
     return 0;
 }
 
-/* Lua calls a finalizer once: one that finds no room for its call loses what it owns. So none is called without. */
+/* Lua calls a finalizer once: one that finds no room for its call loses what it owns. So none is called without. What was
+ * finalized goes with the next collection: it would pass for living, and the more of it the later the next one. */
 static void collect(lua_State *L) {
     lua_pushcfunction(L, no_op);
-    if (lua_pcall(L, 0, 0, 0) == LUA_OK) lua_gc(L, LUA_GCCOLLECT);
-    else lua_pop(L, 1);
+    if (lua_pcall(L, 0, 0, 0) == LUA_OK) {
+        lua_gc(L, LUA_GCCOLLECT);
+        lua_gc(L, LUA_GCCOLLECT);
+    } else {
+        lua_pop(L, 1);
+    }
 }
 
 void bind_collect(lua_State *L) {
@@ -56,10 +61,11 @@ void bind_collect(lua_State *L) {
     collect(L);
     mem_block_flush(st->c);
     st->live_bytes = atomic_load(&st->c->used);
+    st->live_heap = (size_t)lua_gc(L, LUA_GCCOUNT) << 10;
 }
 
 /* Lua sees a userdata of 200 bytes where a tensor may hold 200 MB, or a function a compiled plan. So a full collection
- * whenever what came since the last one outweighs a few times Lua's own heap: going over that heap costs about a tenth
+ * whenever what came since the last one outweighs a few times what Lua's own heap held then: going over that heap costs about a tenth
  * of filling the data. It is before what is to come, where that is known: results that nobody holds any more are
  * written again, in memory the caches still know. */
 void bind_account(lua_State *L, size_t coming) {
@@ -68,12 +74,14 @@ void bind_account(lua_State *L, size_t coming) {
     if (used < st->live_bytes) st->live_bytes = used;
     size_t fresh = used - st->live_bytes, bound = (size_t)1 << 20;
     if (fresh < bound) return;
-    size_t heap = (size_t)lua_gc(L, LUA_GCCOUNT) << 13;
-    if (bound < heap) bound = heap;
+    size_t heap = (size_t)lua_gc(L, LUA_GCCOUNT) << 10;
+    if (heap < st->live_heap || st->live_heap == 0) st->live_heap = heap;
+    if (bound < 8 * st->live_heap) bound = 8 * st->live_heap;
     if (st->c->limit && bound > st->c->limit / 4) bound = st->c->limit / 4;
     if (fresh < bound) return;
     collect(L);
     st->live_bytes = atomic_load(&st->c->used) + coming;
+    st->live_heap = (size_t)lua_gc(L, LUA_GCCOUNT) << 10;
 }
 
 /* ---- values in and out ---- */

@@ -29,6 +29,7 @@ typedef struct bind_state {
     lua_State *running; /* between bind_enter and bind_leave: who called */
     bind_live *live;
     size_t live_bytes; /* in use after the last collection, or the least since */
+    size_t live_heap;  /* Lua's part of it */
     uint64_t serial;
     bool raised;                       /* registry field BIND_ERROR holds the error value of a traced Lua function */
     eager_slot slots[EAGER_SLOTS + 1]; /* the last: for what does not fit a key */

@@ -10,7 +10,7 @@ OP_UNARY(exp, g_mul(g, t, y),
     .formula = "e^t",
     .doc = "Elementwise e^x. int64 is taken as float64, here and in all functions of the reals.")
 
-OP_UNARY(expm1, g_mul(g, t, g_offset(g, 1, y)),
+OP_UNARY(expm1, g_mul(g, t, g_exp(g, a)),
     .formula = "e^t - 1",
     .doc = "Elementwise e^x - 1, accurate near 0.")
 

@@ -276,7 +276,13 @@ const op_row op_var = {
     .doc = "Mean squared deviation from the mean, divided by n - correction; of all elements (0-d), along dim, or "
            "along a table of dims.",
 };
-OP_BUILD(std, g_sqrt(g, variance(g, &op_std, v)))
+/* The root of a sum of squares: where that is 0, so are all of them, and the derivative taken is 0. */
+static node *root(graph *g, node *q) {
+    if (!q) return NULL;
+    node *zero = g_zeros_like(g, q), *none = g_eq(g, q, zero);
+    return g_where(g, none, zero, g_sqrt(g, g_where(g, none, g_full(g, q->dtype, q->ndim, q->shape, 1), q)));
+}
+OP_BUILD(std, root(g, variance(g, &op_std, v)))
 const op_row op_std = {
     .name = "std",
     .arity = 1,
@@ -290,9 +296,42 @@ const op_row op_std = {
     .doc = "Square root of bk.var; of all elements (0-d), along dim, or along a table of dims.",
 };
 
+/* a without these axes, all of size 1. */
+static node *without(graph *g, node *a, unsigned axes) {
+    int64_t shape[BK_MAX_DIMS];
+    int n = 0;
+    for (int i = 0; a && i < a->ndim; i++)
+        if (!(axes >> i & 1)) shape[n++] = a->shape[i];
+    return a ? g_reshape(g, a, n, shape) : NULL;
+}
+
+/* The largest of a along the axes, in the shape of `like`, which has them with size 1. */
+static node *largest(graph *g, node *a, unsigned axes, const node *like) {
+    if (!a) return NULL;
+    if (axes == (1u << a->ndim) - 1) {
+        a = g_reshape(g, a, 1, &a->count);
+        axes = 1;
+    }
+    for (int i = a ? a->ndim - 1 : -1; i >= 0 && a; i--)
+        if (axes >> i & 1) a = g_reduce_max(g, a, i);
+    return a ? g_reshape(g, a, like->ndim, like->shape) : NULL;
+}
+
 static node *norm_build(graph *g, const op_value *v, node **second) {
     (void)second;
-    return g_sqrt(g, g_sum(g, g_square(g, op_operand(g, &op_norm, v[0].t)), (unsigned)v[1].i, v[2].i));
+    node *a = op_operand(g, &op_norm, v[0].t);
+    unsigned axes = (unsigned)v[1].i;
+    node *q = g_sum(g, g_square(g, a), axes, true);
+    if (!q || a->count == 0) return q && !v[2].i ? without(g, q, axes) : q;
+    /* squares that over- or underflow are taken of elements over the largest; a divisor of 1 changes no bit */
+    node *tiny = g_full(g, q->dtype, q->ndim, q->shape, q->dtype == BK_FLOAT32 ? 0x1p-100 : 0x1p-900);
+    node *huge = g_full(g, q->dtype, q->ndim, q->shape, INFINITY), *zero = g_zeros_like(g, q);
+    node *one = g_full(g, q->dtype, q->ndim, q->shape, 1);
+    node *most = g_stop_gradient(g, largest(g, g_abs(g, a), axes, q));
+    node *usual = g_mul(g, g_gt(g, huge, q), g_ge(g, q, tiny)), *none = g_eq(g, most, zero);
+    node *c = g_where(g, usual, one, g_where(g, g_add(g, none, g_eq(g, most, huge)), one, most));
+    node *r = g_mul(g, root(g, g_sum(g, g_square(g, g_div(g, a, c)), axes, true)), c);
+    return v[2].i ? r : without(g, r, axes);
 }
 const op_row op_norm = {
     .name = "norm",
@@ -344,6 +383,20 @@ static bk_status argmax_run(ctx *c, const node *n, void *out, const void *const 
     for (int64_t o = 0; o < r.outer; o++)
         for (int64_t i = 0; i < r.inner; i++) {
             int64_t base = o * r.size * r.inner + i, best = 0;
+            if (a->dtype == BK_INT64) { /* exact past 2^53 */
+                const int64_t *x = in[0];
+                for (int64_t k = 1; k < r.size; k++)
+                    if (x[base + k * r.inner] > x[base + best * r.inner]) best = k;
+                ((int64_t *)out)[o * r.inner + i] = best;
+                continue;
+            }
+            if (r.inner == 1) { /* the vector kernel finds what, this where */
+                const size_t bytes = dtype_size(a->dtype);
+                const double most = vec_max(a->dtype, r.size, (const char *)in[0] + (size_t)base * bytes);
+                while (best < r.size - 1 && !(at(a, in[0], base + best) == most) && !isnan(at(a, in[0], base + best))) best++;
+                ((int64_t *)out)[o] = best;
+                continue;
+            }
             double top = at(a, in[0], base);
             for (int64_t k = 1; k < r.size && !isnan(top); k++) {
                 double x = at(a, in[0], base + k * r.inner);

@@ -166,12 +166,20 @@ node *g_logsumexp(graph *g, node *a) { /* along the last axis, dropped */
 /* ---- made of them ---- */
 
 static node *log_softmax(graph *g, node *a) { /* along the last axis */
-    node *sum = g_logsumexp(g, a);
-    if (!sum) return NULL;
+    if (!a || a->ndim == 0) return g_logsumexp(g, a); /* which says what is wrong */
+    const int last = a->ndim - 1;
+    const int64_t n = a->shape[last];
+    if (n == 0) return a;
     int64_t shape[BK_MAX_DIMS];
     memcpy(shape, a->shape, sizeof shape);
-    shape[a->ndim - 1] = 1;
-    return g_sub(g, a, g_reshape(g, sum, a->ndim, shape));
+    shape[last] = 1;
+    /* the largest, k, apart from the others: (a - a_k) - ln(1 + sum_{j != k} e^(a_j - a_k)) keeps what is near 0 */
+    node *k = g_argmax(g, a, last), *top = g_take(g, a, k);
+    node *d = g_sub(g, a, g_reshape(g, top, a->ndim, shape));
+    node *ones = top ? g_full(g, a->dtype, top->ndim, top->shape, 1) : NULL;
+    node *rest = g_offset(g, 1, g_neg(g, g_put(g, ones, k, n)));
+    node *others = g_sum(g, g_mul(g, g_exp(g, d), rest), 1u << last, true);
+    return g_sub(g, d, g_log1p(g, others));
 }
 node *g_log_softmax(graph *g, node *a, int axis) {
     return along(g, a, axis, log_softmax);

@@ -12,6 +12,7 @@ return bk.doc(function(options)
         local last = bk.schedule._span("schedule.one_cycle", options, state) - 1
         local top = math.max(1, peak * last)
         local s = step - 1
+        if s > last then return final end
         if s <= top then return between(start, lr, s / top) end
         return between(lr, final, math.min(1, (s - top) / math.max(1e-9, last - top)))
     end

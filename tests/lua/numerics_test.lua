@@ -1,0 +1,98 @@
+-- numerics_test.lua - values and derivatives where the plain formula fails: at 0, past 2^53, in the tails.
+local bk = require "bracket"
+local lu = require "luaunit"
+
+TestNumerics = {}
+
+local function close(got, want) lu.assertTrue((got - bk.tensor(want)):abs():max():item() <= 4e-16, tostring(got)) end
+
+local function nth(f, k) -- the k-th derivative of a function of one number
+    for _ = 1, k do f = bk.grad(f) end
+    return f
+end
+
+function TestNumerics.test_norm_and_std_where_the_root_has_no_derivative()
+    for _, dtype in ipairs { "float64", "float32" } do
+        local zero = bk.zeros({ 3 }, { dtype = dtype })
+        lu.assertEquals(bk.grad(function(x) return x:norm() end)(zero):totable(), { 0, 0, 0 })
+        lu.assertEquals(bk.grad(function(x) return x:std() end)(zero + 5):totable(), { 0, 0, 0 })
+        lu.assertEquals(bk.hvp(function(x) return (-(x:norm() ^ 2)):exp() end)(zero, zero + 1):totable(), { 0, 0, 0 })
+    end
+    local rows = bk.tensor { { 0, 0 }, { 3, 4 } }
+    close(bk.grad(function(x) return x:norm(2):sum() end)(rows), { { 0, 0 }, { 0.6, 0.8 } })
+    lu.assertEquals(rows:norm(2, { keep = true }):totable(), { { 0 }, { 5 } })
+    lu.assertEquals(rows:norm { 1, 2 }:item(), 5)
+    lu.assertEquals(bk.zeros { 0 }:norm():item(), 0)
+end
+
+function TestNumerics.test_norm_of_squares_that_leave_the_range()
+    local function near(x, want) lu.assertTrue(math.abs(x:norm():item() / want - 1) < 1e-15) end
+    near(bk.tensor { 3e200, 4e200 }, 5e200)
+    near(bk.tensor { 3e-200, 4e-200 }, 5e-200)
+    near(bk.tensor { 0, 5e-324 * 2 ^ 20 }, 5e-324 * 2 ^ 20)
+    local x = bk.tensor({ 3e30, 4e30 }, { dtype = "float32" })
+    lu.assertTrue(math.abs(x:norm():item() / 5e30 - 1) < 1e-6)
+    lu.assertEquals(bk.tensor { 1, math.huge }:norm():item(), math.huge)
+    lu.assertTrue(bk.tensor { 1, 0 / 0 }:norm():item() ~= bk.tensor { 1, 0 / 0 }:norm():item())
+    close(bk.grad(function(t) return t:norm() end)(bk.tensor { 1.5e200, 2e200 }), { 0.6, 0.8 })
+end
+
+function TestNumerics.test_powers_of_zero()
+    local exponents = bk.arange(4)
+    local function poly(x) return (bk.tensor { 5, 7, 11, 13 } * x ^ exponents):sum() end
+    for k, want in ipairs { 7, 22, 78, 0 } do lu.assertEquals(nth(poly, k)(bk.tensor(0)):item(), want) end
+    for k, want in ipairs { 7 - 44 + 156, 22 - 156, 78, 0 } do
+        lu.assertAlmostEquals(nth(poly, k)(bk.tensor(-2)):item(), want, 1e-12)
+    end
+    lu.assertEquals(bk.grad(function(x) return x ^ bk.tensor(0) end)(bk.tensor(0)):item(), 0)
+end
+
+function TestNumerics.test_int64_is_not_read_as_float64()
+    local b = 1 << 53
+    local t = bk.tensor({ b, b + 1, b - 1 }, { dtype = "int64" })
+    lu.assertEquals(t:max():item(), b + 1)
+    lu.assertEquals(t:argmax():item(), 1)
+    lu.assertEquals((-t):min():item(), -b - 1)
+    local table2 = bk.tensor({ { b, b + 1 }, { b + 2, b + 1 } }, { dtype = "int64" })
+    lu.assertEquals(table2:max(1):totable(), { b + 2, b + 1 })
+    lu.assertEquals(table2:argmax(2):totable(), { 1, 0 })
+end
+
+function TestNumerics.test_argmax_of_rows_takes_the_first_and_nan()
+    local nan = 0 / 0
+    lu.assertEquals(bk.tensor { { 1, 3, 3 }, { nan, 5, nan }, { 2, 1, 2 } }:argmax(2):totable(), { 1, 0, 0 })
+    lu.assertEquals(bk.tensor { -math.huge, -math.huge }:argmax():item(), 0)
+end
+
+-- Values by 40-digit arithmetic.
+function TestNumerics.test_tails()
+    local function near(x, want) lu.assertTrue(math.abs(x / want - 1) < 1e-13, tostring(x)) end
+    near(bk.grad(function(x) return x:expm1() end)(bk.tensor(-30.0)):item(), 9.3576229688401748e-14)
+    local z = bk.tensor { 40, 0 }
+    near(z:log_softmax()[1]:item(), -4.248354255291589e-18)
+    near(z:log_softmax()[2]:item(), -40)
+    close(bk.zeros { 3 }:log_softmax(), { -math.log(3), -math.log(3), -math.log(3) })
+    local f = function(t) return (t:log_softmax() * bk.tensor { 1, 2, -1 }):sum() end
+    for _, at in ipairs { { 0, 0, 0 }, { 1, 1, 0 }, { 0.5, -1, 2 } } do -- at ties too
+        lu.assertTrue(bk.check_grad(f, bk.tensor(at)) < 1e-7)
+    end
+end
+
+function TestNumerics.test_schedules_keep_their_final_rate()
+    local s = bk.schedule.one_cycle { lr = 1, steps = 1 }
+    lu.assertEquals(s(2, { step = 2, total = 1 }), 1 / 250000)
+    local long = bk.schedule.one_cycle { lr = 1, steps = 10 }
+    lu.assertAlmostEquals(long(10, {}), 1 / 250000, 1e-15)
+    lu.assertEquals(long(11, {}), 1 / 250000)
+end
+
+-- A loop that keeps nothing stays small: garbage that only waits for its finalizers counts as garbage.
+function TestNumerics.test_small_tensors_in_a_loop()
+    local theta, g = bk.ones { 3 }, bk.grad(function(t) return (t * t):sum() end)
+    local most = 0
+    for k = 1, 200000 do
+        theta = theta - g(theta) * 1e-9
+        if k % 1000 == 0 then most = math.max(most, collectgarbage("count")) end
+    end
+    lu.assertTrue(most < 60000, tostring(most))
+end

@@ -6,7 +6,29 @@ local order_object, stream = bk.order._object, bk.stream
 local run = {}
 run.__index = run
 
-local HOOKS = { "begin_run", "begin_task", "before_step", "after_step", "end_task", "end_run" }
+local HOOKS = { "begin_run", "begin_task", "before_batch", "before_step", "after_step", "end_task", "end_run" }
+local MAY_SET = { before_batch = { "x", "y" }, before_step = { "gradient", "lr" }, after_step = { "theta" } }
+run.hooks = HOOKS
+
+-- What hooks, records and schedules see of a run: all of it, to read. What a hook may set acts; anything else is an
+-- error, for it would do nothing.
+local function view_of(state)
+    local view = {}
+    local function guard(_, name, value)
+        for _, allowed in ipairs(MAY_SET[state.calling] or {}) do
+            if name == allowed then
+                state[name] = value
+                return
+            end
+        end
+        local list, place = MAY_SET[state.calling], tostring(state.calling or "a schedule, order or record")
+        error(("protocol: step %d: state.%s cannot be set in %s; %s%s. What a hook remembers goes into its memory, what it "
+            .. "tells others into state.shared"):format(state.step, tostring(name), place, list
+            and "it may set state." .. table.concat(list, " and state.") or "nothing can", ""), 2)
+    end
+    return setmetatable(view, { __index = state, __newindex = guard, __pairs = function() return next, state end,
+        __name = "bracket.state" })
+end
 
 local function copy(value)
     if type(value) ~= "table" then return value end
@@ -22,7 +44,7 @@ function run.new(spec, problem, seed)
         n_tasks = problem.n, tasks = {}, f = {}, joint = spec.order.joint or false, steps = spec.total_steps,
         step = 0, position = 0, loss = nil, lr = 0, cache = {}, memory = {}, order_memory = {}, accuracy = {},
             test_loss = {},
-        learned = {}, history = {}, rows = 0, recorded = {}, xs = {}, ys = {}, gradients = {}, losses = {},
+        learned = {}, history = {}, rows = 0, recorded = {}, shared = {}, record_memory = {}, xs = {}, ys = {}, gradients = {}, losses = {},
         reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
     }, run)
     for i, t in ipairs(problem.tasks) do
@@ -46,6 +68,10 @@ function run.new(spec, problem, seed)
         end
         state.steps = state.joint and most or sum
     end
+    state.view = view_of(state)
+    function state.stop() -- the run ends after this step, as if it were its last
+        state.stopped, state.total = true, state.step
+    end
     state.W, state.R = order_object.empty(problem.n)
     for k in ipairs(spec.interventions) do state.memory[k] = {} end
     state.hooks = {}
@@ -60,7 +86,25 @@ function run.new(spec, problem, seed)
 end
 
 function run:call(name)
-    for _, hook in ipairs(self.hooks[name]) do hook.call(self, self.memory[hook.index]) end
+    self.calling = name
+    for _, hook in ipairs(self.hooks[name]) do hook.call(self.view, self.memory[hook.index]) end
+    self.calling = nil
+    if name == "begin_run" or name == "begin_task" then -- records may begin too
+        for _, column in ipairs(self.spec.record_names) do
+            local r = self.spec.record_functions[column] or bk.record[column]
+            if type(r) == "table" and r[name] then r[name](self.view, self:memory_of(column)) end
+        end
+    end
+end
+
+-- A record's own memory, saved with the run.
+function run:memory_of(column)
+    local memory = self.record_memory[column]
+    if not memory then
+        memory = {}
+        self.record_memory[column] = memory
+    end
+    return memory
 end
 
 -- The order becomes a function of the step (needs theta: the tournament looks at the tasks).
@@ -92,7 +136,7 @@ end
 
 function run:measure(name)
     local f = self.spec.record_functions[name] or bk.record[name]
-    local value = f(self)
+    local value = (type(f) == "table" and f.value or f)(self.view, self:memory_of(name))
     if type(value) == "number" then return { [name] = value } end
     if type(value) ~= "table" then
         error(string.format("protocol: record %q: expected a number or a table of numbers, got a %s", name,
@@ -107,7 +151,7 @@ function run:record()
     if self.step == 0 then -- the terms before the first step are those its rate will have
         self.task = self.at(1)
         if self.task == 0 then self.task = nil end
-        self.lr = self.rate(1, self)
+        self.lr = self.rate(1, self.view)
     end
     for _, name in ipairs(self.spec.record_names) do
         for column, value in pairs(self:measure(name)) do row[column] = value end
@@ -140,9 +184,40 @@ local function check_loss(self, loss, i)
     end
 end
 
+-- The batch as the before_batch hooks leave it.
+local function changed_batch(self)
+    self:call("before_batch")
+    for _, name in ipairs{ "x", "y" } do
+        if not bk.is_tensor(self[name]) then
+            error(("protocol: step %d: before_batch left state.%s as %s; expected a tensor"):format(self.step, name,
+                tostring(self[name])), 0)
+        end
+    end
+    return self.x, self.y
+end
+
+-- A rate that a hook changed: R and W count what is stepped.
+local function change_rate(self, h)
+    local lr, i = self.lr, self.task
+    if type(lr) ~= "number" or lr ~= lr or lr == math.huge or lr == -math.huge then
+        error(("protocol: step %d: before_step left state.lr as %s; expected a finite rate"):format(self.step,
+            tostring(lr)), 0)
+    end
+    for j = 1, self.n_tasks do
+        if not i then
+            self.R[j] = self.R[j] + lr - h
+        elseif j ~= i then
+            local area = self.R[j] * (lr - h)
+            self.W[j][i], self.W[i][j] = self.W[j][i] + area, self.W[i][j] - area
+        end
+    end
+    if i then self.R[i] = self.R[i] + lr - h end
+end
+
 local function one_task(self, i)
     local x, y, epoch, first = self.problem:next(i)
     self.x, self.y, self.batch_epoch, self.batch_first = x, y, epoch, first
+    if #self.hooks.before_batch > 0 then x, y = changed_batch(self) end
     local loss, g = self.f[i].value_and_grad(self.theta, x, y)
     self.loss = loss:item()
     check_loss(self, self.loss, i)
@@ -162,6 +237,11 @@ local function all_tasks(self)
     local sum, total = nil, 0
     for i = 1, self.n_tasks do
         local x, y = self.problem:next(i)
+        if #self.hooks.before_batch > 0 then
+            self.task, self.x, self.y = i, x, y
+            x, y = changed_batch(self)
+            self.task, self.x, self.y = nil, nil, nil
+        end
         self.xs[i], self.ys[i] = x, y
         local loss, g = self.f[i].value_and_grad(self.theta, x, y)
         self.losses[i], self.gradients[i] = loss:item(), g
@@ -204,7 +284,7 @@ function run:advance(stop, progress)
         if spec.evaluate then self:evaluate(0) end
         if self:due(0) then self:record() end
     end
-    while self.step < stop do
+    while self.step < math.min(stop, self.total) do
         local step = self.step + 1
         self.step = step
         self.x, self.y = nil, nil -- no batch outlives its step: a run that goes on has none either
@@ -216,19 +296,24 @@ function run:advance(stop, progress)
             self:call("begin_task")
         end
         self.task = task > 0 and task or nil
-        local h = spec.rate(step, self)
+        local h = spec.rate(step, self.view)
         if type(h) ~= "number" or h ~= h or h == math.huge or h == -math.huge then
             error(string.format("protocol: step %d: lr: expected a finite rate, got %s", step, tostring(h)), 0)
         end
         self.lr = h
         if task > 0 then one_task(self, task) else all_tasks(self) end
-        for k = 1, #before do before[k].call(self, self.memory[before[k].index]) end
-        if #before > 0 then check_left(self, "before_step", "gradient", self.theta) end
-        local moved = optimizer:step(self.theta, self.gradient, h)
+        if #before > 0 then
+            self:call("before_step")
+            check_left(self, "before_step", "gradient", self.theta)
+            if self.lr ~= h then change_rate(self, h) end
+        end
+        local moved = optimizer:step(self.theta, self.gradient, self.lr)
         self.theta = moved
         self.cache = {}
-        for k = 1, #after do after[k].call(self, self.memory[after[k].index]) end
-        if #after > 0 then check_left(self, "after_step", "theta", moved) end
+        if #after > 0 then
+            self:call("after_step")
+            check_left(self, "after_step", "theta", moved)
+        end
         if self:due(step) then self:record() end
         if position then
             local _, following = nil, nil
@@ -247,7 +332,7 @@ end
 -- ---- the whole state as one value ----
 local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W", "R", "memory", "order_memory",
     "accuracy",
-    "test_loss", "learned", "history", "rows", "recorded", "started", "finished", "theta", "batch_epoch",
+    "test_loss", "learned", "history", "rows", "recorded", "started", "finished", "theta", "batch_epoch", "stopped", "record_memory",
         "batch_first", "gradient", "task_gradient", "gradients", "gradient_sum", "losses" }
 
 function run:save()
@@ -264,12 +349,13 @@ function run:load(saved)
     local lr = self.lr
     self:set_order()
     self.lr = lr
+    if self.stopped then self.total = self.step end
 end
 
 -- What a user gets.
 function run:result()
     local result = { theta = self.theta, history = self.history, steps = self.step, total = self.total,
-        finished = self.finished or false, accuracy = self.accuracy, test_loss = self.test_loss, order_matrix = self.W,
+        finished = self.finished or false, stopped = self.stopped or false, accuracy = self.accuracy, test_loss = self.test_loss, order_matrix = self.W,
         learned = self.learned, scores = self.order_memory.scores, metrics = {}, seed = self.seed }
     local once, seen = #self.learned == self.n_tasks, {}
     for _, i in ipairs(self.learned) do

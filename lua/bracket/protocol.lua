@@ -32,10 +32,9 @@ local function resolve_order(order)
     error("protocol: order: expected a name, a list of tasks, a function or a bk.order, got a " .. type(order), 3)
 end
 
-local HOOKS = { name = "string", doc = "string", before_step = "callable", after_step = "callable",
-    begin_task = "callable",
-    end_task = "callable", begin_run = "callable", end_run = "callable", strength = "number", weight = "number",
-    needs_joint = "boolean", needs_blocks = "boolean", needs_one_task = "boolean" }
+local HOOKS = { name = "string", doc = "string", strength = "number", weight = "number", needs_joint = "boolean",
+    needs_blocks = "boolean", needs_one_task = "boolean" }
+for _, name in ipairs(run.hooks) do HOOKS[name] = "callable" end
 
 local function check_interventions(list, order)
     if #list == 0 and next(list) ~= nil then
@@ -80,8 +79,12 @@ local function check_record(record)
             end
         elseif type(value) == "function" then
             functions[key] = value
+        elseif type(value) == "table" and type(value.value) == "function" then
+            options_of("protocol: record." .. tostring(key), value, { value = "callable", begin_run = "callable",
+                begin_task = "callable", doc = "string" })
+            functions[key] = value
         else
-            error(string.format("protocol: unknown option record.%s; known: every, at, samples, or name = function(state)",
+            error(string.format("protocol: unknown option record.%s; known: every, at, samples, or name = function(state, memory)",
                 tostring(key)), 3)
         end
     end
@@ -293,16 +296,21 @@ end
 return bk.doc(new, [[
 bk.protocol{ model =, tasks =, lr =, ... } -> p;  p:run{ theta = theta } -> r
 Trains one parameter vector on several tasks by a protocol: which task at which step, at which rate, with what added.
-  tasks   a list of { name, train = {x =, y =}, test = {x =, y =}, loss = "cross_entropy" | "mse", head = class ids }
-          or { x =, y = }; test defaults to train. Images may be flat where shape = {rows, columns} tells their sizes
+  tasks   a list of { name, train = {x =, y =}, test = {x =, y =}, loss, accuracy, head = class ids } or
+          { x =, y =, ... }; loss is a name of bk.loss ("cross_entropy"), one of its values (bk.loss.huber{ delta = 2 })
+          or a function (model, theta, x, y) -> 0-d; accuracy a function (z, y) -> number; test defaults to train. Images may be flat where shape = {rows, columns} tells their sizes
   order   "sequential" "cyclic" "palindromic" "random" "joint" "tournament", {1,2,2,1}, function(step, state),
   bk.order.*
   lr      a rate, a list of rates per task, a bk.schedule.*, function(step, state) -> rate
   steps   per task when sequential (or a list), in all otherwise; or epochs      batch   examples a step, or "full"
   optimizer bk.optim.* (sgd); reset_optimizer = true: reset at task boundaries   reduction "sum" | "mean" (joint steps)
-  interventions { bk.intervention.*, own tables of hooks f(state, memory) }: before_step may set state.gradient,
-          after_step state.theta; memory is a table of the hook's own that p:state() saves
-  record  { every = n, at = {steps}, samples = 1000, "loss", ..., own = function(state) -> number }
+  interventions { bk.intervention.*, own tables of hooks f(state, memory): begin_run begin_task before_batch before_step
+          after_step end_task end_run }: before_batch may set state.x and state.y (augmentation), before_step
+          state.gradient and state.lr, after_step state.theta; setting anything else is an error. state:stop() ends the
+          run after this step. memory is a table of the hook's own that p:state() saves; state.shared is for telling
+          others
+  record  { every = n, at = {steps}, samples = 1000, "loss", ..., own = function(state, memory) -> number, or
+          { value = such a function, begin_run =, begin_task = }; memory is the record's own, saved with the run }
   seed, dtype ("float64"), evaluate = false: no test passes
 r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
   r.test_loss,

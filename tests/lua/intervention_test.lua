@@ -148,7 +148,7 @@ end
 function TestGradientMethods:test_pcgrad_leaves_no_conflict_between_two_tasks()
     local conflicts = 0
     joint(bk.intervention.pcgrad{}, { against[1], against[2] }, function(state)
-        local g, p = state.gradients, state.projected
+        local g, p = state.gradients, state.shared.projected
         if g[1]:dot(g[2]):item() < 0 then
             conflicts = conflicts + 1
             lu.assertTrue(p[1]:dot(g[2]):item() >= -1e-14)
@@ -171,7 +171,7 @@ function TestGradientMethods:test_mgda_is_the_minimum_norm_point()
         -- the variational inequality <d, g_i> >= |d|^2 characterises it, and makes -d a common descent direction
         for i = 1, 3 do lu.assertTrue(d:dot(g[i]):item() >= square - 1e-9 * (1 + square)) end
         local sum = 0
-        for _, w in ipairs(state.mgda_weights) do
+        for _, w in ipairs(state.shared.mgda_weights) do
             lu.assertTrue(w >= 0)
             sum = sum + w
         end
@@ -222,11 +222,11 @@ function TestMemoryMethods:test_agem_never_moves_against_the_memory()
         bk.intervention.agem{ memory = 30 },
         spy(function(state)
             if state.task == 1 then
-                lu.assertNil(state.reference_gradient)
+                lu.assertNil(state.shared.reference_gradient)
                 return
             end
             seen = seen + 1
-            local r = state.reference_gradient
+            local r = state.shared.reference_gradient
             lu.assertTrue(state.gradient:dot(r):item() >= -1e-12)
             if state.task_gradient:dot(r):item() < 0 then
                 projected = projected + 1
@@ -259,10 +259,10 @@ function TestMemoryMethods:test_ewc_pulls_towards_the_old_point_by_its_fisher()
             if state.task == 2 and not extra then
                 extra = distance(state.gradient, state.task_gradient)
             elseif state.task == 2 then
-                memory = { state.gradient - state.task_gradient, state.theta, state.anchor }
+                memory = { state.gradient - state.task_gradient, state.theta, state.shared.anchor }
             end
         end,
-        end_task = function(state) state.anchor = state.anchor or state.theta end } } }
+        end_task = function(state) state.shared.anchor = state.shared.anchor or state.theta end } } }
     lu.assertAlmostEquals(extra, 0, 1e-12) -- at the old point itself
     local pull, moved = memory[1]:totable(), (memory[2] - memory[3])
     -- the exact diagonal Fisher, over all examples

@@ -3,7 +3,7 @@ return bk.doc(function(options)
     options = bk._options("intervention.agem", options, { memory = "count!", batch = "count" })
     local doc = "averaged gradient episodic memory (Chaudhry et al. 2018), " .. options.memory .. " examples"
     return bk.intervention._episodes.intervention("agem", doc, options, 4, function(state, r)
-        state.reference_gradient = r
+        state.shared.reference_gradient = r
         local inner = r and state.gradient:dot(r):item() or 0
         if inner < 0 then state.gradient = state.gradient - r * (inner / r:dot(r):item()) end
     end)

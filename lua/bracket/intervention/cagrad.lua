@@ -29,7 +29,7 @@ return bk.doc(function(options)
             local norm = gw:norm():item()
             local d = mean
             if norm > 0 then d = mean + gw * (c * mean:norm():item() / norm) end
-            state.cagrad_weights = w
+            state.shared.cagrad_weights = w
             state.gradient = d * (n * state.reduction_scale)
         end,
     }

@@ -19,7 +19,7 @@ return bk.doc(function(options)
                 local part = g[i] * w[i]
                 sum = sum and sum + part or part
             end
-            state.mgda_weights = w
+            state.shared.mgda_weights = w
             state.gradient = sum
         end,
     }

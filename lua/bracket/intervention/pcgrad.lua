@@ -21,7 +21,7 @@ return bk.doc(function(options)
                 changed[i] = g
                 sum = sum and sum + g or g
             end
-            state.projected = changed
+            state.shared.projected = changed
             state.gradient = sum * state.reduction_scale
         end,
     }

@@ -1,0 +1,107 @@
+-- hooks_test.lua - what hooks and records may do to a run: what they may set acts, all else is an error; they can stop
+-- it; and their memory goes on where the run does.
+local bk = require "bracket"
+local lu = require "luaunit"
+
+local rng = bk.rng(1)
+local x, y = rng:normal { 20, 6 }, rng:integers({ 20 }, 3)
+local model = bk.nn.mlp { 6, 8, 3 }
+local tasks = { { x = x, y = y }, { x = x * 0.5, y = y } }
+local function protocol(hooks, options)
+    local o = { model = model, tasks = tasks, lr = 0.1, steps = 6, batch = 5, interventions = { hooks } }
+    for name, value in pairs(options or {}) do o[name] = value end
+    return bk.protocol(o)
+end
+local start = model:init { seed = 1 }
+local function run(hooks, options) return protocol(hooks, options):run { theta = start } end
+
+TestHooks = {}
+
+function TestHooks.test_a_rate_that_is_set_is_stepped_recorded_and_counted()
+    local r = run({ before_step = function(s) s.lr = s.task == 1 and 0.05 or s.lr end },
+        { order = "cyclic", record = { every = 1, "loss" } })
+    local plain = run(nil, { order = "cyclic", lr = { 0.05, 0.1 } })
+    lu.assertTrue(r.theta == plain.theta)
+    lu.assertAlmostEquals(r.order_matrix[1][2], plain.order_matrix[1][2], 1e-15)
+    lu.assertAlmostEquals(r.order_matrix[2][1], plain.order_matrix[2][1], 1e-15)
+    lu.assertEquals({ table.unpack(r.history.lr, 2) }, { 0.05, 0.1, 0.05, 0.1, 0.05, 0.1 })
+    lu.assertErrorMsgContains("before_step left state.lr as x", run, { before_step = function(s) s.lr = "x" end })
+end
+
+function TestHooks.test_a_batch_that_is_set_is_trained_on()
+    local twice = run { before_batch = function(s) s.x = s.x * 2 end }
+    local doubled = { { x = x * 2, y = y, test = tasks[1] }, { x = x, y = y, test = tasks[2] } }
+    lu.assertTrue(twice.theta == run(nil, { tasks = doubled }).theta)
+    local joint = run({ before_batch = function(s) if s.task == 1 then s.x = s.x * 2 end end }, { order = "joint" })
+    lu.assertTrue(joint.theta == run(nil, { order = "joint", tasks = { doubled[1], tasks[2] } }).theta)
+    lu.assertErrorMsgContains("before_batch left state.x as nil", run, { before_batch = function(s) s.x = nil end })
+end
+
+function TestHooks.test_anything_else_is_an_error_that_says_what_may_be_set()
+    local function fails(text, hooks, options) lu.assertErrorMsgContains(text, run, hooks, options) end
+    fails("step 1: state.theta cannot be set in before_step; it may set state.gradient and state.lr",
+        { before_step = function(s) s.theta = s.theta end })
+    fails("state.nonsense cannot be set in end_task; nothing can", { end_task = function(s) s.nonsense = 1 end })
+    fails("state.x cannot be set in before_step", { before_step = function(s) s.x = s.x end })
+    fails("state.lr cannot be set in a schedule", nil, { lr = function(_, s) s.lr = 1 return 0.1 end })
+    fails("state.theta cannot be set", nil, { record = { every = 1, own = function(s) s.theta = 1 return 1 end } })
+    fails("unknown option \"before_stepp\"", { before_stepp = print })
+end
+
+function TestHooks.test_stop_ends_the_run_after_its_step()
+    local ended = 0
+    local hooks = { after_step = function(s) if s.step == 8 then s:stop() end end, end_run = function() ended = ended + 1 end }
+    local p = protocol(hooks, { record = { every = 5, "loss" } })
+    local r = p:run { theta = start }
+    lu.assertEquals({ r.steps, r.total, r.finished, r.stopped, ended }, { 8, 8, true, true, 1 })
+    lu.assertEquals(r.history.step, { 0, 5, 8 })
+    lu.assertEquals(#r.learned, 2) -- the second task counts as learned as far as it came
+    local again = protocol(hooks, { record = { every = 5, "loss" } }):restore(p:state())
+    lu.assertEquals(again:run {}.steps, 8)
+end
+
+-- ---- memory: every record and every intervention there is, cut in the middle ----
+
+local RECORDS = {}
+for name in pairs(bk.record) do RECORDS[#RECORDS + 1] = name end
+table.sort(RECORDS)
+
+function TestHooks.test_records_go_on_where_they_were()
+    local function make()
+        local record = { every = 1, own = { begin_run = function(_, memory) memory.sum = bk.zeros { 2 } end,
+            value = function(state, memory)
+                memory.sum = memory.sum + state.theta:narrow(1, 1, 2)
+                return memory.sum:norm():item()
+            end } }
+        for k, name in ipairs(RECORDS) do record[k] = name end
+        return protocol({ name = "none" }, { record = record, order = "cyclic" })
+    end
+    local whole = make():run { theta = start }
+    for _, at in ipairs { 1, 3, 5 } do
+        local p = make()
+        p:run { theta = start, stop = at }
+        local r = make():restore(p:state()):run {}
+        lu.assertTrue(r.theta == whole.theta)
+        for name, column in pairs(whole.history) do lu.assertEquals(r.history[name], column, name) end
+    end
+    lu.assertTrue(whole.history.own[7] > whole.history.own[1])
+end
+
+function TestHooks.test_a_records_memory_outlives_the_process()
+    local folder = os.tmpname()
+    os.remove(folder)
+    local function make()
+        return protocol({ name = "none" }, { record = { every = 1, own = { value = function(state, memory)
+            memory.list = memory.list or {}
+            table.insert(memory.list, state.theta[1]:item())
+            memory.last = state.theta
+            return #memory.list
+        end } } })
+    end
+    local whole = make():run { theta = start }
+    pcall(function() make():run { theta = start, out = folder, checkpoint_every = 2, stop = 5 } end)
+    local r = make():run { theta = start, out = folder, resume = true }
+    os.execute("rm -rf " .. folder)
+    lu.assertEquals(r.history.own, whole.history.own)
+    lu.assertTrue(r.theta == whole.theta)
+end

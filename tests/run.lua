@@ -1,5 +1,7 @@
--- run.lua - runs tests/lua/*_test.lua under LuaUnit: bracket tests/run.lua [name ...]; closes with `N passed, N failed`.
-package.path = "tests/lua/?.lua;/usr/share/lua/5.4/?.lua;/usr/share/lua/5.3/?.lua;/usr/share/lua/5.1/?.lua;" .. package.path
+-- run.lua - runs tests/lua/*_test.lua under LuaUnit: bracket tests/run.lua [name ...]; closes with `N passed, N
+-- failed`.
+package.path = "tests/lua/?.lua;/usr/share/lua/5.4/?.lua;/usr/share/lua/5.3/?.lua;/usr/share/lua/5.1/?.lua;"
+    .. package.path
 local ok, luaunit = pcall(require, "luaunit")
 if not ok then
     io.stderr:write("the tests need LuaUnit (Debian: apt-get install lua-unit; make deps)\n")

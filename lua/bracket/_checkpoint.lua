@@ -116,7 +116,8 @@ end
 function checkpoint.save(path, state)
     local tensors = { list = {}, names = {} }
     local text = internal.to_json(pack(state, "", tensors))
-    bk.save_safetensors(path, tensors.list, { format = FORMAT, bracket = bk.version, step = tostring(state.step), state = text })
+    bk.save_safetensors(path, tensors.list, { format = FORMAT, bracket = bk.version, step = tostring(state.step),
+        state = text })
 end
 
 function checkpoint.load(path)

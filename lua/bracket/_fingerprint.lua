@@ -1,5 +1,5 @@
--- fingerprint(value) -> 16 hex digits that differ when value does: numbers, tensors, tables, and functions by their code
--- and what they have captured; so a protocol's parts, functions too, can be told from another's. Texts in what is
+-- fingerprint(value) -> 16 hex digits that differ when value does: numbers, tensors, tables, and functions by their
+-- code and what they have captured; so a protocol's parts, functions too, can be told from another's. Texts in what is
 -- captured do not count: they are names and paths more often than settings. Nor does what is in modules.
 local bk = ...
 local MOST = 100000 -- values looked at
@@ -34,7 +34,8 @@ return function(root)
             end
             local keys = {}
             for key in next, value do
-                if type(key) ~= "table" and type(key) ~= "function" and type(key) ~= "userdata" then keys[#keys + 1] = key end
+                if type(key) ~= "table" and type(key) ~= "function"
+                    and type(key) ~= "userdata" then keys[#keys + 1] = key end
             end
             table.sort(keys, order)
             parts[#parts + 1] = "{"

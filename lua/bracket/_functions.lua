@@ -1,7 +1,7 @@
--- The compiled functions of (theta, x, y) a task needs, made once per model and loss, so that any number of protocols and
--- data sets share their plans. functions(model, task): task.loss is a name of bk.loss, one of its values, or a function
--- (model, theta, x, y) -> 0-d; task.accuracy, a function (z, y) -> number, goes before the loss's own; task.head, a list
--- of class ids, restricts a softmax to these (task-incremental learning: a head per task).
+-- The compiled functions of (theta, x, y) a task needs, made once per model and loss, so that any number of protocols
+-- and data sets share their plans. functions(model, task): task.loss is a name of bk.loss, one of its values, or a
+-- function (model, theta, x, y) -> 0-d; task.accuracy, a function (z, y) -> number, goes before the loss's own;
+-- task.head, a list of class ids, restricts a softmax to these (task-incremental learning: a head per task).
 local bk = ...
 local cache = setmetatable({}, { __mode = "k" }) -- model -> key -> functions
 

@@ -1,6 +1,7 @@
--- Checks option tables: an unknown name or a wrong type is an error that names the function, the option and what
--- is known. options(where, given, spec): spec maps a name to a Lua type, "integer", "count", "positive", "callable" or
--- "any", types joined by "|"; a trailing "!" makes the option required. Positional entries are an error without spec[1].
+-- Checks option tables: an unknown name or a wrong type is an error that names the function, the option and what is
+-- known. options(where, given, spec): spec maps a name to a Lua type, "integer", "count", "positive", "callable" or
+-- "any", types joined by "|"; a trailing "!" makes the option required. Positional entries are an error without
+-- spec[1].
 local TEXT = { number = "a finite number", integer = "a whole number", count = "a whole number >= 1",
     positive = "a finite number > 0", callable = "a function" }
 

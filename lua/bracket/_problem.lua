@@ -21,8 +21,8 @@ local function images(x, shape)
     return ok and out or nil
 end
 
--- Checks one { x, y } for a loss (a value of bk.loss or a function) and returns it in the run's dtype, row-major; `where` begins the errors. shape:
--- that of an image, for rows of pixels that are meant for a convolution.
+-- Checks one { x, y } for a loss (a value of bk.loss or a function) and returns it in the run's dtype, row-major;
+-- `where` begins the errors. shape: that of an image, for rows of pixels that are meant for a convolution.
 function problem:part(where, data, loss, shape)
     if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
         fail(where, ": expected a table { x = tensor, y = tensor }")

@@ -27,7 +27,8 @@ function progress.new()
         shown, drawn = now, true
         local done, elapsed = state.step - first, math.max(1e-3, now - began)
         local left = math.floor((state.total - state.step) * elapsed / done)
-        err:write(string.format("\rstep %d/%d  %.0f/s  rate %.3g  loss %.4f  %d:%02d left\27[K", state.step, state.total,
+        err:write(string.format("\rstep %d/%d  %.0f/s  rate %.3g  loss %.4f  %d:%02d left\27[K", state.step,
+            state.total,
             done / elapsed, state.lr, state.loss or 0 / 0, left // 60, left % 60))
         err:flush()
     end

@@ -44,7 +44,8 @@ function run.new(spec, problem, seed)
         n_tasks = problem.n, tasks = {}, f = {}, joint = spec.order.joint or false, steps = spec.total_steps,
         step = 0, position = 0, loss = nil, lr = 0, cache = {}, memory = {}, order_memory = {}, accuracy = {},
             test_loss = {},
-        learned = {}, history = {}, rows = 0, recorded = {}, shared = {}, record_memory = {}, xs = {}, ys = {}, gradients = {}, losses = {},
+        learned = {}, history = {}, rows = 0, recorded = {}, shared = {}, record_memory = {}, xs = {}, ys = {},
+            gradients = {}, losses = {},
         reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
     }, run)
     for i, t in ipairs(problem.tasks) do
@@ -259,7 +260,8 @@ end
 local function check_left(self, hook, field, like)
     local value = self[field]
     if not bk.is_tensor(value) or value:dtype() ~= like:dtype() or value:ndim() ~= 1 or #value ~= #like then
-        error(string.format("protocol: step %d: %s left state.%s as %s; expected a tensor %s (%d)", self.step, hook, field,
+        error(string.format("protocol: step %d: %s left state.%s as %s; expected a tensor %s (%d)", self.step, hook,
+            field,
             bk.is_tensor(value) and "a tensor " .. value:dtype() .. " (" .. table.concat(value:shape(), ",") .. ")"
             or tostring(value), like:dtype(), #like), 0)
     end
@@ -332,7 +334,8 @@ end
 -- ---- the whole state as one value ----
 local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W", "R", "memory", "order_memory",
     "accuracy",
-    "test_loss", "learned", "history", "rows", "recorded", "started", "finished", "theta", "batch_epoch", "stopped", "record_memory",
+    "test_loss", "learned", "history", "rows", "recorded", "started", "finished", "theta", "batch_epoch", "stopped",
+        "record_memory",
         "batch_first", "gradient", "task_gradient", "gradients", "gradient_sum", "losses" }
 
 function run:save()
@@ -355,7 +358,8 @@ end
 -- What a user gets.
 function run:result()
     local result = { theta = self.theta, history = self.history, steps = self.step, total = self.total,
-        finished = self.finished or false, stopped = self.stopped or false, accuracy = self.accuracy, test_loss = self.test_loss, order_matrix = self.W,
+        finished = self.finished or false, stopped = self.stopped or false, accuracy = self.accuracy,
+            test_loss = self.test_loss, order_matrix = self.W,
         learned = self.learned, scores = self.order_memory.scores, metrics = {}, seed = self.seed }
     local once, seen = #self.learned == self.n_tasks, {}
     for _, i in ipairs(self.learned) do

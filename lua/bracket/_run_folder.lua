@@ -77,7 +77,8 @@ function run_folder.find(dir)
         local entries = internal.folder(at)
         table.sort(entries)
         for _, name in ipairs(entries) do
-            if name:sub(-1) == "/" and name:sub(1, 1) ~= "." then look((at == "/" and "" or at) .. "/" .. name:sub(1, -2), depth - 1) end
+            if name:sub(-1) == "/" and name:sub(1, 1) ~= "." then look((at == "/" and "" or at) .. "/"
+                .. name:sub(1, -2), depth - 1) end
         end
     end
     look((dir:gsub("(.)/+$", "%1")), 6)

@@ -37,7 +37,8 @@ function run_log.config(protocol, seed)
     local spec, tasks, interventions = protocol.spec, {}, {}
     for i, t in ipairs(protocol.problem.tasks) do
         tasks[i] = { name = plain(tostring(t.name)), train = t.train.n, test = t.test.n,
-            loss = plain(t.source.loss or "cross_entropy"), head = plain(t.source.head), digest = { train = part(t.train),
+            loss = plain(t.source.loss or "cross_entropy"), head = plain(t.source.head),
+                digest = { train = part(t.train),
                 test = part(t.test) } }
     end
     for k, iv in ipairs(spec.interventions) do
@@ -76,13 +77,15 @@ end
 -- An error where the folder's run is not the one that goes on.
 local function check_same(dir, old, config)
     local function say(value) return value == nil and "none" or line_of(value) end
-    for _, name in ipairs{ "model", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs", "batch", "optimizer",
+    for _, name in ipairs{ "model", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs", "batch",
+        "optimizer",
         "interventions", "record", "seed", "dtype", "reduction", "reset_optimizer", "evaluate" } do
         local is = config[name] -- as it would be read from the file
         if is ~= nil then is = internal.from_json(line_of(is)) end
         local at, was, now_is = difference(old[name], is, name)
         if at then
-            error(string.format("protocol:run: resume: %s was run with %s = %s, this protocol has %s", dir, at, say(was),
+            error(string.format("protocol:run: resume: %s was run with %s = %s, this protocol has %s", dir, at,
+                say(was),
                 say(now_is)), 0)
         end
     end
@@ -118,7 +121,8 @@ function run_log.open(protocol, dir, seed, options)
     internal.make_folder(dir)
     if not run_folder.is_run(dir) and #run_folder.checkpoints(dir) == 0 then return self end
     if not options.resume then
-        error(string.format("protocol:run: out: %s holds a run: resume = true goes on with it, or name another folder", dir), 0)
+        error(string.format("protocol:run: out: %s holds a run: resume = true goes on with it, or name another folder",
+            dir), 0)
     end
     local old = run_folder.read(dir)
     check_same(dir, old.config, self.config)
@@ -153,7 +157,8 @@ end
 
 -- Rows wait for half a second, and so do not slow the run; a checkpoint has those before it in the file.
 function run_log:write_rows(state, at_once)
-    for r = self.rows + #self.pending + 1, state.rows do self.pending[#self.pending + 1] = row_text(state.history, r) end
+    for r = self.rows + #self.pending + 1, state.rows do self.pending[#self.pending + 1] = row_text(state.history,
+        r) end
     local n = #self.pending
     if n == 0 or not at_once and bk.clock() - self.flushed < 0.5 then return end
     local text = table.concat(self.pending)
@@ -228,7 +233,8 @@ function run_log:finish(state)
     self:write_status(state, state.finished and "finished" or "paused")
 end
 
--- After an error, which may have come in the middle of writing: what was recorded is kept, and the checkpoints there are.
+-- After an error, which may have come in the middle of writing: what was recorded is kept, and the checkpoints there
+-- are.
 function run_log:fail(state, message)
     message = readable(tostring(message))
     pcall(self.rewrite_rows, self, state)

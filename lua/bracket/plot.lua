@@ -268,6 +268,7 @@ series: x and y lists or tensors (x: 1, 2, ... when left out), label, error (bar
         (their ends), colour "#rrggbb",
         style "linespoints" | "lines" | "points" | "dashed" | "steps" | "bars"; or { image = (rows, columns) }
 figure: xrange = {low, high}, yrange, key = "left" | "right" | "lower" | "lower left" | "below" | false,
-        width, height (pixels, or characters); panels = { {series..., title =, ...}, ... } with columns = n draws several side by side.
+        width, height (pixels, or characters); panels = { {series..., title =, ...}, ... } with columns = n draws
+        several side by side.
 Points that are nan, infinite, or not positive on a logarithmic axis are left out. Without gnuplot: an error that
 says how to install it.]])

@@ -298,7 +298,8 @@ bk.protocol{ model =, tasks =, lr =, ... } -> p;  p:run{ theta = theta } -> r
 Trains one parameter vector on several tasks by a protocol: which task at which step, at which rate, with what added.
   tasks   a list of { name, train = {x =, y =}, test = {x =, y =}, loss, accuracy, head = class ids } or
           { x =, y =, ... }; loss is a name of bk.loss ("cross_entropy"), one of its values (bk.loss.huber{ delta = 2 })
-          or a function (model, theta, x, y) -> 0-d; accuracy a function (z, y) -> number; test defaults to train. Images may be flat where shape = {rows, columns} tells their sizes
+          or a function (model, theta, x, y) -> 0-d; accuracy a function (z, y) -> number; test defaults to train.
+          Images may be flat where shape = {rows, columns} tells their sizes
   order   "sequential" "cyclic" "palindromic" "random" "joint" "tournament", {1,2,2,1}, function(step, state),
   bk.order.*
   lr      a rate, a list of rates per task, a bk.schedule.*, function(step, state) -> rate
@@ -315,7 +316,8 @@ Trains one parameter vector on several tasks by a protocol: which task at which 
 r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
   r.test_loss,
 r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
-p:run{ out = "runs/x", checkpoint_every = n, resume = true }: the run's folder holds config.json, env.json, metrics.jsonl,
+p:run{ out = "runs/x", checkpoint_every = n, resume = true }: the run's folder holds config.json, env.json,
+metrics.jsonl,
 status.json and checkpoint-STEP.safetensors (every tenth of the run unless told); resume goes on from the last one, bit
 for bit, or begins where there is none, and refuses the folder of another protocol: other data, options or functions (by
 their code and what they captured). `bracket runs show` reads it.

@@ -37,7 +37,8 @@ static void print_usage(FILE *to) {
     fputs("commands:", to);
     for (const embed_file *f = embed_files; f->path; f++) {
         const char *name = f->path + strlen(folder), *end = strrchr(f->path, '.');
-        if (strncmp(f->path, folder, strlen(folder)) == 0 && end && *name != '_') fprintf(to, " %.*s", (int)(end - name), name);
+        if (strncmp(f->path, folder, strlen(folder)) == 0 && end && *name != '_')
+            fprintf(to, " %.*s", (int)(end - name), name);
     }
     fputs("; bracket NAME --help\n", to);
 }
@@ -249,8 +250,8 @@ static int run_command(lua_State *L, options *o) {
 /* The command of that name, or something that is no function, comes to the top. */
 static bool push_command(lua_State *L, const char *name) {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    return *name != '_' && lua_getfield(L, -1, "bracket") == LUA_TTABLE && lua_getfield(L, -1, "command") == LUA_TTABLE &&
-           lua_getfield(L, -1, name) == LUA_TFUNCTION;
+    return *name != '_' && lua_getfield(L, -1, "bracket") == LUA_TTABLE &&
+           lua_getfield(L, -1, "command") == LUA_TTABLE && lua_getfield(L, -1, name) == LUA_TFUNCTION;
 }
 
 static int run_script(lua_State *L) {

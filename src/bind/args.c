@@ -276,7 +276,8 @@ void args_read(lua_State *L, int index, const char *fname, const option *rows, d
         const option *o = &rows[i];
         int top = lua_gettop(L);
         bool given = table && o->by_place && lua_rawgeti(L, table, ++places) != LUA_TNIL;
-        if (given && args_field(L, table, o->name)) args_error(L, fname, "%s: given twice, by place and by name", o->name);
+        if (given && args_field(L, table, o->name))
+            args_error(L, fname, "%s: given twice, by place and by name", o->name);
         if (!given) {
             lua_settop(L, top);
             given = args_field(L, table, o->name);

@@ -44,8 +44,8 @@ static int no_op(lua_State *L) {
     return 0;
 }
 
-/* Lua calls a finalizer once: one that finds no room for its call loses what it owns. So none is called without. What was
- * finalized goes with the next collection: it would pass for living, and the more of it the later the next one. */
+/* Lua calls a finalizer once: one that finds no room for its call loses what it owns. So none is called without. What
+ * was finalized goes with the next collection: it would pass for living, and the more of it the later the next one. */
 static void collect(lua_State *L) {
     lua_pushcfunction(L, no_op);
     if (lua_pcall(L, 0, 0, 0) == LUA_OK) {
@@ -65,9 +65,9 @@ void bind_collect(lua_State *L) {
 }
 
 /* Lua sees a userdata of 200 bytes where a tensor may hold 200 MB, or a function a compiled plan. So a full collection
- * whenever what came since the last one outweighs a few times what Lua's own heap held then: going over that heap costs about a tenth
- * of filling the data. It is before what is to come, where that is known: results that nobody holds any more are
- * written again, in memory the caches still know. */
+ * whenever what came since the last one outweighs a few times what Lua's own heap held then: going over that heap costs
+ * about a tenth of filling the data. It is before what is to come, where that is known: results that nobody holds any
+ * more are written again, in memory the caches still know. */
 void bind_account(lua_State *L, size_t coming) {
     bind_state *st = bind_state_of(L);
     size_t used = atomic_load_explicit(&st->c->used, memory_order_relaxed) + coming;

@@ -113,7 +113,8 @@ static bool in_slot(const place *places, const fuse_source *s, int slot) {
     return s->kind == SOURCE_MEMORY && places[s->at].slot == slot;
 }
 
-static bool pass_reads_early(const fuse_pass *f, const place *places, int slot) { /* otherwise than element by element */
+/* Otherwise than element by element. */
+static bool pass_reads_early(const fuse_pass *f, const place *places, int slot) {
     for (int i = 0; i < f->n_views; i++)
         if (places[f->views[i].pointer].slot == slot) return true;
     for (int i = 0; i < f->n_fills; i++)
@@ -164,7 +165,8 @@ bool plan_overwrites(const plan *p, int input, int output) {
     for (int i = 0; i < p->n_steps; i++) {
         const step *s = &p->steps[i];
         now_turn += s->together != 0;
-        if (i != writer && now_turn >= writer_turn && step_reads(p, s, from)) return false; /* at once with it, or later */
+        const bool late = now_turn >= writer_turn; /* at once with the writer, or after it */
+        if (i != writer && late && step_reads(p, s, from)) return false;
     }
     const step *s = &p->steps[writer];
     return s->pass ? pass_overwrites(p, s->pass, from, to) : !step_reads(p, s, from);

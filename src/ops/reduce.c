@@ -393,7 +393,10 @@ static bk_status argmax_run(ctx *c, const node *n, void *out, const void *const 
             if (r.inner == 1) { /* the vector kernel finds what, this where */
                 const size_t bytes = dtype_size(a->dtype);
                 const double most = vec_max(a->dtype, r.size, (const char *)in[0] + (size_t)base * bytes);
-                while (best < r.size - 1 && !(at(a, in[0], base + best) == most) && !isnan(at(a, in[0], base + best))) best++;
+                for (double x; best < r.size - 1; best++) {
+                    x = at(a, in[0], base + best);
+                    if (x == most || isnan(x)) break;
+                }
                 ((int64_t *)out)[o] = best;
                 continue;
             }

@@ -1,5 +1,5 @@
--- optimizers.lua - bracket tests/bench/optimizers.lua [--sizes 1000,100000] [--reps N]: one JSON line an optimizer, dtype
--- and size: seconds a step (the fastest of reps blocks) and the bytes it has to move at the least.
+-- optimizers.lua - bracket tests/bench/optimizers.lua [--sizes 1000,100000] [--reps N]: one JSON line an optimizer,
+-- dtype and size: seconds a step (the fastest of reps blocks) and the bytes it has to move at the least.
 local bk = require "bracket"
 local o = bk.arguments({ sizes = { 1000, 30000, 269322, 4000000 }, reps = 15, threads = 1 }, arg)
 bk.threads(o.threads)

@@ -1,6 +1,7 @@
 -- workloads.lua - times the seven operations on the four workloads, one JSON line each, in the form of the peers'
 -- scripts (same generator, seeds, layout and checksums):
---   bracket tests/bench/workloads.lua [--threads N] [--reps N] [--workloads W1,..] [--ops a,..] [--budget S] [--check-only]
+--   bracket tests/bench/workloads.lua [--threads N] [--reps N] [--workloads W1,..] [--ops a,..] [--budget S]
+--   [--check-only]
 -- ops: a one SGD step, b gradient, c H_0 v, d bracket [g_0, g_1], e gradient of L_0 + (h/4)|g_0|², f all 28 brackets of
 -- 8 tasks, g gradient of |bracket|². Each timed call starts from theta.
 local bk = require "bracket"
@@ -10,7 +11,8 @@ while k <= #arg do
     local name = arg[k]:match("^%-%-([%w-]+)$")
     if name == "check-only" then options.check = true
     elseif name and options[name] ~= nil and arg[k + 1] then
-        options[name] = type(options[name]) == "number" and (tonumber(arg[k + 1]) or error("--" .. name .. ": expected a number")) or arg[k + 1]
+        options[name] = type(options[name]) == "number" and (tonumber(arg[k + 1])
+            or error("--" .. name .. ": expected a number")) or arg[k + 1]
         k = k + 1
     else error("workloads.lua: unknown option " .. arg[k]) end
     k = k + 1
@@ -41,7 +43,8 @@ local function workload(name)
     local model, shapes, batch, image
     if w == 4 then
         model = bk.nn.sequential{ bk.nn.conv2d{ 1, 8, kernel = 5 }, bk.nn.tanh(), bk.nn.avgpool2d{ 2 },
-            bk.nn.conv2d{ 8, 16, kernel = 5 }, bk.nn.tanh(), bk.nn.avgpool2d{ 2 }, bk.nn.flatten(), bk.nn.linear{ 256, 10 } }
+            bk.nn.conv2d{ 8, 16, kernel = 5 }, bk.nn.tanh(), bk.nn.avgpool2d{ 2 }, bk.nn.flatten(),
+                bk.nn.linear{ 256, 10 } }
         shapes = { { 200, 25 }, { 8, 25 }, { 3200, 200 }, { 16, 200 }, { 2560, 256 }, { 10, 256 } }
         batch, image = 64, { 64, 1, 28, 28 }
     else
@@ -88,8 +91,10 @@ local function operations(w)
         for i = 0, 7 do for j = i + 1, 7 do out[#out + 1] = bk.lie(L[i], L[j])(t) end end
         return table.unpack(out)
     end)
-    return { a = function() return step(theta) end, b = function() return g0(theta) end, c = function() return hvp(theta, w.v) end,
-        d = function() return bracket(theta) end, e = function() return modified(theta) end, f = all and function() return all(theta) end,
+    return { a = function() return step(theta) end, b = function() return g0(theta) end,
+        c = function() return hvp(theta, w.v) end,
+        d = function() return bracket(theta) end, e = function() return modified(theta) end, f = all
+            and function() return all(theta) end,
         g = function() return penalty(theta) end }
 end
 
@@ -103,7 +108,8 @@ local core = bk.internal.blas()
 local function line(r)
     local extra = os.getenv("OPENBLAS_CORETYPE")
     local text = string.format('{"workload": "%s", "op": "%s", "variant": "compiled", "dtype": "%s", "threads": %d, "lib": "bracket", '
-        .. '"version": "%s", "openblas_core": "%s"%s, "sum": %.17g, "sumsq": %.17g', r.workload, r.op, r.dtype, options.threads, bk.version, core,
+        .. '"version": "%s", "openblas_core": "%s"%s, "sum": %.17g, "sumsq": %.17g', r.workload, r.op, r.dtype,
+            options.threads, bk.version, core,
         extra and string.format(', "OPENBLAS_CORETYPE": "%s"', extra) or "", r.sum, r.sumsq)
     if r.median then
         text = text .. string.format(', "compile_s": %.6g, "median_us": %.6g, "min_us": %.6g, "reps": %d, "median_cpu_us": %.6g', r.compile,
@@ -131,7 +137,8 @@ for name in options.workloads:gmatch("[^,]+") do
         t0 = clock()
         f()
         local estimate = math.max(clock() - t0, 1e-9)
-        live[#live + 1] = { workload = name, op = op, dtype = w.dtype == "float64" and "f64" or "f32", sum = sum, sumsq = sumsq, f = f, compile = compile,
+        live[#live + 1] = { workload = name, op = op, dtype = w.dtype == "float64" and "f64" or "f32", sum = sum,
+            sumsq = sumsq, f = f, compile = compile,
             reps = math.max(5, math.min(options.reps, math.floor(options.budget / estimate))),
             inner = math.max(1, math.floor(2e-3 / estimate)), times = {}, cpus = {} }
     end

@@ -64,7 +64,8 @@ calls["t:save"] = function() return x:save(folder .. "/saved.npy") end
 x:save(folder .. "/x.npy")
 bk.save_safetensors(folder .. "/x.safetensors", { x = x })
 calls["bk.load_npy"] = function() return bk.load_npy(folder .. "/x.npy") end
-calls["bk.save_safetensors"] = function() return bk.save_safetensors(folder .. "/x.safetensors", { x = x, v = v }, { k = "v" }) end
+calls["bk.save_safetensors"] = function() return bk.save_safetensors(folder .. "/x.safetensors", { x = x, v = v },
+    { k = "v" }) end
 calls["bk.load_safetensors"] = function() return bk.load_safetensors(folder .. "/x.safetensors") end
 calls["operators of tensors"] = function()
     return v + w, v - 1, 2 * v, v / w, v ^ 2, -v, #v, v == w, v[1] < w[1], v[1] <= w[1], x[1][2], tostring(x),

@@ -63,7 +63,8 @@ end
 function TestProgram:test_version_help_and_environment()
     lu.assertStrContains(run("--version"), "bracket " .. bk.version)
     lu.assertStrContains(run("--help"), "--threads")
-    local p = io.popen("LUA_INIT='print(1)' " .. program .. " -e 'print(2)'; LUA_INIT='print(1)' " .. program .. " -E -e 'print(2)'")
+    local p = io.popen("LUA_INIT='print(1)' " .. program .. " -e 'print(2)'; LUA_INIT='print(1)' " .. program
+        .. " -E -e 'print(2)'")
     lu.assertEquals(p:read("a"), "1\n2\n2\n")
     p:close()
 end
@@ -112,7 +113,8 @@ function TestDocs:test_every_docstring_is_on_the_page_and_in_the_man_page()
         if not text then return end
         local signature = text:match("^[^\n]*")
         lu.assertStrContains(self.texts["reference.md"], "`" .. signature .. "`", false, path)
-        lu.assertStrContains(self.texts["bracket.1"], ".B " .. signature:gsub("\\", "\\e"):gsub("%-", "\\-"), false, path)
+        lu.assertStrContains(self.texts["bracket.1"], ".B " .. signature:gsub("\\", "\\e"):gsub("%-", "\\-"), false,
+            path)
     end)
     lu.assertStrContains(self.texts["reference.md"], "`model:init{")
     lu.assertNotStrContains(self.texts["reference.md"], "`gather(out")
@@ -132,12 +134,14 @@ function TestDocs:test_the_definitions_define_every_name_and_method()
     bk.repl.help.walk(function(path, value)
         local at = defined
         for name in path:gmatch("%.([%w_]+)") do at = at[name] end
-        if path ~= "bk.version" then lu.assertEquals(type(at), type(value) == "table" and "table" or "function", path) end
+        if path ~= "bk.version" then lu.assertEquals(type(at), type(value) == "table" and "table" or "function",
+            path) end
     end)
     for name in pairs(bk.repl.help.methods(bk.ones { 1 })) do
         lu.assertStrContains(text, "function tensor:" .. name .. "(")
     end
-    lu.assertStrContains(text, "---@param dim? any\n---@param options? any\n---@return bracket.tensor\nfunction tensor:sum(dim, options) end")
+    lu.assertStrContains(text,
+        "---@param dim? any\n---@param options? any\n---@return bracket.tensor\nfunction tensor:sum(dim, options) end")
     lu.assertStrContains(text, "---@return bracket.model\nfunction bk.nn.mlp(options) end")
     for tag in text:gmatch("\n%-%-%-@(%a+)") do
         lu.assertTrue(({ class = true, param = true, ["return"] = true })[tag], tag)
@@ -147,7 +151,8 @@ end
 TestModule = {}
 
 function TestModule:test_stock_lua_loads_the_module()
-    local p = io.popen(([[LUA_CPATH='%s/?.so' lua5.4 -e 'bk = require "bracket" print(bk.tensor{1, 2}:sum():item())' 2>&1]]):format(build))
+    local p = io.popen(([[LUA_CPATH='%s/?.so' lua5.4 -e 'bk = require "bracket" print(bk.tensor{1,
+        2}:sum():item())' 2>&1]]):format(build))
     lu.assertEquals(p:read("a"), "3.0\n")
     p:close()
 end

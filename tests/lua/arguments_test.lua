@@ -19,7 +19,8 @@ function TestArguments:test_without_arguments_the_defaults_stand()
 end
 
 function TestArguments:test_values_have_the_defaults_types()
-    local o = read("--lr", "0.1", "--seed=3", "--out", "runs/x", "--quick", "--layers", "32,16,tanh", "--batch-size", "4")
+    local o = read("--lr", "0.1", "--seed=3", "--out", "runs/x", "--quick", "--layers", "32,16,tanh", "--batch-size",
+        "4")
     lu.assertEquals(o, { lr = 0.1, seed = 3, out = "runs/x", quick = true, layers = { 32, 16, "tanh" },
         batch_size = 4 })
     lu.assertEquals(math.type(read("--lr", "1").lr), "integer")

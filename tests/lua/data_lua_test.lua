@@ -234,7 +234,8 @@ end
 function TestTasks:test_the_images_sizes_come_from_x_or_from_a_square()
     local x, y = bk.rng(1):uniform{ 4, 9 }, bk.tensor({ 0, 1, 0, 1 }, { dtype = "int64" })
     local function turned(images, shape)
-        return bk.tasks.rotated{ data = { x = images, y = y, shape = shape }, angles = { 90 }, test_fraction = 0 }[1].train.x
+        return bk.tasks.rotated{ data = { x = images, y = y, shape = shape }, angles = { 90 },
+            test_fraction = 0 }[1].train.x
     end
     local wanted = turned(x, { 3, 3 })
     same(turned(x), wanted)
@@ -246,7 +247,8 @@ end
 
 function TestTasks:test_flat_images_train_a_convolution()
     local d = bk.data.glyphs{ n = 40, size = 8 }
-    local net = bk.nn.sequential{ bk.nn.conv2d{ 1, 2, kernel = 3 }, bk.nn.tanh(), bk.nn.flatten(), bk.nn.linear{ 72, 10 } }
+    local net = bk.nn.sequential{ bk.nn.conv2d{ 1, 2, kernel = 3 }, bk.nn.tanh(), bk.nn.flatten(),
+        bk.nn.linear{ 72, 10 } }
     local function run(tasks) return bk.protocol{ model = net, tasks = tasks, lr = 0.1, steps = 2, batch = 8 }:run{} end
     local tasks = bk.tasks.permuted{ data = d, n = 2 }
     local flat = run(tasks)
@@ -254,7 +256,8 @@ function TestTasks:test_flat_images_train_a_convolution()
         task.train.x, task.test.x = task.train.x:reshape{ -1, 1, 8, 8 }, task.test.x:reshape{ -1, 1, 8, 8 }
     end
     same(flat.theta, run(tasks).theta)
-    lu.assertErrorMsgContains("which the model does not take", run, { { x = bk.ones{ 4, 64 }, y = d.y:narrow(1, 1, 4) } })
+    lu.assertErrorMsgContains("which the model does not take", run,
+        { { x = bk.ones{ 4, 64 }, y = d.y:narrow(1, 1, 4) } })
 end
 
 -- A turn and the turn back give a smooth image again, away from the border, up to the interpolation's blur.

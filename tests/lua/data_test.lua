@@ -104,7 +104,8 @@ local function safetensors(header, data) return string.pack("<I8", #header) .. h
 
 function TestDataFiles.test_safetensors_are_read_from_their_bytes()
     local header = [[{"b":{"dtype":"I64","shape":[2],"data_offsets":[8,24]},"__metadata__":{"k":"ü","e":""},]]
-        .. [["a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"none":{"dtype":"F64","shape":[0,3],"data_offsets":[24,24]},]]
+        ..
+            [["a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"none":{"dtype":"F64","shape":[0,3],"data_offsets":[24,24]},]]
         .. [["point":{"dtype":"F64","shape":[],"data_offsets":[24,32]}}   ]]
     local data = string.pack("<ffi8i8d", 0.5, -2, -1, math.maxinteger, 2.5)
     local t, metadata = bk.load_safetensors(write("a.safetensors", safetensors(header, data)))
@@ -117,7 +118,8 @@ end
 
 function TestDataFiles.test_safetensors_come_back_bit_for_bit()
     local r, p = bk.rng(1), path("b.safetensors")
-    local tensors = { w = r:normal{ 3, 4 }:transpose(), x = r:normal({ 5 }, { dtype = "float32" }), ["a.b'c"] = r:integers({ 2, 2 }, 9),
+    local tensors = { w = r:normal{ 3, 4 }:transpose(), x = r:normal({ 5 }, { dtype = "float32" }),
+        ["a.b'c"] = r:integers({ 2, 2 }, 9),
         special = bk.tensor{ 0 / 0, 1 / 0, -0.0, 5e-324 } }
     bk.save_safetensors(p, tensors, { note = "a\nb" })
     local f = assert(io.open(p, "rb"))
@@ -168,7 +170,8 @@ function TestDataFiles.test_damaged_safetensors_are_refused()
     refused("duplicate object key", '{"x":1,"x":2}')
     fails("not a safetensors file", bk.load_safetensors, write("e.safetensors", "short"))
     fails("not a safetensors file", bk.load_safetensors, write("e.safetensors", ("\255"):rep(16)))
-    fails("the file says 99 bytes and holds 2", bk.load_safetensors, write("e.safetensors", string.pack("<I8", 99) .. "{}"))
+    fails("the file says 99 bytes and holds 2", bk.load_safetensors,
+        write("e.safetensors", string.pack("<I8", 99) .. "{}"))
     fails("no such file", bk.load_safetensors, path "nothing.safetensors")
     -- any byte changed: what is loaded, or an error that names the file
     local p = path("f.safetensors")
@@ -210,7 +213,8 @@ end
 
 function TestDataFiles.test_json_keeps_every_value()
     local internal = bk.internal
-    for _, v in ipairs{ 0, -1, math.maxinteger, math.mininteger, 0.1, 1 / 3, 5e-324, 1.7976931348623157e308, 2.0, -0.0, "ü\n\"\\\0", true,
+    for _, v in ipairs{ 0, -1, math.maxinteger, math.mininteger, 0.1, 1 / 3, 5e-324, 1.7976931348623157e308, 2.0, -0.0,
+        "ü\n\"\\\0", true,
         false } do
         local back = internal.from_json(internal.to_json(v))
         lu.assertEquals({ back, math.type(back) }, { v, math.type(v) })

@@ -1,5 +1,5 @@
--- The work the planner counts must not grow: multiply-adds of products, in MFlop, of the benchmark's networks. Nothing is
--- run here, only planned. And planning must not take long, however many tasks there are.
+-- The work the planner counts must not grow: multiply-adds of products, in MFlop, of the benchmark's networks. Nothing
+-- is run here, only planned. And planning must not take long, however many tasks there are.
 local lu = require "luaunit"
 local bk = require "bracket"
 
@@ -14,7 +14,8 @@ local function problem(sizes, batch, activation)
     for i = 1, batch do labels[i] = i % 10 end
     labels = bk.tensor(labels, { dtype = "int64" })
     for task = 1, 8 do
-        if dtype == "float32" then L[task] = bk.loss.cross_entropy(model, r:uniform({ batch, 784 }, { dtype = dtype }), labels)
+        if dtype == "float32" then L[task] = bk.loss.cross_entropy(model, r:uniform({ batch, 784 }, { dtype = dtype }),
+            labels)
         else L[task] = bk.loss.mse(model, r:normal{ batch, sizes[1] }, r:normal{ batch, sizes[4] }) end
     end
     return model:init{ seed = 1, dtype = dtype }, L
@@ -37,7 +38,8 @@ local function check(sizes, batch, activation, most)
         d = flops(bk.lie(L[1], L[2]), theta), f = flops(all, theta), g = flops(bk.grad(penalty), theta) }
     for op, limit in pairs(most) do
         lu.assertTrue(got[op] <= limit, ("%s: %.6g MFlop, at most %.6g"):format(op, got[op], limit))
-        lu.assertTrue(got[op] > 0.5 * limit, ("%s: %.6g MFlop of %.6g: is all of it counted?"):format(op, got[op], limit))
+        lu.assertTrue(got[op] > 0.5 * limit, ("%s: %.6g MFlop of %.6g: is all of it counted?"):format(op, got[op],
+            limit))
     end
 end
 

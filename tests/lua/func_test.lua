@@ -183,7 +183,8 @@ function TestDerivatives.test_vmap_over_the_dimensions_in_axes_names()
     end)(x), 1e-10)
     fails("vmap: in_axes: expected a dimension", bk.vmap, f, { in_axes = { 0 } })
     fails("vmap: in_axes: expected a dimension", bk.vmap, f, { in_axes = { "x" } })
-    fails("vmap: argument 2: in_axes: expected a dimension of (3,2), got 3", bk.vmap(f, { in_axes = { 1, 3, 1 } }), x, w, y)
+    fails("vmap: argument 2: in_axes: expected a dimension of (3,2), got 3", bk.vmap(f, { in_axes = { 1, 3, 1 } }), x,
+        w, y)
     fails("for at least one argument", bk.vmap(f, { in_axes = { false, false, false } }), x, w, y)
     fails("in_axes", bk.vmap, f, { axes = 1 }) -- an unknown option lists the known
 end
@@ -192,7 +193,8 @@ end
 function TestDerivatives.test_vmap_gives_the_gradient_of_every_example()
     local r = bk.rng(5)
     local cnn = bk.nn.sequential { bk.nn.conv2d { 1, 2, kernel = 3, padding = 1 }, bk.nn.tanh(), bk.nn.avgpool2d { 2 },
-        bk.nn.conv2d { 2, 3, kernel = 2, stride = 2 }, bk.nn.maxpool2d { 2, stride = 1 }, bk.nn.flatten(), bk.nn.linear { 3, 3 } }
+        bk.nn.conv2d { 2, 3, kernel = 2, stride = 2 }, bk.nn.maxpool2d { 2, stride = 1 }, bk.nn.flatten(),
+            bk.nn.linear { 3, 3 } }
     local mlp = bk.nn.mlp { 4, 5, 3 }
     local classes = bk.tensor({ 0, 2, 1, 2 }, { dtype = "int64" }):reshape { 4, 1 }
     for _, case in ipairs { { cnn, r:normal { 4, 1, 1, 8, 8 } }, { mlp, r:normal { 4, 1, 4 } } } do
@@ -201,9 +203,11 @@ function TestDerivatives.test_vmap_gives_the_gradient_of_every_example()
         local grads = bk.vmap(bk.grad(loss), { in_axes = { false, 1, 1 } })(theta, x, classes)
         lu.assertEquals(grads:shape(), { 4, model.n_params })
         local thetas, v = r:normal({ 2, model.n_params }) * 0.5, r:normal { model.n_params }
-        local nested = bk.vmap(bk.vmap(bk.grad(loss), { in_axes = { false, 1, 1 } }), { in_axes = { 1, false, false } })(thetas,
+        local nested = bk.vmap(bk.vmap(bk.grad(loss), { in_axes = { false, 1, 1 } }),
+            { in_axes = { 1, false, false } })(thetas,
             x, classes)
-        local products = bk.vmap(bk.vmap(bk.hvp(loss), { in_axes = { false, false, 1, 1 } }), { in_axes = { 1, false, false,
+        local products = bk.vmap(bk.vmap(bk.hvp(loss), { in_axes = { false, false, 1, 1 } }),
+            { in_axes = { 1, false, false,
             false } })(thetas, v, x, classes)
         for i = 1, 4 do
             near(grads[i], bk.grad(loss)(theta, x[i], classes[i]))
@@ -314,7 +318,8 @@ function TestTracing.test_describe_shows_passes_kernels_times_and_steps()
     lu.assertTrue(s.nodes_built > s.passes[1].nodes and s.passes[2].nodes > s.passes[3].nodes)
     lu.assertTrue(s.flops_built > s.flops and s.passes[2].flops == s.flops and s.passes[1].flops == s.flops_built)
     lu.assertEquals(s.nodes, s.passes[4].nodes)
-    local function row(name) return text:match("\n" .. name .. " +([^\n]+)") or error(name .. " is missing in\n" .. text) end
+    local function row(name) return text:match("\n" .. name .. " +([^\n]+)")
+        or error(name .. " is missing in\n" .. text) end
     lu.assertEquals(tonumber(row("traced")), s.nodes_built)
     for _, pass in ipairs(s.passes) do
         local nodes, flops = row((pass.name:gsub("%-", "%%-"))):match("(%d+) +(%S+)")
@@ -339,18 +344,22 @@ function TestTracing.test_describe_shows_passes_kernels_times_and_steps()
 end
 
 function TestTracing.test_results_are_the_same_bits_at_any_number_of_threads()
-    -- products that are cut, passes with biases (views) that are shared, turns of two, three and more steps, convolutions, pooling
+    -- products that are cut, passes with biases (views) that are shared, turns of two, three and more steps,
+    -- convolutions, pooling
     local r, nn = bk.rng(5), bk.nn
     for _, case in ipairs{
         { nn.mlp{ 576, 301, 260, 10, activation = "tanh" }, { 150, 576 } },
         { nn.mlp{ 576, 301, 260, 10, activation = "relu" }, { 150, 576 } },
-        { nn.sequential{ nn.conv2d{ 1, 8, kernel = 5 }, nn.tanh(), nn.avgpool2d{ 2 }, nn.flatten(), nn.linear{ 800, 10 } }, { 64, 1, 24, 24 } },
-        { nn.sequential{ nn.conv2d{ 2, 5, kernel = 3 }, nn.relu(), nn.maxpool2d{ 2 }, nn.flatten(), nn.linear{ 605, 10 } }, { 75, 2, 24, 24 } },
+        { nn.sequential{ nn.conv2d{ 1, 8, kernel = 5 }, nn.tanh(), nn.avgpool2d{ 2 }, nn.flatten(),
+            nn.linear{ 800, 10 } }, { 64, 1, 24, 24 } },
+        { nn.sequential{ nn.conv2d{ 2, 5, kernel = 3 }, nn.relu(), nn.maxpool2d{ 2 }, nn.flatten(),
+            nn.linear{ 605, 10 } }, { 75, 2, 24, 24 } },
     } do
         local model, shape = table.unpack(case)
         local losses = {}
         for t = 1, 2 do
-            losses[t] = bk.loss.cross_entropy(model, r:normal(shape, { dtype = "float32" }), r:integers({ shape[1] }, 10))
+            losses[t] = bk.loss.cross_entropy(model, r:normal(shape, { dtype = "float32" }),
+                r:integers({ shape[1] }, 10))
         end
         local theta = model:init{ seed = 1 }:to("float32")
         local bracket, first = bk.lie(losses[1], losses[2]), nil
@@ -421,10 +430,12 @@ function TestTracing.test_arguments_are_checked()
     fails("lie: Y: expected a function", bk.lie, cube, "x")
     fails("argument 1: expected a tensor, got table", bk.grad(cube), { 1, 2 })
     near(bk.grad(function(t) return bk.tensor(t):sum() end)(bk.ones { 2 }), { 1, 1 })
-    fails("t:to(dtype) casts it", bk.grad(function(t) return bk.tensor(t, { dtype = "float32" }):sum() end), bk.ones { 2 })
+    fails("t:to(dtype) casts it", bk.grad(function(t) return bk.tensor(t, { dtype = "float32" }):sum() end),
+        bk.ones { 2 })
     fails("jvp: tangents: expected a table, one tensor an argument, got nil", bk.jvp, cube, bk.ones { 2 })
     fails("jvp: tangents: expected a table, one tensor an argument, got nil", bk.jvp, cube)
-    fails("jvp: f: expected a function of tensors, got nothing", bk.jvp) -- the call before must not write past its stack
+    -- the call before must not write past its stack
+    fails("jvp: f: expected a function of tensors, got nothing", bk.jvp)
     fails("vmap: argument 1: expected a leading dimension to map over, got ()", bk.vmap(cube), bk.tensor(3))
 end
 

@@ -50,7 +50,8 @@ end
 
 function TestHooks.test_stop_ends_the_run_after_its_step()
     local ended = 0
-    local hooks = { after_step = function(s) if s.step == 8 then s:stop() end end, end_run = function() ended = ended + 1 end }
+    local hooks = { after_step = function(s) if s.step == 8 then s:stop() end end,
+        end_run = function() ended = ended + 1 end }
     local p = protocol(hooks, { record = { every = 5, "loss" } })
     local r = p:run { theta = start }
     lu.assertEquals({ r.steps, r.total, r.finished, r.stopped, ended }, { 8, 8, true, true, 1 })

@@ -55,7 +55,8 @@ function TestStrength:test_cancelled_conflict_moves_the_order_gap_to_third_order
             end
             gaps[k] = distance(ends[1], ends[2])
             if k == #hs and strength ~= 0 then
-                lu.assertAlmostEquals((ends[1] - ends[2]):dot(bracket):item() / (h * h * bracket:dot(bracket):item()), strength, 0.05)
+                lu.assertAlmostEquals((ends[1] - ends[2]):dot(bracket):item() / (h * h * bracket:dot(bracket):item()),
+                    strength, 0.05)
             end
         end
         lu.assertAlmostEquals(slope(hs, gaps), expected, 0.15, "strength " .. strength)

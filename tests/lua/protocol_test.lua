@@ -360,7 +360,8 @@ function TestState:test_every_combination()
                 local function make()
                     local steps = object.blocks and order ~= "blocks" and 4 or 12
                     return protocol{ order = bk.order[order](take.order[order]), steps = steps, batch = 8,
-                        lr = bk.schedule[schedule](take.schedule[schedule]), optimizer = bk.optim[optimizer](take.optim[optimizer]), record = { every = 5, "loss" },
+                        lr = bk.schedule[schedule](take.schedule[schedule]),
+                            optimizer = bk.optim[optimizer](take.optim[optimizer]), record = { every = 5, "loss" },
                         reset_optimizer = count % 3 == 0,
                         interventions = { bk.intervention[name](take.intervention[name]) } }
                 end
@@ -580,8 +581,10 @@ function TestProtocolErrors:test_options()
     fails("model: expected a model", { model = { n_params = 3 } })
     lu.assertErrorMsgContains("option samples: expected a whole number >= 1, got 0", bk.intervention.ewc,
         { weight = 1, samples = 0 })
-    lu.assertErrorMsgContains("option strength: expected a finite number, got inf", bk.intervention.conflict, { strength = 1 / 0 })
-    lu.assertErrorMsgContains("option n: expected a whole number, got inf", bk.data.glyphs, { n = 1 / 0 }) -- drew for ever
+    lu.assertErrorMsgContains("option strength: expected a finite number, got inf", bk.intervention.conflict,
+        { strength = 1 / 0 })
+    -- drew for ever
+    lu.assertErrorMsgContains("option n: expected a whole number, got inf", bk.data.glyphs, { n = 1 / 0 })
     lu.assertErrorMsgContains("schedule.cosine: steps: missing; only inside a run", bk.schedule.cosine{ lr = 1 }, 1)
     lu.assertEquals(bk.schedule.linear{ lr = 1, steps = 3 }(2), 0.5)
     lu.assertEquals(bk.schedule.warmup{ lr = 1, steps = 4 }(6), 1)

@@ -85,12 +85,15 @@ for _, name in ipairs { "add", "sub", "mul", "maximum", "minimum" } do
     kinds[name] = function(r, a)
         local shape = a:shape()
         local mode = r.int(3)
-        if mode == 1 and #shape > 0 then shape[r.int(#shape)] = 1 elseif mode == 2 and #shape > 0 then table.remove(shape, 1) end
+        if mode == 1 and #shape > 0 then shape[r.int(#shape)] = 1 elseif mode == 2
+            and #shape > 0 then table.remove(shape, 1) end
         return function(x, y) return bk[name](x, fit(y, shape)) end
     end
 end
-kinds.div = function(r, a) local shape = a:shape() return function(x, y) return x / (fit(y, shape):square() + 0.6) end end
-kinds.pow = function(r, a) local shape = a:shape() return function(x, y) return (x:square() + 0.4) ^ fit(y, shape):tanh() end end
+kinds.div = function(r, a) local shape = a:shape() return function(x,
+    y) return x / (fit(y, shape):square() + 0.6) end end
+kinds.pow = function(r, a) local shape = a:shape() return function(x, y) return (x:square() + 0.4) ^ fit(y,
+    shape):tanh() end end
 kinds.where = function(r, a)
     local shape, c = a:shape(), r.real(-0.5, 0.5)
     return function(x, y) return bk.where(x:gt(c), fit(y, shape), x:sin()) end
@@ -195,7 +198,8 @@ kinds.matvec = matrices(function(m) return function(x, y) return x:matmul(fit(y,
 kinds.batched = matrices(function(m, n, a)
     return a:ndim() == 3 and function(x, y) return x:matmul(fit(y, { x:size(1), m, n })) * 0.5 end
 end)
-kinds.gram = matrices(function(m, n, a) return a:ndim() == 2 and function(x) return x:matmul(x:transpose()) * 0.4 end end)
+kinds.gram = matrices(function(m, n, a) return a:ndim() == 2
+    and function(x) return x:matmul(x:transpose()) * 0.4 end end)
 -- (X Yᵀ)(Y X) and the like: what re-association works on
 kinds.chain = matrices(function(m, n, a, r)
     local left = r.int(2) == 1
@@ -214,18 +218,21 @@ kinds.conv = function(r)
     return function(x, y) return bk.conv2d(fit(x, image), fit(y, kernel), { stride = stride, padding = pad }) * 0.3 end
 end
 kinds.pool = function(r)
-    local image, name, kernel, stride = { r.int(2), r.int(2), 4, 5 }, r.pick { "avgpool2d", "maxpool2d" }, r.int(3), r.int(2)
+    local image, name, kernel, stride = { r.int(2), r.int(2), 4, 5 }, r.pick { "avgpool2d", "maxpool2d" }, r.int(3),
+        r.int(2)
     local pad = r.int(kernel) - 1
     return function(x) return bk[name](fit(x, image), kernel, { stride = stride, padding = pad }) end
 end
 -- derivatives and vmap inside the program, closing over its values
 kinds.inner_grad = function(r, a)
     local shape = a:shape()
-    return function(x, y) return bk.grad(function(z) return (z:tanh() * fit(y, shape) + z:square() * x):sum() end)(x) end
+    return function(x, y) return bk.grad(function(z) return (z:tanh() * fit(y,
+        shape) + z:square() * x):sum() end)(x) end
 end
 kinds.inner_hvp = function(r, a)
     local shape = a:shape()
-    return function(x, y) return bk.hvp(function(z) return (z:sin() * x):sum() * 0.5 + (z * z):sum() end)(x, fit(y, shape)) end
+    return function(x, y) return bk.hvp(function(z) return (z:sin() * x):sum() * 0.5 + (z * z):sum() end)(x,
+        fit(y, shape)) end
 end
 kinds.inner_jvp = function(r, a)
     local shape = a:shape()
@@ -255,7 +262,8 @@ end
 -- A program: inputs, f(inputs...) -> tensor, what it does in words.
 local function program(seed)
     local r = generator(seed)
-    local shapes = { { 3, 4 }, { 5 }, { 1, 5 }, { 2, 3, 2 }, {}, { 4, 1 }, { 1 }, { 2, 1, 3 }, { 7 }, { 1, 1 }, { 6, 2 } }
+    local shapes = { { 3, 4 }, { 5 }, { 1, 5 }, { 2, 3, 2 }, {}, { 4, 1 }, { 1 }, { 2, 1, 3 }, { 7 }, { 1, 1 },
+        { 6, 2 } }
     local inputs = { r.tensor(r.pick(shapes)), r.tensor(r.pick(shapes)) }
     local steps, pool, words, jumpy = {}, { inputs[1], inputs[2] }, {}, false
     for _ = 1, 40 do
@@ -293,7 +301,8 @@ local function program(seed)
     end
     local function last(...) local v = run(...) return v[#v] end
     return { inputs = inputs, loss = loss, last = last, jumpy = jumpy, r = r,
-        words = ("inputs (%s) (%s)\n%s"):format(table.concat(inputs[1]:shape(), ","), table.concat(inputs[2]:shape(), ","),
+        words = ("inputs (%s) (%s)\n%s"):format(table.concat(inputs[1]:shape(), ","),
+            table.concat(inputs[2]:shape(), ","),
             table.concat(words, "\n")) }
 end
 
@@ -342,7 +351,8 @@ local function checks(p)
         local n = bk.vmap(bk.vmap(p.loss, { in_axes = { false, 1 } }), { in_axes = { 1, false } })(xs, ys)
         local worst = 0
         for i = 1, 3 do
-            worst = math.max(worst, apart(a[i], p.last(xs[i], ys[i])), apart(b[i], p.last(xs[i], y)), apart(g[i], grad(x,
+            worst = math.max(worst, apart(a[i], p.last(xs[i], ys[i])), apart(b[i], p.last(xs[i], y)),
+                apart(g[i], grad(x,
                 ys[i])))
             for k = 1, 3 do worst = math.max(worst, apart(n[i][k], p.loss(xs[i], ys[k]))) end
         end
@@ -404,7 +414,8 @@ local function integers(seed)
     local r = generator(seed)
     local shape = r.pick{ { 3, 4 }, { 5 }, { 2, 1, 3 }, {} }
     local function some() return r.ids(shape, 9) - 4 end
-    local names, steps = { "add", "sub", "mul", "maximum", "minimum", "where", "abs", "sign", "square", "sum", "cumsum", "max",
+    local names, steps = { "add", "sub", "mul", "maximum", "minimum", "where", "abs", "sign", "square", "sum",
+        "cumsum", "max",
         "flip", "pad", "gt", "scale" }, {}
     for k = 1, 8 do steps[k] = { r.pick(names), r.int(k), r.int(k), r.int(3) - 2 } end
     local function f(x, y)
@@ -482,7 +493,8 @@ local function chains(seed)
     end
     local u, v = r.tensor(base[1]:shape()), r.tensor(base[1]:shape())
     local x = base[1]
-    lu.assertTrue(apart(bk.grad(loss)(x):dot(u), slope(function(e) return loss(x + e * u) end, 2e-5)) < 1e-7, "seed " .. seed)
+    lu.assertTrue(apart(bk.grad(loss)(x):dot(u), slope(function(e) return loss(x + e * u) end, 2e-5)) < 1e-7, "seed "
+        .. seed)
     local h = bk.hvp(loss)(x, v)
     lu.assertTrue(apart(h, slope(function(e) return bk.grad(loss)(x + e * v) end, 2e-5)) < 1e-7, "seed " .. seed)
     lu.assertTrue(apart(h:dot(u), bk.hvp(loss)(x, u):dot(v)) < 1e-11, "seed " .. seed)

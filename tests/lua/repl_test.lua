@@ -73,7 +73,8 @@ end
 
 function TestRepl:test_a_long_run_shows_its_progress_on_a_terminal_alone()
     local code = [[local x = bk.rng(1):normal{ 64, 20 }
-        bk.protocol{ model = bk.nn.mlp{ 20, 64, 20 }, tasks = { { loss = "mse", x = x, y = x } }, lr = 0.01, steps = 20000,
+        bk.protocol{ model = bk.nn.mlp{ 20, 64, 20 }, tasks = { { loss = "mse", x = x, y = x } }, lr = 0.01,
+            steps = 20000,
             batch = 32 }:run{}
         print("ran")]]
     write(home .. "/run.lua", "local bk = require 'bracket'\n" .. code)
@@ -190,7 +191,8 @@ function TestRepl:test_ctrl_d_leaves_with_status_0()
 end
 
 local function interrupted_within(limit, setup, input)
-    local times = drive(setup .. "send " .. input .. "\\r\nsleep 400\nsend \\x03\nexpect 3000 interrupted\nexpect 3000 > \n"
+    local times = drive(setup .. "send " .. input
+        .. "\\r\nsleep 400\nsend \\x03\nexpect 3000 interrupted\nexpect 3000 > \n"
         .. "send 'alive' .. 1\\r\nexpect 2000 \\r\\nalive1\\r\\n\n")
     local n = #times
     lu.assertTrue(times[n - 2] + times[n - 1] < limit, ("%s: %.0f ms"):format(input, times[n - 2] + times[n - 1]))
@@ -202,7 +204,8 @@ end
 
 function TestRepl:test_ctrl_c_stops_a_coroutine_within_100_ms()
     interrupted_within(100, "", "coroutine.wrap(function() while true do end end)()")
-    interrupted_within(100, "", "coroutine.resume(coroutine.create(function() coroutine.wrap(function() while true do end end)() end))")
+    interrupted_within(100, "",
+        "coroutine.resume(coroutine.create(function() coroutine.wrap(function() while true do end end)() end))")
 end
 
 function TestRepl:test_ctrl_c_stops_a_script_that_catches_errors()
@@ -219,7 +222,8 @@ function TestRepl:test_ctrl_c_stops_large_matmuls_on_several_threads_within_100_
 end
 
 function TestRepl:test_ctrl_c_stops_a_long_flow_within_100_ms()
-    interrupted_within(100, "", "bk.flow(function(t) return -t end, bk.ones{50}, {time = 1, method = 'rk4', steps = 1000000000})")
+    interrupted_within(100, "",
+        "bk.flow(function(t) return -t end, bk.ones{50}, {time = 1, method = 'rk4', steps = 1000000000})")
 end
 
 function TestRepl:test_ctrl_c_at_the_prompt_drops_the_line()

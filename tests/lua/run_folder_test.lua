@@ -37,7 +37,8 @@ local function protocol(change)
     local options = { model = bk.nn.mlp{ 4, 5, 3, activation = "tanh" }, tasks = tasks, lr = 0.1, steps = 20, batch = 7,
         optimizer = bk.optim.adam{}, interventions = { bk.intervention.ewc{ weight = 2, samples = 5 },
             bk.intervention.replay{ memory = 6 } },
-        record = { every = 3, "loss", "accuracy", own = function(state) return state.step < 8 and 0 / 0 or state.step end },
+        record = { every = 3, "loss", "accuracy", own = function(state) return state.step < 8 and 0 / 0
+            or state.step end },
         seed = 5 }
     for name, value in pairs(change or {}) do options[name] = value end
     return bk.protocol(options)
@@ -75,10 +76,12 @@ function TestRunFolder:test_the_files_say_what_was_run()
     local c = run.config
     lu.assertEquals({ c.lr, c.steps, c.batch, c.seed, c.dtype, c.order, c.n_params, c.checkpoint_every },
         { 0.1, 20, 7, 5, "float64", "sequential", 43, 6 })
-    lu.assertEquals({ c.tasks[2].name, c.tasks[2].train, c.tasks[2].test, c.tasks[2].loss }, { "task <2>", 30, 30, "cross_entropy" })
+    lu.assertEquals({ c.tasks[2].name, c.tasks[2].train, c.tasks[2].test, c.tasks[2].loss },
+        { "task <2>", 30, 30, "cross_entropy" })
     lu.assertEquals(c.tasks[2].digest.train, c.tasks[2].digest.test)
     lu.assertNotEquals(c.tasks[2].digest.train.x, c.tasks[1].digest.train.x)
-    lu.assertEquals({ c.interventions[1].name, c.interventions[1].weight, c.interventions[2].name }, { "ewc", 2, "replay" })
+    lu.assertEquals({ c.interventions[1].name, c.interventions[1].weight, c.interventions[2].name },
+        { "ewc", 2, "replay" })
     lu.assertStrContains(c.optimizer, "adam{")
     lu.assertEquals(c.record, { every = 3, names = { "loss", "accuracy", "own" } })
     lu.assertEquals({ run.env.bracket, run.env.threads, run.env.seed }, { bk.version, 1, 5 })
@@ -143,7 +146,8 @@ function TestRunFolder:test_a_run_in_the_folder_is_not_written_over()
     fails("was run with seed = 5, this protocol has 6", function()
         protocol():run{ out = root .. "/a", resume = true, seed = 6 }
     end)
-    fails("was run with interventions", function() protocol{ interventions = {} }:run{ out = root .. "/a", resume = true } end)
+    fails("was run with interventions", function() protocol{ interventions = {} }:run{ out = root .. "/a",
+        resume = true } end)
     lu.assertEquals(run_folder.checkpoints(root .. "/a"), { 6, 10 })
     lu.assertEquals(run_folder.read(root .. "/a").status.status, "paused")
     fails("checkpoint_every and resume need out", function() protocol():run{ resume = true } end)
@@ -194,11 +198,14 @@ function TestRunFolder:test_the_folder_of_another_protocol_is_refused()
     local constant = 0.5
     local others = {
         { "tasks.1.digest.test.x = ", {}, { tasks = tasks } },
-        { "order_digest = ", { order = bk.order.blocks{ size = 2 }, steps = 30 }, { order = bk.order.blocks{ size = 3 }, steps = 30 } },
-        { "order_digest", { order = bk.order.word{ 1, 2, 3 }, interventions = {} }, { order = bk.order.word{ 3, 2, 1 }, interventions = {} } },
+        { "order_digest = ", { order = bk.order.blocks{ size = 2 }, steps = 30 },
+            { order = bk.order.blocks{ size = 3 }, steps = 30 } },
+        { "order_digest", { order = bk.order.word{ 1, 2, 3 }, interventions = {} },
+            { order = bk.order.word{ 3, 2, 1 }, interventions = {} } },
         { "lr", { lr = bk.schedule.cosine{ lr = 0.1 } }, { lr = bk.schedule.cosine{ lr = 0.2 } } },
         { "lr", { lr = function(step) return 0.1 / step end }, { lr = function(step) return 0.2 / step end } },
-        { "lr", { lr = function() return constant end }, { lr = function() return constant end }, function() constant = 0.6 end },
+        { "lr", { lr = function() return constant end }, { lr = function() return constant end },
+            function() constant = 0.6 end },
         { "interventions.1.digest = ", { interventions = { bk.intervention.ewc{ weight = 1, samples = 3 } } },
             { interventions = { bk.intervention.ewc{ weight = 1, samples = 4 } } } },
     }
@@ -207,7 +214,8 @@ function TestRunFolder:test_the_folder_of_another_protocol_is_refused()
         protocol(case[2]):run{ out = dir, stop = 3, progress = false }
         if not case[4] then protocol(case[2]):run{ out = dir, resume = true, stop = 4, progress = false } end
         if case[4] then case[4]() end
-        fails("was run with " .. case[1], function() protocol(case[3]):run{ out = dir, resume = true, progress = false } end)
+        fails("was run with " .. case[1], function() protocol(case[3]):run{ out = dir, resume = true,
+            progress = false } end)
     end
     local path = "somewhere" -- the same function, though a path it knows has changed; and 1 is 1.0
     local function rate() return path and 1 end
@@ -229,7 +237,8 @@ function TestRunFolder:test_long_histories_are_saved_as_tensors()
         mixed[k] = k % 5 == 0 and k or k * 0.5
     end
     local began = os.clock()
-    checkpoint.save(root .. "/c", { step = 1, history = { column = column, whole = whole, mixed = mixed }, big = { math.maxinteger, 0.5 } })
+    checkpoint.save(root .. "/c", { step = 1, history = { column = column, whole = whole, mixed = mixed },
+        big = { math.maxinteger, 0.5 } })
     local back = checkpoint.load(root .. "/c").history
     lu.assertTrue(os.clock() - began < 2)
     for k = 1, 200000 do
@@ -247,18 +256,21 @@ function TestRunFolder:test_errors_reach_the_status_whatever_they_say()
         ["place:1: interrupted"] = "interrupted" } do
         local dir = root .. "/" .. status .. #message
         pcall(function()
-            protocol{ interventions = { { name = "bad", after_step = function() error(message, 0) end } } }:run{ out = dir, progress = false }
+            protocol{ interventions = { { name = "bad", after_step = function() error(message,
+                0) end } } }:run{ out = dir, progress = false }
         end)
         lu.assertEquals(run_folder.read(dir).status.status, status)
     end
     local dir = root .. "/odd names" -- what is not UTF-8 is written so that it can be read
     local r = bk.rng(1)
-    protocol{ interventions = {}, tasks = { { x = r:normal{ 30, 4 }, y = r:integers({ 30 }, 3), name = "caf\xe9" } } }:run{ out = dir,
+    protocol{ interventions = {}, tasks = { { x = r:normal{ 30, 4 }, y = r:integers({ 30 }, 3),
+        name = "caf\xe9" } } }:run{ out = dir,
         progress = false }
     lu.assertEquals(run_folder.read(dir).config.tasks[1].name, "caf\\xe9")
 end
 
--- A disk that is full, or here a file that cannot be written: the run ends with an error, not with rows that are missing.
+-- A disk that is full, or here a file that cannot be written: the run ends with an error, not with rows that are
+-- missing.
 function TestRunFolder:test_rows_that_cannot_be_written_are_an_error()
     local dir = root .. "/a"
     fails("a/metrics.jsonl: cannot be written", function()
@@ -288,7 +300,8 @@ end
 function TestRunFolder:test_what_is_finished_is_not_touched()
     protocol():run{ out = root .. "/a", progress = false }
     local before = {}
-    for _, name in ipairs{ "config.json", "env.json", "metrics.jsonl", "status.json" } do before[name] = read("a/" .. name) end
+    for _, name in ipairs{ "config.json", "env.json", "metrics.jsonl", "status.json" } do before[name] = read("a/"
+        .. name) end
     write("a/status.json.tmp-1-0", "left")
     protocol():run{ out = root .. "/a", resume = true, progress = false }
     for name, text in pairs(before) do lu.assertEquals(read("a/" .. name), text) end
@@ -305,7 +318,8 @@ local bk = require "bracket"
 local r = bk.rng(1)
 local tasks = {}
 for i = 1, 2 do tasks[i] = { x = r:normal{ 30, 4 }, y = r:integers({ 30 }, 3) } end
-local p = bk.protocol{ model = bk.nn.mlp{ 4, 5, 3 }, tasks = tasks, lr = 0.1, steps = 40, batch = 7, optimizer = bk.optim.adam{},
+local p = bk.protocol{ model = bk.nn.mlp{ 4, 5, 3 }, tasks = tasks, lr = 0.1, steps = 40, batch = 7,
+    optimizer = bk.optim.adam{},
     record = { every = 1, "loss" }, interventions = { { name = "slow", after_step = function()
         local t = os.clock() while os.clock() - t < tonumber(arg[2]) do end end } } }
 local result = p:run{ out = arg[1], checkpoint_every = 5, resume = true, progress = false }
@@ -320,7 +334,8 @@ function TestRunFolder:test_a_killed_run_goes_on_bit_for_bit()
     for _, signal in ipairs{ "KILL", "INT" } do
         local dir, kills = root .. "/" .. signal, 0
         for k = 1, 20 do -- longer every time: a busy machine gets there too
-            if os.execute(string.format("timeout --foreground -s %s %g %s%s 0.01 2>/dev/null", signal, 0.1 + 0.05 * k, command,
+            if os.execute(string.format("timeout --foreground -s %s %g %s%s 0.01 2>/dev/null", signal, 0.1 + 0.05 * k,
+                command,
                 signal)) then break end
             kills = kills + 1
             if run_folder.is_run(dir) then -- else it came before the run began
@@ -341,7 +356,8 @@ function TestRunFolder:test_broken_files_are_named()
     write("a/checkpoint-10.safetensors", whole:sub(1, #whole - 5))
     fails("checkpoint-10.safetensors: \"", function() protocol():run{ out = root .. "/a", resume = true } end)
     write("a/checkpoint-10.safetensors", (whole:gsub("bracket checkpoint 1", "bracket checkpoint 9")))
-    fails("expected a bracket checkpoint 1, got bracket checkpoint 9", checkpoint.load, root .. "/a/checkpoint-10.safetensors")
+    fails("expected a bracket checkpoint 1, got bracket checkpoint 9", checkpoint.load, root
+        .. "/a/checkpoint-10.safetensors")
     write("a/checkpoint-10.safetensors", whole)
     write("a/config.json", "{ \"lr\": 0.1,\n oops }")
     fails("config.json: line 2: ", function() protocol():run{ out = root .. "/a", resume = true } end)
@@ -358,7 +374,8 @@ end
 function TestRunFolder:test_a_checkpoint_keeps_every_value()
     local t = bk.arange(6):reshape{ 2, 3 }:transpose()
     local state = { step = 3, [0] = "zero", [2] = { 1, 2.0, -0.0, 0.1 + 0.2, math.maxinteger, math.mininteger, 5e-324 },
-        odd = { 0 / 0, math.huge, -math.huge }, [math.huge] = "key", [1.5] = true, [true] = false, deep = { { {} } }, text = "ü\n\"\0x",
+        odd = { 0 / 0, math.huge, -math.huge }, [math.huge] = "key", [1.5] = true, [true] = false, deep = { { {} } },
+            text = "ü\n\"\0x",
         ["a.b"] = bk.ones{ 1 }, a = { b = bk.zeros{ 2 } }, t = t, i = bk.tensor({ 7 }, { dtype = "int64" }),
         f = bk.tensor({ 0.1 }, { dtype = "float32" }), empty = bk.zeros{ 0, 3 }, point = bk.tensor(2.5) }
     checkpoint.save(root .. "/c", state)

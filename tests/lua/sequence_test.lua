@@ -1,5 +1,6 @@
--- sequence_test.lua - layers made of Lua functions: bk.nn.layer itself, recurrent layers against their cells and against
--- plain Lua numbers, attention against loops, transformer blocks; derivatives to third order, brackets, vmap, odd sizes.
+-- sequence_test.lua - layers made of Lua functions: bk.nn.layer itself, recurrent layers against their cells and
+-- against plain Lua numbers, attention against loops, transformer blocks; derivatives to third order, brackets, vmap,
+-- odd sizes.
 local bk = require "bracket"
 local lu = require "luaunit"
 
@@ -14,7 +15,8 @@ local function fails(text, f, ...)
 end
 local function blocks(model, theta)
     local p = {}
-    for _, b in ipairs(model.layers) do p[b.name:match("[^.]+$")] = theta:narrow(1, b.first, b.size):reshape(b.shape) end
+    for _, b in ipairs(model.layers) do p[b.name:match("[^.]+$")] = theta:narrow(1, b.first,
+        b.size):reshape(b.shape) end
     return p
 end
 local function slope(f, h) -- df(s)/ds at 0, to h^4
@@ -26,7 +28,8 @@ TestLayer = {}
 
 function TestLayer.test_a_layer_of_ones_own()
     local layer = bk.nn.layer{ name = "gated", input = { "batch", 3 },
-        params = { { "weight", shape = { 3, 3 } }, { "gate", shape = { 3 }, init = "ones" }, { "table", shape = { 2, 3 }, init = "normal" } },
+        params = { { "weight", shape = { 3, 3 } }, { "gate", shape = { 3 }, init = "ones" },
+            { "table", shape = { 2, 3 }, init = "normal" } },
         forward = function(p, x) return x + (x:matmul(p.weight) * p.gate):tanh() + p.table[1] end }
     lu.assertEquals(tostring(layer), "gated()")
     local model = bk.nn.sequential{ bk.nn.linear{ 2, 3 }, layer, bk.nn.linear{ 3, 1 } }
@@ -59,7 +62,8 @@ function TestLayer.test_what_is_wrong_is_named()
     local model = bk.nn.sequential{ bk.nn.layer{ name = "own", forward = f, input = { "batch", "time", 3 } } }
     fails("forward: x: expected (batch, time, 3), got (2,3)", model.forward, model, bk.zeros{ 0 }, bk.ones{ 2, 3 })
     model = bk.nn.sequential{ bk.nn.tanh(), bk.nn.layer{ name = "own", forward = f, input = { "batch", 4 } } }
-    fails("layer 2 (own): expected an input of (batch, 4), got (2,3)", model.forward, model, bk.zeros{ 0 }, bk.ones{ 2, 3 })
+    fails("layer 2 (own): expected an input of (batch, 4), got (2,3)", model.forward, model, bk.zeros{ 0 },
+        bk.ones{ 2, 3 })
     model = bk.nn.sequential{ bk.nn.layer{ forward = function() return 3 end } }
     fails("bk.nn.layer: forward's result: expected a tensor, got 3", model.forward, model, bk.zeros{ 0 }, bk.ones{ 2 })
     model = bk.nn.sequential{ bk.nn.layer{ forward = function() error("mine") end } }
@@ -112,9 +116,11 @@ local function check_model(model, x, y, name)
     local shape, ys = x:shape(), y:shape()
     table.insert(shape, 2, 1)
     table.insert(ys, 2, 1)
-    local each = bk.vmap(bk.grad(bk.loss.mse(model)), { in_axes = { false, 1, 1 } })(theta, x:reshape(shape), y:reshape(ys))
+    local each = bk.vmap(bk.grad(bk.loss.mse(model)), { in_axes = { false, 1, 1 } })(theta, x:reshape(shape),
+        y:reshape(ys))
     for i = 1, n do
-        lu.assertTrue(worst(each[i], bk.grad(bk.loss.mse(model))(theta, x:narrow(1, i, 1), y:narrow(1, i, 1))) < 1e-12, name)
+        lu.assertTrue(worst(each[i], bk.grad(bk.loss.mse(model))(theta, x:narrow(1, i, 1), y:narrow(1, i, 1))) < 1e-12,
+            name)
     end
     lu.assertTrue(worst(each:mean(1), g) < 1e-12, name .. ": mean of the examples")
     local several = bk.hvp(L)(theta, bk.stack{ u, v })
@@ -162,7 +168,8 @@ function TestRecurrent.test_layers_are_their_cells_repeated()
     local r = bk.rng(3)
     local x = r:normal{ 2, 4, 3 }
     for _, kind in ipairs{ "rnn", "gru", "lstm" } do
-        local model, last = bk.nn.sequential{ bk.nn[kind]{ 3, 5 } }, bk.nn.sequential{ bk.nn[kind]{ 3, 5, sequence = false } }
+        local model, last = bk.nn.sequential{ bk.nn[kind]{ 3, 5 } },
+            bk.nn.sequential{ bk.nn[kind]{ 3, 5, sequence = false } }
         local theta = r:normal({ model.n_params }) * 0.5
         local p, h, c = blocks(model, theta), bk.zeros{ 2, 5 }, bk.zeros{ 2, 5 }
         local y = model:forward(theta, x)
@@ -179,9 +186,11 @@ end
 function TestRecurrent.test_derivatives_and_vmap()
     local r = bk.rng(5)
     for _, kind in ipairs{ "rnn", "gru", "lstm" } do
-        check_model(bk.nn.sequential{ bk.nn[kind]{ 2, 3, sequence = false }, bk.nn.linear{ 3, 2 } }, r:normal{ 3, 3, 2 },
+        check_model(bk.nn.sequential{ bk.nn[kind]{ 2, 3, sequence = false }, bk.nn.linear{ 3, 2 } },
+            r:normal{ 3, 3, 2 },
             r:normal{ 3, 2 }, kind)
-        check_model(bk.nn.sequential{ bk.nn[kind]{ 1, 1 }, bk.nn[kind]{ 1, 2 } }, r:normal{ 1, 1, 1 }, r:normal{ 1, 1, 2 },
+        check_model(bk.nn.sequential{ bk.nn[kind]{ 1, 1 }, bk.nn[kind]{ 1, 2 } }, r:normal{ 1, 1, 1 },
+            r:normal{ 1, 1, 2 },
             kind .. " of one unit")
     end
 end
@@ -190,7 +199,8 @@ end
 function TestRecurrent.test_the_gradient_of_a_sequence_pads_no_sequence()
     local r = bk.rng(8)
     for _, kind in ipairs{ "rnn", "gru", "lstm" } do
-        local model = bk.nn.sequential{ bk.nn.linear{ 2, 2 }, bk.nn[kind]{ 2, 3, sequence = false }, bk.nn.linear{ 3, 1 } }
+        local model = bk.nn.sequential{ bk.nn.linear{ 2, 2 }, bk.nn[kind]{ 2, 3, sequence = false },
+            bk.nn.linear{ 3, 1 } }
         local g = bk.grad(bk.loss.mse(model, r:normal{ 4, 9, 2 }, r:normal{ 4, 1 }))
         local text = g:describe(model:init{ seed = 1 })
         for line in text:gmatch("\n +%d+  pad +(%b())") do -- only the gates of one time
@@ -212,7 +222,8 @@ function TestRecurrent.test_what_is_wrong_is_named()
     fails("bk.nn.gru: x: expected at least one time, got (2,0,3)", model.forward, model, theta, bk.zeros{ 2, 0, 3 })
     fails("bk.nn.lstm_cell: c: expected a tensor of 2 dimensions, got nil", bk.nn.lstm_cell, { weight = bk.ones{ 1, 4 },
         recurrent = bk.ones{ 1, 4 }, bias = bk.ones{ 4 } }, bk.ones{ 1, 1 }, bk.ones{ 1, 1 })
-    fails("bk.nn.gru_cell: p.bias: expected a tensor of 1 dimension, got nil", bk.nn.gru_cell, { weight = bk.ones{ 1, 3 },
+    fails("bk.nn.gru_cell: p.bias: expected a tensor of 1 dimension, got nil", bk.nn.gru_cell,
+        { weight = bk.ones{ 1, 3 },
         recurrent = bk.ones{ 1, 3 } }, bk.ones{ 1, 1 }, bk.ones{ 1, 1 })
 end
 
@@ -244,7 +255,8 @@ function TestAttention.test_dot_product_attention_by_loops()
         end
     end
     fails("bk.nn.dot_product_attention: expected q (..., m, d)", bk.nn.dot_product_attention, q, v, v)
-    fails("bk.nn.dot_product_attention: k: expected a tensor (..., time, width), got nil", bk.nn.dot_product_attention, q)
+    fails("bk.nn.dot_product_attention: k: expected a tensor (..., time, width), got nil", bk.nn.dot_product_attention,
+        q)
 end
 
 function TestAttention.test_heads_lie_side_by_side()
@@ -268,16 +280,19 @@ end
 
 function TestAttention.test_a_transformer_block_by_its_formula()
     local r = bk.rng(4)
-    local model, x = bk.nn.sequential{ bk.nn.transformer{ 4, heads = 2, hidden = 3, activation = "relu" } }, r:normal{ 2, 3, 4 }
+    local model, x = bk.nn.sequential{ bk.nn.transformer{ 4, heads = 2, hidden = 3, activation = "relu" } },
+        r:normal{ 2, 3, 4 }
     local theta = r:normal({ model.n_params }) * 0.5
     local p = blocks(model, theta)
-    local attention, norm = bk.nn.sequential{ bk.nn.attention{ 4, heads = 2 } }, bk.nn.sequential{ bk.nn.layer_norm{ 4 } }
+    local attention, norm = bk.nn.sequential{ bk.nn.attention{ 4, heads = 2 } },
+        bk.nn.sequential{ bk.nn.layer_norm{ 4 } }
     local function join(...)
         local flat = {}
         for i, t in ipairs{ ... } do flat[i] = t:flatten() end
         return bk.concat(flat)
     end
-    local z = x + attention:forward(join(p.qkv, p.qkv_bias, p.out, p.out_bias), norm:forward(join(p.norm1, p.norm1_bias), x))
+    local z = x + attention:forward(join(p.qkv, p.qkv_bias, p.out, p.out_bias),
+        norm:forward(join(p.norm1, p.norm1_bias), x))
     local h = norm:forward(join(p.norm2, p.norm2_bias), z)
     z = z + (h:matmul(p.up) + p.up_bias):relu():matmul(p.down) + p.down_bias
     lu.assertTrue(worst(model:forward(theta, x), z) < 1e-13)
@@ -285,17 +300,20 @@ end
 
 function TestAttention.test_derivatives_and_vmap()
     local r = bk.rng(6)
-    check_model(bk.nn.sequential{ bk.nn.attention{ 2, heads = 2 }, bk.nn.flatten(), bk.nn.linear{ 6, 1 } }, r:normal{ 3, 3, 2 },
+    check_model(bk.nn.sequential{ bk.nn.attention{ 2, heads = 2 }, bk.nn.flatten(), bk.nn.linear{ 6, 1 } },
+        r:normal{ 3, 3, 2 },
         r:normal{ 3, 1 }, "attention")
     check_model(bk.nn.sequential{ bk.nn.position_embedding{ 4, 3 }, bk.nn.transformer{ 3, hidden = 2, causal = true } },
         r:normal{ 2, 3, 3 }, r:normal{ 2, 3, 3 }, "transformer")
-    check_model(bk.nn.sequential{ bk.nn.transformer{ 1, hidden = 1, activation = "tanh" } }, r:normal{ 1, 1, 1 }, r:normal{ 1, 1,
+    check_model(bk.nn.sequential{ bk.nn.transformer{ 1, hidden = 1, activation = "tanh" } }, r:normal{ 1, 1, 1 },
+        r:normal{ 1, 1,
         1 }, "transformer of one unit")
 end
 
 -- A language model's shape: ids in, classes out.
 function TestAttention.test_a_model_of_ids()
-    local model = bk.nn.sequential{ bk.nn.embedding{ 7, 4 }, bk.nn.position_embedding{ 5, 4 }, bk.nn.transformer{ 4, heads = 2 },
+    local model = bk.nn.sequential{ bk.nn.embedding{ 7, 4 }, bk.nn.position_embedding{ 5, 4 },
+        bk.nn.transformer{ 4, heads = 2 },
         bk.nn.gru{ 4, 3, sequence = false }, bk.nn.linear{ 3, 7 } }
     local x = bk.tensor({ { 1, 2, 3 }, { 6, 0, 6 } }, { dtype = "int64" })
     local L = bk.loss.cross_entropy(model, x, bk.tensor({ 3, 0 }, { dtype = "int64" }))
@@ -307,7 +325,8 @@ function TestAttention.test_a_model_of_ids()
 end
 
 function TestAttention.test_what_is_wrong_is_named()
-    fails("bk.nn.attention: heads: expected a whole number that divides the width 6, got 4", bk.nn.attention, { 6, heads = 4 })
+    fails("bk.nn.attention: heads: expected a whole number that divides the width 6, got 4", bk.nn.attention,
+        { 6, heads = 4 })
     fails("bk.nn.transformer: width (size 1): expected a whole number >= 1, got 0", bk.nn.transformer, { 0 })
     fails("bk.nn.transformer: activation: expected", bk.nn.transformer, { 4, activation = "swish" })
     local model = bk.nn.sequential{ bk.nn.position_embedding{ 2, 3 } }

@@ -211,7 +211,8 @@ function TestSweep:test_a_failure_stops_no_other_and_is_run_again()
     local output, status = sweep("--grid mode=error,seven,signal,once,fine --jobs 2")
     lu.assertEquals(status, 1)
     lu.assertStrContains(output, "5 runs: 1 finished, 4 failed\n")
-    lu.assertStrContains(output, "mode=error: failed with exit status 1, see " .. folder .. "/out/mode=error/output.txt\n")
+    lu.assertStrContains(output, "mode=error: failed with exit status 1, see " .. folder
+        .. "/out/mode=error/output.txt\n")
     lu.assertStrContains(output, "boom\n    stack traceback:\n")
     lu.assertStrContains(output, "mode=seven: failed with exit status 7, see")
     lu.assertStrContains(output, "mode=signal: ended by signal 9, see")
@@ -341,7 +342,8 @@ end
 -- and how long it took to end.
 local function interrupted(signal)
     local out = folder .. "/text"
-    local started = ("%s sweep %s --out %s/out --jobs 2 --grid mode=sleep --seeds 1..4 -- --log %s"):format(program, script,
+    local started = ("%s sweep %s --out %s/out --jobs 2 --grid mode=sleep --seeds 1..4 -- --log %s"):format(program,
+        script,
         folder, log)
     local pid = io.popen(("%s >%s 2>&1 & echo $!; wait $!; echo $? >%s.status"):format(started, out, out))
     local id = pid:read("n")

@@ -68,7 +68,8 @@ function TestTensorMaking.test_filled_and_ranges()
     lu.assertEquals(bk.arange(odd - 2, odd + 2, { dtype = "int64" }):totable(), { odd - 2, odd - 1, odd, odd + 1 })
     lu.assertEquals(bk.arange(odd, odd - 5, -2, { dtype = "int64" }):totable(), { odd, odd - 2, odd - 4 })
     lu.assertEquals(bk.arange(3, 3, { dtype = "int64" }):totable(), {})
-    lu.assertEquals(bk.full({ 2 }, math.mininteger, { dtype = "int64" }):totable(), { math.mininteger, math.mininteger })
+    lu.assertEquals(bk.full({ 2 }, math.mininteger, { dtype = "int64" }):totable(),
+        { math.mininteger, math.mininteger })
     lu.assertEquals(bk.linspace(0, 1, 5):totable(), { 0, 0.25, 0.5, 0.75, 1 })
     fails("step: expected a finite range", bk.arange, 0, 1, 0)
 end

@@ -296,4 +296,5 @@ local function sweep(o)
 end
 
 return bk.command._command_line.command("sweep", USAGE, { grid = { "NAME=VALUE,VALUE,..." },
-    seeds = "numbers and ranges as in 1,2,5..8", out = "a folder", jobs = "a number", threads = "a number", ["--"] = true }, prepare, sweep)
+    seeds = "numbers and ranges as in 1,2,5..8", out = "a folder", jobs = "a number", threads = "a number",
+        ["--"] = true }, prepare, sweep)

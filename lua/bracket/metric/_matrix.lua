@@ -1,5 +1,5 @@
--- What the metrics are given: an accuracy matrix { {...}, ... } as nested tables or a tensor, row k after the k-th task,
--- and the order the tasks were learned in. matrix(where, a, order) -> rows, number of rows, order[k] (default k).
+-- What the metrics are given: an accuracy matrix { {...}, ... } as nested tables or a tensor, row k after the k-th
+-- task, and the order the tasks were learned in. matrix(where, a, order) -> rows, number of rows, order[k] (default k).
 local bk = ...
 return function(where, a, order)
     if bk.is_tensor(a) and a:ndim() == 2 then a = a:totable() end

@@ -38,7 +38,8 @@ local function layer(kind, options)
         },
         forward = function(p, x)
             local batch, time = x:size(1), x:size(2)
-            if time == 0 then error(("bk.%s: x: expected at least one time, got (%d,0,%d)"):format(where, batch, n_in), 0) end
+            if time == 0 then error(("bk.%s: x: expected at least one time, got (%d,0,%d)"):format(where, batch, n_in),
+                0) end
             -- Every time in one product; then time after time in one vector, whose parts cost nothing to cut out and
             -- whose cotangent is put together once.
             local size = batch * k.gates * hidden
@@ -60,11 +61,13 @@ local function cell(kind)
     local function check(t, what, ndim)
         if not bk.is_tensor(t) or t:ndim() ~= ndim then
             local got = bk.is_tensor(t) and "(" .. table.concat(t:shape(), ",") .. ")" or tostring(t)
-            error(("%s%s: expected a tensor of %d dimension%s, got %s"):format(where, what, ndim, ndim > 1 and "s" or "", got), 3)
+            error(("%s%s: expected a tensor of %d dimension%s, got %s"):format(where, what, ndim, ndim > 1 and "s"
+                or "", got), 3)
         end
     end
     return function(p, x, h, c)
-        if type(p) ~= "table" then error(where .. "p: expected a table { weight, recurrent, bias }, got " .. type(p), 2) end
+        if type(p) ~= "table" then error(where .. "p: expected a table { weight, recurrent, bias }, got " .. type(p),
+            2) end
         check(p.weight, "p.weight", 2)
         check(p.recurrent, "p.recurrent", 2)
         check(p.bias, "p.bias", 1)

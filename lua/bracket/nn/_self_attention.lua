@@ -1,15 +1,19 @@
--- Multi-head self-attention of x (batch, time, width) by the parameters qkv (width, 3 width), qkv_bias, out (width, width),
--- out_bias; the heads lie side by side in q, k and v.
+-- Multi-head self-attention of x (batch, time, width) by the parameters qkv (width, 3 width), qkv_bias, out (width,
+-- width), out_bias; the heads lie side by side in q, k and v.
 local bk = ...
 return { params = function(width)
-    return { "qkv", shape = { width, 3 * width }, fan_in = width, fan_out = width }, { "qkv_bias", shape = { 3 * width } },
+    return { "qkv", shape = { width, 3 * width }, fan_in = width, fan_out = width },
+        { "qkv_bias", shape = { 3 * width } },
         { "out", shape = { width, width } }, { "out_bias", shape = { width } }
 end, apply = function(p, x, heads, causal)
     local batch, time, width = x:size(1), x:size(2), x:size(3)
-    local parts = (x:matmul(p.qkv) + p.qkv_bias):reshape{ batch, time, 3, heads, width // heads }:permute{ 3, 1, 4, 2, 5 }
-    local y = bk.nn.dot_product_attention(parts[1], parts[2], parts[3], { causal = causal }) -- (batch, heads, time, ...)
+    local parts = (x:matmul(p.qkv) + p.qkv_bias):reshape{ batch, time, 3, heads, width // heads }:permute{ 3, 1, 4, 2,
+        5 }
+    -- (batch, heads, time, ...)
+    local y = bk.nn.dot_product_attention(parts[1], parts[2], parts[3], { causal = causal })
     return y:permute{ 1, 3, 2, 4 }:reshape{ batch, time, width }:matmul(p.out) + p.out_bias
 end, heads = function(where, width, heads)
     if math.type(heads) == "integer" and heads >= 1 and width % heads == 0 then return heads end
-    error(("bk.%s: heads: expected a whole number that divides the width %d, got %s"):format(where, width, tostring(heads)), 3)
+    error(("bk.%s: heads: expected a whole number that divides the width %d, got %s"):format(where, width,
+        tostring(heads)), 3)
 end }

@@ -1,5 +1,5 @@
--- Options of layers, which begin with sizes: sizes("nn.gru", { 8, 16, sequence = false }, { sequence = "boolean" }, "in",
--- "hidden") -> { sequence = false }, 8, 16. Sizes are whole numbers above 0, as many as the names.
+-- Options of layers, which begin with sizes: sizes("nn.gru", { 8, 16, sequence = false }, { sequence = "boolean" },
+-- "in", "hidden") -> { sequence = false }, 8, 16. Sizes are whole numbers above 0, as many as the names.
 local bk = ...
 return function(where, given, spec, ...)
     local names, sizes, named = { ... }, {}, {}

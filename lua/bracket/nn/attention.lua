@@ -8,6 +8,7 @@ return bk.doc(function(options)
 end, [[
 bk.nn.attention{width [, heads = 1, causal = false]} -> layer
 Multi-head self-attention over x (batch, time, width), of the same shape: q, k, v = x W + b, in each head (width / heads
-columns of each) softmax(q kᵀ / sqrt(width / heads)) v, the heads side by side times out, plus out_bias. causal: a time sees
+columns of each) softmax(q kᵀ / sqrt(width / heads)) v, the heads side by side times out, plus out_bias. causal: a
+time sees
 itself and those before. Parameters qkv (width, 3 width), qkv_bias, out (width, width), out_bias.
 Source: Vaswani et al. 2017.]])

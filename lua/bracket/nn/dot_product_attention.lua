@@ -26,5 +26,6 @@ return bk.doc(function(q, k, v, options)
     return scores:softmax():matmul(v)
 end, [[
 bk.nn.dot_product_attention(q, k, v [, {causal = false}]) -> y
-softmax(q kᵀ / sqrt(d)) v over leading dimensions: q (..., m, d), k (..., n, d), v (..., n, e) -> (..., m, e). causal: row i
+softmax(q kᵀ / sqrt(d)) v over leading dimensions: q (..., m, d), k (..., n, d), v (..., n, e) -> (..., m, e). causal:
+row i
 sees columns 1..i. Source: Vaswani et al. 2017.]])

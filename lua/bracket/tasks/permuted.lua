@@ -29,6 +29,7 @@ end
 return bk.doc(permuted, [[
 bk.tasks.permuted{ data = d, n = 5, seed = 1 } -> list of tasks
 The same examples with their pixels in another random order for every task; the first task keeps them as they are
-(identity = false: it is permuted too). Columns of task k: x[:, permutation], permutation the task's int64 tensor, from 1.
+(identity = false: it is permuted too). Columns of task k: x[:, permutation], permutation the task's int64 tensor,
+from 1.
 options: test = d2 (a test set of its own) or test_fraction = 0.2 of d; limit = examples used, train and
 test together.]])

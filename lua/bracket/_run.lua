@@ -367,10 +367,10 @@ function run:result()
         seen[i] = true
     end
     if #self.accuracy > 0 then
-        result.metrics.average_accuracy = bk.metric.average_accuracy(self.accuracy)
-        if once then
-            for _, name in ipairs{ "backward_transfer", "forgetting", "forward_transfer" } do
-                result.metrics[name] = bk.metric[name](self.accuracy, self.learned)
+        for name, metric in pairs(bk.metric) do
+            local kind = bk.metric._kind[metric]
+            if kind == "always" or kind == "once" and once then
+                result.metrics[name] = metric(self.accuracy, self.learned)
             end
         end
     end

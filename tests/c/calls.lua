@@ -100,7 +100,9 @@ calls["f:stats"] = function() return bk.compile(quartic):stats(v) end
 
 -- ---- models, losses, optimizers ----
 for name, make in pairs(bk.nn) do -- those without options; what has some is below
-    calls["bk.nn." .. name] = function() return make {} end
+    local options = {} -- what has to be given is a size: 2 of it
+    for option in (bk.internal.docs[make] or ""):gmatch("\n  ([%a_]+):[^\n]*required") do options[option] = 2 end
+    calls["bk.nn." .. name] = function() return make(options) end
 end
 for name, spec in pairs { avgpool2d = { 2 }, maxpool2d = { 2 }, conv2d = { 1, 2, kernel = 3 }, embedding = { 3, 2 },
     layer_norm = { 3 }, linear = { 3, 2 } } do
@@ -212,6 +214,9 @@ calls["bk.data.cifar"] = function() return bk.data.cifar(folder .. "/cifar.bin")
 calls["bk.data.glyphs"] = function() return bk.data.glyphs { n = 2, size = 8 } end
 local digits = { x = bk.rng(1):uniform { 12, 16 }, classes = 4, shape = { 4, 4 }, name = "digits",
     y = bk.tensor({ 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3 }, { dtype = "int64" }) }
+for name, make in pairs(bk.tasks) do
+    calls["bk.tasks." .. name] = function() return make { data = digits, n = 2 } end
+end
 calls["bk.tasks.permuted"] = function() return bk.tasks.permuted { data = digits, n = 2 } end
 calls["bk.tasks.rotated"] = function() return bk.tasks.rotated { data = digits, angles = { 0, 30 } } end
 calls["bk.tasks.split"] = function() return bk.tasks.split { data = digits, classes = { { 0, 1 }, { 2, 3 } } } end
@@ -234,19 +239,22 @@ calls["bk.protocol"] = function()
     p:restore(p:state())
     return p:run {}, p:order_matrix()
 end
-for _, name in ipairs { "cyclic", "joint", "palindromic", "random", "sequential", "tournament" } do
-    calls["bk.order." .. name] = function() return run { order = bk.order[name] {} } end
+for name, make in pairs(bk.order) do -- those that need options are below, here and in what follows
+    calls["bk.order." .. name] = function() return run { order = make {} } end
 end
 calls["bk.order.blocks"] = function() return run { order = bk.order.blocks { size = 1 } } end
 calls["bk.order.custom"] = function() return run { order = bk.order.custom { task = function() return 1 end } } end
 calls["bk.order.word"] = function() return run { order = bk.order.word { 1, 2 } } end
-for _, name in ipairs { "constant", "cosine", "linear", "one_cycle" } do
-    calls["bk.schedule." .. name] = function() return run { lr = bk.schedule[name] { lr = 0.1 } } end
+for name, make in pairs(bk.schedule) do
+    calls["bk.schedule." .. name] = function() return run { lr = make { lr = 0.1 } } end
 end
 calls["bk.schedule.step"] = function() return run { lr = bk.schedule.step { lr = 0.1, every = 1 } } end
 calls["bk.schedule.warmup"] = function() return run { lr = bk.schedule.warmup { lr = 0.1, steps = 1 } } end
 calls["bk.schedule.per_task"] = function()
     return run { lr = bk.schedule.per_task { 0.1, bk.schedule.cosine { lr = 0.1 } } }
+end
+for name, make in pairs(bk.intervention) do
+    calls["bk.intervention." .. name] = function() return run { interventions = { make {} } } end
 end
 local specs = {
     sequential = { agem = { memory = 1 }, ewc = { weight = 1, samples = 1 }, replay = { memory = 1 } },
@@ -261,14 +269,12 @@ for order, list in pairs(specs) do
         end
     end
 end
-for name in ("accuracy bracket conflict cosines flatness gradient_norm gram loss order_effect sharpness trace")
-    :gmatch("%S+") do
+for name in pairs(bk.record) do
     calls["bk.record." .. name] = function() return run { record = { every = 2, name } } end
 end
 local accuracy = { [0] = { 0.5, 0.5 }, { 0.9, 0.5 }, { 0.7, 0.8 } }
-calls["bk.metric.average_accuracy"] = function() return bk.metric.average_accuracy(accuracy) end
-for _, name in ipairs { "backward_transfer", "forgetting", "forward_transfer" } do
-    calls["bk.metric." .. name] = function() return bk.metric[name](accuracy, { 1, 2 }) end
+for name, metric in pairs(bk.metric) do
+    calls["bk.metric." .. name] = function() return metric(accuracy, { 1, 2 }) end
 end
 calls["bk.metric.interval"] = function() return bk.metric.interval { 1, 2, 3 } end
 

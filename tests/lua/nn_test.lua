@@ -186,7 +186,7 @@ end
 
 function TestModel.test_wrong_models_are_refused()
     lu.assertErrorMsgContains("at least two sizes", bk.nn.mlp, { 3 })
-    lu.assertErrorMsgContains("activation", bk.nn.mlp, { 3, 2, activation = "swish" })
+    lu.assertErrorMsgContains("activation", bk.nn.mlp, { 3, 2, activation = "nosuch" })
     lu.assertErrorMsgContains("unknown option act", bk.nn.mlp, { 3, 2, act = "tanh" })
     lu.assertErrorMsgContains("bk.nn.linear: in: expected a whole number >= 1, got 0", bk.nn.linear, { 0, 2 })
     lu.assertErrorMsgContains("kernel", bk.nn.conv2d, { 1, 2 })

@@ -1,9 +1,12 @@
 local bk = ...
-return bk.doc(function(a)
+local function metric(a)
     local rows, n = bk.metric._matrix("metric.average_accuracy", a)
     local last, sum = rows[n], 0
     for _, v in ipairs(last) do sum = sum + v end
     return sum / #last
-end, [[
+end
+
+bk.metric._kind[metric] = "always"
+return bk.doc(metric, [[
 bk.metric.average_accuracy(a)
 (1/n) sum_i a_{n,i}: the mean of the last row of the accuracy matrix (a[k][i]: on task i after the k-th).]])

@@ -1,5 +1,5 @@
 local bk = ...
-return bk.doc(function(a, order)
+local function metric(a, order)
     local n, task
     a, n, task = bk.metric._matrix("metric.backward_transfer", a, order)
     local sum = 0
@@ -8,7 +8,10 @@ return bk.doc(function(a, order)
         sum = sum + a[n][i] - a[k][i]
     end
     return n > 1 and sum / (n - 1) or 0
-end, [[
+end
+
+bk.metric._kind[metric] = "once"
+return bk.doc(metric, [[
 bk.metric.backward_transfer(a, order)
 (1/(n-1)) sum_{i<n} (a_{n,i} - a_{i,i}); order[k]: the task learned k-th (default k).
 Source: Lopez-Paz & Ranzato 2017.]])

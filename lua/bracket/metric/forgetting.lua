@@ -1,5 +1,5 @@
 local bk = ...
-return bk.doc(function(a, order)
+local function metric(a, order)
     local n, task
     a, n, task = bk.metric._matrix("metric.forgetting", a, order)
     local sum = 0
@@ -10,6 +10,9 @@ return bk.doc(function(a, order)
         sum = sum + best - a[n][i]
     end
     return n > 1 and sum / (n - 1) or 0
-end, [[
+end
+
+bk.metric._kind[metric] = "once"
+return bk.doc(metric, [[
 bk.metric.forgetting(a, order)
 (1/(n-1)) sum_{i<n} max_{k<n} (a_{k,i} - a_{n,i}). Source: Chaudhry et al. 2018.]])

@@ -1,5 +1,5 @@
 local bk = ...
-return bk.doc(function(a, order)
+local function metric(a, order)
     local n, task
     a, n, task = bk.metric._matrix("metric.forward_transfer", a, order)
     local sum = 0
@@ -9,6 +9,9 @@ return bk.doc(function(a, order)
         sum = sum + a[k - 1][i] - a[0][i]
     end
     return n > 1 and sum / (n - 1) or 0
-end, [[
+end
+
+bk.metric._kind[metric] = "once"
+return bk.doc(metric, [[
 bk.metric.forward_transfer(a, order)
 (1/(n-1)) sum_{i>1} (a_{i-1,i} - a_{0,i}); a[0]: the row before any training. Source: Lopez-Paz & Ranzato 2017.]])

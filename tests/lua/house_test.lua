@@ -1,0 +1,80 @@
+-- house_test.lua - to add a thing is to add its file: every fixture of tests/fixtures is laid into a copy of the tree,
+-- with no other file touched, and found there built, working, documented and tested.
+local lu = require "luaunit"
+
+local function sh(command)
+    local p = io.popen(command .. " 2>&1; echo \"status $?\"")
+    local text = p:read("a")
+    p:close()
+    local output, status = text:match("^(.*)status (%d+)%s*$")
+    return tonumber(status), output
+end
+
+local BUILD = os.getenv("BRACKET_BUILD") or "build"
+
+TestHouse = {}
+
+function TestHouse.test_a_thing_is_one_file()
+    if BUILD ~= "build" then lu.skip("the copy is built without sanitizers") end
+    local scratch = os.tmpname()
+    os.remove(scratch)
+    lu.assertEquals(sh(("mkdir %s && cp -a Makefile src lua tests build experiments README.md %s"):format(scratch,
+        scratch)), 0)
+    local placed = {}
+    for line in io.popen("find tests/fixtures -type f | LC_ALL=C sort"):lines() do
+        local at = line:match("tests/fixtures/.-/(src/.*)$") or line:match("tests/fixtures/.-/(lua/.*)$")
+        lu.assertNotNil(at, line)
+        lu.assertNil(io.open(at), at .. " is part of the tree already")
+        lu.assertEquals(sh(("cp %s %s/%s"):format(line, scratch, at)), 0)
+        placed[#placed + 1] = at
+    end
+    lu.assertTrue(#placed >= 12)
+    local status, output = sh(("cd %s && make -s artifacts build/tests/op_test build/tests/pty"):format(scratch))
+    lu.assertEquals(status, 0, output)
+    local script = scratch .. "/look.lua"
+    local f = assert(io.open(script, "w"))
+    f:write([==[
+local bk = require "bracket"
+local names = { "bk.softsign", "bk.elu", "bk.nn.scale", "bk.nn.swish", "bk.loss.log_cosh", "bk.optim.lion",
+    "bk.order.there_and_back", "bk.schedule.harmonic", "bk.intervention.clip", "bk.record.distance",
+    "bk.metric.worst_accuracy", "bk.tasks.noisy" }
+bk.repl.reference(arg[1])
+local page = io.open(arg[1] .. "/reference.md"):read("a") .. io.open(arg[1] .. "/bracket.lua"):read("a")
+for _, path in ipairs(names) do
+    local value = bk
+    for part in path:gmatch("%.([%a_]+)") do value = value[part] end
+    assert(value ~= nil, path)
+    assert(#bk.repl.help.text(path) > 20, path .. " has no help")
+    local last = path:match("[%a_]+$")
+    assert(page:find(last, 1, true), path .. " is not in the reference")
+    if path:find("^bk%.[%a_]+$") == nil then
+        local list = bk.repl.complete(path:sub(1, -2))
+        local found = false
+        for _, name in ipairs(list) do found = found or name == last end
+        assert(found, path .. " is not completed")
+    end
+end
+local x, y = bk.rng(1):normal{ 30, 4 }, bk.rng(2):integers({ 30 }, 3)
+local model = bk.nn.sequential{ bk.nn.scale{ 4 }, bk.nn.linear{ 4, 5 }, bk.nn.swish(), bk.nn.linear{ 5, 3 } }
+assert(bk.nn.mlp{ 2, 2, activation = "swish" })
+local t = bk.tensor{ -1, 0.5 }
+assert(math.abs(t:softsign()[1]:item() + 0.5) < 1e-15 and math.abs(t:elu()[1]:item() - (math.exp(-1) - 1)) < 1e-15)
+local theta = model:init{ seed = 1 }
+assert(bk.check_grad(bk.loss.log_cosh(model, x, bk.rng(3):normal{ 30, 3 }), theta) < 1e-6)
+local r = bk.protocol{ model = model, tasks = bk.tasks.noisy{ data = { x = x, y = y }, n = 3 }, steps = 9,
+    order = "there_and_back", lr = bk.schedule.harmonic{ lr = 0.1 }, optimizer = bk.optim.lion{},
+    interventions = { bk.intervention.clip{ norm = 0.1 } }, record = { every = 3, "distance" }, evaluate = true }:run{}
+assert(r.metrics.worst_accuracy and r.history.distance[4] > 0 and r.history.distance[1] == 0)
+print("all there")
+]==])
+    f:close()
+    status, output = sh(("cd %s && mkdir docs && build/bracket look.lua docs"):format(scratch))
+    lu.assertStrContains(output, "all there")
+    lu.assertEquals(status, 0, output)
+    status, output = sh(("cd %s && build/bracket hello you"):format(scratch))
+    lu.assertEquals({ status, output }, { 0, "hello\tyou\n" })
+    status, output = sh(("cd %s && build/tests/op_test && build/bracket tests/run.lua nn optim hooks app protocol"):format(scratch))
+    lu.assertEquals(status, 0, output)
+    lu.assertStrContains(output, "0 failed")
+    sh("rm -rf " .. scratch)
+end

@@ -27,7 +27,7 @@ bk_status word_new(ctx *c, int m, func *const *losses, const double *rates, word
         w->step[s] = i;
         w->rate[s] = rates[s];
         if (i < w->n) continue;
-        if (!(w->grad[i] = func_grad(losses[s], e))) st = e ? e->status : BK_ENOMEM;
+        if (!(w->grad[i] = func_field(losses[s], e))) st = e ? e->status : BK_ENOMEM;
         func_retain(w->task[i] = losses[s]);
         w->n++;
     }

@@ -16,7 +16,7 @@ typedef struct word {
     atomic_int refs;
     int m, n;     /* steps; distinct tasks, in order of first appearance */
     func **task;  /* n losses ... */
-    func **grad;  /* ... and their gradients */
+    func **grad;  /* ... and their fields: a loss stands for its gradient */
     int *step;    /* (m) the task of each step */
     double *rate; /* (m) */
 } word;

@@ -342,6 +342,87 @@ void bind_func_transform(lua_State *L, func_kind kind, int index, int second, co
     lua_remove(L, -2);
 }
 
+/* ---- what was captured ---- */
+
+static uint64_t mix(uint64_t h, uint64_t v) {
+    h = (h ^ v) * 0x9E3779B97F4A7C15u;
+    return h ^ (h >> 29);
+}
+
+static uint64_t value_word(lua_State *L, int index) {
+    uint64_t bits = 0;
+    switch (lua_type(L, index)) {
+    case LUA_TNUMBER: {
+        double x = lua_tonumber(L, index);
+        memcpy(&bits, &x, sizeof bits);
+        return mix(bits, (uint64_t)lua_isinteger(L, index));
+    }
+    case LUA_TBOOLEAN:
+        return (uint64_t)lua_toboolean(L, index);
+    case LUA_TSTRING:
+        return (uint64_t)(uintptr_t)lua_tostring(L, index);
+    default:
+        return (uint64_t)(uintptr_t)lua_topointer(L, index);
+    }
+}
+
+/* What every Lua function that the func userdata at index is made of has captured, value by value, from words[n] on;
+ * returns how many there are then, at most CAPTURED. */
+enum { CAPTURED = 64 };
+static int captured(lua_State *L, int index, uint64_t *words, int n) {
+    const lua_func *u = lua_touserdata(L, index);
+    if (u->kind == KIND_NATIVE) return n;
+    luaL_checkstack(L, 6, "func");
+    lua_getiuservalue(L, index, UV_BASE);
+    if (u->kind != KIND_LUA) {
+        if (test(L, -1)) n = captured(L, lua_gettop(L), words, n);
+        if (u->kind == KIND_LIE) {
+            lua_getiuservalue(L, index, UV_OTHER);
+            if (test(L, -1)) n = captured(L, lua_gettop(L), words, n);
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 1);
+        return n;
+    }
+    if (lua_getfield(L, -1, "f") == LUA_TFUNCTION && !lua_iscfunction(L, -1))
+        for (int i = 1; n < CAPTURED && lua_getupvalue(L, -1, i); i++) {
+            words[n++] = value_word(L, -1);
+            lua_pop(L, 1);
+        }
+    lua_pop(L, 2);
+    return n;
+}
+
+static uint64_t digest(const lua_func *u, const uint64_t *words, int n) {
+    uint64_t h = 1;
+    for (int i = 0; i < n; i++)
+        if (!(u->own >> i & 1)) h = mix(h, words[i]);
+    return h | 1;
+}
+
+void bind_func_refresh(lua_State *L, int index) {
+    lua_func *u = lua_touserdata(L, index);
+    bind_state *st = bind_state_of(L);
+    if (u->kind == KIND_NATIVE || st->live) return;
+    uint64_t words[CAPTURED];
+    int n = captured(L, index, words, 0);
+    if (u->captured && digest(u, words, n) == u->captured) return;
+    if (u->captured) func_forget(u->f);
+    u->captured = 0;
+    memcpy(st->words, words, sizeof *words * (size_t)n);
+}
+
+void bind_func_remember(lua_State *L, int index) {
+    lua_func *u = lua_touserdata(L, index);
+    bind_state *st = bind_state_of(L);
+    if (u->kind == KIND_NATIVE || u->captured || st->live) return;
+    uint64_t words[CAPTURED];
+    int n = captured(L, index, words, 0);
+    for (int i = 0; i < n; i++)
+        if (words[i] != st->words[i]) u->own |= (uint64_t)1 << i;
+    u->captured = digest(u, words, n);
+}
+
 /* ---- arguments that are no tensors ---- */
 
 /* Whether every function below this one is traced Lua, which alone can take other values. */

@@ -16,6 +16,17 @@ static rng *check(lua_State *L, const char *fname) {
     return r;
 }
 
+/* A stream to draw from: not in a function that is being traced, whose numbers would be the same ever after. */
+static rng *drawn(lua_State *L, const char *fname) {
+    rng *r = check(L, fname);
+    if (bind_state_of(L)->live)
+        args_error(
+            L, fname,
+            "not while tracing: the function is being turned into a graph, and the numbers drawn now would be the "
+            "same at every call; draw before, and pass them as an argument");
+    return r;
+}
+
 static rng *push(lua_State *L, rng value) {
     rng *r = lua_newuserdatauv(L, sizeof *r, 0);
     *r = value;
@@ -80,7 +91,7 @@ static void ask(lua_State *L, const char *fname, const char *a, const char *b, r
 
 static int draw(lua_State *L, const char *fname, bool normal, const char *a, const char *b) {
     request q = { .a = 0, .b = 1 };
-    rng *r = check(L, fname);
+    rng *r = drawn(L, fname);
     ask(L, fname, a, b, &q);
     tensor *t = bind_tensor_push_new(L, q.dtype, q.ndim, q.shape, fname);
     int64_t n = tensor_count(t);
@@ -104,7 +115,7 @@ static int m_normal(lua_State *L) {
 }
 
 static int m_permutation(lua_State *L) {
-    rng *r = check(L, "rng:permutation");
+    rng *r = drawn(L, "rng:permutation");
     int64_t n = args_integer(L, 2, "rng:permutation", "n", 0, INT64_MAX);
     tensor *t = bind_tensor_push_new(L, BK_INT64, 1, &n, "rng:permutation");
     int64_t *index = tensor_data(t);
@@ -117,7 +128,7 @@ static int m_permutation(lua_State *L) {
 }
 
 static int m_integers(lua_State *L) {
-    rng *r = check(L, "rng:integers");
+    rng *r = drawn(L, "rng:integers");
     int64_t shape[BK_MAX_DIMS], n = args_integer(L, 3, "rng:integers", "n", 1, INT64_MAX);
     int ndim = args_shape(L, 2, "rng:integers", "shape", 0, shape);
     tensor *t = bind_tensor_push_new(L, BK_INT64, ndim, shape, "rng:integers");

@@ -43,10 +43,7 @@ static void entry_free(ctx *c, plan_entry *entry) {
 void func_release(func *f) {
     if (!f || atomic_fetch_sub(&f->refs, 1) > 1) return;
     ctx *c = f->c;
-    for (plan_entry *at = f->plans, *next; at; at = next) {
-        next = at->next;
-        entry_free(c, at);
-    }
+    func_forget(f);
     if (f->cls->destroy) f->cls->destroy(f);
     mem_free(c, f, f->bytes);
     ctx_release(c);
@@ -197,6 +194,14 @@ bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *cons
     if (to != few) mem_free(f->c, to, sizeof *to * (size_t)n_out);
     for (int i = 0; i < n_out && s; i++) tensor_release(out[i]);
     return s;
+}
+
+void func_forget(func *f) {
+    for (plan_entry *at = f->plans, *next; at; at = next) {
+        next = at->next;
+        entry_free(f->c, at);
+    }
+    f->plans = NULL;
 }
 
 size_t func_result_bytes(const func *f) {

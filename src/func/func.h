@@ -43,6 +43,7 @@ bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *cons
 bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e);
 /* Bytes of the results of the last call; 0 before one. */
 size_t func_result_bytes(const func *f);
+void func_forget(func *f); /* its compiled plans: the next call builds it anew */
 /* The compiled plan for arguments of these dtypes and shapes (kept by f), for callers that own buffers. */
 bk_status func_plan(func *f, int n_in, const tensor *like, plan **out, err *e);
 /* The outputs' dtype and shape for such arguments. */

@@ -168,7 +168,7 @@ function TestWord.test_wrong_words_are_refused()
     lu.assertErrorMsgContains("unknown option", w.verify, w, { theta = theta, scale = 1 })
     lu.assertErrorMsgContains("expected (26)", w.step, w, bk.zeros { 3 })
     local vector = bk.bea.word { { function(t) return t * 2 end, 0.1 } }
-    lu.assertErrorMsgContains("0-d", vector.step, vector, theta)
+    lu.assertTrue((vector:step(theta) - theta * 0.8):abs():max():item() < 1e-15) -- a field steps as a loss does
 end
 
 TestModified = {}
@@ -353,4 +353,69 @@ function TestOrderEffects.test_all_pairs_of_one_path()
     lu.assertAlmostEquals(bk.bea.path_bracket(pair) / heun, 1, 1e-2)
     lu.assertErrorMsgContains("two losses", bk.bea.path_bracket, { L[1], target = L[2], theta = theta, time = 1 })
     lu.assertErrorMsgContains("time", bk.bea.path_bracket, { L[1], L[2], target = L[2], theta = theta })
+end
+
+-- ---- steps of fields that are no gradients: a game of two players in turn ----
+
+TestFields = {}
+
+local payoff = bk.tensor{ { 1, 0.3 }, { 0.2, 0.8 } }
+local function game(t)
+    local x, y = t:narrow(1, 1, 2), t:narrow(1, 3, 2)
+    return x:matmul(payoff):dot(y) + 0.1 * x:square():sum() - 0.2 * y:square():sum() + 0.05 * (x:sin() * y):sum()
+end
+local function X(t) return bk.grad(game)(t) * bk.tensor{ 1, 1, 0, 0 } end
+local function Y(t) return bk.grad(game)(t) * bk.tensor{ 0, 0, -1, -1 } end
+local theta4 = bk.tensor{ 1, -0.5, 0.3, 0.7 }
+
+function TestFields.test_a_word_of_fields_steps_and_verifies()
+    local w = bk.bea.word{ { X, 0.05 }, { Y, 0.05 }, { game, 0.02 } }
+    local by_hand = theta4 - 0.05 * X(theta4)
+    by_hand = by_hand - 0.05 * Y(by_hand)
+    by_hand = by_hand - 0.02 * bk.grad(game)(by_hand)
+    lu.assertTrue((w:step(theta4) - by_hand):abs():max():item() < 1e-15)
+    for _, row in ipairs(w:verify{ theta = theta4, orders = { 1, 2, 3 } }) do
+        lu.assertAlmostEquals(row.slope, row.order + 1, 0.15)
+    end
+    local gap = bk.bea.order_gap(X, Y, { lr = 1e-3 })(theta4)
+    lu.assertTrue((gap.measured - gap.predicted):norm():item() < 1e-2 * gap.predicted:norm():item())
+end
+
+function TestFields.test_a_draw_inside_a_traced_function_is_an_error()
+    local rng = bk.rng(3)
+    for _, draw in ipairs{ function() return rng:uniform{ 4 } end, function() return rng:normal{ 4 } end,
+        function() return rng:permutation(4) end, function() return rng:integers({ 4 }, 3) end } do
+        local before = rng:state()
+        lu.assertErrorMsgContains("not while tracing", bk.grad(function(t) return (t * draw()):sum() end), theta4)
+        lu.assertEquals(rng:state(), before)
+        draw()
+    end
+end
+
+-- Tracing freezes what a function captured; what has changed since is noticed at the next call.
+function TestFields.test_what_was_captured_and_has_changed_is_noticed()
+    local rate, weights, flip, traces = 1, bk.ones{ 4 }, false, 0
+    local f = function(t)
+        traces = traces + 1
+        local s = (t * weights):square():sum() * rate
+        return flip and -s or s
+    end
+    local g, h, l = bk.grad(f), bk.hvp(f), bk.lie(f, game)
+    local function check(factor)
+        lu.assertEquals(g(theta4):totable(), (theta4 * (2 * factor)):totable())
+        lu.assertEquals(h(theta4, theta4):totable(), (theta4 * (2 * factor)):totable())
+        lu.assertTrue((l(theta4) - bk.lie(function(t) return t:square():sum() * factor end, game)(theta4)):norm():item() < 1e-12)
+    end
+    check(1)
+    local before = traces
+    check(1)
+    lu.assertEquals(traces, before) -- nothing changed, nothing is traced
+    rate = 3
+    check(3)
+    weights = bk.full({ 4 }, 2)
+    check(12)
+    flip = true
+    check(-12)
+    rate, weights, flip = 1, bk.ones{ 4 }, false
+    check(1)
 end

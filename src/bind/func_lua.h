@@ -49,7 +49,7 @@ int bind_func_specialise(lua_State *L, int index, int first, int last, const cha
 int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname);
 
 void bind_func_open_class(lua_State *L); /* the metatable, without calls and methods; pushed */
-/* Tracing freezes what a function captured: one whose numbers, tensors or other values (its upvalues, not what is inside
+/* Tracing freezes what a function captured: one whose numbers, tensors or other values (its upvalues, not what lies in
  * tables) have changed since is traced anew. Before a call, and after it. */
 void bind_func_refresh(lua_State *L, int index);
 void bind_func_remember(lua_State *L, int index);

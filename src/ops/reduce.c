@@ -292,7 +292,7 @@ const op_row op_std = {
     .build = std_build,
     .sample = &(op_sample){ 1, { { 3, { 4, 2, 5 }, 0 } }, 3, { 5, 0, 1 } },
     .sample_low = 0.5,
-    .sample_high = 3, /* constants have no derivative */
+    .sample_high = 3, /* equal numbers are a kink */
     .doc = "Square root of bk.var; of all elements (0-d), along dim, or along a table of dims.",
 };
 
@@ -305,31 +305,19 @@ static node *without(graph *g, node *a, unsigned axes) {
     return a ? g_reshape(g, a, n, shape) : NULL;
 }
 
-/* The largest of a along the axes, in the shape of `like`, which has them with size 1. */
-static node *largest(graph *g, node *a, unsigned axes, const node *like) {
-    if (!a) return NULL;
-    if (axes == (1u << a->ndim) - 1) {
-        a = g_reshape(g, a, 1, &a->count);
-        axes = 1;
-    }
-    for (int i = a ? a->ndim - 1 : -1; i >= 0 && a; i--)
-        if (axes >> i & 1) a = g_reduce_max(g, a, i);
-    return a ? g_reshape(g, a, like->ndim, like->shape) : NULL;
-}
-
 static node *norm_build(graph *g, const op_value *v, node **second) {
     (void)second;
     node *a = op_operand(g, &op_norm, v[0].t);
     unsigned axes = (unsigned)v[1].i;
     node *q = g_sum(g, g_square(g, a), axes, true);
     if (!q || a->count == 0) return q && !v[2].i ? without(g, q, axes) : q;
-    /* squares that over- or underflow are taken of elements over the largest; a divisor of 1 changes no bit */
-    node *tiny = g_full(g, q->dtype, q->ndim, q->shape, q->dtype == BK_FLOAT32 ? 0x1p-100 : 0x1p-900);
-    node *huge = g_full(g, q->dtype, q->ndim, q->shape, INFINITY), *zero = g_zeros_like(g, q);
-    node *one = g_full(g, q->dtype, q->ndim, q->shape, 1);
-    node *most = g_stop_gradient(g, largest(g, g_abs(g, a), axes, q));
-    node *usual = g_mul(g, g_gt(g, huge, q), g_ge(g, q, tiny)), *none = g_eq(g, most, zero);
-    node *c = g_where(g, usual, one, g_where(g, g_add(g, none, g_eq(g, most, huge)), one, most));
+    /* squares that over- or underflow are taken of scaled elements; by a power of two, so that no digit is lost */
+    bool narrow = q->dtype == BK_FLOAT32;
+    node *tiny = g_full(g, q->dtype, q->ndim, q->shape, narrow ? 0x1p-100 : 0x1p-900);
+    node *huge = g_full(g, q->dtype, q->ndim, q->shape, INFINITY), *one = g_full(g, q->dtype, q->ndim, q->shape, 1);
+    node *down = g_full(g, q->dtype, q->ndim, q->shape, narrow ? 0x1p80 : 0x1p600);
+    node *up = g_full(g, q->dtype, q->ndim, q->shape, narrow ? 0x1p-100 : 0x1p-600);
+    node *c = g_where(g, g_gt(g, tiny, q), up, g_where(g, g_eq(g, q, huge), down, one));
     node *r = g_mul(g, root(g, g_sum(g, g_square(g, g_div(g, a, c)), axes, true)), c);
     return v[2].i ? r : without(g, r, axes);
 }
@@ -344,7 +332,7 @@ const op_row op_norm = {
     .sample_low = 0.2,
     .sample_high = 1.5,
     .doc = "Euclidean norm, the root of the sum of squares; of all elements (0-d), along dim, or along a table of "
-           "dims.\n\nIts derivative at 0 is not finite.",
+           "dims.\n\nIts derivative at 0 is taken as 0.",
 };
 
 /* ---- along one axis: ints[0]; rows are (outer, size, inner) ---- */

@@ -213,20 +213,21 @@ typedef struct part {
     double x;
 } part; /* x n; n NULL: zeros */
 
-/* The non-zero parts of a 1-d vector x*v, in order; -1 when v is not made of parts. */
+/* The parts of a 1-d vector x*v that may hold more than zeros, in order: an empty one would share its place with the
+ * next. -1 when v is not made of parts. */
 static int parts_of(node *v, double x, part *out) {
     if (v->op == &op_scale) return isfinite(x * v->x) ? parts_of(v->in[0], x * v->x, out) : -1;
     if (v->ndim != 1) return -1;
     if (v->op == &op_pad) {
         out[0] = (part){ v->ints[0], v->in[0]->count, v->in[0], x };
-        return 1;
+        return out[0].size > 0;
     }
     if (v->op != &op_concat) return -1;
     int n = 0;
     int64_t at = 0;
     for (int k = 0; k < v->n_in; k++) {
         node *a = v->in[k];
-        if (!(a->op == &op_full && a->x == 0)) out[n++] = (part){ at, a->count, a, x };
+        if (a->count > 0 && !(a->op == &op_full && a->x == 0)) out[n++] = (part){ at, a->count, a, x };
         at += a->count;
     }
     return n;
@@ -243,7 +244,7 @@ static int parts_bound(const node *v) {
 
 /* a + b as one concatenation, where both lay disjoint or equally cut parts into a vector; else NULL. */
 node *g_join_parts(graph *g, node *a, node *b) {
-    if (a->ndim != 1 || a->count != b->count) return NULL;
+    if (a->ndim != 1 || a->count != b->count || a->count == 0) return NULL;
     if (a->op != &op_scale && a->op != &op_pad && a->op != &op_concat) return NULL;
     int bound_a = parts_bound(a), bound_b = parts_bound(b);
     part *pa = graph_alloc(g, sizeof *pa * (size_t)bound_a), *pb = graph_alloc(g, sizeof *pb * (size_t)bound_b);

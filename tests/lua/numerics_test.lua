@@ -38,6 +38,19 @@ function TestNumerics.test_norm_of_squares_that_leave_the_range()
     close(bk.grad(function(t) return t:norm() end)(bk.tensor { 1.5e200, 2e200 }), { 0.6, 0.8 })
 end
 
+function TestNumerics.test_empty_parts_beside_others()
+    local x = bk.tensor { 1, 2, 3 }
+    local function f(t) return t:narrow(1, 3, 0):square():sum() + t:narrow(1, 3, 1):sin():sum() end
+    local function g(t) return t:narrow(1, 1, 0):square():sum() + t:narrow(1, 1, 2):sin():sum() end
+    local function both_empty(t) return t:narrow(1, 1, 0):square():sum() + t:narrow(1, 4, 0):sin():sum() end
+    local function padded(t) return t:narrow(1, 3, 0):pad({ 2 }, { 1 }) + t:narrow(1, 3, 1):sin():pad({ 2 }, { 0 }) end
+    close(bk.grad(f)(x), { 0, 0, math.cos(3) })
+    close(bk.grad(g)(x), { math.cos(1), math.cos(2), 0 })
+    close(bk.grad(both_empty)(x), { 0, 0, 0 })
+    close(bk.grad(both_empty)(bk.zeros { 3 }), { 0, 0, 0 })
+    close(bk.compile(padded)(x), { 0, 0, math.sin(3) })
+end
+
 function TestNumerics.test_powers_of_zero()
     local exponents = bk.arange(4)
     local function poly(x) return (bk.tensor { 5, 7, 11, 13 } * x ^ exponents):sum() end

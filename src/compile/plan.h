@@ -14,7 +14,8 @@ void plan_free(plan *p);
 /* in[i]: row-major data of input i; out[k]: room for output k. Not reentrant. An output overlaps no input, but may lie
  * exactly over one that it overwrites: */
 bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e);
-/* Every element of the input is read for the last time before, or as, that of the output is written. */
+/* Every element of the input is read for the last time before, or as, that of the output is written, and a run that
+ * fails has written none. */
 bool plan_overwrites(const plan *p, int input, int output);
 
 enum { PLAN_PASSES = REWRITES + 1 }; /* of graph_simplify, then graph_lower */

@@ -122,17 +122,6 @@ static bool pass_reads_early(const fuse_pass *f, const place *places, int slot) 
     return false;
 }
 
-static bool step_reads(const plan *p, const step *s, int slot) {
-    for (int k = 0; k < s->n_in; k++)
-        if (p->places[s->in[k]].slot == slot) return true;
-    if (!s->pass) return false;
-    if (pass_reads_early(s->pass, p->places, slot)) return true;
-    for (int i = 0; i < s->pass->n_ops; i++)
-        for (int k = 0; k < 3; k++)
-            if (in_slot(p->places, &s->pass->ops[i].in[k], slot)) return true;
-    return false;
-}
-
 static bool step_writes(const plan *p, const step *s, int slot) {
     if (!s->pass) return p->places[s->out].slot == slot;
     for (int i = 0; i < s->pass->n_ops; i++)
@@ -152,24 +141,13 @@ static bool pass_overwrites(const plan *p, const fuse_pass *f, int from, int to)
     return true;
 }
 
+/* Only the last step does, alone in its turn: a run that fails or is interrupted has overwritten nothing. */
 bool plan_overwrites(const plan *p, int input, int output) {
-    const int from = 1 + p->n_consts + input, to = 1 + p->n_consts + p->n_in + output;
-    int writer = -1, writer_turn = -1, now_turn = -1;
-    for (int i = 0; i < p->n_steps; i++)
-        if (step_writes(p, &p->steps[i], to)) {
-            if (writer >= 0) return false;
-            writer = i;
-        }
-    if (writer < 0) return false;
-    for (int i = 0; i <= writer; i++) writer_turn += p->steps[i].together != 0;
-    for (int i = 0; i < p->n_steps; i++) {
-        const step *s = &p->steps[i];
-        now_turn += s->together != 0;
-        const bool late = now_turn >= writer_turn; /* at once with the writer, or after it */
-        if (i != writer && late && step_reads(p, s, from)) return false;
-    }
-    const step *s = &p->steps[writer];
-    return s->pass ? pass_overwrites(p, s->pass, from, to) : !step_reads(p, s, from);
+    const int from = 1 + p->n_consts + input, to = 1 + p->n_consts + p->n_in + output, last = p->n_steps - 1;
+    if (last < 0 || !p->steps[last].pass || p->steps[last].together != 1) return false;
+    for (int i = 0; i < last; i++)
+        if (step_writes(p, &p->steps[i], to)) return false;
+    return step_writes(p, &p->steps[last], to) && pass_overwrites(p, p->steps[last].pass, from, to);
 }
 
 plan_stats plan_info(const plan *p) {

@@ -169,6 +169,27 @@ function TestOptim.test_custom_says_what_is_wrong()
     fails("not while tracing", { update = function(g) return g * g:sum():item() end })
 end
 
+-- The state is one with its step count: both move or neither.
+function TestOptim.test_a_step_that_fails_leaves_the_state()
+    local opt = bk.optim.custom { state = { "m" }, update = function(g, s)
+        local m = 0.5 * s.m + g
+        local at = m:abs():max():to("int64"):reshape(1) -- outside of m where the gradient is large
+        return m + bk.gather(m, at):sum(), { m = m }
+    end }
+    local theta = bk.ones { 4 }
+    local good, bad = bk.tensor { 1, 0, 0, 0 }, bk.tensor { 50, 0, 0, 0 }
+    local on = opt:step(theta, good, 0.1)
+    lu.assertErrorMsgContains("out of range", opt.step, opt, on, bad, 0.1)
+    lu.assertEquals(opt:state().step, 1)
+    lu.assertEquals(opt:state().m:totable(), { 1, 0, 0, 0 })
+    local again = opt:step(on, good, 0.1)
+    local other = bk.optim.custom { state = { "m" }, update = function(g, s)
+        local m = 0.5 * s.m + g
+        return m + m:narrow(1, 1, 1):sum(), { m = m }
+    end }
+    lu.assertEquals(other:step(other:step(theta, good, 0.1), good, 0.1):totable(), again:totable())
+end
+
 -- The state is updated where it lies, theta is not; and not a bit depends on the number of threads.
 function TestOptim.test_what_is_changed_in_place()
     local n = 300000
@@ -186,12 +207,15 @@ function TestOptim.test_what_is_changed_in_place()
     end
     bk.threads(threads)
     lu.assertTrue(results[1] == results[2] and results[1] == results[3])
-    local adam = bk.optim.adam {}
-    collectgarbage()
-    collectgarbage()
-    local before = bk.memory()
-    adam:step(theta, g, 0.1)
-    collectgarbage()
-    collectgarbage()
-    lu.assertTrue(bk.memory() - before < 2.5 * 8 * n) -- two vectors of state, no third
+    local states = { sgd = 0, heavy_ball = 1, nesterov = 1, momentum_ema = 1, rmsprop = 2, adam = 2, adamw = 2 }
+    for name in pairs(defaults) do
+        local opt = bk.optim[name] { weight_decay = 0.1 }
+        collectgarbage()
+        collectgarbage()
+        local before = bk.memory()
+        opt:step(theta, g, 0.1)
+        collectgarbage()
+        collectgarbage()
+        lu.assertTrue(bk.memory() - before < (states[name] + 0.5) * 8 * n, name) -- the state's vectors, no spare ones
+    end
 end

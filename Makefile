@@ -78,7 +78,7 @@ LIB_SRC := $(filter-out src/app/%,$(wildcard src/*/*.c))
 APP_SRC := $(wildcard src/app/*.c)
 LIB_OBJ := $(LIB_SRC:src/%.c=$(B)/obj/%.o) $(B)/obj/gen/embed.o $(ROW_KINDS:%=$(B)/obj/gen/%_rows.o)
 APP_OBJ := $(APP_SRC:src/%.c=$(B)/obj/%.o)
-LUA_SRC := $(shell find lua/bracket -name '*.lua' 2>/dev/null | LC_ALL=C sort)
+LUA_SRC := $(shell find lua/bracket -name '*.lua' -o -name '*.md' 2>/dev/null | LC_ALL=C sort)
 ARTIFACTS := $(B)/bracket $(B)/libbracket.a $(B)/libbracket.so $(B)/bracket.so $(B)/bracket.pc
 C_TESTS := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/*_test.c))
 C_TOOLS := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/pty.c))
@@ -291,6 +291,8 @@ install: all docs
 	install -m 644 src/bracket.h $(DESTDIR)$(PREFIX)/include/bracket.h
 	install -m 644 $(B)/docs/bracket.1 $(DESTDIR)$(PREFIX)/share/man/man1/bracket.1
 	install -m 644 $(B)/docs/bracket.lua $(B)/docs/reference.md $(DESTDIR)$(PREFIX)/share/bracket/
+	install -d $(DESTDIR)$(PREFIX)/share/bracket/guide
+	install -m 644 $(B)/docs/guide/*.md $(DESTDIR)$(PREFIX)/share/bracket/guide/
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/bracket $(LIBDIR)/libbracket.a $(LIBDIR)/libbracket.so $(LIBDIR)/libbracket.so.$(SOMAJOR) \

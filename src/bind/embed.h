@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 typedef struct embed_file {
-    const char *path; /* "bracket/room/name.lua" */
+    const char *path; /* "bracket/room/name.lua", "bracket/guide/name.md" */
     const unsigned char *bytes;
     size_t size;
 } embed_file;

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -344,6 +345,12 @@ static int internal_system(lua_State *L) { /* system(): { system, host, processo
     return 1;
 }
 
+static int internal_columns(lua_State *L) { /* columns(): of the terminal, 80 where there is none */
+    struct winsize w;
+    lua_pushinteger(L, ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col ? w.ws_col : 80);
+    return 1;
+}
+
 void bind_files(lua_State *L) {
     static const bind_row rows[] = {
         { "save_safetensors", save_safetensors,
@@ -362,6 +369,7 @@ void bind_files_internal(lua_State *L) {
     static const bind_row rows[] = { { "to_json", to_json, NULL },         { "from_json", from_json, NULL },
                                      { "write_file", write_file, NULL },   { "make_folder", make_folder, NULL },
                                      { "append_file", append_file, NULL }, { "digest", digest, NULL },
-                                     { "system", internal_system, NULL },  { NULL, NULL, NULL } };
+                                     { "system", internal_system, NULL },  { "columns", internal_columns, NULL },
+                                     { NULL, NULL, NULL } };
     bind_rows(L, rows);
 }

@@ -114,12 +114,12 @@ BK_API int luaopen_bracket(lua_State *L) {
     bind_push_docs(L);
     lua_setfield(L, 3, "docs");
     lua_setfield(L, 2, "internal");
-    lua_newtable(L); /* 3: repl */
-    room_make(L, "repl", 0);
-    lua_setfield(L, 2, "repl");
-    lua_newtable(L); /* 3: command */
-    room_make(L, "command", 0);
-    lua_setfield(L, 2, "command");
+    static const char *const unlisted[] = { "repl", "command", "guide", NULL };
+    for (const char *const *room = unlisted; *room; room++) {
+        lua_newtable(L);
+        room_make(L, *room, 0);
+        lua_setfield(L, 2, *room);
+    }
 
     lua_newtable(L); /* 3: top-level files */
     lua_newtable(L); /* 4: folders */

@@ -1,6 +1,6 @@
 /* rooms.c - the files of lua/bracket as tables that load them when first named. lua/bracket/NAME.lua is bk.NAME and
- * lua/bracket/ROOM/NAME.lua is bk.ROOM.NAME: the chunk is called with bk and returns the value. With BRACKET_LUA=DIR,
- * files there come before those in the library. */
+ * lua/bracket/ROOM/NAME.lua is bk.ROOM.NAME: the chunk is called with bk and returns the value. A page, NAME.md, is its
+ * text. With BRACKET_LUA=DIR, files there come before those in the library. */
 #include "args.h"
 #include "embed.h"
 #include "env.h"
@@ -54,6 +54,41 @@ static bool push_chunk(lua_State *L, const char *rest) {
     return true;
 }
 
+static int read_whole(lua_State *L) { /* path, FILE: the file's text */
+    FILE *f = lua_touserdata(L, 2);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    for (size_t n = LUAL_BUFFERSIZE; n == LUAL_BUFFERSIZE;) {
+        char *space = luaL_prepbuffer(&b);
+        n = fread(space, 1, LUAL_BUFFERSIZE, f);
+        luaL_addsize(&b, n);
+    }
+    luaL_pushresult(&b);
+    return 1;
+}
+
+/* Pushes the text of the page bracket/REST, or nothing. */
+static bool push_page(lua_State *L, const char *rest) {
+    if (lua_getfield(L, LUA_REGISTRYINDEX, OVERRIDE) == LUA_TSTRING) {
+        const char *path = lua_pushfstring(L, "%s/%s", lua_tostring(L, -1), rest);
+        lua_pushcfunction(L, read_whole);
+        lua_pushvalue(L, -2);
+        FILE *f = fopen(path, "rb");
+        if (f) {
+            lua_pushlightuserdata(L, f);
+            int rc = lua_pcall(L, 2, 1, 0);
+            fclose(f);
+            if (rc != LUA_OK) lua_error(L);
+            return true;
+        }
+        lua_pop(L, 3);
+    }
+    lua_pop(L, 1);
+    const embed_file *f = find_embedded(lua_pushfstring(L, "bracket/%s", rest));
+    if (f) lua_pushlstring(L, (const char *)f->bytes, f->size);
+    return f != NULL;
+}
+
 static void add_path(lua_State *L, int names, int folders, const char *room, const char *rest) {
     size_t n = strlen(room);
     if (n) {
@@ -66,7 +101,7 @@ static void add_path(lua_State *L, int names, int folders, const char *room, con
         lua_pushlstring(L, rest, (size_t)(slash - rest));
         lua_pushboolean(L, 1);
         lua_rawset(L, folders);
-    } else if (!slash && dot && strcmp(dot, ".lua") == 0) {
+    } else if (!slash && dot && (strcmp(dot, ".lua") == 0 || strcmp(dot, ".md") == 0)) {
         lua_pushlstring(L, rest, (size_t)(dot - rest));
         lua_pushboolean(L, 1);
         lua_rawset(L, names);
@@ -121,11 +156,8 @@ void room_list(lua_State *L, int names, int folders, const char *room) {
 
 /* ---- rooms: tables whose missing fields are files ---- */
 
-static void push_path(lua_State *L, const char *room, const char *name) {
-    if (*room)
-        lua_pushfstring(L, "%s/%s.lua", room, name);
-    else
-        lua_pushfstring(L, "%s.lua", name);
+static const char *push_path(lua_State *L, const char *room, const char *name, const char *ending) {
+    return lua_pushfstring(L, "%s%s%s%s", room, *room ? "/" : "", name, ending);
 }
 
 static int room_index(lua_State *L) { /* table, key; upvalues: room, hidden rooms or nil, the table itself */
@@ -138,14 +170,14 @@ static int room_index(lua_State *L) { /* table, key; upvalues: room, hidden room
         lua_settop(L, 2);
     }
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LOADING);
-    push_path(L, room, name); /* 3 loading, 4 path */
+    push_path(L, room, name, ".lua"); /* 3 loading, 4 path */
     bool private = *name == '_';
     if (private) {
         luaL_getsubtable(L, LUA_REGISTRYINDEX, PRIVATE);
         if (lua_getfield(L, -1, lua_tostring(L, 4)) != LUA_TNIL) return 1;
         lua_settop(L, 4);
     }
-    if (!push_chunk(L, lua_tostring(L, 4))) return 0;
+    if (!push_chunk(L, lua_tostring(L, 4))) return push_page(L, push_path(L, room, name, ".md"));
     lua_pushvalue(L, 4);
     if (lua_rawget(L, 3) != LUA_TNIL)
         return luaL_error(L, "bracket/%s: loads itself: it needs its own value while loading", lua_tostring(L, 4));

@@ -1,4 +1,4 @@
--- help.lua - finds docstrings: by value, by name, by words; and what is in a room or an object.
+-- help.lua - finds docstrings: by value, by name, by words; guides by name; and what is in a room or an object.
 local bk = ...
 local docs, rooms = bk.internal.docs, bk.repl.rooms
 local getmetatable_, getupvalue = debug and debug.getmetatable, debug and debug.getupvalue -- nil in restricted mode
@@ -89,6 +89,7 @@ local function search(words)
     end
     help.walk(function(path, _, text) if text then consider(text, path) end end)
     for key, text in pairs(docs) do consider(text, type(key) == "string" and key or "") end
+    for name, title in pairs(bk.repl.guide.titles()) do consider(('help "%s": %s'):format(name, title), "guide") end
     table.sort(found)
     return found
 end
@@ -118,6 +119,8 @@ function help.page(x)
         return path and text .. "\n\nIn it:\n" .. help.members(room_of(path)) or text
     end
     if type(x) == "string" then
+        local page = bk.repl.guide.page(x)
+        if page then return page end
         local found = search(x)
         if #found == 0 then return ("nothing is documented under %q"):format(x) end
         return table.concat(found, "\n")

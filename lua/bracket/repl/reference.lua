@@ -1,4 +1,5 @@
--- reference.lua - the docstrings as files: a reference page, definitions for editors, a man page (make docs).
+-- reference.lua - the docstrings as files: a reference page, definitions for editors, a man page, and the guides
+-- (make docs).
 local bk = ...
 local docs, help = bk.internal.docs, bk.repl.help
 
@@ -34,8 +35,17 @@ end
 
 -- ---- the page ----
 
+local function contents()
+    local out = { 'The guides, which `help "NAME"` shows too:', "" }
+    for _, p in ipairs(bk.repl.guide.pages()) do
+        out[#out + 1] = ("- [%s](guide/%s.md)"):format(p.title, p.name)
+    end
+    return table.concat(out, "\n")
+end
+
 local function markdown(list, methods)
-    local out = { "# Reference", "", "bracket " .. bk.version .. ". Made from the docstrings by `make docs`.", "" }
+    local out = { "# Reference", "", "bracket " .. bk.version .. ". Made from the docstrings by `make docs`.", "",
+        contents(), "" }
     local function add(e)
         local signature, rest = parts(e[3])
         out[#out + 1] = (bk.repl.rooms[e[1]] and "## `" or "### `") .. signature .. "`"
@@ -222,4 +232,6 @@ return function(folder)
     write(folder .. "/reference.md", markdown(list, methods))
     write(folder .. "/bracket.lua", definitions(list, methods))
     write(folder .. "/bracket.1", man(list))
+    bk.internal.make_folder(folder .. "/guide")
+    for _, p in ipairs(bk.repl.guide.pages()) do write(("%s/guide/%s.md"):format(folder, p.name), p.text) end
 end

@@ -67,6 +67,7 @@ end
 session.keys = [[
 An expression prints itself; _ is the last value; a trailing ; silences.
 help(x), ?x      the docstring of x; help "words" searches all of them
+help "tutorial"  the first of the guides; help "guides" lists them
 :time expr       how long it takes
 :type expr       what it is
 :help            this text

@@ -1,0 +1,326 @@
+-- pages_test.lua - what the pages show is what happens: every fenced block of the READMEs and guides is run in a scratch
+-- folder and its output compared, or carries the reason why not. tests/README.md has the conventions.
+local lu = require "luaunit"
+local BUILD = os.getenv("BRACKET_BUILD") or "build"
+
+local function read(path)
+    local f <close> = assert(io.open(path))
+    return f:read("a")
+end
+
+local function write(path, text)
+    local f <close> = assert(io.open(path, "w"))
+    assert(f:write(text))
+end
+
+local function capture(command)
+    local p <close> = assert(io.popen(command))
+    return p:read("a")
+end
+
+local root = capture("pwd"):match("^[^\n]+")
+local build = BUILD:find("^/") and BUILD or root .. "/" .. BUILD
+
+local function lines_of(text)
+    local lines = {}
+    for line in (text:gsub("%s+$", "") .. "\n"):gmatch("([^\n]*)\n") do lines[#lines + 1] = line end
+    return #lines == 1 and lines[1] == "" and {} or lines
+end
+
+-- ---- a page's blocks ----
+
+-- { language, text, line, untested = reason, file = path }: the last two from a comment in the line before the fence.
+local function blocks_of(text)
+    local blocks, block, before, n = {}, nil, "", 0
+    for line in text:gmatch("([^\n]*)\n") do
+        n = n + 1
+        local language = line:match("^%s*```%s*(.*)$")
+        if language and not block then
+            block = { language = language, line = n + 1, lines = {}, untested = before:match("^<!%-%- untested: (.+) %-%->$"),
+                file = before:match("^<!%-%- file: (.+) %-%->$") }
+        elseif language then
+            block.text = table.concat(block.lines, "\n") .. "\n"
+            blocks[#blocks + 1], block = block, nil
+        elseif block then
+            block.lines[#block.lines + 1] = line
+        end
+        before = line
+    end
+    return blocks, block ~= nil
+end
+
+-- Lines after a mark, with those that continue them, and the output below each: { input, output, line }.
+local function exchanges(block, mark, more)
+    local list = {}
+    for i, line in ipairs(block.lines) do
+        local e = list[#list]
+        if line:sub(1, #mark) == mark then
+            list[#list + 1] = { input = line:sub(#mark + 1), output = {}, line = block.line + i - 1 }
+        elseif e and #e.output == 0 and line:sub(1, #more) == more then
+            e.input = e.input .. "\n" .. line:sub(#more + 1)
+        elseif e then
+            table.insert(e.output, line)
+        elseif line:find("%S") then
+            return nil, block.line + i - 1
+        end
+    end
+    return list
+end
+
+-- ---- comparing ----
+
+-- Numbers agree to the printed digits (one unit of the last), and in no more than the first six: others come from the
+-- machine's BLAS. Integers are exact.
+local function same_number(want, got)
+    if want == got then return true end
+    if not want:find("[.eE]") then return false end
+    local x, y = tonumber(want), tonumber(got)
+    if not x or not y then return false end
+    local decimals = want:match("%.(%d*)") or ""
+    local unit = 10.0 ^ ((tonumber(want:match("[eE]([-+]?%d+)")) or 0) - #decimals)
+    return math.abs(x - y) <= math.max(1.001 * unit, 1e-6 * math.abs(x))
+end
+
+-- A line as its words and numbers.
+local function pieces(line)
+    local list, at = {}, 1
+    line = line:gsub("%s+", " "):gsub(" $", "")
+    while at <= #line do
+        local from, to = line:find("%-?%d+%.?%d*", at)
+        if not from then break end
+        local _, exponent = line:find("^[eE][-+]?%d+", to + 1)
+        to = exponent or to
+        list[#list + 1] = line:sub(at, from - 1)
+        list[#list + 1] = line:sub(from, to)
+        at = to + 1
+    end
+    list[#list + 1] = line:sub(at)
+    return list
+end
+
+local function same_line(want, got)
+    local a, b = pieces(want), pieces(got)
+    if #a ~= #b then return false end
+    for i = 1, #a do
+        if i % 2 == 1 and a[i] ~= b[i] or i % 2 == 0 and not same_number(a[i], b[i]) then return false end
+    end
+    return true
+end
+
+-- `...` on a line of its own stands for any lines, none too.
+local function same_lines(want, got, i, j)
+    i, j = i or 1, j or 1
+    while i <= #want do
+        if want[i]:find("^%s*%.%.%.%s*$") then
+            for k = j, #got + 1 do
+                if same_lines(want, got, i + 1, k) then return true end
+            end
+            return false
+        end
+        if j > #got or not same_line(want[i], got[j]) then return false end
+        i, j = i + 1, j + 1
+    end
+    return j > #got
+end
+
+local function trimmed(lines)
+    while #lines > 0 and not lines[#lines]:find("%S") do lines[#lines] = nil end
+    return lines
+end
+
+local function compare(where, want, got)
+    want, got = trimmed(want), trimmed(got)
+    if same_lines(want, got) then return end
+    lu.fail(("%s: the page shows\n%s\nand what comes is\n%s"):format(where, table.concat(want, "\n"),
+        table.concat(got, "\n")))
+end
+
+-- ---- running ----
+
+-- What the session does with inputs, one after another; an error is its message.
+local SESSION = [==[
+local inputs, run = dofile(arg[1]), bk.repl.session.run
+help = bk.help
+for i, input in ipairs(inputs) do
+    local ok, message = pcall(run, input)
+    if not ok then print(message) end
+    print("\1" .. i)
+end
+]==]
+
+local HOST = "Name: bracket\nDescription: the build\nVersion: 0\nCflags: -I%s/src %s\nLibs: -L%s -lbracket %s\n"
+
+local function scratch_folder(page)
+    local folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute(("mkdir -p %s/.bin"):format(folder)))
+    assert(os.execute(("ln -s %s/bracket %s/.bin/bracket"):format(build, folder)))
+    if not page:find("/guide/") then -- commands of the tree's own, as `make run`
+        for _, name in ipairs { "Makefile", "README.md", "src", "lua", "tests", "experiments", "build" } do
+            assert(os.execute(("ln -s %s/%s %s/%s"):format(root, name, folder, name)))
+        end
+    end
+    local lua = capture("for p in lua5.4 lua-5.4 lua54 lua; do pkg-config --exists $p && echo $p && break; done"):match("%S+")
+    write(folder .. "/.bin/bracket.pc", HOST:format(root, capture("pkg-config --cflags " .. lua):gsub("\n", ""), build,
+        (capture("pkg-config --libs " .. lua):gsub("\n", ""))))
+    return folder
+end
+
+local function inside(folder, command)
+    return ("cd %s && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL PATH=%s/.bin:$PATH PKG_CONFIG_PATH=%s/.bin "
+        .. "LD_LIBRARY_PATH=%s NO_COLOR=1 timeout 200 %s"):format(folder, folder, folder, build, command)
+end
+
+local function run_sessions(page, folder, list)
+    local inputs = {}
+    for i, e in ipairs(list) do inputs[i] = ("%q"):format(e.input) end
+    write(folder .. "/.bin/inputs.lua", "return {" .. table.concat(inputs, ",\n") .. "}")
+    write(folder .. "/.bin/session.lua", SESSION)
+    local at, output = 1, capture(inside(folder, "bracket .bin/session.lua .bin/inputs.lua 2>&1"))
+    for i, e in ipairs(list) do
+        local from, to = output:find("\1" .. i .. "\n", at, true)
+        lu.assertNotNil(from, ("%s:%d: the session ended:\n%s"):format(page, e.line, output:sub(at)))
+        compare(("%s:%d: > %s"):format(page, e.line, e.input), e.output, lines_of(output:sub(at, from - 1)))
+        at = to + 1
+    end
+end
+
+local function run_command(page, folder, command, want, line)
+    write(folder .. "/.bin/command", command .. "\n")
+    local output = capture(inside(folder, "sh .bin/command 2>&1; echo \"\1$?\""))
+    local text, status = output:match("^(.*)\1(%d+)\n$")
+    if not want then
+        lu.assertEquals(status, "0", ("%s:%d: %s\n%s"):format(page, line, command, text))
+    else
+        compare(("%s:%d: $ %s"):format(page, line, command), want, lines_of(text))
+    end
+end
+
+-- What a script prints stands in it, after `-->`.
+local function run_script(page, folder, block)
+    local want = {}
+    for _, line in ipairs(block.lines) do
+        local shown = line:match("%-%->%s*(.*)$")
+        if shown then want[#want + 1] = shown end
+    end
+    write(folder .. "/.bin/script.lua", block.text)
+    compare(("%s:%d"):format(page, block.line), want, lines_of(capture(inside(folder, "bracket .bin/script.lua 2>&1"))))
+end
+
+-- The name that a block's first line gives its file: `-- train.lua`, `/* host.c */`, `# job.sh`.
+local function name_of(block)
+    local first = block.lines[1] or ""
+    return first:match("^%-%- ([%w_./-]+%.%a+)$") or first:match("^/%* ([%w_./-]+%.%a+) %*/$")
+        or first:match("^# ([%w_./-]+%.%a+)$")
+end
+
+local function kind_of(block)
+    if block.file then return "file" end
+    if block.text:find("^> ") then return "session" end
+    if block.text:find("^%$ ") or block.language == "sh" and not name_of(block) then return "commands" end
+    if name_of(block) then return "named" end
+    if block.language == "lua" then return "script" end
+    if block.language == "text" then return "text" end
+end
+
+local run, left = 0, {} -- over all pages: how many blocks, and those that are not run
+
+local function check_page(page)
+    local blocks, open = blocks_of(read(page) .. "\n")
+    lu.assertFalse(open, page .. ": the last fence is open")
+    local folder, session, named, commands = scratch_folder(page), {}, {}, {}
+    local ok, problem = pcall(function()
+        for _, block in ipairs(blocks) do
+            local kind = kind_of(block)
+            if block.untested then
+                left[#left + 1] = ("%s:%d: %s"):format(page, block.line, block.untested)
+            elseif block.text:find("%$ make ") and build ~= root .. "/build" then
+                left[#left + 1] = ("%s:%d: make is for the plain build"):format(page, block.line)
+            elseif kind == "text" then
+                lu.assertNil(block.text:find("bk%."), ("%s:%d: code is not text"):format(page, block.line))
+            else
+                run = run + 1
+                lu.assertNotNil(kind, ("%s:%d: a block of no kind: see tests/README.md"):format(page, block.line))
+                if kind == "file" then
+                    lu.assertEquals(block.text, read(block.file), ("%s:%d"):format(page, block.line))
+                elseif kind == "session" then
+                    local list, stray = exchanges(block, "> ", ">> ")
+                    lu.assertNotNil(list, ("%s:%s: a line before the first input"):format(page, stray))
+                    for _, e in ipairs(list) do
+                        session[#session + 1] = e
+                        commands[#commands + 1] = e.input
+                    end
+                elseif kind == "named" then
+                    named[#named + 1] = { name_of(block), block.line }
+                    write(folder .. "/" .. name_of(block), block.text)
+                elseif kind == "script" then
+                    run_script(page, folder, block)
+                elseif block.text:find("^%$ ") then
+                    for _, e in ipairs(exchanges(block, "$ ", "> ")) do
+                        commands[#commands + 1] = e.input
+                        run_command(page, folder, e.input, e.output, e.line)
+                    end
+                else
+                    commands[#commands + 1] = block.text
+                    run_command(page, folder, block.text, nil, block.line)
+                end
+            end
+        end
+        if #session > 0 then run_sessions(page, folder, session) end
+        local used = table.concat(commands, "\n")
+        for _, n in ipairs(named) do
+            lu.assertStrContains(used, n[1], false, ("%s:%d: nothing on the page runs it"):format(page, n[2]))
+        end
+    end)
+    os.execute("rm -rf " .. folder)
+    if not ok then error(problem, 0) end
+end
+
+TestPages = {}
+
+local pages = lines_of(capture("ls README.md */README.md tests/bench/README.md lua/bracket/guide/*.md 2>/dev/null"))
+for _, page in ipairs(pages) do
+    TestPages["test_" .. page:gsub("%W", "_")] = function() check_page(page) end
+end
+
+function TestPages.test_zz_what_is_not_run_says_why()
+    print(("%d blocks run on %d pages, %d not:"):format(run, #pages, #left))
+    for _, line in ipairs(left) do print("  " .. line) end
+    lu.assertTrue(run > 0)
+end
+
+-- ---- the comparison itself can fail ----
+
+TestComparison = {}
+
+function TestComparison.test_numbers()
+    lu.assertTrue(same_line("a 1.50 b", "a  1.504 b"))
+    lu.assertTrue(same_line("x 1.23456789012", "x 1.23456789999"))
+    lu.assertTrue(same_line("3e-05", "3.4e-05"))
+    for _, pair in ipairs { { "1.50", "1.52" }, { "12", "13" }, { "1.50 a", "1.50 b" }, { "-1.5", "1.5" }, { "1.5", "1.5 2" },
+        { "1234567", "1234568" }, { "2e-05", "2e-06" }, { "0.0", "nan" } } do
+        lu.assertFalse(same_line(pair[1], pair[2]), pair[1])
+    end
+end
+
+function TestComparison.test_lines()
+    lu.assertTrue(same_lines({ "a", "...", "b" }, { "a", "x", "y", "b" }))
+    lu.assertTrue(same_lines({ "a", "..." }, { "a" }))
+    lu.assertFalse(same_lines({ "a", "...", "b" }, { "a", "x" }))
+    lu.assertFalse(same_lines({ "a" }, { "a", "b" }))
+    lu.assertFalse(same_lines({ "a", "b" }, { "a" }))
+end
+
+function TestComparison.test_a_wrong_page_fails()
+    local path = os.tmpname()
+    for _, text in ipairs { "```\n> 1 + 1\n3\n```\n", "```lua\nprint(1) --> 2\n```\n", "```lua\nprint(1)\n```\n",
+        "```sh\nfalse\n```\n", "```\n$ echo a\nb\n```\n", "```\nx = 1\n```\n", "```lua\n-- a.lua\nprint(1)\n```\n",
+        "```\n> 1\n1\n", "<!-- file: README.md -->\n```\nx\n```\n", "```text\nbk.x\n```\n" } do
+        write(path, text)
+        lu.assertFalse(pcall(check_page, path), text)
+    end
+    write(path, "```\n> 1 + 1\n2\n> x = {1,\n>> 2}\n> #x\n2\n```\n```lua\nprint(1) --> 1\n```\n```\n$ echo a\na\n```\n")
+    check_page(path)
+    os.remove(path)
+    run, left = 0, {}
+end

@@ -57,6 +57,8 @@ function guide.wrap(text, width)
             code = not code
         elseif code then
             out[#out + 1] = line == "" and "" or "    " .. line
+        elseif line:find("^    ") and #paragraph == 0 then
+            out[#out + 1] = line
         elseif line:find("^<!%-%-") then
             flush()
         elseif line == "" or line:find("^#") or line:find("^|") then

@@ -1,5 +1,6 @@
--- pages_test.lua - what the pages show is what happens: every fenced block of the READMEs and guides is run in a scratch
--- folder and its output compared, or carries the reason why not. tests/README.md has the conventions.
+-- pages_test.lua - what the pages show is what happens: every fenced block of the READMEs and guides is run in a
+-- scratch folder and its output compared, or carries the reason why not. tests/README.md has the conventions.
+local bk = require "bracket"
 local lu = require "luaunit"
 local BUILD = os.getenv("BRACKET_BUILD") or "build"
 
@@ -36,7 +37,8 @@ local function blocks_of(text)
         n = n + 1
         local language = line:match("^%s*```%s*(.*)$")
         if language and not block then
-            block = { language = language, line = n + 1, lines = {}, untested = before:match("^<!%-%- untested: (.+) %-%->$"),
+            block = { language = language, line = n + 1, lines = {},
+                untested = before:match("^<!%-%- untested: (.+) %-%->$"),
                 file = before:match("^<!%-%- file: (.+) %-%->$") }
         elseif language then
             block.text = table.concat(block.lines, "\n") .. "\n"
@@ -289,6 +291,67 @@ function TestPages.test_zz_what_is_not_run_says_why()
     lu.assertTrue(run > 0)
 end
 
+-- ---- the guides in the program ----
+
+TestGuides = {}
+
+local shown = bk.repl.help.page
+
+function TestGuides.test_help_lists_and_shows_every_guide()
+    local list, n = shown "guides", 0
+    for _, path in ipairs(pages) do
+        local name = path:match("/guide/([%w_]+)%.md$")
+        if name then
+            n = n + 1
+            local title = read(path):match("^# ([^\n]+)\n")
+            lu.assertNotNil(title, path .. " begins with no title")
+            lu.assertStrContains(list, "  " .. name .. " ")
+            lu.assertStrContains(shown(name), title)
+            lu.assertEquals(shown((name:gsub("_", " "))), shown(name))
+        end
+    end
+    lu.assertTrue(n > 0)
+    lu.assertStrContains(shown "no such guide at all", "nothing is documented under")
+    lu.assertStrContains(shown "fifteen sweep", 'help "tutorial"')
+end
+
+function TestGuides.test_paragraphs_are_filled_and_code_is_kept()
+    local text = "# Title\n\nOne two three\nfour [five](x.md).\n\n- a bb ccc dddd\n\n```lua\nlocal x =   1 -- long long\n```\n"
+    lu.assertEquals(bk.repl.guide.wrap(text, 12), "Title\n\nOne two\nthree four\nfive.\n\n- a bb ccc\n  dddd\n\n"
+        .. "    local x =   1 -- long long")
+    for _, p in ipairs(bk.repl.guide.pages()) do
+        for line in bk.repl.guide.wrap(p.text, 60):gmatch("[^\n]+") do
+            if not line:find("^    ") and not line:find("^|") then lu.assertTrue(utf8.len(line) <= 60, line) end
+        end
+    end
+end
+
+function TestGuides.test_docs_writes_and_links_them()
+    local folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute("mkdir " .. folder))
+    bk.repl.reference(folder)
+    local reference = read(folder .. "/reference.md")
+    for _, p in ipairs(bk.repl.guide.pages()) do
+        lu.assertEquals(read(("%s/guide/%s.md"):format(folder, p.name)), p.text)
+        lu.assertStrContains(reference, ("](guide/%s.md)"):format(p.name))
+    end
+    os.execute("rm -rf " .. folder)
+end
+
+function TestGuides.test_a_page_of_ones_own_is_found()
+    local folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute("mkdir -p " .. folder .. "/bracket/guide"))
+    write(folder .. "/bracket/guide/mine.md", "# My page\n\nText.\n")
+    local out = capture(("BRACKET_LUA=%s %s/bracket -e 'bk.help \"guides\" bk.help \"mine\" print(rawget(bk, \"guide\"))'")
+        :format(folder, build))
+    lu.assertStrContains(out, "My page\n\nText.\nnil")
+    lu.assertStrContains(out, "  mine ")
+    lu.assertStrContains(out, "  tutorial ")
+    os.execute("rm -rf " .. folder)
+end
+
 -- ---- the comparison itself can fail ----
 
 TestComparison = {}
@@ -297,8 +360,8 @@ function TestComparison.test_numbers()
     lu.assertTrue(same_line("a 1.50 b", "a  1.504 b"))
     lu.assertTrue(same_line("x 1.23456789012", "x 1.23456789999"))
     lu.assertTrue(same_line("3e-05", "3.4e-05"))
-    for _, pair in ipairs { { "1.50", "1.52" }, { "12", "13" }, { "1.50 a", "1.50 b" }, { "-1.5", "1.5" }, { "1.5", "1.5 2" },
-        { "1234567", "1234568" }, { "2e-05", "2e-06" }, { "0.0", "nan" } } do
+    for _, pair in ipairs { { "1.50", "1.52" }, { "12", "13" }, { "1.50 a", "1.50 b" }, { "-1.5", "1.5" },
+        { "1.5", "1.5 2" }, { "1234567", "1234568" }, { "2e-05", "2e-06" }, { "0.0", "nan" } } do
         lu.assertFalse(same_line(pair[1], pair[2]), pair[1])
     end
 end
@@ -319,7 +382,8 @@ function TestComparison.test_a_wrong_page_fails()
         write(path, text)
         lu.assertFalse(pcall(check_page, path), text)
     end
-    write(path, "```\n> 1 + 1\n2\n> x = {1,\n>> 2}\n> #x\n2\n```\n```lua\nprint(1) --> 1\n```\n```\n$ echo a\na\n```\n")
+    write(path, "```\n> 1 + 1\n2\n> x = {1,\n>> 2}\n> #x\n2\n```\n```lua\nprint(1) --> 1\n```\n"
+        .. "```\n$ echo a\na\n```\n")
     check_page(path)
     os.remove(path)
     run, left = 0, {}

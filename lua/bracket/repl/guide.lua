@@ -75,7 +75,12 @@ function guide.wrap(text, width)
     return table.concat(out, "\n")
 end
 
-local function list(width)
+local function terminal_width()
+    return math.min(bk.internal.columns() - 1, WIDEST)
+end
+
+function guide.list()
+    local width = terminal_width()
     local out, widest = { 'The guides: help "NAME" shows one.', "" }, 0
     local pages = guide.pages()
     for _, p in ipairs(pages) do widest = math.max(widest, #p.name) end
@@ -84,13 +89,11 @@ local function list(width)
     return table.concat(out, "\n")
 end
 
--- What help shows of that name ("guides": the list; spaces and dashes count as _), or nil.
+-- What help shows of that name (spaces and dashes count as _), or nil.
 function guide.page(name)
-    local width = math.min(bk.internal.columns() - 1, WIDEST)
     name = name:lower():gsub("[%s-]+", "_")
-    if name == "guides" then return list(width) end
     local text = name:find("^%a[%w_]*$") and bk.guide[name]
-    return text and guide.wrap(text, width)
+    return text and guide.wrap(text, terminal_width())
 end
 
 return guide

@@ -119,11 +119,10 @@ function help.page(x)
         return path and text .. "\n\nIn it:\n" .. help.members(room_of(path)) or text
     end
     if type(x) == "string" then
-        local page = bk.repl.guide.page(x)
-        if page then return page end
-        local found = search(x)
-        if #found == 0 then return ("nothing is documented under %q"):format(x) end
-        return table.concat(found, "\n")
+        if x == "guides" then return bk.repl.guide.list() end
+        local page, found = bk.repl.guide.page(x), search(x)
+        if not page and #found == 0 then return ("nothing is documented under %q"):format(x) end
+        return (page and page .. "\n\nFound under the same word:\n" or "") .. table.concat(found, "\n")
     end
     local methods = type(x) == "userdata" and help.methods(x)
     if methods then return tostring(x):match("^[^\n]*") .. "\n\nIts methods:\n" .. help.members(methods) end

@@ -40,21 +40,32 @@ OP_UNARY(cos, g_neg(g, g_mul(g, t, g_sin(g, a))),
 
 OP_UNARY(tanh, g_mul(g, t, g_offset(g, 1, g_neg(g, g_square(g, y)))),
     .formula = "tanh t",
-    .doc = "Elementwise hyperbolic tangent; derivative 1 - tanh(x)^2.")
+    .doc = "Elementwise hyperbolic tangent; derivative 1 - tanh(x)^2, formed from the value: 0 where that is 1 to "
+           "the last bit.")
 
 OP_UNARY(sigmoid, g_mul(g, t, g_mul(g, y, g_offset(g, 1, g_neg(g, y)))),
     .formula = "1 / (1 + e^-t)",
-    .doc = "Elementwise 1 / (1 + e^-x).")
+    .doc = "Elementwise 1 / (1 + e^-x); derivative y (1 - y), formed from the value y: 0 where that is 1 to the last "
+           "bit. For losses there is bk.log_sigmoid.")
 
 OP_UNARY(softplus, g_mul(g, t, g_sigmoid(g, a)),
     .formula = "ln(1 + e^t)",
     .doc = "Elementwise log(1 + e^x), without overflow; derivative sigmoid(x).")
 
+OP_COMPOSED(log_sigmoid, g_neg(g, g_softplus(g, g_neg(g, a))),
+    .formula = "-ln(1 + e^-t)",
+    .doc = "Elementwise log of 1 / (1 + e^-x), in both tails: bk.log of bk.sigmoid would be -inf below -745.")
+
 OP_UNARY(erf, g_scale(g, 1.1283791670955125739, g_mul(g, t, g_exp(g, g_neg(g, g_square(g, a))))),
     .formula = "2/sqrt(pi) integral of e^(-s^2) from 0 to t",
     .doc = "Elementwise error function.")
 
-OP_COMPOSED(gelu, g_mul(g, a, g_scale(g, 0.5, g_offset(g, 1, g_erf(g, g_scale(g, 0.70710678118654752440, a))))),
+OP_UNARY(erfc, g_scale(g, -1.1283791670955125739, g_mul(g, t, g_exp(g, g_neg(g, g_square(g, a))))),
+    .formula = "1 - erf t",
+    .doc = "Elementwise 1 - erf(x), which keeps its digits where erf(x) is near 1: the normal distribution function is "
+           "erfc(-x/sqrt(2)) / 2.")
+
+OP_COMPOSED(gelu, g_mul(g, a, g_scale(g, 0.5, g_erfc(g, g_scale(g, -0.70710678118654752440, a)))),
     .formula = "t Phi(t), Phi the normal distribution function",
-    .doc = "Elementwise x Phi(x) with the normal distribution function Phi, exact.\n\n"
+    .doc = "Elementwise x Phi(x) with the normal distribution function Phi, exact; in both tails too.\n\n"
            "Source: Hendrycks & Gimpel 2016.")

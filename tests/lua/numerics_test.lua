@@ -92,6 +92,55 @@ function TestNumerics.test_tails()
     end
 end
 
+-- x Phi(x) and its first three derivatives where Phi or 1 - Phi is far below 1e-16; 60-digit arithmetic. The relative
+-- condition of Phi at x is x^2, so that the last digits of x/sqrt(2) are felt.
+function TestNumerics.test_tails_of_gelu()
+    local rows = {
+        { -37, { -2.1184613523340934e-298, -7.8382986694185162e-297, -2.8980489559341359e-295,
+            -1.0707093088475021e-293 } },
+        { -20, { -5.5072482372124674e-88, -1.1014360483133464e-86, -2.1973374481395857e-85, -4.3725911028305324e-84 } },
+        { -8, { -4.9767684594174273e-15, -3.979607261086796e-14, -3.1324080717928732e-13, -2.4250901200977083e-12 } },
+        { 5, { 4.9999985667421406, 1.0000071469460018, -3.4194548838888847e-5, 0.00015610554904710126 } },
+        { 10, { 10.0, 1.0, -7.540706654172291e-21, 7.3868146816381626e-20 } },
+    }
+    local gelu = function(t) return t:gelu() end
+    for _, row in ipairs(rows) do
+        local x, want = row[1], row[2]
+        for k = 0, 3 do
+            local at = ("order %d at %g"):format(k, x)
+            local got = nth(gelu, k)(bk.tensor(x)):item()
+            lu.assertTrue(math.abs(got / want[k + 1] - 1) < 4e-16 * (4 + x * x), at)
+            if x > -20 then
+                local single = nth(gelu, k)(bk.tensor(x, { dtype = "float32" })):item()
+                lu.assertTrue(math.abs(single / want[k + 1] - 1) < 2e-7 * (4 + x * x), "float32, " .. at)
+            end
+        end
+    end
+end
+
+function TestNumerics.test_tails_of_erfc_and_log_sigmoid()
+    local function near(x, want, tol) lu.assertTrue(math.abs(x / want - 1) < tol, tostring(x)) end
+    for x, want in pairs {
+        [0.46875] = 0.50738652678206201, [1] = 0.15729920705028513, [5] = 1.5374597944280349e-12,
+        [10] = 2.0884875837625448e-45, [26] = 5.6631924088561428e-296,
+    } do
+        near(bk.erfc(x):item(), want, 2e-15)
+        near(bk.erfc(-x):item(), 2 - want, 2e-15)
+        if x < 10 then near(bk.tensor(x, { dtype = "float32" }):erfc():item(), want, 1e-6) end
+    end
+    for x, want in pairs {
+        [-800] = -800, [-1] = -1.3132616875182228, [40] = -4.248354255291589e-18, [700] = -9.8596765437597709e-305,
+    } do
+        near(bk.log_sigmoid(x):item(), want, 1e-15)
+    end
+    local f = function(t) return t:log_sigmoid() end
+    near(nth(f, 1)(bk.tensor(40.0)):item(), 4.248354255291589e-18, 1e-15)
+    near(nth(f, 2)(bk.tensor(40.0)):item(), -4.248354255291589e-18, 1e-15)
+    lu.assertEquals(nth(f, 1)(bk.tensor(-800.0)):item(), 1)
+    near(bk.tensor(-700.0):softplus():item(), 9.8596765437597709e-305, 1e-15)
+    near(nth(function(t) return t:softplus() end, 2)(bk.tensor(-700.0)):item(), 9.8596765437597709e-305, 1e-15)
+end
+
 function TestNumerics.test_schedules_keep_their_final_rate()
     local s = bk.schedule.one_cycle { lr = 1, steps = 1 }
     lu.assertEquals(s(2, { step = 2, total = 1 }), 1 / 250000)

@@ -169,6 +169,7 @@ function TestTensorMath.test_elementwise_functions_as_methods_and_as_functions()
         near(bk[name](bk.tensor(input)), expected)
     end
     near(bk.tensor { 0, 0.5, -1 }:erf(), { 0, 0.52049987781304653768, -0.84270079294971486934 })
+    near(bk.tensor { 0, 0.5, -1 }:erfc(), { 1, 0.47950012218695346232, 1.84270079294971486934 })
     near(bk.tensor { 0, 1, -1 }:gelu(), { 0, 0.84134474606854294859, -0.15865525393145705141 })
     near({ bk.exp(1):item() }, { math.exp(1) })
     lu.assertEquals(bk.tensor({ 4 }, { dtype = "int64" }):sqrt():dtype(), "float64")

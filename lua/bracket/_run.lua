@@ -204,15 +204,7 @@ local function change_rate(self, h)
         error(("protocol: step %d: before_step left state.lr as %s; expected a finite rate"):format(self.step,
             tostring(lr)), 0)
     end
-    for j = 1, self.n_tasks do
-        if not i then
-            self.R[j] = self.R[j] + lr - h
-        elseif j ~= i then
-            local area = self.R[j] * (lr - h)
-            self.W[j][i], self.W[i][j] = self.W[j][i] + area, self.W[i][j] - area
-        end
-    end
-    if i then self.R[i] = self.R[i] + lr - h end
+    order_object.accumulate(self.W, self.R, i or 0, lr - h)
 end
 
 local function one_task(self, i)
@@ -223,15 +215,7 @@ local function one_task(self, i)
     self.loss = loss:item()
     check_loss(self, self.loss, i)
     self.task_gradient, self.gradient = g, g
-    local h = self.lr
-    local W, R = self.W, self.R
-    for j = 1, self.n_tasks do
-        if j ~= i then
-            local area = R[j] * h
-            W[j][i], W[i][j] = W[j][i] + area, W[i][j] - area
-        end
-    end
-    R[i] = R[i] + h
+    order_object.accumulate(self.W, self.R, i, self.lr)
 end
 
 local function all_tasks(self)
@@ -249,8 +233,8 @@ local function all_tasks(self)
         check_loss(self, self.losses[i], i)
         total = total + self.losses[i]
         sum = sum and sum + g or g
-        self.R[i] = self.R[i] + self.lr
     end
+    order_object.accumulate(self.W, self.R, 0, self.lr)
     self.loss = total * self.reduction_scale
     self.gradient_sum = sum
     self.gradient = self.reduction_scale == 1 and sum or sum * self.reduction_scale

@@ -264,16 +264,7 @@ function protocol:order_matrix()
     check_self(self, "order_matrix")
     local state = run.new(self.spec, self.problem, self.seed)
     state:set_order()
-    local W, R = bk.order._object.empty(state.n_tasks)
-    for step = 1, state.total do
-        local task = state.at(step)
-        state.step = step
-        if task > 0 then
-            state.task = task
-            bk.order._object.accumulate(W, R, task, self.spec.rate(step, state))
-        end
-    end
-    return W
+    return bk.order._object.of_steps(state, state.total, state.at, self.spec.rate, state.view)
 end
 
 -- Runs once per seed: { runs = {...}, metrics = { name = interval } }.

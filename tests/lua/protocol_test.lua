@@ -79,6 +79,15 @@ function TestOrders:test_a_run_measures_its_order_matrix()
     if type(V) == "userdata" then V = V:totable() end
     lu.assertAlmostEquals(V[1][2], bk.order.word{ 1, 2 }:matrix(2, { lr = { 0.1, 0.2 } })[1][2], 1e-15)
 end
+function TestOrders:test_an_order_that_reads_the_state_has_the_matrix_of_its_run()
+    local p = protocol{ order = function(_, state) return state.step % 2 + 1 end, steps = 2, lr = { 0.1, 0.2 },
+        tasks = { tasks[1], tasks[2] } }
+    lu.assertAlmostEquals(p:order_matrix()[2][1], 0.2 * 0.1, 1e-15) -- task 2 first
+    lu.assertAlmostEquals(p:run{}.order_matrix[2][1], 0.2 * 0.1, 1e-15)
+    local by_rate = protocol{ order = function(_, state) return state.lr > 0.3 and 1 or 2 end, steps = 4,
+        lr = function(step, state) return state.task and step / 10 or 0 end }
+    lu.assertEquals(by_rate:order_matrix(), by_rate:run{}.order_matrix)
+end
 function TestOrders:test_function_and_word()
     local seen = {}
     local r = protocol{ order = function(step) return step % 2 + 1 end, steps = 4, interventions = { { name = "spy",

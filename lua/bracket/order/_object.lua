@@ -6,15 +6,19 @@ local bk = ...
 local order = {}
 order.__index = order
 
--- Adds one step of rates h (by task) to the order matrix W and the cumulative rates R.
+-- Adds one step of rate h on a task (0: on all of them at once) to the order matrix W and the cumulative rates R.
 local function accumulate(W, R, task, h)
+    local first, last = task, task
+    if task == 0 then first, last = 1, #R end
     for i, r in ipairs(R) do
-        if i ~= task then
-            W[i][task] = W[i][task] + r * h
-            W[task][i] = W[task][i] - r * h
+        for j = first, last do
+            if i ~= j then
+                local area = r * h
+                W[i][j], W[j][i] = W[i][j] + area, W[j][i] - area
+            end
         end
     end
-    R[task] = R[task] + h
+    for i = first, last do R[i] = R[i] + h end
 end
 
 local function empty(n)
@@ -29,10 +33,21 @@ end
 -- W of a list of tasks, with rates[s] (or one rate) for step s.
 local function of_word(n, word, rates)
     local W, R = empty(n)
-    for s, task in ipairs(word) do
-        if task > 0 then accumulate(W, R, task, type(rates) == "table" and rates[s] or rates or 1) end
-    end
+    for s, task in ipairs(word) do accumulate(W, R, task, type(rates) == "table" and rates[s] or rates or 1) end
     return W, R
+end
+
+-- W of steps 1..total, asked for as a run asks: the step stands in the state before its task, the task before its rate.
+local function of_steps(state, total, at, rate, view)
+    local W, R = empty(state.n_tasks)
+    for step = 1, total do
+        state.step = step
+        local task = at(step)
+        state.task = task > 0 and task or nil
+        state.lr = rate(step, view or state)
+        accumulate(W, R, task, state.lr)
+    end
+    return W
 end
 
 function order:matrix(n, options)
@@ -45,17 +60,8 @@ function order:matrix(n, options)
     local total, at = self.setup(state, {})
     local rate = bk.schedule._rate(options.lr or 1)
     state.total = total
-    local W, R = empty(n)
-    for step = 1, total do
-        state.step = step
-        local task = at(step)
-        if task > 0 then
-            state.task = task
-            accumulate(W, R, task, rate(step, state))
-        end
-    end
-    return W
+    return of_steps(state, total, at, rate)
 end
 
 return { new = function(object) return setmetatable(object, order) end, accumulate = accumulate, empty = empty,
-    of_word = of_word, class = order }
+    of_word = of_word, of_steps = of_steps, class = order }

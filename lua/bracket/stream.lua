@@ -3,13 +3,7 @@
 local bk = ...
 local stream = {}
 stream.__index = stream
-local GAMMA = 0x9E3779B97F4A7C15
-
-local function mix(z)
-    z = (z ~ (z >> 30)) * 0xBF58476D1CE4E5B9
-    z = (z ~ (z >> 27)) * 0x94D049BB133111EB
-    return z ~ (z >> 31)
-end
+local GAMMA, mix = 0x9E3779B97F4A7C15, bk.internal.mix
 
 function stream.key(...)
     local z = 0

@@ -2,22 +2,16 @@
 
 #include <math.h>
 
-static uint64_t mix(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
 rng rng_seed(uint64_t seed) {
-    return (rng){ .key = mix(seed + 0x9E3779B97F4A7C15u), .counter = 0 };
+    return (rng){ .key = rng_mix(seed + RNG_GAMMA), .counter = 0 };
 }
 
 uint64_t rng_next(rng *r) {
-    return mix(r->key + ++r->counter * 0x9E3779B97F4A7C15u);
+    return rng_mix(r->key + ++r->counter * RNG_GAMMA);
 }
 
 double rng_uniform(rng *r) {
-    return (double)(rng_next(r) >> 11) * 0x1p-53;
+    return rng_unit(rng_next(r));
 }
 
 double rng_normal(rng *r) {
@@ -35,11 +29,22 @@ uint64_t rng_below(rng *r, uint64_t bound) {
 }
 
 rng rng_split(rng *r) {
-    return (rng){ .key = mix(rng_next(r) ^ 0xD1B54A32D192ED03u), .counter = 0 };
+    return (rng){ .key = rng_mix(rng_next(r) ^ 0xD1B54A32D192ED03u), .counter = 0 };
 }
 
 void rng_permute_next(rng *r, int64_t i, int64_t *out) {
     int64_t j = (int64_t)rng_below(r, (uint64_t)i + 1);
     out[i] = out[j];
     out[j] = i;
+}
+
+uint64_t rng_place(uint64_t seed, uint64_t place) {
+    return rng_mix(rng_mix(seed + RNG_GAMMA) ^ rng_mix(place + 0xD1B54A32D192ED03u));
+}
+
+double rng_normal_at(uint64_t key, uint64_t i) {
+    const uint64_t pair = i & ~(uint64_t)1;
+    const double radius = sqrt(-2.0 * log(1.0 - rng_unit(rng_at(key, pair)))); /* of (0, 1] */
+    const double turn = 6.283185307179586476925 * rng_unit(rng_at(key, pair + 1));
+    return radius * (i & 1 ? sin(turn) : cos(turn));
 }

@@ -206,3 +206,14 @@ void bind_rng(lua_State *L) {
     lua_pop(L, 1);
     bind_rows(L, functions);
 }
+
+/* mix(z): the hash of all streams, for those of Lua. */
+static int internal_mix(lua_State *L) {
+    lua_pushinteger(L, (lua_Integer)rng_mix((uint64_t)luaL_checkinteger(L, 1)));
+    return 1;
+}
+
+void bind_rng_internal(lua_State *L) {
+    static const bind_row rows[] = { { "mix", internal_mix, NULL }, { NULL, NULL, NULL } };
+    bind_rows(L, rows);
+}

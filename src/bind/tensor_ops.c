@@ -174,7 +174,7 @@ static void put_arg(reader *r, int index, const op_arg *a, bool given) {
     const char *fname = r->call.name;
     switch (a->kind) {
     case ARG_DTYPE:
-        put(r, args_dtype(L, index, fname, called(a)));
+        put(r, given || !a->absent ? args_dtype(L, index, fname, called(a)) : BK_FLOAT64);
         break;
     case ARG_DIMS:
         put(r, dims_mask(r, index, a));

@@ -6,6 +6,15 @@
 #define OPS_OPS_H
 
 #include "../graph/graph.h"
+
+/* Which draws of a seed: sizes, and a place that tells them from others of the same seed. */
+typedef struct op_draw_at {
+    bk_dtype dtype;
+    int ndim;
+    const int64_t *shape;
+    int64_t place;
+} op_draw_at;
+
 #include "gen/op_rows.h"
 
 extern const op_row *const op_rows[]; /* NULL-terminated */

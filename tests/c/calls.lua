@@ -40,6 +40,11 @@ calls["bk.cumsum"] = function() return x:cumsum(1) end
 calls["bk.flip"] = function() return x:flip(1) end
 calls["bk.gather"] = function() return x:gather(rows) end
 calls["bk.take"] = function() return x:take(ids) end
+for _, name in ipairs { "uniform", "normal", "bernoulli" } do
+    calls["bk." .. name] = function()
+        return bk[name](3, { 2, 3 }), bk[name](ids, { 2 }, { dtype = "float32", place = 1 })
+    end
+end
 calls["bk.embedding"] = function() return bk.embedding(x, ids) end
 calls["bk.matmul"] = function() return x:matmul(x:transpose()) end
 calls["bk.narrow"] = function() return x:narrow(2, 1, 2) end

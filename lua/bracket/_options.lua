@@ -1,57 +1,128 @@
--- Checks option tables: an unknown name or a wrong type is an error that names the function, the option and what is
--- known. options(where, given, spec): spec maps a name to a Lua type, "integer", "count", "positive", "callable" or
--- "any", types joined by "|"; a trailing "!" makes the option required. Positional entries are an error without
--- spec[1].
-local TEXT = { number = "a finite number", integer = "a whole number", count = "a whole number >= 1",
-    positive = "a finite number > 0", callable = "a function" }
+-- _options.lua - option tables checked against what is declared: an unknown name, a wrong type and a missing one are
+-- errors that name the function, the option, what is expected and what came. A declaration is a list of
+--     { name, type, default = value, required = true, by_place = true, low =, high =, below =, doc = "..." }
+-- type: a key of TYPES, several joined by "|", or a list of the strings it may be. low and high belong to the values,
+-- below does not. by_place: it may stand without its name, in this order. A declaration with items = "what they are"
+-- takes a list part as well.
+local bk = ...
+local nearest = bk.internal.nearest
 
-local function kind_matches(value, kind)
-    if kind == "any" then return true end
-    if kind == "integer" then return type(value) == "number" and math.tointeger(value) ~= nil end
-    if kind == "positive" then return type(value) == "number" and value > 0 and value < math.huge end
-    if kind == "count" then return type(value) == "number" and (math.tointeger(value) or 0) >= 1 end
-    if kind == "number" then return type(value) == "number" and value - value == 0 end -- finite
-    if kind == "callable" then
-        local meta = getmetatable(value)
-        return type(value) == "function" or (type(meta) == "table" and meta.__call ~= nil)
+local function finite(v) return type(v) == "number" and v - v == 0 end
+local function whole(v) return type(v) == "number" and math.tointeger(v) ~= nil end
+local function callable(v)
+    local meta = getmetatable(v)
+    return type(v) == "function" or (type(meta) == "table" and meta.__call ~= nil)
+end
+
+local TYPES = { -- name -> { test, words }
+    any = { function() return true end, "any value" },
+    number = { finite, "a finite number" },
+    integer = { whole, "a whole number" },
+    count = { function(v) return whole(v) and v >= 1 end, "a whole number >= 1" },
+    positive = { function(v) return finite(v) and v > 0 end, "a finite number > 0" },
+    callable = { callable, "a function" },
+    boolean = { function(v) return type(v) == "boolean" end, "true or false" },
+    string = { function(v) return type(v) == "string" end, "a string" },
+    table = { function(v) return type(v) == "table" end, "a table" },
+    tensor = { function(v) return bk.is_tensor(v) end, "a tensor" },
+    object = { function(v) return type(v) == "userdata" end, "an object" },
+}
+
+local options = {}
+
+-- What the option may be, in words: "a finite number from 0 to 1".
+function options.wanted(o)
+    if type(o[2]) == "table" then
+        local list = {}
+        for i, choice in ipairs(o[2]) do list[i] = ("%q"):format(choice) end
+        local last = table.remove(list)
+        return #list > 0 and table.concat(list, ", ") .. " or " .. last or last
     end
-    return type(value) == kind
+    local words = {}
+    for name in o[2]:gmatch("[^|]+") do words[#words + 1] = TYPES[name][2] end
+    local text = table.concat(words, " or ")
+    if o.below then return ("%s >= %g and < %g"):format(text, o.low, o.below) end
+    if o.low and o.high then return ("%s from %g to %g"):format(text, o.low, o.high) end
+    return o.low and ("%s >= %g"):format(text, o.low) or o.high and ("%s <= %g"):format(text, o.high) or text
+end
+
+local function fits(o, value)
+    if type(o[2]) == "table" then
+        for _, choice in ipairs(o[2]) do
+            if value == choice then return true end
+        end
+        return false
+    end
+    for name in o[2]:gmatch("[^|]+") do
+        if TYPES[name][1](value) then
+            return type(value) ~= "number" or (not o.low or value >= o.low) and (not o.high or value <= o.high)
+                and (not o.below or value < o.below)
+        end
+    end
+    return false
 end
 
 local function show(value)
-    if type(value) == "string" then return string.format("%q", value) end
+    if type(value) == "string" then return ("%q"):format(value) end
     if type(value) == "number" or type(value) == "boolean" or value == nil then return tostring(value) end
     return "a " .. type(value)
 end
 
-return function(where, given, spec)
-    if given == nil then given = {} end
-    if type(given) ~= "table" then
-        error(string.format("%s: expected a table of options, got %s", where, show(given)), 3)
+local function unknown(where, name, declared, level)
+    local known = {}
+    for i, o in ipairs(declared) do known[i] = o[1] end
+    table.sort(known)
+    local near = nearest(name, known)
+    error(("%s: unknown option %s%s; %s"):format(where, name, near and (" (did you mean %s?)"):format(near) or "",
+        #known > 0 and "the options are " .. table.concat(known, ", ") or "there are no options"),
+        level == 0 and 0 or level + 1)
+end
+
+-- The options that `given` names, and the defaults of the others, in a new table. where begins the messages; level is
+-- of error: 2, unless told, for the caller of check's caller; 0 for a message without a place.
+function options.check(where, given, declared, level)
+    level = level == 0 and 0 or (level or 2) + 1
+    if given ~= nil and type(given) ~= "table" then
+        error(("%s: options: expected a table, got %s"):format(where, show(given)), level)
+    end
+    given = given or {}
+    local values, places, known = {}, 0, {}
+    for _, o in ipairs(declared) do
+        known[o[1]] = true
+        if o.by_place then places = places + 1 end
     end
     for name, value in pairs(given) do
-        if type(name) ~= "string" and not spec[1] then
-            error(string.format("%s: expected named options, got %s without a name", where, show(value)), 3)
-        elseif type(name) == "string" then
-            local kinds = spec[name]
-            if not kinds then
-                local known = {}
-                for key in pairs(spec) do known[#known + 1] = type(key) == "string" and key or nil end
-                table.sort(known)
-                error(string.format("%s: unknown option %q; known: %s", where, name, table.concat(known, ", ")), 3)
-            end
-            local fits = false
-            for kind in kinds:gsub("!$", ""):gmatch("[^|]+") do fits = fits or kind_matches(value, kind) end
-            if not fits then
-                local wanted = kinds:gsub("!$", ""):gsub("|", " or "):gsub("%a+", TEXT)
-                error(string.format("%s: option %s: expected %s, got %s", where, name, wanted, show(value)), 3)
-            end
+        if type(name) == "string" then
+            if not known[name] then unknown(where, name, declared, level) end
+        elseif declared.items then
+            values[name] = value
+        elseif math.type(name) ~= "integer" or name < 1 or name > places then
+            error(("%s: expected %s, got %s"):format(where, places == 0 and "named options"
+                or ("%d value%s without a name"):format(places, places == 1 and "" or "s"),
+                places == 0 and show(value) .. " without a name" or "more"), level)
         end
     end
-    for name, kinds in pairs(spec) do
-        if type(kinds) == "string" and kinds:sub(-1) == "!" and given[name] == nil then
-            error(string.format("%s: option %s is missing", where, name), 3)
+    local place = 0
+    for _, o in ipairs(declared) do
+        local name, value = o[1], given[o[1]]
+        if o.by_place then
+            place = place + 1
+            if given[place] ~= nil and value ~= nil then
+                error(("%s: %s: given twice, by place and by name"):format(where, name), level)
+            end
+            if value == nil then value = given[place] end
         end
+        if value == nil then
+            if o.required then
+                error(("%s: %s: missing; expected %s"):format(where, name, options.wanted(o)), level)
+            end
+            value = o.default
+        elseif not fits(o, value) then
+            error(("%s: %s: expected %s, got %s"):format(where, name, options.wanted(o), show(value)), level)
+        end
+        values[name] = value
     end
-    return given
+    return values
 end
+
+return options

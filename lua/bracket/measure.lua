@@ -54,15 +54,9 @@ end
 
 function measure.gram(state)
     return kept(state, "gram", function()
-        local gram = {}
-        for i = 1, state.n_tasks do gram[i] = {} end
-        for i = 1, state.n_tasks do
-            for j = i, state.n_tasks do
-                gram[i][j] = measure.gradient(state, i):dot(measure.gradient(state, j)):item()
-                gram[j][i] = gram[i][j]
-            end
-        end
-        return gram
+        local gradients = {}
+        for i = 1, state.n_tasks do gradients[i] = measure.gradient(state, i) end
+        return bk._gram(gradients)
     end)
 end
 

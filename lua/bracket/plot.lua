@@ -1,7 +1,7 @@
 -- bk.plot: curves and images drawn by gnuplot, run as a process of its own on a script in a temporary file. Whatever a
 -- caller gives reaches gnuplot only as numbers or between single quotes, where gnuplot expands nothing.
 local bk = ...
-local options_of = bk._options
+local check_options = bk._options.check
 
 local INSTALL = "install it with `apt-get install gnuplot-nox`, `dnf install gnuplot` or `brew install gnuplot`"
 -- Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -13,7 +13,7 @@ local function quote(text)
     return "'" .. tostring(text):gsub("%c", " "):gsub("'", "''") .. "'"
 end
 
-local function fail(format, ...) error("plot: " .. string.format(format, ...), 0) end
+local function fail(format, ...) error("bk.plot: " .. string.format(format, ...), 0) end
 
 local function number(v)
     if v ~= v or v == math.huge or v == -math.huge then return "NaN" end
@@ -37,12 +37,23 @@ local function column(values, where)
     return values
 end
 
-local SERIES = { x = "any", y = "any", label = "string", style = "string", error = "any", low = "any", high = "any",
-    image = "any", colour = "string" }
-local PANEL = { "any", title = "string", xlabel = "string", ylabel = "string", logx = "boolean", logy = "boolean",
-    xrange = "table", yrange = "table", key = "boolean|string" }
-local FIGURE = { out = "string", width = "integer", height = "integer", panels = "table", columns = "integer" }
-for name, kind in pairs(PANEL) do FIGURE[name] = kind end
+local SERIES = { { "x", "any" }, { "y", "any" }, { "label", "string" }, { "style", "string" }, { "error", "any" },
+    { "low", "any" }, { "high", "any" }, { "image", "any" }, { "colour", "string" } }
+local PANEL = { items = "{ x =, y =, label =, ... }, ...",
+    { "title", "string", doc = "above it" },
+    { "xlabel", "string", doc = "along x" },
+    { "ylabel", "string", doc = "along y" },
+    { "logx", "boolean", default = false, doc = "a logarithmic axis" },
+    { "logy", "boolean", default = false, doc = "a logarithmic axis" },
+    { "xrange", "table", says = "the data's", doc = "{low, high}" },
+    { "yrange", "table", says = "the data's", doc = "{low, high}" },
+    { "key", "boolean|string", doc = "where the labels stand, in gnuplot's words; false: nowhere" } }
+local FIGURE = table.move(PANEL, 1, #PANEL, 6, { items = PANEL.items,
+    { "out", "string", says = "the terminal", doc = "a file that ends in .png or .svg" },
+    { "width", "integer", doc = "in pixels; in characters on the terminal" },
+    { "height", "integer", doc = "likewise" },
+    { "panels", "table", doc = "a list of figures like this one, drawn side by side" },
+    { "columns", "integer", doc = "how many panels stand in a row" } })
 
 local function range(script, axis, given)
     if not given then
@@ -91,7 +102,7 @@ local function panel(script, p, place, dumb)
     if #p == 0 then fail("%sexpected { {x =, y =, label =}, ... }, got no series", place) end
     for k, s in ipairs(p) do
         local where = string.format("%sseries %d", place, k)
-        s = options_of("plot: " .. where, s, SERIES)
+        s = check_options("bk.plot: " .. where, s, SERIES, 0)
         local block = string.format("$data%d", #script)
         if s.image then
             image(script, block, s.image, where)
@@ -210,7 +221,6 @@ local function run(script, wanted)
 end
 
 local function plot(options)
-    options = options_of("plot", options, FIGURE)
     local out, kind = options.out, "terminal"
     if not (io and io.open and os and os.execute and os.tmpname) then
         fail("needs io and os, which this state does not have")
@@ -244,7 +254,7 @@ local function plot(options)
         local place = many and string.format("panel %d: ", k) or ""
         if options.panels then
             if type(p) ~= "table" then fail("panel %d: expected a table, got a %s", k, type(p)) end
-            options_of("plot: panel " .. k, p, PANEL)
+            p = check_options("bk.plot: panel " .. k, p, PANEL, 0)
         end
         panel(script, p, place, dumb)
     end
@@ -261,14 +271,15 @@ local function plot(options)
     return out
 end
 
-return bk.doc(plot, [[
-bk.plot{ {x =, y =, label =}, ..., title =, xlabel =, ylabel =, logx =, logy =, out = "f.png" | "f.svg" }
-Draws curves with gnuplot: a PNG or SVG file, or characters on the terminal when there is no `out`. Returns out.
-series: x and y lists or tensors (x: 1, 2, ... when left out), label, error (bars y -+ error) or low and high
-        (their ends), colour "#rrggbb",
-        style "linespoints" | "lines" | "points" | "dashed" | "steps" | "bars"; or { image = (rows, columns) }
-figure: xrange = {low, high}, yrange, key = "left" | "right" | "lower" | "lower left" | "below" | false,
-        width, height (pixels, or characters); panels = { {series..., title =, ...}, ... } with columns = n draws
-        several side by side.
-Points that are nan, infinite, or not positive on a logarithmic axis are left out. Without gnuplot: an error that
-says how to install it.]])
+return bk.define{
+    name = "bk.plot",
+    returns = "out",
+    doc = [[
+Draws curves with gnuplot: a PNG or SVG file, or characters on the terminal.
+A series: x and y, lists or tensors (x: 1, 2, ... when left out), label, error (bars y -+ error) or low and high (their
+ends), colour "#rrggbb", style "linespoints" | "lines" | "points" | "dashed" | "steps" | "bars"; or { image = (rows,
+columns) }. Points that are nan, infinite, or not positive on a logarithmic axis are left out.]],
+    errors = "without gnuplot: says how to install it.",
+    options = FIGURE,
+    call = plot,
+}

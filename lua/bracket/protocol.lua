@@ -1,6 +1,6 @@
 -- bk.protocol: checks the options, resolves names to orders, schedules and records, and runs (_run.lua).
 local bk = ...
-local run, options_of = bk._run, bk._options
+local run, check_options = bk._run, bk._options.check
 local protocol = {}
 protocol.__index = protocol
 protocol.__name = "bracket.protocol"
@@ -22,28 +22,30 @@ local function resolve_order(order)
     if type(order) == "string" then
         local make = known("order", order)
         if not make then
-            error(string.format("protocol: order: expected one of %s, got %q", names_of("order"), order), 3)
+            error(string.format("bk.protocol: order: expected one of %s, got %q", names_of("order"), order), 3)
         end
         return make{}
     end
     if getmetatable(order) == bk.order._object.class then return order end
     if type(order) == "function" then return bk.order.custom{ task = order } end
     if type(order) == "table" and #order > 0 then return bk.order.word(order) end
-    error("protocol: order: expected a name, a list of tasks, a function or a bk.order, got a " .. type(order), 3)
+    error("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got a " .. type(order), 3)
 end
 
-local HOOKS = { name = "string", doc = "string", strength = "number", weight = "number", needs_joint = "boolean",
-    needs_blocks = "boolean", needs_one_task = "boolean" }
-for _, name in ipairs(run.hooks) do HOOKS[name] = "callable" end
+local HOOKS = { { "name", "string" }, { "doc", "string" }, { "strength", "number" }, { "weight", "number" },
+    { "needs_joint", "boolean" }, { "needs_blocks", "boolean" }, { "needs_one_task", "boolean" } }
+for _, name in ipairs(run.hooks) do HOOKS[#HOOKS + 1] = { name, "callable" } end
+local RECORD = { { "value", "callable" }, { "begin_run", "callable" }, { "begin_task", "callable" },
+    { "doc", "string" } }
 
 local function check_interventions(list, order)
     if #list == 0 and next(list) ~= nil then
-        error("protocol: interventions: expected a list { bk.intervention.NAME{...}, ... }", 3)
+        error("bk.protocol: interventions: expected a list { bk.intervention.NAME{...}, ... }", 3)
     end
     for k, iv in ipairs(list) do
-        local where = string.format("protocol: intervention %d%s", k,
+        local where = string.format("bk.protocol: intervention %d%s", k,
             type(iv) == "table" and iv.name and " (" .. tostring(iv.name) .. ")" or "")
-        options_of(where, iv, HOOKS)
+        check_options(where, iv, HOOKS, 3)
         if iv.needs_joint and not order.joint then error(where .. ": needs order = \"joint\", got " .. order.name,
             3) end
         if iv.needs_one_task and order.joint then error(where .. ": needs one task a step, got order = \"joint\"",
@@ -60,31 +62,30 @@ local function check_record(record)
     for key, value in pairs(record) do
         if key == "every" then
             if math.type(value) ~= "integer" or value < 1 then
-                error("protocol: record.every: expected a number of steps, got " .. tostring(value), 3)
+                error("bk.protocol: record.every: expected a number of steps, got " .. tostring(value), 3)
             end
             every = value
         elseif key == "at" then
-            if type(value) ~= "table" then error("protocol: record.at: expected a list of steps, got a "
+            if type(value) ~= "table" then error("bk.protocol: record.at: expected a list of steps, got a "
                 .. type(value), 3) end
             at = {}
             for _, step in ipairs(value) do at[step] = true end
         elseif key == "samples" then
             if math.type(value) ~= "integer" or value < 1 then
-                error("protocol: record.samples: expected a number of examples, got " .. tostring(value), 3)
+                error("bk.protocol: record.samples: expected a number of examples, got " .. tostring(value), 3)
             end
         elseif type(key) == "number" then
             if type(value) ~= "string" or not known("record", value) then
-                error(string.format("protocol: record: expected one of %s, got %s", names_of("record"),
+                error(string.format("bk.protocol: record: expected one of %s, got %s", names_of("record"),
                     tostring(value)), 3)
             end
         elseif type(value) == "function" then
             functions[key] = value
         elseif type(value) == "table" and type(value.value) == "function" then
-            options_of("protocol: record." .. tostring(key), value, { value = "callable", begin_run = "callable",
-                begin_task = "callable", doc = "string" })
+            check_options("bk.protocol: record." .. tostring(key), value, RECORD, 3)
             functions[key] = value
         else
-            error(string.format("protocol: unknown option record.%s; known: every, at, samples, or name = function(state, memory)",
+            error(string.format("bk.protocol: unknown option record.%s; known: every, at, samples, or name = function(state, memory)",
                 tostring(key)), 3)
         end
     end
@@ -107,48 +108,37 @@ local function has(value, ...)
 end
 
 local function new(options)
-    options_of("protocol", options, { model = "any!", tasks = "table!", order = "any", lr = "any!",
-        steps = "count|table",
-        epochs = "count", batch = "integer|string", optimizer = "any", interventions = "table", record = "table",
-            seed = "integer",
-        dtype = "string", reduction = "string", reset_optimizer = "boolean", evaluate = "boolean" })
     local optimizer = options.optimizer or bk.optim.sgd{}
     if not has(optimizer, "step", "reset", "state", "restore") then
-        error(string.format("protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s",
+        error(string.format("bk.protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s",
             type(optimizer) == "string" and ("%q"):format(optimizer) or "a " .. type(optimizer)), 2)
     end
     local self = setmetatable({}, protocol)
     local spec = { protocol = self, model = options.model, order = resolve_order(options.order), steps = options.steps,
         epochs = options.epochs, interventions = options.interventions or {}, reset_optimizer = options.reset_optimizer,
-        evaluate = options.evaluate ~= false, reduction = options.reduction or "sum" }
+        evaluate = options.evaluate, reduction = options.reduction }
     local is_model, size = pcall(function() return spec.model.forward and spec.model.init and spec.model.n_params end)
     if not is_model or math.type(size) ~= "integer" then
-        error("protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a " .. type(spec.model), 2)
+        error("bk.protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a " .. type(spec.model), 2)
     end
     local ok, rate = pcall(bk.schedule._rate, options.lr)
-    if not ok then error("protocol: " .. rate, 2) end
+    if not ok then error("bk.protocol: " .. rate, 2) end
     spec.rate = rate
-    if spec.reduction ~= "sum" and spec.reduction ~= "mean" then
-        error(string.format("protocol: reduction: expected \"sum\" or \"mean\", got %q", spec.reduction), 2)
-    end
-    if spec.steps and spec.epochs then error("protocol: give steps or epochs, not both", 2) end
+    if spec.steps and spec.epochs then error("bk.protocol: give steps or epochs, not both", 2) end
     if type(spec.steps) == "table" and not spec.order.blocks then
-        error("protocol: steps: a list (steps per task) needs a sequential order, got " .. spec.order.name, 2)
+        error("bk.protocol: steps: a list (steps per task) needs a sequential order, got " .. spec.order.name, 2)
     end
     spec.total_steps = math.type(spec.steps) == "integer" and spec.steps or nil
-    local batch, dtype = options.batch or 64, options.dtype or "float64"
+    local batch, dtype = options.batch, options.dtype
     if batch ~= "full" and (math.type(batch) ~= "integer" or batch < 1) then
-        error(string.format("protocol: batch: expected a number of examples or \"full\", got %s",
+        error(string.format("bk.protocol: batch: expected a number of examples or \"full\", got %s",
             type(batch) == "string" and ("%q"):format(batch) or tostring(batch)), 2)
-    end
-    if dtype ~= "float64" and dtype ~= "float32" then
-        error(string.format("protocol: dtype: expected \"float64\" or \"float32\", got %q", dtype), 2)
     end
     check_interventions(spec.interventions, spec.order)
     local record = options.record or {}
     spec.record_names, spec.record_functions, spec.record_every, spec.record_at = check_record(record)
     spec.optimizer = optimizer
-    self.spec, self.seed, self.dtype = spec, options.seed or 0, dtype
+    self.spec, self.seed, self.dtype = spec, options.seed, dtype
     self.asked = { lr = options.lr, batch = batch,
         record = #spec.record_names > 0 and { names = spec.record_names, every = spec.record_every, at = record.at,
             samples = record.samples } or nil,
@@ -156,8 +146,8 @@ local function new(options)
     self.problem = bk._problem.new(options.model, options.tasks, dtype, batch, record.samples or 1000)
     local n = self.problem.n
     if type(options.lr) == "table" and #options.lr > 0 and (spec.order.joint or #options.lr ~= n) then
-        error(spec.order.joint and "protocol: lr: a list of rates needs one task a step, got order = \"joint\""
-            or string.format("protocol: lr: expected %d rates, one per task, got %d", n, #options.lr), 2)
+        error(spec.order.joint and "bk.protocol: lr: a list of rates needs one task a step, got order = \"joint\""
+            or string.format("bk.protocol: lr: expected %d rates, one per task, got %d", n, #options.lr), 2)
     end
     return self
 end
@@ -196,10 +186,8 @@ local function begin(self, options)
     return self.current
 end
 
-function protocol:run(options)
+local function run_on(self, options)
     check_self(self, "run")
-    options = options_of("protocol:run", options, { theta = "userdata", seed = "integer", stop = "integer",
-        progress = "boolean", out = "string", checkpoint_every = "count", resume = "boolean" })
     local state = self.current
     local goes_on = state and not options.theta and not options.seed and not state.finished and not state.failed
         and (not options.out or state.log and state.log.dir == options.out)
@@ -234,6 +222,31 @@ function protocol:run(options)
     return self.result
 end
 
+protocol.run = bk.define{
+    name = "protocol:run",
+    returns = "r",
+    doc = [[
+Trains, from the beginning or, called again, from where the last run stopped.
+r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
+r.test_loss, r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned). The run's
+folder holds config.json, env.json, metrics.jsonl, status.json and checkpoint-STEP.safetensors; `bracket runs show`
+reads it.]],
+    errors = [[
+a folder of another protocol (other data, options or functions, by their code and what they captured). After an
+error p.result and p.history hold what was recorded.]],
+    options = {
+        { "theta", "tensor", says = "model:init with the seed", doc = "(n_params), where it starts" },
+        { "seed", "integer", says = "the protocol's", doc = "of what is drawn" },
+        { "stop", "integer", doc = "pauses after this step; p:run{} goes on" },
+        { "progress", "boolean", says = "on a terminal", doc = "a line on stderr" },
+        { "out", "string", doc = "the run's folder" },
+        { "checkpoint_every", "count", says = "a tenth of the run", doc = "steps between checkpoints" },
+        { "resume", "boolean",
+            doc = "goes on from the folder's last checkpoint, bit for bit, or begins where there is none" },
+    },
+    call = run_on,
+}
+
 function protocol:state()
     check_self(self, "state")
     if not self.current then error("protocol:state: nothing has run yet", 2) end
@@ -267,10 +280,8 @@ function protocol:order_matrix()
     return bk.order._object.of_steps(state, state.total, state.at, self.spec.rate, state.view)
 end
 
--- Runs once per seed: { runs = {...}, metrics = { name = interval } }.
-function protocol:seeds(options)
+local function run_seeds(self, options)
     check_self(self, "seeds")
-    options = options_of("protocol:seeds", options, { seeds = "table!", theta = "userdata", progress = "boolean" })
     local runs, columns, metrics = {}, {}, {}
     for k, seed in ipairs(options.seeds) do
         runs[k] = self:run{ theta = options.theta, seed = seed, progress = options.progress }
@@ -284,37 +295,70 @@ function protocol:seeds(options)
     return { runs = runs, metrics = metrics }
 end
 
-return bk.doc(new, [[
-bk.protocol{ model =, tasks =, lr =, ... } -> p;  p:run{ theta = theta } -> r
+protocol.seeds = bk.define{
+    name = "protocol:seeds",
+    returns = "{ runs, metrics }",
+    doc = "One run a seed: their results, and of every metric the mean with its 95 % interval.",
+    options = {
+        { "seeds", "table", required = true, doc = "a list of integers" },
+        { "theta", "tensor", says = "model:init with each seed", doc = "(n_params), where each starts" },
+        { "progress", "boolean", says = "on a terminal", doc = "a line on stderr" },
+    },
+    call = run_seeds,
+}
+bk.doc(protocol.state, [[
+protocol:state() -> saved
+
+Everything the run remembers, as one value.]])
+bk.doc(protocol.restore, [[
+protocol:restore(saved) -> protocol
+
+Puts back what protocol:state() gave: the run goes on bit for bit.
+
+Errors: another number of tasks or parameters, another dtype.]])
+bk.doc(protocol.order_matrix, [[
+protocol:order_matrix() -> W
+
+W_ij of all steps (theory: the order matrix), a table of rows, known before the run where order and rates depend on the
+step alone.]])
+
+return bk.define{
+    name = "bk.protocol",
+    returns = "p",
+    doc = [[
 Trains one parameter vector on several tasks by a protocol: which task at which step, at which rate, with what added.
-  tasks   a list of { name, train = {x =, y =}, test = {x =, y =}, loss, accuracy, head = class ids } or
-          { x =, y =, ... }; loss is a name of bk.loss ("cross_entropy"), one of its values (bk.loss.huber{ delta = 2 })
-          or a function (model, theta, x, y) -> 0-d; accuracy a function (z, y) -> number; test defaults to train.
-          Images may be flat where shape = {rows, columns} tells their sizes
-  order   "sequential" "cyclic" "palindromic" "random" "joint" "tournament", {1,2,2,1}, function(step, state),
-  bk.order.*
-  lr      a rate, a list of rates per task, a bk.schedule.*, function(step, state) -> rate
-  steps   per task when sequential (or a list), in all otherwise; or epochs      batch   examples a step, or "full"
-  optimizer bk.optim.* (sgd); reset_optimizer = true: reset at task boundaries   reduction "sum" | "mean" (joint steps)
-  interventions { bk.intervention.*, own tables of hooks f(state, memory): begin_run begin_task before_batch before_step
-          after_step end_task end_run }: before_batch may set state.x and state.y (augmentation), before_step
-          state.gradient and state.lr, after_step state.theta; setting anything else is an error. state:stop() ends the
-          run after this step. memory is a table of the hook's own that p:state() saves; state.shared is for telling
-          others
-  record  { every = n, at = {steps}, samples = 1000, "loss", ..., own = function(state, memory) -> number, or
-          { value = such a function, begin_run =, begin_task = }; memory is the record's own, saved with the run }
-  seed, dtype ("float64"), evaluate = false: no test passes
-r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
-  r.test_loss,
-r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
-p:run{ out = "runs/x", checkpoint_every = n, resume = true }: the run's folder holds config.json, env.json,
-metrics.jsonl,
-status.json and checkpoint-STEP.safetensors (every tenth of the run unless told); resume goes on from the last one, bit
-for bit, or begins where there is none, and refuses the folder of another protocol: other data, options or functions (by
-their code and what they captured). `bracket runs show` reads it.
-p:run{ stop = n } pauses after step n, p:run{} goes on; progress = true shows a line on stderr, which the program does
-on a terminal unless it is false. p:state() is everything as one value, p:restore(state) puts it back: the run goes on
-bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().
-After an error p.result and p.history hold what was recorded.
-state: step total task position n_tasks tasks theta lr loss gradient task_gradient gradients (joint) x y model optimizer
-problem recorded (the last row) history R W seed; state:measure("conflict") -> columns now.]])
+p:run{} runs it; p:seeds, p:state, p:restore, p:order_matrix.
+
+A task: { name, train = {x =, y =}, test = {x =, y =}, loss, accuracy, head = class ids } or { x =, y =, ... }; loss
+is a name of bk.loss ("cross_entropy"), one of its values (bk.loss.huber{ delta = 2 }) or a function (model, theta, x,
+y) -> 0-d; accuracy a function (z, y) -> number; test defaults to train. Images may be flat where shape = {rows,
+columns} tells their sizes. An intervention: bk.intervention.NAME{} or a table of hooks f(state, memory): begin_run
+begin_task before_batch before_step after_step end_task end_run. before_batch may set state.x and state.y
+(augmentation), before_step state.gradient and state.lr, after_step state.theta; setting anything else is an error.
+state:stop() ends the run after this step. memory is a table of the hook's own that is saved with the run;
+state.shared is for telling others. A record: a name of bk.record, or own = function(state, memory) -> number, or {
+value = such a function, begin_run =, begin_task = }. state: step total task position n_tasks tasks theta lr loss
+gradient task_gradient gradients (joint) x y model optimizer problem recorded (the last row) history R W seed;
+state:measure("conflict") -> columns now.]],
+    options = {
+        { "model", "any", required = true, doc = "of bk.nn" },
+        { "tasks", "table", required = true, doc = "a list of tasks" },
+        { "lr", "any", required = true,
+            doc = "a rate, a list of rates (one a task), a bk.schedule, or function(step, state) -> rate" },
+        { "order", "any", default = "sequential",
+            doc = "a name of bk.order, one of its values, a list of tasks {1, 2, 2, 1}, or function(step, state) -> task" },
+        { "steps", "count|table", doc = "of each task when sequential (or a list of these), in all otherwise" },
+        { "epochs", "count", doc = "in place of steps: passes over a task's examples" },
+        { "batch", "integer|string", default = 64, doc = "examples a step, or \"full\"" },
+        { "optimizer", "any", says = "bk.optim.sgd{}", doc = "of bk.optim, or a table of its methods" },
+        { "reset_optimizer", "boolean", default = false, doc = "its state is cleared at task boundaries" },
+        { "reduction", { "sum", "mean" }, default = "sum", doc = "of the losses in a joint step" },
+        { "interventions", "table", says = "{}", doc = "a list of interventions" },
+        { "record", "table", says = "{}",
+            doc = "{ every = n, at = {steps}, samples = 1000, \"loss\", ..., own = f }: what is recorded, when" },
+        { "seed", "integer", default = 0, doc = "of what is drawn" },
+        { "dtype", { "float64", "float32" }, default = "float64", doc = "of theta and the data" },
+        { "evaluate", "boolean", default = true, doc = "test passes at task boundaries" },
+    },
+    call = new,
+}

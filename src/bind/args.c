@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *args_got(lua_State *L, int index) {
@@ -125,14 +126,54 @@ int args_dim(lua_State *L, int index, const char *fname, const char *argument, i
     return (int)d - 1;
 }
 
+/* Letters to put in, take out, change or swap with the next between a and b; more than most: most + 1. */
+static int edits(const char *a, const char *b, int most) {
+    enum { LONGEST = 40 };
+    int n = (int)strlen(a), m = (int)strlen(b);
+    if (n > LONGEST || m > LONGEST || abs(n - m) > most) return most + 1;
+    int d[LONGEST + 1][LONGEST + 1];
+    for (int i = 0; i <= n; i++)
+        for (int j = 0; j <= m; j++) {
+            if (i == 0 || j == 0) {
+                d[i][j] = i + j;
+                continue;
+            }
+            int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
+            if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped && d[i - 2][j - 2] + 1 < best) best = d[i - 2][j - 2] + 1;
+            d[i][j] = best;
+        }
+    return d[n][m];
+}
+
+const char *args_nearest(const char *name, const char *const *known) {
+    const char *best = NULL;
+    int fewest = strlen(name) < 4 ? 1 : strlen(name) < 8 ? 2 : 3; /* more than that is another word */
+    for (; *known; known++) {
+        bool begins = strlen(name) >= 3 && strncmp(*known, name, strlen(name)) == 0;
+        int n = begins ? 1 : edits(name, *known, fewest);
+        if (n <= fewest && (!best || n < fewest)) best = *known, fewest = n;
+    }
+    return best;
+}
+
 static int options_unknown(lua_State *L, const char *fname, const char *const *known, int key) {
     luaL_Buffer b;
-    const char *got = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : args_got(L, key);
+    const bool named = lua_type(L, key) == LUA_TSTRING;
+    const char *got = named ? lua_tostring(L, key) : args_got(L, key);
+    const char *near = named ? args_nearest(got, known) : NULL;
     luaL_where(L, 1);
     luaL_buffinit(L, &b);
     luaL_addstring(&b, fname);
     luaL_addstring(&b, ": unknown option ");
     luaL_addstring(&b, got);
+    if (near) {
+        luaL_addstring(&b, " (did you mean ");
+        luaL_addstring(&b, near);
+        luaL_addstring(&b, "?)");
+    }
     luaL_addstring(&b, known[0] ? "; the options are " : "; there are no options");
     for (int i = 0; known[i]; i++) {
         if (i) luaL_addstring(&b, ", ");
@@ -156,6 +197,13 @@ int args_options(lua_State *L, int index, const char *fname, const char *const *
         if (!ok) options_unknown(L, fname, known, lua_absindex(L, -2));
     }
     return index;
+}
+
+int args_declared(lua_State *L, int index, const char *fname, const bind_option *options, bool list) {
+    enum { MOST = 16 };
+    const char *known[MOST + 1] = { NULL };
+    for (int i = 0; options[i].name && i < MOST; i++) known[i] = options[i].name;
+    return args_options(L, index, fname, known, list);
 }
 
 bool args_field(lua_State *L, int table, const char *name) {
@@ -298,30 +346,17 @@ void args_read(lua_State *L, int index, const char *fname, const option *rows, d
                    (int)lua_rawlen(L, table));
 }
 
-void args_push_doc(lua_State *L, const char *doc, const option *rows) {
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    luaL_addstring(&b, doc);
+void args_doc(lua_State *L, int index, const char *doc, const option *rows) {
+    index = lua_absindex(L, index);
+    bind_doc(L, index, doc);
     for (int i = 0, n = option_count(rows); i < n; i++) {
         const option *o = &rows[i];
-        if (i == 0) luaL_addstring(&b, "\n\nOptions:");
-        lua_pushfstring(L, "\n  %s: ", o->name);
-        luaL_addvalue(&b);
-        wanted(L, o);
-        luaL_addvalue(&b);
-        if (o->required)
-            luaL_addstring(&b, ", required");
-        else if (o->like)
-            lua_pushfstring(L, ", by default %s", o->like), luaL_addvalue(&b);
-        else if (o->type == OPTION_FLAG)
-            lua_pushfstring(L, " (%s)", o->otherwise != 0 ? "true" : "false"), luaL_addvalue(&b);
-        else {
-            char text[32];
-            snprintf(text, sizeof text, " (%g)", o->otherwise);
-            luaL_addstring(&b, text);
-        }
-        lua_pushfstring(L, ": %s.", o->doc);
-        luaL_addvalue(&b);
+        char number[32];
+        snprintf(number, sizeof number, "%g", o->otherwise);
+        const char *flag = o->otherwise != 0 ? "true" : "false";
+        bind_option said = { o->name, wanted(L, o), NULL, o->doc, o->required, o->by_place };
+        if (!o->required) said.otherwise = o->like ? o->like : o->type == OPTION_FLAG ? flag : number;
+        bind_doc_option(L, index, &said);
+        lua_pop(L, 1);
     }
-    luaL_pushresult(&b);
 }

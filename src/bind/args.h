@@ -31,6 +31,10 @@ int args_dim(lua_State *L, int index, const char *fname, const char *argument, i
 /* Checks that index holds a table or nil/none (then returns 0, else the absolute index) and that every string key
  * is among known (NULL-ended). Integer keys are allowed when list is true. */
 int args_options(lua_State *L, int index, const char *fname, const char *const *known, bool list);
+/* The same of a function that declares its options in its row. */
+int args_declared(lua_State *L, int index, const char *fname, const bind_option *options, bool list);
+/* The known name (NULL-ended) that `name` most likely means, or NULL. */
+const char *args_nearest(const char *name, const char *const *known);
 /* Pushes table[name] and returns true; or pushes nothing and returns false when there is none. */
 bool args_field(lua_State *L, int table, const char *name);
 bool args_opt_boolean(lua_State *L, int table, const char *fname, const char *name, bool otherwise);
@@ -44,8 +48,8 @@ int args_opt_choice(lua_State *L, int table, const char *fname, const char *name
                     int otherwise);
 /* The values of a row's options, from the table at stack index `index` (nil: all defaults) or its list part. */
 void args_read(lua_State *L, int index, const char *fname, const option *rows, double *values);
-/* Pushes doc and, where there are rows, a table of them: what help shows. */
-void args_push_doc(lua_State *L, const char *doc, const option *rows);
+/* Records doc, and the rows as its options, for the value at index. */
+void args_doc(lua_State *L, int index, const char *doc, const option *rows);
 bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype otherwise); /* option "dtype" */
 
 #endif

@@ -10,11 +10,21 @@
 #include <lua.h>
 #include <lualib.h>
 
+/* An option of a public function, in words. */
+typedef struct bind_option {
+    const char *name;      /* NULL ends the list */
+    const char *wanted;    /* "a finite number > 0" */
+    const char *otherwise; /* the default; NULL: none */
+    const char *doc;
+    bool required, by_place;
+} bind_option;
+
 /* A public function: its docstring stands in the row. The doc's first line is the signature. */
 typedef struct bind_row {
     const char *name;
     lua_CFunction fn;
     const char *doc;
+    const bind_option *options; /* NULL: none */
 } bind_row;
 
 /* Sets rows (ended by a NULL name) into the table on top and records their docs: registry table
@@ -23,7 +33,12 @@ typedef struct bind_row {
 void bind_rows(lua_State *L, const bind_row *rows);
 void bind_doc(lua_State *L, int index, const char *doc); /* records a doc for the value at index */
 
-void bind_push_docs(lua_State *L); /* the table of docs; weak keys: a text ends with the value it explains */
+/* Tables with weak keys, since what is said of a value ends with it: its text; its options, a list of
+ * { name, wanted, default, required, doc }. */
+void bind_push_docs(lua_State *L);
+void bind_push_options(lua_State *L);
+/* Records an option of the value at index, after those it has. */
+void bind_doc_option(lua_State *L, int index, const bind_option *o);
 
 void bind_open_ctx(lua_State *L);           /* makes it, in a state that has none */
 ctx *bind_ctx(lua_State *L);                /* the state's context */

@@ -1,13 +1,16 @@
 /* docs.c - tables of public functions, and the docstrings of what they hold. */
 #include "bind.h"
 
-void bind_push_docs(lua_State *L) {
-    if (luaL_getsubtable(L, LUA_REGISTRYINDEX, BIND_DOCS)) return;
+static void push_weak(lua_State *L, const char *name) {
+    if (luaL_getsubtable(L, LUA_REGISTRYINDEX, name)) return;
     lua_createtable(L, 0, 1);
     lua_pushliteral(L, "k");
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
 }
+
+void bind_push_docs(lua_State *L) { push_weak(L, BIND_DOCS); }
+void bind_push_options(lua_State *L) { push_weak(L, "bracket.options"); }
 
 void bind_doc(lua_State *L, int index, const char *doc) {
     index = lua_absindex(L, index);
@@ -18,10 +21,40 @@ void bind_doc(lua_State *L, int index, const char *doc) {
     lua_pop(L, 1);
 }
 
+static void set_text(lua_State *L, const char *field, const char *text) {
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, field);
+}
+
+void bind_doc_option(lua_State *L, int index, const bind_option *o) {
+    index = lua_absindex(L, index);
+    bind_push_options(L);
+    lua_pushvalue(L, index);
+    if (lua_rawget(L, -2) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, index);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, -4);
+    }
+    lua_createtable(L, 0, 6);
+    set_text(L, "name", o->name);
+    set_text(L, "wanted", o->wanted);
+    set_text(L, "default", o->otherwise);
+    set_text(L, "doc", o->doc);
+    lua_pushboolean(L, o->required);
+    lua_setfield(L, -2, "required");
+    lua_pushboolean(L, o->by_place);
+    lua_setfield(L, -2, "by_place");
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    lua_pop(L, 2);
+}
+
 void bind_rows(lua_State *L, const bind_row *rows) {
     for (; rows->name; rows++) {
         lua_pushcfunction(L, rows->fn);
         if (rows->doc) bind_doc(L, -1, rows->doc);
+        for (const bind_option *o = rows->options; o && o->name; o++) bind_doc_option(L, -1, o);
         lua_setfield(L, -2, rows->name);
     }
 }

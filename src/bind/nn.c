@@ -497,9 +497,7 @@ static void open_losses(lua_State *L) {
         loss *l = push_loss(L);
         l->row = *r;
         for (int i = 0; i < option_count((*r)->options); i++) l->option[i] = (*r)->options[i].otherwise;
-        args_push_doc(L, (*r)->doc, (*r)->options);
-        bind_doc(L, -2, lua_tostring(L, -1));
-        lua_pop(L, 1);
+        args_doc(L, -1, (*r)->doc, (*r)->options);
         lua_setfield(L, -2, (*r)->name);
     }
     lua_pop(L, 1);
@@ -580,15 +578,13 @@ void bind_nn(lua_State *L) {
     push_room(L, "nn");
     bind_rows(L, nn_rows);
     lua_getfield(L, -1, "mlp");
-    lua_pushfstring(L, "%s\n\nOptions:\n  activation: one of %s (tanh).", nn_rows[0].doc, push_activations(L));
-    bind_doc(L, -3, lua_tostring(L, -1));
+    const char *known = lua_pushfstring(L, "one of %s", push_activations(L));
+    bind_doc_option(L, -3, &(bind_option){ "activation", known, "tanh", "stands between the linear layers" });
     lua_pop(L, 3);
     for (const layer_row *const *r = layer_rows; *r; r++) {
         lua_pushlightuserdata(L, (void *)*r);
         lua_pushcclosure(L, layer_make, 1);
-        args_push_doc(L, (*r)->doc, (*r)->options);
-        bind_doc(L, -2, lua_tostring(L, -1));
-        lua_pop(L, 1);
+        args_doc(L, -1, (*r)->doc, (*r)->options);
         lua_setfield(L, -2, (*r)->name);
     }
     lua_pop(L, 1);

@@ -62,7 +62,22 @@ static int internal_blas(lua_State *L) { /* blas(): OpenBLAS's core and configur
     return 2;
 }
 
-static const bind_row internal_rows[] = { { "restricted", internal_restricted, NULL },
+static int internal_nearest(lua_State *L) { /* nearest(name, names) -> the one it most likely means, or nil */
+    const char *name = luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    const size_t n = lua_rawlen(L, 2);
+    const char **known = lua_newuserdatauv(L, (n + 1) * sizeof *known, 0);
+    for (size_t i = 0; i < n; i++, lua_pop(L, 1)) {
+        lua_rawgeti(L, 2, (lua_Integer)i + 1);
+        known[i] = luaL_checkstring(L, -1); /* the list keeps it */
+    }
+    known[n] = NULL;
+    lua_pushstring(L, args_nearest(name, known));
+    return 1;
+}
+
+static const bind_row internal_rows[] = { { "nearest", internal_nearest, NULL },
+                                           { "restricted", internal_restricted, NULL },
                                           { "check_path", internal_check_path, NULL },
                                           { "blas", internal_blas, NULL },
                                           { NULL, NULL, NULL } };
@@ -114,6 +129,8 @@ BK_API int luaopen_bracket(lua_State *L) {
     bind_nn_internal(L);
     bind_push_docs(L);
     lua_setfield(L, 3, "docs");
+    bind_push_options(L);
+    lua_setfield(L, 3, "options");
     lua_setfield(L, 2, "internal");
     static const char *const unlisted[] = { "repl", "command", "guide", NULL };
     for (const char *const *room = unlisted; *room; room++) {

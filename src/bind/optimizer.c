@@ -363,9 +363,7 @@ void bind_optim(lua_State *L) {
     for (const optim_row *const *r = optim_rows; *r; r++) {
         lua_pushlightuserdata(L, (void *)*r);
         lua_pushcclosure(L, optim_make, 1);
-        args_push_doc(L, (*r)->doc, (*r)->options);
-        bind_doc(L, -2, lua_tostring(L, -1));
-        lua_pop(L, 1);
+        args_doc(L, -1, (*r)->doc, (*r)->options);
         lua_setfield(L, -2, (*r)->name);
     }
     bind_rows(L, optim_module_rows);

@@ -310,6 +310,20 @@ static void add_args(luaL_Buffer *b, const op_arg *a, bool first) {
     luaL_addstring(b, table ? "}])" : ")");
 }
 
+static const char *wanted(const op_arg *a) {
+    switch (a->kind) {
+    case ARG_NUMBER: return "a number";
+    case ARG_BOOLEAN: return "true or false";
+    default: return "a whole number";
+    }
+}
+
+/* Records the options of the function on top. */
+static void doc_options(lua_State *L, const op_row *row) {
+    for (const op_arg *a = row->args; a->kind; a++)
+        if (a->option) bind_doc_option(L, -1, &(bind_option){ a->name, wanted(a), a->absent, a->doc });
+}
+
 static void push_doc(lua_State *L, const op_row *row) {
     luaL_Buffer b;
     luaL_buffinit(L, &b);
@@ -335,14 +349,6 @@ static void push_doc(lua_State *L, const op_row *row) {
     }
     luaL_addchar(&b, '\n');
     luaL_addstring(&b, row->doc);
-    for (const op_arg *a = row->args; a->kind; a++) {
-        if (!a->option) continue;
-        luaL_addstring(&b, a[-1].option ? "; " : "\n\n");
-        luaL_addstring(&b, a->name);
-        luaL_addchar(&b, ' ');
-        luaL_addstring(&b, a->doc);
-        if (!a[1].kind) luaL_addchar(&b, '.');
-    }
     luaL_addstring(&b, "\n\nFormula: ");
     luaL_addstring(&b, row->formula);
     luaL_pushresult(&b);
@@ -359,6 +365,7 @@ void bind_tensor_ops(lua_State *L, int module, int meta, int methods) {
         push_doc(L, row);
         bind_doc(L, -2, lua_tostring(L, -1));
         lua_pop(L, 1);
+        doc_options(L, row);
         if (row->meta) {
             lua_pushvalue(L, -1);
             lua_setfield(L, meta, row->meta);

@@ -106,7 +106,7 @@ calls["f:stats"] = function() return bk.compile(quartic):stats(v) end
 -- ---- models, losses, optimizers ----
 for name, make in pairs(bk.nn) do -- those without options; what has some is below
     local options = {} -- what has to be given is a size: 2 of it
-    for option in (bk.internal.docs[make] or ""):gmatch("\n  ([%a_]+):[^\n]*required") do options[option] = 2 end
+    for _, o in ipairs(bk.internal.options[make] or {}) do options[o.name] = o.required and 2 or nil end
     calls["bk.nn." .. name] = function() return make(options) end
 end
 for name, spec in pairs { avgpool2d = { 2 }, maxpool2d = { 2 }, conv2d = { 1, 2, kernel = 3 }, embedding = { 3, 2 },
@@ -237,13 +237,22 @@ local function run(options)
     for name, value in pairs(options) do o[name] = value end
     return bk.protocol(o):run { theta = theta }
 end
-calls["bk.protocol"] = function()
+local function paused()
     local p = bk.protocol { model = model, tasks = tasks, lr = 0.1, steps = 2, batch = 1,
         record = { every = 1, "loss" } }
     p:run { stop = 1 }
-    p:restore(p:state())
-    return p:run {}, p:order_matrix()
+    return p
 end
+calls["bk.protocol"] = function() return bk.protocol { model = model, tasks = tasks, lr = 0.1, steps = 2 } end
+calls["protocol:run"] = function() return paused():run {} end
+calls["protocol:seeds"] = function() return paused():seeds { seeds = { 1 } } end
+calls["protocol:state"] = function() return paused():state() end
+calls["protocol:restore"] = function()
+    local p = paused()
+    return p:restore(p:state()):run {}
+end
+calls["protocol:order_matrix"] = function() return paused():order_matrix() end
+calls["order:matrix"] = function() return bk.order.cyclic {}:matrix(2, { steps = 3, lr = 0.1 }) end
 for name, make in pairs(bk.order) do -- those that need options are below, here and in what follows
     calls["bk.order." .. name] = function() return run { order = make {} } end
 end
@@ -326,6 +335,11 @@ calls["bk.help"] = function()
     return bk.help ~= nil, bk.repl.help.page("bk.lie"), bk.repl.help.page(bk.grad), bk.repl.help.page("norm")
 end
 calls["bk.doc"] = function() return bk.doc(function() end, "f()\n\nA text.") end
+calls["bk.define"] = function()
+    local f = bk.define { name = "f", doc = "A text.", options = { { "n", "count", default = 1, doc = "a number" } },
+        call = function(o) return o.n end }
+    return f {}, f { n = 2 }, pcall(f, { m = 1 }), bk.repl.help.page(f)
+end
 calls["coroutines"] = function()
     local next_value = coroutine.wrap(function() for i = 1, 10 do coroutine.yield { i } end end)
     for _ = 1, 10 do next_value() end

@@ -141,10 +141,10 @@ function TestDocs:test_the_definitions_define_every_name_and_method()
         lu.assertStrContains(text, "function tensor:" .. name .. "(")
     end
     lu.assertStrContains(text,
-        "---@param dim? any\n---@param options? any\n---@return bracket.tensor\nfunction tensor:sum(dim, options) end")
+        "---@param dim? any\n---@param options? bracket.options.tensor.sum\n---@return bracket.tensor\nfunction tensor:sum(dim, options) end")
     lu.assertStrContains(text, "---@return bracket.model\nfunction bk.nn.mlp(options) end")
     for tag in text:gmatch("\n%-%-%-@(%a+)") do
-        lu.assertTrue(({ class = true, param = true, ["return"] = true })[tag], tag)
+        lu.assertTrue(({ class = true, field = true, param = true, ["return"] = true })[tag], tag)
     end
 end
 
@@ -198,11 +198,11 @@ function TestModule:test_every_public_name_has_a_call_for_the_allocation_test()
     local help = bk.repl.help
     local public, seen, missing = { ["operators of tensors"] = true, coroutines = true }, {}, {}
     help.walk(function(path, value, text)
-        if text then seen[text] = true end
+        if text then seen[value] = true end
         if type(value) ~= "string" and not bk.repl.rooms[path] then public[path] = true end
     end)
     for key, text in pairs(bk.internal.docs) do
-        local method = type(key) == "function" and not seen[text] and text:match("^%a+:[%a_]+")
+        local method = type(key) == "function" and not seen[key] and text:match("^%a+:[%a_]+")
         if method then public[method] = true end
     end
     for name in pairs(public) do if not calls[name] then missing[#missing + 1] = name end end

@@ -78,9 +78,9 @@ end
 
 function TestGlyphs:test_other_sizes_and_misuse()
     lu.assertEquals(bk.data.glyphs{ n = 3, size = 14 }.x:shape(), { 3, 196 })
-    lu.assertErrorMsgContains("data.glyphs: n: expected 1 or more, got 0", bk.data.glyphs, { n = 0 })
-    lu.assertErrorMsgContains("data.glyphs: size: expected 8..256", bk.data.glyphs, { size = 3 })
-    lu.assertErrorMsgContains('unknown option "count"; known: n, seed, size', bk.data.glyphs, { count = 3 })
+    lu.assertErrorMsgContains("data.glyphs: n: expected a whole number >= 1, got 0", bk.data.glyphs, { n = 0 })
+    lu.assertErrorMsgContains("data.glyphs: size: expected a whole number from 8 to 256", bk.data.glyphs, { size = 3 })
+    lu.assertErrorMsgContains('unknown option count; the options are n, seed, size', bk.data.glyphs, { count = 3 })
 end
 
 -- ---- mnist ----
@@ -365,12 +365,12 @@ function TestTasks:test_bad_data_is_named()
         { data = d })
     d.y = bk.tensor{ 0, 1, 0.5, 1 }
     lu.assertErrorMsgContains("expected class ids, got fractions", bk.tasks.permuted, { data = d })
-    lu.assertErrorMsgContains("option data is missing", bk.tasks.rotated, {})
+    lu.assertErrorMsgContains("data: missing", bk.tasks.rotated, {})
     lu.assertErrorMsgContains("expected {rows, columns} of 6 pixels, got {4, 4}", bk.tasks.rotated,
         { data = counted(4), shape = { 4, 4 } })
     lu.assertErrorMsgContains("classes: task 1: expected ids 0..4, got 7", bk.tasks.split,
         { data = counted(9), classes = { { 7 } } })
-    lu.assertErrorMsgContains("test_fraction: expected a number in [0, 1)", bk.tasks.permuted,
+    lu.assertErrorMsgContains("test_fraction: expected a finite number >= 0 and < 1", bk.tasks.permuted,
         { data = counted(9), test_fraction = 1 })
     lu.assertErrorMsgContains("kind: expected", bk.tasks.regression, { kind = "cubic" })
 end
@@ -443,7 +443,7 @@ function TestPlot:test_misuse()
     lu.assertErrorMsgContains("series 1: y: entry 2: expected a number, got a string", bk.plot, { { y = { 1, "2" } } })
     lu.assertErrorMsgContains("low and high belong together", bk.plot, { { y = { 1 }, low = { 0 } } })
     lu.assertErrorMsgContains("high has 2 numbers, y 1", bk.plot, { { y = { 1 }, low = { 0 }, high = { 1, 2 } } })
-    lu.assertErrorMsgContains('unknown option "lable"', bk.plot, { { y = { 1 }, lable = "x" } })
+    lu.assertErrorMsgContains('unknown option lable (did you mean label?)', bk.plot, { { y = { 1 }, lable = "x" } })
     lu.assertErrorMsgContains("no point is finite and positive", bk.plot, { { y = { -1, 0 / 0 } }, logy = true })
     lu.assertErrorMsgContains("no such", bk.plot, { { y = { 1 } }, out = self.dir .. "/no such/f.svg" })
     local kept = self.dir .. "/kept.png"

@@ -45,7 +45,7 @@ function TestHooks.test_anything_else_is_an_error_that_says_what_may_be_set()
     fails("state.x cannot be set in before_step", { before_step = function(s) s.x = s.x end })
     fails("state.lr cannot be set in a schedule", nil, { lr = function(_, s) s.lr = 1 return 0.1 end })
     fails("state.theta cannot be set", nil, { record = { every = 1, own = function(s) s.theta = 1 return 1 end } })
-    fails("unknown option \"before_stepp\"", { before_stepp = print })
+    fails("unknown option before_stepp (did you mean before_step?)", { before_stepp = print })
 end
 
 function TestHooks.test_stop_ends_the_run_after_its_step()

@@ -27,7 +27,7 @@ end
 function TestModel.test_every_activation_and_its_derivatives()
     local rng = bk.rng(5)
     local x, y = rng:normal { 4, 3 }, rng:normal { 4, 2 }
-    local names = bk.internal.docs[bk.nn.mlp]:match("activation: one of ([%a%d_, ]+)")
+    local names = bk.internal.options[bk.nn.mlp][1].wanted:match("one of ([%a%d_, ]+)")
     local n = 0
     for name in names:gmatch("[%a%d_]+") do
         n = n + 1
@@ -120,20 +120,20 @@ function TestModel.test_losses_by_their_formulas()
     end
 end
 
--- Every option of every layer, as its docstring lists them.
 function TestModel.test_every_option_of_every_layer_is_checked()
     local seen = 0
     for name, make in pairs(bk.nn) do
-        local options, required = {}, {}
-        for option, rest in (bk.internal.docs[make] or ""):gmatch("\n  ([%a_]+): (a whole number[^\n]*)") do
-            options[#options + 1] = option
-            if rest:find("required") then required[option] = 2 end
+        local required, list = {}, bk.internal.options[make] or {}
+        for _, o in ipairs(list) do
+            if o.required then required[o.name] = 2 end
         end
-        for _, option in ipairs(options) do
-            seen = seen + 1
-            local given = { [option] = 1.5 }
-            for o, value in pairs(required) do given[o] = given[o] or value end
-            lu.assertErrorMsgContains("bk.nn." .. name .. ": " .. option .. ": expected a whole number", make, given)
+        for _, o in ipairs(list) do
+            if o.wanted:find("^a whole number") then
+                seen = seen + 1
+                local given = { [o.name] = 1.5 }
+                for other, value in pairs(required) do given[other] = given[other] or value end
+                lu.assertErrorMsgContains(("bk.nn.%s: %s: expected a whole number"):format(name, o.name), make, given)
+            end
         end
     end
     lu.assertTrue(seen >= 12)

@@ -122,6 +122,17 @@ function TestRepl:test_tab_completes_globals_fields_methods_files_and_indents()
         .. "send s = [[\\r\nexpect 2000 >> \nsend \\tx]]\\r\nexpect 2000 > \nsend #s .. '!'\\r\nexpect 2000 \\r\\n5!\n")
 end
 
+function TestRepl:test_tab_completes_the_options_of_a_call()
+    drive("send bk.schedule.cosine{ fi\\t\nexpect 2000 nal = \nsend 0, l\\t\nexpect 2000 r = \nsend \\x03\nexpect 2000 > \n"
+        .. "send bk.nn.mlp{3, act\\t\nexpect 2000 ivation = \nsend \\x03\nexpect 2000 > \n"
+        .. "send bk.plot{ {y = {1}}, tit\\t\nexpect 2000 le = \nsend \\x03\nexpect 2000 > \n")
+    local candidates = function(line) return table.concat(bk.repl.complete(line), "|") end
+    lu.assertEquals(candidates "bk.schedule.linear{ lr = 1, ", "final = |steps = ") -- those that are not there yet
+    lu.assertEquals(candidates "bk.schedule.linear{ lr = bk.schedule.linea", "linear") -- a value, not a name
+    lu.assertEquals(candidates "bk.schedule.linear(fi", "")
+    lu.assertEquals(candidates "nosuch{ fi", "")
+end
+
 function TestRepl:test_completion_runs_no_user_code()
     drive("send trap = setmetatable({}, {__index = function() ran = true end, __pairs = function() ran = true end})\\r\nexpect 2000 > \n"
         .. "send trap.fie\\t\\t\nnone 200 error\nsend \\x03\nexpect 2000 > \nsend tostring(ran) .. '!'\\r\nexpect 2000 \\r\\nnil!\n")

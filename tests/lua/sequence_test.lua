@@ -212,10 +212,10 @@ function TestRecurrent.test_the_gradient_of_a_sequence_pads_no_sequence()
 end
 
 function TestRecurrent.test_what_is_wrong_is_named()
-    fails("bk.nn.gru: hidden (size 2): expected a whole number >= 1, got nil", bk.nn.gru, { 3 })
-    fails("bk.nn.lstm: expected 2 sizes (in, hidden), got 3", bk.nn.lstm, { 3, 4, 5 })
+    fails("bk.nn.gru: hidden: missing; expected a whole number >= 1", bk.nn.gru, { 3 })
+    fails("bk.nn.lstm: expected 2 values without a name, got more", bk.nn.lstm, { 3, 4, 5 })
     fails("unknown option", bk.nn.gru, { 3, 4, activation = "relu" })
-    fails("activation: expected tanh or relu", bk.nn.rnn, { 3, 4, activation = "gelu" })
+    fails("activation: expected \"tanh\" or \"relu\"", bk.nn.rnn, { 3, 4, activation = "gelu" })
     local model = bk.nn.sequential{ bk.nn.gru{ 3, 4 } }
     local theta = model:init()
     fails("forward: x: expected (batch, time, 3), got (2,5,4)", model.forward, model, theta, bk.ones{ 2, 5, 4 })
@@ -327,7 +327,7 @@ end
 function TestAttention.test_what_is_wrong_is_named()
     fails("bk.nn.attention: heads: expected a whole number that divides the width 6, got 4", bk.nn.attention,
         { 6, heads = 4 })
-    fails("bk.nn.transformer: width (size 1): expected a whole number >= 1, got 0", bk.nn.transformer, { 0 })
+    fails("bk.nn.transformer: width: expected a whole number >= 1, got 0", bk.nn.transformer, { 0 })
     fails("bk.nn.transformer: activation: expected", bk.nn.transformer, { 4, activation = "swish" })
     local model = bk.nn.sequential{ bk.nn.position_embedding{ 2, 3 } }
     fails("at most 2 times, got 4", model.forward, model, model:init(), bk.ones{ 1, 4, 3 })

@@ -48,7 +48,7 @@ end
 
 function TestTensorMaking.test_options_are_checked_and_named()
     fails('bk.tensor: dtype: expected "float64", "float32" or "int64", got "f16"', bk.tensor, { 1 }, { dtype = "f16" })
-    fails("unknown option dtyp; the options are dtype", bk.tensor, { 1 }, { dtyp = "float32" })
+    fails("unknown option dtyp (did you mean dtype?); the options are dtype", bk.tensor, { 1 }, { dtyp = "float32" })
     fails("unknown option dtyp", bk.zeros, { 2, dtyp = "float32" })
     fails("size 2: expected an integer >= 0, got -1", bk.zeros, { 2, -1 })
     fails("not a shape", bk.zeros, { 1 << 40, 1 << 40 })

@@ -43,41 +43,52 @@ local function eigenvalues(d, e)
     return values
 end
 
-return bk.doc(function(options)
-    options = bk._options("bea.lanczos", options,
-        { loss = "any", hvp = "callable", theta = "userdata", like = "userdata", top = "count", steps = "count",
-            seed = "integer" })
-    local like = options.theta or options.like
-    if not like then error("bea.lanczos: theta is missing", 2) end
-    local product = options.hvp
-    if not product then
-        if options.loss == nil then error("bea.lanczos: loss or hvp is missing", 2) end
-        local f = bk.hvp(options.loss)
-        product = function(v) return f(like, v) end
-    end
-    local n = 1
-    for _, size in ipairs(like:shape()) do n = n * size end
-    local steps, top = math.min(options.steps or 40, n), options.top or 1
-    local q = bk.rng(options.seed or 0):normal(like:shape()):to(like:dtype())
-    q = q / q:norm()
-    local basis, d, e = { q }, {}, {}
-    for k = 1, steps do
-        local w = product(basis[k])
-        d[k] = w:dot(basis[k]):item()
-        for _ = 1, 2 do
-            for i = 1, k do w = w - basis[i] * w:dot(basis[i]):item() end
-        end
-        local norm = w:norm():item()
-        if k == steps or norm <= 1e-7 * math.max(math.abs(d[1]), 1e-30) then break end
-        e[k] = norm
-        basis[k + 1] = w / norm
-    end
-    local values = eigenvalues(d, e)
-    local result = {}
-    for i = 1, math.min(top, #values) do result[i] = values[i] end
-    result.lowest = values[#values]
-    return result
-end, [[
-bk.bea.lanczos{ loss = L, theta = theta, top = 1, steps = 40, seed = 0 } -> { largest, second, ..., lowest = x }
+return bk.define{
+    name = "bk.bea.lanczos",
+    returns = "{ largest, second, ..., lowest = x }",
+    doc = [[
 Ritz values at both ends of the Hessian's spectrum at theta, by Lanczos with full reorthogonalisation: one
-Hessian-vector product a step. hvp = function(v) -> H v in place of loss. Source: Lanczos 1950.]])
+Hessian-vector product a step.]],
+    source = "Lanczos 1950",
+    options = {
+        { "loss", "any", doc = "L, whose Hessian it is" },
+        { "hvp", "callable", doc = "v -> H v, in place of the loss" },
+        { "theta", "tensor", doc = "where" },
+        { "like", "tensor", doc = "beside hvp: of theta's shape and dtype, in place of theta" },
+        { "top", "count", default = 1, doc = "how many of the largest" },
+        { "steps", "count", default = 40, doc = "products, at most theta's size" },
+        { "seed", "integer", default = 0, doc = "of the first vector" },
+    },
+    call = function(options)
+        local like = options.theta or options.like
+        if not like then error("bk.bea.lanczos: theta is missing", 2) end
+        local product = options.hvp
+        if not product then
+            if options.loss == nil then error("bk.bea.lanczos: loss or hvp is missing", 2) end
+            local f = bk.hvp(options.loss)
+            product = function(v) return f(like, v) end
+        end
+        local n = 1
+        for _, size in ipairs(like:shape()) do n = n * size end
+        local steps, top = math.min(options.steps, n), options.top
+        local q = bk.rng(options.seed):normal(like:shape()):to(like:dtype())
+        q = q / q:norm()
+        local basis, d, e = { q }, {}, {}
+        for k = 1, steps do
+            local w = product(basis[k])
+            d[k] = w:dot(basis[k]):item()
+            for _ = 1, 2 do
+                for i = 1, k do w = w - basis[i] * w:dot(basis[i]):item() end
+            end
+            local norm = w:norm():item()
+            if k == steps or norm <= 1e-7 * math.max(math.abs(d[1]), 1e-30) then break end
+            e[k] = norm
+            basis[k + 1] = w / norm
+        end
+        local values = eigenvalues(d, e)
+        local result = {}
+        for i = 1, math.min(top, #values) do result[i] = values[i] end
+        result.lowest = values[#values]
+        return result
+    end,
+}

@@ -3,7 +3,6 @@
 -- picks a pen width; a pixel's value falls from 1 to 0 with its distance from the nearest stroke.
 local bk = ...
 local stream = bk.stream
-local options_of = bk._options
 local floor, ceil, sqrt, sin, cos, min, max = math.floor, math.ceil, math.sqrt, math.sin, math.cos, math.min, math.max
 
 -- Ways to write each digit: strokes of x1, y1, x2, y2, ... in a box 0..1, y downwards. A stroke is smooth; a corner is
@@ -141,10 +140,7 @@ local function draw(pixels, base, size, strokes, r, seg, px, py)
 end
 
 local function glyphs(options)
-    options = options_of("data.glyphs", options, { n = "integer", seed = "integer", size = "integer" })
-    local n, seed, size = options.n or 1000, options.seed or 1, options.size or 28
-    if n < 1 then error("data.glyphs: n: expected 1 or more, got " .. n, 2) end
-    if size < 8 or size > 256 then error("data.glyphs: size: expected 8..256 pixels, got " .. size, 2) end
+    local n, seed, size = options.n, options.seed, options.size
     local area = size * size
     -- the classes in an order of no period; every example has a stream of its own
     local order = stream.permutation(stream.new(stream.key(seed, 0)), n)
@@ -165,7 +161,16 @@ local function glyphs(options)
     return { x = x, y = bk.tensor(labels, { dtype = "int64" }), classes = 10, shape = { size, size }, name = "glyphs" }
 end
 
-return bk.doc(glyphs, [[
-bk.data.glyphs{ n = 1000, seed = 1, size = 28 } -> { x, y, classes = 10, shape = {size, size}, name }
+return bk.define{
+    name = "bk.data.glyphs",
+    returns = "{ x, y, classes = 10, shape = {size, size}, name }",
+    doc = [[
 Handwriting-like digits drawn by this program: strokes with random slant, size, place, pen width and a little wobble.
-x (n, size*size) float64 in 0..1, rows of pixels top to bottom; y (n) int64, class ids 0..9, n/10 examples of each.]])
+x (n, size*size) float64 in 0..1, rows of pixels top to bottom; y (n) int64, class ids 0..9, n/10 examples of each.]],
+    options = {
+        { "n", "count", default = 1000, doc = "how many" },
+        { "seed", "integer", default = 1, doc = "of what is drawn" },
+        { "size", "integer", default = 28, low = 8, high = 256, doc = "rows and columns of pixels" },
+    },
+    call = glyphs,
+}

@@ -18,36 +18,45 @@ local function penalty_gradient(f1, f2)
     return of[f2]
 end
 
-return bk.doc(function(options)
-    options = bk._options("intervention.bracket_penalty", options, { weight = "number!" })
-    local weight = options.weight
-    return {
-        name = "bracket_penalty",
-        doc = "adds the gradient of weight/2 sum_{i<j} |[g_i, g_j]|^2",
-        weight = weight,
-        begin_run = function(_, memory) memory.last = {} end,
-        before_step = function(state, memory)
-            local function add(i, xi, yi, j, xj, yj)
-                local g = penalty_gradient(state.f[i], state.f[j])(state.theta, xi, yi, xj, yj)
-                state.gradient = state.gradient + g * weight
-            end
-            if state.joint then
-                for i = 1, state.n_tasks do
-                    for j = i + 1, state.n_tasks do add(i, state.xs[i], state.ys[i], j, state.xs[j], state.ys[j]) end
+return bk.define{
+    name = "bk.intervention.bracket_penalty",
+    returns = "intervention",
+    doc = [[
+Adds to the gradient that of (w/2) sum |[g_i, g_j]|^2. Joint steps: over all pairs; otherwise over the pairs of the
+step's task with every task visited before, on its last batch.]],
+    formula = "T_2(g_1,b) + H_1 H_2 b - T_1(g_2,b) - H_2 H_1 b for a pair, b = [g_1, g_2]",
+    options = {
+        { "weight", "number", required = true, doc = "w" },
+    },
+    call = function(options)
+        local weight = options.weight
+        return {
+            name = "bracket_penalty",
+            doc = "adds the gradient of weight/2 sum_{i<j} |[g_i, g_j]|^2",
+            weight = weight,
+            begin_run = function(_, memory) memory.last = {} end,
+            before_step = function(state, memory)
+                local function add(i, xi, yi, j, xj, yj)
+                    local g = penalty_gradient(state.f[i], state.f[j])(state.theta, xi, yi, xj, yj)
+                    state.gradient = state.gradient + g * weight
                 end
-                return
-            end
-            for j = 1, state.n_tasks do
-                local at = memory.last[j]
-                if at and j ~= state.task then
-                    local x, y = state.problem:again(j, at.epoch, at.first)
-                    add(state.task, state.x, state.y, j, x, y)
+                if state.joint then
+                    for i = 1, state.n_tasks do
+                        for j = i + 1, state.n_tasks do
+                            add(i, state.xs[i], state.ys[i], j, state.xs[j], state.ys[j])
+                        end
+                    end
+                    return
                 end
-            end
-            memory.last[state.task] = { epoch = state.batch_epoch, first = state.batch_first }
-        end,
-    }
-end, [[
-bk.intervention.bracket_penalty{ weight = w }
-Adds to the gradient that of (w/2) sum |[g_i, g_j]|^2: T_2(g_1,b) + H_1 H_2 b - T_1(g_2,b) - H_2 H_1 b a pair. Joint
-steps: over all pairs; otherwise over the pairs of the step's task with every task visited before, on its last batch.]])
+                for j = 1, state.n_tasks do
+                    local at = memory.last[j]
+                    if at and j ~= state.task then
+                        local x, y = state.problem:again(j, at.epoch, at.first)
+                        add(state.task, state.x, state.y, j, x, y)
+                    end
+                end
+                memory.last[state.task] = { epoch = state.batch_epoch, first = state.batch_first }
+            end,
+        }
+    end,
+}

@@ -39,41 +39,50 @@ local function displace(state, memory, c)
     state.theta = state.theta + moved * ((c - 1) / 2)
 end
 
-return bk.doc(function(options)
-    options = bk._options("intervention.conflict", options, { strength = "number!", window = "count" })
-    local c, window = options.strength, options.window
-    if c == 1 then -- changes nothing, bit for bit
-        return { name = "conflict", doc = "the conflict term at strength 1 (untouched)", strength = 1 }
-    end
-    return {
-        name = "conflict",
-        doc = "the implicit conflict term at strength " .. c,
-        strength = c,
-        begin_run = function(_, memory) memory.blocks = {} end,
-        before_step = function(state, memory)
-            if state.joint then return joint(state, c) end
-            local blocks = memory.blocks
-            local last = blocks[#blocks]
-            if last and last.task == state.task then
-                last.sum, last.rate = last.sum + state.gradient * state.lr, last.rate + state.lr
-            else
-                last = { task = state.task, sum = state.gradient * state.lr, rate = state.lr }
-                blocks[#blocks + 1] = last
-            end
-            last.epoch, last.first = state.batch_epoch, state.batch_first
-        end,
-        after_step = function(state, memory)
-            if state.joint then return end
-            if state.step % (window or state.window) == 0 or state.step == state.total then
-                if #memory.blocks > 1 then displace(state, memory, c) end
-                memory.blocks = {}
-            end
-        end,
-    }
-end, [[
-bk.intervention.conflict{ strength = c, window = n }
-The implicit conflict term at strength c: 1 leaves it (bit for bit), 0 cancels, -1 flips, 2 doubles.
+return bk.define{
+    name = "bk.intervention.conflict",
+    returns = "intervention",
+    doc = [[
+The implicit conflict term at strength c.
 Joint steps: adds (c-1)(h/2) sum_i H_i (G - g_i) to the gradient, the gradient of (c-1)(h/2) sum_{i<j} <g_i, g_j>.
-One task a step: after each window of n steps (default: one round of the order) adds the displacement
-(c-1)/2 sum_{i<j} W_ij [g_i, g_j] of that window, from the gradients the run computed itself, by one Hessian-vector
-product for each block of steps on one task (on the block's last batch). Stated for gradient steps (optim.sgd).]])
+One task a step: after each window of n steps adds the displacement (c-1)/2 sum_{i<j} W_ij [g_i, g_j] of that window,
+from the gradients the run computed itself, by one Hessian-vector product for each block of steps on one task (on the
+block's last batch). Stated for gradient steps (optim.sgd).]],
+    options = {
+        { "strength", "number", required = true,
+            doc = "c: 1 leaves the term, bit for bit; 0 cancels, -1 flips, 2 doubles it" },
+        { "window", "count", says = "one round of the order",
+            doc = "n, steps between two displacements; one task a step" },
+    },
+    call = function(options)
+        local c, window = options.strength, options.window
+        if c == 1 then -- changes nothing, bit for bit
+            return { name = "conflict", doc = "the conflict term at strength 1 (untouched)", strength = 1 }
+        end
+        return {
+            name = "conflict",
+            doc = "the implicit conflict term at strength " .. c,
+            strength = c,
+            begin_run = function(_, memory) memory.blocks = {} end,
+            before_step = function(state, memory)
+                if state.joint then return joint(state, c) end
+                local blocks = memory.blocks
+                local last = blocks[#blocks]
+                if last and last.task == state.task then
+                    last.sum, last.rate = last.sum + state.gradient * state.lr, last.rate + state.lr
+                else
+                    last = { task = state.task, sum = state.gradient * state.lr, rate = state.lr }
+                    blocks[#blocks + 1] = last
+                end
+                last.epoch, last.first = state.batch_epoch, state.batch_first
+            end,
+            after_step = function(state, memory)
+                if state.joint then return end
+                if state.step % (window or state.window) == 0 or state.step == state.total then
+                    if #memory.blocks > 1 then displace(state, memory, c) end
+                    memory.blocks = {}
+                end
+            end,
+        }
+    end,
+}

@@ -24,12 +24,7 @@ local kinds = {
 
 local function layer(kind, options)
     local k, where = kinds[kind], "nn." .. kind
-    local named, n_in, hidden = bk.nn._sizes(where, options,
-        { sequence = "boolean", activation = kind == "rnn" and "string" or nil }, "in", "hidden")
-    local activation, whole = named.activation or "tanh", named.sequence ~= false
-    if activation ~= "tanh" and activation ~= "relu" then
-        error(("bk.%s: activation: expected tanh or relu, got %q"):format(where, activation), 3)
-    end
+    local n_in, hidden, activation, whole = options.n_in, options.hidden, options.activation, options.sequence
     return bk.nn.layer{ name = kind, input = { "batch", "time", n_in },
         params = {
             { "weight", shape = { n_in, k.gates * hidden }, fan_in = n_in, fan_out = hidden },

@@ -50,18 +50,29 @@ local function of_steps(state, total, at, rate, view)
     return W
 end
 
-function order:matrix(n, options)
-    options = bk._options("order:matrix", options, { steps = "integer", lr = "number|callable|table",
-        seed = "integer" })
+local function matrix(self, n, options)
     if math.type(n) ~= "integer" or n < 1 then error("order:matrix: n: expected a number of tasks, got "
         .. tostring(n), 2) end
-    local state = { n_tasks = n, seed = options.seed or 0, steps = options.steps, step = 0 }
+    local state = { n_tasks = n, seed = options.seed, steps = options.steps, step = 0 }
     function state.steps_of() return options.steps or 1 end
     local total, at = self.setup(state, {})
-    local rate = bk.schedule._rate(options.lr or 1)
+    local rate = bk.schedule._rate(options.lr)
     state.total = total
     return of_steps(state, total, at, rate)
 end
+
+order.matrix = bk.define{
+    name = "order:matrix",
+    arguments = { "n" },
+    returns = "W",
+    doc = "The order matrix of n tasks in this order (theory: W_ij), a table of rows.",
+    options = {
+        { "steps", "integer", says = "one round", doc = "as bk.protocol's" },
+        { "lr", "number|callable|table", default = 1, doc = "as bk.protocol's" },
+        { "seed", "integer", default = 0, doc = "of what is drawn" },
+    },
+    call = matrix,
+}
 
 return { new = function(object) return setmetatable(object, order) end, accumulate = accumulate, empty = empty,
     of_word = of_word, of_steps = of_steps, class = order }

@@ -1,33 +1,38 @@
 local bk = ...
-return bk.doc(function(options)
-    options = bk._options("order.sequential", options, { order = "table" })
-    return bk.order._object.new{
-        name = "sequential",
-        blocks = true,
-        setup = function(state)
-            local word, ends, total = options.order, {}, 0
-            if not word then
-                word = {}
-                for i = 1, state.n_tasks do word[i] = i end
-            end
-            for k, task in ipairs(word) do
-                if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
-                    error(string.format("order.sequential: order[%d]: expected a task 1..%d, got %s", k, state.n_tasks,
-                        tostring(task)), 0)
+return bk.define{
+    name = "bk.order.sequential",
+    returns = "order",
+    doc = [[
+One task after the other, `steps` steps each. Order matrix W_ij = (steps h)^2 for i before j.]],
+    options = {
+        { "order", "table", says = "1..n", doc = "the sequence of tasks" },
+    },
+    call = function(options)
+        return bk.order._object.new{
+            name = "sequential",
+            blocks = true,
+            setup = function(state)
+                local word, ends, total = options.order, {}, 0
+                if not word then
+                    word = {}
+                    for i = 1, state.n_tasks do word[i] = i end
                 end
-                total = total + state.steps_of(task)
-                ends[k] = total
-            end
-            local k = 1
-            return total, function(step)
-                while step > ends[k] do k = k + 1 end
-                while k > 1 and step <= ends[k - 1] do k = k - 1 end
-                return word[k], k
-            end
-        end,
-        window = function(state) return state.total end,
-    }
-end, [[
-bk.order.sequential{ order = {1, 2, ...} }
-One task after the other, `steps` steps each; order: another sequence of tasks (default 1..n).
-Order matrix W_ij = (steps h)^2 for i before j.]])
+                for k, task in ipairs(word) do
+                    if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
+                        error(string.format("bk.order.sequential: order[%d]: expected a task 1..%d, got %s", k, state.n_tasks,
+                            tostring(task)), 0)
+                    end
+                    total = total + state.steps_of(task)
+                    ends[k] = total
+                end
+                local k = 1
+                return total, function(step)
+                    while step > ends[k] do k = k + 1 end
+                    while k > 1 and step <= ends[k - 1] do k = k - 1 end
+                    return word[k], k
+                end
+            end,
+            window = function(state) return state.total end,
+        }
+    end,
+}

@@ -1,11 +1,11 @@
--- complete.lua - what may stand at the cursor. Looks with next and rawget only: no metamethod, no user code, and no
--- lazy file is run; a room's files are named, not loaded.
+-- complete.lua - what may stand at the cursor. Looks with next and rawget only: no metamethod and no user code is
+-- run. A room's files are named, not loaded; only one whose call has been begun is loaded, for its options.
 local bk = ...
-local type, next, rawget = type, next, rawget
+local type, next, rawget, ipairs, pcall = type, next, rawget, ipairs, pcall
 local getmetatable_ = debug.getmetatable
 local match, gmatch, sub, find, sort = string.match, string.gmatch, string.sub, string.find, table.sort
 local names_of, room_of, folder = bk.internal.names, bk.internal.room, bk.internal.folder
-local index_of = bk.repl.help.methods
+local index_of, options_of = bk.repl.help.methods, bk.repl.help.options
 
 local keywords = bk.repl.keywords
 
@@ -60,6 +60,49 @@ local function files(text, found)
     end
 end
 
+-- The value that a path such as bk.schedule.cosine or p:run names.
+local function at_path(path)
+    local value = _G
+    for name in gmatch(path, "[^.:]+") do
+        local inner = field(value, name)
+        if inner == nil and type(value) == "table" and room_of(value) then
+            local room = value
+            local ok, loaded = pcall(function() return room[name] end)
+            inner = ok and loaded or nil
+        end
+        value = inner
+        if value == nil then return nil end
+    end
+    return value
+end
+
+-- The text between the innermost open brace and the end of line, and what stands before the brace; or nil.
+local function open_brace(line)
+    local depth = 0
+    for i = #line, 1, -1 do
+        local c = sub(line, i, i)
+        if c == "}" then depth = depth + 1
+        elseif c == "{" then
+            if depth == 0 then return sub(line, i + 1), sub(line, 1, i - 1) end
+            depth = depth - 1
+        end
+    end
+end
+
+-- The options that begin with prefix, where the cursor stands in the table of a call that declares them.
+local function options(line, prefix, found)
+    local inside, before = open_brace(line)
+    if not inside or not find(inside, "^%s*[%w_]*$") and not find(inside, "[,;]%s*[%w_]*$") then return false end
+    local path = match(before, "([%a_][%w_.:]*)%s*$") or match(before, "([%a_][%w_.:]*)%s*%([^()]*$")
+    local list = path and options_of(at_path(path))
+    for _, o in ipairs(list or {}) do
+        if sub(o.name, 1, #prefix) == prefix and not find(inside, "%f[%w_]" .. o.name .. "%s*=") then
+            found[o.name .. " = "] = true
+        end
+    end
+    return next(found) ~= nil
+end
+
 -- Is the end of line inside a string? Then the text since its quote.
 local function open_string(line)
     local quote, start
@@ -85,7 +128,9 @@ return function(line)
     else
         local path = match(line, "[%w_.:]*$")
         local owner, separator, prefix = match(path, "^(.-)([.:]?)([%w_]*)$")
-        if separator == "" then
+        if separator == "" and options(line, prefix, found) then
+            replaced = #prefix
+        elseif separator == "" then
             if owner ~= "" then return {}, 0 end
             collect(_G, prefix, false, found)
             if prefix ~= "" then

@@ -1,6 +1,6 @@
 -- help.lua - finds docstrings: by value, by name, by words; guides by name; and what is in a room or an object.
 local bk = ...
-local docs, rooms = bk.internal.docs, bk.repl.rooms
+local docs, option_lists, rooms = bk.internal.docs, bk.internal.options, bk.repl.rooms
 local getmetatable_, getupvalue = debug and debug.getmetatable, debug and debug.getupvalue -- nil in restricted mode
 local type, rawget = type, rawget
 
@@ -29,19 +29,39 @@ function help.methods(x)
     return type(index) == "table" and index or nil
 end
 
+-- The options that a call of x takes, a list of { name, wanted, default, required, by_place, doc }, or nil.
+function help.options(x)
+    return option_lists[x]
+end
+
+-- An option in a line: "lr: a finite number, required: the rate of the first step".
+local function option_line(o)
+    local default = o.required and ", required" or o.default and " (" .. o.default .. ")" or ""
+    return ("  %s: %s%s%s"):format(o.name, o.wanted, default, o.doc ~= "" and ": " .. o.doc or "")
+end
+
+-- The text that is recorded for x, with its options after the first paragraphs; or nil.
+local function written(x)
+    local text, list = docs[x], option_lists[x]
+    if not text or not list or #list == 0 then return text end
+    local lines = { "Options:" }
+    for i, o in ipairs(list) do lines[i + 1] = option_line(o) end
+    return text:gsub("%s+$", "") .. "\n\n" .. table.concat(lines, "\n")
+end
+
 -- The docstring of what is named bk.lie, or of a method by its signature: t:sum, model:init.
 local function named(name)
-    if rooms[name] or docs[name] then return rooms[name] or docs[name] end
+    if rooms[name] or docs[name] then return rooms[name] or written(name) end
     if name:find("^bk%.[%w_.]+$") then
         local value = bk
         for part in name:gmatch("%.([^.]+)") do
             if type(value) ~= "table" then return nil end
             value = value[part]
         end
-        return value ~= nil and docs[value] or nil
+        return value ~= nil and written(value) or nil
     end
-    for _, text in pairs(docs) do
-        if text:match("^[%a_]+:[%a_]+") == name then return text end
+    for value, text in pairs(docs) do
+        if text:match("^[%a_]+:[%a_]+") == name then return written(value) end
     end
 end
 
@@ -49,7 +69,7 @@ end
 function help.text(x)
     if type(x) == "string" then return named(x) end
     local path = help.room(x)
-    return path and rooms[path] or docs[x]
+    return path and rooms[path] or written(x)
 end
 
 -- Every documented path under bk: calls visit(path, value, text). Loads lazy files.
@@ -65,7 +85,7 @@ function help.walk(visit)
         table.sort(names)
         for _, name in ipairs(names) do
             local value, inner = t[name], path .. "." .. name
-            visit(inner, value, docs[value] or docs[inner] or rooms[inner])
+            visit(inner, value, written(value) or docs[inner] or rooms[inner])
             if type(value) == "table" and rooms[inner] then room(inner, value) end
         end
     end
@@ -88,7 +108,7 @@ local function search(words)
         end
     end
     help.walk(function(path, _, text) if text then consider(text, path) end end)
-    for key, text in pairs(docs) do consider(text, type(key) == "string" and key or "") end
+    for key in pairs(docs) do consider(written(key), type(key) == "string" and key or "") end
     for name, title in pairs(bk.repl.guide.titles()) do consider(('help "%s": %s'):format(name, title), "guide") end
     table.sort(found)
     return found

@@ -2,6 +2,7 @@
 -- (make docs).
 local bk = ...
 local docs, help = bk.internal.docs, bk.repl.help
+local NO_OPTIONS = {}
 
 local function write(path, text)
     local f = assert(io.open(path, "w"))
@@ -16,11 +17,11 @@ local function entries()
     help.walk(function(path, value, text)
         if text then
             list[#list + 1] = { path, value, text }
-            seen[text] = true
+            seen[value] = true
         end
     end)
     for key, text in pairs(docs) do
-        if not seen[text] and type(key) == "function" and text:find("^%a+:") then
+        if not seen[key] and type(key) == "function" and text:find("^%a+:") then
             methods[#methods + 1] = { text:match("^[^\n]*"), key, text }
         end
     end
@@ -28,9 +29,14 @@ local function entries()
     return list, methods
 end
 
+-- A text's first line and the rest, without the list of options, which is written from the data.
 local function parts(text)
     local signature, rest = text:match("^([^\n]*)\n*(.*)$")
-    return signature, (rest:gsub("%s+$", ""))
+    return signature, (rest:gsub("\n\nOptions:\n  .*$", ""):gsub("%s+$", ""))
+end
+
+local function options_of(value)
+    return value ~= nil and help.options(value) or NO_OPTIONS
 end
 
 -- ---- the page ----
@@ -43,6 +49,8 @@ local function contents()
     return table.concat(out, "\n")
 end
 
+local function cell(text) return (text:gsub("|", "\\|"):gsub("\n", " ")) end
+
 local function markdown(list, methods)
     local out = { "# Reference", "", "bracket " .. bk.version .. ". Made from the docstrings by `make docs`.", "",
         contents(), "" }
@@ -51,6 +59,14 @@ local function markdown(list, methods)
         out[#out + 1] = (bk.repl.rooms[e[1]] and "## `" or "### `") .. signature .. "`"
         out[#out + 1] = ""
         if rest ~= "" then out[#out + 1], out[#out + 2] = rest, "" end
+        local options = options_of(e[2])
+        if #options == 0 then return end
+        out[#out + 1] = "| option | is | default | |\n|---|---|---|---|"
+        for _, o in ipairs(options) do
+            out[#out + 1] = ("| `%s` | %s | %s | %s |"):format(o.name, cell(o.wanted), o.required and "(required)"
+                or cell(o.default or ""), cell(o.doc))
+        end
+        out[#out + 1] = ""
     end
     for _, e in ipairs(list) do add(e) end
     out[#out + 1], out[#out + 2] = "## Methods of objects", ""
@@ -113,14 +129,43 @@ local function classes_of(methods)
     return classes
 end
 
+-- The editor's type of what is wanted in words.
+local function type_of(wanted)
+    if wanted:find('^"') then return (wanted:gsub(", ", "|"):gsub(" or ", "|")) end
+    local types = {}
+    for part in (wanted .. " or "):gmatch("(.-) or ") do
+        local word = part:match("^a?n? ?(.*)$")
+        types[#types + 1] = word:find("^whole number") and "integer" or word:find("number") and "number"
+            or word:find("^true or false") and "boolean" or word:find("^string") and "string"
+            or word:find("^table") and "table" or word:find("^function") and "function"
+            or word:find("^tensor") and "bracket.tensor" or "any"
+    end
+    return table.concat(types, "|")
+end
+
 local function definitions(list, methods)
     local out, classes = { "---@meta bracket", "" }, classes_of(methods)
-    local function add(text, callee, params, returned)
+    -- The class of a call's options, written before the function.
+    local function options_class(callee, options)
+        local class = "bracket.options." .. callee:gsub("^bk%.", ""):gsub(":", ".")
+        out[#out + 1] = "---@class " .. class
+        for _, o in ipairs(options) do
+            local name = bk.repl.keywords[o.name] and ('["%s"]'):format(o.name) or o.name
+            out[#out + 1] = ("---@field %s%s %s %s"):format(name, o.required and not o.by_place and "" or "?",
+                type_of(o.wanted), o.doc)
+        end
+        out[#out + 1] = ""
+        return class
+    end
+    local function add(text, callee, params, returned, value)
+        local options = options_of(value)
+        local class = #options > 0 and options_class(callee, options)
         for line in (text .. "\n"):gmatch("([^\n]*)\n") do out[#out + 1] = "---" .. line end
         local names = {}
         for _, p in ipairs(params) do
             names[#names + 1] = p[1]
-            out[#out + 1] = ("---@param %s%s any"):format(p[1], p[2] and p[1] ~= "..." and "?" or "")
+            out[#out + 1] = ("---@param %s%s %s"):format(p[1], p[2] and p[1] ~= "..." and "?" or "",
+                p[1] == "options" and class or "any")
         end
         out[#out + 1] = "---@return " .. (returned or "any ...")
         out[#out + 1] = ("function %s(%s) end\n"):format(callee, table.concat(names, ", "))
@@ -142,7 +187,7 @@ local function definitions(list, methods)
                 class = "bracket.tensor"
                 table.insert(params, 1, { "t", false })
             end
-            functions[#functions + 1] = { text, path, params or { { "...", false } }, class }
+            functions[#functions + 1] = { text, path, params or { { "...", false } }, class, value }
         end
     end
     local names = {}
@@ -154,12 +199,12 @@ local function definitions(list, methods)
             local callee, params = parse(e[1])
             local method = callee:match("[%w_]+$")
             local class = name == "tensor" and bk[method] and "bracket.tensor" or returned("", e[1])
-            add(e[3], name .. ":" .. method, params, class)
+            add(e[3], name .. ":" .. method, params, class, e[2])
         end
     end
     for _, f in ipairs(functions) do
         if f[3] then
-            add(f[1], f[2], f[3], f[4])
+            add(f[1], f[2], f[3], f[4], f[5])
         else
             for line in (f[1] .. "\n"):gmatch("([^\n]*)\n") do out[#out + 1] = "---" .. line end
             out[#out + 1] = "---@class " .. f[2]:gsub("^bk", "bracket")
@@ -221,7 +266,7 @@ local function man(list)
     for _, o in ipairs(OPTIONS) do out[#out + 1] = ".TP\n.B " .. escaped(o[1]) .. "\n" .. escaped(o[2]) end
     out[#out + 1] = SECTIONS:format(escaped(bk.repl.session.keys))
     for _, e in ipairs(list) do
-        local signature, rest = parts(e[3])
+        local signature, rest = e[3]:match("^([^\n]*)\n*(.*)$")
         out[#out + 1] = ".TP\n.B " .. escaped(signature) .. "\n" .. escaped((rest:gsub("\n%s*\n", "\n")))
     end
     return table.concat(out, "\n") .. "\n"

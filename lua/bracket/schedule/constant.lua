@@ -1,8 +1,13 @@
 local bk = ...
-return bk.doc(function(options)
-    options = bk._options("schedule.constant", options, { lr = "number!" })
-    local lr = options.lr
-    return function() return lr end
-end, [[
-bk.schedule.constant{ lr = h }
-The rate h at every step. Returns a function (step, state) -> rate, as every schedule.]])
+return bk.define{
+    name = "bk.schedule.constant",
+    returns = "function (step, state) -> rate",
+    doc = "The same rate at every step.",
+    options = {
+        { "lr", "number", required = true, doc = "the rate" },
+    },
+    call = function(options)
+        local lr = options.lr
+        return function() return lr end
+    end,
+}

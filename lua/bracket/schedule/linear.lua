@@ -1,11 +1,19 @@
 local bk = ...
-return bk.doc(function(options)
-    options = bk._options("schedule.linear", options, { lr = "number!", final = "number", steps = "count" })
-    local lr, final = options.lr, options.final or 0
-    return function(step, state)
-        local steps = bk.schedule._span("schedule.linear", options, state)
-        return lr + (final - lr) * math.min(1, (step - 1) / math.max(1, steps - 1))
-    end
-end, [[
-bk.schedule.linear{ lr = h, final = 0, steps = n }
-From h at step 1 to final at step n (default: the run's last), constant after.]])
+return bk.define{
+    name = "bk.schedule.linear",
+    returns = "function (step, state) -> rate",
+    doc = "From lr to final along a line.",
+    formula = "lr + (final - lr) (step - 1)/(steps - 1)",
+    options = {
+        { "lr", "number", required = true, doc = "the first rate" },
+        { "final", "number", default = 0, doc = "the last rate, and that of every step after it" },
+        { "steps", "count", says = "the run's", doc = "the steps it takes" },
+    },
+    call = function(options)
+        local lr, final = options.lr, options.final
+        return function(step, state)
+            local steps = bk.schedule._span("bk.schedule.linear", options, state)
+            return lr + (final - lr) * math.min(1, (step - 1) / math.max(1, steps - 1))
+        end
+    end,
+}

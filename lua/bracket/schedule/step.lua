@@ -1,8 +1,16 @@
 local bk = ...
-return bk.doc(function(options)
-    options = bk._options("schedule.step", options, { lr = "number!", every = "count!", factor = "number" })
-    local lr, every, factor = options.lr, options.every, options.factor or 0.1
-    return function(step) return lr * factor ^ ((step - 1) // every) end
-end, [[
-bk.schedule.step{ lr = h, every = n, factor = 0.1 }
-h factor^floor((step - 1)/n): multiplied by factor every n steps.]])
+return bk.define{
+    name = "bk.schedule.step",
+    returns = "function (step, state) -> rate",
+    doc = "Multiplied by a factor every so many steps.",
+    formula = "lr factor^floor((step - 1)/every)",
+    options = {
+        { "lr", "number", required = true, doc = "the first rate" },
+        { "every", "count", required = true, doc = "steps at one rate" },
+        { "factor", "number", default = 0.1, doc = "what it is multiplied by then" },
+    },
+    call = function(options)
+        local lr, every, factor = options.lr, options.every, options.factor
+        return function(step) return lr * factor ^ ((step - 1) // every) end
+    end,
+}

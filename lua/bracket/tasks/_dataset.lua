@@ -6,6 +6,23 @@ local dataset = {}
 local function is_tensor(v) return type(v) == "userdata" and (pcall(function() return v:shape() end)) end
 local function shape_text(t) return "(" .. table.concat(t:shape(), ",") .. ")" end
 
+-- Appends the options of how examples are divided.
+function dataset.division(list)
+    return table.move({
+        { "test_fraction", "number", default = 0.2, low = 0, below = 1,
+            doc = "of the examples, to test on, where there is no test set" },
+        { "limit", "count", says = "all", doc = "examples used, train and test together" },
+        { "seed", "integer", default = 1, doc = "of the division and of what is drawn" },
+    }, 1, 3, #list + 1, list)
+end
+
+-- The options of a maker of tasks from data: its own between data and the division's.
+function dataset.options(own)
+    table.insert(own, 1, { "data", "table", required = true, doc = "{ x, y } and what else bk.data gives" })
+    table.insert(own, { "test", "table", doc = "a test set of its own" })
+    return dataset.division(own)
+end
+
 function dataset.finite(where, name, t)
     local sum = t:to("float64"):sum():item()
     if sum ~= sum or sum == math.huge or sum == -math.huge then
@@ -70,17 +87,6 @@ end
 -- Columns ids of x (n, size), given xt, its row-major transpose.
 function dataset.columns(xt, ids) return dataset.rows(xt, ids):transpose():clone() end
 
-function dataset.fraction(where, options)
-    local fraction = options.test_fraction or 0.2
-    if not (fraction >= 0 and fraction < 1) then
-        error(string.format("%s: test_fraction: expected a number in [0, 1), got %s", where, fraction), 0)
-    end
-    if options.limit and options.limit < 1 then
-        error(string.format("%s: limit: expected 1 or more examples, got %d", where, options.limit), 0)
-    end
-    return fraction
-end
-
 -- How many of n examples train; the others test. At least one of each, unless fraction is 0.
 function dataset.train_count(where, n, fraction)
     if fraction == 0 then return n end
@@ -91,8 +97,7 @@ end
 -- The examples `ids` (a list; nil: all) of checked data in random order, at most limit of them, as { x, y } to train
 -- and to test on; test is nil when the fraction is 0. A test set of its own (options.test) is taken whole.
 function dataset.divide(where, data, options, ids, test_ids)
-    local fraction = dataset.fraction(where, options)
-    local rng = bk.rng(options.seed or 1)
+    local rng = bk.rng(options.seed)
     local function shuffled(from, list, limit)
         local n = list and #list or from.n
         local order = rng:permutation(n)
@@ -109,7 +114,7 @@ function dataset.divide(where, data, options, ids, test_ids)
         local test_order, m = shuffled(test, test_ids)
         return take(data, order, 1, n), take(test, test_order, 1, m)
     end
-    local train = dataset.train_count(where, n, fraction)
+    local train = dataset.train_count(where, n, options.test_fraction)
     return take(data, order, 1, train), train < n and take(data, order, train + 1, n - train) or nil
 end
 

@@ -1,19 +1,16 @@
 local bk = ...
-local options_of, dataset = bk._options, bk.tasks._dataset
+local dataset = bk.tasks._dataset
 
 local function permuted(options)
-    options = options_of("tasks.permuted", options, { data = "table!", test = "table", n = "integer", seed = "integer",
-        test_fraction = "number", limit = "integer", identity = "boolean" })
-    local n = options.n or 5
-    if n < 1 then error("tasks.permuted: n: expected 1 or more tasks, got " .. n, 2) end
-    local data, o = dataset.open("tasks.permuted", options)
-    local train, test = dataset.divide("tasks.permuted", data, o)
+    local n = options.n
+    local data, o = dataset.open("bk.tasks.permuted", options)
+    local train, test = dataset.divide("bk.tasks.permuted", data, o)
     local train_t, test_t = train.x:transpose():clone(), test and test.x:transpose():clone()
-    local rng = bk.rng((options.seed or 1) * 2 + 1) -- a stream apart from the division's
+    local rng = bk.rng(options.seed * 2 + 1) -- a stream apart from the division's
     local tasks = {}
     for k = 1, n do
         local task = { name = "permutation " .. k, classes = data.classes, loss = "cross_entropy", shape = data.shape }
-        if k == 1 and options.identity ~= false then
+        if k == 1 and options.identity then
             task.train, task.test = train, test
         else
             local order = rng:permutation(data.size)
@@ -26,10 +23,15 @@ local function permuted(options)
     return tasks
 end
 
-return bk.doc(permuted, [[
-bk.tasks.permuted{ data = d, n = 5, seed = 1 } -> list of tasks
-The same examples with their pixels in another random order for every task; the first task keeps them as they are
-(identity = false: it is permuted too). Columns of task k: x[:, permutation], permutation the task's int64 tensor,
-from 1.
-options: test = d2 (a test set of its own) or test_fraction = 0.2 of d; limit = examples used, train and
-test together.]])
+return bk.define{
+    name = "bk.tasks.permuted",
+    returns = "list of tasks",
+    doc = [[
+The same examples with their pixels in another random order for every task. Columns of task k: x[:, permutation],
+permutation the task's int64 tensor, from 1.]],
+    options = dataset.options{
+        { "n", "count", default = 5, doc = "how many tasks" },
+        { "identity", "boolean", default = true, doc = "the first task keeps the pixels as they are" },
+    },
+    call = permuted,
+}

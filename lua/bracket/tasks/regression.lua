@@ -1,5 +1,5 @@
 local bk = ...
-local options_of, dataset = bk._options, bk.tasks._dataset
+local dataset = bk.tasks._dataset
 
 -- What task k's targets are, before noise: a function of x (n, inputs) to (n, outputs). mix(shape) draws weights that
 -- have the tasks' common part in the wanted proportion.
@@ -20,28 +20,13 @@ local KINDS = {
 }
 
 local function regression(options)
-    local where = "tasks.regression"
-    options = options_of(where, options, { n = "integer", examples = "integer", inputs = "integer", outputs = "integer",
-        kind = "string", similarity = "number", noise = "number", seed = "integer",
-        test_fraction = "number", limit = "integer" })
-    local n, examples = options.n or 3, options.examples or 100
-    local inputs, outputs = options.inputs or 4, options.outputs or 1
-    local similarity, noise = options.similarity or 0, options.noise or 0
-    for name, value in pairs{ n = n, examples = examples, inputs = inputs, outputs = outputs } do
-        if value < 1 then error(string.format("%s: %s: expected 1 or more, got %d", where, name, value), 2) end
-    end
-    if similarity < 0 or similarity > 1 then
-        error(string.format("%s: similarity: expected 0..1, got %g", where, similarity), 2)
-    end
-    if noise < 0 then error(string.format("%s: noise: expected 0 or more, got %g", where, noise), 2) end
-    local kind = options.kind or "teacher"
+    local where = "bk.tasks.regression"
+    local n, examples, inputs, outputs = options.n, options.examples, options.inputs, options.outputs
+    local similarity, noise, kind = options.similarity, options.noise, options.kind
     local make = KINDS[kind]
-    if not make then
-        error(string.format("%s: kind: expected \"linear\", \"teacher\" or \"sine\", got %q", where, kind), 2)
-    end
     examples = math.min(examples, options.limit or examples)
-    local train_n = dataset.train_count(where, examples, dataset.fraction(where, options))
-    local seed = options.seed or 1
+    local train_n = dataset.train_count(where, examples, options.test_fraction)
+    local seed = options.seed
     local s, c = similarity, math.sqrt(1 - similarity * similarity)
     local tasks = {}
     for k = 1, n do
@@ -61,10 +46,21 @@ local function regression(options)
     return tasks
 end
 
-return bk.doc(regression, [[
-bk.tasks.regression{ n = 3, examples = 100, inputs = 4, outputs = 1, kind = "teacher", noise = 0, similarity = 0 }
-    -> list of tasks
-Functions to learn under the mean squared error: x standard normal (examples, inputs), y = f_k(x) + noise * N(0, 1).
-kind "linear": x W_k; "teacher": a random tanh network with 16 hidden units; "sine": sin(x W_k + b_k).
-similarity s: every task's weights are s (common) + sqrt(1 - s^2) (its own).
-options: test_fraction = 0.2, limit, seed.]])
+return bk.define{
+    name = "bk.tasks.regression",
+    returns = "list of tasks",
+    doc = [[
+Functions to learn under the mean squared error: x standard normal (examples, inputs), y = f_k(x) + noise N(0, 1).]],
+    options = dataset.division{
+        { "n", "count", default = 3, doc = "how many tasks" },
+        { "examples", "count", default = 100, doc = "of each task, train and test together" },
+        { "inputs", "count", default = 4, doc = "columns of x" },
+        { "outputs", "count", default = 1, doc = "columns of y" },
+        { "kind", { "linear", "teacher", "sine" }, default = "teacher",
+            doc = "x W_k; a random tanh network with 16 hidden units; sin(x W_k + b_k)" },
+        { "similarity", "number", default = 0, low = 0, high = 1,
+            doc = "s: every task's weights are s (common) + sqrt(1 - s^2) (its own)" },
+        { "noise", "number", default = 0, low = 0, doc = "standard deviation of what is added to y" },
+    },
+    call = regression,
+}

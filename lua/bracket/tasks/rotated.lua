@@ -1,5 +1,5 @@
 local bk = ...
-local options_of, dataset = bk._options, bk.tasks._dataset
+local dataset = bk.tasks._dataset
 local floor = math.floor
 
 -- Turning an image is linear: every pixel of the result is a weighted sum of four (bilinear), the same four for every
@@ -31,25 +31,23 @@ local function turning(h, w, degrees)
 end
 
 local function rotated(options)
-    options = options_of("tasks.rotated", options, { data = "table!", test = "table", angles = "table",
-        seed = "integer", test_fraction = "number", limit = "integer", shape = "table" })
     local angles = options.angles or { 0, 30, 60, 90 }
-    if #angles == 0 then error("tasks.rotated: angles: expected a list of degrees, got an empty one", 2) end
+    if #angles == 0 then error("bk.tasks.rotated: angles: expected a list of degrees, got an empty one", 2) end
     for k, angle in ipairs(angles) do
         if type(angle) ~= "number" or angle ~= angle or angle == math.huge or angle == -math.huge then
-            error(string.format("tasks.rotated: angle %d: expected degrees, got %s", k, tostring(angle)), 2)
+            error(string.format("bk.tasks.rotated: angle %d: expected degrees, got %s", k, tostring(angle)), 2)
         end
     end
-    local data, o = dataset.open("tasks.rotated", options)
+    local data, o = dataset.open("bk.tasks.rotated", options)
     local shape = options.shape or data.shape
     local sizes = type(shape) == "table" and #shape or 0
     local rows, columns = sizes > 1 and shape[sizes - 1] or 0, sizes > 1 and shape[sizes] or 0
     local area = rows * columns -- a channel's
     if (sizes ~= 2 and sizes ~= 3) or (sizes == 3 and shape[1] or 1) * area ~= data.size then
-        error(string.format("tasks.rotated: shape: expected {rows, columns} of %d pixels, got {%s}", data.size,
+        error(string.format("bk.tasks.rotated: shape: expected {rows, columns} of %d pixels, got {%s}", data.size,
             type(shape) == "table" and table.concat(shape, ", ") or ""), 2)
     end
-    local train, test = dataset.divide("tasks.rotated", data, o)
+    local train, test = dataset.divide("bk.tasks.rotated", data, o)
     local tasks = {}
     for k, angle in ipairs(angles) do
         local task = { name = string.format("%g degrees", angle), angle = angle, classes = data.classes,
@@ -70,9 +68,16 @@ local function rotated(options)
     return tasks
 end
 
-return bk.doc(rotated, [[
-bk.tasks.rotated{ data = d, angles = {0, 30, 60, 90} } -> list of tasks
-The same images turned counter-clockwise by each angle, in degrees, about their centre (bilinear, 0 outside).
-Multiples of 90 degrees are exact. Every channel of {channels, rows, columns} turns alike.
-options: test = d2 or test_fraction = 0.2, limit, seed, shape = {rows, columns} (default: data.shape, the sizes of x, or
-a square).]])
+return bk.define{
+    name = "bk.tasks.rotated",
+    returns = "list of tasks",
+    doc = [[
+The same images turned by each angle about their centre (bilinear, 0 outside). Multiples of 90 degrees are exact. Every
+channel of {channels, rows, columns} turns alike.]],
+    options = dataset.options{
+        { "angles", "table", says = "{0, 30, 60, 90}", doc = "in degrees, counter-clockwise" },
+        { "shape", "table", says = "data.shape, the sizes of x, or a square",
+            doc = "{rows, columns} or {channels, rows, columns}" },
+    },
+    call = rotated,
+}

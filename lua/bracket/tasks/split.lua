@@ -1,5 +1,5 @@
 local bk = ...
-local options_of, dataset = bk._options, bk.tasks._dataset
+local dataset = bk.tasks._dataset
 
 local function labels(part, map)
     if not part or not map then return part end
@@ -9,19 +9,14 @@ local function labels(part, map)
 end
 
 local function split(options)
-    options = options_of("tasks.split", options, { data = "table!", test = "table", classes = "table", seed = "integer",
-        test_fraction = "number", limit = "integer", scenario = "string" })
-    local data, o = dataset.open("tasks.split", options)
-    local scenario = options.scenario or "class"
-    if scenario ~= "class" and scenario ~= "task" and scenario ~= "domain" then
-        error(string.format("tasks.split: scenario: expected \"class\", \"task\" or \"domain\", got %q", scenario), 2)
-    end
+    local data, o = dataset.open("bk.tasks.split", options)
+    local scenario = options.scenario
     local groups = options.classes
     if not groups then
         groups = {}
         for c = 0, data.classes - 1, 2 do groups[#groups + 1] = { c, c + 1 < data.classes and c + 1 or nil } end
     end
-    if #groups == 0 then error("tasks.split: classes: expected a list of lists of class ids, got an empty one", 2) end
+    if #groups == 0 then error("bk.tasks.split: classes: expected a list of lists of class ids, got an empty one", 2) end
     local function members(set)
         local lists = {}
         for k, id in ipairs(set.y:totable()) do
@@ -36,17 +31,17 @@ local function split(options)
     local tasks = {}
     for k, group in ipairs(groups) do
         if type(group) ~= "table" or #group == 0 then
-            error(string.format("tasks.split: classes: task %d: expected a list of class ids, got %s", k,
+            error(string.format("bk.tasks.split: classes: task %d: expected a list of class ids, got %s", k,
                 type(group) == "table" and "an empty one" or tostring(group)), 2)
         end
         local ids, test_ids, map = {}, {}, scenario == "domain" and {} or nil
         for place, id in ipairs(group) do
             if math.type(id) ~= "integer" or id < 0 or id >= data.classes then
-                error(string.format("tasks.split: classes: task %d: expected ids 0..%d, got %s", k, data.classes - 1,
+                error(string.format("bk.tasks.split: classes: task %d: expected ids 0..%d, got %s", k, data.classes - 1,
                     tostring(id)), 2)
             end
             if not of_class[id] then
-                error(string.format("tasks.split: classes: task %d: no example of class %d", k, id), 2)
+                error(string.format("bk.tasks.split: classes: task %d: no example of class %d", k, id), 2)
             end
             table.move(of_class[id], 1, #of_class[id], #ids + 1, ids)
             local more = of_test and of_test[id] or {}
@@ -54,7 +49,7 @@ local function split(options)
             if map then map[id] = place - 1 end
         end
         table.sort(ids)
-        local train, test = dataset.divide("tasks.split", data, o, ids, test_ids)
+        local train, test = dataset.divide("bk.tasks.split", data, o, ids, test_ids)
         local head
         if scenario == "task" then head = table.move(group, 1, #group, 1, {}) end
         tasks[k] = { name = "classes " .. table.concat(group, " "), train = labels(train, map),
@@ -64,9 +59,17 @@ local function split(options)
     return tasks
 end
 
-return bk.doc(split, [[
-bk.tasks.split{ data = d, classes = {{0,1},{2,3},...}, scenario = "class" } -> list of tasks
-Every task holds the examples of its own classes (default: pairs in order).
+return bk.define{
+    name = "bk.tasks.split",
+    returns = "list of tasks",
+    doc = [[
+Every task holds the examples of its own classes; limit is of a task.
 scenario "class": labels as they are, one output for every class; "task": the same, and task.head lists the classes
-between which that task chooses; "domain": labels count from 0 within the task, so all tasks share the same outputs.
-options: test = d2 or test_fraction = 0.2, limit (examples a task, train and test together), seed.]])
+between which that task chooses; "domain": labels count from 0 within the task, so all tasks share the same outputs.]],
+    source = "van de Ven & Tolias 2019 (the scenarios)",
+    options = dataset.options{
+        { "classes", "table", says = "pairs in order", doc = "{ {0, 1}, {2, 3}, ... }, the class ids of each task" },
+        { "scenario", { "class", "task", "domain" }, default = "class", doc = "what is told of the task when testing" },
+    },
+    call = split,
+}

@@ -1,0 +1,93 @@
+-- define.lua - bk.define: a public function whose options are data. The check of a call, help, the reference,
+-- completion inside a call and the editor's fields are made from them.
+local bk = ...
+local check, wanted = bk._options.check, bk._options.wanted
+local texts, option_lists = bk.internal.docs, bk.internal.options
+local WIDEST = 110 -- of a signature
+
+local function default_text(o)
+    if o.required then return nil end
+    if o.says then return o.says end
+    return o.default ~= nil and (type(o.default) == "string" and ("%q"):format(o.default) or tostring(o.default)) or nil
+end
+
+-- "bk.schedule.cosine{ lr, final = 0 [, steps] } -> rate"
+local function signature(d)
+    local parts = {}
+    if d.options.items then parts[1] = d.options.items end
+    for _, o in ipairs(d.options) do
+        local default = not o.says and default_text(o)
+        parts[#parts + 1] = o.required and o[1] or default and o[1] .. " = " .. default or "[" .. o[1] .. "]"
+    end
+    local inner = #parts > 0 and "{ " .. table.concat(parts, ", ") .. " }" or "{}"
+    local arguments = table.concat(d.arguments or {}, ", ")
+    local needed = false
+    for _, o in ipairs(d.options) do needed = needed or o.required end
+    local function call(options)
+        if arguments == "" then return d.name .. options end
+        return ("%s(%s%s)"):format(d.name, arguments, needed and ", " .. options or " [, " .. options .. "]")
+    end
+    local returns = d.returns and " -> " .. d.returns or ""
+    local text = call(inner) .. returns
+    return #text <= WIDEST and text or call("{ ... }") .. returns
+end
+
+local SECTIONS = { { "errors", "Errors: " }, { "formula", "Formula: " }, { "source", "Source: " },
+    { "example", "Example:\n  " } }
+local FIELDS = { name = "string", call = "function", options = "table", arguments = "table", returns = "string",
+    doc = "string", errors = "string", formula = "string", source = "string", example = "string" }
+
+local function define(d)
+    if type(d) ~= "table" then error("bk.define: expected a table, got " .. type(d), 2) end
+    for field, value in pairs(d) do
+        if type(value) ~= FIELDS[field] then
+            error(("bk.define: %s: expected %s, got a %s"):format(tostring(field), FIELDS[field] and "a "
+                .. FIELDS[field] or "name, call, options, arguments, returns, doc, errors, formula, source or example",
+                type(value)), 2)
+        end
+    end
+    for _, field in ipairs { "name", "call", "options", "doc" } do
+        if d[field] == nil then error("bk.define: " .. field .. " is missing", 2) end
+    end
+    local list = {}
+    for i, o in ipairs(d.options) do
+        local ok, text = pcall(wanted, o)
+        if not ok then
+            error(("bk.define: %s: option %s: unknown type %s"):format(d.name, tostring(o[1]), tostring(o[2])), 2)
+        end
+        list[i] = { name = o[1], wanted = text, default = default_text(o), required = o.required, doc = o.doc or "",
+            by_place = o.by_place }
+    end
+    local text = { signature(d), "", d.doc }
+    for _, section in ipairs(SECTIONS) do
+        if d[section[1]] then text[#text + 1] = "\n" .. section[2] .. d[section[1]] end
+    end
+    local name, call, options = d.name, d.call, d.options
+    local place = #(d.arguments or {}) + (name:find(":", 1, true) and 2 or 1)
+    local function f(...)
+        if place == 1 and select("#", ...) <= 1 then return call(check(name, (...), options, 2)) end
+        local arguments = table.pack(...)
+        arguments[place] = check(name, arguments[place], options, 2)
+        return call(table.unpack(arguments, 1, math.max(arguments.n, place)))
+    end
+    texts[f], option_lists[f] = table.concat(text, "\n"), list
+    return f
+end
+
+texts[define] = [[
+bk.define{ name, call, options, doc [, arguments, returns, errors, formula, source, example] } -> function
+
+A public function whose options are data: call(options), with the options checked and the defaults filled in, in a
+table of its own. help, the reference page, completion inside a call and the editor's definitions are made from the same
+lines.
+
+    bk.mine = bk.define{ name = "bk.mine", doc = "Scales x.", arguments = {"x"}, returns = "x times scale",
+        options = { { "scale", "number", default = 1, doc = "what x is multiplied by" } },
+        call = function(x, o) return x * o.scale end }
+
+options: a list of { name, type, default =, required = true, by_place = true, low =, high =, below =, says =, doc = }.
+type: any, number, integer, count (>= 1), positive, callable, boolean, string, table, tensor or object, several joined
+by "|", or a list of strings to choose from; says: the default in words, where it is no value. With options.items =
+"what they are" the table may hold a list as well. arguments: the names of what stands before the options; of a method
+(name = "class:method") the object is not counted. Errors: a field of another name or type.]]
+return define

@@ -1,0 +1,104 @@
+-- define_test.lua - bk.define: options as data; and every public function that declares them.
+local bk = require "bracket"
+local lu = require "luaunit"
+
+local fails = lu.assertErrorMsgContains
+
+local scale = bk.define{ name = "mine.scale", doc = "Scales x.", arguments = { "x" }, returns = "x times scale",
+    formula = "x scale", source = "nobody 2026", example = "mine.scale(2, { scale = 3 })",
+    options = {
+        { "scale", "number", default = 1, doc = "what x is multiplied by" },
+        { "mode", { "up", "down" }, required = true, doc = "which way" },
+        { "share", "number", says = "none", low = 0, below = 1, doc = "a part" },
+        { "callback", "callable|boolean", doc = "told of it" },
+    },
+    call = function(x, o, more) return o.mode == "up" and x * o.scale or x / o.scale, o, more end }
+
+TestDefine = {}
+
+function TestDefine.test_a_call_is_checked_and_defaults_are_filled_in()
+    local given = { mode = "down", scale = 2 }
+    local value, o, more = scale(6, given, "more")
+    lu.assertEquals({ value, more }, { 3.0, "more" })
+    lu.assertEquals(o, { mode = "down", scale = 2 })
+    lu.assertFalse(rawequal(o, given)) -- the caller's table stays what it was
+    lu.assertEquals(select(2, scale(6, { mode = "up" })).scale, 1)
+    fails("mine.scale: mode: missing; expected \"up\" or \"down\"", scale, 1)
+    fails("mine.scale: mode: expected \"up\" or \"down\", got \"upp\"", scale, 1, { mode = "upp" })
+    fails("mine.scale: unknown option sclae (did you mean scale?); the options are callback, mode, scale, share", scale, 1,
+        { mode = "up", sclae = 2 })
+    fails("mine.scale: share: expected a finite number >= 0 and < 1, got 1", scale, 1, { mode = "up", share = 1 })
+    fails("mine.scale: callback: expected a function or true or false, got 3", scale, 1, { mode = "up", callback = 3 })
+    fails("mine.scale: scale: expected a finite number, got inf", scale, 1, { mode = "up", scale = 1 / 0 })
+    fails("mine.scale: expected named options, got 7 without a name", scale, 1, { 7, mode = "up" })
+    fails("mine.scale: options: expected a table, got \"up\"", scale, 1, "up")
+    local _, message = pcall(function() scale(1, {}) end)
+    lu.assertStrContains(message, "define_test.lua:") -- the place is the caller's
+end
+
+function TestDefine.test_help_shows_all_of_it()
+    lu.assertEquals(bk.repl.help.text(scale), [[
+mine.scale(x, { scale = 1, mode, [share], [callback] }) -> x times scale
+
+Scales x.
+
+Formula: x scale
+
+Source: nobody 2026
+
+Example:
+  mine.scale(2, { scale = 3 })
+
+Options:
+  scale: a finite number (1): what x is multiplied by
+  mode: "up" or "down", required: which way
+  share: a finite number >= 0 and < 1 (none): a part
+  callback: a function or true or false: told of it]])
+end
+
+function TestDefine.test_values_by_place_and_lists()
+    local f = bk.define{ name = "f", doc = "d", call = function(o) return o end,
+        options = { { "rows", "count", required = true, by_place = true },
+            { "columns", "count", default = 7, by_place = true } } }
+    lu.assertEquals(f{ 3 }, { rows = 3, columns = 7 })
+    lu.assertEquals(f{ 3, 4 }, { rows = 3, columns = 4 })
+    lu.assertEquals(f{ columns = 2, rows = 1 }, { rows = 1, columns = 2 })
+    fails("f: rows: given twice, by place and by name", f, { 3, rows = 3 })
+    fails("f: expected 2 values without a name, got more", f, { 3, 4, 5 })
+    fails("f: rows: missing", f, {})
+    local list = bk.define{ name = "g", doc = "d", call = function(o) return o end, options = { items = "numbers",
+        { "last", "boolean", default = true } } }
+    lu.assertEquals(list{ 5, 6 }, { 5, 6, last = true })
+end
+
+function TestDefine.test_a_method()
+    local class = {}
+    class.__index = class
+    class.add = bk.define{ name = "class:add", doc = "d", options = { { "n", "number", default = 1 } },
+        call = function(self, o) return self.value + o.n end }
+    local object = setmetatable({ value = 4 }, class)
+    lu.assertEquals(object:add{ n = 3 }, 7)
+    lu.assertEquals(object:add(), 5)
+    fails("class:add: unknown option m", object.add, object, { m = 1 })
+end
+
+function TestDefine.test_what_is_wrong_with_a_definition()
+    fails("bk.define: call is missing", bk.define, { name = "f", options = {}, doc = "d" })
+    fails("bk.define: colour: expected name, call", bk.define, { colour = "red" })
+    fails("bk.define: f: option x: unknown type numbr", bk.define, { name = "f", doc = "d", call = print,
+        options = { { "x", "numbr" } } })
+    fails("bk.define: expected a table, got nil", bk.define)
+end
+
+-- Every option of every public function: something is said of it, and another type is refused under its name.
+function TestDefine.test_every_option_is_documented_and_checked()
+    local n = 0
+    bk.repl.help.walk(function(path, value)
+        for _, o in ipairs(bk.repl.help.options(value) or {}) do
+            n = n + 1
+            lu.assertTrue(#o.doc > 0, path .. ": " .. o.name)
+            lu.assertTrue(#o.wanted > 0, path .. ": " .. o.name)
+        end
+    end)
+    lu.assertTrue(n > 100)
+end

@@ -221,7 +221,8 @@ static const bind_row rows[] = {
       "over reverse. v has θ's shape, or a leading dimension before it for several directions at once." },
     { "hessian", t_hessian,
       "bk.hessian(f)(θ, ...)\nAll second derivatives: shape (θ's shape, θ's shape), (P,P) for a flat "
-      "θ. For small P; bk.hvp for large." },
+      "θ. Some rows at a time, so that it takes less than three times the result's memory, which grows as P^2; "
+      "bk.hvp needs only vectors." },
     { "vmap", t_vmap,
       "bk.vmap(f [, {in_axes = {1, ...}}])(batched, ...)\nf over one dimension of its arguments at once; the results "
       "carry "

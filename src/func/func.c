@@ -15,6 +15,7 @@ struct plan_entry {
     node *outs; /* dtype and shape of the outputs */
     size_t out_bytes;
     node **out_refs;
+    int64_t rows; /* the program gives so many rows of the result, along directions, its last argument; 0: all of it */
 };
 
 void *func_new(ctx *c, const func_class *cls, size_t bytes, err *e) {
@@ -78,6 +79,43 @@ static bool entry_matches(const plan_entry *entry, int n_in, const tensor *like)
     return true;
 }
 
+enum { ROWS_WHOLE = 64 }; /* a result of at most so many rows is computed at once */
+
+/* The program for some rows of a result whose arguments are in: as many as need no more room than the result itself,
+ * directions included, so that results of any size cost at most about twice their bytes. */
+static bk_status rows_plan(func *f, int n_in, const tensor *like, plan **out, int64_t *rows, err *e) {
+    const int64_t all = tensor_count(&like[0]);
+    const size_t row = (size_t)all * dtype_size(like[0].dtype);
+    for (*rows = all / 16;; *rows /= 2) {
+        graph *g = ops_graph(f->c);
+        if (!g) return err_nomem(e, 0);
+        node **in = graph_alloc(g, sizeof *in * (size_t)(n_in + 1)), *y = NULL;
+        int64_t shape[BK_MAX_DIMS + 1] = { *rows };
+        memcpy(shape + 1, like[0].shape, sizeof *shape * (size_t)like[0].ndim);
+        for (int i = 0; in && i < n_in; i++) in[i] = graph_input(g, like[i].dtype, like[i].ndim, like[i].shape);
+        const bool fits = like[0].ndim < BK_MAX_DIMS; /* else build_rows says so */
+        if (in) in[n_in] = fits ? graph_input(g, like[0].dtype, like[0].ndim + 1, shape) : NULL;
+        if (in) y = f->cls->build_rows(f, g, n_in, in, in[n_in]);
+        if (!y) graph_fail(g, BK_ERUNTIME, "%s: tracing failed", f->cls->name);
+        bk_status s = graph_status(g, e);
+        if (!s) s = plan_new(g, n_in + 1, in, 1, &y, out, e);
+        graph_free(g);
+        if (s) return s;
+        if (*rows == 1 || plan_info(*out).arena_bytes + (size_t)*rows * row <= (size_t)all * row) return BK_OK;
+        plan_free(*out);
+        *out = NULL;
+    }
+}
+
+static node_list twice(graph *g, const node *a) { /* a result of (a's shape, a's shape) */
+    int64_t shape[2 * BK_MAX_DIMS];
+    memcpy(shape, a->shape, sizeof *shape * (size_t)a->ndim);
+    memcpy(shape + a->ndim, a->shape, sizeof *shape * (size_t)a->ndim);
+    node_list y = { 1, graph_alloc(g, sizeof *y.v) };
+    if (y.v) y.v[0] = graph_input(g, a->dtype, 2 * a->ndim, shape);
+    return y;
+}
+
 static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **out, err *e) {
     if (n_in > FUNC_ARGUMENTS)
         return err_set(e, BK_EINVAL, "a function takes at most %d tensors, got %d", FUNC_ARGUMENTS, n_in);
@@ -86,11 +124,16 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **o
     plan_entry *entry = NULL;
     node **in = graph_alloc(g, sizeof *in * (size_t)n_in);
     node_list outs = { 0, NULL };
-    if (in) {
+    const bool by_rows = f->cls->build_rows && n_in > 0 && tensor_count(&like[0]) > ROWS_WHOLE;
+    plan *rows = NULL;
+    int64_t n_rows = 0;
+    bk_status s = by_rows ? rows_plan(f, n_in, like, &rows, &n_rows, e) : BK_OK;
+    if (in && !s) {
         for (int i = 0; i < n_in; i++) in[i] = graph_input(g, like[i].dtype, like[i].ndim, like[i].shape);
-        func_build(f, g, n_in, in, &outs);
+        if (by_rows) outs = twice(g, in[0]);
+        else func_build(f, g, n_in, in, &outs);
     }
-    bk_status s = graph_status(g, e);
+    if (!s) s = graph_status(g, e);
     if (!s) {
         size_t a = sizeof *entry, b = sizeof(tensor) * (size_t)n_in, c = sizeof(node) * (size_t)outs.n,
                d = sizeof(node *) * (size_t)outs.n;
@@ -114,10 +157,13 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **o
                 const node *o = outs.v[i];
                 entry->out_bytes += (size_t)shape_count(o->ndim, o->shape) * dtype_size(o->dtype);
             }
-            s = plan_new(g, n_in, in, outs.n, outs.v, &entry->p, e);
+            entry->p = rows;
+            entry->rows = n_rows;
+            if (!by_rows) s = plan_new(g, n_in, in, outs.n, outs.v, &entry->p, e);
         }
     }
     graph_free(g);
+    if (s) plan_free(rows);
     if (s && entry) {
         mem_free(f->c, entry, entry->bytes);
         entry = NULL;
@@ -168,6 +214,27 @@ bk_status func_shape(func *f, int n_in, const tensor *like, int *n_out, const no
 
 /* ---- calling ---- */
 
+/* The result some rows at a time, each in its place; the last rows reach back over some that are there already. */
+static bk_status call_rows(func *f, const plan_entry *entry, int n_in, const tensor *in, const void **from, char *to,
+                           err *e) {
+    const int64_t all = tensor_count(&in[0]);
+    const size_t row = (size_t)all * dtype_size(in[0].dtype);
+    int64_t shape[2] = { entry->rows, all };
+    tensor directions;
+    bk_status s = tensor_zeros(f->c, in[0].dtype, 2, shape, &directions, e);
+    if (s) return s;
+    from[n_in] = tensor_data(&directions);
+    for (int64_t end = 0, i; end < all && !s; end = i + entry->rows) {
+        i = end + entry->rows > all ? all - entry->rows : end;
+        void *out = to + (size_t)i * row;
+        for (int64_t k = 0; k < entry->rows; k++) tensor_set(&directions, k * all + i + k, 1);
+        s = plan_run(entry->p, from, &out, e);
+        for (int64_t k = 0; k < entry->rows; k++) tensor_set(&directions, k * all + i + k, 0);
+    }
+    tensor_release(&directions);
+    return s;
+}
+
 bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, err *e) {
     plan_entry *entry;
     bk_status s = func_entry(f, n_in, in, &entry, e);
@@ -177,7 +244,7 @@ bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *cons
                        n_out == 1 ? "" : "s", entry->n_out);
     void *few[8], **to = n_out <= 8 ? few : mem_alloc(f->c, sizeof *to * (size_t)n_out);
     tensor held[FUNC_ARGUMENTS]; /* 10 KiB: cleared as far as they are used */
-    const void *from[FUNC_ARGUMENTS];
+    const void *from[FUNC_ARGUMENTS + 1];
     for (int i = 0; i < n_in; i++) held[i] = (tensor){ 0 };
     if (!to) s = err_nomem(e, sizeof *to * (size_t)n_out);
     for (int i = 0; i < n_in && !s; i++) {
@@ -189,7 +256,8 @@ bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *cons
         s = tensor_new(f->c, o->dtype, o->ndim, o->shape, out[i], e);
         if (!s) to[i] = tensor_data(out[i]);
     }
-    if (!s) s = plan_run(entry->p, from, to, e);
+    if (!s && entry->rows) s = call_rows(f, entry, n_in, in, from, to[0], e);
+    else if (!s) s = plan_run(entry->p, from, to, e);
     for (int i = 0; i < n_in; i++) tensor_release(&held[i]);
     if (to != few) mem_free(f->c, to, sizeof *to * (size_t)n_out);
     for (int i = 0; i < n_out && s; i++) tensor_release(out[i]);

@@ -17,6 +17,9 @@ typedef struct func_class {
     /* Adds the function of in[] to g and fills out (out->v from graph_alloc). false: g has failed. */
     bool (*build)(func *f, graph *g, int n_in, node *const *in, node_list *out);
     void (*destroy)(func *f); /* releases what the subclass holds; not f itself. NULL: nothing */
+    /* NULL, or: its one result is (in[0]'s shape, in[0]'s shape), and this adds the rows of it along directions (rows,
+     * in[0]'s shape). Calls then compute a large result some rows at a time, in its own memory. */
+    node *(*build_rows)(func *f, graph *g, int n_in, node *const *in, node *directions);
 } func_class;
 
 struct func {
@@ -44,7 +47,8 @@ bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e);
 /* Bytes of the results of the last call; 0 before one. */
 size_t func_result_bytes(const func *f);
 void func_forget(func *f); /* its compiled plans: the next call builds it anew */
-/* The compiled plan for arguments of these dtypes and shapes (kept by f), for callers that own buffers. */
+/* The compiled plan for arguments of these dtypes and shapes (kept by f), for callers that own buffers; of a class with
+ * build_rows it may be that of some rows. */
 bk_status func_plan(func *f, int n_in, const tensor *like, plan **out, err *e);
 /* The outputs' dtype and shape for such arguments. */
 bk_status func_shape(func *f, int n_in, const tensor *like, int *n_out, const node *const **outs, err *e);

@@ -152,41 +152,48 @@ static bool hvp_build(func *self, graph *g, int n_in, node *const *in, node_list
     return hv && graph_substitute(g, 1, &hv, 1, &p, &theta) && one(g, hv, out);
 }
 
-static bool hessian_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
-    if (!need(g, "hessian", n_in, 1) || !float_argument(g, "hessian", in[0])) return false;
-    node *theta = in[0], *p = placeholder(g, theta);
-    node *grad = graph_grad(g, build_at(operand(self), g, p, n_in, in), p);
-    if (!grad) return false;
-    int64_t shape[BK_MAX_DIMS + 1] = { theta->count }, twice[2 * BK_MAX_DIMS];
-    if (theta->ndim * 2 > BK_MAX_DIMS) {
-        graph_fail(g, BK_EINVAL, "hessian: θ has %d dimensions, at most %d are possible", theta->ndim, BK_MAX_DIMS / 2);
-        return false;
-    }
-    memcpy(shape + 1, theta->shape, sizeof *shape * (size_t)theta->ndim);
-    memcpy(twice, theta->shape, sizeof *shape * (size_t)theta->ndim);
-    memcpy(twice + theta->ndim, theta->shape, sizeof *shape * (size_t)theta->ndim);
-    int64_t square[2] = { theta->count, theta->count };
+/* The gradient of f at the placeholder *p. */
+static node *grad_at(func *f, graph *g, int n_in, node *const *in, node **p) {
+    *p = placeholder(g, in[0]);
+    return graph_grad(g, build_at(f, g, *p, n_in, in), *p);
+}
+
+static node *hessian_rows(func *self, graph *g, int n_in, node *const *in, node *directions) {
+    if (!need(g, "hessian", n_in, 1) || !float_argument(g, "hessian", in[0])) return NULL;
+    if (in[0]->ndim * 2 > BK_MAX_DIMS)
+        return graph_fail(g, BK_EINVAL, "hessian: θ has %d dimensions, at most %d are possible", in[0]->ndim,
+                          BK_MAX_DIMS / 2);
+    node *p, *grad = grad_at(operand(self), g, n_in, in, &p);
+    node *h = grad && directions ? hvp_many(g, grad, p, directions) : NULL;
+    return h && graph_substitute(g, 1, &h, 1, &p, &in[0]) ? h : NULL;
+}
+
+static node *identity(graph *g, const node *theta) { /* (θ's count, θ's shape) */
+    int64_t square[2] = { theta->count, theta->count }, shape[BK_MAX_DIMS + 1] = { theta->count };
     tensor eye;
     err e = { 0 };
-    if (tensor_zeros(graph_ctx(g), theta->dtype, 2, square, &eye, &e)) {
-        graph_fail(g, e.status, "hessian: %s", e.text);
-        return false;
-    }
-    for (int64_t i = 0; i < theta->count; i++) {
-        if (theta->dtype == BK_FLOAT64)
-            ((double *)tensor_data(&eye))[i * (theta->count + 1)] = 1;
-        else
-            ((float *)tensor_data(&eye))[i * (theta->count + 1)] = 1;
-    }
-    node *directions = g_reshape(g, graph_const(g, &eye), theta->ndim + 1, shape);
+    if (tensor_zeros(graph_ctx(g), theta->dtype, 2, square, &eye, &e))
+        return graph_fail(g, e.status, "hessian: %s", e.text);
+    for (int64_t i = 0; i < theta->count; i++) tensor_set(&eye, i * (theta->count + 1), 1);
+    memcpy(shape + 1, theta->shape, sizeof *shape * (size_t)theta->ndim);
+    node *y = theta->ndim < BK_MAX_DIMS ? g_reshape(g, graph_const(g, &eye), theta->ndim + 1, shape) : NULL;
     tensor_release(&eye);
-    node *h = directions ? hvp_many(g, grad, p, directions) : NULL;
-    h = g_reshape(g, h, 2 * theta->ndim, twice);
-    return h && graph_substitute(g, 1, &h, 1, &p, &theta) && one(g, h, out);
+    return y;
+}
+
+static bool hessian_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    const bool any = n_in > 0 && in[0]->dtype != BK_INT64; /* else hessian_rows says what is wrong */
+    node *h = hessian_rows(self, g, n_in, in, any ? identity(g, in[0]) : NULL);
+    if (!h) return false;
+    int64_t twice[2 * BK_MAX_DIMS];
+    const int n = in[0]->ndim;
+    memcpy(twice, in[0]->shape, sizeof *twice * (size_t)n);
+    memcpy(twice + n, in[0]->shape, sizeof *twice * (size_t)n);
+    return one(g, g_reshape(g, h, 2 * n, twice), out);
 }
 
 static const func_class hvp_class = { "hvp", hvp_build, of_destroy };
-static const func_class hessian_class = { "hessian", hessian_build, of_destroy };
+static const func_class hessian_class = { "hessian", hessian_build, of_destroy, hessian_rows };
 
 func *func_hvp(func *f, err *e) {
     return of_new(f->c, &hvp_class, 1, 0, NULL, &f, e);

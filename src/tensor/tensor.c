@@ -167,6 +167,11 @@ double tensor_get(const tensor *t, int64_t i) {
     return load(t->dtype, tensor_data(t), at);
 }
 
+void tensor_set(const tensor *t, int64_t i, double x) {
+    if (t->dtype == BK_FLOAT64) ((double *)tensor_data(t))[i] = x;
+    else ((float *)tensor_data(t))[i] = (float)x;
+}
+
 static void copy_run(bk_dtype to, void *out, int64_t at, bk_dtype from, const void *in, int64_t start, int64_t step,
                      int64_t n) {
     if (to == from && step == 1) {

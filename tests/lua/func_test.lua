@@ -111,6 +111,33 @@ function TestDerivatives.test_hvp_takes_several_directions()
     fails("hvp: v: expected", bk.hvp(quartic), x, bk.ones { 4 })
 end
 
+-- Large ones are made some rows at a time: the rows of hvp along the axes, at little more than their own memory.
+function TestDerivatives.test_large_hessians()
+    local model = bk.nn.mlp { 10, 20, 10, 3, activation = "tanh" }
+    local L = bk.loss.cross_entropy(model, bk.rng(1):normal { 32, 10 }, bk.rng(2):integers({ 32 }, 3))
+    local theta, P = model:init { seed = 1 }, model.n_params
+    bk.grad(L)(theta)
+    collectgarbage()
+    local before = bk.memory()
+    local H = bk.hessian(L)(theta)
+    local _, peak = bk.memory()
+    lu.assertTrue(peak - before < 3 * 8 * P * P, ("peak: %.2f of the result"):format((peak - before) / (8 * P * P)))
+    for _, k in ipairs { 1, 2, P // 2, P - 1, P } do
+        local e = bk.zeros { P } + bk.arange(P):eq(k - 1)
+        near(H[k], bk.hvp(L)(theta, e), 1e-13)
+    end
+    for _, shape in ipairs { { 64 }, { 65 }, { 5, 13 }, { 130 }, { 3, 43 } } do -- on both sides of the limit, rows left over
+        local f = function(t, a) return quartic(t:reshape { -1 }) + (t * a):sum() ^ 2 + t:sum() ^ 3 end
+        local x, a, v = bk.rng(1):normal(shape), bk.rng(2):normal(shape), bk.rng(3):normal(shape)
+        local n = x:count()
+        local h = bk.hessian(f)(x, a)
+        lu.assertEquals(h:shape(), #shape == 1 and { n, n } or { shape[1], shape[2], shape[1], shape[2] })
+        near(h:reshape { n, n }:matmul(v:reshape { n }), bk.hvp(f)(x, v, a):reshape { n }, 1e-9)
+    end
+    fails("hessian: argument 1: expected a float tensor, got int64", bk.hessian(quartic), bk.arange(100):to "int64")
+    fails("at most 4 are possible", bk.hessian(quartic), bk.ones { 3, 3, 3, 3, 3 })
+end
+
 -- Arguments the result does not depend on are given room in the plan all the same.
 function TestDerivatives.test_unused_arguments()
     local x, y = bk.ones { 3, 4 }, bk.ones { 5 }

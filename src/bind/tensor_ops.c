@@ -75,8 +75,10 @@ static bool build_row(graph *g, const op_call *c, int n_in, node *const *in, nod
     op_value v[ARGS_MAX];
     values_of(row, c->ints, n_in, in, v);
     if (c->ints[0] >> 16) numbers_to_nodes(g, row, c->ints[0], in[0], v);
-    out[0] = op_build(g, row, v, c->n_out == 2 ? &out[1] : NULL);
-    return out[0] && (c->n_out == 1 || out[1]);
+    out[0] = op_build(g, row, v, c->n_out > 1 ? &out[1] : NULL);
+    for (int i = 0; i < c->n_out; i++)
+        if (!out[i]) return false;
+    return true;
 }
 
 /* ---- reading them ---- */
@@ -257,7 +259,8 @@ static int call_row(lua_State *L) {
     r.call.name = lua_tostring(L, lua_upvalueindex(2));
     r.call.build = build_row;
     r.call.what = row;
-    r.call.n_out = r.call.n_ints = 1;
+    r.call.n_ints = 1;
+    r.call.n_out = row->results ? row->results : 1;
     if (row->args[0].kind == ARG_OPERAND && lua_type(L, 1) == LUA_TNUMBER &&
         (row->args[1].kind != ARG_OPERAND || lua_type(L, 2) == LUA_TNUMBER)) { /* bk.exp(2) */
         bind_tensor_push_scalar(L, lua_tonumber(L, 1));
@@ -324,18 +327,26 @@ static void doc_options(lua_State *L, const op_row *row) {
         if (a->option) bind_doc_option(L, -1, &(bind_option){ a->name, wanted(a), a->absent, a->doc });
 }
 
+static void add_path(luaL_Buffer *b, const op_row *row) {
+    luaL_addstring(b, "bk.");
+    if (row->room) {
+        luaL_addstring(b, row->room);
+        luaL_addchar(b, '.');
+    }
+    luaL_addstring(b, row->name);
+}
+
 static void push_doc(lua_State *L, const op_row *row) {
     luaL_Buffer b;
     luaL_buffinit(L, &b);
-    if (row->args[0].kind != ARG_PARTS) {
+    if (row->args[0].kind != ARG_PARTS && !row->room) {
         luaL_addstring(&b, "t:");
         luaL_addstring(&b, row->name);
         luaL_addchar(&b, '(');
         add_args(&b, row->args + 1, true);
         luaL_addstring(&b, ", ");
     }
-    luaL_addstring(&b, "bk.");
-    luaL_addstring(&b, row->name);
+    add_path(&b, row);
     luaL_addchar(&b, '(');
     add_args(&b, row->args, true);
     if (row->sign) {
@@ -346,6 +357,10 @@ static void push_doc(lua_State *L, const op_row *row) {
         luaL_addstring(&b, " -> values [, ");
         luaL_addstring(&b, row->second);
         luaL_addchar(&b, ']');
+    }
+    if (row->returns) {
+        luaL_addstring(&b, " -> ");
+        luaL_addstring(&b, row->returns);
     }
     luaL_addchar(&b, '\n');
     luaL_addstring(&b, row->doc);
@@ -358,9 +373,14 @@ static void push_doc(lua_State *L, const op_row *row) {
 void bind_tensor_ops(lua_State *L, int module, int meta, int methods) {
     for (int i = 0; op_rows[i]; i++) {
         const op_row *row = op_rows[i];
+        luaL_Buffer b;
         if (!row->args) continue;
+        if (row->room) luaL_getsubtable(L, module, row->room);
+        else lua_pushvalue(L, module);
         lua_pushlightuserdata(L, (void *)(uintptr_t)row);
-        lua_pushfstring(L, "bk.%s", row->name);
+        luaL_buffinit(L, &b);
+        add_path(&b, row);
+        luaL_pushresult(&b);
         lua_pushcclosure(L, call_row, 2);
         push_doc(L, row);
         bind_doc(L, -2, lua_tostring(L, -1));
@@ -370,8 +390,11 @@ void bind_tensor_ops(lua_State *L, int module, int meta, int methods) {
             lua_pushvalue(L, -1);
             lua_setfield(L, meta, row->meta);
         }
-        lua_pushvalue(L, -1);
-        lua_setfield(L, methods, row->name);
-        lua_setfield(L, module, row->name);
+        if (!row->room) {
+            lua_pushvalue(L, -1);
+            lua_setfield(L, methods, row->name);
+        }
+        lua_setfield(L, -2, row->name);
+        lua_pop(L, 1);
     }
 }

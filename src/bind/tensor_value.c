@@ -193,7 +193,7 @@ bk_dtype bind_tensor_dtype(const lua_tensor *t) {
 /* ---- the one path of every operation ---- */
 
 static int apply_traced(lua_State *L, graph *g, const op_call *call, int n_in, lua_tensor *const *in) {
-    node *out[2] = { NULL, NULL };
+    node *out[CALL_RESULTS] = { NULL };
     node **v = graph_alloc(g, sizeof *v * (size_t)(n_in ? n_in : 1));
     for (int i = 0; v && i < n_in; i++) v[i] = in[i]->g ? in[i]->n : graph_const(g, &in[i]->value);
     err e = { 0 };
@@ -207,7 +207,7 @@ static bk_status eager_compile(bind_state *st, const op_call *call, int n_in, lu
                                err *e) {
     graph *g = ops_graph(st->c);
     if (!g) return err_nomem(e, sizeof(node));
-    node *out[2] = { NULL, NULL };
+    node *out[CALL_RESULTS] = { NULL };
     node **v = graph_alloc(g, sizeof *v * (size_t)(n_in ? n_in : 1));
     for (int i = 0; v && i < n_in; i++)
         v[i] = graph_input(g, in[i]->value.dtype, in[i]->value.ndim, in[i]->value.shape);
@@ -251,7 +251,7 @@ enum { APPLY_FEW = 4 };
 static bk_status apply_run(bind_state *st, eager_slot *s, int n_in, lua_tensor *const *in, tensor *held,
                            const void **data, lua_tensor *const *out, err *e) {
     bk_status status = BK_OK;
-    void *room[2];
+    void *room[CALL_RESULTS];
     int n_held = 0;
     for (int i = 0; !status && i < n_in; i++, n_held++) {
         held[i].store = NULL;
@@ -282,7 +282,7 @@ int bind_tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *c
 
     tensor few_held[APPLY_FEW], *held = few_held;
     const void *few_data[APPLY_FEW], **data = few_data;
-    lua_tensor *out[2] = { NULL, NULL };
+    lua_tensor *out[CALL_RESULTS] = { NULL };
     int scratch = 0;
     if (n_in > APPLY_FEW) { /* below the results, removed at the end */
         held = lua_newuserdatauv(L, (sizeof *held + sizeof *data) * (size_t)n_in, 0);

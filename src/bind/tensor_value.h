@@ -13,14 +13,14 @@ typedef struct bind_live { /* traces under way, the innermost first */
     struct bind_live *outer;
 } bind_live;
 
-enum { EAGER_SLOTS = 128, EAGER_KEY = 48, CALL_MAX_INTS = 3 * BK_MAX_DIMS + 2 };
+enum { EAGER_SLOTS = 128, EAGER_KEY = 48, CALL_MAX_INTS = 3 * BK_MAX_DIMS + 2, CALL_RESULTS = 3 };
 
 typedef struct eager_slot {
     uint64_t key[EAGER_KEY];
     int n_key; /* 0: free */
     plan *p;
     int n_out;
-    node out[2]; /* dtype and shape only */
+    node out[CALL_RESULTS]; /* dtype and shape only */
 } eager_slot;
 
 typedef struct bind_state {
@@ -45,7 +45,7 @@ struct op_call {
     const char *name; /* for messages */
     bool (*build)(graph *g, const op_call *call, int n_in, node *const *in, node **out);
     const void *what; /* told apart from other calls of the same build by this address */
-    int n_out;        /* 1 or 2 */
+    int n_out;        /* 1 to CALL_RESULTS */
     int n_ints;
     int64_t ints[CALL_MAX_INTS];
     double x;

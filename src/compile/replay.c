@@ -27,9 +27,12 @@ static bk_status step_run(plan *p, const step *s, err *e) {
     for (int k = 0; k < s->n_in; k++) many[k] = p->pointers[s->in[k]];
     void *scratch = s->shared && ctx_threads(p->c) > 1 ? p->scratch : s->scratch; /* alone it has all of it */
     bk_status status = s->n->op->run(p->c, s->n, p->pointers[s->out], many, scratch);
+    if (status == BK_ERUNTIME && s->n->op->explain)
+        status = s->n->op->explain(p->c, s->n, p->pointers[s->out], many, scratch, e);
     if (many != in) mem_free(p->c, many, sizeof *many * (size_t)s->n_in);
     if (status == BK_EINTERRUPTED) return err_set(e, status, "interrupted");
     if (status == BK_EINVAL) return err_set(e, status, "bk.%s: an index is out of range", op_title(s->n->op));
+    if (status && s->n->op->explain) return status;
     if (status) return err_set(e, status, "bk.%s: failed (status %d)", op_title(s->n->op), status);
     return BK_OK;
 }

@@ -89,7 +89,8 @@ typedef struct op_value {
 /* What the generic tests call a row with: tensors of these shapes, attributes ints and x (OP_COMPOSITE, or a public
  * kernel: its other arguments, in order). */
 enum { SAMPLE_SIZE = -1000 /* a free size: 3, or 0 where all are empty */, SAMPLE_INPUTS = 4 };
-typedef enum op_domain { SAMPLE_RANGE, SAMPLE_OFF_ZERO, SAMPLE_APART, SAMPLE_OFF_INTEGERS, SAMPLE_CONDITION } op_domain;
+typedef enum op_domain { SAMPLE_RANGE, SAMPLE_OFF_ZERO, SAMPLE_APART, SAMPLE_OFF_INTEGERS, SAMPLE_CONDITION,
+                         SAMPLE_DIAGONAL /* matrices with a large diagonal */ } op_domain;
 typedef struct op_sample {
     int n_in;
     struct {
@@ -120,6 +121,8 @@ struct op_row {
     bool (*shape)(graph *g, node *n);
     /* OP_KERNEL: computes n into out (n->count elements) from row-major inputs. */
     bk_status (*run)(ctx *c, const node *n, void *out, const void *const *in, void *scratch);
+    /* NULL, or: why run failed with BK_ERUNTIME, by running again, as a whole message in e. */
+    bk_status (*explain)(ctx *c, const node *n, void *out, const void *const *in, void *scratch, err *e);
     /* Bytes that run needs at one thread, or (shared) at any number. NULL: none. */
     size_t (*scratch)(const node *n, bool shared);
     double (*cost)(const node *n); /* floating-point operations; NULL: not counted */
@@ -136,14 +139,19 @@ struct op_row {
      * The result carries it too. */
     node *(*vmap)(graph *g, node *n, node *const *in, const bool *batched, int64_t size);
 
-    /* As callers see it: bk.NAME(...) and t:NAME(...). NULL args: no caller does. */
+    /* As callers see it: bk.NAME(...) and t:NAME(...), or, with a room, bk.ROOM.NAME(...) alone. NULL args: no caller
+     * does. */
+    const char *room;
     const op_arg *args;
     const char *meta; /* the metamethod that is this operation, and how it is written ("__add", "t + u") */
     const char *sign;
     const char *doc; /* one line, then paragraphs; the signature comes from args */
-    /* NULL: the operation on its tensor arguments. second: what else it returns when its ARG_DIM is given. */
-    node *(*build)(graph *g, const op_value *v, node **second);
+    /* NULL: the operation on its tensor arguments. second: what else it returns when its ARG_DIM is given. results > 1:
+     * what it always returns, those after the first in `more`, NULL where nobody asks. returns: their names. */
+    node *(*build)(graph *g, const op_value *v, node **more);
     const char *second;
+    int results;
+    const char *returns;
     /* Of a concrete tensor: the result as a view, by changing shape, strides and start of t; false: it has to be
      * computed (or refused). */
     bool (*view)(tensor *t, const op_value *v);

@@ -57,6 +57,13 @@ calls["bk.where"] = function() return bk.where(v:gt(w), v, w) end
 calls["bk.conv2d"] = function() return bk.conv2d(image, bk.ones { 1, 1, 3, 3 }) end
 calls["bk.avgpool2d"] = function() return bk.avgpool2d(image, 2) end
 calls["bk.maxpool2d"] = function() return bk.maxpool2d(image, 2) end
+local square = bk.tensor { { 4, 1 }, { 1, 3 } }
+for _, name in ipairs { "eigh", "svd", "qr", "cholesky", "inv", "det" } do
+    calls["bk.linalg." .. name] = function() return bk.linalg[name](square), pcall(bk.linalg[name], x) end
+end
+calls["bk.linalg.solve"] = function()
+    return bk.linalg.solve(square, square), pcall(bk.linalg.solve, square * 0, square)
+end
 calls["t:clone"] = function() return x:clone() end
 calls["t:count"] = function() return x:count() end
 calls["t:dtype"] = function() return x:dtype() end

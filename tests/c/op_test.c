@@ -100,16 +100,39 @@ static void arguments(const subject *s, node *const *in, int64_t *ints, op_value
     }
 }
 
+/* Every float result of an operation, one after the other. */
+static node *all_results(graph *g, const op_row *row, const op_value *v) {
+    node *out[4] = { NULL }, *flat[4];
+    int n = 0;
+    out[0] = op_build(g, row, v, out + 1);
+    for (int i = 0; i < row->results; i++) {
+        if (!out[i]) return NULL;
+        if (out[i]->dtype != BK_INT64) flat[n++] = g_reshape(g, out[i], 1, &out[i]->count);
+    }
+    return g_concat(g, 0, n, flat);
+}
+
 static node *apply(const subject *s, graph *g, node *const *in) {
     int64_t ints[10];
     if (s->build) return s->build(g, in);
     if (s->call) {
         op_value v[MAX_ARGUMENTS];
         arguments(s, in, ints, v);
+        if (s->row->results > 1) return all_results(g, s->row, v);
         return op_build(g, s->row, v, NULL);
     }
     for (int i = 0; i < s->r.n_ints; i++) ints[i] = sized(s, s->r.ints[i]);
     return graph_op(g, s->row, s->r.n_in, in, s->r.n_ints, ints, s->r.x);
+}
+
+/* Adds 3, 6, ... to the diagonals of the matrices in the last two axes. */
+static void add_diagonal(const subject *s, const tensor *t) {
+    if (s->r.where != SAMPLE_DIAGONAL || t->dtype == BK_INT64 || t->ndim < 2) return;
+    const int64_t m = t->shape[t->ndim - 2], n = t->shape[t->ndim - 1];
+    for (int64_t i = 0, count = tensor_count(t); i < count; i++) {
+        const int64_t row = i / n % m, column = i % n;
+        if (row == column) tensor_set(t, i, tensor_get(t, i) + 3 * (double)(row + 1));
+    }
 }
 
 /* Arguments: numbers float32 can hold, so that both dtypes compute the same function. `lead` > 0: a new first axis. */
@@ -137,6 +160,7 @@ static tensor sample(const subject *s, int k, int64_t lead, const tensor *first)
         else
             ((double *)tensor_data(&t))[i] = x;
     }
+    add_diagonal(s, &t);
     return t;
 }
 
@@ -499,6 +523,7 @@ static void test_integers(const subject *s) {
         tensor t = sample(&narrow, k, 0, args);
         for (int64_t i = 0; !is_index(s, k) && i < tensor_count(&t); i++)
             ((double *)tensor_data(&t))[i] = 1 + (double)rng_below(s->random, 3);
+        add_diagonal(s, &t);
         if (tensor_new(s->c, BK_INT64, t.ndim, t.shape, &args[k], &e) ||
             tensor_copy(&t, BK_INT64, tensor_data(&args[k]), &e)) exit(3);
         wide[k] = t;

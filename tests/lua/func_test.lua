@@ -126,7 +126,7 @@ function TestDerivatives.test_large_hessians()
         local e = bk.zeros { P } + bk.arange(P):eq(k - 1)
         near(H[k], bk.hvp(L)(theta, e), 1e-13)
     end
-    for _, shape in ipairs { { 64 }, { 65 }, { 5, 13 }, { 130 }, { 3, 43 } } do -- on both sides of the limit, rows left over
+    for _, shape in ipairs { { 64 }, { 65 }, { 5, 13 }, { 130 }, { 3, 43 } } do -- both ways, rows left over
         local f = function(t, a) return quartic(t:reshape { -1 }) + (t * a):sum() ^ 2 + t:sum() ^ 3 end
         local x, a, v = bk.rng(1):normal(shape), bk.rng(2):normal(shape), bk.rng(3):normal(shape)
         local n = x:count()

@@ -239,6 +239,10 @@ node *g_gather(graph *g, node *a, node *index) {
 node *g_scatter(graph *g, node *a, node *index, int64_t n) {
     return scatter_node(g, a, index, n, 0);
 }
+/* a (rows..., n), index (rows..., k) -> (rows..., k): a[r, index[r, i]] */
+node *g_gather_along(graph *g, node *a, node *index) {
+    return a ? gather_node(g, a, index, a->ndim - 1) : NULL;
+}
 /* a (rows..., n), index (rows...) -> (rows...): a[r, index[r]] */
 node *g_take(graph *g, node *a, node *index) {
     node *in[2] = { a, index };

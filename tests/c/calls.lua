@@ -45,6 +45,9 @@ for _, name in ipairs { "uniform", "normal", "bernoulli" } do
         return bk[name](3, { 2, 3 }), bk[name](ids, { 2 }, { dtype = "float32", place = 1 })
     end
 end
+calls["bk.topk"] = function() return x:topk(2, 1) end
+calls["bk.one_hot"] = function() return ids:one_hot(2) end
+calls["bk.einsum"] = function() return bk.einsum("ij,kj->ik", x, x), pcall(bk.einsum, "i", x) end
 calls["bk.embedding"] = function() return bk.embedding(x, ids) end
 calls["bk.matmul"] = function() return x:matmul(x:transpose()) end
 calls["bk.narrow"] = function() return x:narrow(2, 1, 2) end

@@ -107,7 +107,7 @@ static node *all_results(graph *g, const op_row *row, const op_value *v) {
     out[0] = op_build(g, row, v, out + 1);
     for (int i = 0; i < row->results; i++) {
         if (!out[i]) return NULL;
-        if (out[i]->dtype != BK_INT64) flat[n++] = g_reshape(g, out[i], 1, &out[i]->count);
+        if (i == 0 || out[i]->dtype != BK_INT64) flat[n++] = g_reshape(g, out[i], 1, &out[i]->count);
     }
     return g_concat(g, 0, n, flat);
 }

@@ -10,8 +10,8 @@ local function filter(letters, keep)
     return (letters:gsub(".", function(letter) return keep(letter) and letter or "" end))
 end
 
--- "ij,jk->ik" as its operands' letters and the result's. Without an arrow the result has the letters that stand once, in
--- the alphabet's order.
+-- "ij,jk->ik" as its operands' letters and the result's. Without an arrow the result has the letters that stand once,
+-- in the alphabet's order.
 local function parse(spec, count)
     if type(spec) ~= "string" then fail("spec: expected a string such as \"ij,jk->ik\", got %s", tostring(spec)) end
     local left, right = spec:gsub("%s", ""):match("^([%a,]*)%->(%a*)$")
@@ -31,7 +31,8 @@ local function parse(spec, count)
     end
     for letter in right:gmatch "%a" do
         if not has(all, letter) then fail("spec: %s of the result stands in no tensor of %q", letter, spec) end
-        if select(2, right:gsub(letter, "")) > 1 then fail("spec: %s stands twice in the result of %q", letter, spec) end
+        local _, times = right:gsub(letter, "")
+        if times > 1 then fail("spec: %s stands twice in the result of %q", letter, spec) end
     end
     return operands, right
 end
@@ -48,7 +49,8 @@ local function sizes_of(operands, tensors)
             local letter = letters:sub(i, i)
             size[letter], from[letter] = size[letter] or n, from[letter] or k
             if size[letter] ~= n then
-                fail("tensor %d: %s: expected size %d as in tensor %d, got %d", k, letter, size[letter], from[letter], n)
+                fail("tensor %d: %s: expected size %d as in tensor %d, got %d", k, letter, size[letter], from[letter],
+                    n)
             end
         end
     end
@@ -167,8 +169,8 @@ return bk.doc(function(spec, ...)
     return arranged(terms[1], result)
 end, [[
 bk.einsum(spec, t, u, ...) -> tensor
-Products summed over indices, in Einstein's notation: each tensor's dimensions have letters, and what the result does not
-have is summed. "ij,jk->ik" is a matrix product, "bij,bjk->bik" one for every b, "ii->" a trace, "ii->i" a diagonal,
+Products summed over indices, in Einstein's notation: each tensor's dimensions have letters, and what the result does
+not have is summed. "ij,jk->ik" is a matrix product, "bij,bjk->bik" one for every b, "ii->" a trace, "ii->i" a diagonal,
 "i,j->ij" an outer product, "ij->ji" a transpose; without an arrow the result has the letters that stand once, in the
 alphabet's order.
 

@@ -124,9 +124,9 @@ const op_row op_sort = {
     .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 5, 2 }, 0 } }, 2, { 1, 1 } },
     .sample_low = 0.1,
     .sample_high = 5, /* equal numbers are a kink */
-    .doc = "In order along dim, the last by default, with the positions, int64, counted from 1, that the values had.\n\n"
-           "Equal numbers keep their order; NaN stands above all numbers. Derivatives are those of the values, each at its "
-           "position; where numbers are equal they are of the order that is given.",
+    .doc = "In order along dim, the last by default, with the positions, int64, counted from 1, that the values "
+           "had.\n\nEqual numbers keep their order; NaN stands above all numbers. Derivatives are those of the values, "
+           "each at its position; where numbers are equal they are of the order that is given.",
 };
 
 static node *topk_build(graph *g, const op_value *v, node **more) {

@@ -202,7 +202,15 @@ calls["bk.bea.tournament"] = function() return bk.bea.tournament { sources = los
 calls["bk.bea.path_bracket"] = function()
     return bk.bea.path_bracket { losses[1], losses[2], target = losses[1], theta = v, time = 0.01, steps = 2 }
 end
-calls["bk.bea.lanczos"] = function() return bk.bea.lanczos { loss = quartic, theta = v, steps = 3 } end
+calls["bk.bea.lanczos"] = function()
+    return bk.bea.lanczos { loss = quartic, theta = v, steps = 3, top = 2, vectors = true }
+end
+calls["bk.bea.spectrum"] = function()
+    local s = bk.bea.spectrum { loss = quartic, theta = v, steps = 2, probes = 2, points = 3,
+        layers = { { name = "part", first = 1, size = 2 } } }
+    return s:mean(math.abs)
+end
+calls["bk.landscape"] = function() return bk.landscape(quartic, v, { size = 2 }) end
 calls["bk.bea.trace"] = function() return bk.bea.trace { loss = quartic, theta = v, samples = 3 } end
 calls["bk.flow"] = function()
     return bk.flow(function(t) return -t end, v, { rtol = 1e-6, atol = 1e-8 }),

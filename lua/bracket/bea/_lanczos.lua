@@ -1,0 +1,49 @@
+-- What lanczos, spectrum and trace share: the product that options stand for; and the iteration.
+local bk = ...
+local lanczos = {}
+
+-- The options that say of what and where, before a function's own.
+function lanczos.options(own)
+    return table.move(own, 1, #own, 5, {
+        { "loss", "any", doc = "L, whose Hessian it is" },
+        { "hvp", "callable", doc = "v -> H v, in place of the loss" },
+        { "theta", "tensor", doc = "where" },
+        { "like", "tensor", doc = "beside hvp: of theta's shape and dtype, in place of theta" },
+    })
+end
+
+-- v -> H v of options.loss at `like`, or options.hvp; and `like`, which is options.theta or options.like.
+function lanczos.product(where, options)
+    local like = options.theta or options.like
+    if not like then error(where .. ": theta is missing", 3) end
+    if options.hvp then return options.hvp, like end
+    if options.loss == nil then error(where .. ": loss or hvp is missing", 3) end
+    local f = bk.hvp(options.loss)
+    return function(v) return f(like, v) end, like
+end
+
+-- Lanczos with full reorthogonalisation from the direction q: the eigenvalues of the tridiagonal matrix, ascending,
+-- its eigenvectors as columns, the orthonormal basis, and the norm of what is left after the last step. Stops before
+-- `steps` where the basis spans an invariant space.
+function lanczos.iterate(product, q, steps)
+    local basis, d, e = { q / q:norm() }, {}, {}
+    for k = 1, steps do
+        local w = product(basis[k])
+        d[k] = w:dot(basis[k]):item()
+        for _ = 1, 2 do
+            for i = 1, k do w = w - basis[i] * w:dot(basis[i]):item() end
+        end
+        e[k] = w:norm():item()
+        if k == steps or e[k] <= 1e-7 * math.max(math.abs(d[1]), 1e-30) then break end
+        basis[k + 1] = w / e[k]
+    end
+    local n, rows = #d, {}
+    for i = 1, n do
+        rows[i] = {}
+        for j = 1, n do rows[i][j] = i == j and d[i] or i == j + 1 and e[j] or j == i + 1 and e[i] or 0 end
+    end
+    local w, V = bk.linalg.eigh(bk.tensor(rows))
+    return w, V, basis, e[n]
+end
+
+return lanczos

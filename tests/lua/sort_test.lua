@@ -118,7 +118,8 @@ end
 function TestEinsum.test_against_loops()
     local n = { i = 2, j = 3, k = 4, l = 2, b = 3 }
     for s, spec in ipairs { "ij,jk->ik", "ij,jk->ki", "bij,bjk->bik", "bij,bkj->ibk", "ii->i", "ii->", "iji->j",
-        "iii->i", "i,j->ij", "ij->ji", "ij->", "ij->j", "i,i->", "i,i->i", "ij,j->i", "ij,kl->", "ij,jk,kl->il", "i,ij,j->",
+        "iii->i", "i,j->ij", "ij->ji", "ij->", "ij->j", "i,i->", "i,i->i", "ij,j->i", "ij,kl->", "ij,jk,kl->il",
+        "i,ij,j->",
         "bi,bj,ij->b", "ijk,jil,lk->ki", "ij,ij,ij->j", ",i->i", "bij,i->bj" } do
         local tensors = {}
         for part in (spec:match "^(.*)%->" .. ","):gmatch "(%a*)," do

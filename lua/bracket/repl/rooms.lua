@@ -10,7 +10,7 @@ return {
     ["bk.optim"] = "bk.optim\n\nOptimizers, each a constructor that takes an option table.",
     ["bk.tasks"] = "bk.tasks\n\nMake lists of tasks out of data.",
     ["bk.linalg"] = "bk.linalg\n\nFactorisations, linear systems and determinants of matrices, by LAPACK, with "
-        .. "derivatives.",
+        .. "derivatives. Ctrl-C is heard between the matrices of a batch, not within one.",
     ["bk.order"] = "bk.order\n\nOrders in which a protocol visits its tasks.",
     ["bk.schedule"] = "bk.schedule\n\nLearning rates as functions of the step.",
     ["bk.intervention"] = "bk.intervention\n\nChanges to a protocol's steps: terms cancelled or amplified, and "

@@ -1,4 +1,4 @@
-/* sort.c - order along an axis: positions by a stable merge of keys, and the values gathered at them, through which
+/* sort.c - order along an axis: positions by keys, and the values gathered at them, through which
  * derivatives flow; isnan and one_hot. */
 #include "ops.h"
 
@@ -24,26 +24,61 @@ static uint64_t key_of(bk_dtype dtype, const void *a, int64_t i) {
     return bits & top ? ~bits : bits ^ top;
 }
 
-/* Stable: runs of some by insertion, then merged pairwise between the two halves of the room. */
+/* By key, equal ones in their order: few by insertion, else byte by byte from the lowest, between v and room. */
 static keyed *sorted(keyed *v, keyed *room, int64_t n) {
-    enum { RUN = 16 };
-    for (int64_t from = 0; from < n; from += RUN)
-        for (int64_t i = from + 1; i < n && i < from + RUN; i++) {
+    enum { FEW = 64, BYTES = 8 };
+    int64_t count[BYTES][256] = { { 0 } };
+    if (n <= FEW) {
+        for (int64_t i = 1; i < n; i++) {
             const keyed x = v[i];
             int64_t j = i;
-            for (; j > from && v[j - 1].key > x.key; j--) v[j] = v[j - 1];
+            for (; j > 0 && v[j - 1].key > x.key; j--) v[j] = v[j - 1];
             v[j] = x;
         }
-    for (int64_t run = RUN; run < n; run *= 2) {
-        for (int64_t from = 0; from < n; from += 2 * run) {
-            const int64_t middle = from + run < n ? from + run : n, end = middle + run < n ? middle + run : n;
-            int64_t a = from, b = middle;
-            for (int64_t i = from; i < end; i++)
-                room[i] = b >= end || (a < middle && v[a].key <= v[b].key) ? v[a++] : v[b++];
+        return v;
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int b = 0; b < BYTES; b++) count[b][v[i].key >> 8 * b & 255]++;
+    for (int b = 0; b < BYTES; b++) {
+        if (count[b][v[0].key >> 8 * b & 255] == n) continue; /* all have this byte */
+        for (int64_t k = 0, at = 0; k < 256; k++) {
+            const int64_t of_k = count[b][k];
+            count[b][k] = at;
+            at += of_k;
         }
+        for (int64_t i = 0; i < n; i++) room[count[b][v[i].key >> 8 * b & 255]++] = v[i];
         keyed *other = v;
         v = room;
         room = other;
+    }
+    return v;
+}
+
+/* The first k in order, of many: a heap whose root is the last of them. */
+static bool later(keyed a, keyed b) {
+    return a.key > b.key || (a.key == b.key && a.at > b.at);
+}
+static void sink(keyed *heap, int64_t n, int64_t i) {
+    const keyed x = heap[i];
+    for (int64_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && later(heap[child + 1], heap[child])) child++;
+        if (!later(heap[child], x)) break;
+        heap[i] = heap[child];
+    }
+    heap[i] = x;
+}
+static keyed *first_of(keyed *v, int64_t n, int64_t k) {
+    for (int64_t i = k / 2; i-- > 0;) sink(v, k, i);
+    for (int64_t i = k; k > 0 && i < n; i++)
+        if (v[i].key < v[0].key) { /* of equals the earlier stays */
+            v[0] = v[i];
+            sink(v, k, 0);
+        }
+    for (int64_t left = k; left-- > 1;) {
+        const keyed last = v[0];
+        v[0] = v[left];
+        v[left] = last;
+        sink(v, left, 0);
     }
     return v;
 }
@@ -66,7 +101,7 @@ static bk_status argsort_run(ctx *c, const node *n, void *out, const void *const
     for (int64_t r = 0; r < rows; r++) {
         if (atomic_load_explicit(&c->interrupted, memory_order_relaxed)) return BK_EINTERRUPTED;
         for (int64_t i = 0; i < size; i++) v[i] = (keyed){ key_of(a->dtype, in[0], r * size + i) ^ turn, i };
-        const keyed *order = sorted(v, v + size, size);
+        const keyed *order = first < size / 16 ? first_of(v, size, first) : sorted(v, v + size, size);
         for (int64_t i = 0; i < first; i++) ((int64_t *)out)[r * first + i] = order[i].at;
     }
     return BK_OK;

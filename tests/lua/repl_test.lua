@@ -237,6 +237,12 @@ function TestRepl:test_ctrl_c_stops_a_long_flow_within_100_ms()
         "bk.flow(function(t) return -t end, bk.ones{50}, {time = 1, method = 'rk4', steps = 1000000000})")
 end
 
+function TestRepl:test_ctrl_c_stops_a_large_hessian_within_100_ms()
+    interrupted_within(100, "send m = bk.nn.mlp{20, 50, 50, 5}\\r\nexpect 2000 > \n"
+        .. "send L = bk.loss.mse(m, bk.ones{2000, 20}, bk.ones{2000, 5})\\r\nexpect 2000 > \n"
+        .. "send theta = m:init{seed = 1}; bk.grad(L)(theta);\\r\nexpect 2000 > \n", "bk.hessian(L)(theta)")
+end
+
 function TestRepl:test_ctrl_c_at_the_prompt_drops_the_line()
     drive("send garbage that is not lua\\x03\nexpect 2000 ^C\nexpect 2000 > \nsend 1+1\\r\nexpect 2000 \\r\\n2\\r\\n\n")
 end

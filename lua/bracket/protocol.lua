@@ -159,7 +159,7 @@ local function check_self(self, name)
     end
 end
 
-local function start(self, theta, seed)
+local function start(self, theta, buffers, seed)
     local spec = self.spec
     theta = theta or spec.model:init{ seed = seed }
     local shape = theta:shape()
@@ -168,7 +168,13 @@ local function start(self, theta, seed)
             table.concat(shape, ",")), 0)
     end
     spec.optimizer:reset()
+    local n = spec.model.modal and spec.model.n_buffers or 0
+    if buffers and (n == 0 or #buffers:shape() ~= 1 or #buffers ~= n) then
+        error(("protocol:run: buffers: expected (%d), the model's, got (%s)"):format(n,
+            table.concat(buffers:shape(), ",")), 0)
+    end
     self.problem:start(seed)
+    self.problem:set_buffers(buffers)
     local state = run.new(spec, self.problem, seed)
     state.theta = theta:to(self.dtype)
     state:set_order()
@@ -181,7 +187,7 @@ local function begin(self, options)
     if options.out then
         log, saved = bk._run_log.open(self, options.out, seed, options)
     end
-    if saved then self:restore(saved) else self.current = start(self, options.theta, seed) end
+    if saved then self:restore(saved) else self.current = start(self, options.theta, options.buffers, seed) end
     self.current.log = log
     return self.current
 end
@@ -189,7 +195,8 @@ end
 local function run_on(self, options)
     check_self(self, "run")
     local state = self.current
-    local goes_on = state and not options.theta and not options.seed and not state.finished and not state.failed
+    local goes_on = state and not options.theta and not options.buffers and not options.seed
+        and not state.finished and not state.failed
         and (not options.out or state.log and state.log.dir == options.out)
     if options.out == "" then error("protocol:run: out: expected a folder's name, got \"\"", 2) end
     if not goes_on and not options.out and (options.resume or options.checkpoint_every) then
@@ -227,7 +234,7 @@ protocol.run = bk.define{
     returns = "r",
     doc = [[
 Trains, from the beginning or, called again, from where the last run stopped.
-r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
+r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
 r.test_loss, r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned). The run's
 folder holds config.json, env.json, metrics.jsonl, status.json and checkpoint-STEP.safetensors; `bracket runs show`
 reads it.]],
@@ -236,6 +243,7 @@ a folder of another protocol (other data, options or functions, by their code an
 error p.result and p.history hold what was recorded.]],
     options = {
         { "theta", "tensor", says = "model:init with the seed", doc = "(n_params), where it starts" },
+        { "buffers", "tensor", says = "the model's", doc = "where batch_norm's running statistics start" },
         { "seed", "integer", says = "the protocol's", doc = "of what is drawn" },
         { "stop", "integer", doc = "pauses after this step; p:run{} goes on" },
         { "progress", "boolean", says = "on a terminal", doc = "a line on stderr" },
@@ -329,17 +337,24 @@ return bk.define{
 Trains one parameter vector on several tasks by a protocol: which task at which step, at which rate, with what added.
 p:run{} runs it; p:seeds, p:state, p:restore, p:order_matrix.
 
-A task: { name, train = {x =, y =}, test = {x =, y =}, loss, accuracy, head = class ids } or { x =, y =, ... }; loss
-is a name of bk.loss ("cross_entropy"), one of its values (bk.loss.huber{ delta = 2 }) or a function (model, theta, x,
-y) -> 0-d; accuracy a function (z, y) -> number; test defaults to train. Images may be flat where shape = {rows,
-columns} tells their sizes. An intervention: bk.intervention.NAME{} or a table of hooks f(state, memory): begin_run
-begin_task before_batch before_step after_step end_task end_run. before_batch may set state.x and state.y
-(augmentation), before_step state.gradient and state.lr, after_step state.theta; setting anything else is an error.
-state:stop() ends the run after this step. memory is a table of the hook's own that is saved with the run;
-state.shared is for telling others. A record: a name of bk.record, or own = function(state, memory) -> number, or {
-value = such a function, begin_run =, begin_task = }. state: step total task position n_tasks tasks theta lr loss
-gradient task_gradient gradients (joint) x y model optimizer problem recorded (the last row) history R W seed;
-state:measure("conflict") -> columns now.]],
+A task: { name, train = {x =, y =}, test = {x =, y =}, loss, accuracy, head = class ids } or { x =, y =, ... }; loss is a
+name of bk.loss ("cross_entropy"), one of its values (bk.loss.huber{ delta = 2 }) or a function (model, theta, x, y) ->
+0-d; accuracy a function (z, y) -> number; test defaults to train. Images may be flat where shape = {rows, columns} tells
+their sizes.
+
+An intervention: bk.intervention.NAME{} or a table of hooks f(state, memory): begin_run begin_task before_batch
+before_step after_step end_task end_run. before_batch may set state.x and state.y (augmentation), before_step
+state.gradient and state.lr, after_step state.theta; setting anything else is an error. state:stop() ends the run after
+this step. memory is a table of the hook's own that is saved with the run; state.shared is for telling others.
+
+A record: a name of bk.record, or own = function(state, memory) -> number, or { value = such a function, begin_run =,
+begin_task = }.
+
+In a training step models are in training: dropout and own layers draw from the step's seed, batch_norm moves r.buffers,
+in own losses and interventions too; all else is evaluation.
+
+state: step total task position n_tasks tasks theta lr loss gradient task_gradient gradients (joint) x y model optimizer
+problem recorded (the last row) history R W seed; state:measure("conflict") -> columns now.]],
     options = {
         { "model", "any", required = true, doc = "of bk.nn" },
         { "tasks", "table", required = true, doc = "a list of tasks" },

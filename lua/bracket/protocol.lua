@@ -234,8 +234,8 @@ protocol.run = bk.define{
     returns = "r",
     doc = [[
 Trains, from the beginning or, called again, from where the last run stopped.
-r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
-r.test_loss, r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned). The run's
+r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for
+mse), r.test_loss, r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned). The run's
 folder holds config.json, env.json, metrics.jsonl, status.json and checkpoint-STEP.safetensors; `bracket runs show`
 reads it.]],
     errors = [[
@@ -337,10 +337,10 @@ return bk.define{
 Trains one parameter vector on several tasks by a protocol: which task at which step, at which rate, with what added.
 p:run{} runs it; p:seeds, p:state, p:restore, p:order_matrix.
 
-A task: { name, train = {x =, y =}, test = {x =, y =}, loss, accuracy, head = class ids } or { x =, y =, ... }; loss is a
-name of bk.loss ("cross_entropy"), one of its values (bk.loss.huber{ delta = 2 }) or a function (model, theta, x, y) ->
-0-d; accuracy a function (z, y) -> number; test defaults to train. Images may be flat where shape = {rows, columns} tells
-their sizes.
+A task: { name, train = {x =, y =}, test = {x =, y =}, loss, accuracy, head = class ids } or { x =, y =, ... }; loss
+is a name of bk.loss ("cross_entropy"), one of its values (bk.loss.huber{ delta = 2 }) or a function (model, theta, x,
+y) -> 0-d; accuracy a function (z, y) -> number; test defaults to train. Images may be flat where shape = {rows,
+columns} tells their sizes.
 
 An intervention: bk.intervention.NAME{} or a table of hooks f(state, memory): begin_run begin_task before_batch
 before_step after_step end_task end_run. before_batch may set state.x and state.y (augmentation), before_step

@@ -6,8 +6,8 @@ return bk.define{
     name = "bk.bea.lanczos",
     returns = "{ largest, second, ..., lowest, residuals }",
     doc = [[
-Ritz values at both ends of the Hessian's spectrum at theta, by Lanczos with full reorthogonalisation: one Hessian-vector
-product a step.
+Ritz values at both ends of the Hessian's spectrum at theta, by Lanczos with full reorthogonalisation: one
+Hessian-vector product a step.
 
 Returns: the `top` largest in descending order, lowest = x, residuals = { ‖H v - λ v‖, ... } of the largest: an
 eigenvalue lies within that distance. With vectors = true also vectors = { v, ... }, of theta's shape and norm 1, the

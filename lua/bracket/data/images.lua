@@ -1,6 +1,5 @@
 -- bk.data.images: a folder of images, in it a folder a class.
 local bk = ...
-local options_of = bk._options
 
 local ENDINGS = { png = true, jpg = true, jpeg = true }
 
@@ -61,12 +60,7 @@ end
 
 local function images(dir, options)
     if type(dir) ~= "string" then fail("dir: expected a string, got a %s", type(dir)) end
-    options = options_of("bk.data.images", options, { size = "table", channels = "integer", dtype = "string",
-        limit = "count" })
-    local size, dtype, channels = options.size, options.dtype or "float64", options.channels or 0
-    if dtype ~= "float64" and dtype ~= "float32" then
-        fail("dtype: expected \"float64\" or \"float32\", got %q", dtype)
-    end
+    local size, dtype, channels = options.size, options.dtype, options.channels or 0
     if channels ~= 0 and channels ~= 1 and channels ~= 3 then fail("channels: expected 1 or 3, got %d", channels) end
     for d = 1, size and 2 or 0 do
         if #size ~= 2 or math.type(size[d]) ~= "integer" or size[d] < 1 or size[d] > 8192 then
@@ -104,12 +98,21 @@ local function images(dir, options)
         shape = first[1] == 1 and { first[2], first[3] } or first, name = dir:match("([^/]+)/*$") or "images" }
 end
 
-return bk.doc(images, [[
-bk.data.images(dir [, { size = {rows, columns}, channels, dtype = "float64", limit }])
-    -> { x, y, classes, shape, names, name }
+return bk.define{
+    name = "bk.data.images",
+    arguments = { "dir" },
+    returns = "{ x, y, classes, shape, names, name }",
+    doc = [[
 A folder that holds a folder for each class, in it PNG and JPEG files (.png, .jpg, .jpeg; hidden files are passed over).
 x (n, size) in 0..1, rows of pixels as mnist's, of shape {rows, columns}, or {3, rows, columns} when coloured; y (n)
-int64, class ids from 0 in the order of the folders' names, which are `names`; classes, how many there are.
-All images have one size and one number of channels; else size scales each to it (by a triangle filter, which averages
-when it shrinks) and channels = 1 makes them grey, 3 coloured. limit: the first so many of each class.
-Errors name the file: another size, one that is damaged or no image, a class without images.]])
+int64, class ids from 0 in the order of the folders' names, which are `names`; classes, how many there are.]],
+    errors = "name the file: another size or number of channels, one that is damaged or no image, a class without images.",
+    options = {
+        { "size", "table", says = "the images'",
+            doc = "{rows, columns}: scales each to it, by a triangle filter, which averages when it shrinks" },
+        { "channels", "integer", says = "the images'", doc = "1: made grey; 3: coloured" },
+        { "dtype", { "float64", "float32" }, default = "float64", doc = "of x" },
+        { "limit", "count", says = "all", doc = "the first so many images of each class" },
+    },
+    call = images,
+}

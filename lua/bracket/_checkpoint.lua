@@ -1,12 +1,13 @@
 -- A protocol's state as one safetensors file: its tensors by the path at which they stand, and all the rest as JSON in
 -- the metadata. A list is an array there, any other table { table = [[key, value], ...] }, a tensor { tensor = name },
--- a number that is not finite { number = "nan" }, a long list of numbers { numbers = tensor, integers = tensor }, where
--- the second tells which of them are integers, if some are: so nothing is lost, not a bit.
+-- a number that is not finite { number = "nan" }, a string that is not UTF-8 { bytes = in hexadecimal }, a long list of
+-- numbers { numbers = tensor, integers = tensor }, where the second tells which of them are integers, if some are: so
+-- nothing is lost, not a bit. Digests of every tensor and of the texts tell a file that was damaged.
 local bk = ...
 local internal = bk.internal
 local checkpoint = {}
 
-local FORMAT = "bracket checkpoint 1"
+local FORMAT = "bracket checkpoint 2"
 
 local function before(a, b)
     if type(a) ~= type(b) then return type(a) < type(b) end
@@ -82,6 +83,8 @@ function pack(value, path, tensors)
     local kind = type(value)
     if kind == "number" and (value ~= value or value - value ~= 0) then
         return { number = value ~= value and "nan" or value > 0 and "inf" or "-inf" }
+    elseif kind == "string" and not utf8.len(value) then
+        return { bytes = value:gsub(".", function(c) return ("%02x"):format(c:byte()) end) }
     elseif kind == "number" or kind == "string" or kind == "boolean" then
         return value
     elseif bk.is_tensor(value) then
@@ -99,6 +102,7 @@ local function unpack(value, tensors)
     local function tensor(name) return tensors[name] or error("the tensor " .. name .. " is missing", 0) end
     if value.tensor then return tensor(value.tensor) end
     if value.number then return NUMBERS[value.number] end
+    if value.bytes then return (value.bytes:gsub("%x%x", function(c) return string.char(tonumber(c, 16)) end)) end
     local result = {}
     if value.numbers then
         result = tensor(value.numbers):totable()
@@ -113,23 +117,57 @@ local function unpack(value, tensors)
     return result
 end
 
+-- The digest of all texts of the metadata but its own.
+local function digest_of(metadata)
+    local names, parts = {}, {}
+    for name in pairs(metadata) do names[#names + 1] = name ~= "digest" and name or nil end
+    table.sort(names)
+    for k, name in ipairs(names) do parts[k] = ("%s %d %s"):format(name, #metadata[name], metadata[name]) end
+    return internal.digest(table.concat(parts, "\n"))
+end
+
+local function digests_of(tensors)
+    local digests = {}
+    for name, tensor in pairs(tensors) do digests[name] = internal.digest(tensor) end
+    return digests
+end
+
 function checkpoint.save(path, state)
     local tensors = { list = {}, names = {} }
     local text = internal.to_json(pack(state, "", tensors))
-    bk.save_safetensors(path, tensors.list, { format = FORMAT, bracket = bk.version, step = tostring(state.step),
-        state = text })
+    local metadata = { format = FORMAT, bracket = bk.version, step = tostring(state.step), state = text,
+        tensors = internal.to_json(digests_of(tensors.list)) }
+    metadata.digest = digest_of(metadata)
+    bk.save_safetensors(path, tensors.list, metadata)
 end
 
-function checkpoint.load(path)
+-- Raises where the file is damaged.
+local function read(path)
     local tensors, metadata = bk.load_safetensors(path)
-    if metadata.format ~= FORMAT then
-        error(string.format("%s: expected a %s, got %s", path, FORMAT, metadata.format or "another kind of file"), 0)
+    if (metadata.digest or metadata.format == FORMAT) and metadata.digest ~= digest_of(metadata) then
+        error("the header is damaged", 0)
     end
-    local value, wrong = internal.from_json(metadata.state or "")
-    if value == nil then error(path .. ": state: " .. wrong, 0) end
-    local ok, state = pcall(unpack, value, tensors)
-    if not ok then error(path .. ": " .. state, 0) end
-    return state
+    if metadata.format ~= FORMAT then
+        error({ ("%s: expected a %s, got %s"):format(path, FORMAT, metadata.format or "another kind of file") }, 0)
+    end
+    local expected, found = internal.from_json(metadata.tensors or ""), digests_of(tensors)
+    for name in pairs(found) do
+        if expected[name] ~= found[name] then error(("the tensor %s is damaged"):format(name), 0) end
+    end
+    local value, wrong = internal.from_json(metadata.state)
+    if value == nil then error("state: " .. wrong, 0) end
+    return unpack(value, tensors)
+end
+
+-- The state; nil and why where the file is damaged. An error where it is none, or cannot be read at all.
+function checkpoint.load(path)
+    local f <close> = assert(io.open(path, "rb"))
+    local ok, state = pcall(read, path)
+    if ok then return state end
+    if type(state) == "table" then error(state[1], 0) end
+    if state:find("interrupted$") or state:find("memory") then error(state, 0) end
+    state = state:gsub("^[^\n]-%.lua:%d+: ", "") -- where in Lua: nobody's mistake there
+    return nil, state:sub(1, #path) == path and state or path .. ": " .. state
 end
 
 return checkpoint

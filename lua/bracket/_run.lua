@@ -325,10 +325,12 @@ local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W",
         "record_memory",
         "batch_first", "gradient", "task_gradient", "gradients", "gradient_sum", "losses" }
 
-function run:save()
+function run:save(without) -- without: a field that is kept elsewhere
     local saved = { version = 1, dtype = self.problem.dtype, n_tasks = self.n_tasks, streams = self.problem:position(),
         buffers = self.problem.mode.buffers, optimizer = self.optimizer:state() }
-    for _, name in ipairs(FIELDS) do saved[name] = copy(self[name]) end
+    for _, name in ipairs(FIELDS) do
+        if name ~= without then saved[name] = copy(self[name]) end
+    end
     return saved
 end
 

@@ -1,20 +1,29 @@
 -- Run folders as they lie on disk: what a run left, and where runs are.
 --   config.json    what was asked for          env.json   on what it ran
 --   metrics.jsonl  a recorded row a line       status.json   how far it is, and its results
---   checkpoint-STEP.safetensors   everything at a step: the run goes on from there
+--   checkpoint-STEP.safetensors   everything at a step but the rows, of which it has the digest: the run goes on from
+--                  there      run.lock   while a process writes here: whose it is
+-- A job of a sweep has its run here, and job.json, output.txt and job.lock beside it, whether or not the run began.
 local bk = ...
 local internal = bk.internal
 local run_folder = {}
 
 local text_of = bk._text_file.read
 
-local function read_json(path)
+-- The object in a file; nil where there is no file, an error where it is no object.
+local function read_object(path)
     local text, why = text_of(path)
     if not text then return nil, why end
     local value, wrong = internal.from_json(text)
-    if value == nil then error(path .. ": " .. wrong, 0) end
+    if type(value) ~= "table" or #value > 0 then
+        error(("%s: %s"):format(path, wrong or "expected an object, got " .. (type(value) == "table" and "a list"
+            or tostring(value))), 0)
+    end
     return value
 end
+
+-- What dir/NAME.json holds, {} where there is none.
+function run_folder.object(dir, name) return read_object(dir .. "/" .. name .. ".json") or {} end
 
 -- The steps of the checkpoints in dir, rising.
 function run_folder.checkpoints(dir)
@@ -27,23 +36,80 @@ function run_folder.checkpoints(dir)
     return steps
 end
 
+function run_folder.metrics_path(dir) return dir .. "/metrics.jsonl" end
 function run_folder.checkpoint_path(dir, step) return string.format("%s/checkpoint-%d.safetensors", dir, step) end
 
-function run_folder.is_run(dir) return text_of(dir .. "/status.json") ~= nil end
+-- The files of claims: on the run, and on the job whose run it is.
+function run_folder.lock_path(dir) return dir .. "/run.lock" end
+function run_folder.job_lock_path(dir) return dir .. "/job.lock" end
 
--- { dir, status, config, env }; an error where dir holds no run.
-function run_folder.read(dir)
-    local status, why = read_json(dir .. "/status.json")
-    if not status then error(string.format("%s: not a run folder: %s", dir, why), 0) end
-    return { dir = dir, status = status, config = read_json(dir .. "/config.json") or {},
-        env = read_json(dir .. "/env.json") or {} }
+-- Whether a run was begun in dir, or a job.
+function run_folder.is_run(dir)
+    return text_of(dir .. "/status.json") ~= nil or text_of(dir .. "/job.json") ~= nil
 end
 
--- The recorded rows as columns by name, and their number; nan where a row lacks a column. A last line that was cut off
--- while it was written is left out.
-function run_folder.metrics(dir)
-    local path = dir .. "/metrics.jsonl"
-    local text = text_of(path) or ""
+-- What a file says of a run or job. One that says "running" and has no process any more was stopped; it is read again,
+-- since it may have ended by itself meanwhile.
+local function read_status(path, lock_path)
+    local status, why = read_object(path)
+    if not status or status.status ~= "running" or bk._claim.holder(lock_path) then return status, why end
+    status = read_object(path)
+    if status and status.status == "running" then
+        status.status, status.message = "stopped", "its process ended without a word"
+    end
+    return status
+end
+
+-- { script, arguments by name } of what a job was called with.
+local function job_config(job)
+    local config, name = { arguments = {} }, nil
+    for k, text in ipairs(type(job.arguments) == "table" and job.arguments or {}) do
+        local option, value = tostring(text):match("^%-%-([^=]+)=?(.*)$")
+        if k == 1 then
+            config.script = text
+        elseif option then
+            name = option:gsub("-", "_")
+            config.arguments[name] = text:find("=", 1, true) and value or true
+        elseif name then
+            config.arguments[name], name = tonumber(text) or text, nil
+        end
+    end
+    return config
+end
+
+-- { dir, status, config, env }; an error where dir holds no run. A job that ended before its run began stands for it.
+function run_folder.read(dir)
+    local status, why = read_status(dir .. "/status.json", run_folder.lock_path(dir))
+    local config = run_folder.object(dir, "config")
+    if not status then
+        local job = read_status(dir .. "/job.json", run_folder.job_lock_path(dir))
+        if not job then error(string.format("%s: not a run folder: %s", dir, why), 0) end
+        status = { status = job.status, message = job.message, started = job.started, updated = job.ended,
+            seconds = job.seconds }
+        config = next(config) and config or job_config(job)
+    end
+    return { dir = dir, status = status, config = config, env = run_folder.object(dir, "env") }
+end
+
+-- The digest of the rows up to a line, by that of those before it.
+function run_folder.row_digest(before, line) return internal.digest(before .. line) end
+
+-- The text of the first n rows, where that is their digest; nil and why where it is not.
+function run_folder.first_rows(dir, n, digest)
+    local path = run_folder.metrics_path(dir)
+    local text, at, found = text_of(path) or "", 1, ""
+    for r = 1, n do
+        local stop = text:find("\n", at, true)
+        if not stop then return nil, ("%s: expected %d rows, got %d"):format(path, n, r - 1) end
+        found, at = run_folder.row_digest(found, text:sub(at, stop)), stop + 1
+    end
+    if found ~= digest then return nil, ("%s: damaged in the first %d rows"):format(path, n) end
+    return text:sub(1, at - 1)
+end
+
+-- Rows as columns by name, and their number; nan where a row lacks a column. A last line that was cut off while it was
+-- written is left out.
+function run_folder.columns(text, path)
     local columns, rows = {}, 0
     for line, ending in text:gmatch("([^\n]+)(\n?)") do
         local row, wrong = internal.from_json(line)
@@ -66,6 +132,11 @@ function run_folder.metrics(dir)
         end
     end
     return columns, rows
+end
+
+function run_folder.metrics(dir)
+    local path = run_folder.metrics_path(dir)
+    return run_folder.columns(text_of(path) or "", path)
 end
 
 -- The run folders in dir, itself among them, in the order of their names.

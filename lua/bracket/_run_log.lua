@@ -1,9 +1,9 @@
 -- The folder of a run that is going on: what run_folder describes, written so that the run can be stopped anywhere,
--- killed even, and loses no more than the steps since its last checkpoint.
+-- killed even, and loses no more than the steps since its last checkpoint. One log at a time writes a folder.
 local bk = ...
 local internal = bk.internal
-local run_folder, checkpoint = bk._run_folder, bk._checkpoint
-local readable, now = bk._text_file.readable, bk._text_file.stamp
+local run_folder, checkpoint, claim = bk._run_folder, bk._checkpoint, bk._claim
+local readable, now, text_in = bk._text_file.readable, bk._text_file.stamp, bk._text_file.read
 local run_log = {}
 run_log.__index = run_log
 
@@ -101,11 +101,82 @@ end
 
 -- ---- opening ----
 
--- What another process left half written when it was killed.
+local OURS = { ["config.json"] = true, ["env.json"] = true, ["metrics.jsonl"] = true, ["status.json"] = true }
+
+-- What another process left half written when it was killed; files of a user's own are not touched.
 local function sweep_up(dir)
     for _, name in ipairs(internal.folder(dir)) do
-        if name:find("%.tmp%-%d+%-%d+$") then os.remove(dir .. "/" .. name) end
+        local file = name:match("^(.+)%.tmp%-%d+%-%d+$") or ""
+        if OURS[file] or file:find("^checkpoint%-%d+%.safetensors$") then os.remove(dir .. "/" .. name) end
     end
+end
+
+local function warning(...)
+    local text = string.format(...)
+    if internal.message then internal.message("warning: " .. text) else warn(text) end
+end
+
+function run_log:take_claim()
+    if self.claim then return end
+    local mine, holder = claim.take(run_folder.lock_path(self.dir))
+    if not mine then
+        error(string.format("protocol:run: out: %s is being written by %s; wait for it, or name another folder",
+            self.dir, holder), 0)
+    end
+    self.claim = mine
+end
+
+function run_log:release()
+    if self.claim then self.claim:release() end
+    self.claim = nil
+end
+
+-- The state of the last checkpoint that is whole and whose rows are, and their text. Damaged ones are set aside.
+local function last_whole(dir)
+    local damaged, steps = {}, run_folder.checkpoints(dir)
+    local state, rows
+    for k = #steps, 1, -1 do
+        local path, why = run_folder.checkpoint_path(dir, steps[k]), nil
+        state, why = checkpoint.load(path)
+        if state then rows, why = run_folder.first_rows(dir, state.rows, state.rows_digest) end
+        if rows then break end
+        state = nil
+        table.insert(damaged, { path = path, why = why })
+    end
+    for _, d in ipairs(damaged) do
+        warning("protocol:run: resume: %s; it is set aside, the run goes on from %s", d.why, state
+            and run_folder.checkpoint_path(dir, state.step) or "the start")
+        os.rename(d.path, (d.path:gsub("safetensors$", "damaged")))
+    end
+    return state, rows
+end
+
+-- What the folder has of a run, where it may go on: the state to go on from and the text of its rows, or nothing.
+function run_log:look(options)
+    local dir = self.dir
+    local path = dir .. "/status.json"
+    if not text_in(path) and #run_folder.checkpoints(dir) == 0 then return nil end
+    if not options.resume then
+        error(string.format("protocol:run: out: %s holds a run: resume = true goes on with it, or name another folder",
+            dir), 0)
+    end
+    local old = internal.from_json(text_in(path) or "") -- one that is broken is written again
+    if type(old) ~= "table" then old = {} end
+    local config, env = run_folder.object(dir, "config"), run_folder.object(dir, "env")
+    check_same(dir, config, self.config)
+    if options.theta and config.theta ~= self.config.theta then
+        error(string.format("protocol:run: resume: %s began at another theta", dir), 0)
+    end
+    self.config.theta = config.theta
+    self.started, self.seconds = old.started or self.started, tonumber(old.seconds) or 0
+    self.said = old.status
+    -- what it ran on before, where that was something else
+    local first = env.earlier
+    env.earlier = nil
+    local same = not difference(env, internal.from_json(line_of(self.env)), "env")
+    env.earlier = first
+    self.env.earlier = not same and env or first
+    return last_whole(dir)
 end
 
 -- The log of a run in the folder dir, and the state to go on from: nil when it begins.
@@ -113,65 +184,55 @@ function run_log.open(protocol, dir, seed, options)
     if not (io and io.open and os and os.date) then
         error("protocol:run: out: needs io and os, which this state does not have", 0)
     end
-    local self = setmetatable({ dir = dir, every = options.checkpoint_every, rows = 0, saved_at = -1, seconds = 0,
-        began = bk.clock(), flushed = bk.clock(), started = now(), pending = {} }, run_log)
+    local self = setmetatable({ dir = dir, every = options.checkpoint_every, keep = options.keep or 2, saved_at = -1,
+        seconds = 0, began = bk.clock(), flushed = bk.clock(), started = now(), pending = {}, infinite = {},
+        lines = { n = 0, digest = "" }, file = { rows = 0, bytes = 0 } }, run_log)
     self.config = run_log.config(protocol, seed)
     self.config.theta = options.theta and internal.digest(options.theta) or nil
     self.env = environment(seed)
     internal.make_folder(dir)
-    if not run_folder.is_run(dir) and #run_folder.checkpoints(dir) == 0 then return self end
-    if not options.resume then
-        error(string.format("protocol:run: out: %s holds a run: resume = true goes on with it, or name another folder",
-            dir), 0)
+    self:take_claim()
+    local ok, saved, text = pcall(self.look, self, options)
+    if not ok then
+        self:release()
+        error(saved, 0)
     end
-    local old = run_folder.read(dir)
-    check_same(dir, old.config, self.config)
-    if options.theta and old.config.theta ~= self.config.theta then
-        error(string.format("protocol:run: resume: %s began at another theta", dir), 0)
-    end
-    self.config.theta = old.config.theta
-    self.started, self.seconds = old.status.started, old.status.seconds or 0
-    -- what it ran on before, where that was something else
-    local first = old.env.earlier
-    old.env.earlier = nil
-    local same = not difference(old.env, internal.from_json(line_of(self.env)), "env")
-    old.env.earlier = first
-    self.env.earlier = not same and old.env or first
-    local steps = run_folder.checkpoints(dir)
-    if #steps == 0 then return self end
-    local saved = checkpoint.load(run_folder.checkpoint_path(dir, steps[#steps]))
+    if not saved then return self end
+    saved.history = run_folder.columns(text, run_folder.metrics_path(dir))
+    for _, entry in ipairs(saved.infinite) do saved.history[entry[1]][entry[2]] = entry[3] end
+    self.infinite, self.lines = saved.infinite, { n = saved.rows, digest = saved.rows_digest }
+    self.file = { rows = saved.rows, bytes = #text }
     self.saved_at = saved.step
     return self, saved
 end
 
 -- ---- while it runs ----
 
-local function row_text(history, r)
+-- A row as a line of the file, where inf is null as nan is: infinite remembers them.
+local function row_text(history, r, infinite)
     local row = {}
     for name, column in pairs(history) do
         local value = column[r]
         row[name] = type(value) == "string" and readable(value) or value
+        if value == math.huge or value == -math.huge then infinite[#infinite + 1] = { name, r, value } end
     end
     return internal.to_json(row) .. "\n"
 end
 
--- Rows wait for half a second, and so do not slow the run; a checkpoint has those before it in the file.
+-- Rows wait for half a second, and so do not slow the run; a checkpoint has those before it in the file. An interrupt
+-- may come between any two of these statements: what was done is then done again, with the same outcome.
 function run_log:write_rows(state, at_once)
-    for r = self.rows + #self.pending + 1, state.rows do self.pending[#self.pending + 1] = row_text(state.history,
-        r) end
-    local n = #self.pending
-    if n == 0 or not at_once and bk.clock() - self.flushed < 0.5 then return end
-    local text = table.concat(self.pending)
-    internal.append_file(self.dir .. "/metrics.jsonl", text)
-    self.rows, self.pending, self.flushed = self.rows + n, {}, bk.clock()
-end
-
--- The file's rows are the state's, whatever stood in it.
-function run_log:rewrite_rows(state)
-    local rows = {}
-    for r = 1, state.rows do rows[r] = row_text(state.history, r) end
-    internal.write_file(self.dir .. "/metrics.jsonl", table.concat(rows))
-    self.rows, self.pending = state.rows, {}
+    for r = self.lines.n + 1, state.rows do
+        local line = row_text(state.history, r, self.infinite)
+        self.pending[r] = line
+        self.lines = { n = r, digest = run_folder.row_digest(self.lines.digest, line) }
+    end
+    local rows, last = self.file.rows, self.lines.n
+    if not at_once and (rows == last or bk.clock() - self.flushed < 0.5) then return end
+    local text = table.concat(self.pending, "", rows + 1, last)
+    internal.append_file(run_folder.metrics_path(self.dir), text, self.file.bytes, at_once)
+    self.file = { rows = last, bytes = self.file.bytes + #text }
+    self.pending, self.flushed = {}, bk.clock()
 end
 
 local function list(rows) -- accuracy[0], accuracy[1], ... as an array
@@ -190,36 +251,75 @@ function run_log:write_status(state, status, message)
         order_matrix = result.order_matrix }))
 end
 
-function run_log:save(state)
-    if self.saved_at == state.step then return end
-    self:write_rows(state, true)
-    checkpoint.save(run_folder.checkpoint_path(self.dir, state.step), state:save())
-    self.saved_at = state.step
+-- Checkpoints beyond those that are kept.
+local function remove_old(dir, step, keep)
+    local steps = run_folder.checkpoints(dir)
+    for k = 1, #steps - keep do
+        if steps[k] < step then os.remove(run_folder.checkpoint_path(dir, steps[k])) end
+    end
 end
 
--- Before the first step: the rows of a state that was loaded are the file's. A finished run stays as it is.
+function run_log:save(state)
+    self:write_rows(state, true)
+    if self.saved_at == state.step then return end
+    local saved = state:save("history") -- its rows are in metrics.jsonl
+    saved.rows_digest, saved.infinite = self.lines.digest, self.infinite
+    checkpoint.save(run_folder.checkpoint_path(self.dir, state.step), saved)
+    self.saved_at = state.step
+    remove_old(self.dir, state.step, self.keep)
+end
+
+-- What the script was called with: by name where it asked bk.arguments, else as it stands.
+local function script_arguments()
+    if internal.arguments then return plain(internal.arguments) end
+    return arg and arg[1] and plain(table.move(arg, 1, #arg, 1, {})) or nil
+end
+
+-- Before the first step. A finished run stays as it is, but for what a kill left unsaid.
 function run_log:begin(state)
-    self.finished = state.finished
-    if self.finished then return end
-    local script = arg and arg[0]
-    self.every = self.every or math.max(1, math.ceil(state.total / 10))
-    self.config.script = script and plain(script)
-    self.config.arguments = script and arg[1] and plain(table.move(arg, 1, #arg, 1, {})) or nil
-    self.config.checkpoint_every = self.every
-    if not self.opened then
-        sweep_up(self.dir)
-        self:rewrite_rows(state)
-        self.opened = true
+    self:take_claim() -- a run that was paused let go of it
+    self.rests = false -- true between two steps: then it can go on, whatever the error
+    sweep_up(self.dir)
+    local metrics = run_folder.metrics_path(self.dir)
+    if #(text_in(metrics) or "") > self.file.bytes then -- rows of steps that are done again
+        internal.append_file(metrics, "", self.file.bytes, true)
     end
+    self.finished = state.finished
+    if self.finished then
+        if self.said ~= "finished" then self:write_status(state, "finished") end
+        return
+    end
+    self.every = self.every or math.max(1, math.ceil(state.total / 10))
+    self.config.script = arg and arg[0] and plain(arg[0]) or nil
+    self.config.arguments = script_arguments()
+    self.config.checkpoint_every, self.config.keep = self.every, self.keep
     internal.write_file(self.dir .. "/config.json", text_of(self.config))
     internal.write_file(self.dir .. "/env.json", text_of(self.env))
     self:write_status(state, "running")
 end
 
--- After every step.
+-- The run is let go of: it says how it ended, and another process may go on with it.
+function run_log:close(state, status, message)
+    self:write_status(state, status, message)
+    self.said = status
+    self:release()
+end
+
+-- After every step. Where a signal came that asks for the end, the run ends here, with a checkpoint.
 function run_log:step(state)
-    if state.rows > self.rows then self:write_rows(state) end
-    if state.step % self.every == 0 and state.step < state.total then
+    self.claim:beat()
+    if state.rows > self.file.rows then self:write_rows(state) end
+    if state.step == state.total then return end
+    local signal = internal.signals and internal.signals.came()
+    if signal then
+        self:save(state)
+        local message = ("stopped by %s after step %d of %d, whose checkpoint is in %s"):format(signal, state.step,
+            state.total, self.dir)
+        self:close(state, "stopped", message)
+        self.rests = true
+        internal.signals.obeyed()
+        error(message, 0)
+    elseif state.step % self.every == 0 then
         self:save(state)
         self:write_status(state, "running")
     end
@@ -227,18 +327,27 @@ end
 
 -- After the last one.
 function run_log:finish(state)
-    if self.finished then return end
-    self:write_rows(state, true)
+    if self.finished then return self:release() end
     self:save(state)
-    self:write_status(state, state.finished and "finished" or "paused")
+    self:close(state, state.finished and "finished" or "paused")
+    self.rests = true
 end
 
 -- After an error, which may have come in the middle of writing: what was recorded is kept, and the checkpoints there
--- are.
+-- are. Returns what of that could not be done, as lines.
 function run_log:fail(state, message)
+    if not self.claim then return "" end -- it was closed, or is another's
     message = readable(tostring(message))
-    pcall(self.rewrite_rows, self, state)
-    self:write_status(state, message:find("%f[%a]interrupted$") and "interrupted" or "failed", message)
+    local problems = ""
+    local function try(...)
+        local ok, problem = pcall(...)
+        if not ok then problems = problems .. "\n" .. tostring(problem) end
+    end
+    local status = message:find("%f[%a]interrupted$") and "stopped" or "failed"
+    try(self.write_rows, self, state, true)
+    try(self.close, self, state, status, message)
+    self:release()
+    return problems
 end
 
 return run_log

@@ -24,6 +24,14 @@ local function check(defaults)
     end
 end
 
+local function copy(values)
+    local result = {}
+    for name, value in pairs(values) do
+        result[name] = type(value) == "table" and table.move(value, 1, #value, 1, {}) or value
+    end
+    return result
+end
+
 -- The value that the text stands for; errors have no place in Lua: they are for who typed the text.
 local function read(name, default, text)
     if type(default) == "number" then
@@ -43,14 +51,12 @@ end
 
 local function arguments(defaults, argv)
     check(defaults)
-    if argv == nil then argv = arg end
+    local of_script = argv == nil
+    if of_script then argv = arg end
     if argv ~= nil and type(argv) ~= "table" then
         error("bk.arguments: argv: expected an array of strings, got " .. type(argv), 2)
     end
-    local values = {}
-    for name, value in pairs(defaults) do
-        values[name] = type(value) == "table" and table.move(value, 1, #value, 1, {}) or value
-    end
+    local values = copy(defaults)
     -- "--name" or "--name=value" -> name, value; nothing when no such name is known
     local function split(text)
         local name, value = tostring(text):match("^%-%-([^=]+)=?(.*)$")
@@ -76,6 +82,9 @@ local function arguments(defaults, argv)
             k = k + 1
         end
         k = k + 1
+    end
+    if of_script then -- a run's config.json has them: the script may change what it gets
+        bk.internal.arguments = copy(values)
     end
     return values
 end

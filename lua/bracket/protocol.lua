@@ -187,7 +187,13 @@ local function begin(self, options)
     if options.out then
         log, saved = bk._run_log.open(self, options.out, seed, options)
     end
-    if saved then self:restore(saved) else self.current = start(self, options.theta, options.buffers, seed) end
+    local ok, message = pcall(function()
+        if saved then self:restore(saved) else self.current = start(self, options.theta, seed) end
+    end)
+    if not ok then
+        if log then log:release() end
+        error(message, 0)
+    end
     self.current.log = log
     return self.current
 end
@@ -199,12 +205,12 @@ local function run_on(self, options)
         and not state.finished and not state.failed
         and (not options.out or state.log and state.log.dir == options.out)
     if options.out == "" then error("protocol:run: out: expected a folder's name, got \"\"", 2) end
-    if not goes_on and not options.out and (options.resume or options.checkpoint_every) then
-        error("protocol:run: checkpoint_every and resume need out, the run's folder", 2)
+    if not goes_on and not options.out and (options.resume or options.checkpoint_every or options.keep) then
+        error("protocol:run: checkpoint_every, keep and resume need out, the run's folder", 2)
     end
     if not goes_on then state = begin(self, options) end
     local log = state.log
-    if log and options.checkpoint_every then log.every = options.checkpoint_every end
+    if log then log.every, log.keep = options.checkpoint_every or log.every, options.keep or log.keep end
     local update, clear
     local shown = options.progress
     if shown == nil then shown = bk.internal.on_terminal end
@@ -213,17 +219,21 @@ local function run_on(self, options)
         if update then update(s) end
         if log then log:step(s) end
     end
+    local signals = log and bk.internal.signals -- what stops a program stops the run after a step
+    if signals then signals.hold() end
     local ok, message = pcall(function()
         if log then log:begin(state) end
         state:advance(math.min(options.stop or state.total, state.total), (update or log) and each)
         if log then log:finish(state) end
     end)
     if clear then clear() end
-    if not ok and log then pcall(log.fail, log, state, message) end
+    local problems = not ok and log and log:fail(state, message) or ""
+    if problems ~= "" then message = tostring(message) .. problems end
     self.result = state:result()
     self.history = state.history
+    if not ok then state.failed = not (log and log.rests) end
+    if signals then signals.release() end
     if not ok then
-        state.failed = true
         error(message, 0)
     end
     return self.result
@@ -234,10 +244,13 @@ protocol.run = bk.define{
     returns = "r",
     doc = [[
 Trains, from the beginning or, called again, from where the last run stopped.
-r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for
-mse), r.test_loss, r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned). The run's
-folder holds config.json, env.json, metrics.jsonl, status.json and checkpoint-STEP.safetensors; `bracket runs show`
-reads it.]],
+r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
+r.test_loss, r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
+
+The run's folder holds config.json, env.json, metrics.jsonl, status.json (running, paused, finished, failed, stopped) and
+checkpoint-STEP.safetensors; `bracket runs show` reads it. One process at a time writes a folder (run.lock): another is
+refused. In the program SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C end such a run after its step, with a checkpoint, and the
+program with exit status 75 (130 after Ctrl-C); a second Ctrl-C interrupts the step.]],
     errors = [[
 a folder of another protocol (other data, options or functions, by their code and what they captured). After an
 error p.result and p.history hold what was recorded.]],
@@ -249,8 +262,9 @@ error p.result and p.history hold what was recorded.]],
         { "progress", "boolean", says = "on a terminal", doc = "a line on stderr" },
         { "out", "string", doc = "the run's folder" },
         { "checkpoint_every", "count", says = "a tenth of the run", doc = "steps between checkpoints" },
+        { "keep", "count", says = "2", doc = "how many checkpoints stay" },
         { "resume", "boolean",
-            doc = "goes on from the folder's last checkpoint, bit for bit, or begins where there is none" },
+            doc = "goes on, bit for bit, from the folder's last checkpoint that is whole, or begins where there is none" },
     },
     call = run_on,
 }

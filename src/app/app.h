@@ -17,6 +17,11 @@ void app_message(const char *text); /* "bracket: text" on stderr */
 /* The interactive loop on the terminal; returns the exit status. */
 int repl_run(bk_env *env, bool no_environment);
 
+/* stop.c: pushes the table of functions by which a run holds the signals that end it after its step. The one it obeyed:
+ * the exit status says so. The session sets it back to 0: a later run begins. */
+extern int app_stopped;
+void stop_push(lua_State *L);
+
 /* jobs.c: pushes the table of functions that start and wait for other processes. */
 void jobs_push(lua_State *L);
 

@@ -1,6 +1,7 @@
 /* main.c - the program: lua(1)'s options with lua(1)'s meaning, and --help, --version, --threads; commands, which stand
  * in a script's place: lua/bracket/command/NAME.lua returns a function of an array of arguments.
- * Exit status 0; 1 after an error, whose message and traceback go to stderr; 2 for usage; a command's own. */
+ * Exit status 0; 1 after an error, whose message and traceback go to stderr; 2 for usage; 75 when a signal stopped a
+ * run after its checkpoint; 130 after Ctrl-C; a command's own. */
 #include "../bind/embed.h"
 #include "app.h"
 
@@ -19,6 +20,7 @@ typedef struct options {
     bool interactive, version, no_environment, warnings, executes, help;
     int threads;
     int status; /* what a command returned */
+    bool interrupted;
 } options;
 
 static const char usage_text[] =
@@ -123,6 +125,11 @@ static void warn_on(void *L, const char *text, int more) {
     warn_more(L, text, more);
 }
 
+static int message(lua_State *L) {
+    app_message(luaL_checkstring(L, 1));
+    return 0;
+}
+
 static int set_arguments(lua_State *L) {
     const options *o = lua_touserdata(L, 1);
     int zero = o->script < o->argc ? o->script : 0; /* arg[0] is the script, or the program */
@@ -142,6 +149,10 @@ static int set_arguments(lua_State *L) {
     lua_setfield(L, -2, "program");
     jobs_push(L);
     lua_setfield(L, -2, "jobs");
+    stop_push(L);
+    lua_setfield(L, -2, "signals");
+    lua_pushcfunction(L, message);
+    lua_setfield(L, -2, "message");
     return 0;
 }
 
@@ -278,9 +289,17 @@ static bool run(bk_env *env, lua_CFunction part, options *o) {
     bk_status status = env_call(env, 1, 0);
     app_watch(NULL, false);
     if (status == BK_OK) return true;
+    o->interrupted |= status == BK_EINTERRUPTED;
     fflush(stdout);
-    app_message(bk_error(env));
+    const char *text = bk_error(env), *trace = app_stopped ? strstr(text, "\nstack traceback:") : NULL;
+    fprintf(stderr, "bracket: %.*s\n", trace ? (int)(trace - text) : (int)strlen(text), text);
+    fflush(stderr);
     return false;
+}
+
+/* What the exit status is, whatever else was the matter: a signal's. */
+static int signal_status(const options *o) {
+    return app_stopped == SIGINT || (o->interrupted && !app_stopped) ? 130 : app_stopped ? 75 : 0;
 }
 
 int main(int argc, char **argv) {
@@ -305,9 +324,10 @@ int main(int argc, char **argv) {
         status = o.status;
     }
     if (ok && (o.interactive || (!script && !o.executes))) {
-        if (isatty(STDIN_FILENO) || o.interactive)
+        if (isatty(STDIN_FILENO) || o.interactive) {
             status = repl_run(env, o.no_environment);
-        else
+            o.interrupted = false;
+        } else
             ok = run(env, run_script, &o);
     }
     bk_close(env);
@@ -315,5 +335,5 @@ int main(int argc, char **argv) {
         app_message("standard output could not be written");
         ok = false;
     }
-    return ok ? status : 1;
+    return signal_status(&o) ? signal_status(&o) : ok ? status : 1;
 }

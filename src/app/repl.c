@@ -421,6 +421,7 @@ int repl_run(bk_env *env, bool no_environment) {
         if (s.terminal) terminal_on(s.el); /* before the prompt shows: el_gets alone sets the keys up after it */
         int n = 0;
         app_interrupted = 0;
+        app_stopped = 0;
         const char *line = el_gets(s.el, &n);
         if (s.terminal) {
             fputs("\033[?2004l", stdout);

@@ -239,17 +239,21 @@ static int write_file(lua_State *L) { /* write_file(path, text): whole or not at
     return 0;
 }
 
-static int append_file(lua_State *L) { /* append_file(path, text): at the end of a file, made where there is none */
+/* append_file(path, text, at, last): behind the first `at` bytes of a file, made where there is none; what stood there
+ * is gone. last: it is on the disk when this returns. */
+static int append_file(lua_State *L) {
     const char *path = args_path(L, 1, "append_file");
     size_t n;
     const char *text = luaL_checklstring(L, 2, &n);
-    const int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    int why = fd < 0 ? errno : 0;
+    const off_t at = (off_t)luaL_checkinteger(L, 3);
+    const int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    int why = fd < 0 || ftruncate(fd, at) != 0 || lseek(fd, at, SEEK_SET) < 0 ? errno : 0;
     while (n > 0 && !why) {
         const ssize_t done = write(fd, text, n);
         if (done < 0 && errno != EINTR) why = errno;
         if (done > 0) text += done, n -= (size_t)done;
     }
+    if (!why && lua_toboolean(L, 4) && fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP) why = errno;
     if (fd >= 0 && close(fd) != 0 && !why) why = errno;
     return why ? luaL_error(L, "%s: cannot be written: %s", path, strerror(why)) : 0;
 }
@@ -266,8 +270,10 @@ static int digest(lua_State *L) {
         if (tensor_contiguous_as(t, t->dtype, &whole, &e)) return bind_raise(L, &e);
         n = (size_t)tensor_count(t) * dtype_size(t->dtype);
         p = tensor_data(&whole);
+        h ^= (uint64_t)t->dtype + 1;
         for (int d = 0; d < t->ndim; d++) h = (h ^ (uint64_t)t->shape[d]) * 0x100000001b3u;
     }
+    h = (h ^ n) * 0x100000001b3u;
     for (size_t i = 0; i < n; i += 8) {
         uint64_t word = 0;
         memcpy(&word, p + i, n - i < 8 ? n - i : 8);

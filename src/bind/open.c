@@ -127,6 +127,7 @@ BK_API int luaopen_bracket(lua_State *L) {
     bind_gather(L);
     bind_files_internal(L);
     bind_rng_internal(L);
+    bind_lock_internal(L);
     bind_nn_internal(L);
     bind_push_docs(L);
     lua_setfield(L, 3, "docs");

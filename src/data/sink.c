@@ -44,11 +44,26 @@ bk_status sink_write(sink *s, const void *p, size_t n, err *e) {
     return BK_OK;
 }
 
+/* The new name reaches the disk with its folder. Where that cannot be asked for, the file is in place all the same. */
+static void sync_folder(const char *path) {
+    char folder[sizeof((sink *)0)->path];
+    strcpy(folder, path);
+    char *slash = strrchr(folder, '/');
+    if (slash) slash[slash == folder] = 0;
+    const int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    fsync(fd);
+    close(fd);
+}
+
 bk_status sink_close(sink *s, bk_status status, err *e) {
     if (s->fd < 0) return status;
     if (!status && fsync(s->fd) != 0 && errno != EINVAL && errno != ENOTSUP) status = failed(s, e);
     if (close(s->fd) != 0 && !status) status = failed(s, e);
     if (!status && rename(s->temporary, s->path) != 0) status = failed(s, e);
-    if (status) unlink(s->temporary);
+    if (status)
+        unlink(s->temporary);
+    else
+        sync_folder(s->path);
     return status;
 }

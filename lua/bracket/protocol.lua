@@ -188,7 +188,7 @@ local function begin(self, options)
         log, saved = bk._run_log.open(self, options.out, seed, options)
     end
     local ok, message = pcall(function()
-        if saved then self:restore(saved) else self.current = start(self, options.theta, seed) end
+        if saved then self:restore(saved) else self.current = start(self, options.theta, options.buffers, seed) end
     end)
     if not ok then
         if log then log:release() end

@@ -130,7 +130,7 @@ local function scatter(self, theta, h, o)
     if m <= ALL and not o.orders then
         every_order(steps, m, theta, o.paired, visit)
     else
-        drawn_orders(steps, m, theta, o.paired, visit, o.orders, o.seed)
+        drawn_orders(steps, m, theta, o.paired, visit, o.orders or 200, o.seed)
     end
     return { scale = h / self.lr, lr = h, mean = mean, variance = squares / n, orders = n }
 end

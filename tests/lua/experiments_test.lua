@@ -31,6 +31,14 @@ end
 function TestExperiments:test_tournament() lu.assertStrContains(run("tournament"), "of the orders") end
 function TestExperiments:test_conflict() lu.assertStrContains(run("conflict"), "A-GEM") end
 function TestExperiments:test_forgetting() lu.assertStrContains(run("forgetting"), "rank correlation") end
+function TestExperiments:test_shuffling()
+    local out = run("shuffling")
+    local slopes = {}
+    for value in out:match("\nsmall h([^\n]+)"):gmatch("%S+") do slopes[#slopes + 1] = tonumber(value) end
+    lu.assertAlmostEquals(slopes[1], 4, 0.2)
+    lu.assertAlmostEquals(slopes[3], 2, 0.1)
+    lu.assertStrContains(out, "of the modified loss: slope")
+end
 function TestExperiments:test_flatness() lu.assertStrContains(run("flatness"), "sharpness") end
 
 -- The three predictors of order_prediction against the realised difference of k full-batch steps a task in the limit of

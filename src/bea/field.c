@@ -4,6 +4,7 @@
  * theta), joined by small matrix products. Work grows with min(steps, tasks^2), never with both. */
 #include "word.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- pieces shared by the room ---- */
@@ -34,6 +35,14 @@ node *bea_jvp(graph *g, node *y, node *theta, node *v) {
     node *dy = NULL;
     if (!y || !v || !graph_jvp(g, 1, &y, 1, &theta, &v, &dy)) return NULL;
     return dy ? dy : g_zeros_like(g, y);
+}
+
+node *word_build_task(const word *w, int i, graph *g, node *theta) {
+    char what[32];
+    int s = 0;
+    while (w->kind[s] == STEP_MAP || w->step[s] != i) s++;
+    snprintf(what, sizeof what, "word: step %d", s + 1);
+    return func_build_field(w->task[i], g, theta, what);
 }
 
 /* ---- coefficients ---- */
@@ -243,7 +252,7 @@ static node *products(graph *g, node *const *field, const combination *direction
 static node *terms_build(const word *w, term_weights k, graph *g, const tensor *fixed, node *const *c, node *theta) {
     int n = w->n;
     node **field = graph_alloc(g, (size_t)n * sizeof *field), **v = NULL, *sum = NULL;
-    for (int i = 0; i < n && !graph_failed(g); i++) field[i] = func_build_field(w->task[i], g, theta);
+    for (int i = 0; i < n && !graph_failed(g); i++) field[i] = word_build_task(w, i, g, theta);
     node *grads = graph_failed(g) ? NULL : bea_rows(g, n, field); /* (n, P) */
     if (!grads) return NULL;
     combination total = combine(g, w, fixed, c, C_E, field, grads);
@@ -287,77 +296,113 @@ static node *terms_build(const word *w, term_weights k, graph *g, const tensor *
 
 /* ---- as functions ---- */
 /* The coefficients alone: rates -> those in use. Run once when the rates are fixed. */
+typedef enum field_kind { COEFS_OF_RATES, FIELD_FIXED, FIELD_SCALED } field_kind;
+
 typedef struct field_func {
     func base;
     word *w;
     term_weights k;
-    bool coefs_only;
-    tensor fixed[COEFS]; /* rates fixed: the coefficients */
-    bool is_fixed;
+    field_kind kind;
+    tensor fixed[COEFS]; /* FIELD_FIXED: the coefficients */
 } field_func;
 
-static bool field_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
-    field_func *w = (field_func *)f;
+static node *rates_node(const word *w, graph *g) {
+    tensor t = { 0 };
+    err e = { 0 };
+    int64_t m = w->m;
+    if (tensor_new(w->c, BK_FLOAT64, 1, &m, &t, &e)) return graph_fail(g, e.status, "%s", e.text);
+    memcpy(tensor_data(&t), w->rate, (size_t)m * sizeof *w->rate);
+    node *n = graph_const(g, &t);
+    tensor_release(&t);
+    return n;
+}
+
+/* Euler steps and terms up to the third. scale NULL: 1. */
+static node *closed_form(const field_func *f, graph *g, node *scale, node *theta) {
     node *c[COEFS] = { 0 };
-    out->n = 1;
-    if (n_in != (w->coefs_only || w->is_fixed ? 1 : 2)) {
-        graph_fail(g, BK_EINVAL, "word: expected %s, got %d arguments", w->is_fixed ? "theta" : "(theta, rates)", n_in);
+    if (!scale) {
+        for (int i = 0; i < COEFS; i++)
+            if (f->fixed[i].store) c[i] = constant(g, theta->dtype, &f->fixed[i]);
+    } else if (!coefs_build(f->w, f->k, g, g_cast(g, g_mul(g, scale, rates_node(f->w, g)), theta->dtype), c))
+        return NULL;
+    return terms_build(f->w, f->k, g, scale ? NULL : f->fixed, c, theta);
+}
+
+static bool closed(const word *w, term_weights k) {
+    return w->euler && !k.to;
+}
+
+static int highest(term_weights k) {
+    return k.to ? k.to : k.third != 0 ? 3 : k.flatness != 0 || k.conflict != 0 ? 2 : 1;
+}
+
+static node *series_form(const field_func *f, graph *g, node *scale, node *theta) {
+    term_weights k = f->k;
+    int order = highest(k);
+    node **z = graph_alloc(g, (size_t)order * sizeof *z), *conflict = NULL, *sum = NULL, *power = NULL;
+    bool split = k.flatness != k.conflict;
+    if (!z || !word_series(f->w, g, theta, order, z, split ? &conflict : NULL)) return NULL;
+    for (int i = 1; i <= order && !graph_failed(g); i++) {
+        double x = i == 1 ? k.first : i == 2 ? k.flatness : i == 3 ? k.third : i >= k.from;
+        node *term = z[i - 1] && x != 0 ? g_scale(g, x, z[i - 1]) : NULL;
+        if (i == 2 && conflict) {
+            conflict = g_scale(g, k.conflict - k.flatness, conflict);
+            term = term ? g_add(g, term, conflict) : conflict;
+        }
+        if (scale) power = power ? g_mul(g, power, scale) : g_cast(g, scale, theta->dtype);
+        if (term) sum = plus(g, sum, scale ? g_mul(g, power, term) : term);
+    }
+    return graph_failed(g) ? NULL : sum ? sum : g_zeros_like(g, theta);
+}
+
+static bool field_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    const field_func *f = (field_func *)self;
+    node *theta = in[0], *c[COEFS] = { 0 };
+    shape_buf sb;
+    out->n = 0;
+    out->v = graph_alloc(g, COEFS * sizeof *out->v);
+    if (!out->v) return false;
+    if (n_in != (f->kind == FIELD_SCALED ? 2 : 1)) {
+        graph_fail(g, BK_EINVAL, "word: expected %s, got %d arguments",
+                   f->kind == FIELD_SCALED ? "(theta, scale)" : "theta", n_in);
         return false;
     }
-    if (w->coefs_only) {
-        if (!coefs_build(w->w, w->k, g, in[0], c) || !(out->v = graph_alloc(g, COEFS * sizeof *out->v))) return false;
-        out->n = 0;
+    if (f->kind == COEFS_OF_RATES) {
+        if (!coefs_build(f->w, f->k, g, in[0], c)) return false;
         for (int i = 0; i < COEFS; i++)
             if (c[i]) out->v[out->n++] = c[i];
         return true;
     }
-    node *theta = in[0];
-    shape_buf sb;
-    if (!theta) return false;
     if (theta->dtype == BK_INT64) {
         graph_fail(g, BK_EINVAL, "word: theta: expected floating point, got int64 %s",
                    shape_text(theta->ndim, theta->shape, &sb));
         return false;
     }
-    if (w->is_fixed) {
-        for (int i = 0; i < COEFS; i++)
-            if (w->fixed[i].store) c[i] = constant(g, theta->dtype, &w->fixed[i]);
-    } else {
-        node *rates = in[1];
-        if (rates && (rates->ndim != 1 || rates->shape[0] != w->w->m)) {
-            graph_fail(g, BK_EINVAL, "word: rates: expected (%d), got %s", w->w->m,
-                       shape_text(rates->ndim, rates->shape, &sb));
-            return false;
-        }
-        if (!coefs_build(w->w, w->k, g, g_cast(g, rates, theta->dtype), c)) return false;
-    }
-    node *hole = bea_hole(g, theta), *z = terms_build(w->w, w->k, g, w->is_fixed ? w->fixed : NULL, c, hole);
-    out->v = graph_alloc(g, sizeof *out->v);
-    if (!z || !out->v || !bea_fill(g, 1, &z, hole, theta)) return false;
-    out->v[0] = z;
-    return true;
+    node *hole = bea_hole(g, theta), *scale = f->kind == FIELD_SCALED ? in[1] : NULL;
+    out->v[out->n++] = (closed(f->w, f->k) ? closed_form : series_form)(f, g, scale, hole);
+    return out->v[0] && bea_fill(g, 1, out->v, hole, theta);
 }
 
-static void field_destroy(func *f) {
-    field_func *w = (field_func *)f;
-    for (int i = 0; i < COEFS; i++) tensor_release(&w->fixed[i]);
-    word_release(w->w);
+static void field_destroy(func *self) {
+    field_func *f = (field_func *)self;
+    for (int i = 0; i < COEFS; i++) tensor_release(&f->fixed[i]);
+    word_release(f->w);
 }
 
 static const func_class field_class = { "word field", field_build, field_destroy };
 
-static field_func *field_new(word *w, term_weights k, bool coefs_only, err *e) {
+static field_func *field_new(word *w, term_weights k, field_kind kind, err *e) {
     field_func *f = func_new(w->c, &field_class, sizeof *f, e);
     if (!f) return NULL;
     f->w = w;
     word_retain(w);
     f->k = k;
-    f->coefs_only = coefs_only;
+    f->kind = kind;
     return f;
 }
 
-func *word_field_rates(word *w, term_weights k, err *e) {
-    field_func *f = field_new(w, k, false, e);
+func *word_field_scaled(word *w, term_weights k, err *e) {
+    field_func *f = field_new(w, k, FIELD_SCALED, e);
     return f ? &f->base : NULL;
 }
 
@@ -372,7 +417,7 @@ static bk_status fix_rates(field_func *f, err *e) {
     if (!g) return err_nomem(e, 0);
     coefs_build(w, f->k, g, graph_input(g, BK_FLOAT64, 1, &m), c);
     bk_status st = graph_status(g, e);
-    field_func *coefs = st ? NULL : field_new(w, f->k, true, e);
+    field_func *coefs = st ? NULL : field_new(w, f->k, COEFS_OF_RATES, e);
     if (!st && !coefs) st = e ? e->status : BK_ENOMEM;
     if (!st) st = tensor_new(w->c, BK_FLOAT64, 1, &m, &rates, e);
     if (!st) {
@@ -381,7 +426,6 @@ static bk_status fix_rates(field_func *f, err *e) {
             if (c[i]) out[n_out++] = &f->fixed[i];
         st = func_call(&coefs->base, 1, &rates, n_out, out, e);
     }
-    if (!st) f->is_fixed = true;
     tensor_release(&rates);
     if (coefs) func_release(&coefs->base);
     graph_free(g);
@@ -389,8 +433,8 @@ static bk_status fix_rates(field_func *f, err *e) {
 }
 
 func *word_field(word *w, term_weights k, err *e) {
-    field_func *f = field_new(w, k, false, e);
-    if (f && fix_rates(f, e)) {
+    field_func *f = field_new(w, k, FIELD_FIXED, e);
+    if (f && closed(w, k) && fix_rates(f, e)) {
         func_release(&f->base);
         return NULL;
     }

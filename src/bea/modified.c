@@ -1,5 +1,6 @@
 /* modified.c - multitask and continual, as functions built of the tasks' gradients. */
 #include "modified.h"
+#include <stdio.h>
 
 static node *total(graph *g, int n, node *const *v) {
     node *sum = v[0];
@@ -7,13 +8,28 @@ static node *total(graph *g, int n, node *const *v) {
     return sum;
 }
 
-/* Losses and gradients of n tasks at theta. */
-static bool tasks_build(graph *g, int n, func *const *task, node *theta, node **loss, node **grad) {
+/* The fields of n tasks at theta, and their losses; loss[i] NULL: task i is a field that is no loss's. */
+static bool tasks_build(graph *g, const char *name, int n, func *const *task, node *theta, node **loss, node **field) {
     for (int i = 0; i < n && !graph_failed(g); i++) {
+        char what[64];
+        snprintf(what, sizeof what, "%s: losses[%d]", name, i + 1);
+        field[i] = func_build_field(task[i], g, theta, what);
         loss[i] = func_build1(task[i], g, 1, &theta);
-        grad[i] = graph_grad(g, loss[i], theta);
+        if (loss[i] && loss[i]->ndim != 0) loss[i] = NULL;
     }
     return !graph_failed(g);
+}
+
+/* Refuses a task that is no loss. */
+static bool all_losses(graph *g, const char *name, int n, node *const *loss, const node *theta) {
+    shape_buf sb;
+    for (int i = 0; i < n; i++)
+        if (!loss[i]) {
+            graph_fail(g, BK_EINVAL, "%s: losses[%d]: expected a loss (a 0-d tensor), got a field %s", name, i + 1,
+                       shape_text(theta->ndim, theta->shape, &sb));
+            return false;
+        }
+    return true;
 }
 
 static bool outputs(graph *g, node_list *out, int n, node *const *v, node *hole, node *theta) {
@@ -41,12 +57,13 @@ static bool multitask_build(func *f, graph *g, int n_in, node *const *in, node_l
         return false;
     }
     node *hole = bea_hole(g, in[0]);
-    if (!hole || !loss || !grad || !tasks_build(g, n, m->task, hole, loss, grad)) return false;
+    if (!hole || !loss || !grad || !tasks_build(g, "multitask", n, m->task, hole, loss, grad)) return false;
     node *joint = g_scale(g, m->share, total(g, n, grad));
     if (m->part == MULTITASK_GRAD) {
         node *v = g_add(g, joint, g_scale(g, 0.5 * m->h, bea_jvp(g, joint, hole, joint)));
         return outputs(g, out, 1, &v, hole, in[0]);
     }
+    if (!all_losses(g, "multitask", n, loss, hole)) return false;
     node *original = g_scale(g, m->share, total(g, n, loss));
     if (m->part == MULTITASK_LOSS) {
         node *v = g_add(g, original, g_scale(g, 0.25 * m->h, g_dot(g, joint, joint)));
@@ -119,7 +136,11 @@ static bool continual_build(func *f, graph *g, int n_in, node *const *in, node_l
         return false;
     }
     node *hole = bea_hole(g, in[0]), *original = NULL, *flatness = NULL;
-    if (!hole || !loss || !grad || !tasks_build(g, n, w->task, hole, loss, grad)) return false;
+    if (!hole || !loss || !grad || !tasks_build(g, "continual", n, w->task, hole, loss, grad)) return false;
+    node *conflict = g_scale(g, 1 / time, func_build1(k->conflict, g, 1, &hole));
+    node *norm = g_sqrt(g, g_dot(g, conflict, conflict));
+    for (int i = 0; i < n; i++)
+        if (!loss[i]) return outputs(g, out, 2, (node *[]){ conflict, norm }, hole, in[0]);
     for (int s = 0; s < w->m; s++) {
         double h = w->rate[s];
         node *l = g_scale(g, h / time, loss[w->step[s]]), *a = grad[w->step[s]];
@@ -127,11 +148,10 @@ static bool continual_build(func *f, graph *g, int n_in, node *const *in, node_l
         original = original ? g_add(g, original, l) : l;
         flatness = flatness ? g_add(g, flatness, q) : q;
     }
-    node *conflict = g_scale(g, 1 / time, func_build1(k->conflict, g, 1, &hole));
     node **effect = graph_alloc(g, (size_t)n * sizeof *effect);
     for (int i = 0; effect && i < n; i++) effect[i] = g_dot(g, grad[i], conflict);
     if (!effect || !conflict) return false;
-    node *v[5] = { original, flatness, conflict, g_stack(g, n, effect), g_sqrt(g, g_dot(g, conflict, conflict)) };
+    node *v[5] = { conflict, norm, original, flatness, g_stack(g, n, effect) };
     return outputs(g, out, 5, v, hole, in[0]);
 }
 

@@ -19,8 +19,8 @@ func *multitask_func(ctx *c, int n, func *const *losses, double h, bool mean, mu
  *     theta' = -grad L~ + conflict,   L~ = sum (h_i/T) L_i + sum h_i^2/(4T) |g_i|^2,
  *     conflict = 1/(2T) sum_{i<j} h_i h_j [g_i, g_j]. */
 double continual_time(const word *w);
-/* theta -> original, flatness, conflict (theta's shape), effect (n), norm: effect_k = <g_k, conflict> is the rate of
- * change of loss k it causes, norm = |conflict|. */
+/* theta -> conflict (theta's shape), its norm, original, flatness, effect (n): effect_k = <g_k, conflict> is the rate
+ * of change of loss k it causes. Where a task is a field that is no loss's, the first two alone. */
 func *continual_terms(word *w, err *e);
 /* theta -> velocity: the logarithm's terms up to order 1..3, divided by T. */
 func *continual_field(word *w, int order, err *e);

@@ -1,7 +1,8 @@
 /* order.c - target-conditioned order effects. Both methods rest on one function: theta, p -> all gradients, all
- * products H_i p. */
+ * products H_i p. Of a field that is no gradient it is the transpose's product: <p, DF v> = <DF' p, v>. */
 #include "order.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct order_func {
@@ -37,13 +38,23 @@ static order_func *order_new(ctx *c, const func_class *cls, int n, func *const *
     return o;
 }
 
-/* Gradients (n, P) and products H_i p (n, P) at theta (a leaf). */
+/* D field' p, the transpose's product: for a gradient H p, by the cheaper forward derivative. */
+static node *adjoint_product(func *f, graph *g, node *field, node *theta, node *p) {
+    node *y = func_build1(f, g, 1, &theta), *u = NULL;
+    if (!y || !field || y->ndim == 0) return bea_jvp(g, field, theta, p);
+    if (!graph_vjp(g, 1, &field, &p, 1, &theta, &u)) return NULL;
+    return u ? u : g_zeros_like(g, theta);
+}
+
+/* Gradients or fields (n, P) and products H_i p, DF_i' p (n, P) at theta (a leaf). */
 static bool gradients_products(const order_func *o, graph *g, node *theta, node *p, node **grads, node **products) {
     int n = o->n;
     node **v = graph_alloc(g, (size_t)n * sizeof *v), **u = graph_alloc(g, (size_t)n * sizeof *u);
     for (int i = 0; v && u && i < n && !graph_failed(g); i++) {
-        v[i] = func_build_field(o->source[i], g, theta);
-        if (p) u[i] = bea_jvp(g, v[i], theta, p);
+        char what[64];
+        snprintf(what, sizeof what, "%s: source %d", o->base.cls->name, i + 1);
+        v[i] = func_build_field(o->source[i], g, theta, what);
+        if (p) u[i] = adjoint_product(o->source[i], g, v[i], theta, p);
     }
     if (graph_failed(g)) return false;
     *grads = bea_rows(g, n, v);
@@ -71,7 +82,7 @@ static bool tournament_build(func *f, graph *g, int n_in, node *const *in, node_
     node *at = hole;
     if (o->drift != 0)
         at = g_sub(g, hole, g_reshape(g, g_scale(g, o->drift, g_sum(g, grads, 1u, false)), hole->ndim, hole->shape));
-    node *de = func_build_field(o->source[o->n], g, at);
+    node *de = func_build_field(o->source[o->n], g, at, "tournament: target");
     if (!de || !u || !graph_substitute(g, 1, &u, 1, &p, &de)) return false;
     node *b = g_matmul_t(g, grads, u, false, true); /* <g_i, u_j> */
     node *a = g_sub(g, b, g_transpose(g, b));

@@ -24,16 +24,16 @@ static bk_status check_options(const verify_options *o, err *e) {
         if (!(isfinite(o->scales[i]) && o->scales[i] != 0))
             return err_set(e, BK_EINVAL, "verify: scales: expected finite numbers other than 0, got %g", o->scales[i]);
     for (int i = 0; i < o->n_orders; i++)
-        if (o->orders[i] < 1 || o->orders[i] > 3)
-            return err_set(e, BK_EINVAL, "verify: orders: expected 1, 2 or 3, got %d", o->orders[i]);
+        if (o->orders[i] < 1)
+            return err_set(e, BK_EINVAL, "verify: orders: expected whole numbers >= 1, got %d", o->orders[i]);
     if (o->n_scales < 2)
         return err_set(e, BK_EINVAL, "verify: scales: a slope needs at least two, got %d", o->n_scales);
     return BK_OK;
 }
 
 bk_status word_verify(word *w, const tensor *theta, const verify_options *o, double *errors, double *slopes, err *e) {
-    int64_t m = w->m, shape[2] = { 0, 0 };
-    tensor start = { 0 }, rates = { 0 }, ends = { 0 }, work = { 0 };
+    int64_t shape[2] = { 0, 0 };
+    tensor start = { 0 }, scale = { 0 }, ends = { 0 }, work = { 0 };
     flow *f = NULL;
     bk_status st = check_options(o, e);
     if (!st) st = tensor_contiguous_as(theta, BK_FLOAT64, &start, e);
@@ -41,7 +41,7 @@ bk_status word_verify(word *w, const tensor *theta, const verify_options *o, dou
     shape[0] = o->n_scales, shape[1] = n;
     if (!st) st = tensor_new(w->c, BK_FLOAT64, 2, shape, &ends, e); /* where the steps end, a row a scale */
     if (!st) st = tensor_new(w->c, BK_FLOAT64, 1, &n, &work, e);
-    if (!st) st = tensor_new(w->c, BK_FLOAT64, 1, &m, &rates, e);
+    if (!st) st = tensor_new(w->c, BK_FLOAT64, 0, NULL, &scale, e);
     for (int i = 0; i < o->n_scales && !st; i++) {
         double *end = (double *)tensor_data(&ends) + i * n;
         memcpy(end, tensor_data(&start), (size_t)n * sizeof *end);
@@ -52,15 +52,14 @@ bk_status word_verify(word *w, const tensor *theta, const verify_options *o, dou
     fo.max_steps = 1000; /* in the range of small rates a few dozen do; far outside it a flow can take for ever */
     for (int k = 0; k < o->n_orders && !st; k++) {
         int order = o->orders[k];
-        term_weights weights = { 1, order >= 2, order >= 2 ? o->conflict : 0, order >= 3 };
-        func *field = word_field_rates(w, weights, e);
-        st = field ? flow_new(field, &start, 1, &rates, &f, e) : e->status;
+        term_weights weights = { 1, order >= 2, order >= 2 ? o->conflict : 0, order >= 3, 4, order >= 4 ? order : 0 };
+        func *field = word_field_scaled(w, weights, e);
+        st = field ? flow_new(field, &start, 1, &scale, &f, e) : e->status;
         for (int i = 0; i < o->n_scales && !st; i++) {
-            double *r = tensor_data(&rates), *state = tensor_data(&work), sum = 0;
+            double *state = tensor_data(&work), sum = 0;
             const double *end = (const double *)tensor_data(&ends) + i * n;
-            for (int s = 0; s < w->m; s++) r[s] = o->scales[i] * w->rate[s];
             memcpy(state, tensor_data(&start), (size_t)n * sizeof *state);
-            const void *extra = r;
+            const void *extra = &o->scales[i];
             st = flow_run(f, &fo, &extra, state, NULL, e);
             for (int64_t j = 0; j < n; j++) sum += (state[j] - end[j]) * (state[j] - end[j]);
             errors[k * o->n_scales + i] = sqrt(sum);
@@ -71,7 +70,7 @@ bk_status word_verify(word *w, const tensor *theta, const verify_options *o, dou
         func_release(field);
     }
     tensor_release(&start);
-    tensor_release(&rates);
+    tensor_release(&scale);
     tensor_release(&ends);
     tensor_release(&work);
     return st;

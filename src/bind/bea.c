@@ -86,23 +86,24 @@ static int bea_order_gap(lua_State *L) {
     int table = args_options(L, 3, fname, known, false);
     if (!args_field(L, table, "lr")) /* 4 */
         return args_error(L, fname, "lr: missing; expected a rate, or {rate of A, rate of B}");
-    double rate[2], back[2];
+    double rate[2];
     for (int i = 0; i < 2; i++) {
         if (lua_istable(L, 4))
             lua_rawgeti(L, 4, i + 1);
         else
             lua_pushvalue(L, 4);
-        rate[i] = back[1 - i] = bind_bea_finite_number(L, lua_gettop(L), fname, "lr");
+        rate[i] = bind_bea_finite_number(L, lua_gettop(L), fname, "lr");
         lua_pop(L, 1);
     }
-    func *const forth[2] = { a, b }, *const reverse[2] = { b, a };
+    const word_step_spec first = { STEP_EULER, a, rate[0] }, second = { STEP_EULER, b, rate[1] };
+    const word_step_spec forth[2] = { first, second }, back[2] = { second, first };
     lua_createtable(L, 2, 0); /* 5 */
     lua_pushvalue(L, 1);
     lua_rawseti(L, 5, 1);
     lua_pushvalue(L, 2);
     lua_rawseti(L, 5, 2);
-    bind_bea_word_make(L, 2, forth, rate, 5);
-    bind_bea_word_make(L, 2, reverse, back, 5);
+    bind_bea_word_make(L, 2, forth, 5);
+    bind_bea_word_make(L, 2, back, 5);
     err e = { 0 };
     func *lie = func_lie(a, b, &e), *predicted = NULL;
     double area = rate[0] * rate[1];
@@ -204,7 +205,7 @@ static const bind_row order_rows[] = {
     { "order_gap", bea_order_gap,
       "bk.bea.order_gap(A, B, {lr = h | {hA, hB}}) -> function(theta) -> { measured, predicted }\n"
       "measured: theta_AB - theta_BA, one step on each loss in both orders; predicted: hA hB [g_A, g_B]. Vectors of "
-      "theta's shape." },
+      "theta's shape.\nA and B are losses or fields." },
     { "tournament", bea_tournament,
       "bk.bea.tournament{ sources = {L1, ...}, target = E, theta = theta [, drift = 0] } -> { order, scores, pairs }\n"
       "pairs (n, n): A_ij = <grad E, [g_i, g_j]>; scores: its row sums; order: sources by ascending score, since A_ij "

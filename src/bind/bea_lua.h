@@ -14,8 +14,8 @@ void bind_bea_own_func(lua_State *L, func *f, err *e, int over);
 /* Pushes a new metatable whose __index holds the methods. */
 void bind_bea_class(lua_State *L, const char *name, const bind_row *rows);
 
-/* Pushes the word of m steps; keep: index of the value that keeps the losses. */
-void bind_bea_word_make(lua_State *L, int m, func *const *losses, const double *rates, int keep);
+/* Pushes the word of m steps; keep: index of the value that keeps their functions. */
+void bind_bea_word_make(lua_State *L, int m, const word_step_spec *steps, int keep);
 word *bind_bea_word_of(lua_State *L, int index);
 
 /* Add to the room on top of the stack, and make its classes. */

@@ -33,11 +33,12 @@ static func *kept_func(lua_State *L, const char *type, const char *fname, const 
     return f;
 }
 
-/* f at the theta at 2; its outputs come to lie from 3 on. */
-static void invoke(lua_State *L, func *f, const char *fname) {
+/* f at the theta at 2; its outputs come to lie from 3 on. Their number. */
+static int invoke(lua_State *L, func *f, const char *fname) {
     lua_settop(L, 2);
     int n = bind_func_invoke(L, f, 2, 2, fname);
     while (lua_gettop(L) > 2 + n) lua_remove(L, 3);
+    return n;
 }
 
 static int bea_multitask(lua_State *L) {
@@ -104,7 +105,7 @@ static int bea_continual(lua_State *L) {
     if (!args_field(L, table, "losses") || !args_field(L, table, "lr"))
         return args_error(L, fname, "expected losses = {L1, L2, ...} and lr = h or {h1, h2, ...}");
     func **losses = bind_bea_check_losses(L, 2, fname, "losses", &n); /* 4: the funcs, 5: the list */
-    double *rates = lua_newuserdatauv(L, (size_t)n * sizeof *rates, 0);
+    word_step_spec *steps = lua_newuserdatauv(L, (size_t)n * sizeof *steps, 0);
     if (lua_istable(L, 3) && (int)lua_rawlen(L, 3) != n)
         return args_error(L, fname, "lr: expected %d rates, one a loss, got %d", n, (int)lua_rawlen(L, 3));
     for (int i = 0; i < n; i++) {
@@ -112,13 +113,13 @@ static int bea_continual(lua_State *L) {
             lua_rawgeti(L, 3, i + 1);
         else
             lua_pushvalue(L, 3);
-        rates[i] = bind_bea_finite_number(L, lua_gettop(L), fname, "lr");
+        steps[i] = (word_step_spec){ STEP_EULER, losses[i], bind_bea_finite_number(L, lua_gettop(L), fname, "lr") };
         lua_pop(L, 1);
     }
     lua_newuserdatauv(L, 0, 1); /* 7 */
     luaL_setmetatable(L, BIND_CONTINUAL);
-    lua_newtable(L);                            /* 8 */
-    bind_bea_word_make(L, n, losses, rates, 4); /* 9 */
+    lua_newtable(L);                    /* 8 */
+    bind_bea_word_make(L, n, steps, 4); /* 9 */
     err e = { 0 };
     bind_bea_own_func(L, continual_terms(bind_bea_word_of(L, 9), &e), &e, 9);
     lua_setfield(L, 8, "terms");
@@ -130,28 +131,30 @@ static int bea_continual(lua_State *L) {
 static int continual_terms_(lua_State *L) {
     const char *fname = "continual:terms";
     func *f = kept_func(L, BIND_CONTINUAL, fname, "terms");
-    invoke(L, f, fname);      /* 3 original, 4 flatness, 5 conflict, 6 effect, 7 norm */
+    int n = invoke(L, f, fname); /* 3 conflict, 4 norm, and of losses 5 original, 6 flatness, 7 effect */
+    lua_settop(L, 7);
     lua_createtable(L, 0, 6); /* 8 */
-    set_value(L, 8, "original", 3);
-    set_value(L, 8, "flatness", 4);
-    set_value(L, 8, "conflict_norm", 7);
-    lua_pushvalue(L, 5);
-    lua_setfield(L, 8, "conflict");
     lua_pushvalue(L, 3);
-    lua_pushvalue(L, 4);
+    lua_setfield(L, 8, "conflict");
+    set_value(L, 8, "conflict_norm", 4);
+    if (n == 2) return 1;
+    set_value(L, 8, "original", 5);
+    set_value(L, 8, "flatness", 6);
+    lua_pushvalue(L, 5);
+    lua_pushvalue(L, 6);
     lua_arith(L, LUA_OPADD);
     to_number(L);
     lua_setfield(L, 8, "total");
-    const tensor *effect = bind_test_tensor(L, 6);
+    const tensor *effect = bind_test_tensor(L, 7);
     if (effect) {
-        int64_t n = tensor_count(effect);
-        lua_createtable(L, (int)n, 0);
-        for (int64_t i = 0; i < n; i++) {
+        int64_t count = tensor_count(effect);
+        lua_createtable(L, (int)count, 0);
+        for (int64_t i = 0; i < count; i++) {
             lua_pushnumber(L, tensor_get(effect, i));
             lua_rawseti(L, -2, i + 1);
         }
     } else
-        lua_pushvalue(L, 6);
+        lua_pushvalue(L, 7);
     lua_setfield(L, 8, "effect");
     return 1;
 }
@@ -191,7 +194,7 @@ static const bind_row room_rows[] = {
       "bk.bea.continual{ losses = {L1, ...}, lr = h | {h1, ...} } -> modified field of one step a task in turn\n"
       "theta' = -grad L~ + (h/2) sum_{i<j} [g_i, g_j], L~ = sum L_i + (h/4) sum |g_i|^2; a round lasts h (with a rate "
       "a task:\n"
-      "their mean T; L_i weighs h_i/T, |g_i|^2 h_i^2/(4T), [g_i, g_j] h_i h_j/(2T)).\n"
+      "their mean T; L_i weighs h_i/T, |g_i|^2 h_i^2/(4T), [g_i, g_j] h_i h_j/(2T)). A field may stand for a loss.\n"
       "Methods: terms(theta), field(order), word().\n"
       "Source: Dherin 2023." },
     { NULL, NULL, NULL },
@@ -210,7 +213,7 @@ static const bind_row continual_rows[] = {
       "continual:terms(theta) -> { original, flatness, conflict, conflict_norm, effect, total }\n"
       "original + flatness = total = L~ (numbers); conflict the vector field at theta; effect[k] = <g_k, conflict>, "
       "the rate\n"
-      "of change of loss k that it causes." },
+      "of change of loss k that it causes. Where one of the losses is a field: conflict and conflict_norm alone." },
     { "field", continual_field_,
       "continual:field([order = 2]) -> field\nVelocity per unit time, order 1..3; a round lasts h." },
     { "word", continual_word, "continual:word() -> word\nOne round as a word of steps." },

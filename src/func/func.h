@@ -73,9 +73,7 @@ func *func_sum(ctx *c, int n, const double *coef, func *const *fs, err *e);
  * extrapolated to fourth order, along the axes or (more than 6 parameters) 6 fixed random directions. f is 0-d. */
 bk_status func_check_grad(func *f, const tensor *theta, double *worst, err *e);
 
-/* The field of f at θ in g: the gradient of a loss, else its value. */
-node *func_build_field(func *f, graph *g, node *theta);
-/* D field(f) . v at θ (v: nodes of θ's shape). */
-node *func_build_field_jvp(func *f, graph *g, node *theta, node *v);
+/* The field of f at θ in g, of θ's dtype: the gradient of a loss, else its value. what: its name in messages. */
+node *func_build_field(func *f, graph *g, node *theta, const char *what);
 
 #endif

@@ -350,36 +350,38 @@ func *func_vmap(func *f, int n_axes, const signed char *axes, err *e) {
 
 /* ---- fields ---- */
 
-node *func_build_field(func *f, graph *g, node *theta) {
-    if (!theta || !float_argument(g, "field", theta)) return NULL;
+node *func_build_field(func *f, graph *g, node *theta, const char *what) {
+    if (!theta || !float_argument(g, what, theta)) return NULL;
     node *p = placeholder(g, theta), *y = func_build1(f, g, 1, &p);
     if (!y) return NULL;
     if (y->ndim == 0)
         y = graph_grad(g, y, p);
     else if (!shape_equal(y->ndim, y->shape, theta->ndim, theta->shape)) {
         shape_buf a, b;
-        return graph_fail(g, BK_EINVAL, "field: expected a 0-d tensor or one of θ's shape %s, got %s",
+        return graph_fail(g, BK_EINVAL, "%s: expected a loss (a 0-d tensor) or a field of θ's shape %s, got %s", what,
                           shape_text(theta->ndim, theta->shape, &a), shape_text(y->ndim, y->shape, &b));
     }
+    y = g_cast(g, y, theta->dtype);
     return y && graph_substitute(g, 1, &y, 1, &p, &theta) ? y : NULL;
 }
 
-node *func_build_field_jvp(func *f, graph *g, node *theta, node *v) {
+/* D field(f) . v at θ (v: nodes of θ's shape). */
+static node *field_jvp(func *f, graph *g, node *theta, node *v, const char *what) {
     if (!theta || !v) return NULL;
-    node *p = placeholder(g, theta), *x = func_build_field(f, g, p), *t = NULL;
+    node *p = placeholder(g, theta), *x = func_build_field(f, g, p, what), *t = NULL;
     if (!x || !graph_jvp(g, 1, &x, 1, &p, &v, &t)) return NULL;
     if (!t) return g_zeros_like(g, theta);
     return graph_substitute(g, 1, &t, 1, &p, &theta) ? t : NULL;
 }
 
 static bool field_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
-    return need(g, "field", n_in, 1) && one(g, func_build_field(operand(self), g, in[0]), out);
+    return need(g, "field", n_in, 1) && one(g, func_build_field(operand(self), g, in[0], "field"), out);
 }
 static bool lie_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     if (!need(g, "lie", n_in, 1)) return false;
     func *x = ((func_of *)self)->fs[0], *y = ((func_of *)self)->fs[1];
-    node *yx = func_build_field_jvp(y, g, in[0], func_build_field(x, g, in[0]));
-    node *xy = func_build_field_jvp(x, g, in[0], func_build_field(y, g, in[0]));
+    node *yx = field_jvp(y, g, in[0], func_build_field(x, g, in[0], "lie: X"), "lie: Y");
+    node *xy = field_jvp(x, g, in[0], func_build_field(y, g, in[0], "lie: Y"), "lie: X");
     return one(g, g_sub(g, yx, xy), out);
 }
 static bool sum_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {

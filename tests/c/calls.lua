@@ -204,7 +204,10 @@ calls["optimizer:restore"] = function() return bk.optim.adam {}:restore(used:sta
 local function word() return bk.bea.word { { losses[1], 0.1 }, { losses[2], 0.2 } } end
 local function multitask() return bk.bea.multitask { losses = losses, lr = 0.1 } end
 local function continual() return bk.bea.continual { losses = losses, lr = 0.1 } end
-calls["bk.bea.word"] = word
+calls["bk.bea.word"] = function()
+    local w = bk.bea.word { { losses[1], 0.1, exact = true }, { map = function(t, h) return t - h * t end, lr = 0.1 } }
+    return w:term(2)(v), w:step(v)
+end
 calls["word:term"] = function() return word():term(2)(v) end
 calls["word:log"] = function() return word():log(3)(v) end
 calls["word:conflict"] = function() return word():conflict()(v) end

@@ -74,6 +74,7 @@ local function job_config(job)
             config.arguments[name], name = tonumber(text) or text, nil
         end
     end
+    config.lr, config.seed = config.arguments.lr, config.arguments.seed
     return config
 end
 

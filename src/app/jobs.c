@@ -1,14 +1,18 @@
 /* jobs.c - processes beside this one, for `bracket sweep`: bk.internal.jobs = { start, wait, hold, release,
  * interrupted }. Only the program has it; the library starts no processes. A job gets an argument vector, never a
  * shell, an empty standard input, and one file for its output and its errors. It is in the program's process group, so
- * that a terminal's Ctrl-C, Ctrl-Z and hang-up reach it as well.
+ * that a terminal's Ctrl-C, Ctrl-Z and hang-up reach it as well; on Linux it gets a SIGTERM when the program is killed.
  * Lua sees no interrupt while jobs are held: it asks, and what has ended by then can still be written down. */
+#include "../bind/lock.h"
 #include "app.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <spawn.h>
+#include <signal.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,7 +46,7 @@ static double now(void) {
 
 /* ---- signals ---- */
 
-static const int held_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+static const int held_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE };
 enum { HELD = sizeof held_signals / sizeof *held_signals };
 static struct sigaction before[HELD];
 static bool held;
@@ -50,6 +54,7 @@ static bool held;
 static volatile sig_atomic_t came;    /* a signal since the last look */
 static volatile sig_atomic_t for_all; /* ... a terminal's, which the jobs have too */
 static volatile sig_atomic_t at_once; /* ... one that asks for the end, not Ctrl-C */
+static volatile sig_atomic_t which;   /* the first one */
 static bool stopping;                 /* the first one was seen */
 static double stopped, pass_on;       /* when; when the jobs get theirs, 0: they have it */
 
@@ -57,6 +62,7 @@ static void on_signal(int number, siginfo_t *info, void *context) {
     (void)context;
     for_all = info->si_code > 0 && info->si_code != SI_USER;
     at_once = number != SIGINT;
+    if (!which) which = number;
     came = 1;
 }
 
@@ -87,11 +93,15 @@ static void look(void) {
 static int jobs_hold(lua_State *L) { /* hold(): from now on signals end the jobs, not this program */
     (void)L;
     if (held) return 0;
+    int fd; /* a job's files must not get the number of a standard stream that is closed */
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO) {}
+    if (fd >= 0) close(fd);
     struct sigaction ours = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO };
     sigemptyset(&ours.sa_mask);
     stopping = false;
     pass_on = 0;
     came = 0;
+    which = 0;
     held = true;
     for (int i = 0; i < HELD; i++) {
         sigaction(held_signals[i], NULL, &before[i]);
@@ -104,9 +114,10 @@ static int jobs_hold(lua_State *L) { /* hold(): from now on signals end the jobs
     return 0;
 }
 
-static int jobs_interrupted(lua_State *L) {
+static int jobs_interrupted(lua_State *L) { /* interrupted(): nil, or the exit status that the signal asks for */
     look();
-    lua_pushboolean(L, stopping);
+    if (!stopping) return 0;
+    lua_pushinteger(L, which == SIGINT ? 130 : 75);
     return 1;
 }
 
@@ -142,48 +153,65 @@ static char **job_arguments(lua_State *L, int table) {
     return list;
 }
 
-/* No Lua in here: nothing may be raised while files are open. 0 or an error number. */
-static int spawn(char **arguments, char **environment, int output, pid_t *pid) {
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t standard;
-    int rc = posix_spawn_file_actions_init(&files);
-    if (rc) return rc;
-    rc = posix_spawnattr_init(&attributes);
-    if (!rc) {
-        sigemptyset(&standard);
-        sigaddset(&standard, SIGPIPE); /* ignored here, and what is ignored stays so */
-        rc = posix_spawnattr_setsigdefault(&attributes, &standard);
-        if (!rc) rc = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-        if (!rc) rc = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-        if (!rc) rc = posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
-        if (!rc) rc = posix_spawn_file_actions_adddup2(&files, output, STDERR_FILENO);
-        if (!rc) rc = posix_spawnp(pid, arguments[0], &files, &attributes, arguments, environment);
-        posix_spawnattr_destroy(&attributes);
+/* In the child: nothing but calls that are safe after a fork. Returns when the program could not be run. */
+static void become(char **arguments, char **environment, int output, int claim, pid_t parent) {
+    const int empty = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    sigset_t none;
+    for (int i = 0; i < HELD; i++) { /* what was ignored before hold() stays so */
+        const struct sigaction standard = { .sa_handler = SIG_DFL };
+        if (!held || before[i].sa_handler != SIG_IGN) sigaction(held_signals[i], &standard, NULL);
     }
-    posix_spawn_file_actions_destroy(&files);
-    return rc;
+#ifdef __linux__
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+#endif
+    if (getppid() != parent) _exit(0); /* it died before that was asked for */
+    if (dup2(empty, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0) return;
+    if (claim >= 0) fcntl(claim, F_SETFD, 0); /* the job holds the claim too, also when its starter is gone */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    environ = environment;
+    execvp(arguments[0], arguments);
 }
 
-/* start({program, argument, ...}, output): the job's id, or nil and why not. The program is looked for in PATH. */
+/* No Lua in here: nothing may be raised while files are open. 0 or an error number, which the child tells through a
+ * pipe that closes when its program begins. */
+static int spawn(char **arguments, char **environment, int output, int claim, pid_t *pid) {
+    int ends[2], why = 0;
+    if (pipe2(ends, O_CLOEXEC) != 0) return errno;
+    sigset_t all, mask;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &mask); /* the child has this program's handlers until it has its own */
+    const pid_t parent = getpid();
+    *pid = fork();
+    if (*pid == 0) {
+        become(arguments, environment, output, claim, parent);
+        why = errno;
+        _exit(write(ends[1], &why, sizeof why) < 0 ? 126 : 127);
+    }
+    if (*pid < 0) why = errno;
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+    close(ends[1]);
+    while (*pid > 0 && read(ends[0], &why, sizeof why) < 0 && errno == EINTR) {}
+    close(ends[0]);
+    if (*pid > 0 && why) waitpid(*pid, NULL, 0);
+    return why;
+}
+
+/* start({program, argument, ...}, output [, lock]): the job's id, or nil and why not. The program is looked for in
+ * PATH. The lock is held until the job ends, whatever becomes of this program. */
 static int jobs_start(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     const char *path = luaL_checkstring(L, 2);
     if (running_n == RUNNING_MOST) return luaL_error(L, "more than %d jobs at a time", RUNNING_MOST);
     char **arguments = job_arguments(L, 1), **environment = job_environment(L);
     int output = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (output >= 0 && output <= STDERR_FILENO) { /* a standard one is closed: the job has its own in that place */
-        const int above = fcntl(output, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        close(output);
-        output = above;
-    }
     if (output < 0) {
         lua_pushnil(L);
         lua_pushfstring(L, "%s: %s", path, strerror(errno));
         return 2;
     }
     job *j = &running[running_n];
-    int rc = spawn(arguments, environment, output, &j->pid);
+    int rc = spawn(arguments, environment, output, bind_lock_descriptor(L, 3), &j->pid);
     close(output);
     if (rc) {
         lua_pushnil(L);
@@ -198,10 +226,12 @@ static int jobs_start(lua_State *L) {
     return 1;
 }
 
-/* Waits for one job by asking for each: other children of this process (io.popen) are not ours to collect. Asking
- * again and again, not in a blocked call: a signal may come just before that call, or to a thread of OpenBLAS. */
-static bool next_ended(job *ended, int *status) {
-    for (long ms = 1; running_n > 0; ms = ms < POLL_MS / 2 ? 2 * ms : POLL_MS) {
+/* Waits for one job, at most so long, by asking for each: other children of this process (io.popen) are not ours to
+ * collect. Asking again and again, not in a blocked call: a signal may come just before that call, or to a thread of
+ * OpenBLAS. */
+static bool next_ended(job *ended, int *status, double seconds) {
+    const double limit = now() + seconds;
+    for (long ms = 1; running_n > 0 && now() < limit; ms = ms < POLL_MS / 2 ? 2 * ms : POLL_MS) {
         look();
         for (int i = 0; i < running_n; i++) {
             pid_t got = waitpid(running[i].pid, status, WNOHANG);
@@ -216,12 +246,12 @@ static bool next_ended(job *ended, int *status) {
     return false;
 }
 
-/* wait(): the id of a job that ended, its exit status or nil, the signal that ended it or nil, and how many seconds it
- * took; nil when none runs */
+/* wait(seconds): the id of a job that ended, its exit status or nil, the signal that ended it or nil, and how many
+ * seconds it took; nil when none did */
 static int jobs_wait(lua_State *L) {
     job ended;
     int status = 0;
-    if (!next_ended(&ended, &status)) return 0;
+    if (!next_ended(&ended, &status, luaL_checknumber(L, 1))) return 0;
     lua_pushinteger(L, ended.id);
     lua_pushnil(L);
     lua_pushnil(L);
@@ -239,7 +269,7 @@ static int jobs_release(lua_State *L) { /* release(): ends the jobs that still r
     job ended;
     int status;
     signal_jobs(SIGTERM);
-    while (next_ended(&ended, &status)) {}
+    while (next_ended(&ended, &status, 1e9)) {}
     for (int i = 0; held && i < HELD; i++) sigaction(held_signals[i], &before[i], NULL);
     held = false;
     return 0;

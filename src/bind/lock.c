@@ -132,9 +132,10 @@ static int file_age(lua_State *L) { /* file_age(path): seconds since it was writ
     return 1;
 }
 
-static int process(lua_State *L) { /* process(): this one's id; process(id): whether that one lives, on this machine */
-    if (lua_isnoneornil(L, 1))
-        lua_pushinteger(L, getpid());
+/* process(): this one's id; process("parent"): its starter's; process(id): whether that one lives, on this machine */
+static int process(lua_State *L) {
+    if (lua_isnoneornil(L, 1) || lua_type(L, 1) == LUA_TSTRING)
+        lua_pushinteger(L, lua_isnoneornil(L, 1) ? getpid() : getppid());
     else
         lua_pushboolean(L, kill((pid_t)luaL_checkinteger(L, 1), 0) == 0 || errno == EPERM);
     return 1;

@@ -107,6 +107,53 @@ function TestRuns:test_list_has_a_line_for_every_run()
     lu.assertEquals(run("runs", "list", "runs/", "runs/a"), output) -- a run is listed once
 end
 
+-- An argument that is seen in nothing else, since it acts through a global, tells settings apart all the same; one that
+-- is seen in another entry is not shown twice.
+function TestRuns:test_arguments_tell_settings_apart()
+    for c = 0, 1 do
+        for k = 1, 2 do
+            for seed = 1, 3 do
+                make(("s/c=%d,lr=%d,seed=%d"):format(c, k, seed), { seed = seed, lr = 0.1 * k,
+                    arguments = { c = c, lr = 0.1 * k, seed = seed, out = "s/" .. seed } })
+            end
+        end
+    end
+    local output = run("runs", "compare", "s")
+    local head = cells(output:match("over seeds.*"), "metric")
+    lu.assertEquals({ head[2], head[3], head[4], head[5] }, { "arguments.c", "lr", "n", "mean" })
+    lu.assertEquals(select(2, output:gsub("\n  loss +%d +0%.%d +3 ", "")), 4)
+    lu.assertNotStrContains(output, "arguments.lr")
+    lu.assertNotStrContains(output, "arguments.seed")
+end
+
+function TestRuns:test_a_group_without_a_finite_number_is_told()
+    for k = 1, 2 do
+        for seed = 1, 2 do
+            make(("s/%d-%d"):format(k, seed), { seed = seed, lr = k }, { metrics = "none", status = k == 2 and "failed"
+                or "finished" }, { { step = 0, loss = k == 2 and 0 / 0 or seed } })
+        end
+    end
+    local output = run("runs", "compare", "s")
+    lu.assertEquals(cells(output:match("over seeds.*"), "loss"), { "loss", "1", "2", "1.5000", "-4.8530", "7.8530" })
+    lu.assertStrMatches(output, ".*\n  loss +2 +0 +%- +%- +%-\n.*")
+    lu.assertStrContains(output, "left out: 2 with a metric that is missing or not finite")
+end
+
+function TestRuns:test_a_broken_run_does_not_hide_the_others()
+    for k = 1, 3 do make("s/" .. k, { lr = k }) end
+    write("s/2/config.json", "{ oops")
+    for _, arguments in ipairs{ { "runs", "compare", "s" }, { "runs", "list", "s" } } do
+        local output, status = run(table.unpack(arguments))
+        lu.assertEquals(status, 1)
+        lu.assertStrContains(output, "s/2/config.json: line 1")
+        lu.assertStrMatches(output, ".*\n *%S*3 .*")
+    end
+    local output, status = run("report", "s")
+    lu.assertEquals(status, 1)
+    lu.assertStrContains(output, "s/2/config.json: line 1")
+    lu.assertStrContains(read("s/report.html"), "left out: report: s/2/config.json: line 1")
+end
+
 function TestRuns:test_list_without_runs_says_so()
     lu.assertEquals({ run("runs", "list") }, { "no runs in runs\n", 0 })
     internal.make_folder(root .. "/empty")

@@ -255,31 +255,112 @@ function TestSweep:test_the_program_is_found_in_PATH()
     lu.assertStrContains(output, "1 run: 1 finished, 0 failed\n")
 end
 
-function TestSweep:test_ranks_share_the_combinations()
-    local kinds = { { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE" }, { "PMI_RANK", "PMI_SIZE" },
-        { "SLURM_PROCID", "SLURM_NTASKS" } }
-    for k, names in ipairs(kinds) do
-        local seen = #calls()
-        for rank = 0, 1 do
-            local output, status = sweep(("--seeds %d..%d"):format(10 * k + 1, 10 * k + 5),
-                ("KEPT=kept %s=%d %s=2"):format(names[1], rank, names[2]))
-            lu.assertEquals(status, 0)
-            lu.assertStrContains(output, ("rank %d of 2, takes %d of 5 runs of "):format(rank, 3 - rank))
-            local n, first = 3 - rank, 10 * k + 1 + rank
-            lu.assertStrContains(output, ("rank %d: [1/%d] seed=%d: finished"):format(rank, n, first))
-            lu.assertStrContains(output, ("rank %d: %d runs: %d finished, 0 failed\n"):format(rank, n, n))
-        end
-        lu.assertEquals(#calls(), seen + 5)
-        for seed = 10 * k + 1, 10 * k + 5 do
-            lu.assertStrContains(output_file("seed=" .. seed), "unset unset unset unset kept", false, names[1])
-        end
+-- All at once: every job is run once, by whoever comes first; and what fails is not tried by each of them.
+local function together(settings, arguments)
+    local commands = {}
+    for k, before in ipairs(settings) do
+        commands[k] = ("%s %s sweep %s --out %s/out %s -- --log %s >%s/worker%d 2>&1 & p%d=$!"):format(before, program,
+            script, folder, arguments, log, folder, k, k)
     end
-    lu.assertStrContains(sweep("--seeds 61..62", "PMI_RANK=0"), "2 runs: 2 finished")
-    lu.assertStrContains(sweep("--seeds 71..72", "PMI_RANK=0 PMI_SIZE=1"), "2 runs: 2 finished")
+    for k in ipairs(settings) do commands[#commands + 1] = ("wait $p%d; echo $?"):format(k) end
+    local codes, texts = {}, {}
+    for code in output_of(table.concat(commands, "\n")):gmatch("%d+") do codes[#codes + 1] = tonumber(code) end
+    for k in ipairs(settings) do texts[k] = read(folder .. "/worker" .. k) end
+    return table.concat(texts), codes
+end
+
+function TestSweep:test_workers_share_the_combinations()
+    local kinds = { { "KEPT=kept OMPI_COMM_WORLD_RANK=%d OMPI_COMM_WORLD_SIZE=3" },
+        { "KEPT=kept PMI_RANK=%d PMI_SIZE=3" },
+        { "KEPT=kept SLURM_PROCID=%d SLURM_NTASKS=3" }, { "KEPT=kept SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=%d", "" },
+        { "KEPT=kept", "" } }
+    for k, kind in ipairs(kinds) do
+        local seen, settings = #calls(), {}
+        for rank = 0, 2 do settings[rank + 1] = kind[1]:format(rank) end
+        local output, codes = together(settings, ("--seeds %d..%d --grid mode=fine,error"):format(10 * k + 1,
+            10 * k + 4))
+        lu.assertEquals(#calls(), seen + 8, output)
+        local ran = 0
+        for seed = 10 * k + 1, 10 * k + 4 do
+            local _, n = output:gsub("mode=fine,seed=" .. seed .. ": finished", "")
+            local _, m = output:gsub("mode=error,seed=" .. seed .. ": failed", "")
+            ran = ran + (n == 1 and m == 1 and 1 or 0)
+            lu.assertStrContains(output_file("mode=fine,seed=" .. seed), "unset unset unset unset kept", false, kind[1])
+            lu.assertNil(read(("%s/out/mode=fine,seed=%d/job.lock"):format(folder, seed)))
+        end
+        lu.assertEquals(ran, 4, output)
+        if not kind[2] then lu.assertStrContains(output, "rank 2 of 3: 8 runs of " .. script) end
+        if not kind[1]:find("ARRAY") then lu.assertEquals(codes, { 1, 1, 1 }) end -- they wait for each other
+    end
+    lu.assertStrContains(sweep("--seeds 61..62", "PMI_RANK=0"), "\n2 runs: 2 finished")
+    lu.assertStrContains(sweep("--seeds 71..72", "PMI_RANK=0 PMI_SIZE=1"), "\n2 runs: 2 finished")
     -- a batch script of Slurm, not one of srun's tasks
     local batch = "SLURM_JOB_ID=5 SLURM_PROCID=0 SLURM_NTASKS=2"
-    lu.assertStrContains(sweep("--seeds 81..82", batch), "2 runs: 2 finished")
-    lu.assertStrContains(sweep("--seeds 91..92", batch .. " SLURM_STEP_ID=0"), "1 run: 1 finished")
+    lu.assertStrContains(sweep("--seeds 81..82", batch), "\n2 runs: 2 finished")
+    lu.assertStrContains(sweep("--seeds 91..92", batch .. " SLURM_STEP_ID=0"), "rank 0 of 2: 2 runs: 2 finished")
+end
+
+function TestSweep:test_lists_draws_and_dry_runs()
+    local twice = '{"lr": 1e-3, "flag": true}\n'
+    write(folder .. "/configs.jsonl", '{"lr": 0.25, "mode": "fine"}\n\n' .. twice .. twice)
+    local output, status = sweep(("--list %s/configs.jsonl --seeds 1..2 --dry-run"):format(folder))
+    lu.assertEquals(status, 0, output)
+    lu.assertStrContains(output, ("lr=0.25,mode=fine,seed=2: bracket %s --lr 0.25 --mode fine --seed 2 --out %s/out/")
+        :format(script, folder))
+    lu.assertEquals(select(2, output:gsub("\n", "")), 4)
+    lu.assertNil(read(log))
+    lu.assertEquals(select(2, folders()), 0)
+    sweep(("--list %s/configs.jsonl --seeds 1..2"):format(folder))
+    lu.assertEquals(#calls(), 4)
+    lu.assertStrContains(calls()[2], "--flag|true|--lr|0.001|--seed|2|")
+    lu.assertStrContains(sweep(("--list %s/configs.jsonl --seeds 1..3 --dry-run"):format(folder)), "(done before)")
+
+    local function draws(arguments)
+        local found = {}
+        for lr, seed in sweep(arguments .. " --dry-run"):gmatch("%-%-lr (%S+) %-%-seed (%S+)") do
+            found[#found + 1] = { tonumber(lr), tonumber(seed) }
+        end
+        return found
+    end
+    local few, many = draws("--random 20 --range lr=log:1e-3..1 --range seed=int:3..5"),
+        draws("--random 400 --range lr=log:1e-3..1 --range seed=int:3..5")
+    lu.assertEquals({ #few, #many }, { 20, 400 })
+    local below, of = 0, {}
+    for k, draw in ipairs(many) do
+        if k <= 20 then lu.assertEquals(few[k], draw) end
+        lu.assertTrue(draw[1] >= 1e-3 and draw[1] <= 1 and math.type(draw[2]) == "integer")
+        below = below + (draw[1] < 10 ^ -1.5 and 1 or 0)
+        of[draw[2]] = (of[draw[2]] or 0) + 1
+    end
+    lu.assertAlmostEquals(below, 200, 50) -- five standard deviations
+    for seed = 3, 5 do lu.assertAlmostEquals(of[seed], 400 / 3, 48) end
+    lu.assertEquals(of[3] + of[4] + of[5], 400)
+end
+
+function TestSweep:test_an_edited_script_is_not_done_before()
+    sweep("--seeds 1..2")
+    write(script, SCRIPT .. "print('edited')\n")
+    local output = sweep("--seeds 1..2")
+    lu.assertStrContains(output, "2 runs of " .. script .. ", 2 done by the script before it was changed, 1 at a time")
+    lu.assertStrContains(output, "2 runs: 2 finished, 0 failed\n")
+    lu.assertStrContains(output_file("seed=1"), "edited")
+    lu.assertEquals(job("seed=1").script_digest, bk.internal.digest(read(script)))
+end
+
+function TestSweep:test_a_failing_jobs_message_comes_first()
+    write(script, SCRIPT:gsub('error%("boom"%)', [[
+local function deep(n) if n == 0 then error("the data are missing") end deep(n - 1) return 1 end
+deep(30)]]))
+    local output = sweep("--grid mode=error,once --retry 1")
+    local first = output:match("mode=error/output.txt\n    ([^\n]*)\n")
+    lu.assertStrMatches(first, "[^\n]*script.lua:%d+: the data are missing")
+    lu.assertStrContains(output, "\n    stack traceback:\n")
+    lu.assertStrContains(job("mode=error").message, "the data are missing")
+    lu.assertEquals({ job("mode=error").status, job("mode=error").tries }, { "failed", 2 })
+    lu.assertEquals({ job("mode=once").status, job("mode=once").tries }, { "finished", 2 })
+    lu.assertStrContains(output, "mode=once: failed with exit status 1, try 2 of 2 follows\n")
+    local list = output_of(("%s runs list %s/out"):format(program, folder))
+    lu.assertStrMatches(list, ".*mode=error +failed .*") -- it never came to a run
 end
 
 -- With a standard stream closed, the file of a job's output may get its number.
@@ -294,7 +375,7 @@ end
 function TestSweep:test_usage_errors_exit_2()
     local bad = {
         [""] = "a script is missing",
-        ["s.lua"] = "--grid or --seeds is missing",
+        ["s.lua"] = "--grid, --list, --random or --seeds is missing",
         ["s.lua --grid lr"] = 'expected NAME=VALUE,VALUE,..., got "lr"',
         ["s.lua --grid lr="] = "--grid: lr: a value is missing",
         ["s.lua --grid lr=1,,2"] = "--grid: lr: a value is missing",
@@ -310,7 +391,17 @@ function TestSweep:test_usage_errors_exit_2()
         ["s.lua --seeds 1 --jobs 0"] = '--jobs: expected 1..256, got "0"',
         ["s.lua --seeds 1 --threads x"] = '--threads: expected 1..256, got "x"',
         ["s.lua --seeds 1 --out --jobs 2"] = '--out: expected a folder, got "--jobs"',
-        ["s.lua --seeds 1 --nosuch"] = 'unknown option "--nosuch"; known: --grid',
+        ["s.lua --seeds 1 --nosuch"] = 'unknown option "--nosuch"; known: --dry-run --grid',
+        ["s.lua --random 5"] = "--random needs --range NAME=LOW..HIGH",
+        ["s.lua --range lr=0..1"] = "--range needs --random N",
+        ["s.lua --random 5 --range lr=1..0"] = "--range: lr: expected LOW < HIGH, got 1..0",
+        ["s.lua --random 5 --range lr=log:0..1"] = "--range: lr: a logarithm needs LOW > 0",
+        ["s.lua --random 5 --range lr=int:0.5..1"] = "--range: lr: expected whole numbers",
+        ["s.lua --random 5 --range lr=exp:0..1"] = "--range: expected NAME=LOW..HIGH",
+        ["s.lua --random 0 --range lr=0..1"] = '--random: expected 1..100000, got "0"',
+        ["s.lua --list /nonexistent"] = "--list: expected a file of JSON objects, one a line, got ",
+        ["s.lua --list /dev/null"] = "one a line, got none",
+        ["s.lua --seeds 1 --retry x"] = '--retry: expected 1..100, got "x"',
         ["s.lua t.lua --seeds 1"] = "there is a script already",
     }
     for arguments, message in pairs(bad) do
@@ -361,14 +452,15 @@ local function none_is_left() -- no process has the script on its command line
 end
 
 function TestSweep:test_an_interrupt_of_the_program_alone_ends_the_runs()
-    for _, signal in ipairs { "INT", "TERM" } do
+    for _, signal in ipairs { "INT", "TERM", "HUP", "USR1" } do
         os.remove(log)
         local output, status, seconds = interrupted(signal)
         lu.assertTrue(seconds < 5, seconds)
-        lu.assertEquals(status, 1)
-        lu.assertStrContains(output, "seed=1: interrupted after ")
-        lu.assertStrContains(output, "4 runs: 0 finished, 0 failed, 2 interrupted, 2 not started\n")
-        lu.assertStrContains(output, "\nbracket: interrupted\n")
+        lu.assertEquals(status, signal == "INT" and 130 or 75)
+        lu.assertStrContains(output, "seed=1: stopped after ")
+        lu.assertStrContains(output, "4 runs: 0 finished, 0 failed, 2 stopped, 2 not started\n")
+        lu.assertStrContains(output, "\nbracket: sweep: stopped by a signal; called again, it goes on\n")
+        lu.assertEquals(job("mode=sleep,seed=1").status, "stopped")
         lu.assertEquals(#calls(), 2)
         lu.assertStrContains(output_file("mode=sleep,seed=1"), "interrupted")
         none_is_left()
@@ -384,7 +476,7 @@ function TestSweep:test_an_interrupted_sweep_goes_on()
     wait_for(function() return #calls() == 2 end, "the second run")
     os.execute("kill -INT " .. id)
     pid:close()
-    lu.assertStrContains(read(out), "3 runs: 1 finished, 0 failed, 1 interrupted, 1 not started\n")
+    lu.assertStrContains(read(out), "3 runs: 1 finished, 0 failed, 1 stopped, 1 not started\n")
     write(log .. ".go", "")
     local output, status = output_of(text)
     lu.assertStrContains(output, "3 runs: 2 finished, 0 failed, 1 done before\n")
@@ -403,12 +495,39 @@ function TestSweep:test_ctrl_c_on_a_terminal_reaches_the_runs_once()
     os.execute("sleep 0.6")
     os.exit(3)
 end]], 1))
-    write(folder .. "/keys", "expect 5000 of\nexpect 5000 in\nsleep 600\nsend \\x03\nexpect 5000 interrupted after\n"
-        .. "expect 5000 bracket: interrupted\nexit 5000\n")
+    write(folder .. "/keys", "expect 5000 of\nexpect 5000 in\nsleep 600\nsend \\x03\nexpect 5000 stopped after\n"
+        .. "expect 5000 sweep: stopped by a signal\nexit 5000\n")
     local started = ("%s sweep %s --out %s/out --grid mode=sleep -- --log %s"):format(program, script, folder, log)
     local output = output_of(("%s/tests/pty %s <%s/keys"):format(build, started, folder))
-    lu.assertStrContains(output, "exit 1\n")
+    lu.assertStrContains(output, "exit 130\n")
     lu.assertStrContains(output_file("mode=sleep"), "cleaned up")
     lu.assertEquals(job("mode=sleep").exit, 3)
     none_is_left()
+end
+
+-- Killed, a sweep takes its jobs with it, and what they held is free.
+function TestSweep:test_a_killed_sweep_leaves_no_orphan()
+    local command = ("%s sweep %s --out %s/out --jobs 2 --grid mode=sleep --seeds 1..3 -- --log %s"):format(program,
+        script, folder, log)
+    local pid = io.popen(("%s >/dev/null 2>&1 & echo $!"):format(command))
+    local id = pid:read("n")
+    wait_for(function() return #calls() == 2 end, "two runs")
+    os.execute("kill -KILL " .. id)
+    none_is_left()
+    pid:close()
+    write(script, SCRIPT:gsub('o.mode == "sleep"', "false", 1))
+    local list = output_of(("%s runs list %s/out"):format(program, folder))
+    lu.assertStrMatches(list, ".*mode=sleep,seed=1 +stopped .*mode=sleep,seed=2 +stopped .*")
+    local output, status = output_of(command)
+    lu.assertStrContains(output, "3 runs: 3 finished, 0 failed\n")
+    lu.assertEquals({ status, #calls() }, { 0, 5 })
+end
+
+-- Real launchers, where they are installed: every job once, and the same files as from one process.
+function TestSweep:test_a_real_mpirun()
+    if not output_of("command -v mpirun"):find("/") then lu.skip("mpirun is not installed") end
+    local output = output_of(("mpirun -n 3 %s sweep %s --out %s/out --seeds 1..7 -- --log %s"):format(program, script,
+        folder, log))
+    lu.assertEquals(#calls(), 7, output)
+    lu.assertStrContains(output, "rank 2 of 3: 7 runs of ")
 end

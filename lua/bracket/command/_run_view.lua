@@ -49,6 +49,20 @@ function run_view.load(command, dir)
     return run
 end
 
+-- Those of the runs that can be read, and what is wrong with the others: one does not hide the rest.
+function run_view.load_all(command, dirs, also)
+    local runs, problems = {}, {}
+    for _, dir in ipairs(dirs) do
+        local ok, run = pcall(function()
+            local one = run_view.load(command, dir)
+            if also then also(one) end
+            return one
+        end)
+        table.insert(ok and runs or problems, run)
+    end
+    return runs, problems
+end
+
 -- The recorded columns (numbers only), their names (step first), and the number of rows.
 function run_view.columns(command, dir)
     local ok, columns, rows = pcall(run_folder.metrics, dir)
@@ -217,7 +231,8 @@ end
 -- run of a sweep has its own.
 local function entries_of(config)
     local entries, arguments, rest = flatten(config, nil, {}), config.arguments, {}
-    if type(arguments) == "table" and #arguments > 0 then
+    entries["arguments.seed"], entries["arguments.out"] = nil, nil
+    if type(arguments) == "table" and #arguments > 0 then -- as they stand, of a script that does not name them
         for k, a in ipairs(arguments) do
             local option, before = text(a):match("^%-%-%a+"), k > 1 and text(arguments[k - 1]) or ""
             local own = option == "--seed" or option == "--out" or before == "--seed" or before == "--out"
@@ -228,11 +243,41 @@ local function entries_of(config)
     return entries
 end
 
+-- The runs that agree in all these settings, group by group, as their numbers.
+local function group_by(settings, entries)
+    local groups, group_of = {}, {}
+    for k in ipairs(entries) do
+        local key = {}
+        for c, path in ipairs(settings) do key[c] = ("%q"):format(entries[k][path] or "-") end
+        key = table.concat(key, ",")
+        if not group_of[key] then
+            group_of[key] = {}
+            groups[#groups + 1] = group_of[key]
+        end
+        table.insert(group_of[key], k)
+    end
+    return groups
+end
+
+-- What the script was called with is mostly seen in what it did: an argument is left out where the other settings tell
+-- the same runs apart. One that acts unseen, through a global of a hook, stays.
+local function without_repeats(settings, entries)
+    local n = #group_by(settings, entries)
+    for c = #settings, 1, -1 do
+        local path = settings[c]
+        if path:find("^arguments") then
+            table.remove(settings, c)
+            if #settings == 0 or #group_by(settings, entries) < n then table.insert(settings, c, path) end
+        end
+    end
+    return settings
+end
+
 -- Mean and interval of each metric over the runs of a group, which differ in nothing but the seed. Runs alone in their
 -- group are left out; the settings that tell the other groups apart are shown.
 local function over_seeds(groups, settings, entries, finals, names)
     local s = { title = "over seeds: mean and 95 % interval (Student's t)", head = { "metric" }, rows = {} }
-    local several, telling, alone = {}, {}, 0
+    local several, telling, alone, left_out = {}, {}, 0, {}
     for _, group in ipairs(groups) do
         if #group > 1 then several[#several + 1] = group else alone = alone + 1 end
     end
@@ -251,16 +296,20 @@ local function over_seeds(groups, settings, entries, finals, names)
             local values, row = {}, { text(name) }
             for _, k in ipairs(group) do
                 local v = finals[k][name]
-                if v and v == v then values[#values + 1] = v end
+                if v and v - v == 0 then values[#values + 1] = v else left_out[k] = true end
             end
             for c, path in ipairs(telling) do row[c + 1] = entries[group[1]][path] or "-" end
-            if #values > 0 then
-                local i = bk.metric.interval(values)
-                local low, high = i.n > 1 and number(i.low) or "-", i.n > 1 and number(i.high) or "-"
-                table.move({ text(i.n), number(i.mean), low, high }, 1, 4, #row + 1, row)
-                s.rows[#s.rows + 1] = row
-            end
+            local i = #values > 0 and bk.metric.interval(values) or { n = 0 }
+            local low, high = i.n > 1 and number(i.low) or "-", i.n > 1 and number(i.high) or "-"
+            table.move({ text(i.n), i.mean and number(i.mean) or "-", low, high }, 1, 4, #row + 1, row)
+            s.rows[#s.rows + 1] = row
         end
+    end
+    local n = 0
+    for _ in pairs(left_out) do n = n + 1 end
+    if n > 0 then
+        local more = ("%d with a metric that is missing or not finite"):format(n)
+        s.note = s.note and s.note .. ", " .. more or "left out: " .. more
     end
     return s
 end
@@ -287,26 +336,17 @@ function run_view.comparison(runs)
             end
         end
     end
-    if #settings > 1 then -- what the script was called with is seen in what it did
-        for _, list in ipairs{ differing, settings } do
-            for k = #list, 1, -1 do if list[k] == "arguments" then table.remove(list, k) end end
-        end
+    without_repeats(settings, entries)
+    local told = {}
+    for _, path in ipairs(settings) do told[path] = true end
+    for c = #differing, 1, -1 do
+        if differing[c]:find("^arguments") and not told[differing[c]] then table.remove(differing, c) end
     end
     for path in pairs(every) do -- where all entries of an entry are equal, it is named
         local top = path:match("^[^.]*")
         if not differs[path] then equal[differs[top] and path or top] = true end
     end
-    local groups, group_of = {}, {}
-    for k in ipairs(runs) do
-        local key = {}
-        for c, path in ipairs(settings) do key[c] = ("%q"):format(entries[k][path] or "-") end
-        key = table.concat(key, ",")
-        if not group_of[key] then
-            group_of[key] = {}
-            groups[#groups + 1] = group_of[key]
-        end
-        table.insert(group_of[key], k)
-    end
+    local groups = group_by(settings, entries)
     local names = sorted(all)
     local sections = { { title = "configuration entries that differ", none = "none", rows = {},
         head = { "run", table.unpack(differing) }, note = next(equal) and string.format("equal in all %d: %s", #runs,

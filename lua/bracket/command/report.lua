@@ -231,17 +231,21 @@ local function one_run(dir, path)
 end
 
 local function several_runs(dir, found, path)
-    local runs, every = {}, {}
-    for k, at in ipairs(found) do
-        runs[k] = run_view.load("report", at)
-        runs[k].columns, runs[k].names = run_view.columns("report", at)
-        for _, name in ipairs(runs[k].names) do every[name] = true end
+    local every = {}
+    local runs, problems = run_view.load_all("report", found, function(run)
+        run.columns, run.names = run_view.columns("report", run.dir)
+    end)
+    for _, run in ipairs(runs) do
+        for _, name in ipairs(run.names) do every[name] = true end
     end
     local labels, names = run_view.labels(runs), {}
     for name in pairs(every) do names[#names + 1] = name end
     table.sort(names, table_text.natural)
     local self = setmetatable({ n = 0 }, page)
     self[1] = section_html(run_view.overview(runs))
+    for _, problem in ipairs(problems) do
+        self[#self + 1] = '<p class="note">left out: ' .. escape(problem) .. "</p>"
+    end
     for _, s in ipairs(#runs > 1 and run_view.comparison(runs) or {}) do self[#self + 1] = section_html(s) end
     self[#self + 1] = "<h2>curves</h2>"
     self.figures_at = #self + 1
@@ -265,6 +269,7 @@ local function several_runs(dir, found, path)
         self[#self + 1] = inside
     end
     self:write(path, string.format("%s: %d run%s", dir, #runs, #runs > 1 and "s" or ""))
+    if #problems > 0 then error(table.concat(problems, "\n"), 0) end
 end
 
 return command_line.command("report", USAGE, { out = "a file name" }, function(plain, options)

@@ -18,14 +18,11 @@ local function print_sections(sections)
 end
 
 local function list(dirs)
-    local found, runs, problems = {}, {}, {}
+    local found = {}
     if #dirs > 0 or bk.internal.folder("runs")[1] then -- without a DIR, no folder is no mistake
         found = run_view.runs("runs list", #dirs > 0 and dirs or { "runs" }, true)
     end
-    for _, dir in ipairs(found) do -- one that cannot be read does not hide the others
-        local ok, run = pcall(run_view.load, "runs list", dir)
-        table.insert(ok and runs or problems, run)
-    end
+    local runs, problems = run_view.load_all("runs list", found)
     if #found == 0 then print("no runs in " .. (#dirs > 0 and table.concat(dirs, ", ") or "runs")) end
     if #runs > 0 then print(table_text.aligned(run_view.overview(runs), 0, true)) end
     if #problems > 0 then error(table.concat(problems, "\n"), 0) end
@@ -43,10 +40,11 @@ local function show(dir)
 end
 
 local function compare(dirs)
-    local found, runs = run_view.runs("runs compare", dirs), {}
+    local found = run_view.runs("runs compare", dirs)
     if #found < 2 then error("runs compare: expected two or more runs, got one: " .. found[1], 0) end
-    for k, dir in ipairs(found) do runs[k] = run_view.load("runs compare", dir) end
-    print_sections(run_view.comparison(runs))
+    local runs, problems = run_view.load_all("runs compare", found)
+    if #runs > 1 then print_sections(run_view.comparison(runs)) end
+    if #problems > 0 then error(table.concat(problems, "\n"), 0) end
 end
 
 return command_line.command("runs", USAGE, {}, function(plain)

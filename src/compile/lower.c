@@ -76,10 +76,36 @@ static node *tanh_grad_add(lowering *l, const node *n) {
     return NULL;
 }
 
+/* n = x a + (1 - x) b, a moving average, or of b²; or NULL */
+static node *average(lowering *l, const node *n, bool of_square) {
+    for (int k = 0; k < 2; k++) {
+        const node *a = n->in[k], *b = n->in[1 - k];
+        if (!alone(l, a, &op_scale) || !alone(l, b, &op_scale) || b->x != 1 - a->x) continue;
+        if (!of_square) return build(l, &op_average, a->x, 2, (node *[]){ a->in[0], b->in[0] });
+        if (alone(l, b->in[0], &op_square))
+            return build(l, &op_average_square, a->x, 2, (node *[]){ a->in[0], b->in[0]->in[0] });
+    }
+    return NULL;
+}
+
+/* n = sqrt(a) b + x, or NULL */
+static node *sqrt_affine(lowering *l, const node *n) {
+    const node *product = n->in[0];
+    for (int k = 0; k < 2 && alone(l, product, &op_mul) && plain(l, product); k++)
+        if (alone(l, product->in[k], &op_sqrt))
+            return build(l, &op_sqrt_affine, n->x, 2, (node *[]){ product->in[k]->in[0], product->in[1 - k] });
+    return NULL;
+}
+
 /* What stands for n, or NULL: nothing better than itself. */
 static node *pattern(lowering *l, const node *n) {
-    node *better = n->op == &op_add ? tanh_grad_add(l, n) : NULL;
+    node *better = NULL;
+    if (n->op == &op_add && !(better = tanh_grad_add(l, n)) && !(better = average(l, n, true)))
+        better = average(l, n, false);
+    else if (n->op == &op_offset) better = sqrt_affine(l, n);
     if (better) return better;
+    if (n->op == &op_div && alone(l, n->in[0], &op_mul) && plain(l, n->in[0]))
+        return build(l, &op_muldiv, 0, 3, (node *[]){ n->in[0]->in[0], n->in[0]->in[1], n->in[1] });
     for (int k = 0; k < 2 && (n->op == &op_mul || n->op == &op_add); k++) {
         node *a = n->in[k], *b = n->in[1 - k], *factor;
         if (n->op == &op_mul) {

@@ -678,6 +678,16 @@ static node *low_relu(graph *g, node *const *in) { /* exp: of 0 and of -0 it is 
     node *mask = g_step(g, in[0]);
     return g_add(g, g_exp(g, g_mul(g, mask, in[1])), g_mul(g, g_relu(g, in[0]), g_exp(g, g_mul(g, in[2], mask))));
 }
+static node *low_average(graph *g, node *const *in) { /* of the square, of the exponential, and what is none */
+    node *p = g_exp(g, g_add(g, g_scale(g, 0.9, in[0]), g_scale(g, 1 - 0.9, g_square(g, in[1]))));
+    node *q = g_exp(g, g_add(g, g_scale(g, 1 - 0.75, g_exp(g, in[1])), g_scale(g, 0.75, in[2])));
+    node *r = g_exp(g, g_add(g, g_scale(g, 0.7, in[0]), g_scale(g, 0.2, g_square(g, in[2]))));
+    return g_mul(g, p, g_mul(g, q, r));
+}
+static node *low_adam(graph *g, node *const *in) {
+    node *root = g_sqrt(g, g_exp(g, in[1]));
+    return g_div(g, g_mul(g, in[0], in[2]), g_offset(g, 1e-3, g_mul(g, in[2], root)));
+}
 static node *low_shared(graph *g, node *const *in) { /* a product that is read twice stays one */
     node *p = g_mul(g, in[0], in[1]);
     return g_mul(g, g_exp(g, p), g_add(g, p, in[2]));
@@ -694,6 +704,8 @@ static const struct {
     { "muladd", 0, low_shared },  { "mul", 2, low_shared },
     { "tanh_sum", 1, low_sums }, { "relu_sum", 1, low_sums }, { "tanh", 1, low_sums },
     { "tanh_grad_sum", 1, low_tanh_sum },  { "mul3", 2, low_mul3 },
+    { "average", 1, low_average }, { "average_square", 1, low_average }, { "axpy", 1, low_average },
+    { "sqrt_affine", 1, low_adam }, { "muldiv", 1, low_adam },
     { "tanh_grad_add", 3, low_tanh_add },  { "tanh_grad_add", 0, low_tanh_twice },
 };
 

@@ -11,9 +11,10 @@ static int64_t view_period(const fuse_view *v) {
     return period;
 }
 
-void fuse_set_block(fuse_pass *p) {
-    const int64_t most = FUSE_BLOCK_BYTES / (int64_t)dtype_size(p->dtype);
+/* The block of at most `most` elements: how many views are laid out once for all of them. */
+static int set_block(fuse_pass *p, int64_t most) {
     int64_t rows = 1;
+    int once = 0;
     for (int i = 0; i < p->n_views; i++) {
         int64_t period = view_period(&p->views[i]), a = rows, b = period;
         while (b) {
@@ -22,12 +23,28 @@ void fuse_set_block(fuse_pass *p) {
         }
         p->views[i].once = period <= most && rows / a <= most / period;
         if (p->views[i].once) rows = rows / a * period;
+        once += p->views[i].once;
     }
     p->block = most / rows * rows;
+    return once;
 }
 
+/* In a short block an operation begins while the one before it waits for memory. */
+void fuse_set_block(fuse_pass *p) {
+    enum { SHORT = FUSE_BLOCK_BYTES / 4 };
+    const int64_t size = (int64_t)dtype_size(p->dtype);
+    const int once = set_block(p, FUSE_BLOCK_BYTES / size);
+    if (set_block(p, SHORT / size) < once) set_block(p, FUSE_BLOCK_BYTES / size);
+}
+
+/* Where an operation's operands and its result are, in the block at hand, and how far on in the next. */
+typedef struct reach {
+    char *at[4];
+    size_t step[4];
+} reach;
+
 size_t fuse_scratch(const fuse_pass *p) {
-    return (size_t)(p->n_temps > 0 ? p->n_temps : 1) * FUSE_BLOCK_BYTES;
+    return (size_t)p->n_temps * FUSE_BLOCK_BYTES + sizeof(reach) * (size_t)p->n_ops; /* both of whole cache lines */
 }
 
 static void run_copy(size_t size, char *out, const char *in, int64_t step, int64_t n) {
@@ -71,8 +88,18 @@ static void view_load(const fuse_view *v, size_t size, const char *data, int64_t
 
 /* Elements start to end; start is where a block starts. */
 static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, int64_t start, int64_t end) {
-    size_t size = dtype_size(p->dtype);
+    const size_t size = dtype_size(p->dtype);
     const int64_t block = p->block;
+    reach *reaches = (reach *)(void *)(scratch + (size_t)p->n_temps * FUSE_BLOCK_BYTES);
+    for (int i = 0; i < p->n_ops; i++)
+        for (int k = 0; k < 4; k++) {
+            const fuse_source *s = k < 3 ? &p->ops[i].in[k] : &p->ops[i].out;
+            const bool memory = s->kind == SOURCE_MEMORY;
+            reaches[i].at[k] = memory                   ? pointers[s->at] + (size_t)start * size
+                               : s->kind == SOURCE_TEMP ? scratch + (size_t)s->at * FUSE_BLOCK_BYTES
+                                                        : scratch;
+            reaches[i].step[k] = memory ? (size_t)block * size : 0;
+        }
     for (int i = 0; i < p->n_fills; i++) {
         char *temp = scratch + (size_t)p->fills[i].temp * FUSE_BLOCK_BYTES;
         int64_t n = end - start < block ? end - start : block;
@@ -87,16 +114,9 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, i
                       scratch + (size_t)p->views[i].temp * FUSE_BLOCK_BYTES);
         }
         for (int i = 0; i < p->n_ops; i++) {
-            const fuse_op *op = &p->ops[i];
-            char *address[4] = { 0 };
-            for (int k = 0; k < 4; k++) {
-                const fuse_source *s = k < 3 ? &op->in[k] : &op->out;
-                if (s->kind == SOURCE_TEMP)
-                    address[k] = scratch + (size_t)s->at * FUSE_BLOCK_BYTES;
-                else if (s->kind == SOURCE_MEMORY)
-                    address[k] = pointers[s->at] + (size_t)first * size;
-            }
-            op->fn(n, address[3], address[0], address[1], address[2], op->x);
+            reach *r = &reaches[i];
+            p->ops[i].fn(n, r->at[3], r->at[0], r->at[1], r->at[2], p->ops[i].x);
+            for (int k = 0; k < 4; k++) r->at[k] += r->step[k];
         }
     }
 }

@@ -291,8 +291,8 @@ Trains one parameter vector on several tasks by a protocol: which task at which 
           { x =, y =, ... }; loss is a name of bk.loss ("cross_entropy"), one of its values (bk.loss.huber{ delta = 2 })
           or a function (model, theta, x, y) -> 0-d; accuracy a function (z, y) -> number; test defaults to train.
           Images may be flat where shape = {rows, columns} tells their sizes
-  order   "sequential" "cyclic" "palindromic" "random" "joint" "tournament", {1,2,2,1}, function(step, state),
-  bk.order.*
+  order   "sequential" "cyclic" "palindromic" "random" "reversed_pairs" "joint" "tournament", {1,2,2,1},
+          function(step, state), bk.order.*
   lr      a rate, a list of rates per task, a bk.schedule.*, function(step, state) -> rate
   steps   per task when sequential (or a list), in all otherwise; or epochs      batch   examples a step, or "full"
   optimizer bk.optim.* (sgd); reset_optimizer = true: reset at task boundaries   reduction "sum" | "mean" (joint steps)

@@ -194,6 +194,16 @@ calls["bk.bea.path_bracket"] = function()
 end
 calls["bk.bea.lanczos"] = function() return bk.bea.lanczos { loss = quartic, theta = v, steps = 3 } end
 calls["bk.bea.trace"] = function() return bk.bea.trace { loss = quartic, theta = v, samples = 3 } end
+local function reshuffled() return bk.bea.reshuffled { losses = losses, lr = 0.1 } end
+calls["bk.bea.reshuffled"] = reshuffled
+calls["reshuffled:loss"] = function() return reshuffled():loss()(v) end
+calls["reshuffled:variance"] = function()
+    return reshuffled():variance(v), reshuffled():variance(v, { probes = 2 })
+end
+calls["reshuffled:scatter"] = function()
+    return reshuffled():scatter { theta = v, scales = { 1 }, optimizer = bk.optim.adam {} }
+end
+calls["reshuffled:verify"] = function() return reshuffled():verify { theta = 0.1 * v, scales = { 1, 1 / 2 } } end
 calls["bk.flow"] = function()
     return bk.flow(function(t) return -t end, v, { rtol = 1e-6, atol = 1e-8 }),
         bk.flow(function(t) return -t end, v, { method = "rk4", steps = 2 })

@@ -204,6 +204,7 @@ calls["reshuffled:scatter"] = function()
     return reshuffled():scatter { theta = v, scales = { 1 }, optimizer = bk.optim.adam {} }
 end
 calls["reshuffled:verify"] = function() return reshuffled():verify { theta = 0.1 * v, scales = { 1, 1 / 2 } } end
+calls["bk.bea.swap_effect"] = function() return bk.bea.swap_effect(losses[1], losses, v) end
 calls["bk.flow"] = function()
     return bk.flow(function(t) return -t end, v, { rtol = 1e-6, atol = 1e-8 }),
         bk.flow(function(t) return -t end, v, { method = "rk4", steps = 2 })
@@ -314,13 +315,14 @@ for name, f in pairs { key = { 1, 2 }, new = { 3 }, next = {}, uniform = {}, bel
     end
 end
 calls["bk.measure.layers"] = function() return bk.measure.layers(model) end
+calls["bk.measure.only"] = function() return bk.measure.only(theta, bk.measure.layers(model)[1]) end
 for name in pairs(bk.measure) do -- what records are made of
-    if name ~= "layers" then
+    if name ~= "layers" and name ~= "only" then
         calls["bk.measure." .. name] = function()
             return run { record = { every = 2, value = function(state)
                 local measure = bk.measure
                 local arguments = { gradient = { 1 }, loss = { 1 }, hvp = { 1, state.theta }, bracket = { 1, 2 },
-                    total_hvp = { state.theta } }
+                    output_change = { 1, state.theta }, total_hvp = { state.theta } }
                 if name == "weighted_brackets" then return measure.conflict_field(state):norm():item() end
                 return measure[name](state, table.unpack(arguments[name] or {})) ~= nil and 1 or 0
             end } }

@@ -99,7 +99,8 @@ for _, steps in ipairs{ 0, o.train // 3, o.train } do
         local mean, deviation = r:variance(at, { probes = o.probes, seed = o.seed })
         local measured = {} -- four draws of a quarter of the orders each, for an interval
         for k = 1, 4 do
-            measured[k] = r:scatter{ theta = at, scales = { 1 }, orders = o.orders // 4, seed = 10 * o.seed + k }[1].variance
+            local drawn = r:scatter{ theta = at, scales = { 1 }, orders = o.orders // 4, seed = 10 * o.seed + k }
+            measured[k] = drawn[1].variance
         end
         local found = statistics.interval(measured)
         say("%-8d %-8.4f %-10g %-12.4g %-22s %-12.4g %-18s %.4f", done, value, h, predicted,

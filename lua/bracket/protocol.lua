@@ -244,13 +244,13 @@ protocol.run = bk.define{
     returns = "r",
     doc = [[
 Trains, from the beginning or, called again, from where the last run stopped.
-r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
-r.test_loss, r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
+r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for
+mse), r.test_loss, r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
 
-The run's folder holds config.json, env.json, metrics.jsonl, status.json (running, paused, finished, failed, stopped) and
-checkpoint-STEP.safetensors; `bracket runs show` reads it. One process at a time writes a folder (run.lock): another is
-refused. In the program SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C end such a run after its step, with a checkpoint, and the
-program with exit status 75 (130 after Ctrl-C); a second Ctrl-C interrupts the step.]],
+The run's folder holds config.json, env.json, metrics.jsonl, status.json (running, paused, finished, failed, stopped)
+and checkpoint-STEP.safetensors; `bracket runs show` reads it. One process at a time writes a folder (run.lock):
+another is refused. In the program SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C end such a run after its step, with a
+checkpoint, and the program with exit status 75 (130 after Ctrl-C); a second Ctrl-C interrupts the step.]],
     errors = [[
 a folder of another protocol (other data, options or functions, by their code and what they captured). After an
 error p.result and p.history hold what was recorded.]],

@@ -221,8 +221,8 @@ reshuffled.variance = bk.define{
     returns = "variance [, standard error]",
     doc = [[
 What an epoch's end scatters over the orders: the mean squared distance from their mean. m gradients and m (m - 1)
-products; with probes m gradients and k m products, by <z, [g_i, g_j]> = <H_j z, g_i> - <H_i z, g_j> over random signs z,
-and the standard error of the mean over the probes (infinite for one).]],
+products; with probes m gradients and k m products, by <z, [g_i, g_j]> = <H_j z, g_i> - <H_i z, g_j> over random signs
+z, and the standard error of the mean over the probes (infinite for one).]],
     formula = "(h^4/12) [ sum_{i<j} |[g_i, g_j]|^2 + sum_i |[g_i, G]|^2 ] + O(h^5), G = sum g_j",
     options = {
         { "probes", "count", says = "exact", doc = "k, random vectors in place of all brackets" },

@@ -46,7 +46,6 @@ end
 
 local function swap_effect(f, losses, theta, options)
     local name = "bk.bea.swap_effect"
-    options = bk._options(name, options, { lr = "number", model = "any" })
     theta = directions.point(name, theta)
     local d = directions.of(name, losses)
     local masks, layers = { function(v) return v end }, nil
@@ -66,7 +65,7 @@ local function swap_effect(f, losses, theta, options)
     for _, n in ipairs(shape) do count = count * n end
     local effects = count * #masks < #d - 1 and backwards(pull, d, theta, masks, shape, count)
         or forwards(f, d, theta, masks)
-    local h, total = options.lr or 1, nil
+    local h, total = options.lr, nil
     for k, effect in ipairs(effects) do
         effects[k] = effect * (h * h)
         total = total and total + effects[k] or effects[k]
@@ -76,10 +75,20 @@ local function swap_effect(f, losses, theta, options)
     return total, layers
 end
 
-return bk.doc(swap_effect, [[
-bk.bea.swap_effect(f, { L1, L2, ... }, theta [, { lr = 1, model = m }]) -> effect [, layers]
+return bk.define{
+    name = "bk.bea.swap_effect",
+    arguments = { "f", "losses", "theta" },
+    returns = "effect [, layers]",
+    doc = [[
 What it does to the outputs f(theta), a tensor of any shape S, that the step on L_i comes before its neighbour L_j and
-not after it: effect (m, m, S), effect[i][j] = f(theta_ij) - f(theta_ji) = h^2 f' . [g_i, g_j] + O(h^3), antisymmetric.
-Fields may stand where losses do. With a model also its layers, { {name, first, size, effect}, ... }: the parts of the
-bracket in each layer's parameters, whose effects add up. In float64 whatever theta's dtype.
-m gradients, m (m - 1) products and m (m - 1)/2 derivatives of f; for K < m - 1 outputs m gradients and K m products.]])
+not after it: effect (m, m, S), antisymmetric. Fields may stand where losses do. With a model also its layers, { {name,
+first, size, effect}, ... }: the parts of the bracket in each layer's parameters, whose effects add up. In float64
+whatever theta's dtype. m gradients, m (m - 1) products and m (m - 1)/2 derivatives of f; for K < m - 1 outputs m
+gradients and K m products.]],
+    formula = "effect[i][j] = f(theta_ij) - f(theta_ji) = h^2 f' . [g_i, g_j] + O(h^3)",
+    options = {
+        { "lr", "number", default = 1, doc = "h, of each step" },
+        { "model", "any", doc = "whose layers the effect is parted by" },
+    },
+    call = swap_effect,
+}

@@ -304,7 +304,7 @@ function TestRunEnds:test_checkpoints_that_are_kept_and_what_they_hold()
     for _, bad in ipairs{ 0, "2", 1.5 } do
         local ok, message = pcall(run, "c", { keep = bad })
         lu.assertFalse(ok)
-        lu.assertStrContains(message, "option keep: expected a whole number >= 1")
+        lu.assertStrContains(message, "keep: expected a whole number >= 1")
     end
     local sizes = {} -- the history is in metrics.jsonl, not in each of them
     for _, every in ipairs{ 1, 40 } do

@@ -140,8 +140,8 @@ function TestSpectrum.test_landscape()
             lu.assertAlmostEquals(down:item(), 2 * n2, 1e-9 * n2)
         end
     end
-    fails("landscape: option span", bk.landscape, L, bk.zeros { 2 }, { span = -1 })
-    fails("landscape: option u: expected theta's shape (2), got (3)", bk.landscape, L, bk.zeros { 2 },
+    fails("bk.landscape: span", bk.landscape, L, bk.zeros { 2 }, { span = -1 })
+    fails("bk.landscape: u: expected theta's shape (2), got (3)", bk.landscape, L, bk.zeros { 2 },
         { u = bk.ones { 3 } })
     fails("landscape: theta: expected a tensor", bk.landscape, L, 3)
     fails("landscape: unknown option", bk.landscape, L, bk.zeros { 2 }, { w = bk.ones { 2 } })

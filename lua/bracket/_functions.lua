@@ -3,6 +3,7 @@
 -- function (model, theta, x, y) -> 0-d; task.accuracy, a function (z, y) -> number, goes before the loss's own;
 -- task.head, a list of class ids, restricts a softmax to these (task-incremental learning: a head per task).
 local bk = ...
+local call_over = bk.internal.call_over
 local cache = setmetatable({}, { __mode = "k" }) -- model -> key -> functions
 
 local function mask_of(head, outputs)
@@ -64,6 +65,9 @@ local function bound(f, mode)
             local g = set[name]
             of[name] = function(theta, x, y) return g(theta, x, y, with()) end
         end
+        function of.value_and_grad_over(kept, theta, x, y)
+            return call_over(set.value_and_grad, kept, theta, x, y, with())
+        end
         function of.hvp(theta, v, x, y) return set.hvp(theta, v, x, y, with()) end
         if f.accuracy then function of.accuracy(theta, x, y) return f.accuracy(theta, x, y, mode.buffers) end end
         return of
@@ -99,6 +103,7 @@ local function functions(model, task, outputs, where)
     f.value = type(f.loss) == "function" and bk.compile(f.loss) or f.loss
     f.grad = bk.grad(f.loss)
     f.value_and_grad = bk.value_and_grad(f.loss)
+    function f.value_and_grad_over(kept, ...) return call_over(f.value_and_grad, kept, ...) end
     f.hvp = bk.hvp(f.loss)
     if model.modal then right = modal(model, f, right) end
     -- (theta, x, y) -> the share of right answers, a number

@@ -167,7 +167,14 @@ static bk_status start(optim *o, int64_t n, bk_dtype dtype, err *e) {
     return BK_OK;
 }
 
-bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, tensor *next, err *e) {
+/* Theta is row-major, and no view, constant or gradient shares its memory, nor is it a host's; `flat` is theta as the
+ * step sees it. */
+static bool theta_alone(const tensor *theta, const tensor *flat) {
+    const storage *s = theta->store;
+    return flat->store == s && !s->borrowed && atomic_load(&s->refs) == 2;
+}
+
+bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, bool ours, tensor *next, err *e) {
     const int n_in = 4 + o->n_buffers, n_out = 1 + o->n_buffers;
     bk_dtype dtype = theta->dtype;
     int64_t n = tensor_count(theta);
@@ -201,7 +208,11 @@ bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, 
         }
         st = func_plan(o->update, n_in, in, &p, e);
     }
-    if (!st) st = tensor_new(o->c, dtype, theta->ndim, theta->shape, next, e);
+    if (!st && ours && theta_alone(theta, &in[0]) && plan_overwrites(p, 0, 0)) {
+        *next = *theta;
+        tensor_retain(next);
+    } else if (!st)
+        st = tensor_new(o->c, dtype, theta->ndim, theta->shape, next, e);
     for (int i = 0; i < o->n_buffers && !st; i++) {
         fresh[i] = !plan_overwrites(p, 4 + i, 1 + i);
         if (fresh[i] && !o->spare[i].store) st = tensor_new(o->c, dtype, 1, &n, &o->spare[i], e);

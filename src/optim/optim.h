@@ -52,8 +52,9 @@ bk_status optim_new(ctx *c, const char *name, int n_buffers, func *formula, opti
 void optim_free(optim *o);  /* NULL allowed */
 void optim_reset(optim *o); /* as new */
 
-/* next = theta - lr step, a new tensor; theta and g (of theta's dtype and shape, 1-d) are not changed. */
-bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, tensor *next, err *e);
+/* next = theta - lr step; theta and g (of theta's dtype and shape, 1-d) are not changed. ours: the caller alone holds
+ * theta, and next lies over it where it can. */
+bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, bool ours, tensor *next, err *e);
 
 /* Sets step count and buffers (all of one size and dtype, as many as the optimizer has); values are copied. names: of
  * the buffers, for messages. */

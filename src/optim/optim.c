@@ -7,10 +7,6 @@
 
 /* ---- for rows ---- */
 
-node *optim_number(graph *g, node *x, const node *like) {
-    return like ? g_cast(g, x, like->dtype) : NULL;
-}
-
 node *optim_decayed(graph *g, const optim_in *in, double decay) {
     return decay == 0 ? in->g : g_add(g, in->g, g_scale(g, decay, in->theta));
 }
@@ -69,6 +65,7 @@ typedef struct update_func {
 static bool update_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     node *some[3 + OPTIM_MAX_BUFFERS];
     int n = n_in - 4;
+    in[2]->weak = in[3]->weak = true;
     for (int i = 0; i < 3; i++) some[i] = in[i];
     for (int i = 0; i < n; i++) some[3 + i] = in[4 + i];
     if (!func_build(((update_func *)self)->formula, g, 3 + n, some, out)) return false;
@@ -91,8 +88,7 @@ static bool update_build(func *self, graph *g, int n_in, node *const *in, node_l
         }
         results[i] = v;
     }
-    node *down = optim_number(g, g_neg(g, in[3]), in[0]);
-    results[0] = g_add(g, in[0], g_mul(g, results[0], down));
+    results[0] = g_add(g, in[0], g_mul(g, results[0], g_neg(g, in[3])));
     out->v = results;
     return !graph_failed(g);
 }

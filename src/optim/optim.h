@@ -9,7 +9,8 @@
 
 enum { OPTIM_MAX_BUFFERS = 8 };
 
-/* What a formula sees: theta and g (n), t () the number of this step from 1, float64. */
+/* What a formula sees: theta and g (n), t () the number of this step from 1: float64, and so is what is made of
+ * it and numbers, until it meets a tensor. */
 typedef struct optim_in {
     const double *option; /* in the row's order */
     node *theta, *g, *t;
@@ -26,10 +27,9 @@ typedef struct optim_row {
 #include "gen/optim_rows.h"                 /* extern const optim_row optim_NAME; of every row in src/optim */
 extern const optim_row *const optim_rows[]; /* NULL-terminated, generated */
 
-/* For rows: g + decay theta; 1 - beta^t (); a number () in the dtype of `like`. */
+/* For rows: g + decay theta; 1 - beta^t (). */
 node *optim_decayed(graph *g, const optim_in *in, double decay);
 node *optim_correction(graph *g, const optim_in *in, double beta);
-node *optim_number(graph *g, node *x, const node *like);
 
 node *optim_adam_step(graph *g, const optim_in *in, node *d, node **state); /* adam.c: of the gradient d */
 

@@ -1,9 +1,9 @@
--- training.lua - a training run beside PyTorch's: 784-256-256-10 relu, float32, one epoch of 8,000 digits on each of two
--- tasks, no test passes, by optimizer and batch; a step and its parts; and what recording and checkpoints add.
+-- training.lua - a training run beside PyTorch's: 784-256-256-10 relu, float32, one epoch of 8,000 digits on each of
+-- two tasks, no test passes, by optimizer and batch; a step and its parts; and what recording and checkpoints add.
 --   bracket tests/bench/training.lua [--data DIR] [--batches 10,128] [--optimizers sgd,..] [--rounds 3] [--threads 1]
 --   [--python PATH] [--examples 8000]
--- The peer is training_torch.py beside this file, run by a python that can import torch: every fused and unfused variant
--- of the optimizer, on the same numbers in the same order, interleaved with ours. Times are the least of the rounds.
+-- The peer is training_torch.py beside this file, run by a python that can import torch: every variant of the
+-- optimizer, on the same numbers in the same order, interleaved with ours. Times are the least of the rounds.
 local bk = require "bracket"
 local o = bk.arguments({ data = "", batches = { 10, 128 }, optimizers = { "sgd", "heavy_ball", "adam", "adamw" },
     rounds = 3, reps = 3, threads = 1, python = "python3", examples = 8000 }, arg)

@@ -244,6 +244,7 @@ local function value_and_grad(self, i, x, y, number)
     own.buffers[number] = kept
     local loss, g, buffers = self.f[i].value_and_grad_over(kept, own.theta, x, y)
     loss = loss:item()
+    self.loss = loss
     check_loss(self, loss, i)
     if buffers then self.problem.mode.buffers, kept[3] = buffers, nil end
     return loss, g
@@ -263,8 +264,7 @@ local function one_task(self, i)
     self.x, self.y, self.batch_epoch, self.batch_first = x, y, epoch, first
     if #self.hooks.before_batch > 0 then x, y = changed_batch(self) end
     forget_gradients(own)
-    local loss, g = value_and_grad(self, i, x, y, 1)
-    self.loss = loss
+    local _, g = value_and_grad(self, i, x, y, 1)
     own.task_gradient, own.gradient = g, g
     order_object.accumulate(self.W, self.R, i, self.lr)
 end

@@ -230,6 +230,18 @@ calls["bk.bea.tournament"] = function() return bk.bea.tournament { sources = los
 calls["bk.bea.path_bracket"] = function()
     return bk.bea.path_bracket { losses[1], losses[2], target = losses[1], theta = v, time = 0.01, steps = 2 }
 end
+local function game()
+    return bk.bea.game { losses = losses, players = { 2, #v - 2 }, lr = 0.1, play = "alternating", steps = { 1, 2 } }
+end
+calls["bk.bea.game"] = game
+calls["game:word"] = function() return game():word() end
+calls["game:field"] = function() return game():field(2)(v) end
+calls["game:terms"] = function() return game():terms(v) end
+calls["game:step"] = function() return game():step(v) end
+calls["game:verify"] = function()
+    return game():verify { theta = 0.1 * v, scales = { 1, 1 / 2 }, orders = { 1 }, rtol = 1e-6, atol = 1e-8 }
+end
+calls["game:regularised"] = function() return game():regularised(1, { self = 0 })(v) end
 calls["bk.bea.lanczos"] = function()
     return bk.bea.lanczos { loss = quartic, theta = v, steps = 3, top = 2, vectors = true }
 end

@@ -169,20 +169,38 @@ function run:due(step)
 end
 
 function run:evaluate(row)
-    local accuracy, loss = {}, {}
+    local accuracy, loss, any = {}, {}, false
     for i = 1, self.n_tasks do
         local l, a = self.problem:evaluate(i, self.theta, "test")
-        loss[i], accuracy[i] = l, a or -l
+        any = any or l or a
+        loss[i] = l or 0 / 0 -- a field has none
+        accuracy[i] = a or -loss[i]
     end
+    if not any then return end
     self.accuracy[row], self.test_loss[row] = accuracy, loss
 end
 
 -- ---- steps ----
-local function check_loss(self, loss, i)
-    if loss ~= loss or loss == math.huge or loss == -math.huge then
-        error(string.format("protocol: step %d, task %d%s: the loss is %s; what was recorded is kept in protocol.result",
-            self.step, i, self.tasks[i].name and " (" .. tostring(self.tasks[i].name) .. ")" or "", loss), 0)
+local function check_finite(self, what, value, i)
+    if value ~= value or value == math.huge or value == -math.huge then
+        error(string.format("protocol: step %d, task %d%s: the %s is %s; what was recorded is kept in protocol.result",
+            self.step, i, self.tasks[i].name and " (" .. tostring(self.tasks[i].name) .. ")" or "", what, value), 0)
     end
+    return value
+end
+
+-- Loss and gradient of task i; of a task with a field nil and the field.
+local function evaluated(self, i, x, y)
+    local f = self.f[i]
+    if not f.loss then
+        local v = f.grad(self.theta, x, y)
+        check_finite(self, "field's norm", v:norm():item(), i)
+        return nil, v
+    end
+    local loss, g, buffers = f.value_and_grad(self.theta, x, y)
+    local value = check_finite(self, "loss", loss:item(), i)
+    if buffers then self.problem.mode.buffers = buffers end
+    return value, g
 end
 
 -- The batch as the before_batch hooks leave it.
@@ -211,10 +229,8 @@ local function one_task(self, i)
     local x, y, epoch, first = self.problem:next(i)
     self.x, self.y, self.batch_epoch, self.batch_first = x, y, epoch, first
     if #self.hooks.before_batch > 0 then x, y = changed_batch(self) end
-    local loss, g, buffers = self.f[i].value_and_grad(self.theta, x, y)
-    self.loss = loss:item()
-    check_loss(self, self.loss, i)
-    if buffers then self.problem.mode.buffers = buffers end
+    local loss, g = evaluated(self, i, x, y)
+    self.loss = loss
     self.task_gradient, self.gradient = g, g
     order_object.accumulate(self.W, self.R, i, self.lr)
 end
@@ -229,15 +245,13 @@ local function all_tasks(self)
             self.task, self.x, self.y = nil, nil, nil
         end
         self.xs[i], self.ys[i] = x, y
-        local loss, g, buffers = self.f[i].value_and_grad(self.theta, x, y)
-        self.losses[i], self.gradients[i] = loss:item(), g
-        check_loss(self, self.losses[i], i)
-        if buffers then self.problem.mode.buffers = buffers end
-        total = total + self.losses[i]
+        local loss, g = evaluated(self, i, x, y)
+        self.losses[i], self.gradients[i] = loss, g
+        total = total and loss and total + loss
         sum = sum and sum + g or g
     end
     order_object.accumulate(self.W, self.R, 0, self.lr)
-    self.loss = total * self.reduction_scale
+    self.loss = total and total * self.reduction_scale
     self.gradient_sum = sum
     self.gradient = self.reduction_scale == 1 and sum or sum * self.reduction_scale
 end

@@ -399,9 +399,10 @@ for name in pairs(bk.measure) do -- what records are made of
             return run { record = { every = 2, value = function(state)
                 local measure = bk.measure
                 local arguments = { gradient = { 1 }, loss = { 1 }, hvp = { 1, state.theta }, bracket = { 1, 2 },
-                    output_change = { 1, state.theta }, total_hvp = { state.theta } }
+                    needs_losses = { "calls" }, output_change = { 1, state.theta }, total_hvp = { state.theta } }
                 if name == "weighted_brackets" then return measure.conflict_field(state):norm():item() end
-                return measure[name](state, table.unpack(arguments[name] or {})) ~= nil and 1 or 0
+                local value = measure[name](state, table.unpack(arguments[name] or {}))
+                return value ~= nil and 1 or 0
             end } }
         end
     end

@@ -198,20 +198,43 @@ function run:due(step)
 end
 
 function run:evaluate(row)
-    local accuracy, loss = {}, {}
+    local accuracy, loss, any = {}, {}, false
     for i = 1, self.n_tasks do
         local l, a = self.problem:evaluate(i, self.theta, "test")
-        loss[i], accuracy[i] = l, a or -l
+        any = any or l or a
+        loss[i] = l or 0 / 0 -- a field has none
+        accuracy[i] = a or -loss[i]
     end
+    if not any then return end
     self.accuracy[row], self.test_loss[row] = accuracy, loss
 end
 
 -- ---- steps ----
-local function check_loss(self, loss, i)
-    if loss ~= loss or loss == math.huge or loss == -math.huge then
-        error(string.format("protocol: step %d, task %d%s: the loss is %s; what was recorded is kept in protocol.result",
-            self.step, i, self.tasks[i].name and " (" .. tostring(self.tasks[i].name) .. ")" or "", loss), 0)
+local function check_finite(self, what, value, i)
+    if value ~= value or value == math.huge or value == -math.huge then
+        error(string.format("protocol: step %d, task %d%s: the %s is %s; what was recorded is kept in protocol.result",
+            self.step, i, self.tasks[i].name and " (" .. tostring(self.tasks[i].name) .. ")" or "", what, value), 0)
     end
+    return value
+end
+
+-- Loss and gradient of task i; of a task with a field nil and the field. The gradient lies in the buffer of that number,
+-- unless the last one there is lent; new buffers of the model are its mode's.
+local function evaluated(self, i, x, y, number)
+    local own, f = owned[self], self.f[i]
+    local kept = own.buffers[number] or {}
+    own.buffers[number] = kept
+    if not f.loss then
+        local v = f.field_over(kept, own.theta, x, y)
+        check_finite(self, "field's norm", v:norm():item(), i)
+        return nil, v
+    end
+    local loss, g, buffers = f.value_and_grad_over(kept, own.theta, x, y)
+    local value = loss:item()
+    self.loss = value
+    check_finite(self, "loss", value, i)
+    if buffers then self.problem.mode.buffers, kept[3] = buffers, nil end
+    return value, g
 end
 
 -- The batch as the before_batch hooks leave it.
@@ -236,20 +259,6 @@ local function change_rate(self, h)
     order_object.accumulate(self.W, self.R, i or 0, lr - h)
 end
 
--- Loss and gradient of task i; the gradient lies in the buffer of that number, unless the last one there is lent. New
--- buffers of the model are its mode's.
-local function value_and_grad(self, i, x, y, number)
-    local own = owned[self]
-    local kept = own.buffers[number] or {}
-    own.buffers[number] = kept
-    local loss, g, buffers = self.f[i].value_and_grad_over(kept, own.theta, x, y)
-    loss = loss:item()
-    self.loss = loss
-    check_loss(self, loss, i)
-    if buffers then self.problem.mode.buffers, kept[3] = buffers, nil end
-    return loss, g
-end
-
 -- The gradients of the step before are no more: their buffers are written over, or left to who read them.
 local function forget_gradients(own)
     if own.lent.gradients then own.buffers = {} end
@@ -264,7 +273,8 @@ local function one_task(self, i)
     self.x, self.y, self.batch_epoch, self.batch_first = x, y, epoch, first
     if #self.hooks.before_batch > 0 then x, y = changed_batch(self) end
     forget_gradients(own)
-    local _, g = value_and_grad(self, i, x, y, 1)
+    local loss, g = evaluated(self, i, x, y, 1)
+    self.loss = loss
     own.task_gradient, own.gradient = g, g
     order_object.accumulate(self.W, self.R, i, self.lr)
 end
@@ -283,13 +293,13 @@ local function all_tasks(self)
     end
     forget_gradients(own)
     for i = 1, self.n_tasks do
-        local loss, g = value_and_grad(self, i, xs[i], ys[i], i)
+        local loss, g = evaluated(self, i, xs[i], ys[i], i)
         self.losses[i], own.gradients[i] = loss, g
-        total = total + self.losses[i]
+        total = total and loss and total + loss
         sum = sum and sum + g or g
     end
     order_object.accumulate(self.W, self.R, 0, self.lr)
-    self.loss = total * self.reduction_scale
+    self.loss = total and total * self.reduction_scale
     own.gradient_sum = sum
     own.gradient = self.reduction_scale == 1 and sum or sum * self.reduction_scale
 end

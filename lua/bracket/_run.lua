@@ -218,8 +218,8 @@ local function check_finite(self, what, value, i)
     return value
 end
 
--- Loss and gradient of task i; of a task with a field nil and the field. The gradient lies in the buffer of that number,
--- unless the last one there is lent; new buffers of the model are its mode's.
+-- Loss and gradient of task i; of a task with a field nil and the field. The gradient lies in the buffer of that
+-- number, unless the last one there is lent; new buffers of the model are its mode's.
 local function evaluated(self, i, x, y, number)
     local own, f = owned[self], self.f[i]
     local kept = own.buffers[number] or {}

@@ -2,8 +2,11 @@
 -- and data sets share their plans. functions(model, task): task.loss is a name of bk.loss, one of its values, or a
 -- function (model, theta, x, y) -> 0-d; task.accuracy, a function (z, y) -> number, goes before the loss's own;
 -- task.head, a list of class ids, restricts a softmax to these (task-incremental learning: a head per task).
+-- task.field, a function (theta, x, y) -> vector, stands where the gradient of a loss would: there is no f.loss then,
+-- and f.hvp is the field's derivative along v.
 local bk = ...
-local cache = setmetatable({}, { __mode = "k" }) -- model -> key -> functions
+local call_over = bk.internal.call_over
+local losses, fields = setmetatable({}, { __mode = "k" }), setmetatable({}, { __mode = "k" }) -- model, key -> functions
 
 local function mask_of(head, outputs)
     local row = {}
@@ -64,6 +67,9 @@ local function bound(f, mode)
             local g = set[name]
             of[name] = function(theta, x, y) return g(theta, x, y, with()) end
         end
+        function of.value_and_grad_over(kept, theta, x, y)
+            return call_over(set.value_and_grad, kept, theta, x, y, with())
+        end
         function of.hvp(theta, v, x, y) return set.hvp(theta, v, x, y, with()) end
         if f.accuracy then function of.accuracy(theta, x, y) return f.accuracy(theta, x, y, mode.buffers) end end
         return of
@@ -72,8 +78,45 @@ local function bound(f, mode)
         close(f.training, function() return mode.seed, mode.buffers end)
 end
 
+-- What the functions have of a loss, or of the field in its place.
+local function of_field(f, field, where)
+    f.grad = bk.compile(function(theta, x, y)
+        local v = field(theta, x, y)
+        local is_vector = bk.is_tensor(v) and v:ndim() == 1 and #v == #theta
+        if not is_vector then
+            error(("%s: field: expected a tensor (%d), as theta, got %s"):format(where, #theta,
+                bk.is_tensor(v) and "(" .. table.concat(v:shape(), ",") .. ")" or "a " .. type(v)), 0)
+        end
+        return v
+    end)
+    function f.field_over(kept, ...) return call_over(f.grad, kept, ...) end
+    f.hvp = bk.compile(function(theta, v, x, y)
+        return (select(2, bk.jvp(function(t) return field(t, x, y) end, { theta }, { v })))
+    end)
+end
+
+local function of_loss(f)
+    f.value = type(f.loss) == "function" and bk.compile(f.loss) or f.loss
+    f.grad = bk.grad(f.loss)
+    f.value_and_grad = bk.value_and_grad(f.loss)
+    function f.value_and_grad_over(kept, ...) return call_over(f.value_and_grad, kept, ...) end
+    f.hvp = bk.hvp(f.loss)
+end
+
+-- The task's field, or its loss as resolve finds it.
+local function kind_of(task, where)
+    if task.field == nil then return resolve(task.loss, where) end
+    for _, name in ipairs{ "loss", "head" } do
+        if task[name] ~= nil then error(("%s: %s: a task with a field has no loss"):format(where, name), 0) end
+    end
+    if type(task.field) ~= "function" then
+        error(("%s: field: expected a function (theta, x, y) -> vector, got a %s"):format(where, type(task.field)), 0)
+    end
+    return task.field
+end
+
 local function functions(model, task, outputs, where)
-    local kind = resolve(task.loss, where or "task")
+    local kind, cache = kind_of(task, where or "task"), task.field and fields or losses
     local kinds = cache[model]
     if not kinds then
         kinds = {}
@@ -85,7 +128,9 @@ local function functions(model, task, outputs, where)
     if f then return f end
     f = { kind = kind }
     local right
-    if task.head then
+    if task.field then
+        of_field(f, task.field, where or "task")
+    elseif task.head then
         if type(kind) == "function" or kind.name ~= "cross_entropy" then
             error((where or "task") .. ": head: needs the loss cross_entropy", 0)
         end
@@ -96,11 +141,8 @@ local function functions(model, task, outputs, where)
         f.loss = kind(model)
         right = kind:accuracy(model)
     end
-    f.value = type(f.loss) == "function" and bk.compile(f.loss) or f.loss
-    f.grad = bk.grad(f.loss)
-    f.value_and_grad = bk.value_and_grad(f.loss)
-    f.hvp = bk.hvp(f.loss)
-    if model.modal then right = modal(model, f, right) end
+    if f.loss then of_loss(f) end
+    if f.loss and model.modal then right = modal(model, f, right) end
     -- (theta, x, y) -> the share of right answers, a number
     if own then
         f.accuracy = function(theta, x, y, buffers)
@@ -118,4 +160,4 @@ local function functions(model, task, outputs, where)
     return f
 end
 
-return { of = functions, bound = bound, resolve = resolve }
+return { of = functions, bound = bound, kind_of = kind_of }

@@ -85,7 +85,7 @@ function problem.new(model, tasks, dtype, batch, samples)
         local t = { name = task.name or ("task " .. i), source = task }
         local where = "protocol: task " .. i
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
-        local loss = bk._functions.resolve(task.loss, where)
+        local loss = bk._functions.kind_of(task, where)
         t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)
         t.test = task.test and self:part(where .. ": test", task.test, loss, task.shape) or t.train
         t.f, t.training = bk._functions.bound(bk._functions.of(model, task, self.outputs, where), self.mode)
@@ -183,18 +183,19 @@ function problem:ids(i, epoch, first)
     return perm:narrow(1, first, t.size):totable()
 end
 
--- Mean loss and accuracy (nil for mse) of task i at theta on all of its `which` data, in blocks of 1000 examples.
+-- Mean loss (nil for a field) and accuracy (nil for mse) of task i at theta on all of its `which` data, in blocks of
+-- 1000 examples.
 function problem:evaluate(i, theta, which)
     local t = self.tasks[i]
     local data, loss, right, first = t[which], 0, 0, 1
     while first <= data.n do
         local m = math.min(1000, data.n - first + 1)
         local x, y = data.x:narrow(1, first, m), data.y:narrow(1, first, m)
-        loss = loss + m * t.f.value(theta, x, y):item()
+        if t.f.value then loss = loss + m * t.f.value(theta, x, y):item() end
         if t.f.accuracy then right = right + math.floor(m * t.f.accuracy(theta, x, y) + 0.5) end
         first = first + m
     end
-    return loss / data.n, t.f.accuracy and right / data.n or nil
+    return t.f.value and loss / data.n or nil, t.f.accuracy and right / data.n or nil
 end
 
 return problem

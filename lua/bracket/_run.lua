@@ -3,8 +3,36 @@
 -- outside what state() returns.
 local bk = ...
 local order_object, stream = bk.order._object, bk.stream
+local step_over = bk.internal.step_over
 local run = {}
-run.__index = run
+
+-- What a run alone holds, by its state: theta and gradients, and the buffers they lie in. A step writes over them
+-- unless somebody has read or set them since the last one: what state.theta and state.gradient lend is never changed.
+local owned = setmetatable({}, { __mode = "k" })
+local LENT = { theta = "theta", gradient = "gradients", task_gradient = "gradients", gradients = "gradients",
+    gradient_sum = "gradients" }
+
+function run.__index(self, name)
+    local what = LENT[name]
+    if not what then return run[name] end
+    local own = owned[self]
+    own.lent[what] = true
+    return own[name]
+end
+
+function run.__newindex(self, name, value)
+    local what = LENT[name]
+    if not what then return rawset(self, name, value) end
+    local own = owned[self]
+    own.lent[what], own[name] = true, value
+end
+
+function run.__pairs(self)
+    local fields = {}
+    for name, value in next, self do fields[name] = value end
+    for name in next, LENT do fields[name] = self[name] end
+    return next, fields
+end
 
 local HOOKS = { "begin_run", "begin_task", "before_batch", "before_step", "after_step", "end_task", "end_run" }
 local MAY_SET = { before_batch = { "x", "y" }, before_step = { "gradient", "lr" }, after_step = { "theta" } }
@@ -26,7 +54,7 @@ local function view_of(state)
             .. "tells others into state.shared"):format(state.step, tostring(name), place, list
             and "it may set state." .. table.concat(list, " and state.") or "nothing can", ""), 2)
     end
-    return setmetatable(view, { __index = state, __newindex = guard, __pairs = function() return next, state end,
+    return setmetatable(view, { __index = state, __newindex = guard, __pairs = function() return pairs(state) end,
         __name = "bracket.state" })
 end
 
@@ -45,9 +73,10 @@ function run.new(spec, problem, seed)
         step = 0, position = 0, loss = nil, lr = 0, cache = {}, memory = {}, order_memory = {}, accuracy = {},
             test_loss = {},
         learned = {}, history = {}, rows = 0, recorded = {}, shared = {}, record_memory = {}, xs = {}, ys = {},
-            gradients = {}, losses = {},
+        losses = {},
         reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
     }, run)
+    owned[state] = { gradients = {}, buffers = {}, lent = {} }
     for i, t in ipairs(problem.tasks) do
         state.tasks[i], state.f[i] = t.source, t.training
     end
@@ -169,20 +198,43 @@ function run:due(step)
 end
 
 function run:evaluate(row)
-    local accuracy, loss = {}, {}
+    local accuracy, loss, any = {}, {}, false
     for i = 1, self.n_tasks do
         local l, a = self.problem:evaluate(i, self.theta, "test")
-        loss[i], accuracy[i] = l, a or -l
+        any = any or l or a
+        loss[i] = l or 0 / 0 -- a field has none
+        accuracy[i] = a or -loss[i]
     end
+    if not any then return end
     self.accuracy[row], self.test_loss[row] = accuracy, loss
 end
 
 -- ---- steps ----
-local function check_loss(self, loss, i)
-    if loss ~= loss or loss == math.huge or loss == -math.huge then
-        error(string.format("protocol: step %d, task %d%s: the loss is %s; what was recorded is kept in protocol.result",
-            self.step, i, self.tasks[i].name and " (" .. tostring(self.tasks[i].name) .. ")" or "", loss), 0)
+local function check_finite(self, what, value, i)
+    if value ~= value or value == math.huge or value == -math.huge then
+        error(string.format("protocol: step %d, task %d%s: the %s is %s; what was recorded is kept in protocol.result",
+            self.step, i, self.tasks[i].name and " (" .. tostring(self.tasks[i].name) .. ")" or "", what, value), 0)
     end
+    return value
+end
+
+-- Loss and gradient of task i; of a task with a field nil and the field. The gradient lies in the buffer of that
+-- number, unless the last one there is lent; new buffers of the model are its mode's.
+local function evaluated(self, i, x, y, number)
+    local own, f = owned[self], self.f[i]
+    local kept = own.buffers[number] or {}
+    own.buffers[number] = kept
+    if not f.loss then
+        local v = f.field_over(kept, own.theta, x, y)
+        check_finite(self, "field's norm", v:norm():item(), i)
+        return nil, v
+    end
+    local loss, g, buffers = f.value_and_grad_over(kept, own.theta, x, y)
+    local value = loss:item()
+    self.loss = value
+    check_finite(self, "loss", value, i)
+    if buffers then self.problem.mode.buffers, kept[3] = buffers, nil end
+    return value, g
 end
 
 -- The batch as the before_batch hooks leave it.
@@ -207,20 +259,29 @@ local function change_rate(self, h)
     order_object.accumulate(self.W, self.R, i or 0, lr - h)
 end
 
+-- The gradients of the step before are no more: their buffers are written over, or left to who read them.
+local function forget_gradients(own)
+    if own.lent.gradients then own.buffers = {} end
+    own.lent.gradients = false
+    own.gradient, own.task_gradient, own.gradient_sum = nil, nil, nil
+    for i = #own.gradients, 1, -1 do own.gradients[i] = nil end
+end
+
 local function one_task(self, i)
+    local own = owned[self]
     local x, y, epoch, first = self.problem:next(i)
     self.x, self.y, self.batch_epoch, self.batch_first = x, y, epoch, first
     if #self.hooks.before_batch > 0 then x, y = changed_batch(self) end
-    local loss, g, buffers = self.f[i].value_and_grad(self.theta, x, y)
-    self.loss = loss:item()
-    check_loss(self, self.loss, i)
-    if buffers then self.problem.mode.buffers = buffers end
-    self.task_gradient, self.gradient = g, g
+    forget_gradients(own)
+    local loss, g = evaluated(self, i, x, y, 1)
+    self.loss = loss
+    own.task_gradient, own.gradient = g, g
     order_object.accumulate(self.W, self.R, i, self.lr)
 end
 
 local function all_tasks(self)
-    local sum, total = nil, 0
+    local own = owned[self]
+    local sum, total, xs, ys = nil, 0, self.xs, self.ys
     for i = 1, self.n_tasks do
         local x, y = self.problem:next(i)
         if #self.hooks.before_batch > 0 then
@@ -228,18 +289,19 @@ local function all_tasks(self)
             x, y = changed_batch(self)
             self.task, self.x, self.y = nil, nil, nil
         end
-        self.xs[i], self.ys[i] = x, y
-        local loss, g, buffers = self.f[i].value_and_grad(self.theta, x, y)
-        self.losses[i], self.gradients[i] = loss:item(), g
-        check_loss(self, self.losses[i], i)
-        if buffers then self.problem.mode.buffers = buffers end
-        total = total + self.losses[i]
+        xs[i], ys[i] = x, y
+    end
+    forget_gradients(own)
+    for i = 1, self.n_tasks do
+        local loss, g = evaluated(self, i, xs[i], ys[i], i)
+        self.losses[i], own.gradients[i] = loss, g
+        total = total and loss and total + loss
         sum = sum and sum + g or g
     end
     order_object.accumulate(self.W, self.R, 0, self.lr)
-    self.loss = total * self.reduction_scale
-    self.gradient_sum = sum
-    self.gradient = self.reduction_scale == 1 and sum or sum * self.reduction_scale
+    self.loss = total and total * self.reduction_scale
+    own.gradient_sum = sum
+    own.gradient = self.reduction_scale == 1 and sum or sum * self.reduction_scale
 end
 
 -- What the hooks of interventions leave in state.gradient and state.theta has to fit the model.
@@ -264,7 +326,8 @@ end
 function run:advance(stop, progress)
     local hooks = self.hooks
     local before, after = hooks.before_step, hooks.after_step
-    local spec, optimizer = self.spec, self.optimizer
+    local spec, optimizer, own = self.spec, self.optimizer, owned[self]
+    local native = getmetatable(optimizer) == getmetatable(bk.optim.sgd{})
     self.rate = spec.rate
     if not self.started then
         self.started = true
@@ -293,11 +356,18 @@ function run:advance(stop, progress)
         if task > 0 then one_task(self, task) else all_tasks(self) end
         if #before > 0 then
             self:call("before_step")
-            check_left(self, "before_step", "gradient", self.theta)
+            check_left(self, "before_step", "gradient", own.theta)
             if self.lr ~= h then change_rate(self, h) end
         end
-        local moved = optimizer:step(self.theta, self.gradient, self.lr)
-        self.theta = moved
+        local moved
+        if native and not own.lent.theta then
+            moved = step_over(optimizer, own.theta, own.gradient, self.lr)
+        elseif native then
+            moved = optimizer:step(own.theta, own.gradient, self.lr)
+        else -- may keep what it is given, and what it returns
+            moved = optimizer:step(self.theta, self.gradient, self.lr)
+        end
+        own.theta, own.lent.theta = moved, not native
         self.cache = {}
         if #after > 0 then
             self:call("after_step")

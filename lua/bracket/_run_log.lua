@@ -37,7 +37,8 @@ function run_log.config(protocol, seed)
     local spec, tasks, interventions = protocol.spec, {}, {}
     for i, t in ipairs(protocol.problem.tasks) do
         tasks[i] = { name = plain(tostring(t.name)), train = t.train.n, test = t.test.n,
-            loss = plain(t.source.loss or "cross_entropy"), head = plain(t.source.head),
+            loss = not t.source.field and plain(t.source.loss or "cross_entropy") or nil,
+            field = plain(t.source.field), head = plain(t.source.head),
                 digest = { train = part(t.train),
                 test = part(t.test) } }
     end

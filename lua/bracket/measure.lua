@@ -17,9 +17,20 @@ local function data(state, i)
     return t.f, t.diagnostic.x, t.diagnostic.y
 end
 
+-- An error, in the name of `what`, where a task has a field in place of a loss.
+function measure.needs_losses(state, what)
+    for i, f in ipairs(state.f) do
+        if not f.loss then
+            error(("protocol: %s: needs the loss of every task; task %d%s is a field"):format(what, i,
+                state.tasks[i].name and " (" .. tostring(state.tasks[i].name) .. ")" or ""), 0)
+        end
+    end
+end
+
 function measure.gradient(state, i)
     return kept(state, "gradient" .. i, function()
         local f, x, y = data(state, i)
+        if not f.loss then return f.grad(state.theta, x, y) end
         local loss, g = f.value_and_grad(state.theta, x, y)
         state.cache["loss" .. i] = loss:item()
         return g
@@ -29,6 +40,7 @@ end
 function measure.loss(state, i)
     return kept(state, "loss" .. i, function()
         local f, x, y = data(state, i)
+        if not f.value then measure.needs_losses(state, "loss") end
         return f.value(state.theta, x, y):item()
     end)
 end
@@ -173,15 +185,18 @@ function measure.only(v, layer)
     return bk.concat{ zeros(layer.first - 1), v:narrow(1, layer.first, layer.size), zeros(after) }
 end
 
+bk.doc(measure.needs_losses, [[
+bk.measure.needs_losses(state, what)
+Raises an error in the name of `what`, a record or hook, where a task has a field in place of a loss.]])
 bk.doc(measure.gradient, [[
 bk.measure.gradient(state, i) -> tensor
-The gradient of task i.]])
+The gradient of task i, or its field.]])
 bk.doc(measure.loss, [[
 bk.measure.loss(state, i) -> number
 The loss of task i.]])
 bk.doc(measure.hvp, [[
 bk.measure.hvp(state, i, v) -> tensor
-The Hessian of task i times v.]])
+The Hessian of task i times v; of a field, its derivative along v.]])
 bk.doc(measure.total_gradient, [[
 bk.measure.total_gradient(state) -> tensor
 The sum of the tasks' gradients.]])

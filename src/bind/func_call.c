@@ -19,7 +19,19 @@ static int call_traced(lua_State *L, func *f, graph *g, int first, int n) {
     return out.n;
 }
 
-int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname) {
+/* Takes result i (from 1) of an earlier call out of the table at index `kept`, or makes room for a new one; pushed. */
+static tensor *push_result(lua_State *L, int kept, int i) {
+    if (kept && lua_rawgeti(L, kept, i) != LUA_TNIL) {
+        lua_pushnil(L);
+        lua_rawseti(L, kept, i);
+        return &((lua_tensor *)lua_touserdata(L, -1))->value;
+    }
+    if (kept) lua_pop(L, 1);
+    return &bind_tensor_push_empty(L)->value;
+}
+
+/* kept: 0, or the index of a table: see call_over. */
+static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const char *fname) {
     bind_state *st = bind_state_of(L);
     graph *g = NULL;
     tensor *in = NULL, few[4];
@@ -42,7 +54,7 @@ int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *
     err e = { 0 };
     in = n <= 4 ? few : lua_newuserdatauv(L, sizeof *in * (size_t)n, 0);
     for (int i = 0; i < n; i++) in[i] = ((lua_tensor *)lua_touserdata(L, first + i))->value;
-    bind_account(L, func_result_bytes(f));
+    bind_account(L, kept ? 0 : func_result_bytes(f));
     bind_trace at = bind_enter(L);
     bk_status status = func_shape(f, n, in, &n_out, &shapes, &e);
     if (status == BK_ENOMEM && !st->raised) {
@@ -53,7 +65,7 @@ int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *
     bind_leave(L, &at, status, &e);
     luaL_checkstack(L, n_out + 8, fname);
     if (n_out > FEW) out = lua_newuserdatauv(L, sizeof *out * (size_t)n_out, 0);
-    for (int i = 0; i < n_out; i++) out[i] = &bind_tensor_push_empty(L)->value;
+    for (int i = 0; i < n_out; i++) out[i] = push_result(L, kept, i + 1);
     at = bind_enter(L);
     status = func_call(f, n, in, n_out, out, &e);
     if (status == BK_ENOMEM && !st->raised) {
@@ -62,7 +74,15 @@ int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *
         status = func_call(f, n, in, n_out, out, &e);
     }
     bind_leave(L, &at, status, &e);
+    for (int i = 0; i < n_out && kept; i++) {
+        lua_pushvalue(L, i - n_out);
+        lua_rawseti(L, kept, i + 1);
+    }
     return n_out;
+}
+
+int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname) {
+    return call_tensors(L, f, first, n, 0, fname);
 }
 
 int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fname) {
@@ -74,12 +94,30 @@ int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fna
     return bind_func_call_tensors(L, f, first, last - first + 1, fname);
 }
 
-int bind_func_call_values(lua_State *L, int index, int first, int last, const char *fname) {
+static int call_values(lua_State *L, int index, int first, int last, int kept, const char *fname) {
     int n = bind_func_specialise(L, index, first, last, fname);
     bind_func_refresh(L, index);
-    int results = bind_func_call_tensors(L, bind_test_func(L, index), first, n, fname);
+    int results = call_tensors(L, bind_test_func(L, index), first, n, kept, fname);
     bind_func_remember(L, index);
     return results;
+}
+
+int bind_func_call_values(lua_State *L, int index, int first, int last, const char *fname) {
+    return call_values(L, index, first, last, 0, fname);
+}
+
+/* call_over(f, kept, ...) -> the results of f(...), which are in the table kept too. Those of an earlier call that it
+ * holds, and nobody else, are written over; a call that fails leaves it empty. */
+static int internal_call_over(lua_State *L) {
+    func *f = bind_test_func(L, 1);
+    luaL_argcheck(L, f, 1, "a function of tensors expected");
+    luaL_checktype(L, 2, LUA_TTABLE);
+    return call_values(L, 1, 3, lua_gettop(L), 2, f->cls->name);
+}
+
+void bind_func_internal(lua_State *L) {
+    static const bind_row rows[] = { { "call_over", internal_call_over, NULL }, { NULL, NULL, NULL } };
+    bind_rows(L, rows);
 }
 
 /* ---- what a compiled function does ---- */

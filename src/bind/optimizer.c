@@ -169,7 +169,7 @@ static int optim_gc(lua_State *L) {
     return 0;
 }
 
-static int optim_step_(lua_State *L) {
+static int step(lua_State *L, bool ours) {
     const char *fname = "optimizer:step";
     optim *o = check_optim(L, fname);
     const tensor *theta = bind_check_tensor(L, 2, fname, "theta"), *g = bind_check_tensor(L, 3, fname, "g");
@@ -181,16 +181,36 @@ static int optim_step_(lua_State *L) {
                           shape_text(g->ndim, g->shape, &b));
     tensor next = { 0 };
     err e = { 0 };
-    bind_account(L, (size_t)tensor_count(theta) * dtype_size(theta->dtype));
+    if (!ours) bind_account(L, (size_t)tensor_count(theta) * dtype_size(theta->dtype));
     bind_trace at = bind_enter(L);
-    bk_status st = optim_step(o, theta, g, lr, &next, &e);
+    bk_status st = optim_step(o, theta, g, lr, ours, &next, &e);
     if (st) {
         err_prefix(&e, fname);
         bind_leave(L, &at, st, &e);
     }
     bind_leave(L, &at, BK_OK, &e);
-    bind_push_tensor(L, &next);
+    if (next.store == theta->store) {
+        tensor_release(&next);
+        lua_settop(L, 2);
+    } else {
+        bind_push_tensor(L, &next);
+    }
     return 1;
+}
+
+static int optim_step_(lua_State *L) {
+    return step(L, false);
+}
+
+/* step_over(optimizer, theta, g, lr): as optimizer:step, where the caller alone holds theta: it is written over and
+ * returned, where it can be. */
+static int internal_step_over(lua_State *L) {
+    return step(L, true);
+}
+
+void bind_optim_internal(lua_State *L) {
+    static const bind_row rows[] = { { "step_over", internal_step_over, NULL }, { NULL, NULL, NULL } };
+    bind_rows(L, rows);
 }
 
 /* The names of the state, at most OPTIM_MAX_BUFFERS, kept by the optimizer at index 1. */
@@ -325,9 +345,9 @@ static const bind_row optim_module_rows[] = {
       "An optimizer of one's own: theta <- theta - lr step, with step, s = f(g, s, theta, o).\n\n"
       "f is traced once and compiled, so it is made of operations on tensors: g is the gradient, s the state by its "
       "names "
-      "(vectors that start as zeros), theta the parameters, o the options and o.t, the number of the step from 1 as a "
-      "0-d "
-      "float64 tensor. It returns the step and a table of the new state. The optimizer is used, saved, restored and "
+      "(vectors that start as zeros), theta the parameters, o the options and o.t, the number of the step from 1, a "
+      "0-d tensor. What is made of o.t and numbers is computed in float64 and takes the dtype of the tensors it meets. "
+      "It returns the step and a table of the new state. The optimizer is used, saved, restored and "
       "reset "
       "like those of bk.optim; name (\"custom\") is what it is called.\n\n"
       "A protocol takes a table too: { step = f(self, theta, g, lr) -> theta, state = f(self) -> table, "

@@ -43,8 +43,13 @@ typedef struct reach {
     size_t step[4];
 } reach;
 
+/* Temporaries lie close: a page apart they would all want the same few places of the cache. */
+static size_t temp_bytes(const fuse_pass *p) {
+    return ((size_t)p->block * dtype_size(p->dtype) + 63) / 64 * 64;
+}
+
 size_t fuse_scratch(const fuse_pass *p) {
-    return (size_t)p->n_temps * FUSE_BLOCK_BYTES + sizeof(reach) * (size_t)p->n_ops; /* both of whole cache lines */
+    return (size_t)p->n_temps * temp_bytes(p) + sizeof(reach) * (size_t)p->n_ops; /* both of whole cache lines */
 }
 
 static void run_copy(size_t size, char *out, const char *in, int64_t step, int64_t n) {
@@ -88,20 +93,20 @@ static void view_load(const fuse_view *v, size_t size, const char *data, int64_t
 
 /* Elements start to end; start is where a block starts. */
 static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, int64_t start, int64_t end) {
-    const size_t size = dtype_size(p->dtype);
+    const size_t size = dtype_size(p->dtype), temp_size = temp_bytes(p);
     const int64_t block = p->block;
-    reach *reaches = (reach *)(void *)(scratch + (size_t)p->n_temps * FUSE_BLOCK_BYTES);
+    reach *reaches = (reach *)(void *)(scratch + (size_t)p->n_temps * temp_size);
     for (int i = 0; i < p->n_ops; i++)
         for (int k = 0; k < 4; k++) {
             const fuse_source *s = k < 3 ? &p->ops[i].in[k] : &p->ops[i].out;
             const bool memory = s->kind == SOURCE_MEMORY;
             reaches[i].at[k] = memory                   ? pointers[s->at] + (size_t)start * size
-                               : s->kind == SOURCE_TEMP ? scratch + (size_t)s->at * FUSE_BLOCK_BYTES
+                               : s->kind == SOURCE_TEMP ? scratch + (size_t)s->at * temp_size
                                                         : scratch;
             reaches[i].step[k] = memory ? (size_t)block * size : 0;
         }
     for (int i = 0; i < p->n_fills; i++) {
-        char *temp = scratch + (size_t)p->fills[i].temp * FUSE_BLOCK_BYTES;
+        char *temp = scratch + (size_t)p->fills[i].temp * temp_size;
         int64_t n = end - start < block ? end - start : block;
         if (p->fills[i].pointer >= 0) run_copy(size, temp, pointers[p->fills[i].pointer], 0, n);
         else vec_get(VEC_FILL, p->dtype)(n, temp, NULL, NULL, NULL, p->fills[i].x);
@@ -111,7 +116,7 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, i
         for (int i = 0; i < p->n_views; i++) {
             if (first > start && p->views[i].once) continue;
             view_load(&p->views[i], size, pointers[p->views[i].pointer], first, n,
-                      scratch + (size_t)p->views[i].temp * FUSE_BLOCK_BYTES);
+                      scratch + (size_t)p->views[i].temp * temp_size);
         }
         for (int i = 0; i < p->n_ops; i++) {
             reach *r = &reaches[i];

@@ -235,13 +235,23 @@ static bk_status call_rows(func *f, const plan_entry *entry, int n_in, const ten
     return s;
 }
 
+/* The result o may lie in t: an argument is held besides, and so is what a view or a compiled function shares. */
+static bool holds(const tensor *t, const node *o) {
+    const storage *s = t->store;
+    return s && !s->borrowed && atomic_load(&s->refs) == 1 && t->dtype == o->dtype &&
+           shape_equal(t->ndim, t->shape, o->ndim, o->shape) && tensor_contiguous(t);
+}
+
 bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, err *e) {
     plan_entry *entry;
     bk_status s = func_entry(f, n_in, in, &entry, e);
-    if (s) return s;
-    if (entry->n_out != n_out)
-        return err_set(e, BK_EINVAL, "%s: expected a function with %d result%s, got %d", f->cls->name, n_out,
-                       n_out == 1 ? "" : "s", entry->n_out);
+    if (!s && entry->n_out != n_out)
+        s = err_set(e, BK_EINVAL, "%s: expected a function with %d result%s, got %d", f->cls->name, n_out,
+                    n_out == 1 ? "" : "s", entry->n_out);
+    if (s) {
+        for (int i = 0; i < n_out; i++) tensor_release(out[i]);
+        return s;
+    }
     void *few[8], **to = n_out <= 8 ? few : mem_alloc(f->c, sizeof *to * (size_t)n_out);
     tensor held[FUNC_ARGUMENTS]; /* 10 KiB: cleared as far as they are used */
     const void *from[FUNC_ARGUMENTS + 1];
@@ -253,7 +263,10 @@ bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *cons
     }
     for (int i = 0; i < n_out && !s; i++) {
         const node *o = &entry->outs[i];
-        s = tensor_new(f->c, o->dtype, o->ndim, o->shape, out[i], e);
+        if (!holds(out[i], o)) {
+            tensor_release(out[i]);
+            s = tensor_new(f->c, o->dtype, o->ndim, o->shape, out[i], e);
+        }
         if (!s) to[i] = tensor_data(out[i]);
     }
     if (!s && entry->rows) s = call_rows(f, entry, n_in, in, from, to[0], e);

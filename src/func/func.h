@@ -39,8 +39,9 @@ bool func_build(func *f, graph *g, int n_in, node *const *in, node_list *out);
 /* The single output, or NULL after failing g when there are more. */
 node *func_build1(func *f, graph *g, int n_in, node *const *in);
 
-/* Calls f on tensors: new tensors, owned by the caller, in the n_out cleared *out[i], which stay cleared on failure.
- * BK_EINVAL where f has another number of results (func_shape tells). */
+/* Calls f on tensors. The n_out *out[i] are cleared, and get new tensors that the caller owns; or results of an earlier
+ * call, which are written over where they fit and nobody else holds them. After a failure all are cleared. BK_EINVAL
+ * where f has another number of results (func_shape tells). */
 bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, err *e);
 /* The same for one result; *out need not be cleared. */
 bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e);

@@ -32,6 +32,7 @@ struct node {
     const tensor *value; /* op_const only */
     node *chain;         /* in its hash bucket */
     int place;           /* in the last graph_sorted that found it: see graph_place */
+    bool weak;           /* a number () whose dtype yields to that of a tensor it meets: see op_binary */
 };
 
 typedef struct node_list {

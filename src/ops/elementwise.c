@@ -52,9 +52,24 @@ node *op_operand(graph *g, const op_row *op, node *a) {
     return a && a->dtype == BK_INT64 && op->dtypes == OP_REALS ? g_cast(g, a, BK_FLOAT64) : a;
 }
 
+static bool is_number(const node *n) {
+    return n->op == &op_full && n->ndim == 0;
+}
+
+/* What is made of weak numbers, and of constant ones beside them, is weak. */
+static node *weakened(node *n, bool weak) {
+    if (n && weak && n->ndim == 0 && !is_number(n)) n->weak = true;
+    return n;
+}
+
 node *op_unary(graph *g, const op_row *op, node *a, double x) {
     a = op_operand(g, op, a);
-    return a ? graph_op(g, op, 1, &a, 0, NULL, x) : NULL;
+    return a ? weakened(graph_op(g, op, 1, &a, 0, NULL, x), a->weak) : NULL;
+}
+
+/* A weak number beside a floating tensor that is none. */
+static bool yields(const node *weak, const node *to) {
+    return weak->weak && !to->weak && to->dtype != BK_INT64 && !is_number(to);
 }
 
 node *op_binary(graph *g, const op_row *op, node *a, node *b) {
@@ -71,12 +86,14 @@ node *op_binary(graph *g, const op_row *op, node *a, node *b) {
         }
         shape[i] = x == 1 ? y : x;
     }
-    bk_dtype to = a->dtype == b->dtype                               ? a->dtype
+    bk_dtype to = a->dtype == b->dtype || yields(b, a)               ? a->dtype
+                  : yields(a, b)                                     ? b->dtype
                   : a->dtype == BK_FLOAT64 || b->dtype == BK_FLOAT64 ? BK_FLOAT64
                                                                      : BK_FLOAT32;
     if (to == BK_INT64 && op->dtypes == OP_REALS) to = BK_FLOAT64;
     node *in[2] = { g_broadcast(g, g_cast(g, a, to), nd, shape), g_broadcast(g, g_cast(g, b, to), nd, shape) };
-    return in[0] && in[1] ? graph_op(g, op, 2, in, 0, NULL, 0) : NULL;
+    const bool weak = (a->weak && (b->weak || is_number(b))) || (b->weak && is_number(a));
+    return in[0] && in[1] ? weakened(graph_op(g, op, 2, in, 0, NULL, 0), weak) : NULL;
 }
 
 bool op_whole(double x) {
@@ -430,7 +447,7 @@ node *g_where(graph *g, node *cond, node *a, node *b) {
     node *in[3] = { g_broadcast(g, g_cast(g, cond, to), all->ndim, all->shape),
                     g_broadcast(g, g_cast(g, a, to), all->ndim, all->shape),
                     g_broadcast(g, g_cast(g, b, to), all->ndim, all->shape) };
-    return in[0] && in[1] && in[2] ? graph_op(g, &op_where, 3, in, 0, NULL, 0) : NULL;
+    return in[0] && in[1] && in[2] ? weakened(graph_op(g, &op_where, 3, in, 0, NULL, 0), sum->weak && all->weak) : NULL;
 }
 
 static const op_arg clamp_args[] = {

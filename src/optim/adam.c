@@ -11,8 +11,8 @@ node *optim_adam_step(graph *g, const optim_in *in, node *d, node **state) {
     state[1] = g_add(g, g_scale(g, beta2, state[1]), g_scale(g, 1 - beta2, g_square(g, d)));
     node *first = g_reciprocal(g, optim_correction(g, in, beta1));
     node *second = g_reciprocal(g, g_sqrt(g, optim_correction(g, in, beta2)));
-    node *root = g_mul(g, g_sqrt(g, state[1]), optim_number(g, second, d));
-    return g_div(g, g_mul(g, state[0], optim_number(g, first, d)), g_offset(g, in->option[EPS], root));
+    node *root = g_mul(g, g_sqrt(g, state[1]), second);
+    return g_div(g, g_mul(g, state[0], first), g_offset(g, in->option[EPS], root));
 }
 
 static node *adam_step(graph *g, const optim_in *in, node **state) {

@@ -7,10 +7,6 @@
 
 /* ---- for rows ---- */
 
-node *optim_number(graph *g, node *x, const node *like) {
-    return like ? g_cast(g, x, like->dtype) : NULL;
-}
-
 node *optim_decayed(graph *g, const optim_in *in, double decay) {
     return decay == 0 ? in->g : g_add(g, in->g, g_scale(g, decay, in->theta));
 }
@@ -69,6 +65,7 @@ typedef struct update_func {
 static bool update_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     node *some[3 + OPTIM_MAX_BUFFERS];
     int n = n_in - 4;
+    in[2]->weak = in[3]->weak = true;
     for (int i = 0; i < 3; i++) some[i] = in[i];
     for (int i = 0; i < n; i++) some[3 + i] = in[4 + i];
     if (!func_build(((update_func *)self)->formula, g, 3 + n, some, out)) return false;
@@ -91,8 +88,7 @@ static bool update_build(func *self, graph *g, int n_in, node *const *in, node_l
         }
         results[i] = v;
     }
-    node *down = optim_number(g, g_neg(g, in[3]), in[0]);
-    results[0] = g_add(g, in[0], g_mul(g, results[0], down));
+    results[0] = g_add(g, in[0], g_mul(g, results[0], g_neg(g, in[3])));
     out->v = results;
     return !graph_failed(g);
 }
@@ -167,7 +163,14 @@ static bk_status start(optim *o, int64_t n, bk_dtype dtype, err *e) {
     return BK_OK;
 }
 
-bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, tensor *next, err *e) {
+/* Theta is row-major, and no view, constant or gradient shares its memory, nor is it a host's; `flat` is theta as the
+ * step sees it. */
+static bool theta_alone(const tensor *theta, const tensor *flat) {
+    const storage *s = theta->store;
+    return flat->store == s && !s->borrowed && atomic_load(&s->refs) == 2;
+}
+
+bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, bool ours, tensor *next, err *e) {
     const int n_in = 4 + o->n_buffers, n_out = 1 + o->n_buffers;
     bk_dtype dtype = theta->dtype;
     int64_t n = tensor_count(theta);
@@ -201,7 +204,11 @@ bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, 
         }
         st = func_plan(o->update, n_in, in, &p, e);
     }
-    if (!st) st = tensor_new(o->c, dtype, theta->ndim, theta->shape, next, e);
+    if (!st && ours && theta_alone(theta, &in[0]) && plan_overwrites(p, 0, 0)) {
+        *next = *theta;
+        tensor_retain(next);
+    } else if (!st)
+        st = tensor_new(o->c, dtype, theta->ndim, theta->shape, next, e);
     for (int i = 0; i < o->n_buffers && !st; i++) {
         fresh[i] = !plan_overwrites(p, 4 + i, 1 + i);
         if (fresh[i] && !o->spare[i].store) st = tensor_new(o->c, dtype, 1, &n, &o->spare[i], e);

@@ -9,7 +9,8 @@
 
 enum { OPTIM_MAX_BUFFERS = 8 };
 
-/* What a formula sees: theta and g (n), t () the number of this step from 1, float64. */
+/* What a formula sees: theta and g (n), t () the number of this step from 1: float64, and so is what is made of
+ * it and numbers, until it meets a tensor. */
 typedef struct optim_in {
     const double *option; /* in the row's order */
     node *theta, *g, *t;
@@ -26,10 +27,9 @@ typedef struct optim_row {
 #include "gen/optim_rows.h"                 /* extern const optim_row optim_NAME; of every row in src/optim */
 extern const optim_row *const optim_rows[]; /* NULL-terminated, generated */
 
-/* For rows: g + decay theta; 1 - beta^t (); a number () in the dtype of `like`. */
+/* For rows: g + decay theta; 1 - beta^t (). */
 node *optim_decayed(graph *g, const optim_in *in, double decay);
 node *optim_correction(graph *g, const optim_in *in, double beta);
-node *optim_number(graph *g, node *x, const node *like);
 
 node *optim_adam_step(graph *g, const optim_in *in, node *d, node **state); /* adam.c: of the gradient d */
 
@@ -52,8 +52,9 @@ bk_status optim_new(ctx *c, const char *name, int n_buffers, func *formula, opti
 void optim_free(optim *o);  /* NULL allowed */
 void optim_reset(optim *o); /* as new */
 
-/* next = theta - lr step, a new tensor; theta and g (of theta's dtype and shape, 1-d) are not changed. */
-bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, tensor *next, err *e);
+/* next = theta - lr step; theta and g (of theta's dtype and shape, 1-d) are not changed. ours: the caller alone holds
+ * theta, and next lies over it where it can. */
+bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, bool ours, tensor *next, err *e);
 
 /* Sets step count and buffers (all of one size and dtype, as many as the optimizer has); values are copied. names: of
  * the buffers, for messages. */

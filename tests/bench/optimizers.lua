@@ -1,5 +1,6 @@
 -- optimizers.lua - bracket tests/bench/optimizers.lua [--sizes 1000,100000] [--reps N]: one JSON line an optimizer,
--- dtype and size: seconds a step (the fastest of reps blocks) and the bytes it has to move at the least.
+-- dtype and size: seconds of a step as a run takes it, over theta in place (the fastest of reps blocks), of one into a
+-- new tensor, the bytes that the first has to move at the least, and those a second.
 local bk = require "bracket"
 local o = bk.arguments({ sizes = { 1000, 30000, 269322, 4000000 }, reps = 15, threads = 1 }, arg)
 bk.threads(o.threads)
@@ -13,17 +14,22 @@ for _, n in ipairs(o.sizes) do
     for _, dtype in ipairs { "float32", "float64" } do
         local theta, g = bk.rng(1):normal { n }:to(dtype), bk.rng(2):normal { n }:to(dtype)
         for _, name in ipairs(names) do
-            local optimizer, best = bk.optim[name] {}, math.huge
             local count = math.max(3, math.min(200, 4000000 // n))
-            for _ = 1, o.reps do
-                local began = bk.clock()
-                local t = theta
-                for _ = 1, count do t = optimizer:step(t, g, 1e-3) end
-                best = math.min(best, (bk.clock() - began) / count)
+            local function best_of(step)
+                local optimizer, best, t = bk.optim[name] {}, math.huge, theta:clone()
+                for _ = 1, o.reps do
+                    local began = bk.clock()
+                    for _ = 1, count do t = step(optimizer, t, g, 1e-3) end
+                    best = math.min(best, (bk.clock() - began) / count)
+                end
+                return best
             end
-            local size = dtype == "float32" and 4 or 8
-            print(('{"optimizer": "%s", "dtype": "%s", "n": %d, "seconds": %.3g, "bytes": %d}'):format(name, dtype, n,
-                best, n * size * (3 + 2 * STATES[name])))
+            local seconds, size = best_of(bk.internal.step_over), dtype == "float32" and 4 or 8
+            local bytes = n * size * (3 + 2 * STATES[name])
+            print(('{"optimizer": "%s", "dtype": "%s", "n": %d, "seconds": %.3g, "new_tensor": %.3g, "bytes": %d, '
+                .. '"bytes_per_second": %.3g}'):format(name, dtype, n, seconds, best_of(function(optimizer, ...)
+                return optimizer:step(...)
+            end), bytes, bytes / seconds))
         end
     end
 end

@@ -230,6 +230,18 @@ calls["bk.bea.tournament"] = function() return bk.bea.tournament { sources = los
 calls["bk.bea.path_bracket"] = function()
     return bk.bea.path_bracket { losses[1], losses[2], target = losses[1], theta = v, time = 0.01, steps = 2 }
 end
+local function game()
+    return bk.bea.game { losses = losses, players = { 2, #v - 2 }, lr = 0.1, play = "alternating", steps = { 1, 2 } }
+end
+calls["bk.bea.game"] = game
+calls["game:word"] = function() return game():word() end
+calls["game:field"] = function() return game():field(2)(v) end
+calls["game:terms"] = function() return game():terms(v) end
+calls["game:step"] = function() return game():step(v) end
+calls["game:verify"] = function()
+    return game():verify { theta = 0.1 * v, scales = { 1, 1 / 2 }, orders = { 1 }, rtol = 1e-6, atol = 1e-8 }
+end
+calls["game:regularised"] = function() return game():regularised(1, { self = 0 })(v) end
 calls["bk.bea.lanczos"] = function()
     return bk.bea.lanczos { loss = quartic, theta = v, steps = 3, top = 2, vectors = true }
 end
@@ -387,9 +399,10 @@ for name in pairs(bk.measure) do -- what records are made of
             return run { record = { every = 2, value = function(state)
                 local measure = bk.measure
                 local arguments = { gradient = { 1 }, loss = { 1 }, hvp = { 1, state.theta }, bracket = { 1, 2 },
-                    output_change = { 1, state.theta }, total_hvp = { state.theta } }
+                    needs_losses = { "calls" }, output_change = { 1, state.theta }, total_hvp = { state.theta } }
                 if name == "weighted_brackets" then return measure.conflict_field(state):norm():item() end
-                return measure[name](state, table.unpack(arguments[name] or {})) ~= nil and 1 or 0
+                local value = measure[name](state, table.unpack(arguments[name] or {}))
+                return value ~= nil and 1 or 0
             end } }
         end
     end

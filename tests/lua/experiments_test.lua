@@ -39,6 +39,7 @@ function TestExperiments:test_shuffling()
     lu.assertAlmostEquals(slopes[3], 2, 0.1)
     lu.assertStrContains(out, "of the modified loss: slope")
 end
+function TestExperiments:test_games() lu.assertStrContains(run("games"), "Discretization terms") end
 function TestExperiments:test_flatness() lu.assertStrContains(run("flatness"), "sharpness") end
 
 -- The three predictors of order_prediction against the realised difference of k full-batch steps a task in the limit of

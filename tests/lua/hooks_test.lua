@@ -106,3 +106,111 @@ function TestHooks.test_a_records_memory_outlives_the_process()
     lu.assertEquals(r.history.own, whole.history.own)
     lu.assertTrue(r.theta == whole.theta)
 end
+
+-- ---- what a run lends stays as it was, though its steps write over theta and gradients in place ----
+
+local function keeper(take) -- a hook's list of tensors, and their numbers when they were taken
+    local kept, then_ = {}, {}
+    local function keep(t)
+        kept[#kept + 1], then_[#then_ + 1] = t, t:totable()
+    end
+    return function(s) take(s, keep) end, function()
+        lu.assertTrue(#kept > 0)
+        for k, t in ipairs(kept) do lu.assertEquals(t:totable(), then_[k]) end
+    end
+end
+
+local function unchanged(take, name, options)
+    local hook, check = keeper(take)
+    local r = run({ [name] = hook }, options)
+    check()
+    lu.assertTrue(r.theta == run(nil, options).theta)
+end
+
+function TestHooks.test_what_a_hook_keeps_is_not_written_over()
+    for _, order in ipairs { "cyclic", "joint" } do
+        for _, name in ipairs { "before_batch", "before_step", "after_step" } do
+            for _, field in ipairs { "theta", "gradient", "task_gradient", "gradient_sum" } do
+                local joint = order == "joint"
+                if not (joint and field == "task_gradient") and (joint or field ~= "gradient_sum") then
+                    unchanged(function(s, keep) if s[field] then keep(s[field]) end end, name, { order = order })
+                    unchanged(function(s, keep) -- as a list of all fields shows it
+                        for key, value in pairs(s) do if key == field then keep(value) end end
+                    end, name, { order = order })
+                    unchanged(function(s, keep) -- part of it
+                        if s.step == 3 and s[field] then keep(s[field]:narrow(1, 2, 5)) end
+                    end, name, { order = order })
+                end
+            end
+        end
+    end
+    unchanged(function(s, keep) for _, g in ipairs(s.gradients) do keep(g) end end, "before_step", { order = "joint" })
+end
+
+function TestHooks.test_what_records_orders_and_schedules_keep_is_not_written_over()
+    local function see(s, keep)
+        if s.theta then keep(s.theta) end
+        if s.gradient then keep(s.gradient) end
+    end
+    local hook, check = keeper(see)
+    run(nil, { record = { every = 2, own = function(s) hook(s) return 1 end } })
+    check()
+    hook, check = keeper(see)
+    run(nil, { lr = function(_, s) hook(s) return 0.1 end })
+    check()
+    hook, check = keeper(see)
+    run(nil, { order = function(step, s) hook(s) return 1 + step % 2 end })
+    check()
+end
+
+function TestHooks.test_what_a_run_was_given_and_gave_is_not_written_over()
+    local before, p = start:totable(), protocol()
+    local half = p:run { theta = start, stop = 3 }
+    local middle, state = half.theta:totable(), p:state()
+    local gradient = state.gradient:totable()
+    p:run {}
+    lu.assertEquals(start:totable(), before)
+    lu.assertEquals(half.theta:totable(), middle)
+    lu.assertEquals(state.theta:totable(), middle)
+    lu.assertEquals(state.gradient:totable(), gradient)
+    local again = protocol():restore(state)
+    lu.assertTrue(again:run {}.theta == p.result.theta)
+    lu.assertEquals(state.theta:totable(), middle)
+end
+
+function TestHooks.test_an_optimizer_of_ones_own_may_keep_what_it_sees()
+    local hook, check = keeper(function(s, keep) keep(s.theta) keep(s.g) end)
+    local last
+    local function nothing() return {} end
+    local r = run(nil, { optimizer = { reset = nothing, state = nothing, restore = nothing,
+        step = function(_, theta, g, lr)
+            hook { theta = theta, g = g }
+            if last then lu.assertTrue(theta == last) end
+            last = theta - g * lr
+            return last
+        end } })
+    check()
+    lu.assertTrue(r.theta == run().theta)
+end
+
+function TestHooks.test_a_step_takes_no_new_memory()
+    local wide = bk.nn.mlp { 6, 3000, 3 } -- 30,003 parameters
+    for _, optimizer in ipairs { bk.optim.sgd {}, bk.optim.adam {} } do
+        for _, order in ipairs { "cyclic", "sequential" } do
+            local p = bk.protocol { model = wide, tasks = tasks, lr = 0.1, steps = 60, batch = 5, order = order,
+                optimizer = optimizer, evaluate = false }
+            p:run { stop = 10 }
+            p.result = nil
+            p:run { stop = 12 }
+            collectgarbage()
+            collectgarbage("stop")
+            local before = bk.memory()
+            p:run { stop = 13 } -- result() of the pause before lent theta once
+            local lent = bk.memory()
+            p:run { stop = 30 }
+            collectgarbage("restart")
+            lu.assertTrue(lent - before < 1.5 * 8 * wide.n_params)
+            lu.assertTrue(bk.memory() - lent < 1.5 * 8 * wide.n_params) -- once more, not 17 times
+        end
+    end
+end

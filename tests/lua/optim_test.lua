@@ -111,35 +111,58 @@ end
 
 -- ---- one's own ----
 
-local function ema(options)
-    return bk.optim.custom { state = { "momentum" }, options = options, update = function(g, s, theta, o)
-        local m = o.beta * s.momentum + (1 - o.beta) * (g + o.weight_decay * theta)
-        return m, { momentum = m }
-    end }
+-- Those of the program as a user writes them, in any dtype.
+local function adam(d, s, o)
+    local m, v = o.beta1 * s.m + (1 - o.beta1) * d, o.beta2 * s.v + (1 - o.beta2) * d ^ 2
+    local first, second = 1 / (1 - o.beta1 ^ o.t), 1 / (1 - o.beta2 ^ o.t):sqrt()
+    return m * first / (v:sqrt() * second + o.eps), { m = m, v = v }
+end
+local customs = {
+    sgd = { {}, function(g, _, theta, o) return g + o.weight_decay * theta, {} end },
+    heavy_ball = { { "m" }, function(g, s, theta, o)
+        local m = g + o.weight_decay * theta + o.momentum * s.m
+        return m, { m = m }
+    end },
+    nesterov = { { "m" }, function(g, s, theta, o)
+        local d = g + o.weight_decay * theta
+        local m = d + o.momentum * s.m
+        return d + o.momentum * m, { m = m }
+    end },
+    momentum_ema = { { "m" }, function(g, s, theta, o)
+        local m = o.beta * s.m + (1 - o.beta) * (g + o.weight_decay * theta)
+        return m, { m = m }
+    end },
+    rmsprop = { { "v", "m" }, function(g, s, theta, o)
+        local d = g + o.weight_decay * theta
+        local v = o.alpha * s.v + (1 - o.alpha) * d ^ 2
+        local m = o.momentum * s.m + d / (v:sqrt() + o.eps)
+        return m, { v = v, m = m }
+    end },
+    adam = { { "m", "v" }, function(g, s, theta, o) return adam(g + o.weight_decay * theta, s, o) end },
+    adamw = { { "m", "v" }, function(g, s, theta, o)
+        local step, state = adam(g, s, o)
+        return step + o.weight_decay * theta, state
+    end },
+}
+local function custom(name, options)
+    return bk.optim.custom { name = "mine", state = customs[name][1], options = options, update = customs[name][2] }
 end
 
-local function corrected(dtype) -- Adam as a user writes it
-    return bk.optim.custom { name = "mine", state = { "m", "v" }, options = { b1 = 0.9, b2 = 0.999, eps = 1e-8 },
-        update = function(g, s, _, o)
-            local m, v = o.b1 * s.m + (1 - o.b1) * g, o.b2 * s.v + (1 - o.b2) * g ^ 2
-            local first, second = 1 / (1 - o.b1 ^ o.t), 1 / (1 - o.b2 ^ o.t):sqrt()
-            return m * first:to(dtype) / (v:sqrt() * second:to(dtype) + o.eps), { m = m, v = v }
-        end }
-end
-
-function TestOptim.test_custom_is_what_it_says()
+function TestOptim.test_custom_is_the_programs_own_bit_for_bit()
     for _, dtype in ipairs { "float64", "float32" } do
-        for _, pair in ipairs {
-            { ema { beta = 0.75, weight_decay = 0.125 }, bk.optim.momentum_ema { beta = 0.75, weight_decay = 0.125 } },
-            { corrected(dtype), bk.optim.adam {} },
-        } do
+        for name, plain in pairs(defaults) do
+            local options = {}
+            for k, v in pairs(plain) do options[k] = v end
+            options.weight_decay = 0.125
+            local pair = { custom(name, options), bk.optim[name](options) }
             local theta = bk.rng(1):normal { 1000 }:to(dtype)
             local a, b = theta, theta
             for k = 1, 5 do
                 local g = bk.rng(k):normal { 1000 }:to(dtype)
                 a, b = pair[1]:step(a, g, 0.1), pair[2]:step(b, g, 0.1)
             end
-            lu.assertTrue((a - b):abs():max():item() <= (dtype == "float64" and 1e-15 or 1e-6))
+            lu.assertEquals(a:dtype(), dtype)
+            lu.assertTrue(a == b, name .. " " .. dtype)
             local other = pair[1]:state()
             lu.assertEquals(other.step, 5)
             local g = theta:sin()
@@ -149,8 +172,45 @@ function TestOptim.test_custom_is_what_it_says()
             lu.assertTrue(pair[1]:step(a, g, 0.1) == on)
         end
     end
-    lu.assertEquals(tostring(corrected("float64")), "mine{b1 = 0.9, b2 = 0.999, eps = 1e-08}")
-    lu.assertEquals(ema { beta = 0.5, weight_decay = 0 }.beta, 0.5)
+    lu.assertEquals(tostring(custom("adam", { b1 = 0.9, b2 = 0.999, eps = 1e-8 })),
+        "mine{b1 = 0.9, b2 = 0.999, eps = 1e-08}")
+    lu.assertEquals(custom("sgd", { weight_decay = 0.5 }).weight_decay, 0.5)
+end
+
+-- What is made of o.t and numbers is float64, and takes the dtype of what it meets.
+function TestOptim.test_the_number_of_the_step_does_not_promote()
+    local function dtypes(update)
+        local seen
+        local o = bk.optim.custom { options = { beta = 0.999 }, update = function(g, s, theta, o)
+            seen = update(o.t, g, o.beta)
+            return g, s
+        end }
+        o:step(bk.ones({ 3 }, { dtype = "float32" }), bk.ones({ 3 }, { dtype = "float32" }), 0.1)
+        return seen
+    end
+    local weak = { function(t) return t end, function(t, _, b) return 1 - b ^ t end,
+        function(t) return (t + 1):sqrt() end, function(t) return 2 / t end,
+        function(t) return t:minimum(10) end, function(t) return t * t end,
+        function(t) return bk.where(t:gt(3), t, 1) end, function(t) return -t end }
+    for _, f in ipairs(weak) do
+        lu.assertEquals(dtypes(function(t, _, b) return f(t, nil, b):dtype() end), "float64")
+        for _, meet in ipairs { function(a, b) return a * b end, function(a, b) return b + a end,
+            function(a, b) return a / b end, function(a, b) return a:maximum(b) end,
+            function(a, b) return bk.where(b:gt(0), a, b) end, function(a, b) return a ^ b end } do
+            lu.assertEquals(dtypes(function(t, g, b) return meet(f(t, nil, b), g):dtype() end), "float32")
+        end
+    end
+    lu.assertEquals(dtypes(function(t, g) return (t * g:to("float64")):dtype() end), "float64")
+    lu.assertEquals(dtypes(function(t, g) return (t * g:to("int64")):dtype() end), "float64")
+    lu.assertEquals(dtypes(function(t, g) return (bk.ones { 1 } * g * t):dtype() end), "float64") -- another's float64
+    -- exact in a float32 pass: a sum of step numbers
+    local o = bk.optim.custom { state = { "s" }, update = function(_, s, _, o)
+        return 0 * s.s + 1 / (1 - 0.9999999 ^ o.t), { s = s.s + o.t }
+    end }
+    local theta = bk.zeros({ 2 }, { dtype = "float32" })
+    for _ = 1, 4 do theta = o:step(bk.zeros({ 2 }, { dtype = "float32" }), theta, 1) end
+    lu.assertEquals(o:state().s:totable(), { 10, 10 })
+    lu.assertAlmostEquals(theta:totable()[1] * (0.9999999 ^ 4 - 1), 1, 1e-6)
 end
 
 function TestOptim.test_custom_says_what_is_wrong()

@@ -55,6 +55,18 @@ function TestOrderCheck:test_quick_run_on_glyphs()
     os.execute("rm -rf '" .. dir .. "'")
 end
 
+-- Every kind of step: each table's rows, each slope judged by the program itself.
+function TestOrderCheck:test_all_protocols()
+    local text, status, dir = run("--quick --protocol all", "BRACKET_DATA=")
+    lu.assertEquals(status, 0, text)
+    for _, name in ipairs{ "1,2,1,3,2", "sam ", "extragradient", "reptile", "weight decay", "fields 1,2",
+        "sam, exact, descent", "simultaneous", "alternating, 1 and 3", "4 minibatches" } do
+        lu.assertStrContains(text, "\n  " .. name)
+    end
+    lu.assertNil(text:find("nan", 1, true))
+    os.execute("rm -rf '" .. dir .. "'")
+end
+
 -- Rates far outside the asymptotic range: the check must notice.
 function TestOrderCheck:test_slopes_out_of_tolerance_fail_the_run()
     local text, status, dir = run("--quick --rate 0.1", "BRACKET_DATA=")
@@ -65,8 +77,17 @@ end
 function TestOrderCheck:test_usage()
     local text, status = run("--fast")
     lu.assertEquals(status, 2)
-    lu.assertStrContains(text, "unknown argument --fast")
+    lu.assertStrContains(text, 'unknown argument "--fast"')
     text, status = run("--batch many")
     lu.assertEquals(status, 2)
     lu.assertStrContains(text, "--batch: expected a number, got many")
+    for arguments, message in pairs{ ["--batch 0.5"] = "--batch: expected a whole number",
+        ["--protocol words,maps"] = "--protocol: expected words, maps" } do
+        text, status = run(arguments)
+        lu.assertEquals(status, 2)
+        lu.assertStrContains(text, message)
+    end
+    text, status = run("--help")
+    lu.assertEquals(status, 0)
+    lu.assertStrContains(text, "usage: ")
 end

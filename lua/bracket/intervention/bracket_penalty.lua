@@ -1,15 +1,23 @@
 local bk = ...
 local cache = setmetatable({}, { __mode = "k" })
 
+-- Of a field, which has no loss, they are there.
+local function derivatives(f)
+    if not f.loss then return f.grad, f.hvp end
+    return bk.grad(f.loss), bk.hvp(f.loss)
+end
+
 -- The gradient of 1/2 |[g_1, g_2]|^2, compiled once per pair of loss functions.
 local function penalty_gradient(f1, f2)
-    local of, key = cache[f1.loss], f2.loss
+    local first, key = f1.loss or f1.grad, f2.loss or f2.grad
+    local of = cache[first]
     if not of then
         of = setmetatable({}, { __mode = "k" })
-        cache[f1.loss] = of
+        cache[first] = of
     end
     if not of[key] then
-        local g1, g2, h1, h2 = bk.grad(f1.loss), bk.grad(f2.loss), bk.hvp(f1.loss), bk.hvp(f2.loss)
+        local g1, h1 = derivatives(f1)
+        local g2, h2 = derivatives(f2)
         of[key] = bk.grad(function(theta, x1, y1, x2, y2, ...) -- ...: the step's seed and buffers, where there are any
             local b = h2(theta, g1(theta, x1, y1, ...), x2, y2, ...) - h1(theta, g2(theta, x2, y2, ...), x1, y1, ...)
             return b:dot(b) * 0.5

@@ -20,6 +20,7 @@ At a task's end: the diagonal Fisher information F_i, the mean of squared gradie
             weight = weight,
             needs_blocks = true,
             begin_run = function(state, memory)
+                bk.measure.needs_losses(state, "bk.intervention.ewc")
                 memory.draw = { key = stream.key(state.seed, 3, 2), counter = 0 }
                 memory.fisher, memory.anchor = nil, nil -- sum_i F_i and sum_i F_i theta_i
             end,

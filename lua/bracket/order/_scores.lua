@@ -4,6 +4,7 @@
 local bk = ...
 return function(state, target)
     local measure, n = bk.measure, state.n_tasks
+    measure.needs_losses(state, "order \"tournament\"")
     local p
     if target == nil then
         p = measure.total_gradient(state)

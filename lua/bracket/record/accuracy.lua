@@ -8,7 +8,7 @@ return bk.doc(function(state)
             sum, n = sum + accuracy, n + 1
         end
     end
-    if n == 0 then error("record \"accuracy\": every task is a regression; record \"loss\"", 0) end
+    if n == 0 then error("record \"accuracy\": no task has one; record \"loss\"", 0) end
     row.accuracy = sum / n
     return row
 end, [[

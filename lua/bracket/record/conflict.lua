@@ -2,6 +2,7 @@ local bk = ...
 return bk.doc(function(state)
     local measure = bk.measure
     if state.joint then
+        measure.needs_losses(state, "record \"conflict\" of joint steps")
         local G, squares = measure.total_gradient(state), 0
         for i in ipairs(state.tasks) do
             local g = measure.gradient(state, i)

@@ -1,5 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
+    bk.measure.needs_losses(state, "record \"flatness\"")
     local sum = 0
     for i in ipairs(state.tasks) do
         local g = bk.measure.gradient(state, i)

@@ -1,5 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
+    bk.measure.needs_losses(state, "record \"loss\"")
     local row, sum = {}, 0
     for i in ipairs(state.tasks) do
         local loss = bk.measure.loss(state, i)

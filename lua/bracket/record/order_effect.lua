@@ -1,5 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
+    bk.measure.needs_losses(state, "record \"order_effect\"")
     local measure = bk.measure
     return { order_effect_predicted = measure.predicted_order_effect(state),
         order_effect_realised = measure.realised_order_effect(state) }

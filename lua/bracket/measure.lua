@@ -124,11 +124,30 @@ function measure.weighted_brackets(n, W, gradient, hvp)
     return sum
 end
 
+local decays = setmetatable({}, { __mode = "k" }) -- by optimizer; false: its steps are no gradient steps
+
+-- The terms of order and flatness hold for theta <- theta - h (g + decay theta); of another update they would say
+-- nothing.
+function measure.is_gradient_step(optimizer)
+    if decays[optimizer] == nil then decays[optimizer] = bk.bea._update.gradient_step(optimizer) or false end
+    return decays[optimizer] ~= false
+end
+
+function measure.decay(state, what)
+    if not measure.is_gradient_step(state.optimizer) then
+        error(("%s is stated for gradient steps (bk.optim.sgd), got the optimizer %s; bk.bea.optimizer has that one's own "
+            .. "terms, bk.bea.order_gap its order effects"):format(what, tostring(state.optimizer)), 0)
+    end
+    return decays[state.optimizer]
+end
+
 -- 1/2 sum_{i<j} W_ij [g_i, g_j] of one round, per unit time (a round lasts its summed rates over n).
 function measure.conflict_field(state)
-    local round = measure.round(state)
-    local field = measure.weighted_brackets(state.n_tasks, round.W, function(i) return measure.gradient(state, i) end,
-        function(j, v) return measure.hvp(state, j, v) end)
+    local round, d = measure.round(state), measure.decay(state, "measure.conflict_field: the conflict")
+    local function own(v, moved) return d == 0 and v or v + moved * d end
+    local field = measure.weighted_brackets(state.n_tasks, round.W,
+        function(i) return own(measure.gradient(state, i), state.theta) end,
+        function(j, v) return own(measure.hvp(state, j, v), v) end)
     if not field or round.time == 0 then return state.theta * 0 end
     return field * (0.5 / round.time)
 end
@@ -140,13 +159,13 @@ function measure.predicted_order_effect(state)
 end
 
 function measure.realised_order_effect(state)
-    local word = measure.round(state).word
+    local word, d = measure.round(state).word, measure.decay(state, "measure.realised_order_effect: the order effect")
     local function run(from, to, by)
         local theta = state.theta
         for s = from, to, by do
             if word[s] > 0 then
                 local f, x, y = data(state, word[s])
-                theta = theta - f.grad(theta, x, y) * state.lr
+                theta = theta - (f.grad(theta, x, y) + theta * d) * state.lr
             end
         end
         local loss = 0
@@ -218,15 +237,24 @@ One round of the order: its tasks, its order matrix, its summed rates over the n
 bk.doc(measure.weighted_brackets, [[
 bk.measure.weighted_brackets(n, W, gradient, hvp) -> tensor or nil
 sum_{i<j} W_ij [g_i, g_j] by n products: gradient(i) and hvp(j, v) give what it asks for.]])
+bk.doc(measure.is_gradient_step, [[
+bk.measure.is_gradient_step(optimizer) -> boolean
+Whether its update is theta <- theta - h (g + decay theta), which the implicit terms are stated for: sgd, and a
+bk.optim.custom that is the same.]])
+bk.doc(measure.decay, [[
+bk.measure.decay(state, what) -> number
+The weight decay of a run that takes gradient steps, theta <- theta - h (g + decay theta). Errors: another optimizer,
+for which `what` ("record x: the conflict") is not stated.]])
 bk.doc(measure.conflict_field, [[
 bk.measure.conflict_field(state) -> tensor
-1/2 sum_{i<j} W_ij [g_i, g_j] of one round, per unit time.]])
+1/2 sum_{i<j} W_ij [g_i, g_j] of one round, per unit time; the g_i with the optimizer's weight decay. Errors: an
+optimizer that does not take gradient steps.]])
 bk.doc(measure.predicted_order_effect, [[
 bk.measure.predicted_order_effect(state) -> number
 E(round) - E(reversed round) to second order, E the sum of the losses: <grad E, sum_{i<j} W_ij [g_i, g_j]>.]])
 bk.doc(measure.realised_order_effect, [[
 bk.measure.realised_order_effect(state) -> number
-E(round) - E(reversed round) by running both with plain gradient steps.]])
+E(round) - E(reversed round) by running both with gradient steps. Errors: an optimizer that does not take those.]])
 bk.doc(measure.layers, [[
 bk.measure.layers(model) -> list of { first, size, name }
 Where each layer's parameters lie in theta.]])

@@ -33,12 +33,13 @@ local function resolve_order(order)
 end
 
 local HOOKS = { { "name", "string" }, { "doc", "string" }, { "strength", "number" }, { "weight", "number" },
-    { "needs_joint", "boolean" }, { "needs_blocks", "boolean" }, { "needs_one_task", "boolean" } }
+    { "needs_joint", "boolean" }, { "needs_blocks", "boolean" }, { "needs_one_task", "boolean" },
+    { "needs_gradient_steps", "boolean" } }
 for _, name in ipairs(run.hooks) do HOOKS[#HOOKS + 1] = { name, "callable" } end
 local RECORD = { { "value", "callable" }, { "begin_run", "callable" }, { "begin_task", "callable" },
     { "doc", "string" } }
 
-local function check_interventions(list, order)
+local function check_interventions(list, order, optimizer)
     if #list == 0 and next(list) ~= nil then
         error("bk.protocol: interventions: expected a list { bk.intervention.NAME{...}, ... }", 3)
     end
@@ -50,6 +51,10 @@ local function check_interventions(list, order)
             3) end
         if iv.needs_one_task and order.joint then error(where .. ": needs one task a step, got order = \"joint\"",
             3) end
+        if iv.needs_gradient_steps and not bk.measure.is_gradient_step(optimizer) then
+            error(("%s: needs gradient steps (bk.optim.sgd), got %s; bk.bea.optimizer has that one's own terms"):format(
+                where, tostring(optimizer)), 3)
+        end
         if iv.needs_blocks and not order.blocks then
             error(where .. ": needs an order with task boundaries (sequential, blocks, tournament), got "
                 .. order.name, 3)
@@ -134,7 +139,7 @@ local function new(options)
         error(string.format("bk.protocol: batch: expected a number of examples or \"full\", got %s",
             type(batch) == "string" and ("%q"):format(batch) or tostring(batch)), 2)
     end
-    check_interventions(spec.interventions, spec.order)
+    check_interventions(spec.interventions, spec.order, optimizer)
     local record = options.record or {}
     spec.record_names, spec.record_functions, spec.record_every, spec.record_at = check_record(record)
     spec.optimizer = optimizer

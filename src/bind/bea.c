@@ -50,70 +50,6 @@ static int bea_flow(lua_State *L) {
 }
 
 /* ---- order effects ---- */
-/* Upvalues: the words AB and BA, the predicted field. */
-static int order_gap_at(lua_State *L) {
-    const char *fname = "order_gap";
-    word *ab = bind_bea_word_of(L, lua_upvalueindex(1)), *ba = bind_bea_word_of(L, lua_upvalueindex(2));
-    lua_settop(L, 1);
-    const tensor *theta = bind_check_tensor(L, 1, fname, "theta");
-    tensor *gap = &bind_tensor_push_empty(L)->value, *predicted = &bind_tensor_push_empty(L)->value, other = { 0 };
-    err e = { 0 };
-    bind_trace at = bind_enter(L);
-    bk_status st = word_step(ab, theta, gap, &e);
-    if (!st) st = word_step(ba, theta, &other, &e);
-    if (!st) {
-        void *v = tensor_data(gap);
-        vec_get(VEC_SUB, gap->dtype)(tensor_count(gap), v, v, tensor_data(&other), NULL, 0);
-        st = func_call1(bind_test_func(L, lua_upvalueindex(3)), 1, theta, predicted, &e);
-    }
-    tensor_release(&other);
-    bind_leave(L, &at, st, &e);
-    bind_account(L, 0);
-    lua_createtable(L, 0, 2);
-    lua_pushvalue(L, 2);
-    lua_setfield(L, -2, "measured");
-    lua_pushvalue(L, 3);
-    lua_setfield(L, -2, "predicted");
-    return 1;
-}
-
-static int bea_order_gap(lua_State *L) {
-    static const char *const known[] = { "lr", NULL };
-    const char *fname = "bk.bea.order_gap";
-    lua_settop(L, 3);
-    func *a = bind_check_func(L, 1, fname, "A"), *b = bind_check_func(L, 2, fname, "B");
-    args_table(L, 3, fname, "options");
-    int table = args_options(L, 3, fname, known, false);
-    if (!args_field(L, table, "lr")) /* 4 */
-        return args_error(L, fname, "lr: missing; expected a rate, or {rate of A, rate of B}");
-    double rate[2];
-    for (int i = 0; i < 2; i++) {
-        if (lua_istable(L, 4))
-            lua_rawgeti(L, 4, i + 1);
-        else
-            lua_pushvalue(L, 4);
-        rate[i] = bind_bea_finite_number(L, lua_gettop(L), fname, "lr");
-        lua_pop(L, 1);
-    }
-    const word_step_spec first = { STEP_EULER, a, rate[0] }, second = { STEP_EULER, b, rate[1] };
-    const word_step_spec forth[2] = { first, second }, back[2] = { second, first };
-    lua_createtable(L, 2, 0); /* 5 */
-    lua_pushvalue(L, 1);
-    lua_rawseti(L, 5, 1);
-    lua_pushvalue(L, 2);
-    lua_rawseti(L, 5, 2);
-    bind_bea_word_make(L, 2, forth, 5);
-    bind_bea_word_make(L, 2, back, 5);
-    err e = { 0 };
-    func *lie = func_lie(a, b, &e), *predicted = NULL;
-    double area = rate[0] * rate[1];
-    if (lie) predicted = func_sum(bind_ctx(L), 1, &area, &lie, &e);
-    func_release(lie);
-    bind_bea_own_func(L, predicted, &e, 5);
-    lua_pushcclosure(L, order_gap_at, 3);
-    return 1;
-}
-
 static int bea_tournament(lua_State *L) {
     static const char *const known[] = { "sources", "target", "theta", "drift", NULL };
     const char *fname = "bk.bea.tournament";
@@ -202,10 +138,6 @@ static int bea_path_bracket(lua_State *L) {
 
 /* ---- tables ---- */
 static const bind_row order_rows[] = {
-    { "order_gap", bea_order_gap,
-      "bk.bea.order_gap(A, B, {lr = h | {hA, hB}}) -> function(theta) -> { measured, predicted }\n"
-      "measured: theta_AB - theta_BA, one step on each loss in both orders; predicted: hA hB [g_A, g_B]. Vectors of "
-      "theta's shape.\nA and B are losses or fields." },
     { "tournament", bea_tournament,
       "bk.bea.tournament{ sources = {L1, ...}, target = E, theta = theta [, drift = 0] } -> { order, scores, pairs }\n"
       "pairs (n, n): A_ij = <grad E, [g_i, g_j]>; scores: its row sums; order: sources by ascending score, since A_ij "

@@ -1,6 +1,7 @@
 /* optimizer.c - optimizers for Lua: bk.optim.NAME{...} -> an object with explicit state. Those of src/optim by their
- * rows, and bk.optim.custom of a formula in Lua. User value 1 holds the names of the state, 2 the options as a table, 3
- * what a formula in Lua is made of. */
+ * rows, and bk.optim.custom of a formula in Lua. User values: the names of the state, the options as a table, the
+ * formula as a func, and what makes another optimizer of this kind: the function of a row, or the table that
+ * bk.optim.custom was given. */
 #include "../optim/optim.h"
 #include "args.h"
 #include "func_value.h"
@@ -8,7 +9,7 @@
 #include <string.h>
 
 #define BIND_OPTIM "bracket.optimizer"
-enum { UV_NAMES = 1, UV_OPTIONS, UV_FORMULA, UVS = 3 };
+enum { UV_NAMES = 1, UV_OPTIONS, UV_FORMULA, UV_KIND, UVS = 4 };
 
 static optim *check_optim(lua_State *L, const char *fname) {
     optim **o = luaL_testudata(L, 1, BIND_OPTIM);
@@ -21,6 +22,14 @@ static optim **push_optim(lua_State *L) {
     *o = NULL;
     luaL_setmetatable(L, BIND_OPTIM);
     return o;
+}
+
+static int optim_make(lua_State *L);
+
+/* Pushes bk.optim.NAME of the row. */
+static void push_maker(lua_State *L, const optim_row *row) {
+    lua_pushlightuserdata(L, (void *)row);
+    lua_pushcclosure(L, optim_make, 1);
 }
 
 static int optim_make(lua_State *L) {
@@ -43,6 +52,8 @@ static int optim_make(lua_State *L) {
         lua_setfield(L, -2, row->options[i].name);
     }
     lua_setiuservalue(L, at, UV_OPTIONS);
+    push_maker(L, row);
+    lua_setiuservalue(L, at, UV_KIND);
     err e = { 0 };
     if (optim_new(bind_ctx(L), row->name, n, optim_formula(bind_ctx(L), row, values, &e), o, &e))
         return bind_raise(L, &e);
@@ -153,6 +164,14 @@ static int optim_custom(lua_State *L) {
     lua_setiuservalue(L, 2, UV_NAMES);
     lua_pushvalue(L, 5);
     lua_setiuservalue(L, 2, UV_OPTIONS);
+    lua_createtable(L, 0, 4); /* 6 */
+    lua_pushvalue(L, 3);
+    lua_setfield(L, 6, "update");
+    lua_pushvalue(L, 4);
+    lua_setfield(L, 6, "state");
+    lua_pushstring(L, name);
+    lua_setfield(L, 6, "name");
+    lua_setiuservalue(L, 2, UV_KIND);
     lua_pushcclosure(L, call_update, 3);
     func *f = bind_check_func(L, 3, fname, "update");
     func_retain(f);
@@ -277,6 +296,77 @@ static int optim_reset_(lua_State *L) {
     return 1;
 }
 
+static int optim_formula_(lua_State *L) {
+    optim *o = check_optim(L, "optimizer:formula");
+    if (lua_getiuservalue(L, 1, UV_FORMULA) == LUA_TNIL) {
+        func_retain(o->formula);
+        bind_push_func(L, o->formula);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, UV_FORMULA);
+    }
+    lua_newtable(L);
+    lua_getiuservalue(L, 1, UV_NAMES);
+    for (int i = 1; i <= (int)lua_rawlen(L, -1); i++) {
+        lua_rawgeti(L, -1, i);
+        lua_rawseti(L, -3, i);
+    }
+    lua_pop(L, 1);
+    return 2;
+}
+
+/* Sets all of the table on top in the table below it, and takes it. */
+static void merge(lua_State *L) {
+    lua_pushnil(L);
+    while (lua_next(L, -2)) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, -5);
+    }
+    lua_pop(L, 1);
+}
+
+static int optim_with(lua_State *L) {
+    const char *fname = "optimizer:with";
+    check_optim(L, fname);
+    lua_settop(L, 2);
+    if (lua_isnil(L, 2)) {
+        lua_newtable(L);
+        lua_replace(L, 2);
+    }
+    args_table(L, 2, fname, "options");
+    lua_getiuservalue(L, 1, UV_KIND); /* 3 */
+    lua_getiuservalue(L, 1, UV_OPTIONS);
+    lua_newtable(L); /* 5 */
+    lua_pushvalue(L, 4);
+    merge(L);
+    bool custom = lua_istable(L, 3);
+    lua_pushnil(L);
+    while (custom && lua_next(L, 2)) { /* of its own options any name would do: a slip would be lost in silence */
+        lua_pushvalue(L, -2);
+        if (lua_rawget(L, 4) == LUA_TNIL)
+            return args_error(L, fname, "%s has no option %s", (*(optim **)lua_touserdata(L, 1))->name,
+                              args_got(L, -3));
+        lua_pop(L, 2);
+    }
+    lua_settop(L, 5);
+    lua_pushvalue(L, 2);
+    merge(L);
+    if (custom) {
+        lua_newtable(L); /* 6 */
+        lua_pushvalue(L, 3);
+        merge(L);
+        lua_pushvalue(L, 5);
+        lua_setfield(L, 6, "options");
+        lua_pushcfunction(L, optim_custom);
+        lua_pushvalue(L, 6);
+    } else {
+        lua_pushvalue(L, 3);
+        lua_pushvalue(L, 5);
+    }
+    lua_call(L, 1, 1);
+    return 1;
+}
+
 static int optim_index(lua_State *L) {
     optim *o = check_optim(L, "optimizer");
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
@@ -336,6 +426,14 @@ static const bind_row optim_methods[] = {
     { "restore", optim_restore_,
       "optimizer:restore(state) -> optimizer\nSets the state that optimizer:state() returned." },
     { "reset", optim_reset_, "optimizer:reset() -> optimizer\nForgets the state: as new." },
+    { "formula", optim_formula_,
+      "optimizer:formula() -> f, names\n"
+      "The update as a function that can be traced and differentiated: f(theta, g, t, s1, ...) -> step, s1', ... with "
+      "t the number of the step from 1 (a 0-d tensor) and the state's vectors in the order of names. theta <- theta - "
+      "lr step; the optimizer's own state is not touched." },
+    { "with", optim_with,
+      "optimizer:with{ option = value, ... } -> optimizer\n"
+      "Another optimizer of this kind, as new, with these options changed: adam:with{ weight_decay = 0 }." },
     { NULL, NULL, NULL },
 };
 
@@ -381,8 +479,7 @@ void bind_optim(lua_State *L) {
         lua_setfield(L, -3, "optim");
     }
     for (const optim_row *const *r = optim_rows; *r; r++) {
-        lua_pushlightuserdata(L, (void *)*r);
-        lua_pushcclosure(L, optim_make, 1);
+        push_maker(L, *r);
         args_doc(L, -1, (*r)->doc, (*r)->options);
         lua_setfield(L, -2, (*r)->name);
     }

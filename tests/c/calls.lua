@@ -187,14 +187,17 @@ calls["bk.is_loss"] = function() return bk.is_loss(bk.loss.mse), bk.is_loss(1) e
 for name, make in pairs(bk.optim) do
     calls["bk.optim." .. name] = function() return make {}:step(v, w, 0.1) end
 end
-calls["bk.optim.custom"] = function()
+local function own()
     return bk.optim.custom { state = { "m" }, options = { beta = 0.9 }, update = function(g, s, _, o)
         local m = o.beta * s.m + g
         return m / (1 - o.beta ^ o.t), { m = m }
-    end }:step(v, w, 0.1)
+    end }
 end
+calls["bk.optim.custom"] = function() return own():step(v, w, 0.1) end
 calls["optimizer:step"] = calls["bk.optim.adam"]
 calls["optimizer:reset"] = function() return bk.optim.adam {}:reset() end
+calls["optimizer:formula"] = function() return (bk.optim.adam {}:formula()(v, w, bk.tensor(1), w, w)) end
+calls["optimizer:with"] = function() return bk.optim.adam {}:with { eps = 1 }, own():with { beta = 0.5 } end
 local used = bk.optim.adam {}
 used:step(v, w, 0.1)
 calls["optimizer:state"] = function() return used:state() end
@@ -225,7 +228,25 @@ calls["bk.bea.continual"] = continual
 calls["continual:terms"] = function() return continual():terms(v) end
 calls["continual:field"] = function() return continual():field(2)(v) end
 calls["continual:word"] = function() return continual():word() end
-calls["bk.bea.order_gap"] = function() return bk.bea.order_gap(losses[1], losses[2], { lr = 0.1 })(v) end
+calls["bk.bea.order_gap"] = function()
+    return bk.bea.order_gap(losses[1], losses[2], { lr = 0.1, optimizer = bk.optim.momentum_ema {} })(v)
+end
+do
+    local function make(optimizer, options)
+        options.loss, options.optimizer, options.lr = losses[1], optimizer, 0.01
+        return bk.bea.optimizer(options)
+    end
+    local equation = make(bk.optim.heavy_ball {}, {})
+    calls["bk.bea.optimizer"] = function() return make(bk.optim.adam { weight_decay = 0.1 }, {}) end
+    calls["equation:term"] = function() return make(bk.optim.sgd {}, {}):term(1)(v), equation:term(2)(v) end
+    calls["equation:field"] = function() return equation:field(2)(v) end
+    calls["equation:start"] = function() return make(bk.optim.momentum_ema { beta = 0.1 }, {}):start(v) end
+    calls["equation:terms"] = function() return equation:terms(v) end
+    calls["equation:verify"] = function()
+        return make(bk.optim.momentum_ema { beta = 0.1 }, {}):verify { theta = v, time = 0.02, scales = { 1, 0.5 },
+            orders = { 1 } }
+    end
+end
 calls["bk.bea.tournament"] = function() return bk.bea.tournament { sources = losses, target = losses[1], theta = v } end
 calls["bk.bea.path_bracket"] = function()
     return bk.bea.path_bracket { losses[1], losses[2], target = losses[1], theta = v, time = 0.01, steps = 2 }
@@ -399,7 +420,9 @@ for name in pairs(bk.measure) do -- what records are made of
             return run { record = { every = 2, value = function(state)
                 local measure = bk.measure
                 local arguments = { gradient = { 1 }, loss = { 1 }, hvp = { 1, state.theta }, bracket = { 1, 2 },
-                    needs_losses = { "calls" }, output_change = { 1, state.theta }, total_hvp = { state.theta } }
+                    needs_losses = { "calls" }, output_change = { 1, state.theta }, total_hvp = { state.theta },
+                    decay = { "the term" } }
+                if name == "is_gradient_step" then return measure.is_gradient_step(state.optimizer) and 1 or 0 end
                 if name == "weighted_brackets" then return measure.conflict_field(state):norm():item() end
                 local value = measure[name](state, table.unpack(arguments[name] or {}))
                 return value ~= nil and 1 or 0

@@ -22,11 +22,18 @@ end
 function TestExperiments:test_order_prediction() lu.assertStrContains(run("order_prediction"), "along the path") end
 function TestExperiments:test_channels()
     local out = run("channels")
-    local slopes = {}
-    for value in out:match("\nslope([^\n]+)"):gmatch("%S+") do slopes[#slopes + 1] = tonumber(value) end
-    lu.assertAlmostEquals(slopes[1], 2, 0.1)
-    lu.assertAlmostEquals(slopes[2], 1, 0.1)
-    lu.assertAlmostEquals(slopes[3], 1, 0.1)
+    local function columns(name) -- the slope, measured over predicted, the slope of what is left
+        local values = {}
+        for value in out:match("\n" .. name .. "([^\n]+)"):gmatch("%S+") do values[#values + 1] = tonumber(value) end
+        return table.unpack(values, #values - 2)
+    end
+    for name, expected in pairs{ ["SGD: the bracket"] = 2, ["rates by position"] = 1, ["EMA momentum"] = 1,
+        ["heavy ball"] = 1, ["Nesterov"] = 1, ["AdamW"] = 1 } do
+        local slope, ratio, rest = columns(name)
+        lu.assertAlmostEquals(slope, expected, 0.1, name)
+        lu.assertAlmostEquals(ratio, 1, 0.01, name)
+        lu.assertTrue(rest > expected + 0.7, name)
+    end
 end
 function TestExperiments:test_tournament() lu.assertStrContains(run("tournament"), "of the orders") end
 function TestExperiments:test_conflict() lu.assertStrContains(run("conflict"), "A-GEM") end

@@ -62,6 +62,63 @@ function TestStrength:test_cancelled_conflict_moves_the_order_gap_to_third_order
         lu.assertAlmostEquals(slope(hs, gaps), expected, 0.15, "strength " .. strength)
     end
 end
+-- Weight decay is part of the field a step follows, and so of its bracket.
+function TestStrength:test_conflict_is_cancelled_under_weight_decay()
+    local hs = { 0.04, 0.02, 0.01, 0.005 }
+    for strength, expected in pairs{ [1] = 2, [0] = 3 } do
+        local gaps = {}
+        for k, h in ipairs(hs) do
+            local ends = {}
+            for w, word in ipairs{ { 1, 2 }, { 2, 1 } } do
+                ends[w] = endpoint{ order = word, lr = h, optimizer = bk.optim.sgd{ weight_decay = 2 },
+                    interventions = { bk.intervention.conflict{ strength = strength } } }
+            end
+            gaps[k] = distance(ends[1], ends[2])
+        end
+        lu.assertAlmostEquals(slope(hs, gaps), expected, 0.15, "strength " .. strength)
+    end
+end
+-- The terms are those of gradient steps: under another optimizer they are refused, never taken in silence.
+function TestStrength:test_terms_of_gradient_steps_are_refused_under_other_optimizers()
+    local others = { bk.optim.adam{}, bk.optim.momentum_ema{}, bk.optim.heavy_ball{ momentum = 0 },
+        bk.optim.custom{ update = function(g) return g:sign(), {} end },
+        { step = function(_, theta, g, lr) return theta - g * lr end, state = function() return {} end,
+            restore = function() end, reset = function() end } }
+    local own = bk.optim.custom{ options = { weight_decay = 0.1 }, update = function(g, _, theta, o)
+        return g + o.weight_decay * theta, {}
+    end }
+    local function run(optimizer, options)
+        options.order, options.lr, options.optimizer = options.order or "cyclic", 0.01, optimizer
+        return endpoint(options)
+    end
+    for _, name in ipairs{ "conflict", "flatness" } do
+        for _, optimizer in ipairs(others) do
+            lu.assertErrorMsgContains("intervention 1 (" .. name .. "): needs gradient steps (bk.optim.sgd), got ",
+                run, optimizer, { interventions = { bk.intervention[name]{ strength = 0 } } })
+        end
+        run(own, { interventions = { bk.intervention[name]{ strength = 0 } } })
+    end
+    for _, name in ipairs{ "conflict", "order_effect", "flatness" } do
+        for _, optimizer in ipairs(others) do
+            lu.assertErrorMsgContains('record "' .. name .. '": ', run, optimizer, { record = { name } })
+        end
+        run(own, { record = { name } })
+    end
+    lu.assertErrorMsgContains("is stated for gradient steps (bk.optim.sgd), got the optimizer adam{", run, others[1],
+        { order = "joint", record = { "conflict" } })
+end
+function TestStrength:test_order_effect_is_that_of_the_decayed_field()
+    local E = function(t) return L[1](t) + L[2](t) end
+    local d, h = 2, 0.02
+    local r = bk.protocol{ model = model, tasks = { tasks[1], tasks[2] }, order = "cyclic", lr = h, steps = 2,
+        batch = "full", record = { at = { 0 }, "order_effect" }, optimizer = bk.optim.sgd{ weight_decay = d } }
+        :run{ theta = theta0 }.history
+    local fields = {}
+    for i = 1, 2 do fields[i] = function(t) return bk.grad(L[i])(t) + t * d end end
+    local want = bk.grad(E)(theta0):dot(bk.lie(fields[1], fields[2])(theta0)):item() * h * h
+    lu.assertAlmostEquals(r.order_effect_predicted[1] / want, 1, 1e-9)
+    lu.assertAlmostEquals(r.order_effect_realised[1] / want, 1, 0.2)
+end
 function TestStrength:test_cancelled_conflict_with_three_tasks_blocks_and_minibatches()
     local hs = { 0.02, 0.01, 0.005 }
     local function reversed(word)

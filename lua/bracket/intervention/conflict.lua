@@ -1,5 +1,7 @@
 local bk = ...
 
+local function decay_of(state) return bk.measure.decay(state, "intervention conflict: the conflict") end
+
 -- Joint: (c-1)(h/2) grad sum_{i<j} <g_i, g_j> = (c-1)(h/2) sum_i H_i (G - g_i).
 local function joint(state, c)
     local G, added = state.gradient_sum, nil
@@ -14,7 +16,7 @@ end
 -- The displacement (c-1)/2 sum over the window's blocks of H_b (G_before - G_after), G the rate-weighted gradients of
 -- the other tasks' blocks: (c-1)/2 sum_{i<j} W_ij [g_i, g_j] for one block a task, with one product a block.
 local function displace(state, memory, c)
-    local blocks, n = memory.blocks, #memory.blocks
+    local blocks, n, decay = memory.blocks, #memory.blocks, decay_of(state)
     local total, before, by_task = nil, nil, {}
     for _, b in ipairs(blocks) do
         total = total and total + b.sum or b.sum
@@ -31,7 +33,9 @@ local function displace(state, memory, c)
         if own then mine = mine + own * 2 end
         v = v - mine
         local x, y = state.problem:again(b.task, b.epoch, b.first)
-        local part = state.f[b.task].hvp(state.theta, v, x, y) * b.rate
+        local part = state.f[b.task].hvp(state.theta, v, x, y)
+        if decay ~= 0 then part = part + v * decay end
+        part = part * b.rate
         moved = moved and moved + part or part
         before = before and before + b.sum or b.sum
         own_before[b.task] = own and own + b.sum or b.sum
@@ -46,8 +50,9 @@ return bk.define{
 The implicit conflict term at strength c.
 Joint steps: adds (c-1)(h/2) sum_i H_i (G - g_i) to the gradient, the gradient of (c-1)(h/2) sum_{i<j} <g_i, g_j>.
 One task a step: after each window of n steps adds the displacement (c-1)/2 sum_{i<j} W_ij [g_i, g_j] of that window,
-from the gradients the run computed itself, by one Hessian-vector product for each block of steps on one task (on the
-block's last batch). Stated for gradient steps (optim.sgd).]],
+from the gradients the run computed itself (the optimizer's weight decay in them), by one Hessian-vector product for
+each block of steps on one task (on the block's last batch). The term is that of gradient steps.]],
+    errors = "a protocol whose optimizer is not sgd, or one's own that is the same.",
     options = {
         { "strength", "number", required = true,
             doc = "c: 1 leaves the term, bit for bit; 0 cancels, -1 flips, 2 doubles it" },
@@ -63,15 +68,18 @@ block's last batch). Stated for gradient steps (optim.sgd).]],
             name = "conflict",
             doc = "the implicit conflict term at strength " .. c,
             strength = c,
+            needs_gradient_steps = true,
             begin_run = function(_, memory) memory.blocks = {} end,
             before_step = function(state, memory)
+                local decay = decay_of(state)
                 if state.joint then return joint(state, c) end
                 local blocks = memory.blocks
-                local last = blocks[#blocks]
+                local last, step = blocks[#blocks], state.gradient * state.lr
+                if decay ~= 0 then step = step + state.theta * (decay * state.lr) end
                 if last and last.task == state.task then
-                    last.sum, last.rate = last.sum + state.gradient * state.lr, last.rate + state.lr
+                    last.sum, last.rate = last.sum + step, last.rate + state.lr
                 else
-                    last = { task = state.task, sum = state.gradient * state.lr, rate = state.lr }
+                    last = { task = state.task, sum = step, rate = state.lr }
                     blocks[#blocks + 1] = last
                 end
                 last.epoch, last.first = state.batch_epoch, state.batch_first

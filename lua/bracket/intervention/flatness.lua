@@ -4,7 +4,9 @@ return bk.define{
     returns = "intervention",
     doc = [[
 The implicit flatness term at strength f: adds (f-1)(h/2) sum_i H_i g_i to the gradient, the gradient of the explicit
-loss (f-1)(h/4) sum_i |g_i|^2. One Hessian-vector product for each task in the step.]],
+loss (f-1)(h/4) sum_i |g_i|^2. One Hessian-vector product for each task in the step. The term is
+that of gradient steps, weight decay's own part apart.]],
+    errors = "a protocol whose optimizer is not sgd, or one's own that is the same.",
     options = {
         { "strength", "number", required = true,
             doc = "f: 1 leaves the term, bit for bit; 0 cancels; H/h at rate h gives the term of the rate H" },
@@ -18,6 +20,7 @@ loss (f-1)(h/4) sum_i |g_i|^2. One Hessian-vector product for each task in the s
             name = "flatness",
             doc = "the implicit flatness term at strength " .. f,
             strength = f,
+            needs_gradient_steps = true,
             before_step = function(state)
                 local scale, added = (f - 1) * state.lr / 2 * state.reduction_scale ^ 2, nil
                 if state.joint then

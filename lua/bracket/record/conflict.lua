@@ -1,6 +1,7 @@
 local bk = ...
 return bk.doc(function(state)
     local measure = bk.measure
+    measure.decay(state, 'record "conflict": the conflict')
     if state.joint then
         measure.needs_losses(state, "record \"conflict\" of joint steps")
         local G, squares = measure.total_gradient(state), 0
@@ -13,4 +14,5 @@ return bk.doc(function(state)
     return { conflict = measure.conflict_field(state):norm():item() }
 end, [[
 record "conflict": one column. Joint: (h/2) sum_{i<j} <g_i, g_j>. Else the norm of the conflict field of one round,
-1/2 sum_{i<j} W_ij [g_i, g_j] per unit time; 1, 2, ..., n at one rate: |(h/2) sum_{i<j} [g_i, g_j]|.]])
+1/2 sum_{i<j} W_ij [g_i, g_j] per unit time; 1, 2, ..., n at one rate: |(h/2) sum_{i<j} [g_i, g_j]|. Of gradient steps:
+under an optimizer other than sgd (or one's own that is the same) it is an error.]])

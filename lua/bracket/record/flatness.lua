@@ -1,6 +1,7 @@
 local bk = ...
 return bk.doc(function(state)
     bk.measure.needs_losses(state, "record \"flatness\"")
+    bk.measure.decay(state, 'record "flatness": the flatness')
     local sum = 0
     for i in ipairs(state.tasks) do
         local g = bk.measure.gradient(state, i)
@@ -8,4 +9,6 @@ return bk.doc(function(state)
     end
     return { flatness = state.lr / 4 * sum * state.reduction_scale ^ 2 }
 end, [[
-record "flatness": column flatness = (h/4) sum_i |g_i|^2, the implicit flatness term, h the rate of the last step.]])
+record "flatness": column flatness = (h/4) sum_i |g_i|^2, the implicit flatness term, h the rate of the last step.
+Of gradient steps, weight decay's own part apart: under an optimizer other than sgd it is an error; bk.bea.optimizer has
+the flatness of any.]])

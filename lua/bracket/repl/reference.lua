@@ -171,8 +171,8 @@ local function definitions(list, methods)
         out[#out + 1] = ("function %s(%s) end\n"):format(callee, table.concat(names, ", "))
     end
     local function returned(path, signature) -- the class of what a constructor makes, where the docstring says it
-        local class = path:match("^bk%.([%a_]+)$") or path:match("^bk%.bea%.([%a_]+)$")
-        if not classes[class] then class = signature:match("%-> (%a+)") end
+        local class = signature:match("%-> (%a+)")
+        if not classes[class] then class = path:match("^bk%.([%a_]+)$") or path:match("^bk%.bea%.([%a_]+)$") end
         return classes[class] and "bracket." .. class or nil
     end
     local functions = {} -- { text, path, params, class }, written after the classes they return

@@ -1,0 +1,150 @@
+-- An optimizer's update as a function that can be traced: what bk.bea.optimizer and bk.bea.order_gap rest on. Nothing
+-- here knows an optimizer by name: all is read off the formula.
+local bk = ...
+local update = {}
+update.__index = update
+
+-- Steps so late that every correction for the start (1 - beta^t) has reached its limit.
+local LATE = 1e15
+update.late = LATE
+
+function update.new(optimizer, where)
+    local ok, formula = pcall(function() return optimizer.formula end)
+    if not ok or type(formula) ~= "function" then
+        local got = type(optimizer) == "string" and ("%q"):format(optimizer) or "a " .. type(optimizer)
+        error(("%s: option optimizer: expected one of bk.optim, such as bk.optim.adam{}, or bk.optim.custom, got %s")
+            :format(where, got), 0)
+    end
+    local f, names = optimizer:formula()
+    return setmetatable({ f = f, names = names, n = #names, optimizer = optimizer, where = where }, update)
+end
+
+-- step, { new state } at theta, the gradient g, before step t (a number), with the state s (a list of vectors).
+function update:call(theta, g, t, s)
+    local results = table.pack(self.f(theta, g, bk.tensor(t), table.unpack(s, 1, self.n)))
+    local step, state = nil, {}
+    for i = 0, self.n do
+        local v = results[1 + i]:to(theta:dtype())
+        if v:ndim() == 0 then v = v:broadcast_to(theta:shape()) end
+        if i == 0 then step = v else state[i] = v end
+    end
+    return step, state
+end
+
+function update:rest(theta)
+    local s = {}
+    for i = 1, self.n do s[i] = theta * 0 end
+    return s
+end
+
+-- The derivative of step and state along tangents ds of the state (a list with holes) and, where they are given, of
+-- theta and g.
+function update:along(theta, g, t, s, ds, dtheta, dg)
+    local from, direction = { theta, g }, { dtheta or theta * 0, dg or g * 0 }
+    for i = 1, self.n do from[2 + i], direction[2 + i] = s[i], ds[i] or s[i] * 0 end
+    local both = table.pack(bk.jvp(function(at, slope, ...)
+        local step, state = self:call(at, slope, t, { ... })
+        return step, table.unpack(state)
+    end, from, direction))
+    return both[self.n + 2], table.move(both, self.n + 3, 2 * self.n + 2, 1, {})
+end
+
+-- A state that is exactly 0 is moved off it by less than matters: there the root of a mean of squares has no
+-- derivative, and a weight whose gradient is 0 for every example (a dead pixel's) would make 0/0 of 0.
+function update.off_zero(s)
+    local moved = {}
+    for i, v in ipairs(s) do moved[i] = v + v:eq(0) * (v:dtype() == "float32" and 1e-20 or 1e-100) end
+    return moved
+end
+
+-- The field that f stands for, as bk.lie has it: of a loss its gradient.
+function update.field(f, where, name)
+    local ok, compiled = pcall(bk.compile, f)
+    if not ok then error(("%s: %s: expected a loss or a field, a function of theta, got a %s"):format(where, name,
+        type(f)), 0) end
+    local gradient = bk.grad(compiled)
+    return function(theta)
+        local y = compiled(theta)
+        return y:ndim() == 0 and theta:ndim() > 0 and gradient(theta) or y
+    end, compiled
+end
+
+-- The decay of an optimizer whose step is g + decay theta, without a state; nil of any other.
+function update.gradient_step(optimizer)
+    local ok, u = pcall(update.new, optimizer, "")
+    if not ok or u.n > 0 then return nil end
+    local rng, decay = bk.rng(1), optimizer.weight_decay or 0
+    local theta, g = rng:normal { 5 }, rng:normal { 5 }
+    for _, t in ipairs { 1, LATE } do
+        local fits, step = pcall(u.call, u, theta, g, t, {})
+        if not fits or (step - (g + theta * decay)):abs():max():item() > 1e-14 then return nil end
+    end
+    return decay
+end
+
+local function largest(v) return v:abs():max():item() end
+
+-- Finds self.beta, by state, and self.turn, the states in an order in which each depends on those before it. Each has
+-- to be an average, s <- beta s + r with r of theta, g and the states before it: then its derivative by itself is beta
+-- wherever it is taken. Probed along a few steps, the gradients' sizes rising and falling, for a maximum or a switch
+-- shows only on one side.
+function update:analyse(probe)
+    local rng = bk.rng(1)
+    local function draw() return rng:normal(probe:shape()):to(probe:dtype()) end
+    local tolerance = probe:dtype() == "float32" and 1e-4 or 1e-10
+    local what = tostring(self.optimizer.name)
+    local function refuse(i, got)
+        error(("%s: option optimizer: state %s of %s: expected an average, s <- beta s + (1 - beta) q with a fixed beta, "
+            .. "-1 < beta < 1, got %s"):format(self.where, self.names[i], what, got), 0)
+    end
+    local s, beta, feeds = self:rest(probe), {}, {}
+    for i = 1, self.n do feeds[i] = {} end
+    for _, size in ipairs { 1, 0.5, 4, 0.02, 1 } do
+        local theta, g = probe + draw() * 0.1, draw() * size
+        local step, after = self:call(theta, g, LATE, s)
+        local later, after_later = self:call(theta, g, 2 * LATE, s)
+        for i = 0, self.n do
+            local now, then_ = i == 0 and step or after[i], i == 0 and later or after_later[i]
+            if largest(now - then_) > tolerance * largest(now) then
+                error(("%s: option optimizer: %s of %s: expected a formula that settles as o.t grows, got one that goes on "
+                    .. "changing with it"):format(self.where, i == 0 and "step" or "state " .. self.names[i], what), 0)
+            end
+        end
+        for i = 1, self.n do
+            local _, along_ones = self:along(theta, g, LATE, s, { [i] = s[i] * 0 + 1 })
+            local v = draw()
+            local _, along = self:along(theta, g, LATE, s, { [i] = v })
+            local own = along_ones[i]:reshape { -1 }[1]:item()
+            if not (largest(along[i] - v * own) <= tolerance * largest(v)) then
+                refuse(i, "a derivative by itself that differs from place to place")
+            end
+            if not (math.abs(own) < 1) then refuse(i, ("beta = %g"):format(own)) end
+            if beta[i] and math.abs(beta[i] - own) > tolerance then refuse(i, "a beta that changes") end
+            beta[i] = own
+            for k = 1, self.n do
+                if k ~= i and not (largest(along[k]) == 0) then feeds[k][i] = true end
+            end
+        end
+        s = after
+    end
+    self.beta, self.turn, self.feeds = beta, {}, feeds
+    local placed = {}
+    while #self.turn < self.n do
+        local ready
+        for i = 1, self.n do
+            local free = not placed[i]
+            for k in pairs(feeds[i]) do free = free and placed[k] end
+            ready = ready or free and i
+        end
+        if not ready then
+            local left = {}
+            for i, name in ipairs(self.names) do left[#left + 1] = not placed[i] and name or nil end
+            error(("%s: option optimizer: states %s of %s: expected averages of which each depends on those before it alone, "
+                .. "got a circle"):format(self.where, table.concat(left, ", "), what), 0)
+        end
+        placed[ready] = true
+        self.turn[#self.turn + 1] = ready
+    end
+end
+
+return update

@@ -77,6 +77,38 @@ function TestOptimizerEquation.test_second_orders_in_closed_form()
     lu.assertTrue(apart(adam:term(2)(theta), want) < 1e-12)
 end
 
+-- Where the update has no derivative: a sign is followed by its first order, wherever no component crosses 0.
+function TestOptimizerEquation.test_a_sign_has_a_first_order()
+    local loss, theta = function(t) return (t ^ 4):sum() end, bk.tensor { 1, -2, 3 }
+    local m = equation(loss, custom { state = { "m" }, update = function(g, s)
+        local now = 0.8 * s.m + 0.2 * g
+        return now:sign(), { m = now }
+    end })
+    lu.assertEquals(m:term(1)(theta):totable(), { -1, 1, -1 })
+    for k = 2, 3 do lu.assertEquals(m:term(k)(theta):norm():item(), 0) end
+end
+
+-- Fields are functions like others: they nest, hold in float32 and for any shape of theta.
+function TestOptimizerEquation.test_fields_are_functions()
+    local loss, theta = problem()
+    local m = equation(loss, optim.heavy_ball { momentum = 0.5 })
+    local function size(t)
+        local v = m:field(2)(t)
+        return v:dot(v)
+    end
+    lu.assertTrue(bk.check_grad(size, theta) < 1e-6)
+    local function matrix(t) return (t:matmul(t:transpose()) ^ 2):sum() end
+    local function flat(t) return matrix(t:reshape { 3, 2 }) end
+    local at = bk.rng(3):normal { 3, 2 }
+    for _, o in ipairs { optim.adam { eps = 0.1 }, optim.rmsprop { momentum = 0.5, eps = 0.1 } } do
+        local a, b = equation(matrix, o), equation(flat, o)
+        lu.assertTrue(apart(a:field(3)(at):reshape { 6 }, b:field(3)(at:reshape { 6 })) < 1e-12)
+        local single = b:field(3)(at:reshape { 6 }:to("float32"))
+        lu.assertEquals(single:dtype(), "float32")
+        lu.assertTrue(apart(single:to("float64"), b:field(3)(at:reshape { 6 })) < 1e-3)
+    end
+end
+
 local SMOOTH, KINKED = true, false -- sqrt(v) with eps outside is |g|
 local CASES = {
     { "sgd", function() return optim.sgd { weight_decay = 0.3 } end, 0.02, SMOOTH },
@@ -228,6 +260,15 @@ function TestOptimizerEquation.test_what_is_no_average_is_refused_by_name()
     lu.assertErrorMsgContains("theta", function() equation(loss, optim.sgd {}):start(3) end)
     lu.assertErrorMsgContains('"no_start" is for from = "rest"', function()
         equation(loss, optim.sgd {}):verify { theta = bk.ones { 2 }, control = "no_start" }
+    end)
+    lu.assertErrorMsgContains("step of own: expected theta's shape (5), got (2)", equation, loss,
+        custom { name = "own", update = function(g) return g:narrow(1, 1, 2), {} end })
+    for _, lr in ipairs { { 1 }, { 1, 2, 3 }, { 1, "x" }, { 0 / 0, 1 } } do
+        lu.assertErrorMsgContains("lr: expected a rate, or {rate of A, rate of B}", bk.bea.order_gap, loss, loss,
+            { lr = lr })
+    end
+    lu.assertErrorMsgContains("equation:verify: order 1 at rate 0.01: flow", function()
+        equation(function(t) return -(t ^ 4):sum() end, optim.sgd {}):verify { theta = bk.ones { 1 }, time = 10 }
     end)
     -- a formula of one size
     local scale = bk.tensor { 1, 2, 3 }

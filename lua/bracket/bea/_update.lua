@@ -26,6 +26,11 @@ function update:call(theta, g, t, s)
     for i = 0, self.n do
         local v = results[1 + i]:to(theta:dtype())
         if v:ndim() == 0 then v = v:broadcast_to(theta:shape()) end
+        local got, wanted = table.concat(v:shape(), ","), table.concat(theta:shape(), ",")
+        if got ~= wanted then
+            error(("%s: option optimizer: %s of %s: expected theta's shape (%s), got (%s)"):format(self.where,
+                i == 0 and "step" or "state " .. self.names[i], tostring(self.optimizer.name), wanted, got), 0)
+        end
         if i == 0 then step = v else state[i] = v end
     end
     return step, state

@@ -216,6 +216,8 @@ local function stepper(self, h)
     end)
 end
 
+local FLOW_STEPS = 3000 -- where the series holds a few hundred do; at a corner no number would
+
 local CONTROLS = { no_memory = { memory = 0 }, flipped = { memory = -1 }, no_start = { memory = 1, stay = true } }
 
 local function verify(self, o)
@@ -261,8 +263,14 @@ local function verify(self, o)
                 table.unpack(values, 2, u.n + 1)))
         end
         for _, row in ipairs(result) do
-            local flow = bk.flow(field(self, h, row.order, control.memory),
-                moved and theta + moved * h or theta, { time = n * h, rtol = o.rtol, atol = o.atol })
+            local ok, flow = pcall(bk.flow, field(self, h, row.order, control.memory),
+                moved and theta + moved * h or theta,
+                { time = n * h, rtol = o.rtol, atol = o.atol, max_steps = FLOW_STEPS })
+            if not ok then
+                error(("equation:verify: order %d at rate %g: %s; the rate is not small enough for this series, or a "
+                    .. "component of the gradient has reached 0, where an update that divides by its size is stiff")
+                    :format(row.order, h, tostring(flow)), 0)
+            end
             row.errors[#row.errors + 1] = (flow - values[1]):norm():item()
         end
     end
@@ -334,9 +342,9 @@ the start are at their limit.
 Order 2 of Adam on an MLP costs about 3.5 gradients. h must be small against 1 - beta: the series is in h/(1 - beta).
 Where the update is not smooth the orders are fewer. Adam's and RMSProp's root of a mean of squares is |g|, which has
 a corner where a component of the gradient crosses 0, rounded off only by an eps that is not small against it: F1 and
-F2 hold away from such places, a crossing costs the third order and, with a small eps, the second; with eps inside the
-root (one's own formula) all three hold. A sign has no derivative: F1 alone. A component that is 0 for good does not
-move and does no harm.]],
+F2 hold away from such places, a crossing costs the third order and, with a small eps, the second (the field turns
+within eps there, and its flow is stiff); with eps inside the root (one's own formula) all three hold. A sign has no
+derivative: F1 alone. A component that is 0 for good does not move and does no harm.]],
     formula = "F1 = -u(q), F2 = -u'(q) M1 - 1/2 F1' F1 with M1 = -E[k] q' F1, E[k] = beta/(1 - beta); heavy ball: "
         .. "F2 = -(1 + beta)/(2 (1 - beta)^3) H g.",
     errors = "a state that is no such average (a maximum, a sum), by name; a step that goes on changing with o.t.",

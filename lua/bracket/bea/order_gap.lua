@@ -34,10 +34,12 @@ where h moves no component of the gradients across 0.]],
     call = function(a, b, o)
         local where = "bk.bea.order_gap"
         local hA, hB = o.lr, o.lr
-        if type(o.lr) == "table" then hA, hB = o.lr[1], o.lr[2] end
-        for _, h in ipairs { hA or 0 / 0, hB or 0 / 0 } do
-            if type(h) ~= "number" or h - h ~= 0 then
-                error(where .. ": option lr: expected a finite number or two of them", 3)
+        if type(o.lr) == "table" then
+            hA, hB = o.lr[1], o.lr[2]
+            for _, h in ipairs { #o.lr == 2 and hA or 0 / 0, hB } do
+                if type(h) ~= "number" or h - h ~= 0 then
+                    error(where .. ": lr: expected a rate, or {rate of A, rate of B}, finite numbers", 3)
+                end
             end
         end
         local x, y = update.field(a, where, "A"), update.field(b, where, "B")

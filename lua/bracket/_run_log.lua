@@ -7,6 +7,9 @@ local readable, now, text_in = bk._text_file.readable, bk._text_file.stamp, bk._
 local run_log = {}
 run_log.__index = run_log
 
+-- Where no checkpoint_every is told, a checkpoint is put off while they would take more than a hundredth of the time.
+local SHARE = 100
+
 -- Texts for people too: 0.05 is not 0.050000000000000003.
 local function text_of(value) return internal.to_json(value, 2, 15) .. "\n" end
 local function line_of(value) return internal.to_json(value, 0, 15) end
@@ -185,9 +188,10 @@ function run_log.open(protocol, dir, seed, options)
     if not (io and io.open and os and os.date) then
         error("protocol:run: out: needs io and os, which this state does not have", 0)
     end
-    local self = setmetatable({ dir = dir, every = options.checkpoint_every, keep = options.keep or 2, saved_at = -1,
+    local self = setmetatable({ dir = dir, not_before = -math.huge, keep = options.keep or 2, saved_at = -1,
         seconds = 0, began = bk.clock(), flushed = bk.clock(), started = now(), pending = {}, infinite = {},
         lines = { n = 0, digest = "" }, file = { rows = 0, bytes = 0 } }, run_log)
+    self.told = options.checkpoint_every
     self.config = run_log.config(protocol, seed)
     self.config.theta = options.theta and internal.digest(options.theta) or nil
     self.env = environment(seed)
@@ -249,7 +253,7 @@ function run_log:write_status(state, status, message)
         total = state.total, started = self.started, updated = now(), seconds = seconds,
         metrics = next(result.metrics) and result.metrics or nil, accuracy = list(result.accuracy),
         test_loss = list(result.test_loss), learned = #result.learned > 0 and result.learned or nil,
-        order_matrix = result.order_matrix }))
+        order_matrix = result.order_matrix }), status == "running") -- soon written again
 end
 
 -- Checkpoints beyond those that are kept.
@@ -290,7 +294,7 @@ function run_log:begin(state)
         if self.said ~= "finished" then self:write_status(state, "finished") end
         return
     end
-    self.every = self.every or math.max(1, math.ceil(state.total / 10))
+    self.every = self.told or math.max(1, math.ceil(state.total / 10))
     self.config.script = arg and arg[0] and plain(arg[0]) or nil
     self.config.arguments = script_arguments()
     self.config.checkpoint_every, self.config.keep = self.every, self.keep
@@ -320,9 +324,12 @@ function run_log:step(state)
         self.rests = true
         internal.signals.obeyed()
         error(message, 0)
-    elseif state.step % self.every == 0 then
+    elseif state.step % self.every == 0 and (self.told or bk.clock() >= self.not_before) then
+        local from = bk.clock()
         self:save(state)
         self:write_status(state, "running")
+        local now_is = bk.clock()
+        self.not_before = now_is + SHARE * (now_is - from)
     end
 end
 

@@ -215,7 +215,7 @@ local function run_on(self, options)
     end
     if not goes_on then state = begin(self, options) end
     local log = state.log
-    if log then log.every, log.keep = options.checkpoint_every or log.every, options.keep or log.keep end
+    if log then log.told, log.keep = options.checkpoint_every or log.told, options.keep or log.keep end
     local update, clear
     local shown = options.progress
     if shown == nil then shown = bk.internal.on_terminal end
@@ -266,7 +266,8 @@ error p.result and p.history hold what was recorded.]],
         { "stop", "integer", doc = "pauses after this step; p:run{} goes on" },
         { "progress", "boolean", says = "on a terminal", doc = "a line on stderr" },
         { "out", "string", doc = "the run's folder" },
-        { "checkpoint_every", "count", says = "a tenth of the run", doc = "steps between checkpoints" },
+        { "checkpoint_every", "count", says = "a tenth of the run, more where that takes over 1 % of the time",
+            doc = "steps between checkpoints" },
         { "keep", "count", says = "2", doc = "how many checkpoints stay" },
         { "resume", "boolean",
             doc = "goes on, bit for bit, from the folder's last checkpoint that is whole, or begins where there is none" },

@@ -227,13 +227,15 @@ static int from_json(lua_State *L) { /* from_json(text): the value, null as nan;
 
 /* ---- files ---- */
 
-static int write_file(lua_State *L) { /* write_file(path, text): whole or not at all */
+/* write_file(path, text [, quick]): whole or not at all; quick: not waiting for the disk */
+static int write_file(lua_State *L) {
     const char *path = args_path(L, 1, "write_file");
     size_t n;
     const char *text = luaL_checklstring(L, 2, &n);
     err e = { 0 };
     sink s;
     bk_status status = sink_open(bind_ctx(L), path, &s, &e);
+    s.quick = lua_toboolean(L, 3);
     if (!status) status = sink_write(&s, text, n, &e);
     if (sink_close(&s, status, &e)) return bind_raise(L, &e);
     return 0;

@@ -301,6 +301,10 @@ function TestRunEnds:test_checkpoints_that_are_kept_and_what_they_hold()
     lu.assertEquals(run_folder.checkpoints(root .. "/b"), { 20 })
     run("b", { keep = 100 })
     lu.assertEquals(run_folder.checkpoints(root .. "/b"), { 20, 25, 30, 35, 40 })
+    protocol():run{ out = root .. "/e", progress = false } -- at a tenth of the run, and seldom where steps are short
+    lu.assertEquals(run_folder.object(root .. "/e", "config").checkpoint_every, 4)
+    local steps = run_folder.checkpoints(root .. "/e")
+    lu.assertTrue(#steps == 2 and steps[1] % 4 == 0 and steps[2] == 40)
     for _, bad in ipairs{ 0, "2", 1.5 } do
         local ok, message = pcall(run, "c", { keep = bad })
         lu.assertFalse(ok)

@@ -62,7 +62,7 @@ local function fails(message, f, ...)
 end
 
 function TestRunFolder:test_the_files_say_what_was_run()
-    local r = protocol():run{ out = root .. "/a/b", progress = false }
+    local r = protocol():run{ out = root .. "/a/b", checkpoint_every = 6, progress = false }
     local run = run_folder.read(root .. "/a/b")
     lu.assertEquals(run.status.status, "finished")
     lu.assertEquals({ run.status.step, run.status.total }, { 60, 60 })

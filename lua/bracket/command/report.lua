@@ -194,7 +194,7 @@ function page:write(path, title)
     if self.no_gnuplot then
         table.insert(self, self.figures_at, string.format(
             '<p class="note">No figures: %s, and write this report again.</p>',
-            escape((self.no_gnuplot:gsub("^bk.plot: ", "")))))
+            escape((self.no_gnuplot:gsub("^[%w.]+: ", "")))))
     end
     title = escape(title)
     local written = string.format("Written by bracket %s, %s.", bk.version, os.date("!%Y-%m-%d %H:%M UTC"))

@@ -3,6 +3,7 @@
  * tests/c/calls.lua holds one use of every public name. N runs over the first DENSE allocations, then over a spread
  * that grows by 1/SPREAD a step; `alloc_test all` takes every N. */
 #include "src/bind/env.h"
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -288,6 +289,39 @@ static void test_system(const char *what, bool (*use)(void), bool on) {
     check(ok && n > 1, what, text);
 }
 
+/* ---- a checkpoint over an older one ---- */
+
+/* Each allocation of the saving fails in turn, Jansson's among them: what is there is the old file or the new one,
+ * whole, and the new one where the saving succeeded. */
+static void test_checkpoint(void) {
+    static const char save[] = "state.step = 2 bk._checkpoint.save(FOLDER .. '/c', state)";
+    static const char before[] =
+        "state = { step = 1, theta = bk.ones { 5 }, memory = { { name = 'x', list = { 1, 2.5 } } }, W = { { 0, 1 } } }\n"
+        "bk._checkpoint.save(FOLDER .. '/c', state) collectgarbage()";
+    static const char after[] = "local s, why = bk._checkpoint.load(FOLDER .. '/c') assert(s, why)\n"
+                                "assert(s.step == 2 or s.step == 1 and not SAVED, s.step)";
+    char text[300] = "";
+    bool ok = true;
+    int64_t n = 0;
+    json_set_alloc_funcs(__wrap_malloc, __wrap_free);
+    system_fail_on = false;
+    bk_env *env = open_prepared();
+    for (bool reached = true; env && reached && ok; n++) {
+        ok = bk_dostring(env, before, "before") == BK_OK;
+        system_fail_at = n;
+        const bool saved = bk_dostring(env, save, "save") == BK_OK;
+        reached = system_fail_at < 0;
+        system_fail_at = -1;
+        ok = ok && bk_dostring(env, saved ? "SAVED = true" : "SAVED = nil", "how") == BK_OK &&
+             bk_dostring(env, after, "after") == BK_OK;
+        if (!ok) snprintf(text, sizeof text, "allocation %lld: %s", (long long)n, bk_error(env));
+    }
+    bk_close(env);
+    json_set_alloc_funcs(malloc, free);
+    if (ok) snprintf(text, sizeof text, "%lld allocations", (long long)n);
+    check(ok && n > 50, "a checkpoint is the old one or the new one", text);
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0); /* a crash still shows what came before it */
     every = argc > 1 && strcmp(argv[1], "all") == 0;
@@ -302,6 +336,7 @@ int main(int argc, char **argv) {
     test_system("bk_* calls, the system's allocations failing from the Nth on", host, true);
     test_system("luaopen_bracket in a host's state, once", own_state, false);
     test_system("luaopen_bracket in a host's state, from the Nth on", own_state, true);
+    test_checkpoint();
     test_names(argc > 1 && !every ? argv[1] : NULL);
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
     check(system(command) == 0, "the temporary folder is removed", folder);

@@ -525,7 +525,7 @@ end
 
 -- Real launchers, where they are installed: every job once, and the same files as from one process.
 function TestSweep:test_a_real_mpirun()
-    if not output_of("command -v mpirun"):find("/") then lu.skip("mpirun is not installed") end
+    if select(2, output_of("mpirun -n 3 true")) ~= 0 then lu.skip("no mpirun, or none that may run here") end
     local output = output_of(("mpirun -n 3 %s sweep %s --out %s/out --seeds 1..7 -- --log %s"):format(program, script,
         folder, log))
     lu.assertEquals(#calls(), 7, output)

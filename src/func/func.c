@@ -16,6 +16,9 @@ struct plan_entry {
     size_t out_bytes;
     node **out_refs;
     int64_t rows; /* the program gives so many rows of the result, along directions, its last argument; 0: all of it */
+    int n_sources; /* what it was traced from, and of which generation */
+    graph_source **sources;
+    uint64_t *generations;
 };
 
 void *func_new(ctx *c, const func_class *cls, size_t bytes, err *e) {
@@ -38,6 +41,7 @@ void func_retain(func *f) {
 
 static void entry_free(ctx *c, plan_entry *entry) {
     plan_free(entry->p);
+    for (int i = 0; i < entry->n_sources; i++) source_release(entry->sources[i]);
     mem_free(c, entry, entry->bytes);
 }
 
@@ -82,8 +86,9 @@ static bool entry_matches(const plan_entry *entry, int n_in, const tensor *like)
 enum { ROWS_WHOLE = 64 }; /* a result of at most so many rows is computed at once */
 
 /* The program for some rows of a result whose arguments are in: as many as need no more room than the result itself,
- * directions included, so that results of any size cost at most about twice their bytes. */
-static bk_status rows_plan(func *f, int n_in, const tensor *like, plan **out, int64_t *rows, err *e) {
+ * directions included, so that results of any size cost at most about twice their bytes. What it was traced from is what
+ * `of` depends on. */
+static bk_status rows_plan(func *f, graph *of, int n_in, const tensor *like, plan **out, int64_t *rows, err *e) {
     const int64_t all = tensor_count(&like[0]);
     const size_t row = (size_t)all * dtype_size(like[0].dtype);
     for (*rows = all / 16;; *rows /= 2) {
@@ -98,6 +103,10 @@ static bk_status rows_plan(func *f, int n_in, const tensor *like, plan **out, in
         if (in) y = f->cls->build_rows(f, g, n_in, in, in[n_in]);
         if (!y) graph_fail(g, BK_ERUNTIME, "%s: tracing failed", f->cls->name);
         bk_status s = graph_status(g, e);
+        int n_sources = 0;
+        graph_source **sources = s ? NULL : graph_sources(g, &n_sources);
+        for (int i = 0; i < n_sources; i++) graph_depends(of, sources[i]);
+        if (!s) s = graph_status(g, e);
         if (!s) s = plan_new(g, n_in + 1, in, 1, &y, out, e);
         graph_free(g);
         if (s) return s;
@@ -127,21 +136,31 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **o
     const bool by_rows = f->cls->build_rows && n_in > 0 && tensor_count(&like[0]) > ROWS_WHOLE;
     plan *rows = NULL;
     int64_t n_rows = 0;
-    bk_status s = by_rows ? rows_plan(f, n_in, like, &rows, &n_rows, e) : BK_OK;
+    bk_status s = by_rows ? rows_plan(f, g, n_in, like, &rows, &n_rows, e) : BK_OK;
     if (in && !s) {
         for (int i = 0; i < n_in; i++) in[i] = graph_input(g, like[i].dtype, like[i].ndim, like[i].shape);
         if (by_rows) outs = twice(g, in[0]);
         else func_build(f, g, n_in, in, &outs);
     }
+    int n_sources = 0;
+    graph_source **sources = graph_sources(g, &n_sources);
     if (!s) s = graph_status(g, e);
     if (!s) {
         size_t a = sizeof *entry, b = sizeof(tensor) * (size_t)n_in, c = sizeof(node) * (size_t)outs.n,
-               d = sizeof(node *) * (size_t)outs.n;
-        entry = mem_zalloc(f->c, a + b + c + d);
+               d = sizeof(node *) * (size_t)outs.n, k = sizeof *sources * (size_t)n_sources,
+               total = a + b + c + d + k + sizeof(uint64_t) * (size_t)n_sources;
+        entry = mem_zalloc(f->c, total);
         if (!entry)
-            s = err_nomem(e, a + b + c + d);
+            s = err_nomem(e, total);
         else {
-            entry->bytes = a + b + c + d;
+            entry->bytes = total;
+            entry->sources = (graph_source **)((char *)entry + a + b + c + d);
+            entry->generations = (uint64_t *)((char *)entry + a + b + c + d + k);
+            for (int i = 0; i < n_sources; i++) {
+                source_retain(entry->sources[i] = sources[i]);
+                entry->generations[i] = sources[i]->generation;
+            }
+            entry->n_sources = n_sources;
             entry->n_in = n_in;
             entry->n_out = outs.n;
             entry->in = (tensor *)((char *)entry + a);
@@ -165,11 +184,20 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **o
     graph_free(g);
     if (s) plan_free(rows);
     if (s && entry) {
-        mem_free(f->c, entry, entry->bytes);
+        entry_free(f->c, entry);
         entry = NULL;
     }
     *out = entry;
     return s;
+}
+
+/* Whether what entry was traced from is as it was. */
+static bool entry_fresh(const plan_entry *entry) {
+    for (int i = 0; i < entry->n_sources; i++) {
+        graph_source *s = entry->sources[i];
+        if ((s->look ? s->look(s) : s->generation) != entry->generations[i]) return false;
+    }
+    return true;
 }
 
 static bk_status func_entry(func *f, int n_in, const tensor *like, plan_entry **out, err *e) {
@@ -177,6 +205,11 @@ static bk_status func_entry(func *f, int n_in, const tensor *like, plan_entry **
     for (plan_entry **at = &f->plans; *at; at = &(*at)->next, kept++) {
         plan_entry *entry = *at;
         if (!entry_matches(entry, n_in, like)) continue;
+        if (!entry_fresh(entry)) {
+            *at = entry->next;
+            entry_free(f->c, entry);
+            break;
+        }
         *at = entry->next; /* most recently used first */
         entry->next = f->plans;
         f->plans = entry;

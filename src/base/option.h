@@ -1,5 +1,5 @@
-/* option.h - named numbers that a layer, a loss or an optimizer is told. A row declares each once: the binding checks a
- * call against it and shows it in help, the row reads the value by its place in the list. */
+/* option.h - what a layer, a loss, an optimizer or a reader of files is told by name. A row declares
+ * each once: the binding checks a call against it and shows it in help, the row reads the value by its place. */
 #ifndef BASE_OPTION_H
 #define BASE_OPTION_H
 
@@ -8,7 +8,8 @@
 
 enum { OPTIONS_MAX = 8 };
 
-typedef enum option_type { OPTION_NUMBER /* finite */, OPTION_COUNT /* whole */, OPTION_FLAG /* 0 or 1 */ } option_type;
+typedef enum option_type { OPTION_NUMBER /* finite */, OPTION_COUNT /* whole */, OPTION_FLAG /* 0 or 1 */,
+                           OPTION_TEXT, OPTION_TABLE /* these two for readers of files alone */ } option_type;
 
 typedef struct option {
     const char *name; /* NULL ends the list */
@@ -21,6 +22,7 @@ typedef struct option {
     double low, high; /* low <= value <= high; both 0: any */
     bool open;        /* low < value < high ... */
     bool below;       /* ... or low <= value < high */
+    const char *wanted, *says; /* of texts and tables: what is expected, and what is done without, in words */
 } option;
 
 static inline int option_count(const option *list) {

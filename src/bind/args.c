@@ -277,6 +277,7 @@ bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype oth
 /* Pushes "a whole number from 1 to 4" or the like. */
 static const char *wanted(lua_State *L, const option *o) {
     if (o->type == OPTION_FLAG) return lua_pushliteral(L, "true or false");
+    if (o->type >= OPTION_TEXT) return lua_pushstring(L, o->wanted ? o->wanted : "a string");
     char text[120];
     const char *kind = o->type == OPTION_COUNT ? "a whole number" : "a finite number";
     const bool free = o->low == 0 && o->high == 0, up = o->high >= 1 << 30;
@@ -323,6 +324,7 @@ void args_read(lua_State *L, int index, const char *fname, const option *rows, d
     for (int i = 0; i < n; i++) {
         const option *o = &rows[i];
         int top = lua_gettop(L);
+        if (o->type >= OPTION_TEXT) continue; /* read by who takes texts and tables */
         bool given = table && o->by_place && lua_rawgeti(L, table, ++places) != LUA_TNIL;
         if (given && args_field(L, table, o->name))
             args_error(L, fname, "%s: given twice, by place and by name", o->name);
@@ -356,6 +358,7 @@ void args_doc(lua_State *L, int index, const char *doc, const option *rows) {
         const char *flag = o->otherwise != 0 ? "true" : "false";
         bind_option said = { o->name, wanted(L, o), NULL, o->doc, o->required, o->by_place };
         if (!o->required) said.otherwise = o->like ? o->like : o->type == OPTION_FLAG ? flag : number;
+        if (o->type >= OPTION_TEXT) said.otherwise = o->says;
         bind_doc_option(L, index, &said);
         lua_pop(L, 1);
     }

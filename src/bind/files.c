@@ -20,12 +20,6 @@
 
 /* ---- values of C that a Lua error must not leak: each in a userdata of its own ---- */
 
-static int release_tensors(lua_State *L) {
-    safetensors *s = lua_touserdata(L, 1);
-    if (s->c) safetensors_free(s);
-    return 0;
-}
-
 static int release_json(lua_State *L) {
     json_t **value = lua_touserdata(L, 1);
     json_decref(*value);
@@ -45,29 +39,6 @@ static void *guard(lua_State *L, size_t bytes, const char *kind, lua_CFunction r
 }
 
 /* ---- safetensors ---- */
-
-static int load_safetensors(lua_State *L) {
-    const char *path = args_path(L, 1, "bk.load_safetensors");
-    err e = { 0 };
-    safetensors *s = guard(L, sizeof *s, "bracket.safetensors", release_tensors);
-    if (safetensors_read(bind_ctx(L), path, s, &e)) {
-        safetensors_free(s);
-        return bind_raise(L, &e);
-    }
-    lua_createtable(L, 0, s->n);
-    for (int i = 0; i < s->n; i++) {
-        bind_push_tensor(L, &s->tensors[i].value);
-        lua_setfield(L, -2, s->tensors[i].name);
-    }
-    lua_createtable(L, 0, s->n_texts);
-    for (int i = 0; i < s->n_texts; i++) {
-        lua_pushstring(L, s->texts[i].value);
-        lua_setfield(L, -2, s->texts[i].name);
-    }
-    safetensors_free(s);
-    bind_account(L, 0);
-    return 2;
-}
 
 /* The string at index, kept by its table. */
 static char *plain_text(lua_State *L, int index, const char *what) {
@@ -356,10 +327,6 @@ void bind_files(lua_State *L) {
         { "save_safetensors", save_safetensors,
           "bk.save_safetensors(path, {name = tensor, ...} [, {name = text, ...}])\nNamed tensors, and texts as "
           "metadata, in one file in the safetensors format, which appears whole or not at all." },
-        { "load_safetensors", load_safetensors,
-          "bk.load_safetensors(path) -> tensors, metadata\nWhat a safetensors file holds, both by name: checkpoints of "
-          "runs, and files of other programs whose tensors are F64, F32 or I64. Errors name the file and what is "
-          "wrong." },
         { NULL, NULL, NULL },
     };
     bind_rows(L, rows);

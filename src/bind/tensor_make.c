@@ -1,7 +1,6 @@
-/* tensor_make.c - tensors from nothing and from Lua tables: bk.tensor, zeros, ones, full, eye, arange, linspace,
- * load_npy. Tables are measured first and filled second, so that a ragged one is refused with the place named. */
+/* tensor_make.c - tensors from nothing and from Lua tables: bk.tensor, zeros, ones, full, eye, arange, linspace.
+ * Tables are measured first and filled second, so that a ragged one is refused with the place named. */
 #include "tensor_value.h"
-#include "../data/npy.h"
 #include "args.h"
 #include <math.h>
 #include <string.h>
@@ -236,15 +235,6 @@ static int make_linspace(lua_State *L) {
     return 1;
 }
 
-static int make_load_npy(lua_State *L) {
-    const char *path = args_path(L, 1, "bk.load_npy");
-    lua_tensor *u = bind_tensor_push_empty(L);
-    err e = { 0 };
-    if (npy_read(bind_ctx(L), path, &u->value, &e)) return bind_raise(L, &e);
-    bind_account(L, 0);
-    return 1;
-}
-
 static int make_is_tensor(lua_State *L) {
     lua_pushboolean(L, bind_tensor_test(L, 1) != NULL);
     return 1;
@@ -265,9 +255,6 @@ static const bind_row rows[] = {
     { "linspace", make_linspace,
       "bk.linspace(first, last, n [, {dtype = ...}])\nn equally spaced values, both ends "
       "included." },
-    { "load_npy", make_load_npy,
-      "bk.load_npy(path)\nThe array in a NumPy .npy file; t:save(path) writes one. Integers "
-      "become int64. Errors name the file and what is wrong." },
     { "is_tensor", make_is_tensor, "bk.is_tensor(value)\nWhether value is a tensor." },
     { NULL, NULL, NULL },
 };

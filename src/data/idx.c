@@ -1,40 +1,17 @@
-/* idx.c - reading IDX files. The header is believed only after as many bytes have been read. */
-#include "idx.h"
-
+/* idx.c - the IDX format (of the MNIST files): 2 zero bytes, an element type, the number of dimensions, the sizes as
+ * big-endian uint32, then the elements, big-endian, row-major. The header is believed only after as many bytes have
+ * been read. */
+#include "element.h"
+#include "format.h"
 #include "source.h"
 
 #include <stdio.h>
-#include <string.h>
 
-typedef struct element {
-    unsigned char code;
-    unsigned char size;
-    bk_dtype dtype;
-} element;
-
-static const element elements[] = { { 0x08, 1, BK_INT64 }, { 0x09, 1, BK_INT64 },   { 0x0b, 2, BK_INT64 },
-                                    { 0x0c, 4, BK_INT64 }, { 0x0d, 4, BK_FLOAT32 }, { 0x0e, 8, BK_FLOAT64 } };
-
-static uint64_t big_endian(const unsigned char *p, int size) {
-    uint64_t v = 0;
-    for (int i = 0; i < size; i++) v = v << 8 | p[i];
-    return v;
-}
-
-static void decode(const element *t, int64_t n, const unsigned char *p, void *to) {
-    for (int64_t i = 0; i < n; i++, p += t->size) {
-        uint64_t v = big_endian(p, t->size);
-        uint32_t half = (uint32_t)v;
-        switch (t->code) {
-        case 0x08: ((int64_t *)to)[i] = (int64_t)v; break;
-        case 0x09: ((int64_t *)to)[i] = (int8_t)v; break;
-        case 0x0b: ((int64_t *)to)[i] = (int16_t)v; break;
-        case 0x0c: ((int64_t *)to)[i] = (int32_t)v; break;
-        case 0x0d: memcpy((float *)to + i, &half, 4); break;
-        default: memcpy((double *)to + i, &v, 8); break;
-        }
-    }
-}
+/* by their code in the file */
+static const element elements[16] = {
+    [0x08] = { ELEMENT_UNSIGNED, 1, true }, [0x09] = { ELEMENT_SIGNED, 1, true }, [0x0b] = { ELEMENT_SIGNED, 2, true },
+    [0x0c] = { ELEMENT_SIGNED, 4, true },   [0x0d] = { ELEMENT_FLOAT, 4, true },  [0x0e] = { ELEMENT_FLOAT, 8, true },
+};
 
 /* "dimension 1: header says 10000x28x28 = 7840000 bytes, file holds 1200": the dimension is the first
  * at which the running product passes what is there. */
@@ -49,13 +26,20 @@ static bk_status size_error(const source *s, int ndim, const int64_t *shape, con
         if (!overflow) overflow = __builtin_mul_overflow(product, shape[d], &product);
         if (!guilty && (overflow || product > held)) guilty = d + 1;
     }
-    if (overflow) snprintf(total, sizeof total, "more than 2^63");
-    else snprintf(total, sizeof total, "%lld", (long long)product);
-    if (held < 0) snprintf(there, sizeof there, "more than any file holds"); /* packed, and not worth unpacking */
-    else snprintf(there, sizeof there, "file holds %lld", (long long)held);
+    if (overflow)
+        snprintf(total, sizeof total, "more than 2^63");
+    else
+        snprintf(total, sizeof total, "%lld", (long long)product);
+    if (held < 0)
+        snprintf(there, sizeof there, "more than any file holds"); /* packed, and not worth unpacking */
+    else
+        snprintf(there, sizeof there, "file holds %lld", (long long)held);
     return err_set(e, BK_EIO, "%s: dimension %d: header says %s%s = %s bytes, %s%s", s->path, guilty, sizes,
-                   t->size == 1 ? "" : t->size == 2 ? " x 2" : t->size == 4 ? " x 4" : " x 8", total, there,
-                   source_cut_text(s));
+                   t->size == 1   ? ""
+                   : t->size == 2 ? " x 2"
+                   : t->size == 4 ? " x 4"
+                                  : " x 8",
+                   total, there, source_cut_text(s));
 }
 
 static bk_status idx_parse(ctx *c, source *s, bytes *head, bytes *body, tensor *out, err *e) {
@@ -65,12 +49,12 @@ static bk_status idx_parse(ctx *c, source *s, bytes *head, bytes *body, tensor *
         return err_set(e, BK_EIO, "%s: magic number: expected 4 bytes, file holds %zu%s", s->path, head->count,
                        source_cut_text(s));
     const unsigned char *m = head->data;
-    const element *t = NULL;
-    for (size_t i = 0; i < sizeof elements / sizeof *elements; i++)
-        if (elements[i].code == m[2]) t = &elements[i];
+    const element *t = m[2] < 16 && elements[m[2]].size ? &elements[m[2]] : NULL;
     if (m[0] || m[1])
-        return err_set(e, BK_EIO, "%s: magic number: expected 00 00 TYPE DIMENSIONS, got %02x %02x %02x %02x: not an "
-                       "IDX file", s->path, m[0], m[1], m[2], m[3]);
+        return err_set(e, BK_EIO,
+                       "%s: magic number: expected 00 00 TYPE DIMENSIONS, got %02x %02x %02x %02x: not an "
+                       "IDX file",
+                       s->path, m[0], m[1], m[2], m[3]);
     if (!t)
         return err_set(e, BK_EIO, "%s: element type: expected 08, 09, 0b, 0c, 0d or 0e (hexadecimal), got %02x",
                        s->path, m[2]);
@@ -83,7 +67,8 @@ static bk_status idx_parse(ctx *c, source *s, bytes *head, bytes *body, tensor *
         return err_set(e, BK_EIO, "%s: dimension %d: the file ends in the header, after %zu of %zu bytes%s", s->path,
                        (int)(head->count / 4), head->count, head_bytes, source_cut_text(s));
     int64_t shape[BK_MAX_DIMS];
-    for (int d = 0; d < ndim; d++) shape[d] = (int64_t)big_endian(head->data + 4 + 4 * d, 4);
+    const element size = { ELEMENT_UNSIGNED, 4, true };
+    if ((status = element_decode(c, s->path, size, ndim, head->data + 4, shape, e))) return status;
     int64_t count = shape_count(ndim, shape), held = s->bytes - (int64_t)head_bytes;
     if (count < 0) return size_error(s, ndim, shape, t, s->bytes < 0 ? -1 : held, e);
     int64_t need = count * t->size;
@@ -91,19 +76,28 @@ static bk_status idx_parse(ctx *c, source *s, bytes *head, bytes *body, tensor *
     if ((status = source_read(s, (size_t)need, body, e))) return status;
     if ((int64_t)body->count < need) return size_error(s, ndim, shape, t, (int64_t)body->count, e);
     if ((status = source_expect_end(s, e))) return status;
-    if ((status = tensor_new(c, t->dtype, ndim, shape, out, e))) return status;
-    decode(t, count, body->data, tensor_data(out));
-    return BK_OK;
+    if ((status = tensor_new(c, element_dtype(*t), ndim, shape, out, e))) return status;
+    return element_decode(c, s->path, *t, count, body->data, tensor_data(out), e);
 }
 
-bk_status idx_read(ctx *c, const char *path, tensor *out, err *e) {
+static bk_status idx_read(const format_call *call, value *out, err *e) {
     source s;
     bytes head = { 0 }, body = { 0 };
-    *out = (tensor){ 0 };
-    bk_status status = source_open(c, path, &s, e);
-    if (!status) status = idx_parse(c, &s, &head, &body, out, e);
+    tensor t = { 0 };
+    bk_status status = source_open(call->c, call->path, &s, e);
+    if (!status) status = idx_parse(call->c, &s, &head, &body, &t, e);
     source_close(&s);
-    bytes_free(c, &head);
-    bytes_free(c, &body);
+    bytes_free(call->c, &head);
+    bytes_free(call->c, &body);
+    if (!status) return value_add_tensor(out, NULL, &t, e);
+    tensor_release(&t);
     return status;
 }
+
+const format_row format_idx = {
+    .name = "idx",
+    .doc = "bk.data.idx(path) -> tensor\n"
+           "The tensor in an IDX file (MNIST's format), plain or gzip; path.gz is read where path is missing.\n\n"
+           "Bytes and integers become int64, float float32, double float64. Errors name the file and the part of it.",
+    .read = idx_read,
+};

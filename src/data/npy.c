@@ -1,10 +1,10 @@
 /* npy.c - the header is a Python dictionary literal; the parser takes exactly the three keys NumPy writes. */
 #include "npy.h"
 
+#include "element.h"
+#include "format.h"
 #include "sink.h"
-#include "source.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -80,7 +80,7 @@ static bk_status parse_shape(header *h, err *e) {
         if (h->at < h->end && *h->at == 'L') h->at++; /* Python 2 wrote long integers so */
         h->shape[h->ndim++] = n;
         if (!take(h, ',')) {
-            if (!take(h, ')')) return malformed(h, "shape", "\",\" or \")\"", e);
+            if (h->ndim == 1 || !take(h, ')')) return malformed(h, "shape", "\",\" or the end of a tuple", e);
             break;
         }
     }
@@ -93,6 +93,9 @@ static bk_status parse_header(header *h, err *e) {
     while (!take(h, '}')) {
         char key[16];
         if (!take_string(h, key, sizeof key) || !take(h, ':')) return malformed(h, "key", "a known key", e);
+        if ((h->has_descr && strcmp(key, "descr") == 0) || (h->has_order && strcmp(key, "fortran_order") == 0) ||
+            (h->has_shape && strcmp(key, "shape") == 0))
+            return err_set(e, BK_EIO, "%s: header: the key '%s' is given twice", h->s->path, key);
         if (strcmp(key, "descr") == 0) {
             if (!take_string(h, h->descr, sizeof h->descr)) return malformed(h, "descr", "one plain type", e);
             h->has_descr = true;
@@ -101,10 +104,10 @@ static bk_status parse_header(header *h, err *e) {
             if (!h->fortran && !take_word(h, "False")) return malformed(h, "fortran_order", "True or False", e);
             h->has_order = true;
         } else if (strcmp(key, "shape") == 0) {
-            h->ndim = 0;
             bk_status status = parse_shape(h, e);
             if (status) return status;
-        } else return err_set(e, BK_EIO, "%s: header: unknown key '%s'", h->s->path, key);
+        } else
+            return err_set(e, BK_EIO, "%s: header: unknown key '%s'", h->s->path, key);
         if (!take(h, ',')) {
             if (!take(h, '}')) return malformed(h, "entry", "\",\" or \"}\"", e);
             break;
@@ -117,69 +120,23 @@ static bk_status parse_header(header *h, err *e) {
     return BK_OK;
 }
 
-/* ---- elements ---- */
-
-typedef struct element {
-    char kind; /* f i u b */
-    int size;
-    bool swap;
-    bk_dtype dtype;
-} element;
-
+/* "<f4": order, kind, size */
 static bool element_of(const char *descr, element *t) {
-    char order = descr[0];
-    if (strlen(descr) != 3 || !strchr("<>|=", order) || !strchr("fiub", descr[1])) return false;
-    *t = (element){ descr[1], descr[2] - '0', false, BK_INT64 };
-    if (t->kind == 'f') {
-        if (t->size != 2 && t->size != 4 && t->size != 8) return false;
-        t->dtype = t->size == 8 ? BK_FLOAT64 : BK_FLOAT32;
-    } else if (t->size != 1 && (t->kind == 'b' || (t->size != 2 && t->size != 4 && t->size != 8))) return false;
-    if (order == '|' && t->size != 1) return false;
-    t->swap = order != '|' && order != '=' && order != NATIVE;
-    return true;
-}
-
-/* IEEE 754 binary16: every value has a float32. */
-static float half(uint16_t bits) {
-    int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    float size = exponent == 0    ? ldexpf((float)fraction, -24)
-                 : exponent == 31 ? (fraction ? NAN : INFINITY)
-                                  : ldexpf((float)(fraction + 1024), exponent - 25);
-    return bits >> 15 ? -size : size;
-}
-
-/* false at the first value that has no int64, its place in *bad */
-static bool decode(const element *t, int64_t n, const unsigned char *p, void *to, int64_t *bad) {
-    for (int64_t i = 0; i < n; i++, p += t->size) {
-        unsigned char b[8] = { 0 };
-        for (int k = 0; k < t->size; k++) b[k] = p[t->swap ? t->size - 1 - k : k];
-        if (t->kind == 'f' && t->size == 2) {
-            uint16_t bits;
-            memcpy(&bits, b, 2);
-            ((float *)to)[i] = half(bits);
-            continue;
-        }
-        if (t->kind == 'f') {
-            memcpy((char *)to + i * t->size, b, (size_t)t->size);
-            continue;
-        }
-        int16_t i2;
-        int32_t i4;
-        int64_t i8;
-        uint16_t u2;
-        uint32_t u4;
-        memcpy(&i2, b, 2), memcpy(&u2, b, 2), memcpy(&i4, b, 4), memcpy(&u4, b, 4), memcpy(&i8, b, 8);
-        if (t->kind == 'u' && t->size == 8 && i8 < 0) {
-            *bad = i;
-            return false;
-        }
-        bool has_sign = t->kind == 'i';
-        ((int64_t *)to)[i] = t->size == 1   ? (has_sign ? (int8_t)b[0] : b[0])
-                             : t->size == 2 ? (has_sign ? i2 : u2)
-                             : t->size == 4 ? (has_sign ? i4 : (int64_t)u4)
-                                            : i8;
+    static const struct {
+        char letter;
+        element_kind kind;
+        const char *sizes;
+    } kinds[] = { { 'f', ELEMENT_FLOAT, "248" },
+                  { 'i', ELEMENT_SIGNED, "1248" },
+                  { 'u', ELEMENT_UNSIGNED, "1248" },
+                  { 'b', ELEMENT_BOOL, "1" } };
+    if (strlen(descr) != 3 || !strchr("<>|=", descr[0])) return false;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        if (kinds[k].letter != descr[1] || !strchr(kinds[k].sizes, descr[2])) continue;
+        *t = (element){ kinds[k].kind, descr[2] - '0', (descr[0] == '=' ? NATIVE : descr[0]) == '>' };
+        return descr[0] != '|' || t->size == 1;
     }
-    return true;
+    return false;
 }
 
 static bk_status npy_body(ctx *c, source *s, const header *h, bytes *body, int64_t head_bytes, tensor *out, err *e) {
@@ -202,13 +159,13 @@ static bk_status npy_body(ctx *c, source *s, const header *h, bytes *body, int64
                        shape_text(h->ndim, h->shape, &text), h->descr, (long long)need, (long long)held,
                        source_cut_text(s));
     if ((status = source_expect_end(s, e))) return status;
-    int64_t shape[BK_MAX_DIMS], bad = 0; /* as stored: fortran order is row-major of the reversed shape */
+    int64_t shape[BK_MAX_DIMS]; /* as stored: fortran order is row-major of the reversed shape */
     for (int d = 0; d < h->ndim; d++) shape[d] = h->shape[h->fortran ? h->ndim - 1 - d : d];
     tensor stored;
-    if ((status = tensor_new(c, t.dtype, h->ndim, shape, &stored, e))) return status;
-    if (!decode(&t, count, body->data, tensor_data(&stored), &bad)) {
+    if ((status = tensor_new(c, element_dtype(t), h->ndim, shape, &stored, e))) return status;
+    if ((status = element_decode(c, s->path, t, count, body->data, tensor_data(&stored), e))) {
         tensor_release(&stored);
-        return err_set(e, BK_EIO, "%s: element %lld: expected at most 2^63-1", s->path, (long long)bad);
+        return status;
     }
     if (!h->fortran) {
         *out = stored;
@@ -219,7 +176,7 @@ static bk_status npy_body(ctx *c, source *s, const header *h, bytes *body, int64
         view.shape[d] = h->shape[d];
         view.strides[d] = stored.strides[h->ndim - 1 - d];
     }
-    status = tensor_contiguous_as(&view, t.dtype, out, e);
+    status = tensor_contiguous_as(&view, element_dtype(t), out, e);
     tensor_release(&stored);
     return status;
 }
@@ -231,7 +188,8 @@ static bk_status npy_parse(ctx *c, source *s, bytes *head, bytes *body, tensor *
     if (head->count < 6 || memcmp(m, magic, 6) != 0)
         return err_set(e, BK_EIO, "%s: magic string: expected \\x93NUMPY: not an npy file", s->path);
     if (head->count < 10) return err_set(e, BK_EIO, "%s: header: the file ends in it", s->path);
-    if (m[6] < 1 || m[6] > 3) return err_set(e, BK_EIO, "%s: version: expected 1, 2 or 3, got %d", s->path, m[6]);
+    if (m[6] < 1 || m[6] > 3 || m[7])
+        return err_set(e, BK_EIO, "%s: version: expected 1.0, 2.0 or 3.0, got %d.%d", s->path, m[6], m[7]);
     size_t start = m[6] == 1 ? 10 : 12, length = m[8] | (size_t)m[9] << 8;
     if (m[6] > 1) {
         if ((status = source_read(s, 12, head, e))) return status;
@@ -250,17 +208,35 @@ static bk_status npy_parse(ctx *c, source *s, bytes *head, bytes *body, tensor *
     return npy_body(c, s, &h, body, (int64_t)(start + length), out, e);
 }
 
-bk_status npy_read(ctx *c, const char *path, tensor *out, err *e) {
-    source s;
+bk_status npy_from(source *s, tensor *out, err *e) {
     bytes head = { 0 }, body = { 0 };
     *out = (tensor){ 0 };
-    bk_status status = source_open(c, path, &s, e);
-    if (!status) status = npy_parse(c, &s, &head, &body, out, e);
-    source_close(&s);
-    bytes_free(c, &head);
-    bytes_free(c, &body);
+    bk_status status = npy_parse(s->c, s, &head, &body, out, e);
+    bytes_free(s->c, &head);
+    bytes_free(s->c, &body);
     return status;
 }
+
+static bk_status npy_read(const format_call *call, value *out, err *e) {
+    source s;
+    tensor t = { 0 };
+    bk_status status = source_open(call->c, call->path, &s, e);
+    if (!status) status = npy_from(&s, &t, e);
+    source_close(&s);
+    return status ? status : value_add_tensor(out, NULL, &t, e);
+}
+
+const format_row format_npy = {
+    .name = "npy",
+    .saved = true,
+    .doc =
+        "bk.load_npy(path) -> tensor\n"
+        "The array in a NumPy .npy file, plain or gzip; t:save(path) writes one.\n\n"
+        "f8 becomes float64, f4 and f2 float32, signed and unsigned integers of 1 to 8 bytes and truth values int64, "
+        "in either byte order; Fortran order is put into row-major order. A value past 2^63-1, a truth value other "
+        "than 0 and 1, a header NumPy does not write, and any byte too few or too many are errors that name the file.",
+    .read = npy_read,
+};
 
 /* ---- writing ---- */
 

@@ -3,6 +3,11 @@
 local folder = ...
 local calls = {}
 
+local function write(name, text)
+    local f <close> = assert(io.open(folder .. "/" .. name, "wb"))
+    assert(f:write(text))
+end
+
 local x = bk.tensor { { 1, 2, 3 }, { 4, 5, 6 } }
 local v, w = bk.tensor { 0.5, -1, 2 }, bk.tensor { 1, 3, -2 }
 local ids = bk.tensor({ 0, 1 }, { dtype = "int64" }) -- classes
@@ -69,6 +74,8 @@ calls["t:save"] = function() return x:save(folder .. "/saved.npy") end
 x:save(folder .. "/x.npy")
 bk.save_safetensors(folder .. "/x.safetensors", { x = x })
 calls["bk.load_npy"] = function() return bk.load_npy(folder .. "/x.npy") end
+write("x.npz", "PK\5\6" .. ("\0"):rep(18)) -- an archive of nothing
+calls["bk.load_npz"] = function() return bk.load_npz(folder .. "/x.npz") end
 calls["bk.save_safetensors"] = function() return bk.save_safetensors(folder .. "/x.safetensors", { x = x, v = v },
     { k = "v" }) end
 calls["bk.load_safetensors"] = function() return bk.load_safetensors(folder .. "/x.safetensors") end
@@ -200,22 +207,23 @@ calls["bk.flow"] = function()
 end
 
 -- ---- data and tasks ----
-local function write(name, text)
-    local f <close> = assert(io.open(folder .. "/" .. name, "wb"))
-    assert(f:write(text))
-end
 local pixels = {}
 for i = 1, 6 * 3072 do pixels[i] = string.char(i % 256) end
 pixels = table.concat(pixels)
 write("t.csv", "1,2,3\n4,5,6\n")
+write("n.csv", 'a,"k"\n1,x\n2,y\n')
 write("train-images-idx3-ubyte", string.pack(">I4I4I4I4", 2051, 6, 4, 4) .. pixels:sub(1, 6 * 16))
 write("train-labels-idx1-ubyte", string.pack(">I4I4", 2049, 6) .. "\0\1\0\1\0\1")
 write("cifar.bin", ("\1" .. pixels:sub(1, 3072)):rep(2))
-calls["bk.data.csv"] = function() return bk.data.csv(folder .. "/t.csv") end
-calls["bk.data.npy"] = function() return bk.data.npy(folder .. "/x.npy") end
+for name, read in pairs(bk.data) do -- any other reader of files, of one that is none of its own
+    calls["bk.data." .. name] = function() return pcall(read, folder .. "/none") end
+end
+calls["bk.data.csv"] = function()
+    return bk.data.csv(folder .. "/t.csv"), bk.data.csv(folder .. "/n.csv", { header = true, categories = { "k" } })
+end
 calls["bk.data.idx"] = function() return bk.data.idx(folder .. "/train-images-idx3-ubyte") end
 calls["bk.data.mnist"] = function() return bk.data.mnist(folder, { split = "train" }) end
-calls["bk.data.cifar"] = function() return bk.data.cifar(folder .. "/cifar.bin") end
+calls["bk.data.cifar_batch"] = function() return bk.data.cifar_batch(folder .. "/cifar.bin") end
 calls["bk.data.glyphs"] = function() return bk.data.glyphs { n = 2, size = 8 } end
 local digits = { x = bk.rng(1):uniform { 12, 16 }, classes = 4, shape = { 4, 4 }, name = "digits",
     y = bk.tensor({ 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3 }, { dtype = "int64" }) }

@@ -37,7 +37,7 @@ function TestDataFiles.test_npy_comes_back_bit_for_bit()
         lu.assertEquals(back:dtype(), dtype)
         lu.assertTrue(back == t)
         t:transpose():save(p)
-        lu.assertTrue(bk.data.npy(p) == t:transpose())
+        lu.assertTrue(bk.load_npy(p) == t:transpose())
     end
     bk.tensor(2.5):save(path "scalar.npy")
     lu.assertEquals(bk.load_npy(path "scalar.npy"):item(), 2.5)
@@ -81,23 +81,133 @@ function TestDataFiles.test_csv_names_line_and_column()
     lu.assertEquals(bk.data.csv(write("b.csv", "x;y\n1;2\n"), { separator = ";", skip = 1 }):totable(), { { 1, 2 } })
     lu.assertEquals(bk.data.csv(write("c.csv", "1  2\n3\t4\n"), { separator = " " }):totable(), { { 1, 2 }, { 3, 4 } })
     fails("2", bk.data.csv, write("d.csv", "1,2\n3,x\n"))
-    fails("unknown option skp; the options are separator, skip", bk.data.csv, path "a.csv", { skp = 1 })
+    fails("unknown option skp; the options are separator, skip, header, columns, categories, target, missing", bk.data.csv, path "a.csv", { skp = 1 })
     fails("one character", bk.data.csv, path "a.csv", { separator = "ab" })
+end
+
+-- As spreadsheets write it: a byte order mark, CRLF, quotes, separators and newlines in cells, missing values.
+local PEOPLE = '\xEF\xBB\xBFlength,"width, cm",note,kind\r\n5.1,3.5,"short, ""fat""\nround",seal\r\n\r\n'
+    .. '4.9,,"plain",walrus\r\n 6.3 ,NA,,seal\r\n"7.0", 3.2 ,x,otter'
+
+function TestDataFiles.test_csv_with_names_categories_and_missing_values()
+    local p = write("people.csv", PEOPLE)
+    local d = bk.data.csv(p, { header = true, columns = { "width, cm", "length", "kind" }, categories = { "kind" },
+        missing = "nan" })
+    lu.assertEquals(d.names, { "width, cm", "length" })
+    lu.assertEquals({ d.target, d.classes }, { "kind", { kind = { "otter", "seal", "walrus" } } })
+    lu.assertEquals({ d.y:dtype(), d.y:totable() }, { "int64", { 1, 2, 1, 0 } })
+    local x = d.x:totable()
+    lu.assertEquals({ x[1], x[2][2], x[3][2], x[4] }, { { 3.5, 5.1 }, 4.9, 6.3, { 3.2, 7 } })
+    lu.assertTrue(x[2][1] ~= x[2][1] and x[3][1] ~= x[3][1])
+    local left = bk.data.csv(p, { header = true, columns = { "width, cm" }, categories = { "kind" }, missing = "drop" })
+    lu.assertEquals({ left.x:totable(), left.y:totable() }, { { { 3.5 }, { 3.2 } }, { 1, 0 } })
+    lu.assertEquals(left.classes.kind, { "otter", "seal" }) -- walrus is in no row that is left
+    -- the classes of one file for another
+    local more = write("more.csv", "kind,length\nwalrus,1\nseal,2\n")
+    local e = bk.data.csv(more, { header = true, categories = d.classes })
+    lu.assertEquals({ e.y:totable(), e.classes }, { { 2, 1 }, d.classes })
+    fails('line 2, column 1 ("kind"): expected one of the classes given, got "newt"', bk.data.csv,
+        write("newt.csv", "kind,length\nnewt,1\n"), { header = true, categories = d.classes })
+    -- a number as target; a category that is none stands in x by its id
+    local r = bk.data.csv(more, { header = true, categories = { "kind" }, target = "length" })
+    lu.assertEquals({ r.x:totable(), r.y:dtype(), r.y:totable(), r.names }, { { { 1 }, { 0 } }, "float64", { 1, 2 },
+        { "kind" } })
+    local none = bk.data.csv(more, { header = true, categories = { "kind" }, target = "" })
+    lu.assertEquals({ none.x:totable(), none.y, none.target }, { { { 1, 1 }, { 0, 2 } } })
+end
+
+function TestDataFiles.test_csv_columns_by_number_and_classes_that_are_numbers()
+    local p = write("plain.csv", "10;1.5;a\n9;2.5;b\n10;3.5;a\n")
+    local d = bk.data.csv(p, { separator = ";", columns = { 2 }, categories = { 1 }, target = "1" })
+    lu.assertEquals({ d.x:totable(), d.y:totable() }, { { { 1.5 }, { 2.5 }, { 3.5 } }, { 1, 0, 1 } })
+    lu.assertEquals({ d.names, d.classes }, { { "2" }, { ["1"] = { "9", "10" } } })
+    local rows = { "id,kind" }
+    for k = 1, 500 do rows[k + 1] = ("%d,%d"):format(k, k % 97) end -- more classes than a table begins with
+    local many = bk.data.csv(write("many.csv", table.concat(rows, "\n")), { header = true, categories = { "kind" } })
+    for k, id in ipairs(many.y:totable()) do lu.assertEquals(id, k % 97) end
+end
+
+function TestDataFiles.test_csv_says_where_and_what()
+    local p = write("people.csv", PEOPLE)
+    local named = { header = true, columns = { "length", "width, cm" } }
+    local function refused(message, text, options)
+        fails(message, bk.data.csv, text and write("wrong.csv", text) or p, options or { header = true })
+    end
+    refused('line 5, column 2 ("width, cm"): expected a value (missing = "nan" or "drop" reads on), got nothing', nil, named)
+    refused('line 2, column 3 ("note"): expected a number, got "short, "fat"?round"', nil)
+    refused('columns: no column is named "lenght"; there are "length", "width, cm", "note", "kind"', nil,
+        { header = true, columns = { "lenght" } })
+    refused("columns: expected a column from 1 to 4, got 5", nil, { header = true, columns = { 5 } })
+    refused("columns: column 1 stands twice", nil, { header = true, columns = { "length", 1 } })
+    refused('line 3, column 1 ("a"): a quote is opened and not closed', 'a,b\n1,2\n"3,4\n')
+    refused('line 3, column 2 ("b"): expected a separator after the closing quote', 'a,b\n1,2\n3,"4"5\n')
+    refused("line 3, column 3: line 1 has only 2 columns", "a,b\n1,2\n3,4,5\n")
+    refused("line 3, column 2 (\"b\"): missing, line 1 has 2 columns", "a,b\n1,2\n3\n")
+    refused('line 5, column 1 ("a"): expected a number, got "x"', 'a,b\n"1","2"\n\n\nx,3\n')
+    refused('line 2, column 2 ("b"): expected a number that a float64 can hold, got "1e999"', "a,b\n1,1e999\n")
+    refused('two columns are named "a"; numbers tell them apart', "a,a\n1,2\n", { header = true, columns = { "a" } })
+    refused("no rows below the header", "a,b\n")
+    refused("no rows without a missing value", "a,b\n1,\n", { header = true, missing = "drop" })
+    refused('line 3, column 2 ("b"): expected a class, since ids have no nan', "a,b\n1,x\n2,\n",
+        { header = true, categories = { "b" }, missing = "nan" })
+    refused("columns: none is left for x", "a,b\n1,x\n", { header = true, columns = { 2 }, categories = { "b" } })
+    refused('missing: expected "error", "nan" or "drop", got "skip"', nil, { missing = "skip" })
+    refused("bk.data.csv: columns: expected a list of names or numbers, got true", nil, { columns = { true } })
+    refused("bk.data.csv: header: expected true or false, got 1", nil, { header = 1 })
+    refused("categories: kind: expected a list of its classes", nil, { header = true, categories = { kind = {} } })
+    refused('categories: kind: "a" stands twice', nil, { header = true, categories = { kind = { "a", "a" } } })
+end
+
+function TestDataFiles.test_csv_goes_into_tasks_and_training()
+    local lines, r = { "u,v,kind,value" }, bk.rng(3)
+    local u = r:normal{ 90, 2 }:totable()
+    for k = 1, 90 do
+        local kind = u[k][1] > 0.4 and "high" or u[k][1] < -0.4 and "low" or "middle"
+        lines[k + 1] = ("%.17g,%.17g,%s,%.17g"):format(u[k][1], u[k][2], kind, 2 * u[k][1] - u[k][2])
+    end
+    local p = write("train.csv", table.concat(lines, "\r\n"))
+    local d = bk.data.csv(p, { header = true, columns = { "u", "v" }, categories = { "kind" } })
+    local tasks = bk.tasks.split{ data = d, classes = { { 0, 1 }, { 1, 2 } } }
+    lu.assertEquals(tasks[1].classes, 3)
+    local run = bk.protocol{ model = bk.nn.mlp{ 2, 8, 3 }, tasks = { d }, lr = 0.5, steps = 300, batch = "full" }:run{}
+    lu.assertTrue(run.metrics.average_accuracy > 0.9, run.metrics.average_accuracy)
+    local e = bk.data.csv(p, { header = true, columns = { "u", "v" }, target = "value" })
+    local fit = bk.protocol{ model = bk.nn.mlp{ 2, 1 }, tasks = { { x = e.x, y = e.y, loss = "mse" } }, lr = 0.2,
+        steps = 200, batch = "full" }:run{}
+    local w = fit.theta:totable() -- value is linear in u and v
+    lu.assertAlmostEquals(w[1], 2, 1e-6)
+    lu.assertAlmostEquals(w[2], -1, 1e-6)
+end
+
+function TestDataFiles.test_npz_and_numpy()
+    local probe = io.popen("python3 -c 'import numpy' 2>&1; echo $?"):read("a")
+    if not probe:find("^0") then lu.skip("NumPy is not installed") end
+    for _, save in ipairs{ "savez", "savez_compressed" } do
+        local p = path(save .. ".npz")
+        lu.assertTrue(os.execute(("python3 -c 'import numpy as n; n.%s(\"%s\", a=n.arange(6.0).reshape(2,3).T, "
+            .. "b=n.array([-1,2],dtype=\"i2\"), c=n.array(True))'"):format(save, p)))
+        local t = bk.load_npz(p)
+        lu.assertEquals(t.a:totable(), { { 0, 3 }, { 1, 4 }, { 2, 5 } })
+        lu.assertEquals({ t.b:dtype(), t.b:totable(), t.c:item() }, { "int64", { -1, 2 }, 1 })
+        lu.assertEquals(bk.load_npz(p, { name = "b" }):totable(), { -1, 2 })
+        fails('no array is named "d"', bk.load_npz, p, { name = "d" })
+    end
+    fails("bk.load_npz: name: expected a string, got 1", bk.load_npz, path "a.npz", { name = 1 })
 end
 
 function TestDataFiles.test_cifar_records()
     local image = {}
     for i = 0, 3071 do image[#image + 1] = string.char(i % 256) end
     image = table.concat(image)
-    local x, y = bk.data.cifar(write("a.bin", "\7" .. image .. "\0" .. image))
+    local x, y = bk.data.cifar_batch(write("a.bin", "\7" .. image .. "\0" .. image))
     lu.assertEquals(x:shape(), { 2, 3, 32, 32 })
     lu.assertEquals(x:dtype(), "float32")
     lu.assertEquals(x[2][1][1][6]:item(), 5)
     lu.assertEquals(y:totable(), { 7, 0 })
-    local _, fine, coarse = bk.data.cifar(write("b.bin", "\19\99" .. image), { classes = 100 })
+    local _, fine, coarse = bk.data.cifar_batch(write("b.bin", "\19\99" .. image), { classes = 100 })
     lu.assertEquals({ fine:totable(), coarse:totable() }, { { 99 }, { 19 } })
-    fails("c.bin", bk.data.cifar, write("c.bin", "\10" .. image))
-    fails("expected 10 or 100, got 11", bk.data.cifar, path "a.bin", { classes = 11 })
+    fails("c.bin", bk.data.cifar_batch, write("c.bin", "\10" .. image))
+    fails("expected 10 or 100, got 11", bk.data.cifar_batch, path "a.bin", { classes = 11 })
 end
 
 local function safetensors(header, data) return string.pack("<I8", #header) .. header .. data end
@@ -151,7 +261,7 @@ function TestDataFiles.test_damaged_safetensors_are_refused()
         return string.format('{"x":{"dtype":"%s","shape":%s,"data_offsets":[%s,%s]}}', dtype, shape, from, to)
     end
     local eight = ("\0"):rep(8)
-    refused("dtype: expected F64, F32 or I64, got F16", one("F16", "[4]", 0, 8), eight)
+    refused("dtype: expected F64, F32, F16, BF16, I8 to I64, U8 to U64 or BOOL, got F8", one("F8", "[4]", 0, 8), eight)
     refused("data_offsets do not fit dtype and shape", one("F64", "[2]", 0, 8), eight)
     refused("data_offsets do not fit dtype and shape", one("F64", "[1]", -8, 0), eight)
     refused("data_offsets leave a gap or overlap", one("F64", "[1]", 8, 16), eight .. eight)
@@ -190,7 +300,7 @@ end
 
 function TestDataFiles.test_a_path_with_a_zero_byte_is_refused()
     local p = path "zero.npy" .. "\0.npy"
-    for _, f in ipairs{ bk.load_npy, bk.data.npy, bk.data.idx, bk.load_safetensors, bk.internal.folder } do
+    for _, f in ipairs{ bk.load_npy, bk.load_npz, bk.data.idx, bk.data.csv, bk.load_safetensors, bk.internal.folder } do
         fails("path: contains a zero byte", f, p)
     end
     fails("path: contains a zero byte", bk.ones{ 2 }.save, bk.ones{ 2 }, p)

@@ -28,7 +28,7 @@ function TestHouse.test_a_thing_is_one_file()
         lu.assertEquals(sh(("cp %s %s/%s"):format(line, scratch, at)), 0)
         placed[#placed + 1] = at
     end
-    lu.assertTrue(#placed >= 12)
+    lu.assertTrue(#placed >= 15)
     local status, output = sh(("cd %s && make -s artifacts build/tests/op_test build/tests/pty"):format(scratch))
     lu.assertEquals(status, 0, output)
     local script = scratch .. "/look.lua"
@@ -37,7 +37,7 @@ function TestHouse.test_a_thing_is_one_file()
 local bk = require "bracket"
 local names = { "bk.softsign", "bk.elu", "bk.nn.scale", "bk.nn.swish", "bk.loss.log_cosh", "bk.optim.lion",
     "bk.order.there_and_back", "bk.schedule.harmonic", "bk.intervention.clip", "bk.record.distance",
-    "bk.metric.worst_accuracy", "bk.tasks.noisy" }
+    "bk.metric.worst_accuracy", "bk.tasks.noisy", "bk.data.raw" }
 bk.repl.reference(arg[1])
 local page = io.open(arg[1] .. "/reference.md"):read("a") .. io.open(arg[1] .. "/bracket.lua"):read("a")
 for _, path in ipairs(names) do
@@ -66,6 +66,13 @@ assert(bk.nn.mlp{ 2, 2, activation = "swish" })
 local t = bk.tensor{ -1, 0.5 }
 assert(math.abs(t:softsign()[1]:item() + 0.5) < 1e-15 and math.abs(t:elu()[1]:item() - (math.exp(-1) - 1)) < 1e-15)
 local theta = model:init{ seed = 1 }
+local raw = arg[1] .. "/raw"
+local file = io.open(raw, "wb")
+file:write(string.pack(">dd", 1.5, -2))
+file:close()
+assert(bk.data.raw(raw, { big = true }) == bk.tensor{ 1.5, -2 })
+local ok, why = pcall(bk.data.raw, raw, { large = true })
+assert(not ok and why:find("unknown option large; the options are big", 1, true), why)
 assert(bk.check_grad(bk.loss.log_cosh(model, x, bk.rng(3):normal{ 30, 3 }), theta) < 1e-6)
 local r = bk.protocol{ model = model, tasks = bk.tasks.noisy{ data = { x = x, y = y }, n = 3 }, steps = 9,
     order = "there_and_back", lr = bk.schedule.harmonic{ lr = 0.1 }, optimizer = bk.optim.lion{},

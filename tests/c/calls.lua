@@ -224,6 +224,15 @@ end
 calls["bk.data.idx"] = function() return bk.data.idx(folder .. "/train-images-idx3-ubyte") end
 calls["bk.data.mnist"] = function() return bk.data.mnist(folder, { split = "train" }) end
 calls["bk.data.cifar_batch"] = function() return bk.data.cifar_batch(folder .. "/cifar.bin") end
+write("test_batch.bin", ("\1" .. pixels:sub(1, 3072)):rep(2))
+calls["bk.data.cifar"] = function() return bk.data.cifar(folder, { split = "test" }) end
+-- a PNG file of one grey pixel, and a folder of it
+write("x.png", "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\8\0\0\0\0:~\x9bU\0\0\0\nIDAT"
+    .. "x\xdac`\0\0\0\2\0\1\xe5'\xde\xfc\0\0\0\0IEND\xaeB`\x82")
+calls["bk.data.image"] = function() return bk.data.image(folder .. "/x.png") end
+bk.internal.make_folder(folder .. "/images/class")
+write("images/class/x.png", assert(io.open(folder .. "/x.png", "rb")):read("a"))
+calls["bk.data.images"] = function() return bk.data.images(folder .. "/images") end
 calls["bk.data.glyphs"] = function() return bk.data.glyphs { n = 2, size = 8 } end
 local digits = { x = bk.rng(1):uniform { 12, 16 }, classes = 4, shape = { 4, 4 }, name = "digits",
     y = bk.tensor({ 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3 }, { dtype = "int64" }) }

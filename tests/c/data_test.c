@@ -16,6 +16,9 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include <jpeglib.h>
+#include <png.h>
+
 static int passed, failed;
 static char folder[] = "/tmp/bracket-data-XXXXXX"; /* filled by mkdtemp */
 static ctx *c;
@@ -81,6 +84,7 @@ READER(npy)
 READER(npz)
 READER(safetensors)
 READER(csv)
+READER(image)
 static bk_status as_cifar(const char *path, tensor *out, err *e) {
     return read_as(&format_cifar_batch, path, &(format_call){ .option = { 100 } }, out, e);
 }
@@ -230,7 +234,7 @@ static void test_packed_damage(void) { /* every cut of a gzip file, and damage i
 }
 
 static void test_irregular(void) {
-    static const reader all[] = { as_idx, as_npy, as_npz, as_safetensors, as_csv, as_cifar };
+    static const reader all[] = { as_idx, as_npy, as_npz, as_safetensors, as_csv, as_cifar, as_image };
     mkfifo(in_folder("pipe").text, 0600);
     symlink("/dev/zero", in_folder("device").text);
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) { /* without waiting for a writer */
@@ -656,6 +660,96 @@ static void test_cifar(void) {
               BK_EINVAL, "cifar classes", e.text);
 }
 
+/* ---- images: written by the libraries ---- */
+
+static void put_png(const char *file, int rows, int columns, bool colour, const unsigned char *pixels) {
+    png_image image = { .version = PNG_IMAGE_VERSION, .width = (png_uint_32)columns, .height = (png_uint_32)rows,
+                        .format = colour ? PNG_FORMAT_RGB : PNG_FORMAT_GRAY };
+    if (!png_image_write_to_file(&image, in_folder(file).text, 0, pixels, 0, NULL)) printf("cannot write %s\n", file), exit(2);
+}
+
+static void put_jpeg(const char *file, int rows, int columns, int channels, bool progressive,
+                     const unsigned char *pixels) {
+    struct jpeg_compress_struct j;
+    struct jpeg_error_mgr errors;
+    FILE *f = fopen(in_folder(file).text, "wb");
+    j.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&j);
+    jpeg_stdio_dest(&j, f);
+    j.image_width = (JDIMENSION)columns, j.image_height = (JDIMENSION)rows, j.input_components = channels;
+    j.in_color_space = channels == 1 ? JCS_GRAYSCALE : channels == 3 ? JCS_RGB : JCS_CMYK;
+    jpeg_set_defaults(&j);
+    jpeg_set_quality(&j, 100, TRUE);
+    if (progressive) jpeg_simple_progression(&j);
+    jpeg_start_compress(&j, TRUE);
+    for (int row = 0; row < rows; row++) {
+        JSAMPROW p = (JSAMPROW)(uintptr_t)pixels + row * columns * channels;
+        jpeg_write_scanlines(&j, &p, 1);
+    }
+    jpeg_finish_compress(&j);
+    jpeg_destroy_compress(&j);
+    fclose(f);
+}
+
+static void test_images(void) {
+    enum { ROWS = 13, COLUMNS = 10 };
+    unsigned char pixels[ROWS * COLUMNS * 4];
+    double grey[ROWS * COLUMNS], colour[3 * ROWS * COLUMNS];
+    for (int i = 0; i < ROWS * COLUMNS * 4; i++) pixels[i] = (unsigned char)(i * 37 % 256);
+    for (int i = 0; i < ROWS * COLUMNS; i++) grey[i] = pixels[i];
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < ROWS * COLUMNS; i++) colour[k * ROWS * COLUMNS + i] = pixels[3 * i + k];
+    put_png("grey.png", ROWS, COLUMNS, false, pixels);
+    accepted(as_image, "grey.png", BK_FLOAT32, 3, (int64_t[]){ 1, ROWS, COLUMNS }, grey);
+    put_png("colour.png", ROWS, COLUMNS, true, pixels);
+    accepted(as_image, "colour.png", BK_FLOAT32, 3, (int64_t[]){ 3, ROWS, COLUMNS }, colour);
+    for (int i = 0; i < ROWS * COLUMNS; i++) /* smooth, as JPEG likes it: exact but for rounding */
+        for (int k = 0; k < 3; k++) pixels[3 * i + k] = (unsigned char)(40 * k + 9 * (i / COLUMNS) + 5 * (i % COLUMNS));
+    for (int progressive = 0; progressive < 2; progressive++) {
+        tensor t;
+        err e = { 0 };
+        put_jpeg("colour.jpg", ROWS, COLUMNS, 3, progressive, pixels);
+        check(as_image(in_folder("colour.jpg").text, &t, &e) == BK_OK && t.shape[0] == 3 && t.shape[1] == ROWS &&
+                  t.shape[2] == COLUMNS, "colour.jpg", e.text);
+        double most = 0;
+        for (int k = 0; k < 3 && t.store; k++)
+            for (int i = 0; i < ROWS * COLUMNS; i++)
+                most = fmax(most, fabs(tensor_get(&t, k * ROWS * COLUMNS + i) - pixels[3 * i + k]));
+        check(most <= 6, "colour.jpg", "pixels");
+        tensor_release(&t);
+    }
+    put_jpeg("flat.jpg", 8, 8, 1, false, memset(pixels, 200, 64)); /* one coefficient a block, of a step of 1 */
+    double flat[64];
+    for (int i = 0; i < 64; i++) flat[i] = 200;
+    accepted(as_image, "flat.jpg", BK_FLOAT32, 3, (int64_t[]){ 1, 8, 8 }, flat);
+    put_jpeg("cmyk.jpg", 8, 8, 4, false, pixels);
+    refused(as_image, "cmyk.jpg", "expected grey or RGB, got 4 colours");
+    static char all[4096];
+    size_t n = get("grey.png", all, sizeof all);
+    memcpy(all + n, "x", 1);
+    put("more.png", all, n + 1);
+    refused(as_image, "more.png", "bytes follow");
+    unsigned char *size = (unsigned char *)all + 16; /* of IHDR, whose sum is put right */
+    static const uint32_t claims[][2] = { { 0x7fffffff, 0x7fffffff }, { 8000, 8000 }, { 1000000, 1 }, { 70000, 1000 } };
+    for (int k = 0; k < 4; k++) {
+        for (int i = 0; i < 8; i++) size[i] = (unsigned char)(claims[k][i / 4] >> (24 - i % 4 * 8));
+        const uint32_t sum = (uint32_t)crc32(0, (unsigned char *)all + 12, 17);
+        for (int i = 0; i < 4; i++) size[13 + i] = (unsigned char)(sum >> (24 - i * 8));
+        put("claim.png", all, n);
+        const size_t before = c->used;
+        atomic_store(&c->peak, before);
+        refused(as_image, "claim.png", "claim.png: ");
+        check(c->peak - before < (4 << 20), "claim.png", "memory was sized by the header");
+    }
+    n = get("flat.jpg", all, sizeof all);
+    for (size_t i = 0; i + 9 < n; i++)
+        if ((unsigned char)all[i] == 0xff && (unsigned char)all[i + 1] == 0xc0) memset(all + i + 5, 0x1f, 4); /* SOF */
+    put("claim.jpg", all, n);
+    refused(as_image, "claim.jpg", "breaks off: 7967 x 7967 pixels");
+    PUT("text.png", "not an image");
+    refused(as_image, "text.png", "neither PNG nor JPEG");
+}
+
 /* ---- every reader under truncation, random damage and failing memory ---- */
 
 static void test_hostile(void) {
@@ -665,7 +759,8 @@ static void test_hostile(void) {
         bool cuts_fail;
     } good[] = { { "u1", as_idx, true },   { "packed.gz", as_idx, true }, { "u1.npy", as_npy, true },
                  { "a.csv", as_csv, false }, { "batch.bin", as_cifar, true }, { "z.csv.gz", as_csv, true },
-                 { "a.npz", as_npz, true }, { "good.safetensors", as_safetensors, true } };
+                 { "a.npz", as_npz, true }, { "grey.png", as_image, true }, { "colour.png", as_image, true },
+                 { "colour.jpg", as_image, true }, { "flat.jpg", as_image, true }, { "good.safetensors", as_safetensors, true } };
     rng r = rng_seed(9);
     static char all[8192];
     for (size_t k = 0; k < sizeof good / sizeof *good; k++) {
@@ -737,6 +832,7 @@ int main(void) {
     test_safetensors();
     test_csv();
     test_cifar();
+    test_images();
     test_irregular();
     test_hostile();
     remove_folder();

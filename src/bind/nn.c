@@ -3,6 +3,7 @@
 #include "../model/loss.h"
 #include "args.h"
 #include "func_value.h"
+#include "rooms.h"
 #include "tensor_value.h"
 #include <math.h>
 #include <stdio.h>
@@ -111,9 +112,44 @@ static int call_forward(lua_State *L) {
     return 1;
 }
 
-/* The tensor described by the table on top: { name, shape = {...}, init = ..., fan_in = ..., fan_out = ... } */
-static void check_block(lua_State *L, const char *fname, model_block *b, char *name) {
-    static const char *const known[] = { "shape", "init", "fan_in", "fan_out", NULL };
+/* The table on top: { name [, first = 1, rows = all] }, a part of b in PyTorch's state_dict. */
+static void check_torch_part(lua_State *L, const char *fname, const model_block *b, torch_part *to, char *name) {
+    static const char *const known[] = { "first", "rows", NULL };
+    int table = args_options(L, lua_gettop(L), fname, known, true);
+    const char *given = table && lua_rawgeti(L, table, 1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    if (!*given || strlen(given) >= TORCH_NAME)
+        args_error(L, fname, "params: torch: expected tables { name [, first, rows] }, names of 1 to %d characters",
+                   TORCH_NAME - 1);
+    strcpy(name, given);
+    to->name = name;
+    to->first = args_opt_integer(L, table, fname, "first", 1, (int64_t)1 << 40, 1) - 1;
+    to->rows = args_opt_integer(L, table, fname, "rows", 1, b->shape[0], b->shape[0]);
+}
+
+/* The options torch and turned of a block's table: a name, or up to two parts. */
+static void check_torch(lua_State *L, int table, const char *fname, model_block *b, char (*names)[TORCH_NAME]) {
+    b->turned = args_opt_boolean(L, table, fname, "turned", false);
+    if (b->turned && b->ndim != 2) args_error(L, fname, "params: turned: expected 2 sizes, got %d", b->ndim);
+    if (!args_field(L, table, "torch")) return;
+    int top = lua_gettop(L), n = lua_istable(L, top) ? (int)lua_rawlen(L, top) : 0;
+    if (n > TORCH_PARTS) args_error(L, fname, "params: torch: expected at most %d parts, got %d", TORCH_PARTS, n);
+    if (!n) { /* a name alone */
+        lua_createtable(L, 1, 0);
+        lua_pushvalue(L, top);
+        lua_rawseti(L, -2, 1);
+        check_torch_part(L, fname, b, &b->torch[0], names[0]);
+    }
+    for (int i = 0; i < n; i++) {
+        lua_rawgeti(L, top, i + 1);
+        check_torch_part(L, fname, b, &b->torch[i], names[i]);
+    }
+    lua_settop(L, top - 1);
+}
+
+/* The tensor described by the table on top: { name, shape = {...}, init = ..., fan_in = ..., fan_out = ..., torch =
+ * ..., turned = ... } */
+static void check_block(lua_State *L, const char *fname, model_block *b, char *name, char (*torch)[TORCH_NAME]) {
+    static const char *const known[] = { "shape", "init", "fan_in", "fan_out", "torch", "turned", NULL };
     static const char *const inits[] = { "weight", "zeros", "ones", "normal", NULL };
     static const block_init kinds[] = { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE };
     int table = args_options(L, lua_gettop(L), fname, known, true);
@@ -134,6 +170,7 @@ static void check_block(lua_State *L, const char *fname, model_block *b, char *n
     b->init = kinds[args_opt_choice(L, table, fname, "init", inits, b->ndim > 1 ? 0 : 1)];
     b->fan_in = args_opt_integer(L, table, fname, "fan_in", 1, INT64_MAX, shape[0]);
     b->fan_out = args_opt_integer(L, table, fname, "fan_out", 1, INT64_MAX, b->size / shape[0]);
+    check_torch(L, table, fname, b, torch);
 }
 
 /* {"batch", "time", 8}: names stand for any size */
@@ -184,7 +221,7 @@ static int nn_layer(lua_State *L) {
             return args_error(L, fname, "params: at most %d, got %d", LAYER_MAX_BLOCKS, f->n_blocks);
         for (int i = 0; i < f->n_blocks; i++) {
             lua_rawgeti(L, 5, i + 1);
-            check_block(L, fname, &f->blocks[i], f->block_names[i]);
+            check_block(L, fname, &f->blocks[i], f->block_names[i], f->torch_names[i]);
             lua_pushstring(L, f->block_names[i]);
             lua_rawseti(L, 4, i + 1);
         }
@@ -337,6 +374,22 @@ static void set_integer(lua_State *L, const char *name, int64_t v) {
     lua_setfield(L, -2, name);
 }
 
+/* Into the table on top: turned, and torch as a list of { name, first, rows } from 1. */
+static void set_torch(lua_State *L, const model_block *b) {
+    lua_pushboolean(L, b->turned);
+    lua_setfield(L, -2, "turned");
+    lua_createtable(L, 1, 0);
+    for (int i = 0; i < TORCH_PARTS && b->torch[i].name; i++) {
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, b->torch[i].name);
+        lua_setfield(L, -2, "name");
+        set_integer(L, "first", b->torch[i].first + 1);
+        set_integer(L, "rows", b->torch[i].rows);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "torch");
+}
+
 /* The parameter blocks as a list of tables, made once. */
 static void push_layers(lua_State *L, int index, const model *m) {
     index = lua_absindex(L, index);
@@ -358,6 +411,7 @@ static void push_layers(lua_State *L, int index, const model *m) {
             lua_rawseti(L, -2, d + 1);
         }
         lua_setfield(L, -2, "shape");
+        set_torch(L, b);
         lua_rawseti(L, -2, i + 1);
     }
     lua_pushvalue(L, -1);
@@ -374,10 +428,34 @@ static int model_index(lua_State *L) {
     else {
         lua_pushvalue(L, 2);
         if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
-            return args_error(L, "model", "no field %s; it has n_params, layers, init, forward, accuracy",
+            return args_error(L, "model",
+                              "no field %s; it has n_params, layers, init, forward, accuracy, "
+                              "state_dict, load_state_dict",
                               args_got(L, 2));
     }
     return 1;
+}
+
+/* model:NAME(...) is NAME(model, ...) of lua/bracket/nn/_weights.lua. */
+static int call_weights(lua_State *L, const char *name) {
+    lua_getfield(L, LUA_REGISTRYINDEX, ROOM_MODULE);
+    lua_getfield(L, -1, "nn");
+    lua_getfield(L, -1, "_weights");
+    lua_getfield(L, -1, name);
+    lua_insert(L, 1);
+    lua_pop(L, 3);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static int model_state_dict(lua_State *L) {
+    check_model(L, 1, "model:state_dict", "model");
+    return call_weights(L, "state_dict");
+}
+
+static int model_load_state_dict(lua_State *L) {
+    check_model(L, 1, "model:load_state_dict", "model");
+    return call_weights(L, "load_state_dict");
 }
 
 static int model_tostring(lua_State *L) {
@@ -534,6 +612,11 @@ static const bind_row nn_rows[] = {
       "size, fan_out = the rest; given otherwise where they differ), normal (N(0, 1)), zeros or ones; weight by "
       "default, zeros for one dimension. input gives x's dimensions, numbers or, for any size, names: "
       "input = {\"batch\", \"time\", 8}.\n"
+      "A parameter's torch is its name in a PyTorch state_dict where that differs, turned that its two axes are "
+      "swapped "
+      "there; or torch = { {name [, first, rows]}, ... }: its first rows are these rows of that tensor, two parts "
+      "adding "
+      "up.\n"
       "A residual layer: bk.nn.layer{ params = {{\"w\", shape = {8, 8}}}, input = {\"batch\", 8},\n"
       "    forward = function(p, x) return x + x:matmul(p.w):tanh() end }" },
     { NULL, NULL, NULL },
@@ -551,6 +634,22 @@ static const bind_row model_rows[] = {
     { "accuracy", model_accuracy,
       "model:accuracy(theta, x, y) -> number\n"
       "Share of the examples whose largest output is class y (batch), ids from 0." },
+    { "state_dict", model_state_dict,
+      "model:state_dict(theta [, { layout = \"torch\" }]) -> { [\"0.weight\"] = tensor, ... }\n"
+      "The parameters by name, for bk.save_safetensors: the layer's place from 0, as nn.Sequential counts, and its "
+      "parameter.\n\n"
+      "layout \"torch\" has PyTorch's names, shapes and order of gates and heads: linear weights (out, in), "
+      "weight_ih_l0, bias_hh_l0, in_proj_weight and the like; a transformer is a TransformerEncoderLayer with "
+      "norm_first. Of biases that PyTorch has twice the second is 0. Without it shapes are bracket's.\n\n"
+      "Errors: theta of another size." },
+    { "load_state_dict", model_load_state_dict,
+      "model:load_state_dict(table or path.safetensors [, { layout = \"torch\", dtype }]) -> theta, buffers\n"
+      "The parameters from a table of tensors by name, or a file of them, in the layout they are in: torch for what "
+      "PyTorch's state_dict has, else what model:state_dict gives. The layout is part of the call, so that square "
+      "matrices are not mistaken.\n\n"
+      "dtype: of theta, by default float64 if any of the tensors is, else float32. buffers: of layers that keep some, "
+      "else nil.\n\n"
+      "Errors: names that are missing, that nothing takes, or of another shape: one error lists all of them." },
     { NULL, NULL, NULL },
 };
 

@@ -1,6 +1,5 @@
 -- bk.data.cifar: the batches of CIFAR-10 and CIFAR-100, as their binary version unpacks, joined.
 local bk = ...
-local options_of = bk._options
 
 local FILES = {
     train = { "data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin" },
@@ -26,15 +25,7 @@ end
 
 local function cifar(dir, options)
     if type(dir) ~= "string" then fail("dir: expected a string, got a %s", type(dir)) end
-    options = options_of("bk.data.cifar", options, { split = "string", dtype = "string", limit = "count",
-        labels = "string" })
-    local split, dtype, limit = options.split or "train", options.dtype or "float64", options.limit or math.huge
-    if not FILES[split] then fail("split: expected \"train\" or \"test\", got %q", split) end
-    if dtype ~= "float64" and dtype ~= "float32" then
-        fail("dtype: expected \"float64\" or \"float32\", got %q", dtype)
-    end
-    local labels = options.labels or "fine"
-    if labels ~= "fine" and labels ~= "coarse" then fail("labels: expected \"fine\" or \"coarse\", got %q", labels) end
+    local split, dtype, limit, labels = options.split, options.dtype, options.limit or math.huge, options.labels
     local files, classes = find(dir, split)
     if labels == "coarse" and classes == 10 then fail("labels: CIFAR-10 has no coarse ones") end
     local xs, ys, n = {}, {}, 0
@@ -52,11 +43,20 @@ local function cifar(dir, options)
         shape = { 3, 32, 32 }, name = "cifar" .. classes }
 end
 
-return bk.doc(cifar, [[
-bk.data.cifar(dir [, { split = "train" | "test", limit, dtype = "float64", labels = "fine" | "coarse" }])
-    -> { x, y, classes, shape = {3, 32, 32}, name }
+return bk.define{
+    name = "bk.data.cifar",
+    arguments = { "dir" },
+    returns = "{ x, y, classes, shape = {3, 32, 32}, name }",
+    doc = [[
 CIFAR-10 or CIFAR-100 from the folder of their binary batches (data_batch_1.bin .. 5 and test_batch.bin, or train.bin
-and test.bin), plain or gzipped, joined in that order; those that are there.
-x (n, 3072) in 0..1: red, green, blue, each rows of pixels; y (n) int64. limit: the first so many images only. labels
-"coarse": the 20 superclasses of CIFAR-100. bk.data.cifar_batch reads one file.
-Source: Krizhevsky 2009.]])
+and test.bin), plain or gzipped, joined in that order; those that are there. x (n, 3072) in 0..1: red, green, blue, each
+rows of pixels; y (n) int64. bk.data.cifar_batch reads one file.]],
+    source = "Krizhevsky 2009",
+    options = {
+        { "split", { "train", "test" }, default = "train", doc = "which of the two sets" },
+        { "limit", "count", says = "all", doc = "the first so many images only" },
+        { "dtype", { "float64", "float32" }, default = "float64", doc = "of x" },
+        { "labels", { "fine", "coarse" }, default = "fine", doc = "coarse: the 20 superclasses of CIFAR-100" },
+    },
+    call = cifar,
+}

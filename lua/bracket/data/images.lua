@@ -1,13 +1,12 @@
 -- bk.data.images: a folder of images, in it a folder a class.
 local bk = ...
-local options_of = bk._options
 
 local ENDINGS = { png = true, jpg = true, jpeg = true }
 
 local function fail(format, ...) error(("bk.data.images: " .. format):format(...), 3) end
 
--- The classes, in order, and every file with its class's id.
-local function list(dir)
+-- The classes, in order, and of each the first `limit` files with its id.
+local function list(dir, limit)
     local classes, files = {}, {}
     for _, entry in ipairs(bk.internal.folder(dir)) do
         if entry:sub(-1) == "/" and entry:sub(1, 1) ~= "." then classes[#classes + 1] = entry:sub(1, -2) end
@@ -24,8 +23,8 @@ local function list(dir)
         end
         table.sort(names)
         if #names == 0 then fail("%s/%s: a class without images", dir, class) end
-        for _, name in ipairs(names) do
-            files[#files + 1] = { path = dir .. "/" .. class .. "/" .. name, id = id - 1 }
+        for k = 1, math.min(#names, limit) do
+            files[#files + 1] = { path = dir .. "/" .. class .. "/" .. names[k], id = id - 1 }
         end
     end
     if #classes == 0 then fail("%s: expected a folder for each class, found none", dir) end
@@ -61,41 +60,29 @@ end
 
 local function images(dir, options)
     if type(dir) ~= "string" then fail("dir: expected a string, got a %s", type(dir)) end
-    options = options_of("bk.data.images", options, { size = "table", channels = "integer", dtype = "string",
-        limit = "count" })
-    local size, dtype, channels = options.size, options.dtype or "float64", options.channels or 0
-    if dtype ~= "float64" and dtype ~= "float32" then
-        fail("dtype: expected \"float64\" or \"float32\", got %q", dtype)
-    end
-    if channels ~= 0 and channels ~= 1 and channels ~= 3 then fail("channels: expected 1 or 3, got %d", channels) end
+    local size, dtype, channels = options.size, options.dtype, options.channels or 0
+    if channels == 2 then fail("channels: expected 1 or 3, got 2") end
     for d = 1, size and 2 or 0 do
         if #size ~= 2 or math.type(size[d]) ~= "integer" or size[d] < 1 or size[d] > 8192 then
             fail("size: expected {rows, columns}, got {%s}", table.concat(size, ", "))
         end
     end
-    local classes, files = list(dir)
+    local classes, files = list(dir, options.limit or math.huge)
     local rescale, x, first, labels = size and scaler(size), nil, nil, {}
     local one = bk.tensor({ 1 }, { dtype = "int64" })
-    local n = 0
     for k, file in ipairs(files) do
-        n = file.id == (files[k - 1] or file).id and n + 1 or 1
-        file.take = n <= (options.limit or math.huge)
-    end
-    local taken = {}
-    for _, file in ipairs(files) do taken[#taken + 1] = file.take and file or nil end
-    for k, file in ipairs(taken) do
         local image = bk.data.image(file.path, { channels = channels })
         if rescale then image = rescale(image) end
         local shape = image:shape()
         if not x then
             first = shape
-            x = bk.zeros({ #taken, shape[1] * shape[2] * shape[3] }, { dtype = dtype })
+            x = bk.zeros({ #files, shape[1] * shape[2] * shape[3] }, { dtype = dtype })
         elseif shape[1] ~= first[1] then
             fail("%s has %d channel%s and %s %d; channels = 1 or 3 makes them alike", file.path, shape[1],
-                shape[1] == 1 and "" or "s", taken[1].path, first[1])
+                shape[1] == 1 and "" or "s", files[1].path, first[1])
         elseif shape[2] ~= first[2] or shape[3] ~= first[3] then
             fail("%s is %d x %d and %s %d x %d (rows x columns); size = {rows, columns} makes them alike", file.path,
-                shape[2], shape[3], taken[1].path, first[2], first[3])
+                shape[2], shape[3], files[1].path, first[2], first[3])
         end
         bk.internal.gather(x, k, (image:to(dtype) / 255):reshape{ 1, -1 }, one, 1, 1)
         labels[k] = file.id
@@ -104,12 +91,22 @@ local function images(dir, options)
         shape = first[1] == 1 and { first[2], first[3] } or first, name = dir:match("([^/]+)/*$") or "images" }
 end
 
-return bk.doc(images, [[
-bk.data.images(dir [, { size = {rows, columns}, channels, dtype = "float64", limit }])
-    -> { x, y, classes, shape, names, name }
+return bk.define{
+    name = "bk.data.images",
+    arguments = { "dir" },
+    returns = "{ x, y, classes, shape, names, name }",
+    doc = [[
 A folder that holds a folder for each class, in it PNG and JPEG files (.png, .jpg, .jpeg; hidden files are passed over).
 x (n, size) in 0..1, rows of pixels as mnist's, of shape {rows, columns}, or {3, rows, columns} when coloured; y (n)
-int64, class ids from 0 in the order of the folders' names, which are `names`; classes, how many there are.
-All images have one size and one number of channels; else size scales each to it (by a triangle filter, which averages
-when it shrinks) and channels = 1 makes them grey, 3 coloured. limit: the first so many of each class.
-Errors name the file: another size, one that is damaged or no image, a class without images.]])
+int64, class ids from 0 in the order of the folders' names, which are `names`; classes, how many there are. All images
+have one size and one number of channels, unless an option makes them alike.]],
+    errors = "the file is named: another size, one that is damaged or no image, a class without images",
+    options = {
+        { "size", "table", says = "as they are", doc = "{rows, columns}: each is scaled to it, by a triangle filter, "
+            .. "which averages where it shrinks" },
+        { "channels", "integer", low = 1, high = 3, says = "as they are", doc = "1: grey; 3: coloured" },
+        { "dtype", { "float64", "float32" }, default = "float64", doc = "of x" },
+        { "limit", "count", says = "all", doc = "the first so many images of each class" },
+    },
+    call = images,
+}

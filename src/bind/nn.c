@@ -622,6 +622,12 @@ static const bind_row nn_rows[] = {
     { NULL, NULL, NULL },
 };
 
+static const bind_option weights_options[] = {
+    { "dtype", "\"float64\" or \"float32\"", "float64 if any of the tensors is", "of theta" },
+    { "layout", "\"torch\"", "bracket's own", "the names and shapes of the tensors" },
+    { NULL },
+};
+
 static const bind_row model_rows[] = {
     { "init", model_init_,
       "model:init{ [seed = 0, scheme = \"glorot\", scale = 1, dtype = \"float64\"]} -> theta (n_params)\n"
@@ -641,7 +647,8 @@ static const bind_row model_rows[] = {
       "layout \"torch\" has PyTorch's names, shapes and order of gates and heads: linear weights (out, in), "
       "weight_ih_l0, bias_hh_l0, in_proj_weight and the like; a transformer is a TransformerEncoderLayer with "
       "norm_first. Of biases that PyTorch has twice the second is 0. Without it shapes are bracket's.\n\n"
-      "Errors: theta of another size." },
+      "Errors: theta of another size.",
+      weights_options + 1 },
     { "load_state_dict", model_load_state_dict,
       "model:load_state_dict(table or path.safetensors [, { layout = \"torch\", dtype }]) -> theta, buffers\n"
       "The parameters from a table of tensors by name, or a file of them, in the layout they are in: torch for what "
@@ -649,7 +656,8 @@ static const bind_row model_rows[] = {
       "matrices are not mistaken.\n\n"
       "dtype: of theta, by default float64 if any of the tensors is, else float32. buffers: of layers that keep some, "
       "else nil.\n\n"
-      "Errors: names that are missing, that nothing takes, or of another shape: one error lists all of them." },
+      "Errors: names that are missing, that nothing takes, or of another shape: one error lists all of them.",
+      weights_options },
     { NULL, NULL, NULL },
 };
 

@@ -1,5 +1,5 @@
--- weights_test.lua - state_dict and load_state_dict: what PyTorch documents of its layers, on plain numbers, for weights
--- in its names and layouts; and, where PyTorch is installed, what it computes after training there.
+-- weights_test.lua - state_dict and load_state_dict: what PyTorch documents of its layers, on plain numbers, for
+-- weights in its names and layouts; and, where PyTorch is installed, what it computes after training there.
 local bk = require "bracket"
 local lu = require "luaunit"
 
@@ -64,7 +64,8 @@ end
 -- nn.Conv2d: y[o][r][c] = b[o] + sum W[o][i][u][v] x[i][r + u][c + v]; nn.Flatten row-major
 function TestWeights.test_convolution()
     local model = bk.nn.sequential{ bk.nn.conv2d{ 2, 3, kernel = 2 }, bk.nn.flatten(), bk.nn.linear{ 12, 1 } }
-    local s, t = state{ ["0.weight"] = { 3, 2, 2, 2 }, ["0.bias"] = { 3 }, ["2.weight"] = { 1, 12 }, ["2.bias"] = { 1 } }
+    local s, t = state{ ["0.weight"] = { 3, 2, 2, 2 }, ["0.bias"] = { 3 }, ["2.weight"] = { 1, 12 },
+        ["2.bias"] = { 1 } }
     local x = bk.rng(2):normal{ 1, 2, 3, 3 }
     local image, flat = x:totable()[1], {}
     for o = 1, 3 do
@@ -207,7 +208,8 @@ end
 
 function TestWeights.test_every_layer_comes_back()
     local file = os.tmpname()
-    local model = bk.nn.sequential{ bk.nn.conv2d{ 1, 2, kernel = 3 }, bk.nn.layer{ name = "own", input = { "n", 2, 2, 2 },
+    local model = bk.nn.sequential{ bk.nn.conv2d{ 1, 2, kernel = 3 },
+        bk.nn.layer{ name = "own", input = { "n", 2, 2, 2 },
         params = { { "w.x", shape = { 2, 2 }, torch = "kernel", turned = true }, { "shift", shape = { 2 } } },
         forward = function(p, x) return (x:matmul(p["w.x"]) + p.shift):reshape{ x:size(1), 4, 2 } end },
         bk.nn.position_embedding{ 4, 2 }, bk.nn.attention{ 2 }, bk.nn.transformer{ 2, hidden = 3 }, bk.nn.gru{ 2, 3 },
@@ -288,8 +290,8 @@ models = {
              (12, 1, 6, 6)),
     "gru": (torch.nn.Sequential(Last(torch.nn.GRU(6, 5, batch_first=True)), torch.nn.Flatten(), torch.nn.Linear(20, 3)),
             (12, 4, 6)),
-    "lstm": (torch.nn.Sequential(Last(torch.nn.LSTM(6, 5, batch_first=True)), torch.nn.Flatten(), torch.nn.Linear(20, 3)),
-             (12, 4, 6)),
+    "lstm": (torch.nn.Sequential(Last(torch.nn.LSTM(6, 5, batch_first=True)), torch.nn.Flatten(),
+             torch.nn.Linear(20, 3)), (12, 4, 6)),
     "transformer": (torch.nn.Sequential(torch.nn.TransformerEncoderLayer(6, 2, 9, dropout=0.0, activation="gelu",
                     batch_first=True, norm_first=True), torch.nn.Flatten(), torch.nn.Linear(24, 3)), (12, 4, 6)),
 }
@@ -334,7 +336,8 @@ function TestWeights.test_trained_in_pytorch()
     local sequence = { bk.nn.flatten(), bk.nn.linear{ 20, 3 } }
     local models = {
         mlp = bk.nn.mlp{ 6, 8, 3 },
-        conv = bk.nn.sequential{ bk.nn.conv2d{ 1, 4, kernel = 3 }, bk.nn.tanh(), bk.nn.flatten(), bk.nn.linear{ 64, 3 } },
+        conv = bk.nn.sequential{ bk.nn.conv2d{ 1, 4, kernel = 3 }, bk.nn.tanh(), bk.nn.flatten(),
+            bk.nn.linear{ 64, 3 } },
         gru = bk.nn.sequential{ bk.nn.gru{ 6, 5 }, table.unpack(sequence) },
         lstm = bk.nn.sequential{ bk.nn.lstm{ 6, 5 }, table.unpack(sequence) },
         transformer = bk.nn.sequential{ bk.nn.transformer{ 6, heads = 2, hidden = 9 }, bk.nn.flatten(),

@@ -1,6 +1,6 @@
 -- model:state_dict and model:load_state_dict. A layout is a list of the tensors that a file has: { name, shape, turned,
--- parts = { { block, first, rows }, ... } }: rows first.. of the tensor are the first rows of that block of theta (or of
--- the buffers), which is the sum of its parts.
+-- parts = { { of = block, first, rows }, ... } }: these rows of the tensor are the first ones of that block of theta,
+-- which is the sum of its parts.
 local bk = ...
 local LAYOUT, DTYPE = { "layout", { "torch" } }, { "dtype", { "float64", "float32" } }
 

@@ -169,7 +169,7 @@ local function check_self(self, name)
     end
 end
 
-local function start(self, theta, seed)
+local function start(self, theta, buffers, seed)
     local spec = self.spec
     theta = theta or spec.model:init{ seed = seed }
     local shape = theta:shape()
@@ -178,7 +178,13 @@ local function start(self, theta, seed)
             table.concat(shape, ",")), 0)
     end
     spec.optimizer:reset()
+    local n = spec.model.modal and spec.model.n_buffers or 0
+    if buffers and (n == 0 or #buffers:shape() ~= 1 or #buffers ~= n) then
+        error(("protocol:run: buffers: expected (%d), the model's, got (%s)"):format(n,
+            table.concat(buffers:shape(), ",")), 0)
+    end
     self.problem:start(seed)
+    self.problem:set_buffers(buffers)
     local state = run.new(spec, self.problem, seed)
     state.theta = theta:to(self.dtype)
     state:set_order()
@@ -191,17 +197,19 @@ local function begin(self, options)
     if options.out then
         log, saved = bk._run_log.open(self, options.out, seed, options)
     end
-    if saved then self:restore(saved) else self.current = start(self, options.theta, seed) end
+    if saved then self:restore(saved) else self.current = start(self, options.theta, options.buffers, seed) end
     self.current.log = log
     return self.current
 end
 
 function protocol:run(options)
     check_self(self, "run")
-    options = options_of("protocol:run", options, { theta = "userdata", seed = "integer", stop = "integer",
+    options = options_of("protocol:run", options, { theta = "userdata", buffers = "userdata", seed = "integer",
+        stop = "integer",
         progress = "boolean", out = "string", checkpoint_every = "count", resume = "boolean" })
     local state = self.current
-    local goes_on = state and not options.theta and not options.seed and not state.finished and not state.failed
+    local goes_on = state and not options.theta and not options.buffers and not options.seed
+        and not state.finished and not state.failed
         and (not options.out or state.log and state.log.dir == options.out)
     if options.out == "" then error("protocol:run: out: expected a folder's name, got \"\"", 2) end
     if not goes_on and not options.out and (options.resume or options.checkpoint_every) then
@@ -304,8 +312,10 @@ Trains one parameter vector on several tasks by a protocol: which task at which 
   record  { every = n, at = {steps}, samples = 1000, "loss", ..., own = function(state, memory) -> number, or
           { value = such a function, begin_run =, begin_task = }; memory is the record's own, saved with the run }
   seed, dtype ("float64"), evaluate = false: no test passes
-r.theta, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for mse),
-  r.test_loss,
+In a training step models are in training: dropout and own layers draw from the step's seed, batch_norm moves r.buffers
+(p:run{ theta =, buffers = } begins with given ones), in own losses and interventions too; all else is evaluation.
+r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for
+  mse), r.test_loss,
 r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
 p:run{ out = "runs/x", checkpoint_every = n, resume = true }: the run's folder holds config.json, env.json,
 metrics.jsonl,

@@ -215,7 +215,8 @@ static const bind_row rows[] = {
       "changes. Further arguments may be tensors or, fixed a call, numbers and other values. Derivatives nest: "
       "bk.grad(function(θ) return bk.grad(f)(θ):norm() end). Reverse mode by linearising and transposing." },
     { "value_and_grad", t_value_and_grad,
-      "bk.value_and_grad(f)(θ, ...) -> value, gradient\nBoth at the price of bk.grad." },
+      "bk.value_and_grad(f)(θ, ...) -> value, gradient\nBoth at the price of bk.grad. What else f "
+      "returns comes after them, as it is." },
     { "hvp", t_hvp,
       "bk.hvp(f)(θ, v, ...)\nThe Hessian-vector product H v without the Hessian (Pearlmutter 1994), forward "
       "over reverse. v has θ's shape, or a leading dimension before it for several directions at once." },

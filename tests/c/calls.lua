@@ -110,7 +110,7 @@ for name, make in pairs(bk.nn) do -- those without options; what has some is bel
     calls["bk.nn." .. name] = function() return make(options) end
 end
 for name, spec in pairs { avgpool2d = { 2 }, maxpool2d = { 2 }, conv2d = { 1, 2, kernel = 3 }, embedding = { 3, 2 },
-    layer_norm = { 3 }, linear = { 3, 2 } } do
+    layer_norm = { 3 }, linear = { 3, 2 }, dropout = { 0.5 }, noise = { 0.1 } } do
     calls["bk.nn." .. name] = function() return bk.nn[name](spec) end
 end
 local sequences = bk.ones { 1, 2, 2 }
@@ -131,6 +131,24 @@ calls["bk.nn.layer"] = function()
     local m = bk.nn.sequential { bk.nn.layer { forward = function(_, y) return y:tanh() end } }
     return m:forward(m:init {}, x)
 end
+local modes = bk.nn.sequential { bk.nn.linear { 3, 4 }, bk.nn.batch_norm { 4 }, bk.nn.dropout { 0.5 },
+    bk.nn.noise { 0.1 },
+    bk.nn.residual { bk.nn.sequential { bk.nn.group_norm { 2, 4 } }, shortcut = bk.nn.linear { 4, 4 } },
+    bk.nn.layer { input = { "batch", 4 }, forward = function(p, t) return p.train and t + p.random { 4 } or t end } }
+local modes_theta, modes_x = modes:init { seed = 1 }, bk.ones { 3, 3 }
+for name in pairs { batch_norm = 1, group_norm = 1, residual = 1 } do
+    calls["bk.nn." .. name] = function()
+        local made = bk.nn.sequential { bk.nn.batch_norm { 2 }, bk.nn.residual { bk.nn.group_norm { 1, 2 } } }
+        local z, b = modes:forward(modes_theta, modes_x, { train = true, seed = 1, buffers = modes:init_buffers() })
+        local y = bk.zeros { 3, 4 }
+        bk.loss.mse(modes, modes_x, y, { train = true, seed = 1 })(modes_theta)
+        local tasks = { { x = modes_x, y = y, loss = "mse" } }
+        bk.protocol { model = modes, tasks = tasks, lr = 0.1, steps = 2, batch = 2 }:run {}
+        return made, z, b, #modes.buffers, modes:forward(modes_theta, modes_x, { buffers = b })
+    end
+end
+calls["model:init_buffers"] = function() return modes:init_buffers { dtype = "float32" } end
+calls["bk.fold_in"] = function() return bk.fold_in(3, 1), bk.fold_in(ids, 2) end
 calls["bk.nn.mlp"] = function() return bk.nn.mlp { 3, 2, 2, activation = "relu" } end
 calls["bk.nn.sequential"] = function()
     local m = bk.nn.sequential { bk.nn.conv2d { 1, 2, kernel = 3 }, bk.nn.tanh(), bk.nn.avgpool2d { 2 },

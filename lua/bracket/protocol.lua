@@ -326,5 +326,7 @@ p:run{ stop = n } pauses after step n, p:run{} goes on; progress = true shows a 
 on a terminal unless it is false. p:state() is everything as one value, p:restore(state) puts it back: the run goes on
 bit for bit. p:seeds{ seeds = {1, 2, 3} }: runs and means with 95 % intervals. p:order_matrix().
 After an error p.result and p.history hold what was recorded.
+Loss functions are traced (help "tracing"): they run once a shape, and again when what they read from outside has
+changed; hooks, orders, schedules and records are plain Lua and run every time.
 state: step total task position n_tasks tasks theta lr loss gradient task_gradient gradients (joint) x y model optimizer
 problem recorded (the last row) history R W seed; state:measure("conflict") -> columns now.]])

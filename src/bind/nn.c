@@ -640,6 +640,8 @@ static const bind_row nn_rows[] = {
       "p.train says whether this is training; p.random{2, 3} draws numbers of that shape from the pass's seed, uniform "
       "on "
       "[0, 1), or N(0, 1) with kind = \"normal\": the same for the same seed, each call its own.\n"
+      "forward is traced (help \"tracing\"): it runs once a shape, and again when what it reads from outside has "
+      "changed.\n"
       "A residual layer: bk.nn.layer{ params = {{\"w\", shape = {8, 8}}}, input = {\"batch\", 8},\n"
       "    forward = function(p, x) return x + x:matmul(p.w):tanh() end }" },
     { NULL, NULL, NULL },

@@ -41,6 +41,37 @@ local function with_head(model, task, outputs)
     return loss, right
 end
 
+-- Of a model that draws or keeps statistics: functions that take what its mode is made of besides, (theta, x, y, seed
+-- [, buffers]) in training, which leaves new buffers, and (theta, x, y [, buffers]) in evaluation.
+local function modal(model, f, right)
+    local function set(train)
+        local raw = bk.internal.in_mode(model, f.loss, train)
+        local function loss(...) return (raw(...)) end
+        return { kind = f.kind, loss = loss, value = bk.compile(loss), grad = bk.grad(loss), hvp = bk.hvp(loss),
+            value_and_grad = bk.value_and_grad(raw) }
+    end
+    f.training, f.evaluation = set(true), set(false)
+    return right and bk.internal.in_mode(model, right, false)
+end
+
+-- The functions of evaluation and of training, of (theta, x, y) alone, in a mode { seed =, buffers = } that each call
+-- looks at. of.mode(): what of.loss takes after (theta, x, y).
+local function bound(f, mode)
+    if not f.training then return f, f end
+    local function close(set, with)
+        local of = { kind = f.kind, loss = set.loss, mode = with }
+        for _, name in ipairs{ "value", "grad", "value_and_grad" } do
+            local g = set[name]
+            of[name] = function(theta, x, y) return g(theta, x, y, with()) end
+        end
+        function of.hvp(theta, v, x, y) return set.hvp(theta, v, x, y, with()) end
+        if f.accuracy then function of.accuracy(theta, x, y) return f.accuracy(theta, x, y, mode.buffers) end end
+        return of
+    end
+    return close(f.evaluation, function() return mode.buffers end),
+        close(f.training, function() return mode.seed, mode.buffers end)
+end
+
 local function functions(model, task, outputs, where)
     local kind = resolve(task.loss, where or "task")
     local kinds = cache[model]
@@ -69,10 +100,11 @@ local function functions(model, task, outputs, where)
     f.grad = bk.grad(f.loss)
     f.value_and_grad = bk.value_and_grad(f.loss)
     f.hvp = bk.hvp(f.loss)
+    if model.modal then right = modal(model, f, right) end
     -- (theta, x, y) -> the share of right answers, a number
     if own then
-        f.accuracy = function(theta, x, y)
-            local share = own(model:forward(theta, x), y)
+        f.accuracy = function(theta, x, y, buffers)
+            local share = own(model:forward(theta, x, buffers and { buffers = buffers }), y)
             if bk.is_tensor(share) then share = share:item() end
             if type(share) ~= "number" then
                 error(("%s: accuracy: expected a number, got a %s"):format(where or "task", type(share)), 0)
@@ -80,10 +112,10 @@ local function functions(model, task, outputs, where)
             return share
         end
     elseif right then
-        f.accuracy = function(theta, x, y) return right(theta, x, y):item() end
+        f.accuracy = function(theta, x, y, buffers) return right(theta, x, y, buffers):item() end
     end
     if not own then kinds[key] = f end
     return f
 end
 
-return { of = functions, resolve = resolve }
+return { of = functions, bound = bound, resolve = resolve }

@@ -78,7 +78,7 @@ function problem:part(where, data, loss, shape)
 end
 
 function problem.new(model, tasks, dtype, batch, samples)
-    local self = setmetatable({ model = model, dtype = dtype, tasks = {}, n = #tasks }, problem)
+    local self = setmetatable({ model = model, dtype = dtype, tasks = {}, n = #tasks, mode = {} }, problem)
     if type(tasks) ~= "table" or #tasks == 0 then error("protocol: tasks: expected a list of tasks, got none", 0) end
     for i, task in ipairs(tasks) do
         if type(task) ~= "table" then error("protocol: task " .. i .. ": expected a table, got a " .. type(task), 0) end
@@ -88,7 +88,7 @@ function problem.new(model, tasks, dtype, batch, samples)
         local loss = bk._functions.resolve(task.loss, where)
         t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)
         t.test = task.test and self:part(where .. ": test", task.test, loss, task.shape) or t.train
-        t.f = bk._functions.of(model, task, self.outputs, where)
+        t.f, t.training = bk._functions.bound(bk._functions.of(model, task, self.outputs, where), self.mode)
         t.full = batch == "full"
         t.size = t.full and t.train.n or math.min(batch, t.train.n)
         if not t.full then
@@ -106,8 +106,19 @@ function problem.new(model, tasks, dtype, batch, samples)
     return self
 end
 
+-- What the model of a step works with: the step's seed. buffers: what training has left, fresh ones where none are
+-- given.
+function problem:begin_step(seed, step)
+    if self.model.modal then self.mode.seed = bk.tensor(stream.key(seed, 4, step), { dtype = "int64" }) end
+end
+function problem:set_buffers(buffers)
+    if not self.model.modal or self.model.n_buffers == 0 then return end
+    self.mode.buffers = buffers and buffers:to(self.dtype) or self.model:init_buffers{ dtype = self.dtype }
+end
+
 -- Puts every stream at its beginning, for this seed.
 function problem:start(seed)
+    self:begin_step(seed, 0)
     for i, t in ipairs(self.tasks) do
         t.key, t.epoch, t.cursor, t.perm = stream.key(seed, 1, i), 0, t.train.n + 1, nil
     end
@@ -121,7 +132,8 @@ end
 
 local function permutation(t, epoch) return bk.rng(stream.key(t.key, epoch)):permutation(t.train.n) end
 
-function problem:seek(seed, at)
+function problem:seek(seed, at, step)
+    self:begin_step(seed, step)
     for i, t in ipairs(self.tasks) do
         t.key, t.epoch, t.cursor = stream.key(seed, 1, i), at[i].epoch, at[i].cursor
         t.perm = (not t.full and t.epoch > 0) and permutation(t, t.epoch) or nil

@@ -49,7 +49,7 @@ function run.new(spec, problem, seed)
         reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
     }, run)
     for i, t in ipairs(problem.tasks) do
-        state.tasks[i], state.f[i] = t.source, t.f
+        state.tasks[i], state.f[i] = t.source, t.training
     end
     function state.steps_of(i)
         local steps, t = spec.steps, problem.tasks[i]
@@ -211,9 +211,10 @@ local function one_task(self, i)
     local x, y, epoch, first = self.problem:next(i)
     self.x, self.y, self.batch_epoch, self.batch_first = x, y, epoch, first
     if #self.hooks.before_batch > 0 then x, y = changed_batch(self) end
-    local loss, g = self.f[i].value_and_grad(self.theta, x, y)
+    local loss, g, buffers = self.f[i].value_and_grad(self.theta, x, y)
     self.loss = loss:item()
     check_loss(self, self.loss, i)
+    if buffers then self.problem.mode.buffers = buffers end
     self.task_gradient, self.gradient = g, g
     order_object.accumulate(self.W, self.R, i, self.lr)
 end
@@ -228,9 +229,10 @@ local function all_tasks(self)
             self.task, self.x, self.y = nil, nil, nil
         end
         self.xs[i], self.ys[i] = x, y
-        local loss, g = self.f[i].value_and_grad(self.theta, x, y)
+        local loss, g, buffers = self.f[i].value_and_grad(self.theta, x, y)
         self.losses[i], self.gradients[i] = loss:item(), g
         check_loss(self, self.losses[i], i)
+        if buffers then self.problem.mode.buffers = buffers end
         total = total + self.losses[i]
         sum = sum and sum + g or g
     end
@@ -287,6 +289,7 @@ function run:advance(stop, progress)
             error(string.format("protocol: step %d: lr: expected a finite rate, got %s", step, tostring(h)), 0)
         end
         self.lr = h
+        self.problem:begin_step(self.seed, step)
         if task > 0 then one_task(self, task) else all_tasks(self) end
         if #before > 0 then
             self:call("before_step")
@@ -324,14 +327,15 @@ local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W",
 
 function run:save()
     local saved = { version = 1, dtype = self.problem.dtype, n_tasks = self.n_tasks, streams = self.problem:position(),
-        optimizer = self.optimizer:state() }
+        buffers = self.problem.mode.buffers, optimizer = self.optimizer:state() }
     for _, name in ipairs(FIELDS) do saved[name] = copy(self[name]) end
     return saved
 end
 
 function run:load(saved)
     for _, name in ipairs(FIELDS) do self[name] = copy(saved[name]) end
-    self.problem:seek(self.seed, saved.streams)
+    self.problem:seek(self.seed, saved.streams, self.step)
+    self.problem:set_buffers(saved.buffers)
     self.optimizer:restore(saved.optimizer)
     local lr = self.lr
     self:set_order()
@@ -341,7 +345,8 @@ end
 
 -- What a user gets.
 function run:result()
-    local result = { theta = self.theta, history = self.history, steps = self.step, total = self.total,
+    local result = { theta = self.theta, buffers = self.problem.mode.buffers, history = self.history,
+        steps = self.step, total = self.total,
         finished = self.finished or false, stopped = self.stopped or false, accuracy = self.accuracy,
             test_loss = self.test_loss, order_matrix = self.W,
         learned = self.learned, scores = self.order_memory.scores, metrics = {}, seed = self.seed }

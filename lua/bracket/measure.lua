@@ -67,6 +67,19 @@ function measure.bracket(state, i, j)
     end)
 end
 
+-- What moving theta along v does, to first order, to task i's outputs.
+local pushes = setmetatable({}, { __mode = "k" }) -- by model
+function measure.output_change(state, i, v)
+    local model = state.model
+    if not pushes[model] then
+        pushes[model] = bk.compile(function(theta, direction, x)
+            return (select(2, bk.jvp(function(t) return model:forward(t, x) end, { theta }, { direction })))
+        end)
+    end
+    local _, x = data(state, i)
+    return pushes[model](state.theta, v, x)
+end
+
 -- The tasks of one round of the run's order, its order matrix with each step at the current rate, and its duration.
 function measure.round(state)
     return kept(state, "round", function()
@@ -153,6 +166,13 @@ function measure.layers(model)
     return layers
 end
 
+-- v with all but a layer's entries at zero.
+function measure.only(v, layer)
+    local after = #v - layer.first - layer.size + 1
+    local function zeros(n) return bk.zeros({ n }, { dtype = v:dtype() }) end
+    return bk.concat{ zeros(layer.first - 1), v:narrow(1, layer.first, layer.size), zeros(after) }
+end
+
 bk.doc(measure.gradient, [[
 bk.measure.gradient(state, i) -> tensor
 The gradient of task i.]])
@@ -174,6 +194,9 @@ The inner products of the tasks' gradients, gram[i][j].]])
 bk.doc(measure.bracket, [[
 bk.measure.bracket(state, i, j) -> tensor
 The Lie bracket [g_i, g_j] = H_j g_i - H_i g_j.]])
+bk.doc(measure.output_change, [[
+bk.measure.output_change(state, i, v) -> tensor
+The derivative along v of the model's outputs on task i's examples.]])
 bk.doc(measure.round, [[
 bk.measure.round(state) -> { word, W, time }
 One round of the order: its tasks, its order matrix, its summed rates over the number of tasks.]])
@@ -192,5 +215,8 @@ E(round) - E(reversed round) by running both with plain gradient steps.]])
 bk.doc(measure.layers, [[
 bk.measure.layers(model) -> list of { first, size, name }
 Where each layer's parameters lie in theta.]])
+bk.doc(measure.only, [[
+bk.measure.only(v, layer) -> tensor
+v with 0 outside the layer { first, size }.]])
 
 return measure

@@ -159,7 +159,7 @@ local function check_self(self, name)
     end
 end
 
-local function start(self, theta, seed)
+local function start(self, theta, buffers, seed)
     local spec = self.spec
     theta = theta or spec.model:init{ seed = seed }
     local shape = theta:shape()
@@ -168,7 +168,13 @@ local function start(self, theta, seed)
             table.concat(shape, ",")), 0)
     end
     spec.optimizer:reset()
+    local n = spec.model.modal and spec.model.n_buffers or 0
+    if buffers and (n == 0 or #buffers:shape() ~= 1 or #buffers ~= n) then
+        error(("protocol:run: buffers: expected (%d), the model's, got (%s)"):format(n,
+            table.concat(buffers:shape(), ",")), 0)
+    end
     self.problem:start(seed)
+    self.problem:set_buffers(buffers)
     local state = run.new(spec, self.problem, seed)
     state.theta = theta:to(self.dtype)
     state:set_order()
@@ -181,7 +187,7 @@ local function begin(self, options)
     if options.out then
         log, saved = bk._run_log.open(self, options.out, seed, options)
     end
-    if saved then self:restore(saved) else self.current = start(self, options.theta, seed) end
+    if saved then self:restore(saved) else self.current = start(self, options.theta, options.buffers, seed) end
     self.current.log = log
     return self.current
 end
@@ -189,7 +195,8 @@ end
 local function run_on(self, options)
     check_self(self, "run")
     local state = self.current
-    local goes_on = state and not options.theta and not options.seed and not state.finished and not state.failed
+    local goes_on = state and not options.theta and not options.buffers and not options.seed
+        and not state.finished and not state.failed
         and (not options.out or state.log and state.log.dir == options.out)
     if options.out == "" then error("protocol:run: out: expected a folder's name, got \"\"", 2) end
     if not goes_on and not options.out and (options.resume or options.checkpoint_every) then
@@ -236,6 +243,7 @@ a folder of another protocol (other data, options or functions, by their code an
 error p.result and p.history hold what was recorded.]],
     options = {
         { "theta", "tensor", says = "model:init with the seed", doc = "(n_params), where it starts" },
+        { "buffers", "tensor", says = "fresh ones", doc = "(n_buffers), what batch_norm starts from" },
         { "seed", "integer", says = "the protocol's", doc = "of what is drawn" },
         { "stop", "integer", doc = "pauses after this step; p:run{} goes on" },
         { "progress", "boolean", says = "on a terminal", doc = "a line on stderr" },

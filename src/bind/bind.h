@@ -54,6 +54,7 @@ static inline void bind_poll(lua_State *L, int64_t i) {
 void bind_tensor(lua_State *L);
 void bind_func(lua_State *L);
 void bind_nn(lua_State *L);
+void bind_losses(lua_State *L);
 void bind_bea(lua_State *L);
 void bind_data(lua_State *L);
 void bind_optim(lua_State *L);

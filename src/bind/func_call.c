@@ -76,10 +76,7 @@ int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fna
 
 int bind_func_call_values(lua_State *L, int index, int first, int last, const char *fname) {
     int n = bind_func_specialise(L, index, first, last, fname);
-    bind_func_refresh(L, index);
-    int results = bind_func_call_tensors(L, bind_test_func(L, index), first, n, fname);
-    bind_func_remember(L, index);
-    return results;
+    return bind_func_call_tensors(L, bind_test_func(L, index), first, n, fname);
 }
 
 /* ---- what a compiled function does ---- */

@@ -30,8 +30,6 @@ typedef struct lua_func {
     func *f; /* NULL until acquired */
     func_kind kind;
     func_how how;
-    uint64_t captured; /* what its Lua functions had captured when it was compiled; 0: not compiled yet */
-    uint64_t own;      /* a mask of the upvalues that tracing itself set: a counter of traces, say */
 } lua_func;
 
 /* Pushes the transform of the func userdata at index (of those at index and second for KIND_LIE); the same one for the
@@ -49,11 +47,6 @@ int bind_func_specialise(lua_State *L, int index, int first, int last, const cha
 int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname);
 
 void bind_func_open_class(lua_State *L); /* the metatable, without calls and methods; pushed */
-/* Tracing freezes what a function captured: one whose numbers, tensors or other values (its upvalues, not what lies in
- * tables) have changed since is traced anew. Before a call, and after it. */
-void bind_func_refresh(lua_State *L, int index);
-void bind_func_remember(lua_State *L, int index);
-
 const bind_row *bind_func_transform_rows(void);
 const bind_row *bind_func_method_rows(void);
 

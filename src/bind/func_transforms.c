@@ -211,11 +211,15 @@ static const bind_row rows[] = {
       "bk.grad(f)(θ, ...)\nThe gradient of f in its first argument, of θ's shape; f returns a 0-d tensor. f is a plain "
       "Lua "
       "function over tensors, or anything made by bk; it is traced once for each combination of shapes and dtypes and "
-      "compiled. What else f reads from outside (tensors, numbers) is fixed at that moment: hand in as arguments what "
-      "changes. Further arguments may be tensors or, fixed a call, numbers and other values. Derivatives nest: "
+      "compiled. What else f reads from outside is fixed at that moment; where it is another at a later call (a local, "
+      "a "
+      "global, a field of a table by its name, of the functions f calls too) f is traced anew. Hand in as arguments "
+      "what "
+      "changes often. Further arguments may be tensors or, fixed a call, numbers and other values. Derivatives nest: "
       "bk.grad(function(θ) return bk.grad(f)(θ):norm() end). Reverse mode by linearising and transposing." },
     { "value_and_grad", t_value_and_grad,
-      "bk.value_and_grad(f)(θ, ...) -> value, gradient\nBoth at the price of bk.grad." },
+      "bk.value_and_grad(f)(θ, ...) -> value, gradient\nBoth at the price of bk.grad. What else f "
+      "returns comes after them, as it is." },
     { "hvp", t_hvp,
       "bk.hvp(f)(θ, v, ...)\nThe Hessian-vector product H v without the Hessian (Pearlmutter 1994), forward "
       "over reverse. v has θ's shape, or a leading dimension before it for several directions at once." },
@@ -238,7 +242,9 @@ static const bind_row rows[] = {
       "tensor argument; pullback() stands for ct = 1 where y is 0-d." },
     { "compile", t_compile,
       "bk.compile(f)\nf as a func: traced and compiled at the first call for each combination of "
-      "shapes. f:describe(θ, ...) shows the program and its times, f:stats(θ, ...) its sizes." },
+      "shapes, and again when what f reads from outside has changed (bk.grad). Lua runs while tracing only: prints, "
+      "counters and draws do not happen again. f:describe(θ, ...) shows the program and its times, f:stats(θ, ...) its "
+      "sizes." },
     { "lie", t_lie,
       "bk.lie(X, Y)\nThe Lie bracket [X, Y] = DY X - DX Y of two fields on θ, itself a field. A loss stands "
       "for its gradient field, so bk.lie(L1, L2)(θ) = H_2 g_1 - H_1 g_2. No Jacobian is formed." },

@@ -4,18 +4,21 @@
  * strong table until the func is released. */
 #include "func_lua.h"
 #include "args.h"
+#include "func_watch.h"
 #include <string.h>
 
 enum { UV_BASE = 1, UV_OTHER, UV_VARIANTS, UVS = 3, VARIANTS_KEPT = 16 };
 
 /* addresses as registry keys; their tables exist before any of them is used from below */
-static const char RECORDS = 0, STRONG = 0, WRAPPED = 0, TRANSFORMS = 0, RAISED = 0;
+static const char RECORDS = 0, STRONG = 0, WRAPPED = 0, TRANSFORMS = 0, RAISED = 0, WATCHED_KEY = 0;
 
 typedef struct lua_fn {
     func base;
     bind_state *st;
     lua_Integer id;
     bool strong;
+    graph_source *source; /* what its function reads from outside: the record's list `watch` */
+    int watched;          /* -1: no list yet */
 } lua_fn;
 
 /* ---- tracing ---- */
@@ -57,6 +60,33 @@ static void push_record(lua_State *L, lua_fn *f) {
     lua_remove(L, -2);
 }
 
+/* ---- what it reads from outside ---- */
+
+/* Called before a plan is used again: what has changed since the function was traced makes a new generation. */
+static uint64_t source_look(graph_source *s) {
+    lua_fn *f = s->owner;
+    bind_state *st = f->st;
+    lua_State *L = st->running ? st->running : st->main;
+    if (f->watched <= 0 || st->live || !lua_checkstack(L, 12)) return s->generation;
+    const int top = lua_gettop(L);
+    push_record(L, f);
+    if (lua_istable(L, -1)) {
+        lua_rawgetp(L, -1, &WATCHED_KEY);
+        if (!bind_watch_holds(L, top + 2, f->watched)) {
+            s->generation++;
+            f->watched = -1;
+        }
+    }
+    lua_settop(L, top);
+    return s->generation;
+}
+
+static void source_free(graph_source *s) {
+    ctx *c = s->owner;
+    mem_free(c, s, sizeof *s);
+    ctx_release(c);
+}
+
 /* Protected: calls the function on nodes and collects what it returns. */
 static int trace_body(lua_State *L) {
     trace_job *job = lua_touserdata(L, 1);
@@ -83,7 +113,18 @@ static int trace_body(lua_State *L) {
         lua_pop(L, 1);
         strcpy(where.short_src, "callable");
     }
+    const bool first = job->f->watched < 0;
+    int watched = 0;
+    if (first) {
+        watched = bind_watch_push(L, 4);
+        lua_rawsetp(L, 2, &WATCHED_KEY);
+    }
     lua_call(L, n_args, LUA_MULTRET);
+    if (first) { /* what tracing set is no change: a counter, a cache */
+        lua_rawgetp(L, 2, &WATCHED_KEY);
+        job->f->watched = bind_watch_settle(L, lua_gettop(L), watched);
+        lua_pop(L, 1);
+    }
     int n_out = lua_gettop(L) - 3;
     if (n_out == 0)
         return luaL_error(L, "%s:%d: this function returned nothing; expected a tensor", where.short_src,
@@ -118,6 +159,7 @@ static bool lua_fn_build(func *self, graph *g, int n_in, node *const *in, node_l
     bind_state *st = f->st;
     lua_State *L = st->running ? st->running : st->main;
     bind_live live = { g, st->live };
+    graph_depends(g, f->source);
     trace_job job = { f, g, n_in, in, out };
     if (!lua_checkstack(L, 8)) {
         graph_fail(g, BK_ENOMEM, "too many nested calls");
@@ -138,6 +180,11 @@ static bool lua_fn_build(func *self, graph *g, int n_in, node *const *in, node_l
 
 static void lua_fn_destroy(func *self) {
     lua_fn *f = (lua_fn *)self;
+    if (f->source) { /* plans may hold it still: it changes no more */
+        f->source->look = NULL;
+        f->source->owner = self->c;
+        source_release(f->source);
+    }
     lua_State *L = f->st->main;
     if (!lua_checkstack(L, 4)) return;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &STRONG);
@@ -226,7 +273,17 @@ static void push_lua_fn(lua_State *L) {
     if (!f) bind_raise(L, &e);
     f->st = st;
     f->id = id;
+    f->watched = -1;
     u->f = &f->base;
+    graph_source *source = mem_zalloc(st->c, sizeof *source);
+    if (!source) {
+        err_nomem(&e, sizeof *source);
+        bind_raise(L, &e);
+    }
+    ctx_retain(st->c);
+    *source = (graph_source){ .look = source_look, .free = source_free, .owner = f };
+    atomic_init(&source->refs, 1);
+    f->source = source;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &STRONG);
     lua_pushboolean(L, 0);
     lua_rawseti(L, -2, id); /* its place, for a finalizer must not allocate */
@@ -340,87 +397,6 @@ void bind_func_transform(lua_State *L, func_kind kind, int index, int second, co
     lua_pushvalue(L, -2);
     lua_rawset(L, -4);
     lua_remove(L, -2);
-}
-
-/* ---- what was captured ---- */
-
-static uint64_t mix(uint64_t h, uint64_t v) {
-    h = (h ^ v) * 0x9E3779B97F4A7C15u;
-    return h ^ (h >> 29);
-}
-
-static uint64_t value_word(lua_State *L, int index) {
-    uint64_t bits = 0;
-    switch (lua_type(L, index)) {
-    case LUA_TNUMBER: {
-        double x = lua_tonumber(L, index);
-        memcpy(&bits, &x, sizeof bits);
-        return mix(bits, (uint64_t)lua_isinteger(L, index));
-    }
-    case LUA_TBOOLEAN:
-        return (uint64_t)lua_toboolean(L, index);
-    case LUA_TSTRING:
-        return (uint64_t)(uintptr_t)lua_tostring(L, index);
-    default:
-        return (uint64_t)(uintptr_t)lua_topointer(L, index);
-    }
-}
-
-/* What every Lua function that the func userdata at index is made of has captured, value by value, from words[n] on;
- * returns how many there are then, at most CAPTURED. */
-enum { CAPTURED = 64 };
-static int captured(lua_State *L, int index, uint64_t *words, int n) {
-    const lua_func *u = lua_touserdata(L, index);
-    if (u->kind == KIND_NATIVE) return n;
-    luaL_checkstack(L, 6, "func");
-    lua_getiuservalue(L, index, UV_BASE);
-    if (u->kind != KIND_LUA) {
-        if (test(L, -1)) n = captured(L, lua_gettop(L), words, n);
-        if (u->kind == KIND_LIE) {
-            lua_getiuservalue(L, index, UV_OTHER);
-            if (test(L, -1)) n = captured(L, lua_gettop(L), words, n);
-            lua_pop(L, 1);
-        }
-        lua_pop(L, 1);
-        return n;
-    }
-    if (lua_getfield(L, -1, "f") == LUA_TFUNCTION && !lua_iscfunction(L, -1))
-        for (int i = 1; n < CAPTURED && lua_getupvalue(L, -1, i); i++) {
-            words[n++] = value_word(L, -1);
-            lua_pop(L, 1);
-        }
-    lua_pop(L, 2);
-    return n;
-}
-
-static uint64_t digest(const lua_func *u, const uint64_t *words, int n) {
-    uint64_t h = 1;
-    for (int i = 0; i < n; i++)
-        if (!(u->own >> i & 1)) h = mix(h, words[i]);
-    return h | 1;
-}
-
-void bind_func_refresh(lua_State *L, int index) {
-    lua_func *u = lua_touserdata(L, index);
-    bind_state *st = bind_state_of(L);
-    if (u->kind == KIND_NATIVE || st->live) return;
-    uint64_t words[CAPTURED];
-    int n = captured(L, index, words, 0);
-    if (u->captured && digest(u, words, n) == u->captured) return;
-    if (u->captured) func_forget(u->f);
-    u->captured = 0;
-    memcpy(st->words, words, sizeof *words * (size_t)n);
-}
-
-void bind_func_remember(lua_State *L, int index) {
-    lua_func *u = lua_touserdata(L, index);
-    bind_state *st = bind_state_of(L);
-    if (u->kind == KIND_NATIVE || u->captured || st->live) return;
-    uint64_t words[CAPTURED];
-    int n = captured(L, index, words, 0);
-    for (int i = 0; i < n; i++)
-        if (words[i] != st->words[i]) u->own |= (uint64_t)1 << i;
-    u->captured = digest(u, words, n);
 }
 
 /* ---- arguments that are no tensors ---- */

@@ -1,8 +1,6 @@
-/* nn.c - models and losses for Lua: bk.nn, bk.loss. A layer is a small description, a model a refcounted list of
- * them, a loss a func. */
-#include "../model/loss.h"
+/* nn.c - layers and models for Lua: bk.nn. A layer is a small description, a model a refcounted list of them. */
+#include "nn_lua.h"
 #include "args.h"
-#include "func_value.h"
 #include "rooms.h"
 #include "tensor_value.h"
 #include <math.h>
@@ -12,13 +10,7 @@
 #define BIND_LAYER "bracket.layer"
 #define BIND_MODEL "bracket.model"
 
-typedef struct lua_model {
-    model *m;
-    func *forward, *accuracy;
-} lua_model;
-
-/* Pushes bk[name], made when it is missing; bk is on top. */
-static void push_room(lua_State *L, const char *name) {
+void bind_push_room(lua_State *L, const char *name) {
     lua_pushstring(L, name);
     if (lua_rawget(L, -2) == LUA_TTABLE) return;
     lua_pop(L, 1);
@@ -42,6 +34,8 @@ static int layer_make(lua_State *L) {
     lua_settop(L, 1);
     const char *fname = lua_pushfstring(L, "bk.nn.%s", l.row->name);
     args_read(L, 1, fname, l.row->options, l.option);
+    char wrong[160];
+    if (l.row->check && !l.row->check(&l, wrong, sizeof wrong)) return args_error(L, fname, "%s", wrong);
     *push_layer(L) = l;
     return 1;
 }
@@ -96,54 +90,64 @@ static int internal_activation(lua_State *L) {
 
 /* ---- a layer made of a Lua function ---- */
 
-/* Upvalues: the user's function, the names of the parameters. Called with the parameters and x. */
+static bool build_random(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
+    (void)n_in;
+    const op_draw_at at = { (bk_dtype)c->ints[0], c->n_ints - 3, c->ints + 3, c->ints[2] };
+    out[0] = c->ints[1] ? g_normal(g, in[0], at) : g_uniform(g, in[0], at);
+    return out[0] != NULL;
+}
+
+/* p.random{2, 3}, {{2, 3}}, {shape = {2, 3}}, kind = "uniform" | "normal". Upvalues: the layer's seed or nil, how often
+ * it has drawn, the dtype. */
+static int call_random(lua_State *L) {
+    static const char *const known[] = { "shape", "kind", NULL }, *const kinds[] = { "uniform", "normal", NULL };
+    const char *fname = "p.random";
+    lua_settop(L, 1);
+    args_table(L, 1, fname, "shape");
+    int table = args_options(L, 1, fname, known, true), sizes = 1;
+    int kind = args_opt_choice(L, table, fname, "kind", kinds, 0);
+    if (args_field(L, table, "shape") || lua_rawgeti(L, 1, 1) == LUA_TTABLE) sizes = lua_gettop(L);
+    lua_tensor *seed = bind_tensor_test(L, lua_upvalueindex(1));
+    if (!seed)
+        return args_error(L, fname,
+                          "there is no seed: model:forward(theta, x, { train = true, seed = 1 }) gives one, and "
+                          "so does a protocol's training step; where nothing is drawn p.train is false");
+    op_call call = { .name = fname, .build = build_random, .n_out = 1 };
+    int64_t shape[BK_MAX_DIMS];
+    int ndim = args_shape(L, sizes, fname, "shape", 0, shape);
+    lua_Integer place = lua_tointeger(L, lua_upvalueindex(2));
+    lua_pushinteger(L, place + 1);
+    lua_replace(L, lua_upvalueindex(2));
+    call.ints[0] = lua_tointeger(L, lua_upvalueindex(3)), call.ints[1] = kind, call.ints[2] = place;
+    memcpy(call.ints + 3, shape, (size_t)ndim * sizeof *shape);
+    call.n_ints = 3 + ndim;
+    return bind_tensor_apply(L, &call, 1, &seed);
+}
+
+/* Upvalues: the user's function, the names of the parameters, whether in training. Called with the parameters, x and,
+ * where there is one, the seed. */
 static int call_forward(lua_State *L) {
     int n = (int)lua_rawlen(L, lua_upvalueindex(2));
+    lua_settop(L, n + 2);
+    const lua_tensor *x = bind_tensor_test(L, n + 1);
     lua_pushvalue(L, lua_upvalueindex(1));
-    lua_createtable(L, 0, n);
+    lua_createtable(L, 0, n + 2);
     for (int i = 1; i <= n; i++) {
         lua_rawgeti(L, lua_upvalueindex(2), i);
         lua_pushvalue(L, i);
         lua_rawset(L, -3);
     }
+    lua_pushvalue(L, lua_upvalueindex(3));
+    lua_setfield(L, -2, "train");
+    lua_pushvalue(L, n + 2);
+    lua_pushinteger(L, 0);
+    lua_pushinteger(L, x && (x->g ? x->n->dtype : x->value.dtype) == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64);
+    lua_pushcclosure(L, call_random, 3);
+    lua_setfield(L, -2, "random");
     lua_pushvalue(L, n + 1);
     lua_call(L, 2, 1);
     if (!lua_isuserdata(L, -1)) args_fail(L, -1, "bk.nn.layer", "forward's result", "a tensor");
     return 1;
-}
-
-/* The table on top: { name [, first = 1, rows = all] }, a part of b in PyTorch's state_dict. */
-static void check_torch_part(lua_State *L, const char *fname, const model_block *b, torch_part *to, char *name) {
-    static const char *const known[] = { "first", "rows", NULL };
-    int table = args_options(L, lua_gettop(L), fname, known, true);
-    const char *given = table && lua_rawgeti(L, table, 1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
-    if (!*given || strlen(given) >= TORCH_NAME)
-        args_error(L, fname, "params: torch: expected tables { name [, first, rows] }, names of 1 to %d characters",
-                   TORCH_NAME - 1);
-    strcpy(name, given);
-    to->name = name;
-    to->first = args_opt_integer(L, table, fname, "first", 1, (int64_t)1 << 40, 1) - 1;
-    to->rows = args_opt_integer(L, table, fname, "rows", 1, b->shape[0], b->shape[0]);
-}
-
-/* The options torch and turned of a block's table: a name, or up to two parts. */
-static void check_torch(lua_State *L, int table, const char *fname, model_block *b, char (*names)[TORCH_NAME]) {
-    b->turned = args_opt_boolean(L, table, fname, "turned", false);
-    if (b->turned && b->ndim != 2) args_error(L, fname, "params: turned: expected 2 sizes, got %d", b->ndim);
-    if (!args_field(L, table, "torch")) return;
-    int top = lua_gettop(L), n = lua_istable(L, top) ? (int)lua_rawlen(L, top) : 0;
-    if (n > TORCH_PARTS) args_error(L, fname, "params: torch: expected at most %d parts, got %d", TORCH_PARTS, n);
-    if (!n) { /* a name alone */
-        lua_createtable(L, 1, 0);
-        lua_pushvalue(L, top);
-        lua_rawseti(L, -2, 1);
-        check_torch_part(L, fname, b, &b->torch[0], names[0]);
-    }
-    for (int i = 0; i < n; i++) {
-        lua_rawgeti(L, top, i + 1);
-        check_torch_part(L, fname, b, &b->torch[i], names[i]);
-    }
-    lua_settop(L, top - 1);
 }
 
 /* The tensor described by the table on top: { name, shape = {...}, init = ..., fan_in = ..., fan_out = ..., torch =
@@ -158,6 +162,8 @@ static void check_block(lua_State *L, const char *fname, model_block *b, char *n
     const char *given = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
     if (!*given || strlen(given) >= LAYER_NAME)
         args_fail(L, -1, fname, "params: name", "a name of 1 to 31 characters in front");
+    if (strcmp(given, "train") == 0 || strcmp(given, "random") == 0)
+        args_error(L, fname, "params: name: train and random are taken: p.train, p.random{...}");
     strcpy(name, given);
     lua_pop(L, 1);
     int64_t shape[BK_MAX_DIMS];
@@ -170,7 +176,7 @@ static void check_block(lua_State *L, const char *fname, model_block *b, char *n
     b->init = kinds[args_opt_choice(L, table, fname, "init", inits, b->ndim > 1 ? 0 : 1)];
     b->fan_in = args_opt_integer(L, table, fname, "fan_in", 1, INT64_MAX, shape[0]);
     b->fan_out = args_opt_integer(L, table, fname, "fan_out", 1, INT64_MAX, b->size / shape[0]);
-    check_torch(L, table, fname, b, torch);
+    bind_check_torch(L, table, fname, b, torch);
 }
 
 /* {"batch", "time", 8}: names stand for any size */
@@ -227,16 +233,26 @@ static int nn_layer(lua_State *L) {
         }
         lua_settop(L, 4);
     }
-    lua_pushcclosure(L, call_forward, 2); /* 3 */
-    func_retain(f->forward = bind_check_func(L, 3, fname, "forward"));
-    lua_setiuservalue(L, 2, 1); /* while the layer lives the function is a plain value, so that cycles are collected */
+    lua_createtable(L, 2, 0); /* 5: the functions as values */
+    for (int train = 0; train < 2; train++) {
+        lua_pushvalue(L, 3);
+        lua_pushvalue(L, 4);
+        lua_pushboolean(L, train);
+        lua_pushcclosure(L, call_forward, 3);
+        func_retain(f->forward[train] = bind_check_func(L, 6, fname, "forward"));
+        lua_rawseti(L, 5, train + 1);
+    }
+    lua_setiuservalue(L, 2, 1);
+    lua_settop(L, 2); /* while the layer lives the function is a plain value, so that cycles are collected */
     return 1;
 }
 
 static int layer_gc(lua_State *L) {
     layer *l = luaL_checkudata(L, 1, BIND_LAYER);
-    layer_function_release(l->own);
+    layer was = *l;
     l->own = NULL;
+    l->inner = l->beside = NULL;
+    layer_release(&was);
     return 0;
 }
 
@@ -259,45 +275,101 @@ static int layer_tostring(lua_State *L) {
 }
 
 /* ---- models ---- */
-static lua_model *check_model(lua_State *L, int index, const char *fname, const char *argument) {
+lua_model *bind_check_model(lua_State *L, int index, const char *fname, const char *argument) {
     lua_model *m = luaL_testudata(L, index, BIND_MODEL);
     if (!m || !m->m) args_fail(L, index, fname, argument, "a model (bk.nn.mlp or bk.nn.sequential)");
     return m;
 }
 
 /* Pushes the model of n layers, whose memory stays the caller's. */
-static int model_push(lua_State *L, int n, const layer *layers) {
+static lua_model *model_push(lua_State *L, const char *fname, int n, const layer *layers, const layer_shape *input) {
     lua_model *m = lua_newuserdatauv(L, sizeof *m, 2);
     memset(m, 0, sizeof *m);
     luaL_setmetatable(L, BIND_MODEL);
     err e = { 0 };
-    if (model_new(bind_ctx(L), n, layers, &m->m, &e) || !(m->forward = model_forward(m->m, &e)) ||
-        !(m->accuracy = loss_accuracy(m->m, &loss_cross_entropy, &e)))
-        return bind_raise(L, &e);
-    return 1;
+    if (model_new(bind_ctx(L), fname, n, layers, input, &m->m, &e)) bind_raise(L, &e);
+    return m;
 }
 
-static int nn_sequential(lua_State *L) {
-    static const char *const none[] = { NULL };
-    const char *fname = "bk.nn.sequential";
-    args_table(L, 1, fname, "layers");
-    args_options(L, 1, fname, none, true);
+/* The layer that the value on top is: a layer, or a model in its place. */
+static layer layer_of(lua_State *L, const char *fname, const char *place) {
+    const layer *l = luaL_testudata(L, -1, BIND_LAYER);
+    if (l) return *l;
+    const lua_model *m = luaL_testudata(L, -1, BIND_MODEL);
+    if (m && m->m) return (layer){ .row = layer_row_sequential, .inner = m->m };
+    bool call = lua_isfunction(L, -1);
+    args_error(L, fname, "%s: expected a layer such as bk.nn.linear{3, 5}, or a model, got %s%s", place,
+               args_got(L, -1), call ? " (is () missing, as in bk.nn.tanh()?)" : "");
+    return (layer){ 0 };
+}
+
+/* Pushes the model of the layers in the list at 1, which it keeps. */
+static lua_model *push_list(lua_State *L, const char *fname, const layer_shape *input) {
     int n = (int)lua_rawlen(L, 1);
     layer *list = lua_newuserdatauv(L, (size_t)(n ? n : 1) * sizeof *list, 0);
     for (int i = 0; i < n; i++) {
+        char place[24];
+        snprintf(place, sizeof place, "layer %d", i + 1);
         lua_rawgeti(L, 1, i + 1);
-        const layer *l = luaL_testudata(L, -1, BIND_LAYER);
-        if (!l) {
-            bool call = lua_isfunction(L, -1);
-            return args_error(L, fname, "layer %d: expected a layer such as bk.nn.linear{3, 5}, got %s%s", i + 1,
-                              args_got(L, -1), call ? " (is () missing, as in bk.nn.tanh()?)" : "");
-        }
-        list[i] = *l;
+        list[i] = layer_of(L, fname, place);
         lua_pop(L, 1);
     }
-    model_push(L, n, list);
+    lua_model *m = model_push(L, fname, n, list, input);
     lua_pushvalue(L, 1); /* the layers' functions live as Lua values as long as the model does */
     lua_setiuservalue(L, -2, 2);
+    return m;
+}
+
+static int nn_sequential(lua_State *L) {
+    static const char *const known[] = { "input", NULL };
+    const char *fname = "bk.nn.sequential";
+    args_table(L, 1, fname, "layers");
+    int table = args_options(L, 1, fname, known, true);
+    layer_shape input = { .last = -1, .dtype = BK_FLOAT64 };
+    bool told = args_field(L, table, "input");
+    if (told) {
+        int64_t sizes[BK_MAX_DIMS];
+        int n = args_shape(L, lua_gettop(L), fname, "input", 1, sizes);
+        if (n >= BK_MAX_DIMS)
+            return args_error(L, fname, "input: expected at most %d sizes, got %d", BK_MAX_DIMS - 1, n);
+        input.ndim = n + 1;
+        input.size[0] = -1;
+        memcpy(input.size + 1, sizes, (size_t)n * sizeof *sizes);
+        const lua_Unsigned layers = lua_rawlen(L, 1);
+        if (layers && lua_rawgeti(L, 1, 1) == LUA_TUSERDATA) {
+            const layer *l = luaL_testudata(L, -1, BIND_LAYER);
+            const lua_model *m = luaL_testudata(L, -1, BIND_MODEL);
+            if (l ? l->row->takes_ids : m && m->m && model_takes_ids(m->m)) input.dtype = BK_INT64;
+        }
+    }
+    lua_settop(L, 1);
+    push_list(L, fname, told ? &input : NULL);
+    return 1;
+}
+
+static int nn_residual(lua_State *L) {
+    static const char *const known[] = { "shortcut", NULL };
+    const char *fname = "bk.nn.residual";
+    args_table(L, 1, fname, "layers");
+    int table = args_options(L, 1, fname, known, true);
+    lua_settop(L, 1);
+    layer *l = push_layer(L); /* 2 */
+    l->row = layer_row_residual;
+    model_retain(l->inner = push_list(L, fname, NULL)->m);
+    if (args_field(L, table, "shortcut")) {
+        layer beside = layer_of(L, fname, "shortcut");
+        if (beside.row == layer_row_sequential)
+            model_retain(l->beside = beside.inner);
+        else
+            model_retain(l->beside = model_push(L, fname, 1, &beside, NULL)->m);
+    }
+    lua_settop(L, 2);
+    layer_shape any = { .ndim = -1, .last = -1, .dtype = BK_FLOAT64 }; /* the two sides fit one another */
+    if (model_takes_ids(l->inner)) any.dtype = BK_INT64;
+    model_push(L, fname, 1, l, &any);
+    lua_settop(L, 2);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, 2, 1);
     return 1;
 }
 
@@ -323,13 +395,16 @@ static int nn_mlp(lua_State *L) {
         }
         if (i > 0 && i < n - 1) list[2 * i - 1].row = act;
     }
-    return model_push(L, count, list);
+    model_push(L, fname, count, list, NULL);
+    return 1;
 }
 
 static int model_gc(lua_State *L) {
     lua_model *m = luaL_checkudata(L, 1, BIND_MODEL);
-    func_release(m->forward);
-    func_release(m->accuracy);
+    for (int i = 0; i < WAYS; i++) {
+        func_release(m->forward[i]);
+        func_release(m->accuracy[i]);
+    }
     model_release(m->m);
     memset(m, 0, sizeof *m);
     return 0;
@@ -338,7 +413,7 @@ static int model_gc(lua_State *L) {
 static int model_init_(lua_State *L) {
     static const char *const known[] = { "seed", "scheme", "scale", "dtype", NULL };
     const char *fname = "model:init";
-    lua_model *m = check_model(L, 1, fname, "model");
+    lua_model *m = bind_check_model(L, 1, fname, "model");
     int table = args_options(L, 2, fname, known, false);
     init_options o = {
         .seed = (uint64_t)args_opt_integer(L, table, fname, "seed", INT64_MIN, INT64_MAX, 0),
@@ -354,18 +429,98 @@ static int model_init_(lua_State *L) {
     return 1;
 }
 
+model_with bind_push_with(lua_State *L, int index, const char *fname) {
+    static const char *const known[] = { "train", "seed", "buffers", NULL };
+    model_with with = { 0 };
+    int table = args_options(L, index, fname, known, false);
+    if (args_field(L, table, "train")) {
+        lua_pop(L, 1);
+        with.told = true;
+        with.train = args_opt_boolean(L, table, fname, "train", false);
+    }
+    if (args_field(L, table, "seed")) {
+        with.seed = true;
+        if (!bind_tensor_test(L, -1)) {
+            int64_t seed = args_integer(L, lua_gettop(L), fname, "seed", INT64_MIN, INT64_MAX);
+            lua_pop(L, 1);
+            *(int64_t *)tensor_data(bind_tensor_push_new(L, BK_INT64, 0, NULL, fname)) = seed;
+        }
+    }
+    if (args_field(L, table, "buffers")) {
+        with.buffers = true;
+        bind_tensor_arg(L, lua_gettop(L), fname, "buffers");
+    }
+    return with;
+}
+
+static int way_of(const model_with *w) {
+    return w->told + 2 * w->train + 4 * w->seed + 8 * w->buffers;
+}
+
 static int model_forward_(lua_State *L) {
-    lua_model *m = check_model(L, 1, "model:forward", "model");
-    lua_settop(L, 3);
-    return bind_func_invoke(L, m->forward, 2, 3, "model:forward");
+    const char *fname = "model:forward";
+    lua_model *m = bind_check_model(L, 1, fname, "model");
+    lua_settop(L, 4);
+    model_with with = bind_push_with(L, 4, fname);
+    lua_remove(L, 4);
+    func **f = &m->forward[way_of(&with)];
+    err e = { 0 };
+    if (!*f && !(*f = model_forward(m->m, &with, &e))) return bind_raise(L, &e);
+    return bind_func_invoke(L, *f, 2, lua_gettop(L), fname);
 }
 
 static int model_accuracy(lua_State *L) {
-    lua_model *m = check_model(L, 1, "model:accuracy", "model");
-    lua_settop(L, 4);
-    bind_func_invoke(L, m->accuracy, 2, 4, "model:accuracy");
+    const char *fname = "model:accuracy";
+    lua_model *m = bind_check_model(L, 1, fname, "model");
+    lua_settop(L, 5);
+    model_with with = bind_push_with(L, 5, fname);
+    lua_remove(L, 5);
+    if (with.train) return args_error(L, fname, "train: accuracy is an evaluation");
+    func **f = &m->accuracy[way_of(&with)];
+    err e = { 0 };
+    if (!*f) {
+        func *plain = loss_accuracy(m->m, &loss_cross_entropy, &e);
+        if (plain) *f = model_in_mode(m->m, plain, &with, &e);
+        func_release(plain);
+        if (!*f) return bind_raise(L, &e);
+    }
+    bind_func_invoke(L, *f, 2, lua_gettop(L), fname);
     const tensor *t = bind_test_tensor(L, -1);
     if (t) lua_pushnumber(L, tensor_get(t, 0));
+    return 1;
+}
+
+/* in_mode(model, f, train): of f(args...) the function (args..., seed [, buffers]) in training, (args... [, buffers])
+ * in evaluation; buffers where the model has some. */
+static int internal_in_mode(lua_State *L) {
+    lua_model *m = bind_check_model(L, 1, "in_mode", "model");
+    model_with with = { .told = true, .train = lua_toboolean(L, 3), .buffers = m->m->n_buffers > 0 };
+    with.seed = with.train;
+    lua_settop(L, 2);
+    func *of = bind_check_func(L, 2, "in_mode", "f");
+    lua_createtable(L, 2, 0); /* 3: what it is over */
+    for (int i = 1; i <= 2; i++) {
+        lua_pushvalue(L, i);
+        lua_rawseti(L, 3, i);
+    }
+    err e = { 0 };
+    func *f = model_in_mode(m->m, of, &with, &e);
+    if (!f) return bind_raise(L, &e);
+    bind_push_func_over(L, f, 3);
+    return 1;
+}
+
+static int model_buffers(lua_State *L) {
+    static const char *const known[] = { "dtype", NULL };
+    const char *fname = "model:init_buffers";
+    lua_model *m = bind_check_model(L, 1, fname, "model");
+    int table = args_options(L, 2, fname, known, false);
+    bk_dtype dtype = args_opt_dtype(L, table, fname, BK_FLOAT64);
+    if (dtype == BK_INT64) return args_error(L, fname, "dtype: expected \"float64\" or \"float32\", got \"int64\"");
+    tensor t = { 0 };
+    err e = { 0 };
+    if (model_init_buffers(m->m, dtype, &t, &e)) return bind_raise(L, &e);
+    bind_push_tensor(L, &t);
     return 1;
 }
 
@@ -374,33 +529,19 @@ static void set_integer(lua_State *L, const char *name, int64_t v) {
     lua_setfield(L, -2, name);
 }
 
-/* Into the table on top: turned, and torch as a list of { name, first, rows } from 1. */
-static void set_torch(lua_State *L, const model_block *b) {
-    lua_pushboolean(L, b->turned);
-    lua_setfield(L, -2, "turned");
-    lua_createtable(L, 1, 0);
-    for (int i = 0; i < TORCH_PARTS && b->torch[i].name; i++) {
-        lua_createtable(L, 0, 3);
-        lua_pushstring(L, b->torch[i].name);
+/* Parameter or buffer blocks as a list of tables. */
+static void push_blocks(lua_State *L, int n, const model_block *blocks) {
+    lua_createtable(L, n, 0);
+    for (int i = 0; i < n; i++) {
+        const model_block *b = &blocks[i];
+        lua_createtable(L, 0, 9);
+        lua_pushfstring(L, "%s.%s.%s", b->path, layer_name(b->of), b->name);
         lua_setfield(L, -2, "name");
-        set_integer(L, "first", b->torch[i].first + 1);
-        set_integer(L, "rows", b->torch[i].rows);
-        lua_rawseti(L, -2, i + 1);
-    }
-    lua_setfield(L, -2, "torch");
-}
-
-/* The parameter blocks as a list of tables, made once. */
-static void push_layers(lua_State *L, int index, const model *m) {
-    index = lua_absindex(L, index);
-    if (lua_getiuservalue(L, index, 1) == LUA_TTABLE) return;
-    lua_pop(L, 1);
-    lua_createtable(L, m->n_blocks, 0);
-    for (int i = 0; i < m->n_blocks; i++) {
-        const model_block *b = &m->blocks[i];
-        lua_createtable(L, 0, 6);
-        lua_pushfstring(L, "%d.%s.%s", b->layer + 1, layer_name(&m->layers[b->layer]), b->name);
-        lua_setfield(L, -2, "name");
+        const char *const texts[] = { "path", b->path, "kind", layer_name(b->of), "part", b->name };
+        for (int k = 0; k < 6; k += 2) {
+            lua_pushstring(L, texts[k + 1]);
+            lua_setfield(L, -2, texts[k]);
+        }
         set_integer(L, "layer", b->layer + 1);
         set_integer(L, "offset", b->offset);
         set_integer(L, "first", b->offset + 1);
@@ -411,26 +552,44 @@ static void push_layers(lua_State *L, int index, const model *m) {
             lua_rawseti(L, -2, d + 1);
         }
         lua_setfield(L, -2, "shape");
-        set_torch(L, b);
+        bind_set_torch(L, b);
         lua_rawseti(L, -2, i + 1);
     }
-    lua_pushvalue(L, -1);
-    lua_setiuservalue(L, index, 1);
+}
+
+/* The lists of parameters and of buffers, made once. */
+static void push_layers(lua_State *L, int index, const model *m, const char *which) {
+    index = lua_absindex(L, index);
+    if (lua_getiuservalue(L, index, 1) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_createtable(L, 0, 2);
+        push_blocks(L, m->n_blocks, m->blocks);
+        lua_setfield(L, -2, "layers");
+        push_blocks(L, m->n_buffer_blocks, m->buffer_blocks);
+        lua_setfield(L, -2, "buffers");
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, index, 1);
+    }
+    lua_getfield(L, -1, which);
 }
 
 static int model_index(lua_State *L) {
-    lua_model *m = check_model(L, 1, "model", "model");
+    lua_model *m = bind_check_model(L, 1, "model", "model");
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     if (strcmp(key, "n_params") == 0)
         lua_pushinteger(L, m->m->n_params);
-    else if (strcmp(key, "layers") == 0)
-        push_layers(L, 1, m->m);
+    else if (strcmp(key, "n_buffers") == 0)
+        lua_pushinteger(L, m->m->n_buffers);
+    else if (strcmp(key, "modal") == 0)
+        lua_pushboolean(L, m->m->modal);
+    else if (strcmp(key, "layers") == 0 || strcmp(key, "buffers") == 0)
+        push_layers(L, 1, m->m, key);
     else {
         lua_pushvalue(L, 2);
         if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
             return args_error(L, "model",
-                              "no field %s; it has n_params, layers, init, forward, accuracy, "
-                              "state_dict, load_state_dict",
+                              "no field %s; it has n_params, layers, n_buffers, buffers, "
+                              "init, init_buffers, forward, accuracy, state_dict, load_state_dict",
                               args_got(L, 2));
     }
     return 1;
@@ -449,17 +608,17 @@ static int call_weights(lua_State *L, const char *name) {
 }
 
 static int model_state_dict(lua_State *L) {
-    check_model(L, 1, "model:state_dict", "model");
+    bind_check_model(L, 1, "model:state_dict", "model");
     return call_weights(L, "state_dict");
 }
 
 static int model_load_state_dict(lua_State *L) {
-    check_model(L, 1, "model:load_state_dict", "model");
+    bind_check_model(L, 1, "model:load_state_dict", "model");
     return call_weights(L, "load_state_dict");
 }
 
 static int model_tostring(lua_State *L) {
-    lua_model *m = check_model(L, 1, "model", "model");
+    lua_model *m = bind_check_model(L, 1, "model", "model");
     luaL_Buffer b;
     luaL_buffinit(L, &b);
     luaL_addstring(&b, "model(");
@@ -478,120 +637,6 @@ static int model_tostring(lua_State *L) {
     return 1;
 }
 
-/* ---- losses: values that make a model's loss when called, or another of their kind when told options ---- */
-
-#define BIND_LOSS "bracket.loss"
-
-static loss *push_loss(lua_State *L) {
-    loss *l = lua_newuserdatauv(L, sizeof *l, 0);
-    memset(l, 0, sizeof *l);
-    luaL_setmetatable(L, BIND_LOSS);
-    return l;
-}
-
-static int loss_call(lua_State *L) { /* loss, model [, x, y]; or loss, options */
-    const loss *l = luaL_checkudata(L, 1, BIND_LOSS);
-    const char *fname = lua_pushfstring(L, "bk.loss.%s", l->row->name);
-    lua_insert(L, 1);
-    lua_settop(L, 5);
-    if (lua_istable(L, 3)) {
-        loss told = { .row = l->row };
-        args_read(L, 3, fname, l->row->options, told.option);
-        *push_loss(L) = told;
-        return 1;
-    }
-    lua_model *m = check_model(L, 3, fname, "model");
-    const tensor *x = lua_isnil(L, 4) ? NULL : bind_check_tensor(L, 4, fname, "x");
-    const tensor *y = lua_isnil(L, 5) ? NULL : bind_check_tensor(L, 5, fname, "y");
-    err e = { 0 };
-    func *f = loss_new(m->m, l, x, y, &e);
-    if (!f) return bind_raise(L, &e);
-    bind_push_func(L, f);
-    return 1;
-}
-
-static int loss_accuracy_(lua_State *L) {
-    const loss *l = luaL_checkudata(L, 1, BIND_LOSS);
-    lua_model *m = check_model(L, 2, "loss:accuracy", "model");
-    if (!l->row->hits) {
-        lua_pushnil(L);
-        return 1;
-    }
-    err e = { 0 };
-    func *f = loss_accuracy(m->m, l->row, &e);
-    if (!f) return bind_raise(L, &e);
-    bind_push_func(L, f);
-    return 1;
-}
-
-static int loss_index(lua_State *L) { /* upvalue: methods */
-    const loss *l = luaL_checkudata(L, 1, BIND_LOSS);
-    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-    if (strcmp(key, "name") == 0) return lua_pushstring(L, l->row->name), 1;
-    if (strcmp(key, "class_ids") == 0) return lua_pushboolean(L, l->row->class_ids), 1;
-    for (int i = 0; i < option_count(l->row->options); i++)
-        if (strcmp(key, l->row->options[i].name) == 0) return lua_pushnumber(L, l->option[i]), 1;
-    lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
-        return args_error(L, "loss", "no field %s; it has name, class_ids, accuracy and its options", args_got(L, 2));
-    return 1;
-}
-
-static int loss_tostring(lua_State *L) {
-    const loss *l = luaL_checkudata(L, 1, BIND_LOSS);
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    lua_pushfstring(L, "bk.loss.%s", l->row->name);
-    luaL_addvalue(&b);
-    for (int i = 0, n = option_count(l->row->options); i < n; i++) {
-        lua_pushfstring(L, "%s%s = %f", i ? ", " : "{ ", l->row->options[i].name, l->option[i]);
-        luaL_addvalue(&b);
-    }
-    luaL_addstring(&b, l->row->options[0].name ? " }" : "{}");
-    luaL_pushresult(&b);
-    return 1;
-}
-
-static const bind_row loss_methods[] = {
-    { "accuracy", loss_accuracy_,
-      "loss:accuracy(model) -> function (theta, x, y) -> share of right answers, or nil\n"
-      "What counts as right beside this loss: the largest output, the sign of a binary output; nil for targets." },
-    { NULL, NULL, NULL },
-};
-
-static void open_losses(lua_State *L) {
-    luaL_newmetatable(L, BIND_LOSS);
-    lua_pushcfunction(L, loss_call);
-    lua_setfield(L, -2, "__call");
-    lua_pushcfunction(L, loss_tostring);
-    lua_setfield(L, -2, "__tostring");
-    lua_newtable(L);
-    bind_rows(L, loss_methods);
-    lua_pushcclosure(L, loss_index, 1);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
-    push_room(L, "loss");
-    for (const loss_row *const *r = loss_rows; *r; r++) {
-        loss *l = push_loss(L);
-        l->row = *r;
-        for (int i = 0; i < option_count((*r)->options); i++) l->option[i] = (*r)->options[i].otherwise;
-        args_doc(L, -1, (*r)->doc, (*r)->options);
-        lua_setfield(L, -2, (*r)->name);
-    }
-    lua_pop(L, 1);
-}
-
-static int is_loss(lua_State *L) {
-    lua_pushboolean(L, luaL_testudata(L, 1, BIND_LOSS) != NULL);
-    return 1;
-}
-
-static const bind_row nn_module_rows[] = {
-    { "is_loss", is_loss,
-      "bk.is_loss(value) -> boolean\nWhether value is one of bk.loss, or made from one by options." },
-    { NULL, NULL, NULL },
-};
-
 static const bind_row nn_rows[] = {
     { "mlp", nn_mlp,
       "bk.nn.mlp{inputs, hidden..., outputs [, activation = \"tanh\"]} -> model\n"
@@ -601,10 +646,16 @@ static const bind_row nn_rows[] = {
       "block is\n"
       "theta:narrow(1, first, size)), model:init, model:forward, model:accuracy." },
     { "sequential", nn_sequential,
-      "bk.nn.sequential{layer, ...} -> model\n"
+      "bk.nn.sequential{layer, ... [, input = {sizes}]} -> model\n"
       "The layers one after the other, for example { bk.nn.conv2d{1, 8, kernel = 5}, bk.nn.tanh(), "
       "bk.nn.avgpool2d{2},\n"
-      "bk.nn.flatten(), bk.nn.linear{1152, 10} }." },
+      "bk.nn.flatten(), bk.nn.linear{1152, 10}, input = {1, 28, 28} }. A layer may be a model. Sizes that cannot fit "
+      "are "
+      "an error here, which names the layer; input, the sizes of one example, lets it see those of images too." },
+    { "residual", nn_residual,
+      "bk.nn.residual{layer, ... [, shortcut = layer]} -> layer\n"
+      "x plus what the layers make of it, of the same shape; with a shortcut (a layer or a model) what that makes of x "
+      "in x's place. Layers may be models.\n\nSource: He et al. 2016." },
     { "layer", nn_layer,
       "bk.nn.layer{forward = f [, params = {{name, shape = {...}}, ...}, input = {...}, name = \"layer\"]} -> layer\n"
       "A layer of your own. f(p, x) -> y is a function of tensors; p holds the parameter tensors by name, which lie in "
@@ -617,11 +668,21 @@ static const bind_row nn_rows[] = {
       "there; or torch = { {name [, first, rows]}, ... }: its first rows are these rows of that tensor, two parts "
       "adding "
       "up.\n"
+      "p.train says whether this is training; p.random{2, 3} draws numbers of that shape from the pass's seed, uniform "
+      "on "
+      "[0, 1), or N(0, 1) with kind = \"normal\": the same for the same seed, each call its own.\n"
+      "forward is traced (help \"tracing\"): it runs once a shape, and again when what it reads from outside has "
+      "changed.\n"
       "A residual layer: bk.nn.layer{ params = {{\"w\", shape = {8, 8}}}, input = {\"batch\", 8},\n"
       "    forward = function(p, x) return x + x:matmul(p.w):tanh() end }" },
     { NULL, NULL, NULL },
 };
 
+static const bind_option state_options[] = {
+    { "layout", "\"torch\"", "bracket's own", "the names and shapes of the tensors" },
+    { "buffers", "a tensor", "fresh ones", "running statistics, as r.buffers has them" },
+    { NULL },
+};
 static const bind_option weights_options[] = {
     { "dtype", "\"float64\" or \"float32\"", "float64 if any of the tensors is", "of theta" },
     { "layout", "\"torch\"", "bracket's own", "the names and shapes of the tensors" },
@@ -635,20 +696,30 @@ static const bind_row model_rows[] = {
       "lecun N(0, 1/fan_in), orthogonal; all times scale. Biases 0.\n"
       "Source: Glorot & Bengio 2010; He et al. 2015; LeCun et al. 1998; Saxe et al. 2014." },
     { "forward", model_forward_,
-      "model:forward(theta, x) -> outputs\n"
-      "theta (n_params), x (batch, ...); works on tensors and inside traced functions. x is cast to theta's dtype." },
+      "model:forward(theta, x [, { train = false, seed = s, buffers = b }]) -> outputs [, new buffers]\n"
+      "theta (n_params), x (batch, ...); works on tensors and inside traced functions. x is cast to theta's dtype.\n\n"
+      "Dropout, noise and batch_norm act where train is true; what draws needs a seed (an integer or a 0-d int64 "
+      "tensor) "
+      "and makes the same numbers of the same theta, x and seed, so that derivatives are at fixed draws. buffers "
+      "(n_buffers) are batch_norm's running statistics, listed in model.buffers; model:init_buffers() begins them, "
+      "which "
+      "is what evaluation uses where none are given. In training with buffers the new ones are a second result.\n"
+      "In a protocol's training step all three are the step's unless told here." },
+    { "init_buffers", model_buffers,
+      "model:init_buffers{ [dtype = \"float64\"] } -> buffers (n_buffers)\n"
+      "What training remembers besides theta, at its beginning: running means 0, running variances 1." },
     { "accuracy", model_accuracy,
-      "model:accuracy(theta, x, y) -> number\n"
+      "model:accuracy(theta, x, y [, { buffers = b }]) -> number\n"
       "Share of the examples whose largest output is class y (batch), ids from 0." },
     { "state_dict", model_state_dict,
-      "model:state_dict(theta [, { layout = \"torch\" }]) -> { [\"0.weight\"] = tensor, ... }\n"
+      "model:state_dict(theta [, { layout = \"torch\", buffers }]) -> { [\"0.weight\"] = tensor, ... }\n"
       "The parameters by name, for bk.save_safetensors: the layer's place from 0, as nn.Sequential counts, and its "
       "parameter.\n\n"
       "layout \"torch\" has PyTorch's names, shapes and order of gates and heads: linear weights (out, in), "
       "weight_ih_l0, bias_hh_l0, in_proj_weight and the like; a transformer is a TransformerEncoderLayer with "
       "norm_first. Of biases that PyTorch has twice the second is 0. Without it shapes are bracket's.\n\n"
       "Errors: theta of another size.",
-      weights_options + 1 },
+      state_options },
     { "load_state_dict", model_load_state_dict,
       "model:load_state_dict(table or path.safetensors [, { layout = \"torch\", dtype }]) -> theta, buffers\n"
       "The parameters from a table of tensors by name, or a file of them, in the layout they are in: torch for what "
@@ -681,8 +752,7 @@ void bind_nn(lua_State *L) {
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
 
-    bind_rows(L, nn_module_rows);
-    push_room(L, "nn");
+    bind_push_room(L, "nn");
     bind_rows(L, nn_rows);
     lua_getfield(L, -1, "mlp");
     const char *known = lua_pushfstring(L, "one of %s", push_activations(L));
@@ -695,10 +765,11 @@ void bind_nn(lua_State *L) {
         lua_setfield(L, -2, (*r)->name);
     }
     lua_pop(L, 1);
-    open_losses(L);
 }
 
 void bind_nn_internal(lua_State *L) {
-    static const bind_row rows[] = { { "activation", internal_activation, NULL }, { NULL, NULL, NULL } };
+    static const bind_row rows[] = { { "activation", internal_activation, NULL },
+                                     { "in_mode", internal_in_mode, NULL },
+                                     { NULL, NULL, NULL } };
     bind_rows(L, rows);
 }

@@ -113,6 +113,7 @@ BK_API int luaopen_bracket(lua_State *L) {
     bind_tensor(L);
     bind_func(L);
     bind_nn(L);
+    bind_losses(L);
     bind_bea(L);
     bind_data(L);
     bind_optim(L);

@@ -31,7 +31,6 @@ typedef struct bind_state {
     size_t live_bytes; /* in use after the last collection, or the least since */
     size_t live_heap;  /* Lua's part of it */
     uint64_t serial;
-    uint64_t words[64]; /* what a function had captured before it is traced */
     bool raised;                       /* registry field BIND_ERROR holds the error value of a traced Lua function */
     eager_slot slots[EAGER_SLOTS + 1]; /* the last: for what does not fit a key */
 } bind_state;

@@ -15,6 +15,9 @@ struct plan_entry {
     node *outs; /* dtype and shape of the outputs */
     size_t out_bytes;
     node **out_refs;
+    int n_sources; /* what it was traced from, and of which generation */
+    graph_source **sources;
+    uint64_t *generations;
 };
 
 void *func_new(ctx *c, const func_class *cls, size_t bytes, err *e) {
@@ -37,6 +40,7 @@ void func_retain(func *f) {
 
 static void entry_free(ctx *c, plan_entry *entry) {
     plan_free(entry->p);
+    for (int i = 0; i < entry->n_sources; i++) source_release(entry->sources[i]);
     mem_free(c, entry, entry->bytes);
 }
 
@@ -90,15 +94,25 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **o
         for (int i = 0; i < n_in; i++) in[i] = graph_input(g, like[i].dtype, like[i].ndim, like[i].shape);
         func_build(f, g, n_in, in, &outs);
     }
+    int n_sources = 0;
+    graph_source **sources = graph_sources(g, &n_sources);
     bk_status s = graph_status(g, e);
     if (!s) {
         size_t a = sizeof *entry, b = sizeof(tensor) * (size_t)n_in, c = sizeof(node) * (size_t)outs.n,
-               d = sizeof(node *) * (size_t)outs.n;
-        entry = mem_zalloc(f->c, a + b + c + d);
+               d = sizeof(node *) * (size_t)outs.n, k = sizeof *sources * (size_t)n_sources,
+               total = a + b + c + d + k + sizeof(uint64_t) * (size_t)n_sources;
+        entry = mem_zalloc(f->c, total);
         if (!entry)
-            s = err_nomem(e, a + b + c + d);
+            s = err_nomem(e, total);
         else {
-            entry->bytes = a + b + c + d;
+            entry->bytes = total;
+            entry->sources = (graph_source **)((char *)entry + a + b + c + d);
+            entry->generations = (uint64_t *)((char *)entry + a + b + c + d + k);
+            for (int i = 0; i < n_sources; i++) {
+                source_retain(entry->sources[i] = sources[i]);
+                entry->generations[i] = sources[i]->generation;
+            }
+            entry->n_sources = n_sources;
             entry->n_in = n_in;
             entry->n_out = outs.n;
             entry->in = (tensor *)((char *)entry + a);
@@ -119,11 +133,20 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **o
     }
     graph_free(g);
     if (s && entry) {
-        mem_free(f->c, entry, entry->bytes);
+        entry_free(f->c, entry);
         entry = NULL;
     }
     *out = entry;
     return s;
+}
+
+/* Whether what entry was traced from is as it was. */
+static bool entry_fresh(const plan_entry *entry) {
+    for (int i = 0; i < entry->n_sources; i++) {
+        graph_source *s = entry->sources[i];
+        if ((s->look ? s->look(s) : s->generation) != entry->generations[i]) return false;
+    }
+    return true;
 }
 
 static bk_status func_entry(func *f, int n_in, const tensor *like, plan_entry **out, err *e) {
@@ -131,6 +154,11 @@ static bk_status func_entry(func *f, int n_in, const tensor *like, plan_entry **
     for (plan_entry **at = &f->plans; *at; at = &(*at)->next, kept++) {
         plan_entry *entry = *at;
         if (!entry_matches(entry, n_in, like)) continue;
+        if (!entry_fresh(entry)) {
+            *at = entry->next;
+            entry_free(f->c, entry);
+            break;
+        }
         *at = entry->next; /* most recently used first */
         entry->next = f->plans;
         f->plans = entry;

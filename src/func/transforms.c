@@ -89,17 +89,24 @@ static bool float_argument(graph *g, const char *name, const node *n) {
 
 /* ---- grad, value_and_grad ---- */
 
+/* With its value, what else f returns comes along: new buffers, say. */
 static bool grad_with_value(func *self, graph *g, int n_in, node *const *in, node_list *out, bool value) {
     if (!need(g, "grad", n_in, 1) || !float_argument(g, "grad", in[0])) return false;
-    node *p = placeholder(g, in[0]), *y = build_at(operand(self), g, p, n_in, in), *both[2];
-    both[0] = y;
-    both[1] = graph_grad(g, y, p);
-    if (!graph_substitute(g, 2, both, 1, &p, &in[0])) return false;
-    out->v = array(g, 2);
+    node *p = placeholder(g, in[0]), **args = array(g, n_in), *y;
+    node_list of = { 0, NULL };
+    if (!args || !p) return false;
+    memcpy(args, in, sizeof *args * (size_t)n_in);
+    args[0] = p;
+    if (value ? !func_build(operand(self), g, n_in, args, &of) : !(y = func_build1(operand(self), g, n_in, args)))
+        return false;
+    if (value) y = of.v[0];
+    out->n = value ? of.n + 1 : 1;
+    out->v = array(g, out->n);
     if (!out->v) return false;
-    out->n = value ? 2 : 1;
-    memcpy(out->v, value ? both : both + 1, sizeof *both * (size_t)out->n);
-    return true;
+    out->v[0] = y;
+    out->v[value] = graph_grad(g, y, p);
+    for (int i = 1; i < of.n; i++) out->v[i + 1] = of.v[i];
+    return graph_substitute(g, out->n, out->v, 1, &p, &in[0]);
 }
 
 static bool grad_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {

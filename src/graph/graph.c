@@ -18,8 +18,14 @@ typedef struct held {
     tensor value;
 } held;
 
+typedef struct depends {
+    struct depends *next;
+    graph_source *source;
+} depends;
+
 struct graph {
     ctx *c;
+    depends *depends;
     const graph_basis *basis;
     uint64_t id;
     chunk *chunks;
@@ -49,6 +55,7 @@ graph *graph_new(ctx *c, const graph_basis *basis) {
 void graph_free(graph *g) {
     if (!g) return;
     ctx *c = g->c;
+    for (depends *d = g->depends; d; d = d->next) source_release(d->source);
     for (held *h = g->held; h; h = h->next) tensor_release(&h->value);
     for (chunk *k = g->chunks, *next; k; k = next) {
         next = k->next;
@@ -104,6 +111,36 @@ void *graph_alloc(graph *g, size_t bytes) {
     void *p = (char *)k + k->used;
     k->used += bytes;
     return p;
+}
+
+/* ---- what it depends on ---- */
+
+void source_retain(graph_source *s) {
+    atomic_fetch_add(&s->refs, 1);
+}
+
+void source_release(graph_source *s) {
+    if (s && atomic_fetch_sub(&s->refs, 1) == 1) s->free(s);
+}
+
+void graph_depends(graph *g, graph_source *s) {
+    for (const depends *d = g->depends; d; d = d->next)
+        if (d->source == s) return;
+    depends *d = graph_alloc(g, sizeof *d);
+    if (!d) return;
+    *d = (depends){ g->depends, s };
+    source_retain(s);
+    g->depends = d;
+}
+
+graph_source **graph_sources(graph *g, int *n) {
+    *n = 0;
+    for (const depends *d = g->depends; d; d = d->next) ++*n;
+    graph_source **list = *n ? graph_alloc(g, sizeof *list * (size_t)*n) : NULL;
+    int i = 0;
+    for (const depends *d = g->depends; d && list; d = d->next) list[i++] = d->source;
+    if (!list) *n = 0;
+    return list;
 }
 
 /* ---- hash-consing ---- */

@@ -186,6 +186,21 @@ node *graph_fail(graph *g, bk_status status, const char *format, ...) __attribut
 bool graph_failed(const graph *g);
 int graph_count(const graph *g);
 
+/* What a graph was made from beside its inputs and may change later: what of it a plan was made of is told by the
+ * generation. Refcounted by its owner and by plans. */
+typedef struct graph_source {
+    atomic_int refs;
+    uint64_t generation;
+    uint64_t (*look)(
+        struct graph_source *s); /* the generation now; NULL: its owner is gone, nothing changes any more */
+    void (*free)(struct graph_source *s);
+    void *owner;
+} graph_source;
+void source_retain(graph_source *s);
+void source_release(graph_source *s);           /* NULL allowed */
+void graph_depends(graph *g, graph_source *s);  /* kept until the graph is freed */
+graph_source **graph_sources(graph *g, int *n); /* each once; NULL after failing g, or none */
+
 /* Leaves. The graph keeps a reference to a constant's storage. */
 node *graph_input(graph *g, bk_dtype dtype, int ndim, const int64_t *shape);
 node *graph_const(graph *g, const tensor *value);

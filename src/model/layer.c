@@ -18,6 +18,33 @@ int layer_bias(model_block *out, int k, double bias, int64_t n) {
     return k + 1;
 }
 
+/* ---- shapes as far as they are known ---- */
+
+bool shape_ranks(const layer_shape *x, int least, int most) {
+    return x->ndim < 0 || (x->ndim >= least && x->ndim <= most);
+}
+
+bool shape_may(const layer_shape *x, int axis, int64_t n) {
+    if (x->ndim < 0) return axis != -1 || x->last < 0 || x->last == n;
+    int at = axis < 0 ? axis + x->ndim : axis;
+    return at >= 0 && at < x->ndim && (x->size[at] < 0 || x->size[at] == n);
+}
+
+bool layer_same(const layer *l, const layer_shape *x, layer_shape *y) {
+    (void)l;
+    *y = *x;
+    return true;
+}
+
+bool layer_draws(layer_run *r, const node *x, int k, op_draw_at *at) {
+    if (!x || graph_failed(r->g)) return false;
+    *at = (op_draw_at){ x->dtype, x->ndim, x->shape, r->place + k };
+    if (!r->seed)
+        graph_fail(r->g, BK_EINVAL, "%s: layer %s draws in training: expected a seed, { train = true, seed = 1 }",
+                   r->who, layer_name(r->at));
+    return r->seed != NULL;
+}
+
 /* ---- a layer made of a function ---- */
 
 static int function_blocks(const layer *l, model_block *out) {
@@ -27,10 +54,11 @@ static int function_blocks(const layer *l, model_block *out) {
     return f->n_blocks;
 }
 
-static bool function_accepts(const layer *l, const node *x) {
+static bool function_accepts(const layer *l, const layer_shape *x) {
     const layer_function *f = l->own;
-    bool ok = f->ndim < 0 || x->ndim == f->ndim;
-    for (int i = 0; ok && i < f->ndim; i++) ok = f->input[i] < 0 || x->shape[i] == f->input[i];
+    bool ok = f->ndim < 0 || shape_ranks(x, f->ndim, f->ndim);
+    for (int i = 0; ok && i < f->ndim; i++)
+        ok = f->input[i] < 0 || shape_may(x, i == f->ndim - 1 ? -1 : i, f->input[i]);
     return ok;
 }
 
@@ -38,12 +66,14 @@ static void function_expects(const layer *l, char *buf, size_t bytes) {
     snprintf(buf, bytes, "%s", l->own->expects);
 }
 
-static node *function_build(const layer *l, graph *g, node *const *p, node *x) {
-    node *in[LAYER_MAX_BLOCKS + 1];
+static node *function_build(const layer *l, layer_run *r, node *const *p, node **b, node *x) {
+    (void)b;
+    node *in[LAYER_MAX_BLOCKS + 2];
     int n = l->own->n_blocks;
     memcpy(in, p, (size_t)n * sizeof *in);
-    in[n] = x;
-    return func_build1(l->own->forward, g, n + 1, in);
+    in[n++] = x;
+    if (r->seed) in[n++] = g_fold_in(r->g, r->seed, r->place); /* a seed of its own, whatever it draws */
+    return func_build1(l->own->forward[r->train], r->g, n, in);
 }
 
 static const layer_row own_row = {
@@ -52,9 +82,16 @@ static const layer_row own_row = {
     .blocks = function_blocks,
     .accepts = function_accepts,
     .expects = function_expects,
-    .build = function_build,
+    .build_in = function_build,
 };
 const layer_row *const layer_row_function = &own_row;
+
+/* ---- layers made of layers: model.c goes through them ---- */
+
+static const layer_row sequential_row = { .name = "sequential", .doc = "" };
+const layer_row *const layer_row_sequential = &sequential_row;
+static const layer_row residual_row = { .name = "residual", .doc = "" };
+const layer_row *const layer_row_residual = &residual_row;
 
 layer_function *layer_function_new(ctx *c, err *e) {
     layer_function *f = mem_zalloc(c, sizeof *f);
@@ -72,9 +109,22 @@ layer_function *layer_function_new(ctx *c, err *e) {
 void layer_function_release(layer_function *f) {
     if (!f || atomic_fetch_sub(&f->refs, 1) != 1) return;
     ctx *c = f->c;
-    func_release(f->forward);
+    func_release(f->forward[0]);
+    func_release(f->forward[1]);
     mem_free(c, f, sizeof *f);
     ctx_release(c);
+}
+
+void layer_retain(const layer *l) {
+    if (l->own) atomic_fetch_add(&l->own->refs, 1);
+    if (l->inner) model_retain(l->inner);
+    if (l->beside) model_retain(l->beside);
+}
+
+void layer_release(const layer *l) {
+    layer_function_release(l->own);
+    model_release(l->inner);
+    model_release(l->beside);
 }
 
 const char *layer_name(const layer *l) {

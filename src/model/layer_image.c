@@ -3,9 +3,24 @@
 #include <stdio.h>
 
 /* Images that a window of `kernel` fits in, padded. channels 0: any. */
-static bool fits(const node *x, int64_t channels, int64_t kernel, int64_t padding) {
-    return x->ndim == 4 && (channels == 0 || x->shape[1] == channels) && x->shape[2] + 2 * padding >= kernel &&
-           x->shape[3] + 2 * padding >= kernel;
+static bool fits(const layer_shape *x, int64_t channels, int64_t kernel, int64_t padding) {
+    if (!shape_ranks(x, 4, 4)) return false;
+    if (x->ndim < 0) return true;
+    for (int i = 2; i < 4; i++)
+        if (x->size[i] >= 0 && x->size[i] + 2 * padding < kernel) return false;
+    return channels == 0 || shape_may(x, 1, channels);
+}
+
+/* Images of a size that is known if x's is. */
+static bool windows(const layer_shape *x, int64_t channels, int64_t kernel, int64_t stride, int64_t padding,
+                    layer_shape *y) {
+    *y = (layer_shape){ .ndim = 4, .size = { -1, channels, -1, -1 }, .last = -1, .dtype = x->dtype };
+    if (x->ndim != 4) return true;
+    y->size[0] = x->size[0];
+    if (!channels) y->size[1] = x->size[1];
+    for (int i = 2; i < 4; i++)
+        if (x->size[i] >= 0) y->size[i] = (x->size[i] + 2 * padding - kernel) / stride + 1;
+    return true;
 }
 
 static void expects_images(int64_t channels, int64_t kernel, int64_t padding, char *buf, size_t bytes) {
@@ -26,8 +41,12 @@ static int conv_blocks(const layer *l, model_block *out) {
     return layer_bias(out, 1, l->option[BIAS], n);
 }
 
-static bool conv_accepts(const layer *l, const node *x) {
+static bool conv_accepts(const layer *l, const layer_shape *x) {
     return fits(x, layer_size(l, IN), layer_size(l, KERNEL), layer_size(l, PADDING));
+}
+
+static bool conv_result(const layer *l, const layer_shape *x, layer_shape *y) {
+    return windows(x, layer_size(l, OUT), layer_size(l, KERNEL), layer_size(l, STRIDE), layer_size(l, PADDING), y);
 }
 
 static void conv_expects(const layer *l, char *buf, size_t bytes) {
@@ -54,6 +73,7 @@ const layer_row layer_conv2d = {
     .blocks = conv_blocks,
     .accepts = conv_accepts,
     .expects = conv_expects,
+    .result = conv_result,
     .build = conv_build,
 };
 
@@ -61,8 +81,14 @@ const layer_row layer_conv2d = {
 
 enum { WINDOW, STEP, AROUND };
 
-static bool pool_accepts(const layer *l, const node *x) {
+static bool pool_accepts(const layer *l, const layer_shape *x) {
     return fits(x, 0, layer_size(l, WINDOW), layer_size(l, AROUND));
+}
+
+static bool pool_result(const layer *l, const layer_shape *x, layer_shape *y) {
+    windows(x, 0, layer_size(l, WINDOW), layer_size(l, STEP), layer_size(l, AROUND), y);
+    if (x->ndim != 4) y->size[1] = -1;
+    return true;
 }
 
 static void pool_expects(const layer *l, char *buf, size_t bytes) {
@@ -93,6 +119,7 @@ const layer_row layer_avgpool2d = {
     .options = POOL_OPTIONS,
     .accepts = pool_accepts,
     .expects = pool_expects,
+    .result = pool_result,
     .build = avgpool_build,
 };
 
@@ -103,5 +130,6 @@ const layer_row layer_maxpool2d = {
     .options = POOL_OPTIONS,
     .accepts = pool_accepts,
     .expects = pool_expects,
+    .result = pool_result,
     .build = maxpool_build,
 };

@@ -12,8 +12,15 @@ static int linear_blocks(const layer *l, model_block *out) {
     return layer_bias(out, 1, l->option[BIAS], n);
 }
 
-static bool linear_accepts(const layer *l, const node *x) {
-    return x->ndim >= 1 && x->shape[x->ndim - 1] == layer_size(l, IN);
+static bool linear_accepts(const layer *l, const layer_shape *x) {
+    return shape_may(x, -1, layer_size(l, IN));
+}
+
+static bool linear_result(const layer *l, const layer_shape *x, layer_shape *y) {
+    *y = *x;
+    y->last = layer_size(l, OUT);
+    if (y->ndim > 0) y->size[y->ndim - 1] = y->last;
+    return true;
 }
 
 static void linear_expects(const layer *l, char *buf, size_t bytes) {
@@ -36,5 +43,6 @@ const layer_row layer_linear = {
     .blocks = linear_blocks,
     .accepts = linear_accepts,
     .expects = linear_expects,
+    .result = linear_result,
     .build = linear_build,
 };

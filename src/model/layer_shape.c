@@ -4,9 +4,19 @@
 
 /* ---- flatten ---- */
 
-static bool flatten_accepts(const layer *l, const node *x) {
+static bool flatten_accepts(const layer *l, const layer_shape *x) {
     (void)l;
-    return x->ndim >= 1;
+    return shape_ranks(x, 1, BK_MAX_DIMS);
+}
+
+static bool flatten_result(const layer *l, const layer_shape *x, layer_shape *y) {
+    (void)l;
+    *y = (layer_shape){ .ndim = 2, .size = { -1, -1 }, .last = -1, .dtype = x->dtype };
+    if (x->ndim < 1) return true;
+    y->size[0] = x->size[0];
+    y->size[1] = 1;
+    for (int i = 1; i < x->ndim; i++) y->size[1] = x->size[i] < 0 || y->size[1] < 0 ? -1 : y->size[1] * x->size[i];
+    return true;
 }
 
 static void flatten_expects(const layer *l, char *buf, size_t bytes) {
@@ -25,6 +35,7 @@ const layer_row layer_flatten = {
     .doc = "bk.nn.flatten() -> layer\n(batch, ...) to (batch, features), row-major.",
     .accepts = flatten_accepts,
     .expects = flatten_expects,
+    .result = flatten_result,
     .build = flatten_build,
 };
 
@@ -37,8 +48,8 @@ static int norm_blocks(const layer *l, model_block *out) {
     return layer_bias(out, 1, 1, layer_size(l, FEATURES));
 }
 
-static bool norm_accepts(const layer *l, const node *x) {
-    return x->ndim >= 1 && x->shape[x->ndim - 1] == layer_size(l, FEATURES);
+static bool norm_accepts(const layer *l, const layer_shape *x) {
+    return shape_may(x, -1, layer_size(l, FEATURES));
 }
 
 static void norm_expects(const layer *l, char *buf, size_t bytes) {
@@ -60,6 +71,7 @@ const layer_row layer_layer_norm = {
     .blocks = norm_blocks,
     .accepts = norm_accepts,
     .expects = norm_expects,
+    .result = layer_same,
     .build = norm_build,
 };
 
@@ -73,9 +85,17 @@ static int embedding_blocks(const layer *l, model_block *out) {
     return 1;
 }
 
-static bool embedding_accepts(const layer *l, const node *x) {
+static bool embedding_accepts(const layer *l, const layer_shape *x) {
     (void)l;
     return x->dtype == BK_INT64;
+}
+
+static bool embedding_result(const layer *l, const layer_shape *x, layer_shape *y) {
+    *y = *x;
+    y->dtype = BK_FLOAT64;
+    y->last = layer_size(l, WIDTH);
+    if (x->ndim >= 0 && x->ndim < BK_MAX_DIMS) y->size[y->ndim++] = y->last;
+    return x->ndim < BK_MAX_DIMS;
 }
 
 static void embedding_expects(const layer *l, char *buf, size_t bytes) {
@@ -98,6 +118,7 @@ const layer_row layer_embedding = {
     .blocks = embedding_blocks,
     .accepts = embedding_accepts,
     .expects = embedding_expects,
+    .result = embedding_result,
     .build = embedding_build,
     .takes_ids = true,
 };

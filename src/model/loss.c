@@ -17,6 +17,8 @@ typedef struct loss_func {
     bool has_data;
     tensor x[3], y[3]; /* by dtype: the data as given, and its casts once they were needed */
     bk_dtype x_dtype, y_dtype;
+    model_with with;
+    tensor values[2]; /* its seed and buffers */
 } loss_func;
 
 static void loss_destroy(func *f) {
@@ -25,6 +27,7 @@ static void loss_destroy(func *f) {
         tensor_release(&l->x[i]);
         tensor_release(&l->y[i]);
     }
+    for (int i = 0; i < 2; i++) tensor_release(&l->values[i]);
     model_release(l->m);
 }
 
@@ -38,8 +41,25 @@ static const tensor *loss_data(tensor *versions, bk_dtype given, bk_dtype wanted
     return &versions[wanted];
 }
 
-static bool is_table(const model *m) {
-    return m->layers[0].row->takes_ids;
+/* The model's outputs in the loss's mode: what it was told goes before what is in force. */
+static node *outputs(const loss_func *l, const char *who, graph *g, node *theta, node *x) {
+    const model_with *with = &l->with;
+    model_mode *before = l->m->mode, mode = { .g = g };
+    if (before && before->g == g) mode = *before;
+    if (with->told) mode.train = with->train;
+    if (with->seed) {
+        mode.seed = g_cast(g, graph_const(g, &l->values[0]), BK_INT64);
+        mode.passes = 0;
+    }
+    if (with->buffers) mode.buffers = graph_const(g, &l->values[with->seed]);
+    model_mode_set(l->m, &mode);
+    node *z = model_build_as(l->m, who, g, theta, x);
+    model_mode_set(l->m, before);
+    if (before && before->g == g) {
+        if (!with->seed) before->passes = mode.passes;
+        if (!with->buffers) before->buffers = mode.buffers;
+    }
+    return z;
 }
 
 static bool loss_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
@@ -55,7 +75,7 @@ static bool loss_build(func *f, graph *g, int n_in, node *const *in, node_list *
     if (!theta) return false;
     bk_dtype floating = theta->dtype == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64;
     if (l->has_data) {
-        const tensor *xt = loss_data(l->x, l->x_dtype, is_table(l->m) ? BK_INT64 : floating, g);
+        const tensor *xt = loss_data(l->x, l->x_dtype, model_takes_ids(l->m) ? BK_INT64 : floating, g);
         const tensor *yt = loss_data(l->y, l->y_dtype, row->class_ids ? BK_INT64 : floating, g);
         if (!xt || !yt) return false;
         x = graph_const(g, xt);
@@ -66,7 +86,7 @@ static bool loss_build(func *f, graph *g, int n_in, node *const *in, node_list *
     }
     char who[64];
     snprintf(who, sizeof who, "bk.loss.%s", row->name);
-    node *z = model_build_as(l->m, who, g, theta, x);
+    node *z = outputs(l, who, g, theta, x);
     if (!z || !y) return false;
     shape_buf a, b;
     if (!row->class_ids && z->ndim == y->ndim + 1 && z->shape[z->ndim - 1] == 1 &&
@@ -97,8 +117,8 @@ static bk_status loss_try(loss_func *l, int64_t *classes, err *e) {
     node *theta = graph_input(g, BK_FLOAT64, 1, &l->m->n_params);
     node_list out = { 0 };
     if (loss_build(&l->base, g, 1, &theta, &out)) {
-        const tensor *xt = &l->x[is_table(l->m) ? BK_INT64 : BK_FLOAT64];
-        node *z = model_build(l->m, g, theta, graph_const(g, xt));
+        const tensor *xt = &l->x[model_takes_ids(l->m) ? BK_INT64 : BK_FLOAT64];
+        node *z = outputs(l, l->kind.row->name, g, theta, graph_const(g, xt));
         *classes = z && z->ndim ? z->shape[z->ndim - 1] : 0;
     }
     bk_status st = graph_status(g, e);
@@ -117,7 +137,8 @@ static bk_status check_classes(const loss_func *l, const tensor *y, int64_t clas
     return BK_OK;
 }
 
-func *loss_new(model *m, const loss *kind, const tensor *x, const tensor *y, err *e) {
+func *loss_new(model *m, const loss *kind, const tensor *x, const tensor *y, const model_with *with,
+               const tensor *values, err *e) {
     const loss_row *row = kind->row;
     if (!x != !y) {
         err_set(e, BK_EINVAL, "bk.loss.%s: expected both x and y, or neither", row->name);
@@ -128,6 +149,11 @@ func *loss_new(model *m, const loss *kind, const tensor *x, const tensor *y, err
     l->m = m;
     model_retain(m);
     l->kind = *kind;
+    l->with = *with;
+    for (int i = 0; i < with->seed + with->buffers; i++) {
+        l->values[i] = values[i];
+        tensor_retain(&l->values[i]);
+    }
     if (!x) return &l->base;
     l->has_data = true;
     l->x_dtype = x->dtype;
@@ -135,7 +161,7 @@ func *loss_new(model *m, const loss *kind, const tensor *x, const tensor *y, err
     int64_t classes = 0;
     shape_buf sb;
     bk_status st = BK_OK;
-    if (is_table(m) && x->dtype != BK_INT64)
+    if (model_takes_ids(m) && x->dtype != BK_INT64)
         st = err_set(e, BK_EINVAL, "bk.loss.%s: x: expected int64 indices, got %s %s", row->name, dtype_name(x->dtype),
                      shape_text(x->ndim, x->shape, &sb));
     if (!st) st = tensor_contiguous_as(x, x->dtype, &l->x[x->dtype], e);

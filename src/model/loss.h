@@ -27,8 +27,10 @@ extern const loss_row *const loss_rows[];    /* NULL-terminated, generated */
 const loss_row *loss_find(const char *name); /* NULL: unknown */
 
 /* theta -> loss with x and y kept inside (cast once to each dtype of theta met). Shapes and class ids are checked
- * here, not later. x and y both NULL: the function (theta, x, y) -> loss. */
-func *loss_new(model *m, const loss *l, const tensor *x, const tensor *y, err *e);
+ * here, not later. x and y both NULL: the function (theta, x, y) -> loss. In the mode of `with`, whose seed and buffers
+ * are values[] (kept). */
+func *loss_new(model *m, const loss *l, const tensor *x, const tensor *y, const model_with *with, const tensor *values,
+               err *e);
 
 /* (theta, x, y) -> share of right answers, by the row's `hits`, which it has. */
 func *loss_accuracy(model *m, const loss_row *row, err *e);

@@ -8,7 +8,7 @@
 /* draw: seed int64 (S...) -> (S..., sizes...). Attributes: dtype, kind, place, sizes; the scalar is bernoulli's p.
  * Under vmap every seed has draws of its own, which one seed would have alone; where only other things are batched,
  * the draws are the same in every place. */
-typedef enum draw_kind { DRAW_UNIFORM, DRAW_NORMAL, DRAW_BERNOULLI } draw_kind;
+typedef enum draw_kind { DRAW_UNIFORM, DRAW_NORMAL, DRAW_BERNOULLI, DRAW_SEED } draw_kind;
 enum { DTYPE, KIND, PLACE, SIZES };
 
 static bool draw_shape(graph *g, node *n) {
@@ -18,7 +18,7 @@ static bool draw_shape(graph *g, node *n) {
         return graph_fail(g, BK_EINVAL, "bk.%s: expected an int64 seed and at most %d sizes, got %s and %d",
                           op_title(n->op), BK_MAX_DIMS - seed->ndim, dtype_name(seed->dtype), more);
     n->dtype = (bk_dtype)n->ints[DTYPE];
-    if (n->dtype == BK_INT64)
+    if ((n->dtype == BK_INT64) != (n->ints[KIND] == DRAW_SEED))
         return graph_fail(g, BK_EINVAL, "bk.%s: dtype: expected float64 or float32, got int64", op_title(n->op));
     n->ndim = seed->ndim + more;
     memcpy(n->shape + seed->ndim, n->ints + SIZES, sizeof *n->shape * (size_t)more);
@@ -66,6 +66,10 @@ static bk_status draw_run(ctx *c, const node *n, void *out, const void *const *i
     (void)scratch;
     const int64_t *seed = in[0], seeds = n->in[0]->count, each = shape_count(n->n_ints - SIZES, n->ints + SIZES);
     for (int64_t s = 0; s < seeds; s++) {
+        if (n->ints[KIND] == DRAW_SEED) {
+            ((int64_t *)out)[s] = (int64_t)rng_place((uint64_t)seed[s], (uint64_t)n->ints[PLACE]);
+            continue;
+        }
         draw_job j = { n, (char *)out + (size_t)(s * each) * dtype_size(n->dtype),
                        rng_place((uint64_t)seed[s], (uint64_t)n->ints[PLACE]) };
         ctx_ranges(c, each, op_shares(each), draw_range, &j);
@@ -112,6 +116,11 @@ node *g_normal(graph *g, node *seed, op_draw_at at) {
 node *g_bernoulli(graph *g, node *seed, op_draw_at at, double p) {
     if (!(p >= 0 && p <= 1)) return graph_fail(g, BK_EINVAL, "bk.bernoulli: p: expected 0..1, got %g", p);
     return draw(g, &op_bernoulli, DRAW_BERNOULLI, seed, at, p);
+}
+
+/* seeds (S...), each a function of a seed and the place */
+node *g_fold_in(graph *g, node *seed, int64_t place) {
+    return draw(g, &op_fold_in, DRAW_SEED, seed, (op_draw_at){ BK_INT64, 0, NULL, place }, 0);
 }
 
 /* What a call asks for: seed, sizes, dtype, place. */
@@ -166,5 +175,18 @@ const op_row op_bernoulli = {
     .build = bernoulli_build,
     .sample = DRAW_SAMPLE,
     .doc = "Draws that are 1 with probability p, else 0, from a seed." DRAW_DOC ".",
+};
+
+OP_BUILD(fold_in, g_fold_in(g, v[0].t, v[1].i))
+const op_row op_fold_in = {
+    .name = "fold_in",
+    .arity = 1,
+    .kind = OP_COMPOSITE,
+    .formula = "hash(seed, place)",
+    .args = (const op_arg[]){ { ARG_OPERAND, "seed" }, { ARG_INTEGER, "place", .low = INT64_MIN }, { ARG_END } },
+    .build = fold_in_build,
+    .sample = &(op_sample){ 1, { { 1, { SAMPLE_SIZE }, 1000 } }, 1, { 5 } },
+    .doc = "Another seed, int64, made of a seed and a place: two draws that must differ take bk.fold_in(seed, 1) and "
+           "bk.fold_in(seed, 2).",
 };
 /* clang-format on */

@@ -117,7 +117,7 @@ for name, make in pairs(bk.nn) do -- those without options; what has some is bel
     calls["bk.nn." .. name] = function() return make(options) end
 end
 for name, spec in pairs { avgpool2d = { 2 }, maxpool2d = { 2 }, conv2d = { 1, 2, kernel = 3 }, embedding = { 3, 2 },
-    layer_norm = { 3 }, linear = { 3, 2 } } do
+    layer_norm = { 3 }, linear = { 3, 2 }, dropout = { 0.5 }, noise = { 0.1 } } do
     calls["bk.nn." .. name] = function() return bk.nn[name](spec) end
 end
 local sequences = bk.ones { 1, 2, 2 }
@@ -138,6 +138,24 @@ calls["bk.nn.layer"] = function()
     local m = bk.nn.sequential { bk.nn.layer { forward = function(_, y) return y:tanh() end } }
     return m:forward(m:init {}, x)
 end
+local modes = bk.nn.sequential { bk.nn.linear { 3, 4 }, bk.nn.batch_norm { 4 }, bk.nn.dropout { 0.5 },
+    bk.nn.noise { 0.1 },
+    bk.nn.residual { bk.nn.sequential { bk.nn.group_norm { 2, 4 } }, shortcut = bk.nn.linear { 4, 4 } },
+    bk.nn.layer { input = { "batch", 4 }, forward = function(p, t) return p.train and t + p.random { 4 } or t end } }
+local modes_theta, modes_x = modes:init { seed = 1 }, bk.ones { 3, 3 }
+for name in pairs { batch_norm = 1, group_norm = 1, residual = 1 } do
+    calls["bk.nn." .. name] = function()
+        local made = bk.nn.sequential { bk.nn.batch_norm { 2 }, bk.nn.residual { bk.nn.group_norm { 1, 2 } } }
+        local z, b = modes:forward(modes_theta, modes_x, { train = true, seed = 1, buffers = modes:init_buffers() })
+        local y = bk.zeros { 3, 4 }
+        bk.loss.mse(modes, modes_x, y, { train = true, seed = 1 })(modes_theta)
+        local tasks = { { x = modes_x, y = y, loss = "mse" } }
+        bk.protocol { model = modes, tasks = tasks, lr = 0.1, steps = 2, batch = 2 }:run {}
+        return made, z, b, #modes.buffers, modes:forward(modes_theta, modes_x, { buffers = b })
+    end
+end
+calls["model:init_buffers"] = function() return modes:init_buffers { dtype = "float32" } end
+calls["bk.fold_in"] = function() return bk.fold_in(3, 1), bk.fold_in(ids, 2) end
 calls["bk.nn.mlp"] = function() return bk.nn.mlp { 3, 2, 2, activation = "relu" } end
 calls["bk.nn.sequential"] = function()
     local m = bk.nn.sequential { bk.nn.conv2d { 1, 2, kernel = 3 }, bk.nn.tanh(), bk.nn.avgpool2d { 2 },
@@ -203,6 +221,17 @@ calls["bk.bea.path_bracket"] = function()
 end
 calls["bk.bea.lanczos"] = function() return bk.bea.lanczos { loss = quartic, theta = v, steps = 3 } end
 calls["bk.bea.trace"] = function() return bk.bea.trace { loss = quartic, theta = v, samples = 3 } end
+local function reshuffled() return bk.bea.reshuffled { losses = losses, lr = 0.1 } end
+calls["bk.bea.reshuffled"] = reshuffled
+calls["reshuffled:loss"] = function() return reshuffled():loss()(v) end
+calls["reshuffled:variance"] = function()
+    return reshuffled():variance(v), reshuffled():variance(v, { probes = 2 })
+end
+calls["reshuffled:scatter"] = function()
+    return reshuffled():scatter { theta = v, scales = { 1 }, optimizer = bk.optim.adam {} }
+end
+calls["reshuffled:verify"] = function() return reshuffled():verify { theta = 0.1 * v, scales = { 1, 1 / 2 } } end
+calls["bk.bea.swap_effect"] = function() return bk.bea.swap_effect(losses[1], losses, v) end
 calls["bk.flow"] = function()
     return bk.flow(function(t) return -t end, v, { rtol = 1e-6, atol = 1e-8 }),
         bk.flow(function(t) return -t end, v, { method = "rk4", steps = 2 })
@@ -332,13 +361,14 @@ for name, f in pairs { key = { 1, 2 }, new = { 3 }, next = {}, uniform = {}, bel
     end
 end
 calls["bk.measure.layers"] = function() return bk.measure.layers(model) end
+calls["bk.measure.only"] = function() return bk.measure.only(theta, bk.measure.layers(model)[1]) end
 for name in pairs(bk.measure) do -- what records are made of
-    if name ~= "layers" then
+    if name ~= "layers" and name ~= "only" then
         calls["bk.measure." .. name] = function()
             return run { record = { every = 2, value = function(state)
                 local measure = bk.measure
                 local arguments = { gradient = { 1 }, loss = { 1 }, hvp = { 1, state.theta }, bracket = { 1, 2 },
-                    total_hvp = { state.theta } }
+                    output_change = { 1, state.theta }, total_hvp = { state.theta } }
                 if name == "weighted_brackets" then return measure.conflict_field(state):norm():item() end
                 return measure[name](state, table.unpack(arguments[name] or {})) ~= nil and 1 or 0
             end } }

@@ -31,6 +31,14 @@ end
 function TestExperiments:test_tournament() lu.assertStrContains(run("tournament"), "of the orders") end
 function TestExperiments:test_conflict() lu.assertStrContains(run("conflict"), "A-GEM") end
 function TestExperiments:test_forgetting() lu.assertStrContains(run("forgetting"), "rank correlation") end
+function TestExperiments:test_own_problem()
+    local out = run("own_problem")
+    local animals, pictures = out:match("\n2 +(%S+) +(%S+)")
+    lu.assertTrue(tonumber(animals) > 0.9 and tonumber(pictures) > 0.9, out)
+    local lines = 0
+    for _ in io.lines("experiments/own_problem/run.lua") do lines = lines + 1 end
+    lu.assertTrue(lines < 100)
+end
 function TestExperiments:test_flatness() lu.assertStrContains(run("flatness"), "sharpness") end
 
 -- The three predictors of order_prediction against the realised difference of k full-batch steps a task in the limit of

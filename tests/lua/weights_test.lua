@@ -232,6 +232,29 @@ function TestWeights.test_every_layer_comes_back()
     os.remove(file)
 end
 
+-- nn.BatchNorm1d in evaluation: (x - running_mean) / sqrt(running_var + 1e-5) * weight + bias
+function TestWeights.test_buffers_are_part_of_it()
+    local model = bk.nn.sequential{ bk.nn.linear{ 2, 2 }, bk.nn.batch_norm{ 2 } }
+    local s, t = state{ ["0.weight"] = { 2, 2 }, ["0.bias"] = { 2 }, ["1.weight"] = { 2 }, ["1.bias"] = { 2 },
+        ["1.running_mean"] = { 2 }, ["1.running_var"] = { 2 } }
+    s["1.running_var"] = s["1.running_var"]:abs() + 0.5
+    t["1.running_var"] = s["1.running_var"]:totable()
+    s["1.num_batches_tracked"] = bk.tensor(7, { dtype = "int64" })
+    local theta, buffers = model:load_state_dict(s, { layout = "torch" })
+    local x = bk.tensor{ { 0.3, -1.1 } }
+    local y = model:forward(theta, x, { buffers = buffers }):totable()[1]
+    local h = affine(t["0.weight"], t["0.bias"], x:totable()[1])
+    for k = 1, 2 do
+        lu.assertAlmostEquals(y[k], (h[k] - t["1.running_mean"][k]) / math.sqrt(t["1.running_var"][k] + 1e-5)
+            * t["1.weight"][k] + t["1.bias"][k], 1e-13)
+    end
+    local out = model:state_dict(theta, { layout = "torch", buffers = buffers })
+    s["1.num_batches_tracked"] = nil
+    for name, v in pairs(s) do lu.assertTrue(out[name] == v, name) end
+    lu.assertEquals(model:state_dict(theta)["1.running_var"]:totable(), { 1, 1 })
+    fails("buffers: expected (4), got (3)", model.state_dict, model, theta, { buffers = bk.ones{ 3 } })
+end
+
 function TestWeights.test_the_layout_tells_square_matrices_apart()
     local model = bk.nn.sequential{ bk.nn.linear{ 2, 2 } }
     local s = { ["0.weight"] = bk.tensor{ { 1, 2 }, { 3, 4 } }, ["0.bias"] = bk.tensor{ 0, 0 } }

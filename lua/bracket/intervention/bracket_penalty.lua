@@ -3,19 +3,20 @@ local cache = setmetatable({}, { __mode = "k" })
 
 -- The gradient of 1/2 |[g_1, g_2]|^2, compiled once per pair of loss functions.
 local function penalty_gradient(f1, f2)
-    local of = cache[f1]
+    local of, key = cache[f1.loss], f2.loss
     if not of then
         of = setmetatable({}, { __mode = "k" })
-        cache[f1] = of
+        cache[f1.loss] = of
     end
-    if not of[f2] then
+    if not of[key] then
         local g1, g2, h1, h2 = bk.grad(f1.loss), bk.grad(f2.loss), bk.hvp(f1.loss), bk.hvp(f2.loss)
-        of[f2] = bk.grad(function(theta, x1, y1, x2, y2)
-            local b = h2(theta, g1(theta, x1, y1), x2, y2) - h1(theta, g2(theta, x2, y2), x1, y1)
+        of[key] = bk.grad(function(theta, x1, y1, x2, y2, ...) -- ...: the step's seed and buffers, where there are any
+            local b = h2(theta, g1(theta, x1, y1, ...), x2, y2, ...) - h1(theta, g2(theta, x2, y2, ...), x1, y1, ...)
             return b:dot(b) * 0.5
         end)
     end
-    return of[f2]
+    if not f1.mode then return of[key] end
+    return function(theta, x1, y1, x2, y2) return of[key](theta, x1, y1, x2, y2, f1.mode()) end
 end
 
 return bk.define{

@@ -3,6 +3,7 @@
 -- which is the sum of its parts.
 local bk = ...
 local LAYOUT, DTYPE = { "layout", { "torch" } }, { "dtype", { "float64", "float32" } }
+local BUFFERS = { "buffers", "tensor" }
 
 local function shape_text(t) return "(" .. table.concat(type(t) == "table" and t or t:shape(), ",") .. ")" end
 
@@ -11,12 +12,12 @@ local function blocks(model)
     local list = {}
     local function add(from, buffers)
         for _, b in ipairs(from) do
-            local path, part = b.name:match("^([%d.]+)%..*%.([^.]+)$")
-            list[#list + 1] = { block = b, buffers = buffers, part = part,
-                place = path:gsub("%d+", function(n) return ("%d"):format(n - 1) end) .. "." }
+            list[#list + 1] = { block = b, buffers = buffers, part = b.part,
+                place = b.path:gsub("%d+", function(n) return ("%d"):format(n - 1) end) .. "." }
         end
     end
     add(model.layers, false)
+    add(model.buffers, true)
     return list
 end
 
@@ -57,10 +58,14 @@ end
 
 local function state_dict(model, theta, options)
     local where = "model:state_dict"
-    options = bk._options.check(where, options, { LAYOUT })
+    options = bk._options.check(where, options, { LAYOUT, BUFFERS })
     if not bk.is_tensor(theta) or theta:ndim() ~= 1 or theta:size(1) ~= model.n_params then
         error(("%s: theta: expected (%d), got %s"):format(where, model.n_params,
             bk.is_tensor(theta) and shape_text(theta) or tostring(theta)), 2)
+    end
+    local buffers = options.buffers or model:init_buffers{ dtype = theta:dtype() }
+    if buffers:ndim() ~= 1 or buffers:size(1) ~= model.n_buffers then
+        error(("%s: buffers: expected (%d), got %s"):format(where, model.n_buffers, shape_text(buffers)), 2)
     end
     local out, given = {}, {}
     for _, t in ipairs(layout_of(model, options)) do
@@ -69,7 +74,8 @@ local function state_dict(model, theta, options)
             local b = part.of.block
             local size = size_of(b.shape) // b.shape[1] * part.rows
             -- of parts that add up the first has the value
-            pieces[k] = given[b] and bk.zeros({ size }, { dtype = theta:dtype() }) or theta:narrow(1, b.first, size)
+            pieces[k] = given[b] and bk.zeros({ size }, { dtype = theta:dtype() })
+                or (part.of.buffers and buffers or theta):narrow(1, b.first, size)
             given[b] = true
         end
         local whole = #pieces == 1 and pieces[1] or bk.concat(pieces, 1)
@@ -139,9 +145,12 @@ local function load_state_dict(model, given, options)
             sums[b] = sums[b] and sums[b] + rows or rows
         end
     end
-    local theta = {}
-    for k, b in ipairs(model.layers) do theta[k] = sums[b] end
-    return #theta > 0 and bk.concat(theta, 1):clone() or bk.zeros({ 0 }, { dtype = dtype })
+    local function joined(list)
+        local parts = {}
+        for k, b in ipairs(list) do parts[k] = sums[b] end
+        return #parts > 0 and bk.concat(parts, 1) or bk.zeros({ 0 }, { dtype = dtype })
+    end
+    return joined(model.layers), model.n_buffers > 0 and joined(model.buffers) or nil
 end
 
 return { state_dict = state_dict, load_state_dict = load_state_dict }

@@ -1,0 +1,257 @@
+-- bk.bea.reshuffled: one epoch of m losses, each once, in a random order. What the steps do on average is a modified
+-- loss; how much they scatter about it follows from the brackets alone. A step of an optimizer is measured only.
+local bk = ...
+local stream, statistics = bk.stream, bk.statistics
+local directions = bk.bea._directions
+local reshuffled = {}
+reshuffled.__index = reshuffled
+reshuffled.__name = "bracket.reshuffled"
+local ALL = 6 -- losses whose m! orders are all tried
+
+local function check_self(self, name)
+    if getmetatable(self) ~= reshuffled then
+        error(("reshuffled:%s: expected what bk.bea.reshuffled returns; call it with a colon"):format(name), 3)
+    end
+end
+
+-- ---- the predictions ----
+function reshuffled:loss()
+    check_self(self, "loss")
+    return self.modified
+end
+
+-- sum_{i<j} |b_ij|^2 + sum_i |sum_j b_ij|^2, b_ij = [g_i, g_j], two products a pair; nothing larger than two lists of m
+-- vectors is held.
+local function exact(d, theta)
+    local m, squares, rows = #d, 0, {}
+    local g = directions.fields(d, theta)
+    for i = 1, m do
+        for j = i + 1, m do
+            local b = d[j].along(theta, g[i]) - d[i].along(theta, g[j])
+            squares = squares + b:dot(b):item()
+            rows[i] = rows[i] and rows[i] + b or b
+            rows[j] = rows[j] and rows[j] - b or -b
+        end
+    end
+    for _, row in ipairs(rows) do squares = squares + row:dot(row):item() end
+    return squares
+end
+
+-- The same by E <z, v>^2 = |v|^2 over signs z: <z, b_ij> = <H_j z, g_i> - <H_i z, g_j>. A list, one number a probe.
+local function probed(d, theta, probes, seed)
+    local g, values, rng = directions.rows(directions.fields(d, theta)), {}, bk.rng(seed)
+    local shape = theta:shape()
+    shape.a, shape.b = -1, 1
+    for k = 1, probes do
+        local z = rng:uniform(shape):sign()
+        local pairs = directions.pairs(d, theta, g, z) -- (m, m), antisymmetric
+        local rows = pairs:sum(2)
+        values[k] = pairs:dot(pairs):item() / 2 + rows:dot(rows):item()
+    end
+    return values
+end
+
+function reshuffled:variance(theta, options)
+    check_self(self, "variance")
+    theta = directions.point("reshuffled:variance", theta)
+    options = bk._options("reshuffled:variance", options, { probes = "count", seed = "integer" })
+    if options.seed and not options.probes then error("reshuffled:variance: option seed: needs probes", 2) end
+    local scale = self.lr ^ 4 / 12
+    if not options.probes then return scale * exact(self.directions, theta) end
+    local values = probed(self.directions, theta, options.probes, options.seed or 0)
+    local found = statistics.interval(values)
+    local standard_error = #values > 1 and found.sd / math.sqrt(#values) or math.huge
+    return scale * found.mean, scale * standard_error
+end
+
+-- ---- the steps themselves ----
+local function gradient_steps(self, h)
+    return { state = function() end, restore = function() end,
+        step = function(theta, i) return theta - self.directions[i].field(theta) * h end }
+end
+
+local function optimizer_steps(self, optimizer, h)
+    return { state = function() return optimizer:state() end,
+        restore = function(saved) optimizer:restore(saved) end,
+        step = function(theta, i) return optimizer:step(theta, self.directions[i].field(theta), h) end }
+end
+
+local function run(steps, theta, order, from, to, by)
+    for s = from, to, by do theta = steps.step(theta, order[s]) end
+    return theta
+end
+
+-- Calls visit(end) for every order; orders with a beginning in common share its steps. paired: each order is followed
+-- by its reverse.
+local function every_order(steps, m, theta, paired, visit)
+    local order, used = {}, {}
+    local function extend(at)
+        if #order == m then return visit(paired and run(steps, at, order, m, 1, -1) or at) end
+        local saved = steps.state()
+        for i = 1, m do
+            if not used[i] then
+                steps.restore(saved)
+                local moved = steps.step(at, i)
+                used[i], order[#order + 1] = true, i
+                extend(moved)
+                used[i], order[#order] = nil, nil
+            end
+        end
+    end
+    extend(theta)
+end
+
+-- Drawn orders, each with its reverse: what is odd in the order cancels in their mean.
+local function drawn_orders(steps, m, theta, paired, visit, count, seed)
+    local source, saved = stream.new(stream.key(seed, 5)), steps.state()
+    for _ = 1, (count + 1) // 2 do
+        local order = stream.permutation(source, m)
+        for _, way in ipairs{ { 1, m, 1 }, { m, 1, -1 } } do
+            steps.restore(saved)
+            local at = run(steps, theta, order, way[1], way[2], way[3])
+            visit(paired and run(steps, at, order, way[2], way[1], -way[3]) or at)
+        end
+    end
+end
+
+-- Mean and mean squared distance from it of the ends, in one pass (Welford): { mean, variance, orders }.
+local function scatter(self, theta, h, o)
+    local m, n, mean, squares = #self.directions, 0, nil, 0
+    local steps = o.optimizer and optimizer_steps(self, o.optimizer, h) or gradient_steps(self, h)
+    local function visit(at)
+        n = n + 1
+        if not mean then
+            mean = at
+        else
+            local off = at - mean
+            mean = mean + off / n
+            squares = squares + off:dot(at - mean):item()
+        end
+    end
+    if m <= ALL and not o.orders then
+        every_order(steps, m, theta, o.paired, visit)
+    else
+        drawn_orders(steps, m, theta, o.paired, visit, o.orders or 200, o.seed or 0)
+    end
+    return { scale = h / self.lr, lr = h, mean = mean, variance = squares / n, orders = n }
+end
+
+local SCATTER = { theta = "userdata!", scales = "table", orders = "count", seed = "integer" }
+
+local function checked(name, options, more)
+    local spec = more
+    for key, kind in pairs(SCATTER) do spec[key] = kind end
+    options = bk._options(name, options, spec)
+    local o = { scales = options.scales or { 1, 1 / 2, 1 / 4 }, theta = directions.point(name, options.theta) }
+    for key, value in pairs(options) do o[key] = o[key] or value end
+    if #o.scales == 0 then error(name .. ": option scales: expected a list of numbers, got an empty one", 3) end
+    for k, s in ipairs(o.scales) do
+        if type(s) ~= "number" or not (s > 0 and s < math.huge) then
+            error(("%s: option scales: entry %d: expected a finite number > 0, got %s"):format(name, k, tostring(s)), 3)
+        end
+    end
+    return o
+end
+
+function reshuffled:scatter(options)
+    check_self(self, "scatter")
+    local o = checked("reshuffled:scatter", options, { optimizer = "any", paired = "boolean" })
+    local optimizer, saved = o.optimizer, nil
+    if optimizer ~= nil then
+        local ok, state = pcall(function() return optimizer:state() end)
+        if not ok then
+            error("reshuffled:scatter: option optimizer: expected one of bk.optim, such as bk.optim.adam{}, got a "
+                .. type(optimizer), 2)
+        end
+        saved = state
+    end
+    local list = {}
+    local done, message = pcall(function()
+        for k, scale in ipairs(o.scales) do
+            if optimizer then optimizer:reset() end
+            list[k] = scatter(self, o.theta, self.lr * scale, o)
+        end
+    end)
+    if optimizer then optimizer:restore(saved) end
+    if not done then error(message, 0) end
+    return list
+end
+
+local WEIGHT = { none = 1, no_flatness = 0, flipped = -1 }
+
+function reshuffled:verify(options)
+    check_self(self, "verify")
+    local o = checked("reshuffled:verify", options, { control = "string" })
+    local weight = WEIGHT[o.control or "none"]
+    if not weight then
+        error(("reshuffled:verify: option control: expected none, no_flatness or flipped, got %q"):format(o.control), 2)
+    end
+    if #o.scales < 2 then error("reshuffled:verify: option scales: expected two or more, for a slope, got 1", 2) end
+    local m, rates, errors, variances, smallest = #self.directions, {}, {}, {}, nil
+    for k, scale in ipairs(o.scales) do
+        local h = self.lr * scale
+        local found = scatter(self, o.theta, h, o)
+        local descent = bk.grad(self.modified_at(h * weight))
+        local at = bk.flow(function(t) return -descent(t) end, o.theta, { time = m * h })
+        rates[k], errors[k], variances[k] = h, (found.mean - at):norm():item(), found.variance
+        if not smallest or h < smallest.lr then smallest = found end
+    end
+    local predicted = smallest.lr ^ 4 / 12 * exact(self.directions, o.theta)
+    return { mean = statistics.slope(rates, errors), variance = statistics.slope(rates, variances),
+        ratio = smallest.variance / predicted, mean_errors = errors, variances = variances, orders = smallest.orders }
+end
+
+-- ---- the object ----
+local function new(options)
+    options = bk._options("bk.bea.reshuffled", options, { losses = "table!", lr = "number!" })
+    local losses = options.losses
+    local self = setmetatable({ lr = options.lr,
+        directions = directions.of("bk.bea.reshuffled", losses, true) }, reshuffled)
+    local m, kept = #losses, table.move(losses, 1, #losses, 1, {})
+    function self.modified_at(h) -- (1/m) sum L_k + (h/4m) sum |g_k|^2
+        return bk.compile(function(theta)
+            local sum
+            for k, L in ipairs(kept) do
+                local g = self.directions[k].field(theta)
+                local part = L(theta) + (g * g):sum() * (h / 4)
+                sum = sum and sum + part or part
+            end
+            return sum / m
+        end)
+    end
+    self.modified = self.modified_at(self.lr)
+    return self
+end
+
+bk.doc(reshuffled.loss, [[
+reshuffled:loss() -> loss
+(1/m) sum L_k + (h/4m) sum |g_k|^2, a function of theta. For time m h its gradient flow is the mean over the orders of
+the epoch's end, up to O(h^3): the conflict averages out.]])
+bk.doc(reshuffled.variance, [[
+reshuffled:variance(theta [, { probes = k, seed = 0 }]) -> variance [, standard error]
+What an epoch's end scatters over the orders: the mean squared distance from their mean,
+(h^4/12) [ sum_{i<j} |[g_i, g_j]|^2 + sum_i |[g_i, G]|^2 ] + O(h^5), G = sum g_j.
+m gradients and m (m - 1) products; with probes m gradients and k m products, by <z, [g_i, g_j]> = <H_j z, g_i> -
+<H_i z, g_j> over random signs z, and the standard error of the mean over the probes (infinite for one).]])
+bk.doc(reshuffled.scatter, [[
+reshuffled:scatter{ theta = theta [, scales, optimizer, paired, orders, seed] } -> { {scale, lr, mean, variance}, ... }
+What the steps do: for the rate times each scale (1, 1/2, 1/4), the mean of the epoch's end over the orders (a tensor),
+the mean squared distance from it, and how many `orders` that were: all m! up to m = 6, else `orders` (200) drawn by
+seed (0), each with its reverse.
+optimizer = bk.optim.adam{}: its steps instead of gradient steps, from a fresh state; its own state is left as it was.
+paired = true: an epoch and then the same in reverse.
+Slopes of the variance in h: 4 for gradient steps, 2 with momentum (the memory), 6 for paired gradient steps.]])
+bk.doc(reshuffled.verify, [[
+reshuffled:verify{ theta = theta [, scales, orders, seed, control] } -> { mean, variance, ratio, ... }
+mean: slope in h of the distance between the mean end and the flow of loss() for time m h (3); variance: slope of the
+measured variance (4); ratio: measured over predicted variance at the smallest scale (1 in the limit). Behind them:
+mean_errors, variances (one a scale) and orders.
+scales, orders, seed as in scatter; control = "none" | "no_flatness" | "flipped": under the last two the term of order h
+is left out or has the wrong sign, and mean falls to 2.]])
+
+return bk.doc(new, [[
+bk.bea.reshuffled{ losses = {L1, ..., Lm}, lr = h } -> reshuffled
+One epoch of gradient steps, each loss once, in a random order.
+Methods: loss, variance, scatter, verify; in float64 whatever theta's dtype.
+Errors: fewer than two losses, or a field where a loss has to stand.
+Source: the loss: Smith et al. 2021; the variance from brackets: this program.]])

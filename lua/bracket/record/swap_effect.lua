@@ -1,0 +1,32 @@
+local bk = ...
+
+-- h^2 times the root mean square, over the outputs of all tasks, of their derivative along v.
+local function change(state, v)
+    local squares, count = 0, 0
+    for k = 1, state.n_tasks do
+        local z = bk.measure.output_change(state, k, v)
+        squares, count = squares + z:dot(z):item(), count + #z:reshape{ -1 }
+    end
+    return state.lr ^ 2 * math.sqrt(squares / count)
+end
+
+return bk.doc(function(state)
+    local measure, row, total = bk.measure, {}, 0
+    local layers = measure.layers(state.model)
+    for i = 1, state.n_tasks do
+        for j = i + 1, state.n_tasks do
+            local b, name = measure.bracket(state, i, j), ("swap_effect_%d_%d"):format(i, j)
+            row[name] = change(state, b)
+            total = total + row[name] ^ 2
+            for l, layer in ipairs(layers) do
+                row[name .. "_layer_" .. l] = change(state, measure.only(b, layer))
+            end
+        end
+    end
+    row.swap_effect = math.sqrt(total)
+    return row
+end, [[
+record "swap_effect": columns swap_effect_i_j, i < j: what swapping neighbouring steps on tasks i and j at the current
+rate does to the model's outputs, h^2 f' . [g_i, g_j], as the root mean square over all tasks' examples and outputs;
+swap_effect_i_j_layer_l, the same of the bracket's part in layer l's parameters; and swap_effect, the root of the sum of
+squares over the pairs. Two Hessian-vector products a pair. Stated for gradient steps (optim.sgd).]])

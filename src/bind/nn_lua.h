@@ -1,0 +1,27 @@
+/* nn_lua.h - what nn.c and loss.c share: models as Lua values, and the mode they are told. */
+#ifndef BIND_NN_LUA_H
+#define BIND_NN_LUA_H
+
+#include "../model/loss.h"
+#include "func_value.h"
+
+enum { WAYS = 16 }; /* of a model_with */
+
+typedef struct lua_model {
+    model *m;
+    func *forward[WAYS], *accuracy[WAYS]; /* made when they are asked for */
+} lua_model;
+
+lua_model *bind_check_model(lua_State *L, int index, const char *fname, const char *argument);
+/* The options { train, seed, buffers } at index, if any: says which are given and pushes seed and buffers. */
+model_with bind_push_with(lua_State *L, int index, const char *fname);
+/* Pushes bk[name], made when it is missing; bk is on top. */
+void bind_push_room(lua_State *L, const char *name);
+
+/* ---- torch.c ---- */
+/* The options torch and turned of a block's table: a name, or up to two parts. */
+void bind_check_torch(lua_State *L, int table, const char *fname, model_block *b, char (*names)[TORCH_NAME]);
+/* Into the table on top: turned, and torch as a list of { name, first, rows } from 1. */
+void bind_set_torch(lua_State *L, const model_block *b);
+
+#endif

@@ -1,0 +1,141 @@
+-- watch_test.lua - what a function reads from outside and has changed since it was traced is noticed at the next call:
+-- locals, globals, fields of tables, what the functions it calls read; in C too, where words and the like hold it.
+local bk = require "bracket"
+local lu = require "luaunit"
+TestWatch = {}
+
+local one = bk.ones { 1 }
+-- want: what set(k) makes of the gradient, for k = 1, 2, 3; the function is traced as often as that, and no more.
+local function follows(make)
+    local traces = 0
+    local function seen() traces = traces + 1 end
+    local f, set = make(seen)
+    for k = 1, 3 do
+        set(k)
+        for _ = 1, 3 do lu.assertEquals(f(one):sum():item(), 2 * k) end
+    end
+    lu.assertEquals(traces, 3)
+end
+
+function TestWatch.test_captured_values_and_fields()
+    follows(function(seen)
+        local k
+        return bk.grad(function(t) seen() return (k * t:square()):sum() end), function(v) k = v end
+    end)
+    follows(function(seen)
+        local c = {}
+        return bk.grad(function(t) seen() return (c.k * t:square()):sum() end), function(v) c.k = v end
+    end)
+    follows(function(seen)
+        local c = { deep = { er = {} } }
+        return bk.grad(function(t) seen() return (c.deep.er.k * t:square()):sum() end), function(v) c.deep.er.k = v end
+    end)
+    follows(function(seen)
+        local c = { 5, 0 }
+        return bk.grad(function(t) seen() return (c[2] * t:square()):sum() end), function(v) c[2] = v end
+    end)
+    follows(function(seen)
+        local c = setmetatable({}, { __index = { k = 0 } })
+        return bk.grad(function(t) seen() return (c.k * t:square()):sum() end),
+            function(v) getmetatable(c).__index.k = v end
+    end)
+    follows(function(seen)
+        local c
+        return bk.grad(function(t) seen() return (c * t:square()):sum() end), function(v) c = bk.tensor(v) end
+    end)
+end
+
+function TestWatch.test_globals() -- in chunks of their own: these tests have no globals
+    follows(function(seen)
+        return load [[local bk, seen = ...
+            return bk.grad(function(t) seen() return (WATCHED_K * t:square()):sum() end),
+                function(v) WATCHED_K = v end]](bk, seen)
+    end)
+    follows(function(seen)
+        return load [[local bk, seen = ...
+            WATCHED = { k = 0 }
+            return bk.grad(function(t) seen() return (WATCHED.k * t:square()):sum() end),
+                function(v) WATCHED.k = v end]](bk, seen)
+    end)
+    local f = load "local bk = ... return bk.compile(function(t) return t * (WATCHED_LATER or 1) end)" (bk)
+    lu.assertEquals(f(one):item(), 1)
+    rawset(_G, "WATCHED_LATER", 4)
+    lu.assertEquals(f(one):item(), 4)
+    for _, name in ipairs { "WATCHED_K", "WATCHED", "WATCHED_LATER" } do rawset(_G, name, nil) end
+end
+
+function TestWatch.test_what_called_functions_read()
+    follows(function(seen)
+        local k
+        local function penalty(t) return (k * t:square()):sum() end
+        return bk.grad(function(t) seen() return penalty(t) end), function(v) k = v end
+    end)
+    follows(function(seen)
+        local m = { k = 0 }
+        function m.penalty(t) return (m.k * t:square()):sum() end
+        return bk.grad(function(t) seen() return m.penalty(t) end), function(v) m.k = v end
+    end)
+    follows(function(seen)
+        local k
+        return bk.grad(function(t)
+            seen()
+            local within = function(u) return (k * u:square()):sum() end
+            return within(t)
+        end), function(v) k = v end
+    end)
+    local k = 1 -- a transform of a transform, and a function that is only reached through a func
+    local f = bk.compile(function(t) return k * t:square():sum() end)
+    local g = bk.grad(function(t) return f(t) end)
+    lu.assertEquals(g(one):item(), 2)
+    k = 3
+    lu.assertEquals(g(one):item(), 6)
+    lu.assertEquals(bk.hvp(f)(one, one):item(), 6)
+end
+
+function TestWatch.test_what_does_not_change_is_not_traced_again()
+    local traces, other = 0, { loss = 0 }
+    local c = { k = 2 }
+    local f = bk.compile(function(t)
+        traces = traces + 1
+        return (c.k * t):sum() + 0 * t:max()
+    end)
+    for i = 1, 5 do
+        rawset(_G, "sum", (rawget(_G, "sum") or 0) + f(one):item()) -- a global of a method's name is not read
+        other.loss, c.unread = i, i
+    end
+    rawset(_G, "sum", nil)
+    lu.assertEquals(traces, 1)
+    c.nan = 0 / 0
+    local nan = bk.compile(function(t) traces = traces + 1 return t + c.nan end)
+    for _ = 1, 3 do nan(one) end
+    lu.assertEquals(traces, 2)
+end
+
+function TestWatch.test_words_losses_and_layers_notice()
+    local k, c = 1, { k = 1 }
+    local function loss(t) return k * (t * t):sum() end
+    local function field(t) return c.k * t end
+    local w = bk.bea.word { { loss, 0.1 }, { field, 0.1 } }
+    local x = bk.tensor { 1, 2 }
+    local function step() return x * (1 - 0.2 * k) * (1 - 0.1 * c.k) end
+    local term, log = w:term(1), w:log(2)
+    local function check()
+        lu.assertTrue((w:step(x) - step()):norm():item() < 1e-14)
+        lu.assertTrue((term(x) + x * (0.2 * k + 0.1 * c.k)):norm():item() < 1e-14)
+        lu.assertTrue((log(x) + x * (0.2 * k + 0.1 * c.k + 0.02 * k * k + 0.005 * c.k * c.k)):norm():item() < 1e-14)
+    end
+    check()
+    k = 2
+    check()
+    c.k = 3
+    check()
+    local both = bk.bea.multitask { losses = { loss, function(t) return c.k * t:sum() end }, lr = 0.1 }
+    local before = both:terms(x).original
+    c.k = 5
+    lu.assertAlmostEquals(both:terms(x).original - before, 2 * 3, 1e-12)
+    local gain = 1
+    local m = bk.nn.sequential { bk.nn.layer { forward = function(_, t) return t * gain end } }
+    lu.assertEquals(m:forward(m:init(), bk.ones { 1, 1 }):item(), 1)
+    gain = 7
+    lu.assertEquals(m:forward(m:init(), bk.ones { 1, 1 }):item(), 7)
+end

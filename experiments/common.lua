@@ -105,4 +105,30 @@ function experiment.plot(options)
         experiment.say("no figure: %s", tostring(message))
     end
 end
+local function crc32(bytes)
+    local c = 0xffffffff
+    for k = 1, #bytes do
+        c = c ~ bytes:byte(k)
+        for _ = 1, 8 do c = c & 1 == 1 and c >> 1 ~ 0xedb88320 or c >> 1 end
+    end
+    return c ~ 0xffffffff
+end
+
+-- A grey picture as the bytes of a PNG file; values row by row, 0..255. The pixels are stored, not packed.
+function experiment.png(values, rows, columns)
+    local lines, a, b = {}, 1, 0
+    for i = 1, rows do lines[i] = "\0" .. string.char(table.unpack(values, (i - 1) * columns + 1, i * columns)) end
+    local data = table.concat(lines)
+    for k = 1, #data do
+        a = (a + data:byte(k)) % 65521
+        b = (b + a) % 65521
+    end
+    local function chunk(kind, bytes)
+        return string.pack(">I4", #bytes) .. kind .. bytes .. string.pack(">I4", crc32(kind .. bytes))
+    end
+    return "\x89PNG\r\n\x1a\n" .. chunk("IHDR", string.pack(">I4I4BBBBB", columns, rows, 8, 0, 0, 0, 0))
+        .. chunk("IDAT", "\x78\x01\1" .. string.pack("<I2I2", #data, ~#data & 0xffff) .. data
+            .. string.pack(">I4", b << 16 | a)) .. chunk("IEND", "")
+end
+
 return experiment

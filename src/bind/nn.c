@@ -1,6 +1,7 @@
 /* nn.c - layers and models for Lua: bk.nn. A layer is a small description, a model a refcounted list of them. */
 #include "nn_lua.h"
 #include "args.h"
+#include "rooms.h"
 #include "tensor_value.h"
 #include <math.h>
 #include <stdio.h>
@@ -149,9 +150,10 @@ static int call_forward(lua_State *L) {
     return 1;
 }
 
-/* The tensor described by the table on top: { name, shape = {...}, init = ..., fan_in = ..., fan_out = ... } */
-static void check_block(lua_State *L, const char *fname, model_block *b, char *name) {
-    static const char *const known[] = { "shape", "init", "fan_in", "fan_out", NULL };
+/* The tensor described by the table on top: { name, shape = {...}, init = ..., fan_in = ..., fan_out = ..., torch =
+ * ..., turned = ... } */
+static void check_block(lua_State *L, const char *fname, model_block *b, char *name, char (*torch)[TORCH_NAME]) {
+    static const char *const known[] = { "shape", "init", "fan_in", "fan_out", "torch", "turned", NULL };
     static const char *const inits[] = { "weight", "zeros", "ones", "normal", NULL };
     static const block_init kinds[] = { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE };
     int table = args_options(L, lua_gettop(L), fname, known, true);
@@ -174,6 +176,7 @@ static void check_block(lua_State *L, const char *fname, model_block *b, char *n
     b->init = kinds[args_opt_choice(L, table, fname, "init", inits, b->ndim > 1 ? 0 : 1)];
     b->fan_in = args_opt_integer(L, table, fname, "fan_in", 1, INT64_MAX, shape[0]);
     b->fan_out = args_opt_integer(L, table, fname, "fan_out", 1, INT64_MAX, b->size / shape[0]);
+    bind_check_torch(L, table, fname, b, torch);
 }
 
 /* {"batch", "time", 8}: names stand for any size */
@@ -224,7 +227,7 @@ static int nn_layer(lua_State *L) {
             return args_error(L, fname, "params: at most %d, got %d", LAYER_MAX_BLOCKS, f->n_blocks);
         for (int i = 0; i < f->n_blocks; i++) {
             lua_rawgeti(L, 5, i + 1);
-            check_block(L, fname, &f->blocks[i], f->block_names[i]);
+            check_block(L, fname, &f->blocks[i], f->block_names[i], f->torch_names[i]);
             lua_pushstring(L, f->block_names[i]);
             lua_rawseti(L, 4, i + 1);
         }
@@ -549,6 +552,7 @@ static void push_blocks(lua_State *L, int n, const model_block *blocks) {
             lua_rawseti(L, -2, d + 1);
         }
         lua_setfield(L, -2, "shape");
+        bind_set_torch(L, b);
         lua_rawseti(L, -2, i + 1);
     }
 }
@@ -585,10 +589,32 @@ static int model_index(lua_State *L) {
         if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
             return args_error(L, "model",
                               "no field %s; it has n_params, layers, n_buffers, buffers, "
-                              "init, init_buffers, forward, accuracy",
+                              "init, init_buffers, forward, accuracy, state_dict, load_state_dict",
                               args_got(L, 2));
     }
     return 1;
+}
+
+/* model:NAME(...) is NAME(model, ...) of lua/bracket/nn/_weights.lua. */
+static int call_weights(lua_State *L, const char *name) {
+    lua_getfield(L, LUA_REGISTRYINDEX, ROOM_MODULE);
+    lua_getfield(L, -1, "nn");
+    lua_getfield(L, -1, "_weights");
+    lua_getfield(L, -1, name);
+    lua_insert(L, 1);
+    lua_pop(L, 3);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static int model_state_dict(lua_State *L) {
+    bind_check_model(L, 1, "model:state_dict", "model");
+    return call_weights(L, "state_dict");
+}
+
+static int model_load_state_dict(lua_State *L) {
+    bind_check_model(L, 1, "model:load_state_dict", "model");
+    return call_weights(L, "load_state_dict");
 }
 
 static int model_tostring(lua_State *L) {
@@ -637,6 +663,11 @@ static const bind_row nn_rows[] = {
       "size, fan_out = the rest; given otherwise where they differ), normal (N(0, 1)), zeros or ones; weight by "
       "default, zeros for one dimension. input gives x's dimensions, numbers or, for any size, names: "
       "input = {\"batch\", \"time\", 8}.\n"
+      "A parameter's torch is its name in a PyTorch state_dict where that differs, turned that its two axes are "
+      "swapped "
+      "there; or torch = { {name [, first, rows]}, ... }: its first rows are these rows of that tensor, two parts "
+      "adding "
+      "up.\n"
       "p.train says whether this is training; p.random{2, 3} draws numbers of that shape from the pass's seed, uniform "
       "on "
       "[0, 1), or N(0, 1) with kind = \"normal\": the same for the same seed, each call its own.\n"
@@ -645,6 +676,17 @@ static const bind_row nn_rows[] = {
       "A residual layer: bk.nn.layer{ params = {{\"w\", shape = {8, 8}}}, input = {\"batch\", 8},\n"
       "    forward = function(p, x) return x + x:matmul(p.w):tanh() end }" },
     { NULL, NULL, NULL },
+};
+
+static const bind_option state_options[] = {
+    { "layout", "\"torch\"", "bracket's own", "the names and shapes of the tensors" },
+    { "buffers", "a tensor", "fresh ones", "running statistics, as r.buffers has them" },
+    { NULL },
+};
+static const bind_option weights_options[] = {
+    { "dtype", "\"float64\" or \"float32\"", "float64 if any of the tensors is", "of theta" },
+    { "layout", "\"torch\"", "bracket's own", "the names and shapes of the tensors" },
+    { NULL },
 };
 
 static const bind_row model_rows[] = {
@@ -669,6 +711,24 @@ static const bind_row model_rows[] = {
     { "accuracy", model_accuracy,
       "model:accuracy(theta, x, y [, { buffers = b }]) -> number\n"
       "Share of the examples whose largest output is class y (batch), ids from 0." },
+    { "state_dict", model_state_dict,
+      "model:state_dict(theta [, { layout = \"torch\", buffers }]) -> { [\"0.weight\"] = tensor, ... }\n"
+      "The parameters by name, for bk.save_safetensors: the layer's place from 0, as nn.Sequential counts, and its "
+      "parameter.\n\n"
+      "layout \"torch\" has PyTorch's names, shapes and order of gates and heads: linear weights (out, in), "
+      "weight_ih_l0, bias_hh_l0, in_proj_weight and the like; a transformer is a TransformerEncoderLayer with "
+      "norm_first. Of biases that PyTorch has twice the second is 0. Without it shapes are bracket's.\n\n"
+      "Errors: theta of another size.",
+      state_options },
+    { "load_state_dict", model_load_state_dict,
+      "model:load_state_dict(table or path.safetensors [, { layout = \"torch\", dtype }]) -> theta, buffers\n"
+      "The parameters from a table of tensors by name, or a file of them, in the layout they are in: torch for what "
+      "PyTorch's state_dict has, else what model:state_dict gives. The layout is part of the call, so that square "
+      "matrices are not mistaken.\n\n"
+      "dtype: of theta, by default float64 if any of the tensors is, else float32. buffers: of layers that keep some, "
+      "else nil.\n\n"
+      "Errors: names that are missing, that nothing takes, or of another shape: one error lists all of them.",
+      weights_options },
     { NULL, NULL, NULL },
 };
 

@@ -18,4 +18,10 @@ model_with bind_push_with(lua_State *L, int index, const char *fname);
 /* Pushes bk[name], made when it is missing; bk is on top. */
 void bind_push_room(lua_State *L, const char *name);
 
+/* ---- torch.c ---- */
+/* The options torch and turned of a block's table: a name, or up to two parts. */
+void bind_check_torch(lua_State *L, int table, const char *fname, model_block *b, char (*names)[TORCH_NAME]);
+/* Into the table on top: turned, and torch as a list of { name, first, rows } from 1. */
+void bind_set_torch(lua_State *L, const model_block *b);
+
 #endif

@@ -8,6 +8,7 @@ static int linear_blocks(const layer *l, model_block *out) {
     int64_t in = layer_size(l, IN), n = layer_size(l, OUT);
     layer_block(&out[0], "weight", INIT_WEIGHT, in, n, 0, 0);
     out[0].fan_in = in, out[0].fan_out = n;
+    out[0].turned = true;
     return layer_bias(out, 1, l->option[BIAS], n);
 }
 

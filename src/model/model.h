@@ -30,6 +30,15 @@ static inline int64_t layer_size(const layer *l, int place) {
 
 typedef enum block_init { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE } block_init;
 
+enum { TORCH_PARTS = 2 };
+
+/* Where PyTorch's state_dict has a parameter: the block's first `rows` are rows first .. first + rows - 1, from 0, of
+ * the tensor `name`. The parts add up. */
+typedef struct torch_part {
+    const char *name; /* NULL: no part */
+    int64_t first, rows;
+} torch_part;
+
 enum { LAYER_PATH = 48 };
 
 /* One parameter tensor inside theta, or one buffer inside the buffers. */
@@ -43,9 +52,11 @@ typedef struct model_block {
     int64_t offset, size; /* in elements of theta */
     int64_t fan_in, fan_out;
     block_init init;
+    torch_part torch[TORCH_PARTS]; /* no part: the whole is the tensor of the block's name */
+    bool turned;                   /* there its two axes are swapped */
 } model_block;
 
-enum { LAYER_MAX_BLOCKS = 32, LAYER_NAME = 32 };
+enum { LAYER_MAX_BLOCKS = 32, LAYER_NAME = 32, TORCH_NAME = 48 };
 
 /* A layer made of a function: its parameter tensors and what it computes from them. Refcounted: every layer that
  * points at it, and every model of such a layer, holds a reference. */
@@ -60,6 +71,7 @@ struct layer_function {
     int n_blocks;
     model_block blocks[LAYER_MAX_BLOCKS];
     char block_names[LAYER_MAX_BLOCKS][LAYER_NAME]; /* what blocks[].name point at */
+    char torch_names[LAYER_MAX_BLOCKS][TORCH_PARTS][TORCH_NAME];
 };
 /* Not in layer_rows, each made by its own constructor: of a function; of `inner`; x (or `beside` of it) + inner. */
 extern const layer_row *const layer_row_function, *const layer_row_sequential, *const layer_row_residual;

@@ -174,6 +174,8 @@ calls["bk.nn.sequential"] = function()
 end
 calls["model:init"] = function() return model:init { seed = 1, dtype = "float32" } end
 calls["model:forward"] = function() return model:forward(theta, x) end
+calls["model:state_dict"] = function() return model:state_dict(theta, { layout = "torch" }) end
+calls["model:load_state_dict"] = function() return model:load_state_dict(model:state_dict(theta)) end
 calls["model:accuracy"] = function() return model:accuracy(theta, x, ids) end
 for name, make in pairs(bk.loss) do
     local target = make.class_ids and ids or x:narrow(2, 1, 2) / 6

@@ -47,6 +47,14 @@ function TestExperiments:test_shuffling()
     lu.assertStrContains(out, "of the modified loss: slope")
 end
 function TestExperiments:test_games() lu.assertStrContains(run("games"), "Discretization terms") end
+function TestExperiments:test_own_problem()
+    local out = run("own_problem")
+    local animals, pictures = out:match("\n2 +(%S+) +(%S+)")
+    lu.assertTrue(tonumber(animals) > 0.9 and tonumber(pictures) > 0.9, out)
+    local lines = 0
+    for _ in io.lines("experiments/own_problem/run.lua") do lines = lines + 1 end
+    lu.assertTrue(lines < 100)
+end
 function TestExperiments:test_flatness() lu.assertStrContains(run("flatness"), "sharpness") end
 
 -- The three predictors of order_prediction against the realised difference of k full-batch steps a task in the limit of

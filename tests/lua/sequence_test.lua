@@ -142,7 +142,7 @@ function TestRecurrent.test_one_unit_by_hand()
         rnn = { 1, function(h, _, s) return tanh(s * W[1] + h * U[1] + B[1]) end },
         gru = { 3, function(h, _, s)
             local r, z = sigmoid(s * W[1] + h * U[1] + B[1]), sigmoid(s * W[2] + h * U[2] + B[2])
-            return (1 - z) * tanh(s * W[3] + B[3] + r * h * U[3]) + z * h
+            return (1 - z) * tanh(s * W[3] + B[3] + r * (h * U[3] + B[4])) + z * h
         end },
         lstm = { 4, function(h, c, s)
             local a = {}
@@ -155,6 +155,7 @@ function TestRecurrent.test_one_unit_by_hand()
         local model, gates = bk.nn.sequential{ bk.nn[kind]{ 1, 1 } }, case[1]
         local theta = {}
         for _, list in ipairs{ W, U, B } do table.move(list, 1, gates, #theta + 1, theta) end
+        if kind == "gru" then theta[#theta + 1] = B[4] end
         local y = model:forward(bk.tensor(theta), bk.tensor(x):reshape{ 1, 3, 1 }):totable()
         local h, c = 0, 0
         for t = 1, 3 do

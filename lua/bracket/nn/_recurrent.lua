@@ -11,7 +11,9 @@ local kinds = {
         local n, u = h:size(2), h:matmul(p.recurrent)
         local r = (gate(a, 0, n) + gate(u, 0, n)):sigmoid()
         local z = (gate(a, 1, n) + gate(u, 1, n)):sigmoid()
-        local new = (gate(a, 2, n) + r * gate(u, 2, n)):tanh()
+        local inner = gate(u, 2, n)
+        if p.recurrent_bias then inner = inner + p.recurrent_bias end
+        local new = (gate(a, 2, n) + r * inner):tanh()
         return new + z * (h - new)
     end },
     lstm = { gates = 4, cell_state = true, step = function(a, p, h, c)
@@ -25,12 +27,20 @@ local kinds = {
 local function layer(kind, options)
     local k, where = kinds[kind], "nn." .. kind
     local n_in, hidden, activation, whole = options.n_in, options.hidden, options.activation, options.sequence
-    return bk.nn.layer{ name = kind, input = { "batch", "time", n_in },
-        params = {
-            { "weight", shape = { n_in, k.gates * hidden }, fan_in = n_in, fan_out = hidden },
-            { "recurrent", shape = { hidden, k.gates * hidden }, fan_in = hidden, fan_out = hidden },
-            { "bias", shape = { k.gates * hidden } },
-        },
+    -- PyTorch has every bias twice, and they add up, but for the one that the reset gate multiplies.
+    local doubled = kind == "gru" and 2 or k.gates
+    local params = {
+        { "weight", shape = { n_in, k.gates * hidden }, fan_in = n_in, fan_out = hidden, torch = "weight_ih_l0",
+            turned = true },
+        { "recurrent", shape = { hidden, k.gates * hidden }, fan_in = hidden, fan_out = hidden, torch = "weight_hh_l0",
+            turned = true },
+        { "bias", shape = { k.gates * hidden }, torch = { { "bias_ih_l0" },
+            { "bias_hh_l0", rows = doubled * hidden } } },
+    }
+    if options.recurrent_bias then
+        params[4] = { "recurrent_bias", shape = { hidden }, torch = { { "bias_hh_l0", first = 2 * hidden + 1 } } }
+    end
+    return bk.nn.layer{ name = kind, input = { "batch", "time", n_in }, params = params,
         forward = function(p, x)
             local batch, time = x:size(1), x:size(2)
             if time == 0 then error(("bk.%s: x: expected at least one time, got (%d,0,%d)"):format(where, batch, n_in),
@@ -66,6 +76,7 @@ local function cell(kind)
         check(p.weight, "p.weight", 2)
         check(p.recurrent, "p.recurrent", 2)
         check(p.bias, "p.bias", 1)
+        if kind == "gru" and p.recurrent_bias then check(p.recurrent_bias, "p.recurrent_bias", 1) end
         check(x, "x", 2)
         check(h, "h", 2)
         if k.cell_state then check(c, "c", 2) end

@@ -16,7 +16,7 @@ columns of each) softmax(q kᵀ / sqrt(width / heads)) v, the heads side by side
         local width, causal = options.width, options.causal
         local self = bk.nn._self_attention
         local heads = self.heads("nn.attention", width, options.heads)
-        return bk.nn.layer{ name = "attention", input = { "batch", "time", width }, params = { self.params(width) },
+        return bk.nn.layer{ name = "attention", input = { "batch", "time", width }, params = { self.params(width, "") },
             forward = function(p, x) return self.apply(p, x, heads, causal) end }
     end,
 }

@@ -21,11 +21,15 @@ norm1, norm1_bias, qkv, qkv_bias, out, out_bias, norm2, norm2_bias, up (width, h
         local self = bk.nn._self_attention
         local heads = self.heads(where, width, options.heads)
         local apply = bk.internal.activation("bk." .. where, options.activation)
-        local params = { { "norm1", shape = { width }, init = "ones" }, { "norm1_bias", shape = { width } } }
-        table.move({ self.params(width) }, 1, 4, 3, params)
-        table.move({ { "norm2", shape = { width }, init = "ones" }, { "norm2_bias", shape = { width } },
-            { "up", shape = { width, hidden } }, { "up_bias", shape = { hidden } },
-            { "down", shape = { hidden, width } }, { "down_bias", shape = { width } } }, 1, 6, 7, params)
+        local params = { { "norm1", shape = { width }, init = "ones", torch = "norm1.weight" },
+            { "norm1_bias", shape = { width }, torch = "norm1.bias" } }
+        table.move({ self.params(width, "self_attn.") }, 1, 4, 3, params)
+        table.move({ { "norm2", shape = { width }, init = "ones", torch = "norm2.weight" },
+            { "norm2_bias", shape = { width }, torch = "norm2.bias" },
+            { "up", shape = { width, hidden }, torch = "linear1.weight", turned = true },
+            { "up_bias", shape = { hidden }, torch = "linear1.bias" },
+            { "down", shape = { hidden, width }, torch = "linear2.weight", turned = true },
+            { "down_bias", shape = { width }, torch = "linear2.bias" } }, 1, 6, 7, params)
         return bk.nn.layer{ name = "transformer", input = { "batch", "time", width }, params = params,
             forward = function(p, x)
                 x = x + self.apply(p, x:layer_norm{ eps = eps } * p.norm1 + p.norm1_bias, heads, options.causal)

@@ -1,0 +1,156 @@
+-- model:state_dict and model:load_state_dict. A layout is a list of the tensors that a file has: { name, shape, turned,
+-- parts = { { of = block, first, rows }, ... } }: these rows of the tensor are the first ones of that block of theta,
+-- which is the sum of its parts.
+local bk = ...
+local LAYOUT, DTYPE = { "layout", { "torch" } }, { "dtype", { "float64", "float32" } }
+local BUFFERS = { "buffers", "tensor" }
+
+local function shape_text(t) return "(" .. table.concat(type(t) == "table" and t or t:shape(), ",") .. ")" end
+
+-- The blocks of parameters, then of buffers, with the name that their layer's place gives them.
+local function blocks(model)
+    local list = {}
+    local function add(from, buffers)
+        for _, b in ipairs(from) do
+            list[#list + 1] = { block = b, buffers = buffers, part = b.part,
+                place = b.path:gsub("%d+", function(n) return ("%d"):format(n - 1) end) .. "." }
+        end
+    end
+    add(model.layers, false)
+    add(model.buffers, true)
+    return list
+end
+
+local function size_of(shape)
+    local n = 1
+    for _, s in ipairs(shape) do n = n * s end
+    return n
+end
+
+local function add_part(list, by_name, name, b, first, rows, turned)
+    local t = by_name[name]
+    if not t then
+        t = { name = name, turned = turned, shape = table.move(b.block.shape, 1, #b.block.shape, 1, {}), parts = {} }
+        t.shape[1] = 0
+        list[#list + 1], by_name[name] = t, t
+    end
+    t.shape[1] = math.max(t.shape[1], first + rows - 1)
+    t.parts[#t.parts + 1] = { of = b, first = first, rows = rows }
+end
+
+local function layout_of(model, options)
+    local list, by_name = {}, {}
+    for _, b in ipairs(blocks(model)) do
+        local torch = options.layout and b.block.torch or {}
+        for _, part in ipairs(torch) do
+            add_part(list, by_name, b.place .. part.name, b, part.first, part.rows, b.block.turned)
+        end
+        if #torch == 0 then
+            add_part(list, by_name, b.place .. b.part, b, 1, b.block.shape[1], options.layout and b.block.turned)
+        end
+    end
+    for _, t in ipairs(list) do
+        if t.turned then t.shape = { t.shape[2], t.shape[1] } end
+        table.sort(t.parts, function(p, q) return p.first < q.first end)
+    end
+    return list
+end
+
+local function state_dict(model, theta, options)
+    local where = "model:state_dict"
+    options = bk._options.check(where, options, { LAYOUT, BUFFERS })
+    if not bk.is_tensor(theta) or theta:ndim() ~= 1 or theta:size(1) ~= model.n_params then
+        error(("%s: theta: expected (%d), got %s"):format(where, model.n_params,
+            bk.is_tensor(theta) and shape_text(theta) or tostring(theta)), 2)
+    end
+    local buffers = options.buffers or model:init_buffers{ dtype = theta:dtype() }
+    if buffers:ndim() ~= 1 or buffers:size(1) ~= model.n_buffers then
+        error(("%s: buffers: expected (%d), got %s"):format(where, model.n_buffers, shape_text(buffers)), 2)
+    end
+    local out, given = {}, {}
+    for _, t in ipairs(layout_of(model, options)) do
+        local pieces = {}
+        for k, part in ipairs(t.parts) do
+            local b = part.of.block
+            local size = size_of(b.shape) // b.shape[1] * part.rows
+            -- of parts that add up the first has the value
+            pieces[k] = given[b] and bk.zeros({ size }, { dtype = theta:dtype() })
+                or (part.of.buffers and buffers or theta):narrow(1, b.first, size)
+            given[b] = true
+        end
+        local whole = #pieces == 1 and pieces[1] or bk.concat(pieces, 1)
+        local shape = t.turned and { t.shape[2], t.shape[1] } or t.shape
+        whole = whole:reshape(shape)
+        out[t.name] = (t.turned and whole:transpose() or whole):clone()
+    end
+    return out
+end
+
+-- One error about every name that is missing, left over or of another shape.
+local function check(where, list, given)
+    local wrong, known = {}, {}
+    for _, t in ipairs(list) do
+        local v = given[t.name]
+        known[t.name] = true
+        if v == nil then
+            wrong[#wrong + 1] = ("missing %s %s"):format(t.name, shape_text(t.shape))
+        elseif not bk.is_tensor(v) then
+            wrong[#wrong + 1] = ("%s: expected a tensor %s, got a %s"):format(t.name, shape_text(t.shape), type(v))
+        elseif shape_text(v) ~= shape_text(t.shape) then
+            wrong[#wrong + 1] = ("%s: expected %s, got %s"):format(t.name, shape_text(t.shape), shape_text(v))
+        end
+    end
+    local extra = {}
+    for name, v in pairs(given) do
+        -- how many batches a norm has seen is no part of what it computes
+        if not known[name] and not (type(name) == "string" and name:find("%.num_batches_tracked$")
+            and known[name:gsub("num_batches_tracked$", "running_mean")]) then
+            extra[#extra + 1] = ("nothing takes %s%s"):format(tostring(name),
+                bk.is_tensor(v) and " " .. shape_text(v) or "")
+        end
+    end
+    table.sort(extra)
+    table.move(extra, 1, #extra, #wrong + 1, wrong)
+    if #wrong > 0 then
+        error(("%s: %d name%s not fit:\n  %s"):format(where, #wrong, #wrong == 1 and " does" or "s do",
+            table.concat(wrong, "\n  ")), 3)
+    end
+end
+
+local function load_state_dict(model, given, options)
+    local where = "model:load_state_dict"
+    options = bk._options.check(where, options, { LAYOUT, DTYPE })
+    if type(given) == "string" then given = bk.load_safetensors(given) end
+    if type(given) ~= "table" then
+        error(("%s: expected a table of tensors or a path, got %s"):format(where,
+            type(given) == "nil" and "nothing" or "a " .. type(given)), 2)
+    end
+    local list = layout_of(model, options)
+    check(where, list, given)
+    local dtype = options.dtype or "float32"
+    for _, t in ipairs(list) do
+        if not options.dtype and given[t.name]:dtype() == "float64" then dtype = "float64" end
+    end
+    local sums = {}
+    for _, t in ipairs(list) do
+        local v = given[t.name]:to(dtype)
+        if t.turned then v = v:transpose() end
+        local wide = size_of(t.shape) // (t.turned and t.shape[2] or t.shape[1])
+        v = v:reshape{ -1 }
+        for _, part in ipairs(t.parts) do
+            local b = part.of.block
+            local rows = v:narrow(1, (part.first - 1) * wide + 1, part.rows * wide)
+            local short = size_of(b.shape) - part.rows * wide
+            if short > 0 then rows = bk.concat({ rows, bk.zeros({ short }, { dtype = dtype }) }, 1) end
+            sums[b] = sums[b] and sums[b] + rows or rows
+        end
+    end
+    local function joined(list)
+        local parts = {}
+        for k, b in ipairs(list) do parts[k] = sums[b] end
+        return #parts > 0 and bk.concat(parts, 1) or bk.zeros({ 0 }, { dtype = dtype })
+    end
+    return joined(model.layers), model.n_buffers > 0 and joined(model.buffers) or nil
+end
+
+return { state_dict = state_dict, load_state_dict = load_state_dict }

@@ -55,6 +55,7 @@ function TestExperiments:test_own_problem()
     for _ in io.lines("experiments/own_problem/run.lua") do lines = lines + 1 end
     lu.assertTrue(lines < 100)
 end
+function TestExperiments:test_optimizers() lu.assertStrContains(run("optimizers"), "drawn order") end
 function TestExperiments:test_flatness() lu.assertStrContains(run("flatness"), "sharpness") end
 
 -- The three predictors of order_prediction against the realised difference of k full-batch steps a task in the limit of

@@ -111,4 +111,14 @@ function TestSwapEffect.test_record()
     lu.assertAlmostEquals(r.history.swap_effect_1_2[1], rms(effect[1][2]), 1e-12)
     lu.assertAlmostEquals(r.history.swap_effect[1], rms(effect[1][2]), 1e-12)
     lu.assertAlmostEquals(r.history.swap_effect_1_2_layer_2[1], rms(layers[2].effect[1][2]), 1e-12)
+
+    local function recorded(optimizer)
+        return bk.protocol { model = model, tasks = tasks, lr = 0.1, steps = 1, batch = "full", optimizer = optimizer,
+            record = { every = 1, "swap_effect" } }:run { theta = theta }.history.swap_effect_1_2[1]
+    end
+    local decayed = {}
+    for i = 1, 2 do decayed[i] = function(t) return bk.grad(L[i])(t) + t * 0.3 end end
+    effect = bk.bea.swap_effect(f, decayed, theta, { lr = 0.1 })
+    lu.assertAlmostEquals(recorded(bk.optim.sgd { weight_decay = 0.3 }), rms(effect[1][2]), 1e-12)
+    lu.assertErrorMsgContains("swap effect is stated for gradient steps", recorded, bk.optim.adam {})
 end

@@ -10,12 +10,23 @@ local function change(state, v)
     return state.lr ^ 2 * math.sqrt(squares / count)
 end
 
+-- [g_i + d theta, g_j + d theta], d the optimizer's weight decay.
+local function bracket(state, i, j, d)
+    local measure = bk.measure
+    local b = measure.bracket(state, i, j)
+    if d == 0 then return b end
+    local theta = state.theta
+    return b + (measure.hvp(state, j, theta) - measure.hvp(state, i, theta) + measure.gradient(state, i)
+        - measure.gradient(state, j)) * d
+end
+
 return bk.doc(function(state)
     local measure, row, total = bk.measure, {}, 0
+    local d = measure.decay(state, "record \"swap_effect\": the swap effect")
     local layers = measure.layers(state.model)
     for i = 1, state.n_tasks do
         for j = i + 1, state.n_tasks do
-            local b, name = measure.bracket(state, i, j), ("swap_effect_%d_%d"):format(i, j)
+            local b, name = bracket(state, i, j, d), ("swap_effect_%d_%d"):format(i, j)
             row[name] = change(state, b)
             total = total + row[name] ^ 2
             for l, layer in ipairs(layers) do
@@ -29,4 +40,5 @@ end, [[
 record "swap_effect": columns swap_effect_i_j, i < j: what swapping neighbouring steps on tasks i and j at the current
 rate does to the model's outputs, h^2 f' . [g_i, g_j], as the root mean square over all tasks' examples and outputs;
 swap_effect_i_j_layer_l, the same of the bracket's part in layer l's parameters; and swap_effect, the root of the sum of
-squares over the pairs. Two Hessian-vector products a pair. Stated for gradient steps (optim.sgd).]])
+squares over the pairs. Two Hessian-vector products a pair.
+Of gradient steps: under an optimizer other than sgd it is an error.]])

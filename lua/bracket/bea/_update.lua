@@ -8,9 +8,20 @@ update.__index = update
 local LATE = 1e15
 update.late = LATE
 
+local function field_formula(optimizer) return optimizer.formula end
+
+local function has_formula(optimizer)
+    local ok, formula = pcall(field_formula, optimizer)
+    return ok and type(formula) == "function"
+end
+
+-- What went wrong was no answer to the question: it goes on up.
+local function pass_on(message)
+    if tostring(message):find("memory") or tostring(message):find("interrupt") then error(message, 0) end
+end
+
 function update.new(optimizer, where)
-    local ok, formula = pcall(function() return optimizer.formula end)
-    if not ok or type(formula) ~= "function" then
+    if not has_formula(optimizer) then
         local got = type(optimizer) == "string" and ("%q"):format(optimizer) or "a " .. type(optimizer)
         error(("%s: option optimizer: expected one of bk.optim, such as bk.optim.adam{}, or bk.optim.custom, got %s")
             :format(where, got), 0)
@@ -65,6 +76,7 @@ end
 -- The field that f stands for, as bk.lie has it: of a loss its gradient.
 function update.field(f, where, name)
     local ok, compiled = pcall(bk.compile, f)
+    if not ok then pass_on(compiled) end
     if not ok then error(("%s: %s: expected a loss or a field, a function of theta, got a %s"):format(where, name,
         type(f)), 0) end
     local gradient = bk.grad(compiled)
@@ -76,12 +88,13 @@ end
 
 -- The decay of an optimizer whose step is g + decay theta, without a state; nil of any other.
 function update.gradient_step(optimizer)
-    local ok, u = pcall(update.new, optimizer, "")
-    if not ok or u.n > 0 then return nil end
+    local u = has_formula(optimizer) and update.new(optimizer, "")
+    if not u or u.n > 0 then return nil end
     local rng, decay = bk.rng(1), optimizer.weight_decay or 0
     local theta, g = rng:normal { 5 }, rng:normal { 5 }
     for _, t in ipairs { 1, LATE } do
         local fits, step = pcall(u.call, u, theta, g, t, {})
+        if not fits then pass_on(step) end
         if not fits or (step - (g + theta * decay)):abs():max():item() > 1e-14 then return nil end
     end
     return decay

@@ -60,7 +60,7 @@ function TestOrderCheck:test_all_protocols()
     local text, status, dir = run("--quick --protocol all", "BRACKET_DATA=")
     lu.assertEquals(status, 0, text)
     for _, name in ipairs{ "1,2,1,3,2", "sam ", "extragradient", "reptile", "weight decay", "fields 1,2",
-        "sam, exact, descent", "simultaneous", "alternating, 1 and 3", "4 minibatches" } do
+        "sam, exact, descent", "simultaneous", "alternating, 1 and 3", "heavy ball", "AdamW", "4 minibatches" } do
         lu.assertStrContains(text, "\n  " .. name)
     end
     lu.assertNil(text:find("nan", 1, true))

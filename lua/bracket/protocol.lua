@@ -371,8 +371,8 @@ this step. memory is a table of the hook's own that is saved with the run; state
 A record: a name of bk.record, or own = function(state, memory) -> number, or { value = such a function, begin_run =,
 begin_task = }.
 
-Loss functions are traced (help "tracing"): they run once a shape, and again when what they read from outside has changed;
-hooks, orders, schedules and records are plain Lua and run every time.
+Loss functions are traced (help "tracing"): they run once a shape, and again when what they read from outside has
+changed; hooks, orders, schedules and records are plain Lua and run every time.
 
 In a training step models are in training: dropout and own layers draw from the step's seed, batch_norm moves r.buffers,
 in own losses and interventions too; all else is evaluation.

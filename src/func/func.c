@@ -86,8 +86,8 @@ static bool entry_matches(const plan_entry *entry, int n_in, const tensor *like)
 enum { ROWS_WHOLE = 64 }; /* a result of at most so many rows is computed at once */
 
 /* The program for some rows of a result whose arguments are in: as many as need no more room than the result itself,
- * directions included, so that results of any size cost at most about twice their bytes. What it was traced from is what
- * `of` depends on. */
+ * directions included, so that results of any size cost at most about twice their bytes. `of` is made to depend on what
+ * it was traced from. */
 static bk_status rows_plan(func *f, graph *of, int n_in, const tensor *like, plan **out, int64_t *rows, err *e) {
     const int64_t all = tensor_count(&like[0]);
     const size_t row = (size_t)all * dtype_size(like[0].dtype);

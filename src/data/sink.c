@@ -18,6 +18,7 @@ bk_status sink_open(ctx *c, const char *path, sink *s, err *e) {
     struct stat st;
     s->c = c;
     s->fd = -1;
+    s->quick = false;
     if (strlen(path) >= sizeof s->path)
         return err_set(e, BK_EINVAL, "%.100s...: the path is longer than %zu bytes", path, sizeof s->path - 1);
     strcpy(s->path, path);
@@ -58,12 +59,12 @@ static void sync_folder(const char *path) {
 
 bk_status sink_close(sink *s, bk_status status, err *e) {
     if (s->fd < 0) return status;
-    if (!status && fsync(s->fd) != 0 && errno != EINVAL && errno != ENOTSUP) status = failed(s, e);
+    if (!status && !s->quick && fsync(s->fd) != 0 && errno != EINVAL && errno != ENOTSUP) status = failed(s, e);
     if (close(s->fd) != 0 && !status) status = failed(s, e);
     if (!status && rename(s->temporary, s->path) != 0) status = failed(s, e);
     if (status)
         unlink(s->temporary);
-    else
+    else if (!s->quick)
         sync_folder(s->path);
     return status;
 }

@@ -8,6 +8,7 @@
 typedef struct sink {
     ctx *c;
     int fd;
+    bool quick; /* the disk gets it in its own time: set after sink_open, for what is soon written again */
     char path[4001], temporary[4096];
 } sink;
 

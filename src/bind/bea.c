@@ -8,15 +8,26 @@
 #include <math.h>
 #include <string.h>
 
+static const bind_option flow_told[] = {
+    { "time", "a finite number", "1", "how long; negative: backwards" },
+    { "rtol", "a finite number > 0", "1e-12", "relative tolerance of a step of dopri5" },
+    { "atol", "a finite number > 0", "1e-14", "absolute tolerance" },
+    { "method", "\"dopri5\" or \"rk4\"", "dopri5",
+      "dopri5 adapts its steps to the tolerances, rk4 takes equal ones" },
+    { "steps", "a whole number >= 1", NULL, "of rk4" },
+    { "max_steps", "a whole number >= 1", "100000", "of dopri5, before it gives up" },
+    { "stats", "a table", NULL, "receives the numbers of steps, rejected steps and evaluations" },
+    { NULL, NULL, NULL, NULL },
+};
+
 /* ---- flows ---- */
 static int bea_flow(lua_State *L) {
-    static const char *const known[] = { "time", "rtol", "atol", "method", "steps", "max_steps", "stats", NULL };
     static const char *const methods[] = { "dopri5", "rk4", NULL };
     const char *fname = "bk.flow";
     lua_settop(L, 3);
     func *field = bind_check_func(L, 1, fname, "field");
     const tensor *theta = bind_check_tensor(L, 2, fname, "theta");
-    int table = args_options(L, 3, fname, known, false);
+    int table = args_declared(L, 3, fname, flow_told, false);
     flow_options o = flow_defaults();
     o.time = args_opt_number(L, table, fname, "time", o.time);
     o.rtol = args_opt_number(L, table, fname, "rtol", o.rtol);
@@ -49,13 +60,20 @@ static int bea_flow(lua_State *L) {
     return 1;
 }
 
+static const bind_option tournament_told[] = {
+    { "sources", "a table of losses or fields", NULL, "{L1, ...}", .required = true },
+    { "target", "a loss", NULL, "E, which is to be low in the end", .required = true },
+    { "theta", "a tensor", NULL, "where", .required = true },
+    { "drift", "a finite number", "0", "h: takes grad E at theta - h sum g_i (drift-matched)" },
+    { NULL, NULL, NULL, NULL },
+};
+
 /* ---- order effects ---- */
 static int bea_tournament(lua_State *L) {
-    static const char *const known[] = { "sources", "target", "theta", "drift", NULL };
     const char *fname = "bk.bea.tournament";
     lua_settop(L, 1);
     args_table(L, 1, fname, "options");
-    int table = args_options(L, 1, fname, known, false), n;
+    int table = args_declared(L, 1, fname, tournament_told, false), n;
     if (!args_field(L, table, "sources") || !args_field(L, table, "target") || !args_field(L, table, "theta"))
         return args_error(L, fname, "expected sources = {L1, L2, ...}, target = E and theta = tensor");
     func *target = bind_check_func(L, 3, fname, "target");
@@ -100,13 +118,23 @@ static int bea_tournament(lua_State *L) {
     return 1;
 }
 
+static const bind_option path_told[] = {
+    { "sources", "a table of losses or fields", "{A, B} in the list part", "{L1, ...}: the matrix of all pairs" },
+    { "target", "a loss", NULL, "E, which is to be low in the end", .required = true },
+    { "theta", "a tensor", NULL, "where", .required = true },
+    { "time", "a finite number > 0", NULL, "kappa = k h, of a task", .required = true },
+    { "steps", "a whole number >= 1", "16", "along the joint path" },
+    { "method", "\"heun\" or \"euler\"", "heun",
+      "euler with steps = k is the discrete joint run itself, at half the work" },
+    { NULL, NULL, NULL, NULL },
+};
+
 static int bea_path_bracket(lua_State *L) {
-    static const char *const known[] = { "sources", "target", "theta", "time", "steps", "method", NULL };
     static const char *const methods[] = { "heun", "euler", NULL };
     const char *fname = "bk.bea.path_bracket";
     lua_settop(L, 1);
     args_table(L, 1, fname, "options");
-    int table = args_options(L, 1, fname, known, true), n;
+    int table = args_declared(L, 1, fname, path_told, true), n;
     bool named = args_field(L, table, "sources"); /* 2 */
     if (!named) lua_pushvalue(L, 1);
     if (named ? lua_rawlen(L, 1) != 0 : lua_rawlen(L, 1) != 2)
@@ -142,32 +170,29 @@ static const bind_row order_rows[] = {
       "bk.bea.tournament{ sources = {L1, ...}, target = E, theta = theta [, drift = 0] } -> { order, scores, pairs }\n"
       "pairs (n, n): A_ij = <grad E, [g_i, g_j]>; scores: its row sums; order: sources by ascending score, since A_ij "
       "< 0 says\n"
-      "that i before j is better for E. n gradients and n Hessian-vector products. drift = h takes grad E at\n"
-      "theta - h sum g_i (drift-matched).\n"
-      "Source: Sweeney 2026; Rukhovich et al. 2025." },
+      "that i before j is better for E. n gradients and n Hessian-vector products.\n"
+      "Source: Sweeney 2026; Rukhovich et al. 2025.",
+      tournament_told },
     { "path_bracket", bea_path_bracket,
-      "bk.bea.path_bracket{ A, B, target = E, theta = theta, time = kappa [, steps = 16, method = \"heun\" | "
-      "\"euler\"] } -> number\n"
+      "bk.bea.path_bracket{ A, B, target = E, theta = theta, time = kappa [, steps = 16, method] } -> number\n"
       "Predicted E(theta_AB) - E(theta_BA) for blocks of time kappa = k h a task: kappa^2 times the integral of <p, "
       "[g_A, g_B]>\n"
-      "along the joint flow theta' = -kappa (g_A + g_B), p its adjoint from grad E at the end. With sources = {...} "
-      "instead\n"
-      "of A, B: one joint path of all of them, and the matrix (n, n) of all pairs. euler with steps = k is the "
-      "discrete joint\n"
-      "run itself, at half the work." },
+      "along the joint flow theta' = -kappa (g_A + g_B), p its adjoint from grad E at the end. With sources instead of "
+      "A, B: one\n"
+      "joint path of all of them, and the matrix (n, n) of all pairs.",
+      path_told },
     { NULL, NULL, NULL },
 };
 
 static const bind_row flow_rows[] = {
     { "flow", bea_flow,
-      "bk.flow(field, theta [, {time = 1, rtol = 1e-12, atol = 1e-14, method = \"dopri5\" | \"rk4\", steps,\n"
-      "                         max_steps = 100000, stats}]) -> theta'\n"
-      "The flow of theta' = field(theta) for the time (negative: backwards). dopri5 adapts its steps to the "
-      "tolerances,\n"
-      "rk4 takes `steps` equal ones. The field returns a tensor of theta's shape; a loss's is function(t) return\n"
-      "-bk.grad(L)(t) end. A table given as stats receives the numbers of steps, rejected steps and evaluations.\n"
+      "bk.flow(field, theta [, { time = 1, rtol = 1e-12, atol = 1e-14, method = \"dopri5\", ... }]) -> theta'\n"
+      "The flow of theta' = field(theta) for the time. The field returns a tensor of theta's shape; a loss's is "
+      "function(t)\n"
+      "return -bk.grad(L)(t) end.\n"
       "Errors: values that are not finite, a step size that underflows.\n"
-      "Source: Dormand & Prince 1980; Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I." },
+      "Source: Dormand & Prince 1980; Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I.",
+      flow_told },
     { NULL, NULL, NULL },
 };
 

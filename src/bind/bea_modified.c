@@ -41,14 +41,20 @@ static int invoke(lua_State *L, func *f, const char *fname) {
     return n;
 }
 
+static const bind_option multitask_told[] = {
+    { "losses", "a table of losses", NULL, "{L1, ...}", .required = true },
+    { "lr", "a finite number", NULL, "h, of the step", .required = true },
+    { "reduction", "\"sum\" or \"mean\"", "sum", "of the losses; mean: L_i/n for L_i" },
+    { NULL, NULL, NULL, NULL },
+};
+
 static int bea_multitask(lua_State *L) {
-    static const char *const known[] = { "losses", "lr", "reduction", NULL }, *const reductions[] = { "sum", "mean",
-                                                                                                      NULL };
+    static const char *const reductions[] = { "sum", "mean", NULL };
     static const char *const parts[] = { "terms", "loss", "grad" };
     const char *fname = "bk.bea.multitask";
     lua_settop(L, 1);
     args_table(L, 1, fname, "options");
-    int table = args_options(L, 1, fname, known, false), n;
+    int table = args_declared(L, 1, fname, multitask_told, false), n;
     if (!args_field(L, table, "losses") || !args_field(L, table, "lr"))
         return args_error(L, fname, "expected losses = {L1, L2, ...} and lr = h");
     double h = bind_bea_finite_number(L, 3, fname, "lr");
@@ -96,12 +102,17 @@ static int multitask_grad(lua_State *L) {
     return bind_func_invoke(L, f, 2, 2, "multitask:grad");
 }
 
+static const bind_option continual_told[] = {
+    { "losses", "a table of losses or fields", NULL, "{L1, ...}", .required = true },
+    { "lr", "a finite number or a table of them", NULL, "h of every step, or {h1, ...}", .required = true },
+    { NULL, NULL, NULL, NULL },
+};
+
 static int bea_continual(lua_State *L) {
-    static const char *const known[] = { "losses", "lr", NULL };
     const char *fname = "bk.bea.continual";
     lua_settop(L, 1);
     args_table(L, 1, fname, "options");
-    int table = args_options(L, 1, fname, known, false), n;
+    int table = args_declared(L, 1, fname, continual_told, false), n;
     if (!args_field(L, table, "losses") || !args_field(L, table, "lr"))
         return args_error(L, fname, "expected losses = {L1, L2, ...} and lr = h or {h1, h2, ...}");
     func **losses = bind_bea_check_losses(L, 2, fname, "losses", &n); /* 4: the funcs, 5: the list */
@@ -189,14 +200,16 @@ static const bind_row room_rows[] = {
       "L~ = sum L_i + (h/4) sum |g_i|^2 + (h/2) sum_{i<j} <g_i, g_j>: original, flatness, conflict. mean: L_i/n for "
       "L_i.\n"
       "Methods: terms(theta), loss(), grad(theta).\n"
-      "Source: Barrett & Dherin 2021; Dherin 2023." },
+      "Source: Barrett & Dherin 2021; Dherin 2023.",
+      multitask_told },
     { "continual", bea_continual,
       "bk.bea.continual{ losses = {L1, ...}, lr = h | {h1, ...} } -> modified field of one step a task in turn\n"
       "theta' = -grad L~ + (h/2) sum_{i<j} [g_i, g_j], L~ = sum L_i + (h/4) sum |g_i|^2; a round lasts h (with a rate "
       "a task:\n"
       "their mean T; L_i weighs h_i/T, |g_i|^2 h_i^2/(4T), [g_i, g_j] h_i h_j/(2T)). A field may stand for a loss.\n"
       "Methods: terms(theta), field(order), word().\n"
-      "Source: Dherin 2023." },
+      "Source: Dherin 2023.",
+      continual_told },
     { NULL, NULL, NULL },
 };
 

@@ -213,14 +213,23 @@ static double *number_list(lua_State *L, int table, const char *fname, const cha
     return v;
 }
 
+static const bind_option verify_told[] = {
+    { "theta", "a tensor", NULL, "where", .required = true },
+    { "scales", "a table of numbers", "{1, 1/2, 1/4}", "what the rates are multiplied by" },
+    { "orders", "a table of whole numbers", "{1, 2, 3}", "which flows: of log(order)" },
+    { "rtol", "a finite number > 0", "1e-12", "of the flow" },
+    { "atol", "a finite number > 0", "1e-14", "of the flow" },
+    { "control", "\"none\", \"no_conflict\" or \"flipped\"", "none", "leaves the conflict out or flips it" },
+    { NULL, NULL, NULL, NULL },
+};
+
 static int word_verify_(lua_State *L) {
-    static const char *const known[] = { "theta", "scales", "orders", "rtol", "atol", "control", NULL };
     static const char *const controls[] = { "none", "no_conflict", "flipped", NULL };
     static const double all_scales[] = { 1, 0.5, 0.25 }, all_orders[] = { 1, 2, 3 };
     const char *fname = "word:verify";
     word *w = check_word(L, fname);
     args_table(L, 2, fname, "options");
-    int table = args_options(L, 2, fname, known, false);
+    int table = args_declared(L, 2, fname, verify_told, false);
     verify_options o = {
         .rtol = args_opt_number(L, table, fname, "rtol", 1e-12),
         .atol = args_opt_number(L, table, fname, "atol", 1e-14),
@@ -317,7 +326,8 @@ static const bind_row word_rows[] = {
       "for any orders, and the least-squares slope of its logarithm; expected is order + 1. control leaves the "
       "conflict out or flips "
       "it, and\n"
-      "orders 2 and 3 fall back to slope 2 unless the word has none. In float64 whatever theta's dtype." },
+      "orders 2 and 3 fall back to slope 2 unless the word has none. In float64 whatever theta's dtype.",
+      verify_told },
     { NULL, NULL, NULL },
 };
 

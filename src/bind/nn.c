@@ -410,11 +410,18 @@ static int model_gc(lua_State *L) {
     return 0;
 }
 
+static const bind_option init_told[] = {
+    { "seed", "a whole number", "0", "the same for the same seed" },
+    { "scheme", "\"glorot\", \"he\", \"lecun\" or \"orthogonal\"", "glorot", "of the weights" },
+    { "scale", "a finite number", "1", "what they are multiplied by" },
+    { "dtype", "\"float64\" or \"float32\"", "float64", "of theta" },
+    { NULL, NULL, NULL, NULL },
+};
+
 static int model_init_(lua_State *L) {
-    static const char *const known[] = { "seed", "scheme", "scale", "dtype", NULL };
     const char *fname = "model:init";
     lua_model *m = bind_check_model(L, 1, fname, "model");
-    int table = args_options(L, 2, fname, known, false);
+    int table = args_declared(L, 2, fname, init_told, false);
     init_options o = {
         .seed = (uint64_t)args_opt_integer(L, table, fname, "seed", INT64_MIN, INT64_MAX, 0),
         .scheme = args_opt_string(L, table, fname, "scheme", "glorot"),
@@ -694,7 +701,8 @@ static const bind_row model_rows[] = {
       "model:init{ [seed = 0, scheme = \"glorot\", scale = 1, dtype = \"float64\"]} -> theta (n_params)\n"
       "Starting values, the same for the same seed. Weights: glorot U(+-sqrt(6/(fan_in+fan_out))), he N(0, 2/fan_in),\n"
       "lecun N(0, 1/fan_in), orthogonal; all times scale. Biases 0.\n"
-      "Source: Glorot & Bengio 2010; He et al. 2015; LeCun et al. 1998; Saxe et al. 2014." },
+      "Source: Glorot & Bengio 2010; He et al. 2015; LeCun et al. 1998; Saxe et al. 2014.",
+      init_told },
     { "forward", model_forward_,
       "model:forward(theta, x [, { train = false, seed = s, buffers = b }]) -> outputs [, new buffers]\n"
       "theta (n_params), x (batch, ...); works on tensors and inside traced functions. x is cast to theta's dtype.\n\n"

@@ -35,11 +35,16 @@ static signed char check_axis(lua_State *L) {
     return (signed char)dim;
 }
 
+static const bind_option vmap_told[] = {
+    { "in_axes", "a table of whole numbers and false", "{1, ...}",
+      "the dimension of each argument, from 1 (below 0 from the end); false: serves every place as it is" },
+    { NULL, NULL, NULL, NULL },
+};
+
 static int t_vmap(lua_State *L) {
-    static const char *const known[] = { "in_axes", NULL };
     bind_check_func(L, 1, "vmap", "f");
     func_how how = { 0 };
-    int table = args_options(L, 2, "vmap", known, false);
+    int table = args_declared(L, 2, "vmap", vmap_told, false);
     if (table && args_field(L, table, "in_axes")) {
         bool list = lua_istable(L, -1); /* a dimension alone holds for every argument */
         int64_t n = list ? (int64_t)lua_rawlen(L, -1) : FUNC_ARGUMENTS;
@@ -229,12 +234,11 @@ static const bind_row rows[] = {
       "bk.hvp needs only vectors." },
     { "vmap", t_vmap,
       "bk.vmap(f [, {in_axes = {1, ...}}])(batched, ...)\nf over one dimension of its arguments at once; the results "
-      "carry "
-      "it first. in_axes names the dimension of each argument, from 1 (below 0 from the end), false for an argument "
-      "that serves every place as it is; a single entry holds for all, and 1 for those not named. All mapped "
-      "dimensions have one size. "
+      "carry it first. A single entry of in_axes holds for all, and 1 for those not named. All mapped dimensions have "
+      "one size.\n"
       "Per-example gradients of a loss L = bk.loss.mse(model): bk.vmap(bk.grad(L), {in_axes = {false, 1, 1}})(θ, x, y) "
-      "with x (examples, 1, ...), y (examples, 1, ...): (examples, n_params). Nests." },
+      "with x (examples, 1, ...), y (examples, 1, ...): (examples, n_params). Nests.",
+      vmap_told },
     { "jvp", t_jvp,
       "bk.jvp(f, {θ, ...}, {v, ...}) -> y, dy\nThe value and its derivative along the tangents v, of the "
       "arguments' shapes (nil or 0: that argument does not move). Several results: y1, y2, dy1, dy2." },

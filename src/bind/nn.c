@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BIND_LAYER "bracket.layer"
 #define BIND_MODEL "bracket.model"
 
 void bind_push_room(lua_State *L, const char *name) {
@@ -22,13 +21,6 @@ void bind_push_room(lua_State *L, const char *name) {
 
 /* ---- layers ---- */
 /* Pushes an empty layer. */
-static layer *push_layer(lua_State *L) {
-    layer *l = lua_newuserdatauv(L, sizeof *l, 1);
-    memset(l, 0, sizeof *l);
-    luaL_setmetatable(L, BIND_LAYER);
-    return l;
-}
-
 static int layer_make(lua_State *L) {
     layer l = { .row = lua_touserdata(L, lua_upvalueindex(1)) };
     lua_settop(L, 1);
@@ -36,7 +28,7 @@ static int layer_make(lua_State *L) {
     args_read(L, 1, fname, l.row->options, l.option);
     char wrong[160];
     if (l.row->check && !l.row->check(&l, wrong, sizeof wrong)) return args_error(L, fname, "%s", wrong);
-    *push_layer(L) = l;
+    *bind_push_layer(L) = l;
     return 1;
 }
 
@@ -85,165 +77,6 @@ static int internal_activation(lua_State *L) {
     const layer_row *row = check_activation(L, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
     lua_pushlightuserdata(L, (void *)row);
     lua_pushcclosure(L, call_activation, 1);
-    return 1;
-}
-
-/* ---- a layer made of a Lua function ---- */
-
-static bool build_random(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
-    (void)n_in;
-    const op_draw_at at = { (bk_dtype)c->ints[0], c->n_ints - 3, c->ints + 3, c->ints[2] };
-    out[0] = c->ints[1] ? g_normal(g, in[0], at) : g_uniform(g, in[0], at);
-    return out[0] != NULL;
-}
-
-/* p.random{2, 3}, {{2, 3}}, {shape = {2, 3}}, kind = "uniform" | "normal". Upvalues: the layer's seed or nil, how often
- * it has drawn, the dtype. */
-static int call_random(lua_State *L) {
-    static const char *const known[] = { "shape", "kind", NULL }, *const kinds[] = { "uniform", "normal", NULL };
-    const char *fname = "p.random";
-    lua_settop(L, 1);
-    args_table(L, 1, fname, "shape");
-    int table = args_options(L, 1, fname, known, true), sizes = 1;
-    int kind = args_opt_choice(L, table, fname, "kind", kinds, 0);
-    if (args_field(L, table, "shape") || lua_rawgeti(L, 1, 1) == LUA_TTABLE) sizes = lua_gettop(L);
-    lua_tensor *seed = bind_tensor_test(L, lua_upvalueindex(1));
-    if (!seed)
-        return args_error(L, fname,
-                          "there is no seed: model:forward(theta, x, { train = true, seed = 1 }) gives one, and "
-                          "so does a protocol's training step; where nothing is drawn p.train is false");
-    op_call call = { .name = fname, .build = build_random, .n_out = 1 };
-    int64_t shape[BK_MAX_DIMS];
-    int ndim = args_shape(L, sizes, fname, "shape", 0, shape);
-    lua_Integer place = lua_tointeger(L, lua_upvalueindex(2));
-    lua_pushinteger(L, place + 1);
-    lua_replace(L, lua_upvalueindex(2));
-    call.ints[0] = lua_tointeger(L, lua_upvalueindex(3)), call.ints[1] = kind, call.ints[2] = place;
-    memcpy(call.ints + 3, shape, (size_t)ndim * sizeof *shape);
-    call.n_ints = 3 + ndim;
-    return bind_tensor_apply(L, &call, 1, &seed);
-}
-
-/* Upvalues: the user's function, the names of the parameters, whether in training. Called with the parameters, x and,
- * where there is one, the seed. */
-static int call_forward(lua_State *L) {
-    int n = (int)lua_rawlen(L, lua_upvalueindex(2));
-    lua_settop(L, n + 2);
-    const lua_tensor *x = bind_tensor_test(L, n + 1);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_createtable(L, 0, n + 2);
-    for (int i = 1; i <= n; i++) {
-        lua_rawgeti(L, lua_upvalueindex(2), i);
-        lua_pushvalue(L, i);
-        lua_rawset(L, -3);
-    }
-    lua_pushvalue(L, lua_upvalueindex(3));
-    lua_setfield(L, -2, "train");
-    lua_pushvalue(L, n + 2);
-    lua_pushinteger(L, 0);
-    lua_pushinteger(L, x && (x->g ? x->n->dtype : x->value.dtype) == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64);
-    lua_pushcclosure(L, call_random, 3);
-    lua_setfield(L, -2, "random");
-    lua_pushvalue(L, n + 1);
-    lua_call(L, 2, 1);
-    if (!lua_isuserdata(L, -1)) args_fail(L, -1, "bk.nn.layer", "forward's result", "a tensor");
-    return 1;
-}
-
-/* The tensor described by the table on top: { name, shape = {...}, init = ..., fan_in = ..., fan_out = ..., torch =
- * ..., turned = ... } */
-static void check_block(lua_State *L, const char *fname, model_block *b, char *name, char (*torch)[TORCH_NAME]) {
-    static const char *const known[] = { "shape", "init", "fan_in", "fan_out", "torch", "turned", NULL };
-    static const char *const inits[] = { "weight", "zeros", "ones", "normal", NULL };
-    static const block_init kinds[] = { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE };
-    int table = args_options(L, lua_gettop(L), fname, known, true);
-    if (!table) args_fail(L, -1, fname, "params", "tables { name, shape = {...} }");
-    lua_rawgeti(L, table, 1);
-    const char *given = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
-    if (!*given || strlen(given) >= LAYER_NAME)
-        args_fail(L, -1, fname, "params: name", "a name of 1 to 31 characters in front");
-    if (strcmp(given, "train") == 0 || strcmp(given, "random") == 0)
-        args_error(L, fname, "params: name: train and random are taken: p.train, p.random{...}");
-    strcpy(name, given);
-    lua_pop(L, 1);
-    int64_t shape[BK_MAX_DIMS];
-    if (!args_field(L, table, "shape")) lua_pushnil(L);
-    b->ndim = args_shape(L, lua_gettop(L), fname, "params: shape", 1, shape);
-    lua_pop(L, 1);
-    if (b->ndim < 1 || b->ndim > 4) args_error(L, fname, "params: shape: expected 1 to 4 sizes, got %d", b->ndim);
-    memcpy(b->shape, shape, (size_t)b->ndim * sizeof *shape);
-    b->size = shape_count(b->ndim, b->shape);
-    b->init = kinds[args_opt_choice(L, table, fname, "init", inits, b->ndim > 1 ? 0 : 1)];
-    b->fan_in = args_opt_integer(L, table, fname, "fan_in", 1, INT64_MAX, shape[0]);
-    b->fan_out = args_opt_integer(L, table, fname, "fan_out", 1, INT64_MAX, b->size / shape[0]);
-    bind_check_torch(L, table, fname, b, torch);
-}
-
-/* {"batch", "time", 8}: names stand for any size */
-static void check_input(lua_State *L, int index, const char *fname, layer_function *f) {
-    args_table(L, index, fname, "input");
-    f->ndim = (int)lua_rawlen(L, index);
-    if (f->ndim > BK_MAX_DIMS) args_error(L, fname, "input: at most %d dimensions, got %d", BK_MAX_DIMS, f->ndim);
-    lua_pushstring(L, "(");
-    for (int i = 0; i < f->ndim; i++) {
-        lua_rawgeti(L, index, i + 1);
-        bool name = lua_type(L, -1) == LUA_TSTRING;
-        f->input[i] = name ? -1 : args_integer(L, lua_gettop(L), fname, "input", 0, (int64_t)1 << 40);
-        if (i) {
-            lua_pushstring(L, ", ");
-            lua_insert(L, -2);
-        }
-        lua_concat(L, i ? 3 : 2);
-    }
-    lua_pushstring(L, ")");
-    lua_concat(L, 2);
-    snprintf(f->expects, sizeof f->expects, "%s", lua_tostring(L, -1));
-    lua_pop(L, 1);
-}
-
-static int nn_layer(lua_State *L) {
-    static const char *const known[] = { "name", "params", "input", "forward", NULL };
-    const char *fname = "bk.nn.layer";
-    lua_settop(L, 1);
-    int table = args_options(L, 1, fname, known, false);
-    if (!table) return args_fail(L, 1, fname, "layer", "a table {name = ..., params = ..., forward = ...}");
-    layer *l = push_layer(L); /* 2 */
-    err e = { 0 };
-    l->row = layer_row_function;
-    if (!(l->own = layer_function_new(bind_ctx(L), &e))) return bind_raise(L, &e);
-    layer_function *f = l->own;
-    const char *name = args_opt_string(L, table, fname, "name", "layer");
-    if (strlen(name) >= LAYER_NAME) return args_error(L, fname, "name: expected at most 31 characters, got %s", name);
-    strcpy(f->name, name);
-    if (args_field(L, table, "input")) check_input(L, lua_gettop(L), fname, f);
-    lua_settop(L, 2);
-    if (!args_field(L, table, "forward") || !lua_isfunction(L, -1))
-        return args_fail(L, -1, fname, "forward", "a function (params, x) -> y");
-    lua_newtable(L); /* 4: names */
-    if (args_field(L, table, "params")) {
-        args_table(L, 5, fname, "params");
-        f->n_blocks = (int)lua_rawlen(L, 5);
-        if (f->n_blocks > LAYER_MAX_BLOCKS)
-            return args_error(L, fname, "params: at most %d, got %d", LAYER_MAX_BLOCKS, f->n_blocks);
-        for (int i = 0; i < f->n_blocks; i++) {
-            lua_rawgeti(L, 5, i + 1);
-            check_block(L, fname, &f->blocks[i], f->block_names[i], f->torch_names[i]);
-            lua_pushstring(L, f->block_names[i]);
-            lua_rawseti(L, 4, i + 1);
-        }
-        lua_settop(L, 4);
-    }
-    lua_createtable(L, 2, 0); /* 5: the functions as values */
-    for (int train = 0; train < 2; train++) {
-        lua_pushvalue(L, 3);
-        lua_pushvalue(L, 4);
-        lua_pushboolean(L, train);
-        lua_pushcclosure(L, call_forward, 3);
-        func_retain(f->forward[train] = bind_check_func(L, 6, fname, "forward"));
-        lua_rawseti(L, 5, train + 1);
-    }
-    lua_setiuservalue(L, 2, 1);
-    lua_settop(L, 2); /* while the layer lives the function is a plain value, so that cycles are collected */
     return 1;
 }
 
@@ -320,11 +153,16 @@ static lua_model *push_list(lua_State *L, const char *fname, const layer_shape *
     return m;
 }
 
+static const bind_option sequential_told[] = {
+    { "input", "a table of sizes", "found at the first x",
+      "one example's shape: sizes that do not fit are found at once" },
+    { NULL, NULL, NULL, NULL },
+};
+
 static int nn_sequential(lua_State *L) {
-    static const char *const known[] = { "input", NULL };
     const char *fname = "bk.nn.sequential";
     args_table(L, 1, fname, "layers");
-    int table = args_options(L, 1, fname, known, true);
+    int table = args_declared(L, 1, fname, sequential_told, true);
     layer_shape input = { .last = -1, .dtype = BK_FLOAT64 };
     bool told = args_field(L, table, "input");
     if (told) {
@@ -347,13 +185,17 @@ static int nn_sequential(lua_State *L) {
     return 1;
 }
 
+static const bind_option residual_told[] = {
+    { "shortcut", "a layer or a model", "x itself", "what it makes of x stands in the place of x" },
+    { NULL, NULL, NULL, NULL },
+};
+
 static int nn_residual(lua_State *L) {
-    static const char *const known[] = { "shortcut", NULL };
     const char *fname = "bk.nn.residual";
     args_table(L, 1, fname, "layers");
-    int table = args_options(L, 1, fname, known, true);
+    int table = args_declared(L, 1, fname, residual_told, true);
     lua_settop(L, 1);
-    layer *l = push_layer(L); /* 2 */
+    layer *l = bind_push_layer(L); /* 2 */
     l->row = layer_row_residual;
     model_retain(l->inner = push_list(L, fname, NULL)->m);
     if (args_field(L, table, "shortcut")) {
@@ -436,10 +278,16 @@ static int model_init_(lua_State *L) {
     return 1;
 }
 
+static const bind_option with_told[] = {
+    { "train", "true or false", "false; in a protocol's training step true", "dropout, noise and batch_norm act" },
+    { "seed", "an integer or a 0-d int64 tensor", "the step's", "of what is drawn" },
+    { "buffers", "a tensor", "the step's", "(n_buffers), batch_norm's running statistics" },
+    { NULL, NULL, NULL, NULL },
+};
+
 model_with bind_push_with(lua_State *L, int index, const char *fname) {
-    static const char *const known[] = { "train", "seed", "buffers", NULL };
     model_with with = { 0 };
-    int table = args_options(L, index, fname, known, false);
+    int table = args_declared(L, index, fname, with_told, false);
     if (args_field(L, table, "train")) {
         lua_pop(L, 1);
         with.told = true;
@@ -658,12 +506,14 @@ static const bind_row nn_rows[] = {
       "bk.nn.avgpool2d{2},\n"
       "bk.nn.flatten(), bk.nn.linear{1152, 10}, input = {1, 28, 28} }. A layer may be a model. Sizes that cannot fit "
       "are "
-      "an error here, which names the layer; input, the sizes of one example, lets it see those of images too." },
+      "an error here, which names the layer; input, the sizes of one example, lets it see those of images too.",
+      sequential_told },
     { "residual", nn_residual,
       "bk.nn.residual{layer, ... [, shortcut = layer]} -> layer\n"
       "x plus what the layers make of it, of the same shape; with a shortcut (a layer or a model) what that makes of x "
-      "in x's place. Layers may be models.\n\nSource: He et al. 2016." },
-    { "layer", nn_layer,
+      "in x's place. Layers may be models.\n\nSource: He et al. 2016.",
+      residual_told },
+    { "layer", bind_own_layer,
       "bk.nn.layer{forward = f [, params = {{name, shape = {...}}, ...}, input = {...}, name = \"layer\"]} -> layer\n"
       "A layer of your own. f(p, x) -> y is a function of tensors; p holds the parameter tensors by name, which lie in "
       "theta in the order of params. A parameter's init is weight (by model:init's scheme, with fan_in = its first "
@@ -681,7 +531,8 @@ static const bind_row nn_rows[] = {
       "forward is traced (help \"tracing\"): it runs once a shape, and again when what it reads from outside has "
       "changed.\n"
       "A residual layer: bk.nn.layer{ params = {{\"w\", shape = {8, 8}}}, input = {\"batch\", 8},\n"
-      "    forward = function(p, x) return x + x:matmul(p.w):tanh() end }" },
+      "    forward = function(p, x) return x + x:matmul(p.w):tanh() end }",
+      bind_own_layer_options },
     { NULL, NULL, NULL },
 };
 
@@ -712,7 +563,8 @@ static const bind_row model_rows[] = {
       "(n_buffers) are batch_norm's running statistics, listed in model.buffers; model:init_buffers() begins them, "
       "which "
       "is what evaluation uses where none are given. In training with buffers the new ones are a second result.\n"
-      "In a protocol's training step all three are the step's unless told here." },
+      "In a protocol's training step all three are the step's unless told here.",
+      with_told },
     { "init_buffers", model_buffers,
       "model:init_buffers{ [dtype = \"float64\"] } -> buffers (n_buffers)\n"
       "What training remembers besides theta, at its beginning: running means 0, running variances 1." },

@@ -1,4 +1,4 @@
-/* nn_lua.h - what nn.c and loss.c share: models as Lua values, and the mode they are told. */
+/* nn_lua.h - what nn.c, own_layer.c and loss.c share: models as Lua values, and the mode they are told. */
 #ifndef BIND_NN_LUA_H
 #define BIND_NN_LUA_H
 
@@ -17,6 +17,12 @@ lua_model *bind_check_model(lua_State *L, int index, const char *fname, const ch
 model_with bind_push_with(lua_State *L, int index, const char *fname);
 /* Pushes bk[name], made when it is missing; bk is on top. */
 void bind_push_room(lua_State *L, const char *name);
+
+/* ---- own_layer.c ---- */
+#define BIND_LAYER "bracket.layer"
+layer *bind_push_layer(lua_State *L); /* a new one, empty */
+int bind_own_layer(lua_State *L); /* bk.nn.layer{...} */
+extern const bind_option bind_own_layer_options[];
 
 /* ---- torch.c ---- */
 /* The options torch and turned of a block's table: a name, or up to two parts. */

@@ -118,11 +118,18 @@ static int call_update(lua_State *L) {
     return 1 + n;
 }
 
+static const bind_option custom_told[] = {
+    { "update", "a function", NULL, "(g, s, theta, o) -> step, s: theta moves by -lr step", .required = true },
+    { "state", "a table of names", "{}", "the tensors it keeps, of theta's shape, from 0" },
+    { "options", "a table", "{}", "numbers, which o holds beside o.t, the step from 1" },
+    { "name", "a string", "custom", "what messages call it" },
+    { NULL, NULL, NULL, NULL },
+};
+
 static int optim_custom(lua_State *L) {
-    static const char *const known[] = { "name", "state", "options", "update", NULL };
     const char *fname = "bk.optim.custom";
     lua_settop(L, 1);
-    int table = args_options(L, 1, fname, known, false);
+    int table = args_declared(L, 1, fname, custom_told, false);
     if (!table) return args_fail(L, 1, fname, "options", "a table { state = {...}, options = {...}, update = f }");
     const char *name = args_opt_string(L, table, fname, "name", "custom");
     optim **o = push_optim(L); /* 2 */
@@ -455,7 +462,8 @@ static const bind_row optim_module_rows[] = {
       "    sign = bk.optim.custom{ state = {\"m\"}, options = {beta = 0.9}, update = function(g, s, theta, o)\n"
       "        local m = o.beta * s.m + (1 - o.beta) * g\n"
       "        return m:sign(), { m = m }\n"
-      "    end }" },
+      "    end }",
+      custom_told },
     { NULL, NULL, NULL },
 };
 

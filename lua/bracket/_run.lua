@@ -322,21 +322,27 @@ local function finish_block(self)
     if self.spec.evaluate then self:evaluate(#self.learned) end
 end
 
--- Runs until `stop` steps are done in all.
-function run:advance(stop, progress)
+-- Runs until `stop` steps are done in all. An interrupt waits for the step's end, where the run can go on: `whole` is
+-- the last step that was done to its end. hold is bk.internal.hold, or does nothing where signals are held already.
+function run:advance(stop, progress, hold)
     local hooks = self.hooks
     local before, after = hooks.before_step, hooks.after_step
     local spec, optimizer, own = self.spec, self.optimizer, owned[self]
     local native = getmetatable(optimizer) == getmetatable(bk.optim.sgd{})
     self.rate = spec.rate
+    self.whole = self.started and self.step
     if not self.started then
+        hold(true)
         self.started = true
         self:call("begin_run")
         if spec.evaluate then self:evaluate(0) end
         if self:due(0) then self:record() end
+        self.whole = 0
+        hold(false)
     end
     while self.step < math.min(stop, self.total) do
         local step = self.step + 1
+        hold(true)
         self.step = step
         self.x, self.y = nil, nil -- no batch outlives its step: a run that goes on has none either
         for i = 1, #self.xs do self.xs[i], self.ys[i] = nil, nil end
@@ -379,12 +385,17 @@ function run:advance(stop, progress)
             if step < self.total then _, following = self.at(step + 1) end
             if following ~= position then finish_block(self) end
         end
+        self.whole = step
+        hold(false)
         if progress then progress(self) end
     end
     if self.step == self.total and not self.finished then
+        hold(true)
         if #self.learned == 0 and spec.evaluate then self:evaluate(1) end
+        self.whole = nil -- hooks run once
         self:call("end_run")
-        self.finished = true
+        self.finished, self.whole = true, self.step
+        hold(false)
     end
 end
 

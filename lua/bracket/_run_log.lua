@@ -283,7 +283,6 @@ end
 -- Before the first step. A finished run stays as it is, but for what a kill left unsaid.
 function run_log:begin(state)
     self:take_claim() -- a run that was paused let go of it
-    self.rests = false -- true between two steps: then it can go on, whatever the error
     sweep_up(self.dir)
     local metrics = run_folder.metrics_path(self.dir)
     if #(text_in(metrics) or "") > self.file.bytes then -- rows of steps that are done again
@@ -291,7 +290,10 @@ function run_log:begin(state)
     end
     self.finished = state.finished
     if self.finished then
-        if self.said ~= "finished" then self:write_status(state, "finished") end
+        if self.said ~= "finished" then
+            self:save(state)
+            self:write_status(state, "finished")
+        end
         return
     end
     self.every = self.told or math.max(1, math.ceil(state.total / 10))
@@ -321,7 +323,6 @@ function run_log:step(state)
         local message = ("stopped by %s after step %d of %d, whose checkpoint is in %s"):format(signal, state.step,
             state.total, self.dir)
         self:close(state, "stopped", message)
-        self.rests = true
         internal.signals.obeyed()
         error(message, 0)
     elseif state.step % self.every == 0 and (self.told or bk.clock() >= self.not_before) then
@@ -338,7 +339,6 @@ function run_log:finish(state)
     if self.finished then return self:release() end
     self:save(state)
     self:close(state, state.finished and "finished" or "paused")
-    self.rests = true
 end
 
 -- After an error, which may have come in the middle of writing: what was recorded is kept, and the checkpoints there
@@ -353,6 +353,7 @@ function run_log:fail(state, message)
     end
     local status = message:find("%f[%a]interrupted$") and "stopped" or "failed"
     try(self.write_rows, self, state, true)
+    if status == "stopped" and state.pending then try(self.save, self, state) end -- no step is lost
     try(self.close, self, state, status, message)
     self:release()
     return problems

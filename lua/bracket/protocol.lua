@@ -207,7 +207,7 @@ local function run_on(self, options)
     check_self(self, "run")
     local state = self.current
     local goes_on = state and not options.theta and not options.buffers and not options.seed
-        and not state.finished and not state.failed
+        and (not state.finished or state.pending) and not state.failed
         and (not options.out or state.log and state.log.dir == options.out)
     if options.out == "" then error("protocol:run: out: expected a folder's name, got \"\"", 2) end
     if not goes_on and not options.out and (options.resume or options.checkpoint_every or options.keep) then
@@ -228,15 +228,18 @@ local function run_on(self, options)
     if signals then signals.hold() end
     local ok, message = pcall(function()
         if log then log:begin(state) end
-        state:advance(math.min(options.stop or state.total, state.total), (update or log) and each)
+        state:advance(math.min(options.stop or state.total, state.total), (update or log) and each,
+            signals and function() end or bk.internal.hold)
         if log then log:finish(state) end
     end)
     if clear then clear() end
+    if not ok then pcall(bk.internal.hold, false) end
+    state.pending = not ok and state.whole == state.step -- between two steps: it can go on, whatever the error
     local problems = not ok and log and log:fail(state, message) or ""
     if problems ~= "" then message = tostring(message) .. problems end
     self.result = state:result()
     self.history = state.history
-    if not ok then state.failed = not (log and log.rests) end
+    state.failed = not ok and not state.pending
     if signals then signals.release() end
     if not ok then
         error(message, 0)
@@ -255,7 +258,9 @@ mse), r.test_loss, r.metrics, r.order_matrix (W of the steps taken), r.learned (
 The run's folder holds config.json, env.json, metrics.jsonl, status.json (running, paused, finished, failed, stopped)
 and checkpoint-STEP.safetensors; `bracket runs show` reads it. One process at a time writes a folder (run.lock):
 another is refused. In the program SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C end such a run after its step, with a
-checkpoint, and the program with exit status 75 (130 after Ctrl-C); a second Ctrl-C interrupts the step.]],
+checkpoint, and the program with exit status 75 (130 after Ctrl-C); a second Ctrl-C interrupts the step.
+Without a folder an interrupt waits for the step's end too, five seconds at most. In the same process p:run{} then goes
+on, bit for bit; where the step itself was interrupted or failed, it begins again.]],
     errors = [[
 a folder of another protocol (other data, options or functions, by their code and what they captured). After an
 error p.result and p.history hold what was recorded.]],

@@ -314,6 +314,6 @@ void ctx_release(ctx *c) {
 }
 
 bk_status ctx_poll(ctx *c, err *e) {
-    if (!atomic_load_explicit(&c->interrupted, memory_order_relaxed)) return BK_OK;
+    if (!atomic_load_explicit(&c->interrupted, memory_order_relaxed) || atomic_load(&c->held)) return BK_OK;
     return err_set(e, BK_EINTERRUPTED, "interrupted");
 }

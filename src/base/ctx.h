@@ -27,6 +27,7 @@ typedef struct ctx {
     _Atomic int64_t fail_at;  /* allocation countdown for tests: the one that reaches 0 fails; <0: off */
     bool fail_on;             /* ... and every later one too */
     atomic_int interrupted;   /* polled by kernels and loops */
+    atomic_int held;          /* an interrupt waits: what is being done is to be done whole */
     atomic_int refs;
     workers *pool;
 } ctx;

@@ -13,6 +13,8 @@ struct bk_env {
     int depth;                    /* nested env_call */
     bool delivered;               /* this run's interrupt became an error */
     int64_t deadline;             /* end of the grace after it, ms */
+    _Atomic(int64_t) first;       /* when the pending interrupt came, ms */
+    int64_t held_until;           /* what is held is held no longer, ms; 0: nothing waits */
     uint64_t step_limit, steps;
     int step_chunk;
     bool exceeded;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { STEP_CHUNK = 1000, GRACE_MS = 60, GRACE_COUNT = 10 };
+enum { STEP_CHUNK = 1000, GRACE_MS = 60, GRACE_COUNT = 10, HELD_MS = 5000, HELD_COUNT = 100, AGAIN_MS = 200 };
 
 /* Lua calls a finalizer once, and the call itself needs a call record: were it refused for want of memory, what the
  * userdata owns would be lost for good. So records may overdraw; the Lua stack, which may not, bounds how many there
@@ -138,6 +138,14 @@ void env_delivered(lua_State *L, bk_env *env) {
 
 static void run_hook(lua_State *L, lua_Debug *ar) {
     bk_env *env = env_of(L);
+    if (atomic_load(&env->c->interrupted) && atomic_load(&env->c->held)) {
+        if (!env->held_until) env->held_until = now_ms() + HELD_MS;
+        if (now_ms() < env->held_until) {
+            lua_sethook(L, run_hook, LUA_MASKCOUNT, HELD_COUNT);
+            return;
+        }
+        atomic_store(&env->c->held, 0);
+    }
     if (atomic_load(&env->c->interrupted)) {
         env_delivered(L, env);
         luaL_error(L, "interrupted");
@@ -166,7 +174,11 @@ BK_API void bk_interrupt(bk_env *env) {
     atomic_fetch_add(&env->hooking, 1);
     lua_State *L = atomic_load(&env->running);
     if (L) {
-        atomic_store(&env->c->interrupted, 1);
+        const int64_t now = now_ms(); /* a second one waits no longer; the same may come twice, by two threads */
+        if (!atomic_exchange(&env->c->interrupted, 1))
+            atomic_store(&env->first, now);
+        else if (now - atomic_load(&env->first) > AGAIN_MS)
+            atomic_store(&env->c->held, 0);
         lua_sethook(L, run_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
     }
     atomic_fetch_sub(&env->hooking, 1);
@@ -188,6 +200,7 @@ bk_status env_call(bk_env *env, int nargs, int nresults) {
     lua_insert(L, base);
     if (env->depth++ == 0) {
         atomic_store(&env->c->interrupted, 0);
+        atomic_store(&env->c->held, 0);
         env->delivered = env->exceeded = false;
         env->steps = 0;
         err_clear(&env->last);
@@ -285,6 +298,23 @@ static int co_wrap(lua_State *L) {
     lua_xmove(L, co, 1);
     lua_pushcclosure(L, co_wrapped, 1);
     return 1;
+}
+
+/* hold(whole): until hold(false), which raises it, an interrupt waits; for five seconds at most, or until a second. */
+static int env_hold(lua_State *L) {
+    bk_env *env = env_of(L);
+    if (!env) return 0;
+    const bool whole = lua_toboolean(L, 1);
+    env->held_until = 0;
+    atomic_store(&env->c->held, whole);
+    if (whole || !atomic_load(&env->c->interrupted)) return 0;
+    env_delivered(L, env);
+    return luaL_error(L, "interrupted");
+}
+
+void bind_interrupt_internal(lua_State *L) {
+    lua_pushcfunction(L, env_hold);
+    lua_setfield(L, -2, "hold");
 }
 
 /* ---- pcall and xpcall, as in lua(1), but never while a hook is being set ---- */

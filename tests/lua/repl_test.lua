@@ -201,6 +201,36 @@ function TestRepl:test_ctrl_d_leaves_with_status_0()
     lu.assertStrContains(text, "exit 0")
 end
 
+-- Ctrl-C stops a run between two steps, and p:run{} goes on from there, with a folder or without: the end is that of a
+-- run without it, the hooks have run once a step.
+local function goes_on_after_ctrl_c(out, said)
+    write(home .. "/p.lua", [[
+local bk, calls = require "bracket", 0
+local x, y = bk.rng(1):normal{ 100, 20 }, bk.rng(2):integers({ 100 }, 3)
+local function make(slow) return bk.protocol{ model = bk.nn.mlp{ 20, 8, 3 }, order = "cyclic", lr = 0.05, steps = 400,
+    batch = 10, record = { every = 50, "loss" }, tasks = { { x = x, y = y }, { x = -x, y = y } }, interventions = { {
+    name = "slow", before_step = function(state, memory)
+        memory.n = (memory.n or 0) + 1
+        calls = calls + (slow and 1 or 0)
+        local until_ = bk.clock() + (slow and 0.005 or 0)
+        while bk.clock() < until_ do end
+    end } } } end
+want, p = make(false):run{ progress = false }, make(true)
+function told() local r = p.result
+    return tostring(r.theta == want.theta and #r.history.loss == #want.history.loss) .. " " .. calls end
+]])
+    drive(("send dofile '%s/p.lua'\\r\nexpect 5000 > \nsend p:run{progress = false%s} print 'over'\\r\nsleep 400\n"
+        .. "send \\x03\nexpect 5000 %s\nexpect 2000 > \n"
+        .. "send 'step ' .. (p.current.step < 400 and 'early' or 'late')\\r\nexpect 2000 step early\nexpect 2000 > \n"
+        .. "send r = p:run{progress = false}\\r\nexpect 20000 > \nsend 'same ' .. told()\\r\nexpect 9000 same true 400\n")
+        :format(home, out, said))
+end
+
+function TestRepl:test_an_interrupted_run_goes_on()
+    goes_on_after_ctrl_c("", "interrupted")
+    goes_on_after_ctrl_c((", out = '%s/run'"):format(home), "stopped by SIGINT after step")
+end
+
 local function interrupted_within(limit, setup, input)
     local times = drive(setup .. "send " .. input
         .. "\\r\nsleep 400\nsend \\x03\nexpect 3000 interrupted\nexpect 3000 > \n"

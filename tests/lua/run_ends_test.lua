@@ -63,6 +63,57 @@ local function same_as_whole(name)
     lu.assertEquals(status(name).status, "finished")
 end
 
+-- ---- interrupts ----
+
+-- Where nothing holds signals, an interrupt is raised between two steps: before the first, in the middle, after the
+-- last and at the end.
+function TestRunEnds:test_an_interrupted_run_goes_on_in_its_process()
+    local hold, signals = internal.hold, internal.signals
+    local whole = protocol():run{ progress = false }
+    for _, at in ipairs{ 0, 1, 17, 40, 41 } do
+        for _, out in ipairs{ false, root .. "/at-" .. at } do
+            local p, ends = protocol(), { n = 0 }
+            internal.signals = nil
+            internal.hold = function(begins)
+                hold(begins)
+                if begins then return end
+                ends.n = ends.n + 1
+                if ends.n == at + 1 then error("interrupted", 0) end
+            end
+            local options = { out = out or nil, checkpoint_every = out and 1000 or nil, progress = false }
+            local ok, problem = pcall(p.run, p, options)
+            internal.hold, internal.signals = hold, signals
+            lu.assertFalse(ok)
+            lu.assertEquals(problem, "interrupted")
+            local step = math.min(at, 40)
+            lu.assertEquals(p.result.steps, step)
+            if out then
+                lu.assertEquals(status("at-" .. at).status, "stopped")
+                lu.assertEquals(run_folder.checkpoints(out), { step })
+                local other = protocol():run{ out = out, stop = step, resume = true, progress = false }
+                lu.assertEquals(internal.digest(other.theta), internal.digest(p.result.theta))
+            end
+            local r = p:run{ progress = false }
+            lu.assertEquals(internal.digest(r.theta), internal.digest(whole.theta))
+            lu.assertEquals(r.history, whole.history)
+            lu.assertEquals(r.accuracy, whole.accuracy)
+            if out then same_as_whole("at-" .. at) end
+        end
+    end
+end
+
+-- In the middle of a step it cannot go on: it begins again.
+function TestRunEnds:test_a_run_that_failed_in_a_step_begins_again()
+    local p, fails = nil, true
+    p = protocol{ interventions = { { name = "bad", before_step = function(state)
+        if state.step == 7 and fails then error("broke") end
+    end } } }
+    lu.assertFalse(pcall(p.run, p, { progress = false }))
+    fails = false
+    local r = p:run{ progress = false }
+    lu.assertEquals(internal.digest(r.theta), internal.digest(protocol():run{ progress = false }.theta))
+end
+
 -- ---- claims ----
 
 function TestRunEnds:test_a_second_writer_is_refused_by_name()

@@ -424,6 +424,7 @@ function run:load(saved)
     self:set_order()
     self.lr = lr
     if self.stopped then self.total = self.step end
+    self.finished = self.finished and self.step >= self.total -- a protocol of more steps goes on
 end
 
 -- What a user gets.

@@ -78,8 +78,20 @@ local function difference(a, b, path)
     end
 end
 
--- An error where the folder's run is not the one that goes on.
-local function check_same(dir, old, config)
+-- Whether a rate asks how long the run is: then its first steps are others in a longer one.
+local function reads_total(rate, step)
+    local read = false
+    local view = setmetatable({}, { __index = function(_, name)
+        read = read or name == "total"
+        return name == "total" and step or nil
+    end })
+    for _, at in ipairs{ 1, step } do pcall(rate, at, view) end
+    return read
+end
+
+-- An error where the folder's run is not the one that goes on. More steps go on with it where those so far are those of
+-- the longer run.
+local function check_same(dir, old, config, spec)
     local function say(value) return value == nil and "none" or line_of(value) end
     for _, name in ipairs{ "model", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs", "batch",
         "optimizer",
@@ -87,7 +99,9 @@ local function check_same(dir, old, config)
         local is = config[name] -- as it would be read from the file
         if is ~= nil then is = internal.from_json(line_of(is)) end
         local at, was, now_is = difference(old[name], is, name)
-        if at then
+        local longer = name == "steps" and not spec.order.blocks and math.type(was) == "integer"
+            and math.type(now_is) == "integer" and now_is > was and not reads_total(spec.rate, was)
+        if at and not longer then
             error(string.format("protocol:run: resume: %s was run with %s = %s, this protocol has %s", dir, at,
                 say(was),
                 say(now_is)), 0)
@@ -167,7 +181,7 @@ function run_log:look(options)
     local old = internal.from_json(text_in(path) or "") -- one that is broken is written again
     if type(old) ~= "table" then old = {} end
     local config, env = run_folder.object(dir, "config"), run_folder.object(dir, "env")
-    check_same(dir, config, self.config)
+    check_same(dir, config, self.config, self.spec)
     if options.theta and config.theta ~= self.config.theta then
         error(string.format("protocol:run: resume: %s began at another theta", dir), 0)
     end
@@ -191,7 +205,7 @@ function run_log.open(protocol, dir, seed, options)
     local self = setmetatable({ dir = dir, not_before = -math.huge, keep = options.keep or 2, saved_at = -1,
         seconds = 0, began = bk.clock(), flushed = bk.clock(), started = now(), pending = {}, infinite = {},
         lines = { n = 0, digest = "" }, file = { rows = 0, bytes = 0 } }, run_log)
-    self.told = options.checkpoint_every
+    self.told, self.spec = options.checkpoint_every, protocol.spec
     self.config = run_log.config(protocol, seed)
     self.config.theta = options.theta and internal.digest(options.theta) or nil
     self.env = environment(seed)

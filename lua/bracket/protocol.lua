@@ -260,7 +260,9 @@ and checkpoint-STEP.safetensors; `bracket runs show` reads it. One process at a 
 another is refused. In the program SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C end such a run after its step, with a
 checkpoint, and the program with exit status 75 (130 after Ctrl-C); a second Ctrl-C interrupts the step.
 Without a folder an interrupt waits for the step's end too, five seconds at most. In the same process p:run{} then goes
-on, bit for bit; where the step itself was interrupted or failed, it begins again.]],
+on, bit for bit; where the step itself was interrupted or failed, it begins again.
+With resume, a protocol of more steps goes on with a finished run: where order has no blocks and the rates do not ask
+for the total. Its history keeps the row of the former end, and end_run is called again.]],
     errors = [[
 a folder of another protocol (other data, options or functions, by their code and what they captured). After an
 error p.result and p.history hold what was recorded.]],

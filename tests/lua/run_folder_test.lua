@@ -61,6 +61,45 @@ local function fails(message, f, ...)
     lu.assertStrContains(tostring(e), message)
 end
 
+-- A finished run goes on with more steps, where the steps so far are those of the longer run.
+function TestRunFolder:test_a_finished_run_goes_on_with_more_steps()
+    local function run(name, steps, change)
+        local all = { order = "cyclic", steps = steps, interventions = {},
+            record = { every = 5, "loss" } }
+        for key, value in pairs(change or {}) do all[key] = value end
+        return protocol(all):run{ out = root .. "/" .. name, checkpoint_every = 5, resume = true, progress = false }
+    end
+    local rates = bk.schedule.cosine{ lr = 0.1, steps = 40 } -- its own length, not the run's
+    for name, change in pairs{ fixed = {}, float32 = { dtype = "float32" }, schedule = { lr = rates },
+        random = { order = "random", interventions = { bk.intervention.replay{ memory = 6 } } },
+        joint = { order = "joint" } } do
+        local whole = run(name .. "-whole", 30, change)
+        lu.assertEquals(run(name, 20, change).steps, 20)
+        local r = run(name, 30, change)
+        lu.assertEquals({ r.steps, r.total, r.finished }, { 30, 30, true })
+        lu.assertTrue(same(r.theta, whole.theta), name)
+        lu.assertTrue(columns_same(whole.history, r.history))
+        lu.assertEquals(r.accuracy, whole.accuracy)
+        lu.assertEquals(read(name .. "/metrics.jsonl"), read(name .. "-whole/metrics.jsonl"))
+        local status = run_folder.read(root .. "/" .. name).status
+        lu.assertEquals({ status.status, status.step, status.total }, { "finished", 30, 30 })
+    end
+    fails("was run with steps = 30, this protocol has 25", run, "fixed", 25)
+    run("blocks", 4, { order = "sequential" })
+    fails("was run with steps = 4, this protocol has 6", run, "blocks", 6, { order = "sequential" })
+    local asks = { lr = bk.schedule.cosine{ lr = 0.1 } } -- the run's length
+    run("asks", 20, asks)
+    fails("was run with steps = 20, this protocol has 30", run, "asks", 30, asks)
+    local late = { lr = bk.schedule.warmup{ steps = 3, lr = 0.1, after = bk.schedule.cosine{ lr = 0.1 } } }
+    run("late", 20, late)
+    fails("was run with steps = 20, this protocol has 30", run, "late", 30, late)
+    local stops = { interventions = { { name = "stops", after_step = function(state)
+        if state.step == 8 then state:stop() end
+    end } } }
+    lu.assertEquals(run("stopped", 20, stops).steps, 8)
+    lu.assertEquals(run("stopped", 30, stops).steps, 8) -- it was asked to end there
+end
+
 function TestRunFolder:test_the_files_say_what_was_run()
     local r = protocol():run{ out = root .. "/a/b", checkpoint_every = 6, progress = false }
     local run = run_folder.read(root .. "/a/b")

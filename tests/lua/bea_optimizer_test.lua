@@ -172,6 +172,22 @@ function TestOptimizerEquation.test_an_adam_run_is_followed()
     lu.assertAlmostEquals(bk.statistics.slope(hs, errors), 2, 0.3)
 end
 
+-- The state the steps begin with is one thing, whichever orders are asked for; and a rate too large for it is said.
+function TestOptimizerEquation.test_verify_starts_where_an_average_of_squares_is_positive()
+    local model = bk.nn.mlp { 5, 7, 4, activation = "softplus" }
+    local L = bk.loss.cross_entropy(model, bk.rng(9):normal { 12, 5 }, bk.rng(2):integers({ 12 }, 4))
+    local theta = model:init { seed = 5 }
+    local function slopes(lr, orders)
+        local m, list = bk.bea.optimizer { loss = L, optimizer = bk.optim.adam { eps = 0.1 }, lr = lr }, {}
+        for k, row in ipairs(m:verify { theta = theta, time = 20 * lr, orders = orders }) do list[k] = row.slope end
+        return list
+    end
+    local two, three = slopes(2e-5, { 1, 2 }), slopes(2e-5, { 1, 2, 3 })
+    lu.assertEquals(two, { three[1], three[2] })
+    lu.assertAlmostEquals(two[2], 2, 0.3)
+    lu.assertErrorMsgContains("equation:verify: rate 0.002: the steps lead to values that are not finite", slopes, 2e-3, { 1 })
+end
+
 function TestOptimizerEquation.test_ones_own_formula_is_the_same_equation()
     local loss, theta = problem()
     local mine = custom { state = { "m", "v" }, options = { b1 = 0.9, b2 = 0.999, eps = 1e-3 },
@@ -251,7 +267,7 @@ function TestOptimizerEquation.test_what_is_no_average_is_refused_by_name()
     end)
     refused("step of own: expected a formula that settles", {}, function(g, _, _, o) return g / o.t:sqrt(), {} end)
     local table_of_functions = { step = print, state = print, restore = print, reset = print }
-    lu.assertErrorMsgContains("option optimizer: expected one of bk.optim, such as bk.optim.adam{}, or "
+    lu.assertErrorMsgContains("optimizer: expected one of bk.optim, such as bk.optim.adam{}, or "
         .. "bk.optim.custom, got a table", equation, loss, table_of_functions)
     lu.assertErrorMsgContains('got "adam"', equation, loss, "adam")
     lu.assertErrorMsgContains("got a table", bk.bea.order_gap, loss, loss, { lr = 1, optimizer = table_of_functions })

@@ -23,7 +23,7 @@ end
 function update.new(optimizer, where)
     if not has_formula(optimizer) then
         local got = type(optimizer) == "string" and ("%q"):format(optimizer) or "a " .. type(optimizer)
-        error(("%s: option optimizer: expected one of bk.optim, such as bk.optim.adam{}, or bk.optim.custom, got %s")
+        error(("%s: optimizer: expected one of bk.optim, such as bk.optim.adam{}, or bk.optim.custom, got %s")
             :format(where, got), 0)
     end
     local f, names = optimizer:formula()
@@ -39,7 +39,7 @@ function update:call(theta, g, t, s)
         if v:ndim() == 0 then v = v:broadcast_to(theta:shape()) end
         local got, wanted = table.concat(v:shape(), ","), table.concat(theta:shape(), ",")
         if got ~= wanted then
-            error(("%s: option optimizer: %s of %s: expected theta's shape (%s), got (%s)"):format(self.where,
+            error(("%s: optimizer: %s of %s: expected theta's shape (%s), got (%s)"):format(self.where,
                 i == 0 and "step" or "state " .. self.names[i], tostring(self.optimizer.name), wanted, got), 0)
         end
         if i == 0 then step = v else state[i] = v end
@@ -112,7 +112,7 @@ function update:analyse(probe)
     local tolerance = probe:dtype() == "float32" and 1e-4 or 1e-10
     local what = tostring(self.optimizer.name)
     local function refuse(i, got)
-        error(("%s: option optimizer: state %s of %s: expected an average, s <- beta s + (1 - beta) q with a fixed beta, "
+        error(("%s: optimizer: state %s of %s: expected an average, s <- beta s + (1 - beta) q with a fixed beta, "
             .. "-1 < beta < 1, got %s"):format(self.where, self.names[i], what, got), 0)
     end
     local s, beta, feeds = self:rest(probe), {}, {}
@@ -124,7 +124,7 @@ function update:analyse(probe)
         for i = 0, self.n do
             local now, then_ = i == 0 and step or after[i], i == 0 and later or after_later[i]
             if largest(now - then_) > tolerance * largest(now) then
-                error(("%s: option optimizer: %s of %s: expected a formula that settles as o.t grows, got one that goes on "
+                error(("%s: optimizer: %s of %s: expected a formula that settles as o.t grows, got one that goes on "
                     .. "changing with it"):format(self.where, i == 0 and "step" or "state " .. self.names[i], what), 0)
             end
         end
@@ -157,7 +157,7 @@ function update:analyse(probe)
         if not ready then
             local left = {}
             for i, name in ipairs(self.names) do left[#left + 1] = not placed[i] and name or nil end
-            error(("%s: option optimizer: states %s of %s: expected averages of which each depends on those before it alone, "
+            error(("%s: optimizer: states %s of %s: expected averages of which each depends on those before it alone, "
                 .. "got a circle"):format(self.where, table.concat(left, ", "), what), 0)
         end
         placed[ready] = true

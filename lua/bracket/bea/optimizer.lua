@@ -224,16 +224,13 @@ local function verify(self, o)
     check_theta("equation:verify", o.theta)
     local control = o.control and CONTROLS[o.control] or { memory = 1 }
     if control.stay and o.from ~= "rest" then
-        error('equation:verify: option control: "no_start" is for from = "rest", got from = "manifold"', 0)
+        error('equation:verify: control: "no_start" is for from = "rest", got from = "manifold"', 0)
     end
     local theta = o.theta:to("float64")
-    local top, u = 1, self.update
-    for _, k in ipairs(o.orders) do
-        check_order("equation:verify: option orders", k)
-        top = math.max(top, k)
-    end
-    local manifold = bk.compile(function(t)
-        local r = orders(self, t, math.max(2, top))
+    local u = self.update
+    for _, k in ipairs(o.orders) do check_order("equation:verify: orders", k) end
+    local manifold = bk.compile(function(t) -- to second order always: without it an average of squares may be negative
+        local r = orders(self, t, 3)
         local list = table.move(r.S0, 1, u.n, 1, {})
         table.move(r.S1, 1, u.n, u.n + 1, list)
         return table.unpack(table.move(r.S2 or {}, 1, u.n, 2 * u.n + 1, list))
@@ -244,12 +241,12 @@ local function verify(self, o)
     for k, order in ipairs(o.orders) do result[k] = { order = order, expected = order, errors = {} } end
     for _, scale in ipairs(o.scales) do
         if type(scale) ~= "number" or not (scale > 0 and scale < math.huge) then
-            error(("equation:verify: option scales: expected numbers > 0, got %s"):format(tostring(scale)), 0)
+            error(("equation:verify: scales: expected numbers > 0, got %s"):format(tostring(scale)), 0)
         end
         local h = self.lr * scale
         local n = math.floor(o.time / math.abs(h) + 0.5)
         if n < 1 then
-            error(("equation:verify: option time: expected at least one step of %g, got %g"):format(h, o.time), 0)
+            error(("equation:verify: time: expected at least one step of %g, got %g"):format(h, o.time), 0)
         end
         local s = u:rest(theta)
         for i, v in ipairs(series) do
@@ -261,6 +258,10 @@ local function verify(self, o)
         for t = 1, n do
             values = table.pack(step(values[1], bk.tensor(o.from == "rest" and t or u.late),
                 table.unpack(values, 2, u.n + 1)))
+        end
+        if (values[1] - values[1]):norm():item() ~= 0 then
+            error(("equation:verify: rate %g: the steps lead to values that are not finite; the rate has to be small "
+                .. "against 1 - beta"):format(h), 0)
         end
         for _, row in ipairs(result) do
             local ok, flow = pcall(bk.flow, field(self, h, row.order, control.memory),

@@ -20,16 +20,18 @@ return function(root)
             parts[#parts + 1] = ("%a"):format(value)
         elseif kind == "boolean" or kind == "string" and not captured then
             parts[#parts + 1] = tostring(value)
-        elseif kind == "userdata" and getmetatable(value) and tostring(value):find("^[%w.]+{") then
-            parts[#parts + 1] = tostring(value) -- an optimizer says its options
+        elseif kind == "userdata" and getmetatable(value)
+            and (tostring(value):find("^[%w.]+{") or tostring(value):find("^rng %x+:")) then
+            parts[#parts + 1] = tostring(value) -- an optimizer says its options, a generator where it is
         elseif kind ~= "table" and kind ~= "function" then
             parts[#parts + 1] = kind
         elseif seen[value] or count > MOST or value == bk or value == _G or package.loaded[value] then
             parts[#parts + 1] = kind
         elseif kind == "table" then
             seen[value] = true
-            if type(getmetatable(value)) == "table" and getmetatable(value).__pairs then -- a lazy room of bk
-                parts[#parts + 1] = "room"
+            local class = getmetatable(value)
+            if type(class) == "table" and (class.__pairs or class.__name == "bracket.protocol") then
+                parts[#parts + 1] = class.__pairs and "room" or "protocol" -- a lazy room of bk; where a run is
                 return
             end
             local keys = {}

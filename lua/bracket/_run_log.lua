@@ -270,6 +270,35 @@ function run_log:write_status(state, status, message)
         order_matrix = result.order_matrix }), status == "running") -- soon written again
 end
 
+-- The functions of one's own among hooks and records, by what they have captured.
+local function captured(spec)
+    local list = {}
+    local function look(name, value)
+        for part, f in pairs(type(value) == "table" and value or { value = value }) do
+            local about = type(f) == "function" and debug and debug.getinfo(f, "S")
+            if about and not about.source:find("^@bracket/") then list[name .. ": " .. part] = bk._fingerprint(f) end
+        end
+    end
+    for k, iv in ipairs(spec.interventions) do look(("intervention %d (%s)"):format(k, iv.name or "own"), iv) end
+    for name, record in pairs(spec.record_functions) do look("record " .. name, record) end
+    return list
+end
+
+-- What they keep elsewhere than in their memory is not saved: said once a run.
+function run_log:tell_of_state(state)
+    if self.warned or state.finished then return end
+    local changed = {}
+    for name, is in pairs(captured(self.spec)) do
+        if self.captured[name] ~= is then changed[#changed + 1] = name end
+    end
+    if #changed == 0 then return end
+    table.sort(changed)
+    self.warned = true
+    warning("protocol:run: checkpoint at step %d: %s changed what it captured, which is not saved: a run that goes on "
+        .. "from there may have other numbers. What a hook remembers goes into its memory", state.step,
+        table.concat(changed, ", "))
+end
+
 -- Checkpoints beyond those that are kept.
 local function remove_old(dir, step, keep)
     local steps = run_folder.checkpoints(dir)
@@ -281,6 +310,7 @@ end
 function run_log:save(state)
     self:write_rows(state, true)
     if self.saved_at == state.step then return end
+    self:tell_of_state(state)
     local saved = state:save("history") -- its rows are in metrics.jsonl
     saved.rows_digest, saved.infinite = self.lines.digest, self.infinite
     checkpoint.save(run_folder.checkpoint_path(self.dir, state.step), saved)
@@ -310,6 +340,7 @@ function run_log:begin(state)
         end
         return
     end
+    self.captured = self.captured or captured(self.spec)
     self.every = self.told or math.max(1, math.ceil(state.total / 10))
     self.config.script = arg and arg[0] and plain(arg[0]) or nil
     self.config.arguments = script_arguments()

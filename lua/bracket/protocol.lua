@@ -262,7 +262,9 @@ checkpoint, and the program with exit status 75 (130 after Ctrl-C); a second Ctr
 Without a folder an interrupt waits for the step's end too, five seconds at most. In the same process p:run{} then goes
 on, bit for bit; where the step itself was interrupted or failed, it begins again.
 With resume, a protocol of more steps goes on with a finished run: where order has no blocks and the rates do not ask
-for the total. Its history keeps the row of the former end, and end_run is called again.]],
+for the total. Its history keeps the row of the former end, and end_run is called again.
+What a hook remembers elsewhere than in its memory is not saved: at a checkpoint one that changed what it captured is
+named on stderr, once a run.]],
     errors = [[
 a folder of another protocol (other data, options or functions, by their code and what they captured). After an
 error p.result and p.history hold what was recorded.]],

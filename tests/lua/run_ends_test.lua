@@ -114,6 +114,39 @@ function TestRunEnds:test_a_run_that_failed_in_a_step_begins_again()
     lu.assertEquals(internal.digest(r.theta), internal.digest(protocol():run{ progress = false }.theta))
 end
 
+-- ---- what a checkpoint does not have ----
+
+function TestRunEnds:test_hooks_that_keep_state_of_their_own_are_named_once()
+    local function none() end
+    local count, seen, draw, fixed = 0, {}, bk.rng(3), bk.ones{ 3 }
+    local function counted() count = count + 1 end
+    local hooks = {
+        { true, function() count = count + 1 end },
+        { true, function(state) seen[#seen + 1] = state.lr end },
+        { true, function(state) state.gradient = state.gradient + draw:normal(state.gradient:shape()) * 0.01 end },
+        { true, function() counted() end },
+        { false, function(_, memory) memory.n = (memory.n or 0) + #fixed + count end },
+        { false, none },
+    }
+    for k, case in ipairs(hooks) do
+        local changes = { interventions = { { name = "own", begin_run = none, before_step = case[2] } } }
+        local text = warnings_of(function() run("hook-" .. k, {}, changes) end)
+        local told, times = text:gsub("checkpoint at step 5: intervention 1 %(own%): before_step changed", "")
+        lu.assertEquals(times, case[1] and 1 or 0, text)
+        lu.assertNil(told:find("checkpoint"))
+    end
+    local text = warnings_of(function() run("record", {}, { record = { every = 3, own = function()
+        count = count + 1
+        return count
+    end } }) end)
+    lu.assertStrContains(text, "checkpoint at step 5: record own: value changed what it captured")
+    local p -- captures its own protocol: a run's state is no state of the hook
+    p = protocol{ interventions = { { name = "looks", before_step = function() return p.seed end } } }
+    lu.assertEquals(warnings_of(function()
+        p:run{ out = root .. "/looks", checkpoint_every = 5, progress = false }
+    end), "")
+end
+
 -- ---- claims ----
 
 function TestRunEnds:test_a_second_writer_is_refused_by_name()
@@ -126,7 +159,7 @@ function TestRunEnds:test_a_second_writer_is_refused_by_name()
             lu.assertEquals(status("a").status, "running")
         end
     end }
-    run("a", {}, { interventions = { hook } })
+    warnings_of(function() run("a", {}, { interventions = { hook } }) end)
     lu.assertStrContains(message, ("protocol:run: out: %s/a is being written by process %d on %s, since "):format(root,
         internal.process(), internal.system().host))
     lu.assertEquals(status("a").status, "finished")
@@ -381,9 +414,10 @@ function TestRunEnds:test_odd_rows_and_memories_come_back()
     local change = { record = { every = 1, own = own }, interventions = { { name = "m",
         begin_run = function(_, memory) memory.raw, memory[raw] = raw, 1 end,
         after_step = function(_, memory) seen = memory end } } }
-    local whole = run("w", {}, change)
+    local whole
+    warnings_of(function() whole = run("w", {}, change) end)
     for _, stop in ipairs{ 4, 23 } do
-        run("a" .. stop, { stop = stop }, change)
+        warnings_of(function() run("a" .. stop, { stop = stop }, change) end)
         local r = run("a" .. stop, {}, change)
         lu.assertEquals({ seen.raw, seen[raw] }, { raw, 1 })
         for name, column in pairs(whole.history) do

@@ -284,7 +284,7 @@ function TestOptimizerEquation.test_what_is_no_average_is_refused_by_name()
             { lr = lr })
     end
     lu.assertErrorMsgContains("equation:verify: order 1 at rate 0.01: flow", function()
-        equation(function(t) return -(t ^ 4):sum() end, optim.sgd {}):verify { theta = bk.ones { 1 }, time = 10 }
+        equation(function(t) return -(t ^ 4):sum() end, optim.sgd {}):verify { theta = bk.ones { 1 }, time = 0.13 }
     end)
     -- a formula of one size
     local scale = bk.tensor { 1, 2, 3 }

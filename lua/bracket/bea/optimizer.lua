@@ -260,8 +260,8 @@ local function verify(self, o)
                 table.unpack(values, 2, u.n + 1)))
         end
         if (values[1] - values[1]):norm():item() ~= 0 then
-            error(("equation:verify: rate %g: the steps lead to values that are not finite; the rate has to be small "
-                .. "against 1 - beta"):format(h), 0)
+            error(("equation:verify: rate %g: the steps lead to values that are not finite; the rate is too large, "
+                .. "or with averages not small against 1 - beta"):format(h), 0)
         end
         for _, row in ipairs(result) do
             local ok, flow = pcall(bk.flow, field(self, h, row.order, control.memory),

@@ -59,14 +59,14 @@ void bind_bea(lua_State *L);
 void bind_data(lua_State *L);
 void bind_optim(lua_State *L);
 void bind_files(lua_State *L);
-void bind_files_internal(lua_State *L); /* into the table bk.internal */
-void bind_gather(lua_State *L);         /* likewise */
-void bind_rng_internal(lua_State *L);   /* likewise */
-void bind_lock_internal(lua_State *L);  /* likewise */
+void bind_files_internal(lua_State *L);     /* into the table bk.internal */
+void bind_gather(lua_State *L);             /* likewise */
+void bind_rng_internal(lua_State *L);       /* likewise */
+void bind_lock_internal(lua_State *L);      /* likewise */
 void bind_interrupt_internal(lua_State *L); /* likewise */
-void bind_nn_internal(lua_State *L);    /* likewise */
-void bind_func_internal(lua_State *L);  /* likewise */
-void bind_optim_internal(lua_State *L); /* likewise */
+void bind_nn_internal(lua_State *L);        /* likewise */
+void bind_func_internal(lua_State *L);      /* likewise */
+void bind_optim_internal(lua_State *L);     /* likewise */
 
 /* A tensor value in Lua: metatable BIND_TENSOR. Concrete, or a node of a graph being traced. */
 #define BIND_TENSOR "bracket.tensor"

@@ -198,13 +198,7 @@ static const bind_row flow_rows[] = {
 
 void bind_bea(lua_State *L) {
     bind_rows(L, flow_rows);
-    lua_pushstring(L, "bea");
-    if (lua_rawget(L, -2) != LUA_TTABLE) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
-        lua_setfield(L, -3, "bea");
-    }
+    luaL_getsubtable(L, -1, "bea");
     bind_rows(L, order_rows);
     bind_bea_word(L);
     bind_bea_modified(L);

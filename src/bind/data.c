@@ -138,14 +138,7 @@ static int read_file(lua_State *L) { /* upvalues: the row, its name for users */
 }
 
 void bind_data(lua_State *L) {
-    lua_pushstring(L, "data");
-    if (lua_rawget(L, -2) != LUA_TTABLE) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushstring(L, "data");
-        lua_pushvalue(L, -2);
-        lua_rawset(L, -4);
-    }
+    luaL_getsubtable(L, -1, "data");
     for (const format_row *const *r = format_rows; *r; r++) {
         const format_row *row = *r;
         const char *fname = lua_pushfstring(L, row->saved ? "bk.load_%s" : "bk.data.%s", row->name);

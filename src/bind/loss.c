@@ -110,7 +110,7 @@ void bind_losses(lua_State *L) {
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
     bind_rows(L, module_rows);
-    bind_push_room(L, "loss");
+    luaL_getsubtable(L, -1, "loss");
     for (const loss_row *const *r = loss_rows; *r; r++) {
         loss *l = push_loss(L);
         l->row = *r;

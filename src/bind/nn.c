@@ -9,18 +9,8 @@
 
 #define BIND_MODEL "bracket.model"
 
-void bind_push_room(lua_State *L, const char *name) {
-    lua_pushstring(L, name);
-    if (lua_rawget(L, -2) == LUA_TTABLE) return;
-    lua_pop(L, 1);
-    lua_newtable(L);
-    lua_pushstring(L, name);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, -4);
-}
-
 /* ---- layers ---- */
-/* Pushes an empty layer. */
+
 static int layer_make(lua_State *L) {
     layer l = { .row = lua_touserdata(L, lua_upvalueindex(1)) };
     lua_settop(L, 1);
@@ -612,7 +602,7 @@ void bind_nn(lua_State *L) {
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
 
-    bind_push_room(L, "nn");
+    luaL_getsubtable(L, -1, "nn");
     bind_rows(L, nn_rows);
     lua_getfield(L, -1, "mlp");
     const char *known = lua_pushfstring(L, "one of %s", push_activations(L));

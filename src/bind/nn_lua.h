@@ -15,8 +15,6 @@ typedef struct lua_model {
 lua_model *bind_check_model(lua_State *L, int index, const char *fname, const char *argument);
 /* The options { train, seed, buffers } at index, if any: says which are given and pushes seed and buffers. */
 model_with bind_push_with(lua_State *L, int index, const char *fname);
-/* Pushes bk[name], made when it is missing; bk is on top. */
-void bind_push_room(lua_State *L, const char *name);
 
 /* ---- own_layer.c ---- */
 #define BIND_LAYER "bracket.layer"

@@ -479,13 +479,7 @@ void bind_optim(lua_State *L) {
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
 
-    lua_pushstring(L, "optim");
-    if (lua_rawget(L, -2) != LUA_TTABLE) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
-        lua_setfield(L, -3, "optim");
-    }
+    luaL_getsubtable(L, -1, "optim");
     for (const optim_row *const *r = optim_rows; *r; r++) {
         push_maker(L, *r);
         args_doc(L, -1, (*r)->doc, (*r)->options);

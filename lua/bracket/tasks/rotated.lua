@@ -31,7 +31,7 @@ local function turning(h, w, degrees)
 end
 
 local function rotated(options)
-    local angles = options.angles or { 0, 30, 60, 90 }
+    local angles = options.angles
     if #angles == 0 then error("bk.tasks.rotated: angles: expected a list of degrees, got an empty one", 2) end
     for k, angle in ipairs(angles) do
         if type(angle) ~= "number" or angle ~= angle or angle == math.huge or angle == -math.huge then
@@ -75,7 +75,8 @@ return bk.define{
 The same images turned by each angle about their centre (bilinear, 0 outside). Multiples of 90 degrees are exact. Every
 channel of {channels, rows, columns} turns alike.]],
     options = dataset.options{
-        { "angles", "table", says = "{0, 30, 60, 90}", doc = "in degrees, counter-clockwise" },
+        { "angles", "table", default = { 0, 30, 60, 90 }, says = "{0, 30, 60, 90}",
+            doc = "in degrees, counter-clockwise" },
         { "shape", "table", says = "data.shape, the sizes of x, or a square",
             doc = "{rows, columns} or {channels, rows, columns}" },
     },

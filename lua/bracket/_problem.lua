@@ -79,11 +79,11 @@ end
 
 function problem.new(model, tasks, dtype, batch, samples)
     local self = setmetatable({ model = model, dtype = dtype, tasks = {}, n = #tasks, mode = {} }, problem)
-    if type(tasks) ~= "table" or #tasks == 0 then error("protocol: tasks: expected a list of tasks, got none", 0) end
+    if type(tasks) ~= "table" or #tasks == 0 then error("bk.protocol: tasks: expected a list of tasks, got none", 0) end
     for i, task in ipairs(tasks) do
-        if type(task) ~= "table" then error("protocol: task " .. i .. ": expected a table, got a " .. type(task), 0) end
+        local where = "bk.protocol: task " .. i
+        if type(task) ~= "table" then error(where .. ": expected a table, got a " .. type(task), 0) end
         local t = { name = task.name or ("task " .. i), source = task }
-        local where = "protocol: task " .. i
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
         local loss = bk._functions.kind_of(task, where)
         t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)

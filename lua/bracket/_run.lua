@@ -50,7 +50,7 @@ local function view_of(state)
             end
         end
         local list, place = MAY_SET[state.calling], tostring(state.calling or "a schedule, order or record")
-        error(("protocol: step %d: state.%s cannot be set in %s; %s%s. What a hook remembers goes into its memory, what it "
+        error(("bk.protocol: step %d: state.%s cannot be set in %s; %s%s. What a hook remembers goes into its memory, what it "
             .. "tells others into state.shared"):format(state.step, tostring(name), place, list
             and "it may set state." .. table.concat(list, " and state.") or "nothing can", ""), 2)
     end
@@ -84,7 +84,7 @@ function run.new(spec, problem, seed)
         local steps, t = spec.steps, problem.tasks[i]
         if type(steps) == "table" then
             if math.type(steps[i]) ~= "integer" or steps[i] < 1 then
-                error(string.format("protocol: steps[%d]: expected a number of steps, got %s", i,
+                error(string.format("bk.protocol: steps[%d]: expected a number of steps, got %s", i,
                     tostring(steps[i])), 0)
             end
             return steps[i]
@@ -169,7 +169,7 @@ function run:measure(name)
     local value = (type(f) == "table" and f.value or f)(self.view, self:memory_of(name))
     if type(value) == "number" then return { [name] = value } end
     if type(value) ~= "table" then
-        error(string.format("protocol: record %q: expected a number or a table of numbers, got a %s", name,
+        error(string.format("bk.protocol: record %q: expected a number or a table of numbers, got a %s", name,
             type(value)), 0)
     end
     return value
@@ -212,7 +212,7 @@ end
 -- ---- steps ----
 local function check_finite(self, what, value, i)
     if value ~= value or value == math.huge or value == -math.huge then
-        error(string.format("protocol: step %d, task %d%s: the %s is %s; what was recorded is kept in protocol.result",
+        error(string.format("bk.protocol: step %d, task %d%s: the %s is %s; what was recorded is kept in protocol.result",
             self.step, i, self.tasks[i].name and " (" .. tostring(self.tasks[i].name) .. ")" or "", what, value), 0)
     end
     return value
@@ -242,7 +242,7 @@ local function changed_batch(self)
     self:call("before_batch")
     for _, name in ipairs{ "x", "y" } do
         if not bk.is_tensor(self[name]) then
-            error(("protocol: step %d: before_batch left state.%s as %s; expected a tensor"):format(self.step, name,
+            error(("bk.protocol: step %d: before_batch left state.%s as %s; expected a tensor"):format(self.step, name,
                 tostring(self[name])), 0)
         end
     end
@@ -253,7 +253,7 @@ end
 local function change_rate(self, h)
     local lr, i = self.lr, self.task
     if type(lr) ~= "number" or lr ~= lr or lr == math.huge or lr == -math.huge then
-        error(("protocol: step %d: before_step left state.lr as %s; expected a finite rate"):format(self.step,
+        error(("bk.protocol: step %d: before_step left state.lr as %s; expected a finite rate"):format(self.step,
             tostring(lr)), 0)
     end
     order_object.accumulate(self.W, self.R, i or 0, lr - h)
@@ -308,7 +308,7 @@ end
 local function check_left(self, hook, field, like)
     local value = self[field]
     if not bk.is_tensor(value) or value:dtype() ~= like:dtype() or value:ndim() ~= 1 or #value ~= #like then
-        error(string.format("protocol: step %d: %s left state.%s as %s; expected a tensor %s (%d)", self.step, hook,
+        error(string.format("bk.protocol: step %d: %s left state.%s as %s; expected a tensor %s (%d)", self.step, hook,
             field,
             bk.is_tensor(value) and "a tensor " .. value:dtype() .. " (" .. table.concat(value:shape(), ",") .. ")"
             or tostring(value), like:dtype(), #like), 0)
@@ -355,7 +355,7 @@ function run:advance(stop, progress, hold)
         self.task = task > 0 and task or nil
         local h = spec.rate(step, self.view)
         if type(h) ~= "number" or h ~= h or h == math.huge or h == -math.huge then
-            error(string.format("protocol: step %d: lr: expected a finite rate, got %s", step, tostring(h)), 0)
+            error(string.format("bk.protocol: step %d: lr: expected a finite rate, got %s", step, tostring(h)), 0)
         end
         self.lr = h
         self.problem:begin_step(self.seed, step)

@@ -21,7 +21,7 @@ end
 function measure.needs_losses(state, what)
     for i, f in ipairs(state.f) do
         if not f.loss then
-            error(("protocol: %s: needs the loss of every task; task %d%s is a field"):format(what, i,
+            error(("bk.protocol: %s: needs the loss of every task; task %d%s is a field"):format(what, i,
                 state.tasks[i].name and " (" .. tostring(state.tasks[i].name) .. ")" or ""), 0)
         end
     end

@@ -1,6 +1,6 @@
 local bk = ...
 local function metric(a)
-    local rows, n = bk.metric._matrix("metric.average_accuracy", a)
+    local rows, n = bk.metric._matrix("bk.metric.average_accuracy", a)
     local last, sum = rows[n], 0
     for _, v in ipairs(last) do sum = sum + v end
     return sum / #last

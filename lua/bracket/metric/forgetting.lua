@@ -1,7 +1,7 @@
 local bk = ...
 local function metric(a, order)
     local n, task
-    a, n, task = bk.metric._matrix("metric.forgetting", a, order)
+    a, n, task = bk.metric._matrix("bk.metric.forgetting", a, order)
     local sum = 0
     for k = 1, n - 1 do
         local i = task(k)

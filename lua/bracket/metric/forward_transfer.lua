@@ -1,7 +1,7 @@
 local bk = ...
 local function metric(a, order)
     local n, task
-    a, n, task = bk.metric._matrix("metric.forward_transfer", a, order)
+    a, n, task = bk.metric._matrix("bk.metric.forward_transfer", a, order)
     local sum = 0
     if not a[0] then return nil end
     for k = 2, n do

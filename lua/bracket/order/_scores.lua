@@ -10,12 +10,12 @@ return function(state, target)
         p = measure.total_gradient(state)
     elseif type(target) == "table" then
         local f = bk._functions.of(state.model, target, state.problem.outputs)
-        local data = state.problem:part("order.tournament: target", target, f.kind, target.shape)
+        local data = state.problem:part("bk.order.tournament: target", target, f.kind, target.shape)
         p = f.grad(state.theta, data.x, data.y)
     elseif target >= 1 and target <= n then
         p = measure.gradient(state, target)
     else
-        error(string.format("order.tournament: target: expected a task 1..%d, got %s", n, tostring(target)), 0)
+        error(string.format("bk.order.tournament: target: expected a task 1..%d, got %s", n, tostring(target)), 0)
     end
     local u, g, U, G = {}, {}, nil, nil
     for i = 1, n do

@@ -1,13 +1,13 @@
 local bk = ...
 return bk.doc(function(word)
-    if type(word) ~= "table" or #word == 0 then error("order.word: expected a list of tasks, got a " .. type(word),
+    if type(word) ~= "table" or #word == 0 then error("bk.order.word: expected a list of tasks, got a " .. type(word),
         2) end
     return bk.order._object.new{
         name = "word",
         setup = function(state)
             for k, task in ipairs(word) do
                 if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
-                    error(string.format("order.word: entry %d: expected a task 1..%d, got %s", k, state.n_tasks,
+                    error(string.format("bk.order.word: entry %d: expected a task 1..%d, got %s", k, state.n_tasks,
                         tostring(task)), 0)
                 end
             end

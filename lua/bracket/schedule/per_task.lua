@@ -1,7 +1,7 @@
 local bk = ...
 return bk.doc(function(rates)
     if type(rates) ~= "table" or #rates == 0 then
-        error("schedule.per_task: expected a list with a rate or schedule per task", 2)
+        error("bk.schedule.per_task: expected a list with a rate or schedule per task", 2)
     end
     return bk.schedule._rate(rates)
 end, [[

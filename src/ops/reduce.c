@@ -311,12 +311,13 @@ static node *norm_build(graph *g, const op_value *v, node **second) {
     unsigned axes = (unsigned)v[1].i;
     node *q = g_sum(g, g_square(g, a), axes, true);
     if (!q || a->count == 0) return q && !v[2].i ? without(g, q, axes) : q;
-    /* squares that over- or underflow are taken of scaled elements; by a power of two, so that no digit is lost */
+    /* squares that over- or underflow are taken of scaled elements; by a power of ten, as numbers people write are
+     * scaled: 3e200 and 4e200 give 5e200 */
     bool narrow = q->dtype == BK_FLOAT32;
     node *tiny = g_full(g, q->dtype, q->ndim, q->shape, narrow ? 0x1p-100 : 0x1p-900);
     node *huge = g_full(g, q->dtype, q->ndim, q->shape, INFINITY), *one = g_full(g, q->dtype, q->ndim, q->shape, 1);
-    node *down = g_full(g, q->dtype, q->ndim, q->shape, narrow ? 0x1p80 : 0x1p600);
-    node *up = g_full(g, q->dtype, q->ndim, q->shape, narrow ? 0x1p-100 : 0x1p-600);
+    node *down = g_full(g, q->dtype, q->ndim, q->shape, narrow ? 1e24 : 1e180);
+    node *up = g_full(g, q->dtype, q->ndim, q->shape, narrow ? 1e-30 : 1e-180);
     node *c = g_where(g, g_gt(g, tiny, q), up, g_where(g, g_eq(g, q, huge), down, one));
     node *r = g_mul(g, root(g, g_sum(g, g_square(g, g_div(g, a, c)), axes, true)), c);
     return v[2].i ? r : without(g, r, axes);

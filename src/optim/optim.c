@@ -55,6 +55,45 @@ func *optim_formula(ctx *c, const optim_row *row, const double *options, err *e)
     return &f->base;
 }
 
+/* ---- quotients by numbers ---- */
+
+/* The 0-d node that n repeats over a vector, as it was before its cast; or NULL. */
+static node *number_of(node *n) {
+    if (n->op != &op_broadcast || n->in[0]->ndim) return NULL;
+    return n->in[0]->op == &op_cast ? n->in[0]->in[0] : n->in[0];
+}
+
+/* A vector over a number made of constants and the weak inputs, step count and rate, becomes a product with the number's
+ * reciprocal, made once: a division an element takes as long as the rest of a step. Over a norm of the gradient it stays
+ * a quotient, for such a norm may be too small to have a reciprocal. */
+static bool multiply_by_reciprocals(graph *g, int n_out, node **outs) {
+    int count;
+    node **sorted = graph_sorted(g, n_out, outs, &count);
+    node **image = sorted ? graph_alloc(g, sizeof *image * (size_t)(count + 1)) : NULL;
+    bool *moves = image ? graph_alloc(g, (size_t)count + 1) : NULL; /* with theta, the gradient or the state */
+    if (!moves) return false;
+    for (int i = 0; i < count; i++) {
+        node *n = sorted[i], **in = graph_alloc(g, sizeof *in * (size_t)(n->n_in + 1));
+        if (!in) return false;
+        bool changed = false;
+        moves[i] = n->op == &op_input && !n->weak;
+        for (int k = 0; k < n->n_in; k++) {
+            int from = graph_place(sorted, count, n->in[k]);
+            in[k] = image[from];
+            changed = changed || in[k] != n->in[k];
+            moves[i] = moves[i] || moves[from];
+        }
+        node *number = n->op == &op_div && !moves[graph_place(sorted, count, n->in[1])] ? number_of(in[1]) : NULL;
+        if (number)
+            image[i] = g_mul(g, in[0], g_cast(g, g_reciprocal(g, number), n->dtype));
+        else
+            image[i] = changed ? graph_again(g, n, in) : n;
+        if (!image[i]) return false;
+    }
+    for (int i = 0; i < n_out; i++) outs[i] = image[graph_place(sorted, count, outs[i])];
+    return true;
+}
+
 /* ---- theta moved by the step ---- */
 
 typedef struct update_func {
@@ -88,6 +127,7 @@ static bool update_build(func *self, graph *g, int n_in, node *const *in, node_l
         }
         results[i] = v;
     }
+    if (!multiply_by_reciprocals(g, out->n, results)) return false;
     results[0] = g_add(g, in[0], g_mul(g, results[0], g_neg(g, in[3])));
     out->v = results;
     return !graph_failed(g);

@@ -177,6 +177,29 @@ function TestOptim.test_custom_is_the_programs_own_bit_for_bit()
     lu.assertEquals(custom("sgd", { weight_decay = 0.5 }).weight_decay, 0.5)
 end
 
+-- Quotients by numbers of o.t are products with one reciprocal, nested ones too: the same bits either way it is written.
+function TestOptim.test_a_quotient_by_a_number_costs_what_a_product_does()
+    local function thetas(update)
+        local o, theta = bk.optim.custom { state = { "m" }, update = update }, bk.rng(1):normal { 50 }
+        for k = 1, 3 do theta = o:step(theta, bk.rng(k):normal { 50 }, 0.1) end
+        return theta
+    end
+    local quotient = thetas(function(g, s, _, o)
+        local m = s.m / (o.t + 2) + g
+        return m / (1 - 0.9 ^ o.t) / (1 + o.t), { m = m }
+    end)
+    local product = thetas(function(g, s, _, o)
+        local m = s.m * (1 / (o.t + 2)) + g
+        return m * (1 / (1 - 0.9 ^ o.t)) * (1 / (1 + o.t)), { m = m }
+    end)
+    lu.assertTrue(quotient == product)
+    -- what theta, the gradient or the state make stays a quotient: a norm may have no reciprocal
+    local theta = bk.optim.custom { update = function(g) return g / g:abs():max(), {} end }
+        :step(bk.zeros { 2 }, bk.tensor { 1e-310, -5e-311 }, 1)
+    lu.assertAlmostEquals(theta[1]:item(), -1, 1e-12)
+    lu.assertAlmostEquals(theta[2]:item(), 0.5, 1e-12)
+end
+
 -- What is made of o.t and numbers is float64, and takes the dtype of what it meets.
 function TestOptim.test_the_number_of_the_step_does_not_promote()
     local function dtypes(update)

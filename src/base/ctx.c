@@ -224,7 +224,7 @@ int ctx_threads(const ctx *c) {
 }
 
 bk_status ctx_set_threads(ctx *c, int threads, err *e) {
-    if (threads < 1 || threads > 256) return err_set(e, BK_EINVAL, "threads: expected 1..256, got %d", threads);
+    if (threads < 1 || threads > 256) return err_set(e, BK_EINVAL, "bk.threads: expected 1..256, got %d", threads);
     if (threads == ctx_threads(c)) return BK_OK;
     workers *w = NULL;
     if (threads > 1) {
@@ -241,7 +241,7 @@ bk_status ctx_set_threads(ctx *c, int threads, err *e) {
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         if (w->n < threads - 1) {
             workers_free(c, w, threads - 1);
-            return err_set(e, BK_ENOMEM, "threads: the system refused to start %d threads", threads);
+            return err_set(e, BK_ENOMEM, "bk.threads: the system refused to start %d threads", threads);
         }
     }
     if (c->pool) workers_free(c, c->pool, c->pool->n);

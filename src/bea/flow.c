@@ -40,9 +40,9 @@ bk_status flow_new(func *field, const tensor *theta, int n_extra, const tensor *
     *out = NULL;
     shape_buf a, b;
     if (n_extra > MAX_EXTRA)
-        return err_set(e, BK_EINVAL, "flow: at most %d extra arguments, got %d", MAX_EXTRA, n_extra);
+        return err_set(e, BK_EINVAL, "bk.flow: at most %d extra arguments, got %d", MAX_EXTRA, n_extra);
     if (theta->dtype == BK_INT64)
-        return err_set(e, BK_EINVAL, "flow: theta: expected floating point, got int64 %s",
+        return err_set(e, BK_EINVAL, "bk.flow: theta: expected floating point, got int64 %s",
                        shape_text(theta->ndim, theta->shape, &a));
     tensor in[1 + MAX_EXTRA] = { *theta };
     for (int i = 0; i < n_extra; i++) in[i + 1] = extra[i];
@@ -52,7 +52,7 @@ bk_status flow_new(func *field, const tensor *theta, int n_extra, const tensor *
     if (st) return st;
     if (n_out != 1 || outs[0]->dtype != theta->dtype ||
         !shape_equal(outs[0]->ndim, outs[0]->shape, theta->ndim, theta->shape))
-        return err_set(e, BK_EINVAL, "flow: the field must return one tensor of theta's shape %s %s, got %s %s%s",
+        return err_set(e, BK_EINVAL, "bk.flow: the field must return one tensor of theta's shape %s %s, got %s %s%s",
                        shape_text(theta->ndim, theta->shape, &a), dtype_name(theta->dtype),
                        n_out == 1 ? shape_text(outs[0]->ndim, outs[0]->shape, &b) : "several values",
                        n_out == 1 ? dtype_name(outs[0]->dtype) : "",
@@ -113,7 +113,7 @@ static bool all_finite(int64_t n, const double *y) {
 
 static bk_status not_finite(double t, err *e) {
     return err_set(e, BK_ERUNTIME,
-                   "flow: a non-finite value at time %g: the field leaves its domain or the flow blows up", t);
+                   "bk.flow: a non-finite value at time %g: the field leaves its domain or the flow blows up", t);
 }
 
 static const double RK[STAGES][STAGES - 1] = {
@@ -172,14 +172,14 @@ static bk_status run_dopri5(flow *f, const flow_options *o, const void *const *e
         if ((st = ctx_poll(f->c, e))) break;
         if (s->steps + s->rejected >= o->max_steps)
             return err_set(e, BK_ERUNTIME,
-                           "flow: %lld steps reached only time %g of %g; the field is stiff, or rtol = %g "
+                           "bk.flow: %lld steps reached only time %g of %g; the field is stiff, or rtol = %g "
                            "too small (raise max_steps or rtol)",
                            (long long)o->max_steps, dir * t, o->time, rtol);
         if (h > span - t)
             h = span - t;
         else if (h < 16 * DBL_EPSILON * span)
             return err_set(e, BK_ERUNTIME,
-                           "flow: the step size underflows at time %g: the field is not smooth there, or "
+                           "bk.flow: the step size underflows at time %g: the field is not smooth there, or "
                            "rtol = %g is below its rounding",
                            dir * t, rtol);
         for (int i = 1; i < STAGES && !st; i++) {
@@ -233,11 +233,11 @@ static bk_status run_rk4(flow *f, const flow_options *o, const void *const *extr
 bk_status flow_run(flow *f, const flow_options *o, const void *const *extra, double *state, flow_stats *stats, err *e) {
     flow_stats own = { 0 }, *s = stats ? stats : &own;
     memset(s, 0, sizeof *s);
-    if (!isfinite(o->time)) return err_set(e, BK_EINVAL, "flow: time: expected a finite number, got %g", o->time);
+    if (!isfinite(o->time)) return err_set(e, BK_EINVAL, "bk.flow: time: expected a finite number, got %g", o->time);
     if (o->method == FLOW_RK4 && o->steps < 1)
-        return err_set(e, BK_EINVAL, "flow: steps: rk4 needs a whole number >= 1, got %lld", (long long)o->steps);
+        return err_set(e, BK_EINVAL, "bk.flow: steps: rk4 needs a whole number >= 1, got %lld", (long long)o->steps);
     if (o->method == FLOW_DOPRI5 && !(o->rtol >= 0 && o->atol >= 0 && o->rtol + o->atol > 0))
-        return err_set(e, BK_EINVAL, "flow: rtol, atol: expected numbers >= 0, not both 0, got %g, %g", o->rtol,
+        return err_set(e, BK_EINVAL, "bk.flow: rtol, atol: expected numbers >= 0, not both 0, got %g, %g", o->rtol,
                        o->atol);
     if (!all_finite(f->n, state)) return not_finite(0, e);
     if (o->time == 0 || f->n == 0) return BK_OK;

@@ -89,7 +89,7 @@ static void multitask_destroy(func *f) {
     mem_free(f->c, m->task, m->task ? (size_t)m->n * sizeof *m->task : 0);
 }
 
-static const func_class multitask_class = { "multitask", multitask_build, multitask_destroy };
+static const func_class multitask_class = { "bk.bea.multitask", multitask_build, multitask_destroy };
 
 func *multitask_func(ctx *c, int n, func *const *losses, double h, bool mean, multitask_part part, err *e) {
     if (n < 1) {
@@ -132,7 +132,7 @@ static bool continual_build(func *f, graph *g, int n_in, node *const *in, node_l
     double time = continual_time(w);
     node **loss = graph_alloc(g, (size_t)n * sizeof *loss), **grad = graph_alloc(g, (size_t)n * sizeof *grad);
     if (n_in != 1) {
-        graph_fail(g, BK_EINVAL, "continual: expected theta, got %d arguments", n_in);
+        graph_fail(g, BK_EINVAL, "bk.bea.continual: expected theta, got %d arguments", n_in);
         return false;
     }
     node *hole = bea_hole(g, in[0]), *original = NULL, *flatness = NULL;
@@ -160,11 +160,11 @@ static void continual_destroy(func *f) {
     func_release(((continual *)f)->conflict);
 }
 
-static const func_class continual_class = { "continual", continual_build, continual_destroy };
+static const func_class continual_class = { "bk.bea.continual", continual_build, continual_destroy };
 
 static bk_status check_time(const word *w, err *e) {
     if (continual_time(w) > 0) return BK_OK;
-    return err_set(e, BK_EINVAL, "continual: lr: the mean rate must be positive, got %g", continual_time(w));
+    return err_set(e, BK_EINVAL, "bk.bea.continual: lr: the mean rate must be positive, got %g", continual_time(w));
 }
 
 func *continual_terms(word *w, err *e) {
@@ -180,7 +180,7 @@ func *continual_terms(word *w, err *e) {
 
 func *continual_field(word *w, int order, err *e) {
     if (order < 1 || order > 3) {
-        err_set(e, BK_EINVAL, "continual: order: expected 1, 2 or 3, got %d", order);
+        err_set(e, BK_EINVAL, "bk.bea.continual: order: expected 1, 2 or 3, got %d", order);
         return NULL;
     }
     if (check_time(w, e)) return NULL;

@@ -74,7 +74,7 @@ static bool order_outputs(graph *g, node_list *out, node *a, node *b, node *hole
 static bool tournament_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
     order_func *o = (order_func *)f;
     if (n_in != 1) {
-        graph_fail(g, BK_EINVAL, "tournament: expected theta, got %d arguments", n_in);
+        graph_fail(g, BK_EINVAL, "bk.bea.tournament: expected theta, got %d arguments", n_in);
         return false;
     }
     node *hole = bea_hole(g, in[0]), *p = bea_hole(g, in[0]), *grads = NULL, *u = NULL;
@@ -82,14 +82,14 @@ static bool tournament_build(func *f, graph *g, int n_in, node *const *in, node_
     node *at = hole;
     if (o->drift != 0)
         at = g_sub(g, hole, g_reshape(g, g_scale(g, o->drift, g_sum(g, grads, 1u, false)), hole->ndim, hole->shape));
-    node *de = func_build_field(o->source[o->n], g, at, "tournament: target");
+    node *de = func_build_field(o->source[o->n], g, at, "bk.bea.tournament: target");
     if (!de || !u || !graph_substitute(g, 1, &u, 1, &p, &de)) return false;
     node *b = g_matmul_t(g, grads, u, false, true); /* <g_i, u_j> */
     node *a = g_sub(g, b, g_transpose(g, b));
     return order_outputs(g, out, a, g_sum(g, a, 2u, false), hole, in[0]);
 }
 
-static const func_class tournament_class = { "tournament", tournament_build, order_destroy };
+static const func_class tournament_class = { "bk.bea.tournament", tournament_build, order_destroy };
 
 func *tournament_func(ctx *c, int n, func *const *sources, func *target, double drift, err *e) {
     order_func *o = order_new(c, &tournament_class, n, sources, target, e);
@@ -116,8 +116,8 @@ static bool adjoint_build(func *f, graph *g, int n_in, node *const *in, node_lis
     return order_outputs(g, out, g_sum(g, u, 1u, false), g_sub(g, b, g_transpose(g, b)), hole, in[0]);
 }
 
-static const func_class joint_class = { "path_bracket", joint_build, order_destroy };
-static const func_class adjoint_class = { "path_bracket", adjoint_build, order_destroy };
+static const func_class joint_class = { "bk.bea.path_bracket", joint_build, order_destroy };
+static const func_class adjoint_class = { "bk.bea.path_bracket", adjoint_build, order_destroy };
 
 typedef struct path {
     plan *joint, *adjoint;
@@ -193,12 +193,12 @@ static bk_status backward(path *p, ctx *c, const path_options *o, void *v, doubl
 bk_status path_bracket(ctx *c, int n, func *const *sources, func *target, const tensor *theta, const path_options *o,
                        double *pairs, err *e) {
     if (!isfinite(o->time))
-        return err_set(e, BK_EINVAL, "path_bracket: time: expected a finite number, got %g", o->time);
+        return err_set(e, BK_EINVAL, "bk.bea.path_bracket: time: expected a finite number, got %g", o->time);
     if (o->steps < 1)
-        return err_set(e, BK_EINVAL, "path_bracket: steps: expected a whole number >= 1, got %lld",
+        return err_set(e, BK_EINVAL, "bk.bea.path_bracket: steps: expected a whole number >= 1, got %lld",
                        (long long)o->steps);
     if (theta->dtype == BK_INT64)
-        return err_set(e, BK_EINVAL, "path_bracket: theta: expected floating point, got int64");
+        return err_set(e, BK_EINVAL, "bk.bea.path_bracket: theta: expected floating point, got int64");
     int64_t count = tensor_count(theta), rows = o->steps + 5;
     path p = { .n = n, .count = count, .dtype = theta->dtype, .row = (size_t)count * dtype_size(theta->dtype) };
     order_func *joint = order_new(c, &joint_class, n, sources, NULL, e), *adjoint = NULL;

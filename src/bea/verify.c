@@ -22,12 +22,13 @@ static double fitted_slope(int n, const double *scale, const double *error) {
 static bk_status check_options(const verify_options *o, err *e) {
     for (int i = 0; i < o->n_scales; i++)
         if (!(isfinite(o->scales[i]) && o->scales[i] != 0))
-            return err_set(e, BK_EINVAL, "verify: scales: expected finite numbers other than 0, got %g", o->scales[i]);
+            return err_set(e, BK_EINVAL, "word:verify: scales: expected finite numbers other than 0, got %g",
+                           o->scales[i]);
     for (int i = 0; i < o->n_orders; i++)
         if (o->orders[i] < 1)
-            return err_set(e, BK_EINVAL, "verify: orders: expected whole numbers >= 1, got %d", o->orders[i]);
+            return err_set(e, BK_EINVAL, "word:verify: orders: expected whole numbers >= 1, got %d", o->orders[i]);
     if (o->n_scales < 2)
-        return err_set(e, BK_EINVAL, "verify: scales: a slope needs at least two, got %d", o->n_scales);
+        return err_set(e, BK_EINVAL, "word:verify: scales: a slope needs at least two, got %d", o->n_scales);
     return BK_OK;
 }
 

@@ -13,23 +13,23 @@ static int transform1(lua_State *L, func_kind kind, const char *name) {
 }
 
 static int t_grad(lua_State *L) {
-    return transform1(L, KIND_GRAD, "grad");
+    return transform1(L, KIND_GRAD, "bk.grad");
 }
 static int t_value_and_grad(lua_State *L) {
-    return transform1(L, KIND_VALUE_AND_GRAD, "value_and_grad");
+    return transform1(L, KIND_VALUE_AND_GRAD, "bk.value_and_grad");
 }
 static int t_hvp(lua_State *L) {
-    return transform1(L, KIND_HVP, "hvp");
+    return transform1(L, KIND_HVP, "bk.hvp");
 }
 static int t_hessian(lua_State *L) {
-    return transform1(L, KIND_HESSIAN, "hessian");
+    return transform1(L, KIND_HESSIAN, "bk.hessian");
 }
 /* The dimension at the top of the stack, which it takes: 0 for false. */
 static signed char check_axis(lua_State *L) {
     bool none = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
     int64_t dim = none ? 0 : lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
     if (!none && (dim == 0 || dim < -BK_MAX_DIMS || dim > BK_MAX_DIMS))
-        args_fail(L, -1, "vmap", "in_axes",
+        args_fail(L, -1, "bk.vmap", "in_axes",
                   "a dimension (1 is the first, -1 the last), or false for an argument as a whole");
     lua_pop(L, 1);
     return (signed char)dim;
@@ -42,13 +42,13 @@ static const bind_option vmap_told[] = {
 };
 
 static int t_vmap(lua_State *L) {
-    bind_check_func(L, 1, "vmap", "f");
+    bind_check_func(L, 1, "bk.vmap", "f");
     func_how how = { 0 };
-    int table = args_declared(L, 2, "vmap", vmap_told, false);
+    int table = args_declared(L, 2, "bk.vmap", vmap_told, false);
     if (table && args_field(L, table, "in_axes")) {
         bool list = lua_istable(L, -1); /* a dimension alone holds for every argument */
         int64_t n = list ? (int64_t)lua_rawlen(L, -1) : FUNC_ARGUMENTS;
-        if (n > FUNC_ARGUMENTS) return args_error(L, "vmap", "in_axes: expected at most %d entries", FUNC_ARGUMENTS);
+        if (n > FUNC_ARGUMENTS) return args_error(L, "bk.vmap", "in_axes: expected at most %d entries", FUNC_ARGUMENTS);
         for (; how.n < n; how.n++) {
             if (list)
                 lua_rawgeti(L, -1, how.n + 1);
@@ -62,7 +62,7 @@ static int t_vmap(lua_State *L) {
 }
 
 static int t_compile(lua_State *L) {
-    bind_check_func(L, 1, "compile", "f");
+    bind_check_func(L, 1, "bk.compile", "f");
     lua_settop(L, 1);
     return 1;
 }
@@ -79,15 +79,15 @@ static int t_lie(lua_State *L) {
 
 /* What an input without a given direction gets: zeros of its shape. Pushed. */
 static void push_zeros_like(lua_State *L, lua_tensor *t) {
-    tensor *z = bind_tensor_push_new(L, bind_tensor_dtype(t), bind_tensor_ndim(t), bind_tensor_shape(t), "jvp");
+    tensor *z = bind_tensor_push_new(L, bind_tensor_dtype(t), bind_tensor_ndim(t), bind_tensor_shape(t), "bk.jvp");
     memset(tensor_data(z), 0, (size_t)tensor_count(z) * dtype_size(z->dtype));
 }
 
 static int t_jvp(lua_State *L) {
-    bind_check_func(L, 1, "jvp", "f");
+    bind_check_func(L, 1, "bk.jvp", "f");
     lua_settop(L, 3); /* places for what may be missing */
     bool list = lua_istable(L, 2);
-    if (!list && lua_isnil(L, 3)) return args_fail(L, 3, "jvp", "tangents", "a table, one tensor an argument");
+    if (!list && lua_isnil(L, 3)) return args_fail(L, 3, "bk.jvp", "tangents", "a table, one tensor an argument");
     if (!list) { /* jvp(f, θ, v) */
         lua_createtable(L, 1, 0);
         lua_pushvalue(L, 2);
@@ -98,11 +98,11 @@ static int t_jvp(lua_State *L) {
         lua_rawseti(L, -2, 1);
         lua_replace(L, 3);
     }
-    args_table(L, 3, "jvp", "tangents");
+    args_table(L, 3, "bk.jvp", "tangents");
     int n = (int)lua_rawlen(L, 2), m = (int)lua_rawlen(L, 3), first = 4;
-    if (n < 1 || n > 64) return args_error(L, "jvp", "arguments: expected 1 to 64, got %d", n);
-    if (m > n) return args_error(L, "jvp", "tangents: expected at most %d, one an argument, got %d", n, m);
-    luaL_checkstack(L, 2 * n + 16, "jvp");
+    if (n < 1 || n > 64) return args_error(L, "bk.jvp", "arguments: expected 1 to 64, got %d", n);
+    if (m > n) return args_error(L, "bk.jvp", "tangents: expected at most %d, one an argument, got %d", n, m);
+    luaL_checkstack(L, 2 * n + 16, "bk.jvp");
     lua_pushvalue(L, 1); /* 4: specialised in place */
     first = 5;
     for (int i = 1; i <= n; i++) lua_rawgeti(L, 2, i);
@@ -112,10 +112,10 @@ static int t_jvp(lua_State *L) {
     }
     bool is_tensor[64];
     for (int i = 0; i < n; i++) is_tensor[i] = bind_tensor_test(L, first + i) != NULL;
-    int n_tensors = bind_func_specialise(L, 4, first, first + n - 1, "jvp");
+    int n_tensors = bind_func_specialise(L, 4, first, first + n - 1, "bk.jvp");
     for (int i = 0, j = 0; i < n; i++) {
         if (!is_tensor[i]) continue;
-        lua_tensor *primal = bind_tensor_arg(L, first + j++, "jvp", "argument");
+        lua_tensor *primal = bind_tensor_arg(L, first + j++, "bk.jvp", "argument");
         lua_rawgeti(L, 3, i + 1);
         if (lua_type(L, -1) == LUA_TNUMBER && bind_tensor_ndim(primal) == 0) {
             bind_tensor_push_scalar(L, lua_tonumber(L, -1));
@@ -124,53 +124,53 @@ static int t_jvp(lua_State *L) {
             push_zeros_like(L, primal);
             lua_replace(L, -2);
         } else {
-            bind_tensor_arg(L, -1, "jvp", "tangent");
+            bind_tensor_arg(L, -1, "bk.jvp", "tangent");
         }
     }
     bind_func_transform(L, KIND_JVP, 4, 0, NULL);
     lua_replace(L, 4);
-    return bind_func_call_tensors(L, bind_test_func(L, 4), first, 2 * n_tensors, "jvp");
+    return bind_func_call_tensors(L, bind_test_func(L, 4), first, 2 * n_tensors, "bk.jvp");
 }
 
 /* upvalues: the vjp func, the number of arguments, of outputs, then a table of the arguments and the outputs */
 static int pullback(lua_State *L) {
     int n = (int)lua_tointeger(L, lua_upvalueindex(2)), n_out = (int)lua_tointeger(L, lua_upvalueindex(3));
     int given = lua_gettop(L);
-    if (given > n_out) return args_error(L, "pullback", "expected %d cotangents, got %d", n_out, given);
-    luaL_checkstack(L, n + 2 * n_out + 16, "pullback");
+    if (given > n_out) return args_error(L, "bk.vjp: pullback", "expected %d cotangents, got %d", n_out, given);
+    luaL_checkstack(L, n + 2 * n_out + 16, "bk.vjp: pullback");
     for (int i = 1; i <= n; i++) lua_rawgeti(L, lua_upvalueindex(4), i);
     for (int k = 1; k <= n_out; k++) {
         lua_rawgeti(L, lua_upvalueindex(4), n + k);
-        lua_tensor *y = bind_tensor_arg(L, -1, "pullback", "output");
+        lua_tensor *y = bind_tensor_arg(L, -1, "bk.vjp: pullback", "output");
         if (k <= given && lua_type(L, k) != LUA_TNUMBER) {
-            bind_tensor_arg(L, k, "pullback", "cotangent");
+            bind_tensor_arg(L, k, "bk.vjp: pullback", "cotangent");
             lua_pushvalue(L, k);
         } else if (bind_tensor_ndim(y) == 0 || k > given) {
             if (bind_tensor_ndim(y) != 0 && n_out == 1)
-                return args_error(L, "pullback", "cotangent: expected a tensor, got nothing");
+                return args_error(L, "bk.vjp: pullback", "cotangent: expected a tensor, got nothing");
             bind_tensor_push_scalar(L, k <= given ? lua_tonumber(L, k) : n_out == 1 ? 1 : 0);
             if (bind_tensor_ndim(y) != 0) {
                 lua_pop(L, 1);
                 push_zeros_like(L, y);
             }
         } else {
-            return args_fail(L, k, "pullback", "cotangent", "a tensor");
+            return args_fail(L, k, "bk.vjp: pullback", "cotangent", "a tensor");
         }
         lua_remove(L, -2);
     }
     int first = given + 1, top = lua_gettop(L);
     lua_pushvalue(L, lua_upvalueindex(1));
-    int got = bind_func_call_tensors(L, bind_test_func(L, -1), first, n + n_out, "vjp");
+    int got = bind_func_call_tensors(L, bind_test_func(L, -1), first, n + n_out, "bk.vjp");
     (void)top;
     return got - n_out; /* the gradients follow the outputs */
 }
 
 static int t_vjp(lua_State *L) {
-    bind_check_func(L, 1, "vjp", "f");
-    int n = bind_func_specialise(L, 1, 2, lua_gettop(L), "vjp");
-    if (n < 1) return args_error(L, "vjp", "expected at least one tensor after the function");
-    int n_out = bind_func_call_tensors(L, bind_test_func(L, 1), 2, n, "vjp"), outputs = lua_gettop(L) - n_out + 1;
-    luaL_checkstack(L, n_out + 8, "vjp");
+    bind_check_func(L, 1, "bk.vjp", "f");
+    int n = bind_func_specialise(L, 1, 2, lua_gettop(L), "bk.vjp");
+    if (n < 1) return args_error(L, "bk.vjp", "expected at least one tensor after the function");
+    int n_out = bind_func_call_tensors(L, bind_test_func(L, 1), 2, n, "bk.vjp"), outputs = lua_gettop(L) - n_out + 1;
+    luaL_checkstack(L, n_out + 8, "bk.vjp");
     lua_createtable(L, n + n_out, 0);
     for (int i = 1; i <= n; i++) {
         lua_pushvalue(L, 1 + i);
@@ -194,13 +194,13 @@ static int t_vjp(lua_State *L) {
 /* ---- check_grad ---- */
 
 static int t_check_grad(lua_State *L) {
-    bind_check_func(L, 1, "check_grad", "f");
+    bind_check_func(L, 1, "bk.check_grad", "f");
     if (lua_type(L, 2) == LUA_TNUMBER) {
         bind_tensor_push_scalar(L, lua_tonumber(L, 2));
         lua_replace(L, 2);
     }
-    const tensor *theta = bind_check_tensor(L, 2, "check_grad", "θ");
-    if (theta->dtype == BK_INT64) return args_fail(L, 2, "check_grad", "θ", "a float tensor");
+    const tensor *theta = bind_check_tensor(L, 2, "bk.check_grad", "θ");
+    if (theta->dtype == BK_INT64) return args_fail(L, 2, "bk.check_grad", "θ", "a float tensor");
     lua_settop(L, 2);
     double worst = 0;
     err e = { 0 };

@@ -61,7 +61,8 @@ static int loss_index(lua_State *L) { /* upvalue: methods */
         if (strcmp(key, l->row->options[i].name) == 0) return lua_pushnumber(L, l->option[i]), 1;
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
-        return args_error(L, "loss", "no field %s; it has name, class_ids, accuracy and its options", args_got(L, 2));
+        return args_error(L, "bk.loss", "no field %s; it has name, class_ids, accuracy and its options",
+                          args_got(L, 2));
     return 1;
 }
 

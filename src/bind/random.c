@@ -16,15 +16,42 @@ static rng *check(lua_State *L, const char *fname) {
     return r;
 }
 
-/* A stream to draw from: not in a function that is being traced, whose numbers would be the same ever after. */
-static rng *drawn(lua_State *L, const char *fname) {
-    rng *r = check(L, fname);
+/* Numbers drawn in a function that is being traced would be the same ever after. */
+static void not_traced(lua_State *L, const char *fname) {
     if (bind_state_of(L)->live)
         args_error(
             L, fname,
             "not while tracing: the function is being turned into a graph, and the numbers drawn now would be the "
             "same at every call; draw before, and pass them as an argument");
+}
+
+static rng *drawn(lua_State *L, const char *fname) {
+    rng *r = check(L, fname);
+    not_traced(L, fname);
     return r;
+}
+
+/* math.random, Lua's own being its upvalue. Arguments are checked here, where the call has a name for messages. */
+static int math_random(lua_State *L) {
+    const int n = lua_gettop(L);
+    not_traced(L, "math.random");
+    for (int i = 1; i <= n; i++) luaL_checkinteger(L, i);
+    const lua_Integer low = n > 1 ? lua_tointeger(L, 1) : 1, high = n ? lua_tointeger(L, n > 1 ? 2 : 1) : 1;
+    luaL_argcheck(L, n > 2 || low <= high || (n == 1 && high == 0), n, "interval is empty");
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
+static void guard_math_random(lua_State *L) { /* a host may have left math out */
+    int top = lua_gettop(L);
+    if (luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE) &&
+        lua_getfield(L, -1, LUA_MATHLIBNAME) == LUA_TTABLE && lua_getfield(L, -1, "random") == LUA_TFUNCTION) {
+        lua_pushcclosure(L, math_random, 1);
+        lua_setfield(L, -2, "random");
+    }
+    lua_settop(L, top);
 }
 
 static rng *push(lua_State *L, rng value) {
@@ -39,6 +66,23 @@ static int make(lua_State *L) {
     push(L, rng_seed((uint64_t)seed));
     return 1;
 }
+
+/* Of a distribution: shape, dtype, and its two numbers. */
+enum { SHAPE, DTYPE, FIRST, SECOND };
+static const bind_option uniform_told[] = {
+    { "shape", "a table of sizes", NULL, "the sizes, where they do not stand in front" },
+    { "dtype", "\"float64\" or \"float32\"", "float64", "what its elements are" },
+    { "a", "a finite number", "0", "the lower end, included" },
+    { "b", "a finite number", "1", "the upper end" },
+    { NULL, NULL, NULL, NULL },
+};
+static const bind_option normal_told[] = {
+    { "shape", "a table of sizes", NULL, "the sizes, where they do not stand in front" },
+    { "dtype", "\"float64\" or \"float32\"", "float64", "what its elements are" },
+    { "mean", "a finite number", "0", "the mean" },
+    { "std", "a finite number", "1", "the standard deviation" },
+    { NULL, NULL, NULL, NULL },
+};
 
 typedef struct request {
     int ndim;
@@ -56,10 +100,10 @@ static double parameter(lua_State *L, int table, int at, const char *fname, cons
 
 /* {2, 3} (sizes), {shape = {2, 3}, a = ...}, {{2, 3}, a, b}, ({2, 3}, a, b), ({2, 3}, {a = ...}); a and b by the
  * names given, and dtype. */
-static void ask(lua_State *L, const char *fname, const char *a, const char *b, request *q) {
-    const char *known[] = { "shape", "dtype", a, b, NULL };
+static void ask(lua_State *L, const char *fname, const bind_option *told, request *q) {
+    const char *a = told[FIRST].name, *b = told[SECOND].name;
     double a0 = q->a, b0 = q->b;
-    int table = lua_istable(L, 2) ? args_options(L, 2, fname, known, true) : 0, sizes = 2;
+    int table = lua_istable(L, 2) ? args_declared(L, 2, fname, told, true) : 0, sizes = 2;
     lua_settop(L, 4);
     if (table && lua_getfield(L, 2, "shape") != LUA_TNIL) { /* 5: the shape */
         if (lua_rawlen(L, 2) > 0) args_error(L, fname, "shape: given twice, by name and by sizes");
@@ -79,7 +123,7 @@ static void ask(lua_State *L, const char *fname, const char *a, const char *b, r
     q->dtype = args_opt_dtype(L, table, fname, BK_FLOAT64);
     int last = lua_istable(L, 3) ? 3 : lua_istable(L, 4) ? 4 : 0;
     if (last) {
-        args_options(L, last, fname, known + 1, false);
+        args_declared(L, last, fname, told + DTYPE, false);
         q->dtype = args_opt_dtype(L, last, fname, q->dtype);
         a0 = args_opt_number(L, last, fname, a, a0);
         b0 = args_opt_number(L, last, fname, b, b0);
@@ -89,10 +133,10 @@ static void ask(lua_State *L, const char *fname, const char *a, const char *b, r
     if (q->dtype == BK_INT64) args_error(L, fname, "dtype: expected \"float64\" or \"float32\", got \"int64\"");
 }
 
-static int draw(lua_State *L, const char *fname, bool normal, const char *a, const char *b) {
+static int draw(lua_State *L, const char *fname, bool normal, const bind_option *told) {
     request q = { .a = 0, .b = 1 };
     rng *r = drawn(L, fname);
-    ask(L, fname, a, b, &q);
+    ask(L, fname, told, &q);
     tensor *t = bind_tensor_push_new(L, q.dtype, q.ndim, q.shape, fname);
     int64_t n = tensor_count(t);
     void *data = tensor_data(t);
@@ -108,10 +152,10 @@ static int draw(lua_State *L, const char *fname, bool normal, const char *a, con
 }
 
 static int m_uniform(lua_State *L) {
-    return draw(L, "rng:uniform", false, "a", "b");
+    return draw(L, "rng:uniform", false, uniform_told);
 }
 static int m_normal(lua_State *L) {
-    return draw(L, "rng:normal", true, "mean", "std");
+    return draw(L, "rng:normal", true, normal_told);
 }
 
 static int m_permutation(lua_State *L) {
@@ -177,25 +221,31 @@ static int m_tostring(lua_State *L) {
 void bind_rng(lua_State *L) {
     static const bind_row methods[] = {
         { "uniform", m_uniform,
-          "rng:uniform{shape = {sizes}, a = 0, b = 1, dtype = \"float64\" | \"float32\"}\nUniform on [a, b). Also "
-          "rng:uniform{2, 3} (sizes), rng:uniform{{2, 3}, a, b} and rng:uniform({2, 3}, a, b)." },
+          "rng:uniform{sizes} -> tensor\nUniform on [a, b).\n\nrng:uniform{2, 3}, rng:uniform{{2, 3}, a, b}, "
+          "rng:uniform({2, 3}, a, b) and rng:uniform{shape = {2, 3}, a = 0, b = 1} are the same.",
+          uniform_told },
         { "normal", m_normal,
-          "rng:normal{shape = {sizes}, mean = 0, std = 1, dtype = \"float64\" | \"float32\"}\n"
-          "Normal (Box & Muller 1958). Also rng:normal{2, 3} (sizes) and rng:normal({2, 3}, mean, std)." },
+          "rng:normal{sizes} -> tensor\nNormal, by pairs of uniform numbers.\n\nrng:normal{2, 3}, "
+          "rng:normal({2, 3}, mean, std) and rng:normal{shape = {2, 3}, mean = 0, std = 1} are the same.\n\n"
+          "Source: Box & Muller 1958.",
+          normal_told },
         { "permutation", m_permutation,
-          "rng:permutation(n)\n1..n in random order, int64 (n): t:gather(rng:permutation(n)) shuffles the rows of t." },
-        { "integers", m_integers, "rng:integers({sizes}, n)\nUniform on 0..n-1, int64." },
-        { "split", m_split, "rng:split()\nAn independent stream; this one moves on." },
-        { "state", m_state, "rng:state()\nWhere the stream stands, as a string for rng:restore." },
-        { "restore", m_restore, "rng:restore(state)\nTakes the stream back to a state; returns it." },
-        { NULL, NULL, NULL },
+          "rng:permutation(n) -> tensor int64 (n)\n1..n in random order: t:gather(rng:permutation(n)) shuffles the "
+          "rows of t.",
+          NULL },
+        { "integers", m_integers, "rng:integers({sizes}, n) -> tensor int64\nUniform on 0..n-1.", NULL },
+        { "split", m_split, "rng:split() -> rng\nAn independent stream; this one moves on.", NULL },
+        { "state", m_state, "rng:state() -> string\nWhere the stream stands, for rng:restore.", NULL },
+        { "restore", m_restore, "rng:restore(state) -> rng\nTakes the stream back to a state; returns it.", NULL },
+        { NULL, NULL, NULL, NULL },
     };
     static const bind_row functions[] = {
         { "rng", make,
-          "bk.rng([seed])\nA stream of random numbers (SplitMix64; Steele, Lea & Flood 2014): the same "
-          "seed gives the same numbers everywhere. Methods uniform, normal, permutation, integers, split, "
-          "state, restore." },
-        { NULL, NULL, NULL },
+          "bk.rng([seed]) -> rng\nA stream of random numbers: the same seed gives the same numbers everywhere.\n\n"
+          "Methods uniform, normal, permutation, integers, split, state, restore. Drawing in a function that is being "
+          "traced is an error, of math.random too.\n\nSource: SplitMix64 (Steele, Lea & Flood 2014).",
+          NULL },
+        { NULL, NULL, NULL, NULL },
     };
     luaL_newmetatable(L, BIND_RNG);
     lua_newtable(L);
@@ -205,6 +255,7 @@ void bind_rng(lua_State *L) {
     lua_setfield(L, -2, "__tostring");
     lua_pop(L, 1);
     bind_rows(L, functions);
+    guard_math_random(L);
 }
 
 /* mix(z): the hash of all streams, for those of Lua. */

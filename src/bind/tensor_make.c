@@ -20,6 +20,11 @@ static void put(tensor *t, int64_t i, double x) {
     }
 }
 
+static const bind_option dtype_told[] = {
+    { "dtype", "\"float64\", \"float32\" or \"int64\"", "float64", "what its elements are" },
+    { NULL, NULL, NULL, NULL },
+};
+
 /* ---- bk.tensor ---- */
 
 typedef struct nested {
@@ -78,9 +83,8 @@ static void fill(lua_State *L, nested *n, int depth, tensor *t, int64_t *next) {
 }
 
 static int make_tensor(lua_State *L) {
-    static const char *const known[] = { "dtype", NULL };
     const char *fname = "bk.tensor";
-    int table = args_options(L, 2, fname, known, false);
+    int table = args_declared(L, 2, fname, dtype_told, false);
     bk_dtype dtype = args_opt_dtype(L, table, fname, BK_FLOAT64);
     const tensor *given = bind_test_tensor(L, 1);
     if (given) { /* a copy */
@@ -121,10 +125,9 @@ static int make_tensor(lua_State *L) {
 
 /* The shape at 1, from a table whose field dtype may stand beside the sizes, and options at `at`. */
 static int shape_and_dtype(lua_State *L, const char *fname, int at, int64_t *shape, bk_dtype *dtype) {
-    static const char *const known[] = { "dtype", NULL };
-    int inside = lua_istable(L, 1) ? args_options(L, 1, fname, known, true) : 0;
+    int inside = lua_istable(L, 1) ? args_declared(L, 1, fname, dtype_told, true) : 0;
     *dtype = args_opt_dtype(L, inside, fname, BK_FLOAT64);
-    *dtype = args_opt_dtype(L, args_options(L, at, fname, known, false), fname, *dtype);
+    *dtype = args_opt_dtype(L, args_declared(L, at, fname, dtype_told, false), fname, *dtype);
     return args_shape(L, 1, fname, "shape", 0, shape);
 }
 
@@ -162,15 +165,14 @@ static int make_full(lua_State *L) {
 }
 
 static int make_eye(lua_State *L) {
-    static const char *const known[] = { "dtype", NULL };
     int table = 0;
     if (lua_istable(L, 1)) { /* bk.eye{n, dtype = ...} */
-        table = args_options(L, 1, "bk.eye", known, true);
+        table = args_declared(L, 1, "bk.eye", dtype_told, true);
         lua_rawgeti(L, 1, 1);
         lua_insert(L, 1);
         table++;
     } else {
-        table = args_options(L, 2, "bk.eye", known, false);
+        table = args_declared(L, 2, "bk.eye", dtype_told, false);
     }
     int64_t n = args_integer(L, 1, "bk.eye", "n", 0, INT32_MAX), shape[2] = { n, n };
     tensor *t = bind_tensor_push_new(L, args_opt_dtype(L, table, "bk.eye", BK_FLOAT64), 2, shape, "bk.eye");
@@ -184,7 +186,6 @@ static int make_eye(lua_State *L) {
 }
 
 static int make_arange(lua_State *L) {
-    static const char *const known[] = { "dtype", NULL };
     const char *fname = "bk.arange";
     int n_numbers = 0;
     while (n_numbers < 3 && lua_type(L, n_numbers + 1) == LUA_TNUMBER) n_numbers++;
@@ -192,7 +193,7 @@ static int make_arange(lua_State *L) {
     double from = n_numbers > 1 ? lua_tonumber(L, 1) : 0;
     double stop = lua_tonumber(L, n_numbers > 1 ? 2 : 1);
     double step = n_numbers > 2 ? lua_tonumber(L, 3) : 1;
-    bk_dtype dtype = args_opt_dtype(L, args_options(L, n_numbers + 1, fname, known, false), fname, BK_FLOAT64);
+    bk_dtype dtype = args_opt_dtype(L, args_declared(L, n_numbers + 1, fname, dtype_told, false), fname, BK_FLOAT64);
     double count = ceil((stop - from) / step);
     if (step == 0 || !(count < 1e15))
         return args_error(L, fname, "step: expected a finite range, got %f to %f by %f", from, stop, step);
@@ -221,11 +222,10 @@ static int make_arange(lua_State *L) {
 }
 
 static int make_linspace(lua_State *L) {
-    static const char *const known[] = { "dtype", NULL };
     const char *fname = "bk.linspace";
     double a = args_number(L, 1, fname, "first"), b = args_number(L, 2, fname, "last");
     int64_t n = args_integer(L, 3, fname, "n", 0, INT64_MAX);
-    bk_dtype dtype = args_opt_dtype(L, args_options(L, 4, fname, known, false), fname, BK_FLOAT64);
+    bk_dtype dtype = args_opt_dtype(L, args_declared(L, 4, fname, dtype_told, false), fname, BK_FLOAT64);
     tensor *t = bind_tensor_push_new(L, dtype, 1, &n, fname);
     for (int64_t i = 0; i < n; i++) {
         bind_poll(L, i);
@@ -242,21 +242,34 @@ static int make_is_tensor(lua_State *L) {
 
 static const bind_row rows[] = {
     { "tensor", make_tensor,
-      "bk.tensor(values [, {dtype = \"float64\" | \"float32\" | \"int64\"}])\nA tensor of the values in nested tables: "
-      "{{1, 2}, {3, 4}} has shape (2,2), a number shape (). float64 unless told. An error for ragged tables names the "
-      "place. Tensors do not change; operations make new ones or views." },
-    { "zeros", make_zeros, "bk.zeros{sizes}, bk.zeros({sizes}, {dtype = ...})\nAll 0." },
-    { "ones", make_ones, "bk.ones{sizes}, bk.ones({sizes}, {dtype = ...})\nAll 1." },
-    { "full", make_full, "bk.full({sizes}, value [, {dtype = ...}])\nAll equal to value." },
-    { "eye", make_eye, "bk.eye(n [, {dtype = ...}])\nThe identity matrix (n,n)." },
+      "bk.tensor(values [, {dtype = \"float64\"}]) -> tensor\n"
+      "A tensor of the values in nested tables: {{1, 2}, {3, 4}} has shape (2,2), a number shape ().\n\n"
+      "A tensor is copied, in its own dtype unless told. Tensors do not change; operations make new ones or views. An "
+      "error for ragged tables names the place.",
+      dtype_told },
+    { "zeros", make_zeros,
+      "bk.zeros{sizes} -> tensor\nAll 0.\n\nbk.zeros{2, 3, dtype = \"float32\"} and bk.zeros({2, 3}, {dtype = "
+      "\"float32\"}) are the same.",
+      dtype_told },
+    { "ones", make_ones,
+      "bk.ones{sizes} -> tensor\nAll 1.\n\nbk.ones{2, 3, dtype = \"float32\"} and bk.ones({2, 3}, {dtype = "
+      "\"float32\"}) are the same.",
+      dtype_told },
+    { "full", make_full,
+      "bk.full({sizes}, value [, {dtype = \"float64\"}]) -> tensor\nAll equal to value.\n\nAn error where an int64 "
+      "is asked for and value is not whole.",
+      dtype_told },
+    { "eye", make_eye, "bk.eye(n [, {dtype = \"float64\"}]) -> tensor\nThe identity matrix (n,n).", dtype_told },
     { "arange", make_arange,
-      "bk.arange([first,] stop [, step] [, {dtype = ...}])\nfirst (0), first + step, ... below "
-      "stop, as in NumPy: bk.arange(3) is 0, 1, 2." },
+      "bk.arange([first,] stop [, step] [, {dtype = \"float64\"}]) -> tensor\nfirst (0), first + step, ... below "
+      "stop, as in NumPy: bk.arange(3) is 0, 1, 2.",
+      dtype_told },
     { "linspace", make_linspace,
-      "bk.linspace(first, last, n [, {dtype = ...}])\nn equally spaced values, both ends "
-      "included." },
-    { "is_tensor", make_is_tensor, "bk.is_tensor(value)\nWhether value is a tensor." },
-    { NULL, NULL, NULL },
+      "bk.linspace(first, last, n [, {dtype = \"float64\"}]) -> tensor\nn equally spaced values, both ends "
+      "included.",
+      dtype_told },
+    { "is_tensor", make_is_tensor, "bk.is_tensor(value) -> boolean\nWhether value is a tensor.", NULL },
+    { NULL, NULL, NULL, NULL },
 };
 
 const bind_row *bind_tensor_make_rows(void) {

@@ -73,7 +73,7 @@ static bk_status run(checker *k, err *e) {
     bk_status s = func_call1(k->f, 1, k->theta, &y, e);
     if (!s && y.ndim != 0) {
         shape_buf b;
-        s = err_set(e, BK_EINVAL, "check_grad: f must return a 0-d tensor, got %s", shape_text(y.ndim, y.shape, &b));
+        s = err_set(e, BK_EINVAL, "bk.check_grad: f must return a 0-d tensor, got %s", shape_text(y.ndim, y.shape, &b));
     }
     if (!s) s = func_call1(k->grad, 1, k->theta, &g, e);
     for (int64_t d = 0; !s && d < directions; d++) {

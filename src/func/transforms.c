@@ -91,7 +91,7 @@ static bool float_argument(graph *g, const char *name, const node *n) {
 
 /* With its value, what else f returns comes along: new buffers, say. */
 static bool grad_with_value(func *self, graph *g, int n_in, node *const *in, node_list *out, bool value) {
-    if (!need(g, "grad", n_in, 1) || !float_argument(g, "grad", in[0])) return false;
+    if (!need(g, "bk.grad", n_in, 1) || !float_argument(g, "bk.grad", in[0])) return false;
     node *p = placeholder(g, in[0]), **args = array(g, n_in), *y;
     node_list of = { 0, NULL };
     if (!args || !p) return false;
@@ -115,8 +115,8 @@ static bool grad_build(func *self, graph *g, int n_in, node *const *in, node_lis
 static bool value_grad_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     return grad_with_value(self, g, n_in, in, out, true);
 }
-static const func_class grad_class = { "grad", grad_build, of_destroy };
-static const func_class value_grad_class = { "value_and_grad", value_grad_build, of_destroy };
+static const func_class grad_class = { "bk.grad", grad_build, of_destroy };
+static const func_class value_grad_class = { "bk.value_and_grad", value_grad_build, of_destroy };
 
 func *func_grad(func *f, err *e) {
     return of_new(f->c, &grad_class, 1, 0, NULL, &f, e);
@@ -137,7 +137,7 @@ static node *hvp_many(graph *g, node *grad, node *p, node *directions) {
 }
 
 static bool hvp_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
-    if (!need(g, "hvp", n_in, 2) || !float_argument(g, "hvp", in[0])) return false;
+    if (!need(g, "bk.hvp", n_in, 2) || !float_argument(g, "bk.hvp", in[0])) return false;
     node *theta = in[0], *v = g_cast(g, in[1], theta->dtype), *p = placeholder(g, theta);
     node **args = array(g, n_in - 1);
     if (!args || !v) return false;
@@ -152,7 +152,7 @@ static bool hvp_build(func *self, graph *g, int n_in, node *const *in, node_list
         hv = hvp_many(g, grad, p, v);
     } else {
         shape_buf a, b;
-        graph_fail(g, BK_EINVAL, "hvp: v: expected θ's shape %s, or a leading axis of directions before it, got %s",
+        graph_fail(g, BK_EINVAL, "bk.hvp: v: expected θ's shape %s, or a leading axis of directions before it, got %s",
                    shape_text(theta->ndim, theta->shape, &a), shape_text(v->ndim, v->shape, &b));
         return false;
     }
@@ -166,9 +166,9 @@ static node *grad_at(func *f, graph *g, int n_in, node *const *in, node **p) {
 }
 
 static node *hessian_rows(func *self, graph *g, int n_in, node *const *in, node *directions) {
-    if (!need(g, "hessian", n_in, 1) || !float_argument(g, "hessian", in[0])) return NULL;
+    if (!need(g, "bk.hessian", n_in, 1) || !float_argument(g, "bk.hessian", in[0])) return NULL;
     if (in[0]->ndim * 2 > BK_MAX_DIMS)
-        return graph_fail(g, BK_EINVAL, "hessian: θ has %d dimensions, at most %d are possible", in[0]->ndim,
+        return graph_fail(g, BK_EINVAL, "bk.hessian: θ has %d dimensions, at most %d are possible", in[0]->ndim,
                           BK_MAX_DIMS / 2);
     node *p, *grad = grad_at(operand(self), g, n_in, in, &p);
     node *h = grad && directions ? hvp_many(g, grad, p, directions) : NULL;
@@ -180,7 +180,7 @@ static node *identity(graph *g, const node *theta) { /* (θ's count, θ's shape)
     tensor eye;
     err e = { 0 };
     if (tensor_zeros(graph_ctx(g), theta->dtype, 2, square, &eye, &e))
-        return graph_fail(g, e.status, "hessian: %s", e.text);
+        return graph_fail(g, e.status, "bk.hessian: %s", e.text);
     for (int64_t i = 0; i < theta->count; i++) tensor_set(&eye, i * (theta->count + 1), 1);
     memcpy(shape + 1, theta->shape, sizeof *shape * (size_t)theta->ndim);
     node *y = theta->ndim < BK_MAX_DIMS ? g_reshape(g, graph_const(g, &eye), theta->ndim + 1, shape) : NULL;
@@ -199,8 +199,8 @@ static bool hessian_build(func *self, graph *g, int n_in, node *const *in, node_
     return one(g, g_reshape(g, h, 2 * n, twice), out);
 }
 
-static const func_class hvp_class = { "hvp", hvp_build, of_destroy };
-static const func_class hessian_class = { "hessian", hessian_build, of_destroy, hessian_rows };
+static const func_class hvp_class = { "bk.hvp", hvp_build, of_destroy };
+static const func_class hessian_class = { "bk.hessian", hessian_build, of_destroy, hessian_rows };
 
 func *func_hvp(func *f, err *e) {
     return of_new(f->c, &hvp_class, 1, 0, NULL, &f, e);
@@ -214,7 +214,7 @@ func *func_hessian(func *f, err *e) {
 static bool jvp_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     int n = n_in / 2;
     if (n_in % 2 || n == 0) {
-        graph_fail(g, BK_EINVAL, "jvp: expected as many tangents as arguments, got %d tensors in all", n_in);
+        graph_fail(g, BK_EINVAL, "bk.jvp: expected as many tangents as arguments, got %d tensors in all", n_in);
         return false;
     }
     node **p = array(g, n), **tangents = array(g, n);
@@ -225,7 +225,7 @@ static bool jvp_build(func *self, graph *g, int n_in, node *const *in, node_list
         tangents[i] = g_cast(g, in[n + i], in[i]->dtype);
         if (tangents[i] && !shape_equal(in[i]->ndim, in[i]->shape, tangents[i]->ndim, tangents[i]->shape)) {
             shape_buf a, b;
-            graph_fail(g, BK_EINVAL, "jvp: tangent %d: expected shape %s, got %s", i + 1,
+            graph_fail(g, BK_EINVAL, "bk.jvp: tangent %d: expected shape %s, got %s", i + 1,
                        shape_text(in[i]->ndim, in[i]->shape, &a),
                        shape_text(tangents[i]->ndim, tangents[i]->shape, &b));
         }
@@ -245,7 +245,7 @@ static bool jvp_build(func *self, graph *g, int n_in, node *const *in, node_list
 static bool vjp_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     int n = (int)((func_of *)self)->coef[0]; /* the arguments; the rest are cotangents */
     if (n > n_in) {
-        graph_fail(g, BK_EINVAL, "vjp: expected at least %d tensors, got %d", n, n_in);
+        graph_fail(g, BK_EINVAL, "bk.vjp: expected at least %d tensors, got %d", n, n_in);
         return false;
     }
     node **p = array(g, n);
@@ -254,13 +254,13 @@ static bool vjp_build(func *self, graph *g, int n_in, node *const *in, node_list
     node_list y;
     if (!func_build(operand(self), g, n, p, &y)) return false;
     if (n_in - n != y.n) {
-        graph_fail(g, BK_EINVAL, "vjp: expected %d cotangent%s, got %d", y.n, y.n == 1 ? "" : "s", n_in - n);
+        graph_fail(g, BK_EINVAL, "bk.vjp: expected %d cotangent%s, got %d", y.n, y.n == 1 ? "" : "s", n_in - n);
         return false;
     }
     for (int i = 0; i < y.n; i++)
         if (!shape_equal(y.v[i]->ndim, y.v[i]->shape, in[n + i]->ndim, in[n + i]->shape)) {
             shape_buf a, b;
-            graph_fail(g, BK_EINVAL, "vjp: cotangent %d: expected shape %s, got %s", i + 1,
+            graph_fail(g, BK_EINVAL, "bk.vjp: cotangent %d: expected shape %s, got %s", i + 1,
                        shape_text(y.v[i]->ndim, y.v[i]->shape, &a), shape_text(in[n + i]->ndim, in[n + i]->shape, &b));
             return false;
         }
@@ -277,8 +277,8 @@ static bool vjp_build(func *self, graph *g, int n_in, node *const *in, node_list
     return graph_substitute(g, out->n, all, n, p, in);
 }
 
-static const func_class jvp_class = { "jvp", jvp_build, of_destroy };
-static const func_class vjp_class = { "vjp", vjp_build, of_destroy };
+static const func_class jvp_class = { "bk.jvp", jvp_build, of_destroy };
+static const func_class vjp_class = { "bk.vjp", vjp_build, of_destroy };
 
 func *func_jvp(func *f, err *e) {
     return of_new(f->c, &jvp_class, 1, 0, NULL, &f, e);
@@ -300,7 +300,7 @@ static node *axis_first(graph *g, node *a, int axis) {
 
 static bool vmap_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     const func_of *f = (func_of *)self;
-    if (!need(g, "vmap", n_in, 1)) return false;
+    if (!need(g, "bk.vmap", n_in, 1)) return false;
     node **p = array(g, n_in), **to = array(g, n_in);
     bool *batched = graph_alloc(g, (size_t)n_in);
     int first = -1; /* the argument the size is taken from */
@@ -315,32 +315,33 @@ static bool vmap_build(func *self, graph *g, int n_in, node *const *in, node_lis
             continue;
         }
         if (in[i]->ndim == 0) {
-            graph_fail(g, BK_EINVAL, "vmap: argument %d: expected a leading dimension to map over, got ()", i + 1);
+            graph_fail(g, BK_EINVAL, "bk.vmap: argument %d: expected a leading dimension to map over, got ()", i + 1);
             return false;
         }
         if (axis < 0 || axis >= in[i]->ndim) {
-            graph_fail(g, BK_EINVAL, "vmap: argument %d: in_axes: expected a dimension of %s, got %d", i + 1,
+            graph_fail(g, BK_EINVAL, "bk.vmap: argument %d: in_axes: expected a dimension of %s, got %d", i + 1,
                        shape_text(in[i]->ndim, in[i]->shape, &a), dim);
             return false;
         }
         if (!(to[i] = axis_first(g, in[i], axis))) return false;
         if (first < 0) first = i;
         if (to[i]->shape[0] != to[first]->shape[0]) {
-            graph_fail(g, BK_EINVAL, "vmap: argument %d: expected size %lld in dimension %d, as argument %d %s, got %s",
-                       i + 1, (long long)to[first]->shape[0], axis + 1, first + 1,
+            graph_fail(g, BK_EINVAL,
+                       "bk.vmap: argument %d: expected size %lld in dimension %d, as argument %d %s, got %s", i + 1,
+                       (long long)to[first]->shape[0], axis + 1, first + 1,
                        shape_text(in[first]->ndim, in[first]->shape, &a), shape_text(in[i]->ndim, in[i]->shape, &b));
             return false;
         }
         p[i] = graph_input(g, to[i]->dtype, to[i]->ndim - 1, to[i]->shape + 1);
     }
     if (first < 0) {
-        graph_fail(g, BK_EINVAL, "vmap: in_axes: expected a dimension for at least one argument, got none");
+        graph_fail(g, BK_EINVAL, "bk.vmap: in_axes: expected a dimension for at least one argument, got none");
         return false;
     }
     return func_build(f->fs[0], g, n_in, p, out) &&
            graph_vmap(g, out->n, out->v, n_in, p, to, batched, to[first]->shape[0]);
 }
-static const func_class vmap_class = { "vmap", vmap_build, of_destroy };
+static const func_class vmap_class = { "bk.vmap", vmap_build, of_destroy };
 
 func *func_vmap(func *f, int n_axes, const signed char *axes, err *e) {
     double coef[FUNC_ARGUMENTS + 1] = { n_axes };
@@ -378,10 +379,10 @@ static bool field_build(func *self, graph *g, int n_in, node *const *in, node_li
     return need(g, "field", n_in, 1) && one(g, func_build_field(operand(self), g, in[0], "field"), out);
 }
 static bool lie_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
-    if (!need(g, "lie", n_in, 1)) return false;
+    if (!need(g, "bk.lie", n_in, 1)) return false;
     func *x = ((func_of *)self)->fs[0], *y = ((func_of *)self)->fs[1];
-    node *yx = field_jvp(y, g, in[0], func_build_field(x, g, in[0], "lie: X"), "lie: Y");
-    node *xy = field_jvp(x, g, in[0], func_build_field(y, g, in[0], "lie: Y"), "lie: X");
+    node *yx = field_jvp(y, g, in[0], func_build_field(x, g, in[0], "bk.lie: X"), "bk.lie: Y");
+    node *xy = field_jvp(x, g, in[0], func_build_field(y, g, in[0], "bk.lie: Y"), "bk.lie: X");
     return one(g, g_sub(g, yx, xy), out);
 }
 static bool sum_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
@@ -394,7 +395,7 @@ static bool sum_build(func *self, graph *g, int n_in, node *const *in, node_list
     return one(g, sum, out);
 }
 static const func_class field_class = { "field", field_build, of_destroy };
-static const func_class lie_class = { "lie", lie_build, of_destroy };
+static const func_class lie_class = { "bk.lie", lie_build, of_destroy };
 static const func_class sum_class = { "sum", sum_build, of_destroy };
 
 func *func_field(func *f, err *e) {
@@ -406,7 +407,7 @@ func *func_lie(func *x, func *y, err *e) {
 }
 func *func_sum(ctx *c, int n, const double *coef, func *const *fs, err *e) {
     if (n < 1) {
-        err_set(e, BK_EINVAL, "sum: expected at least one function, got %d", n);
+        err_set(e, BK_EINVAL, "bk.bea.word: expected at least one function, got %d", n);
         return NULL;
     }
     return of_new(c, &sum_class, n, n, coef, fs, e);

@@ -113,7 +113,7 @@ node *graph_grad(graph *g, node *y, node *wrt) {
     if (!y || !wrt || graph_failed(g)) return NULL;
     if (y->ndim != 0 || y->dtype == BK_INT64) {
         shape_buf text;
-        return graph_fail(g, BK_EINVAL, "grad: the function must return a 0-d float tensor, got %s %s",
+        return graph_fail(g, BK_EINVAL, "bk.grad: the function must return a 0-d float tensor, got %s %s",
                           dtype_name(y->dtype), shape_text(y->ndim, y->shape, &text));
     }
     const graph_basis *b = graph_basis_of(g);

@@ -52,7 +52,7 @@ bool graph_vmap(graph *g, int n_out, node **outs, int n, node *const *from, node
         if (!carries[outs[i]->place]) {
             int64_t shape[BK_MAX_DIMS] = { size };
             if (m->ndim >= BK_MAX_DIMS)
-                return graph_fail(g, BK_EINVAL, "vmap: the result would have %d dimensions", m->ndim + 1);
+                return graph_fail(g, BK_EINVAL, "bk.vmap: the result would have %d dimensions", m->ndim + 1);
             memcpy(shape + 1, m->shape, sizeof *shape * (size_t)m->ndim);
             m = graph_basis_of(g)->broadcast(g, m, m->ndim + 1, shape);
         }

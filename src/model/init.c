@@ -43,9 +43,9 @@ bk_status model_init(const model *m, const init_options *o, tensor *out, err *e)
     int s = 0;
     while (o->scheme && s < SCHEMES && strcmp(o->scheme, scheme_names[s]) != 0) s++;
     if (s == SCHEMES)
-        return err_set(e, BK_EINVAL, "init: scheme: expected glorot, he, lecun or orthogonal, got %s", o->scheme);
+        return err_set(e, BK_EINVAL, "model:init: scheme: expected glorot, he, lecun or orthogonal, got %s", o->scheme);
     if (o->dtype != BK_FLOAT64 && o->dtype != BK_FLOAT32)
-        return err_set(e, BK_EINVAL, "init: dtype: expected float64 or float32, got %s", dtype_name(o->dtype));
+        return err_set(e, BK_EINVAL, "model:init: dtype: expected float64 or float32, got %s", dtype_name(o->dtype));
     tensor full = { 0 };
     bk_status st = tensor_zeros(m->c, BK_FLOAT64, 1, &m->n_params, &full, e);
     if (st) return st;

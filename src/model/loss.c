@@ -202,7 +202,7 @@ static bool accuracy_build(func *f, graph *g, int n_in, node *const *in, node_li
     return out->v && (out->v[0] = g_mean_all(g, g_cast(g, row->hits(g, z, y), BK_FLOAT64))) != NULL;
 }
 
-static const func_class accuracy_class = { "accuracy", accuracy_build, loss_destroy };
+static const func_class accuracy_class = { "model:accuracy", accuracy_build, loss_destroy };
 
 func *loss_accuracy(model *m, const loss_row *row, err *e) {
     loss_func *l = func_new(m->c, &accuracy_class, sizeof *l, e);

@@ -354,7 +354,7 @@ static bool mode_build(func *self, graph *g, int n_in, node *const *in, node_lis
     const model_with *with = &f->with;
     int n = n_in - with->seed - with->buffers;
     if (n < 0 || (!f->f && n != 2)) {
-        graph_fail(g, BK_EINVAL, "forward: expected (theta, x), got %d arguments", n);
+        graph_fail(g, BK_EINVAL, "model:forward: expected (theta, x), got %d arguments", n);
         return false;
     }
     model_mode *before = m->mode, mode = { .g = g };
@@ -363,7 +363,7 @@ static bool mode_build(func *self, graph *g, int n_in, node *const *in, node_lis
     if (with->seed) mode.seed = g_cast(g, in[n], BK_INT64), mode.passes = 0;
     if (with->buffers) mode.buffers = in[n_in - 1];
     if (mode.seed && mode.seed->ndim != 0) {
-        graph_fail(g, BK_EINVAL, "forward: seed: expected one integer, got %d dimensions", mode.seed->ndim);
+        graph_fail(g, BK_EINVAL, "model:forward: seed: expected one integer, got %d dimensions", mode.seed->ndim);
         return false;
     }
     model_mode_set(m, &mode);
@@ -384,7 +384,7 @@ static bool mode_build(func *self, graph *g, int n_in, node *const *in, node_lis
     if (!with->buffers || !mode.train) return true;
     if (!reaches(g, mode.buffers, n_in, in, before)) {
         graph_fail(g, BK_EUNSUPPORTED,
-                   "forward: batch_norm cannot leave its statistics from within vmap or another "
+                   "model:forward: batch_norm cannot leave its statistics from within vmap or another "
                    "transform of the model in training; pass it buffers of its own there");
         return false;
     }
@@ -402,7 +402,7 @@ static void mode_destroy(func *self) {
     model_release(f->m);
 }
 
-static const func_class forward_class = { "forward", mode_build, mode_destroy };
+static const func_class forward_class = { "model:forward", mode_build, mode_destroy };
 
 func *model_in_mode(model *m, func *of, const model_with *with, err *e) {
     mode_func *f = func_new(m->c, &forward_class, sizeof *f, e);

@@ -367,7 +367,7 @@ node *g_maxpool2d(graph *g, node *x, int64_t kernel, int64_t stride, int64_t pad
     tensor starts;
     err e = { 0 };
     if (tensor_new(graph_ctx(g), BK_INT64, 2, (int64_t[]){ planes, 1 }, &starts, &e))
-        return graph_fail(g, e.status, "maxpool2d: %s", e.text);
+        return graph_fail(g, e.status, "bk.maxpool2d: %s", e.text);
     for (int64_t i = 0; i < planes; i++) ((int64_t *)tensor_data(&starts))[i] = i * plane;
     node *rows = g_add(g, g_reshape(g, index, 2, (int64_t[]){ planes, windows }), graph_const(g, &starts));
     tensor_release(&starts);

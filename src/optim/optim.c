@@ -63,9 +63,9 @@ static node *number_of(node *n) {
     return n->in[0]->op == &op_cast ? n->in[0]->in[0] : n->in[0];
 }
 
-/* A vector over a number made of constants and the weak inputs, step count and rate, becomes a product with the number's
- * reciprocal, made once: a division an element takes as long as the rest of a step. Over a norm of the gradient it stays
- * a quotient, for such a norm may be too small to have a reciprocal. */
+/* A vector over a number made of constants and the weak inputs, step count and rate, becomes a product with the
+ * number's reciprocal, made once: a division an element takes as long as the rest of a step. Over a norm of the
+ * gradient it stays a quotient, for such a norm may be too small to have a reciprocal. */
 static bool multiply_by_reciprocals(graph *g, int n_out, node **outs) {
     int count;
     node **sorted = graph_sorted(g, n_out, outs, &count);

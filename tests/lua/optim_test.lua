@@ -177,7 +177,7 @@ function TestOptim.test_custom_is_the_programs_own_bit_for_bit()
     lu.assertEquals(custom("sgd", { weight_decay = 0.5 }).weight_decay, 0.5)
 end
 
--- Quotients by numbers of o.t are products with one reciprocal, nested ones too: the same bits either way it is written.
+-- Quotients by numbers of o.t are products with one reciprocal, nested ones too: the same bits, whichever is written.
 function TestOptim.test_a_quotient_by_a_number_costs_what_a_product_does()
     local function thetas(update)
         local o, theta = bk.optim.custom { state = { "m" }, update = update }, bk.rng(1):normal { 50 }

@@ -1,7 +1,7 @@
 -- bk.einsum: a specification read once into permutations, sums and matrix products.
 local bk = ...
 
-local function fail(format, ...) error("bk.einsum: " .. format:format(...), 0) end
+local function fail(format, ...) bk.internal.raise("bk.einsum: " .. format:format(...)) end
 
 local function has(letters, letter) return letters:find(letter, 1, true) ~= nil end
 

@@ -38,7 +38,7 @@ const char *args_got(lua_State *L, int index) {
 
 int args_error(lua_State *L, const char *fname, const char *format, ...) {
     va_list ap;
-    luaL_where(L, 1);
+    bind_where(L);
     lua_pushfstring(L, "%s: ", fname);
     va_start(ap, format);
     lua_pushvfstring(L, format, ap);
@@ -164,7 +164,7 @@ static int options_unknown(lua_State *L, const char *fname, const char *const *k
     const bool named = lua_type(L, key) == LUA_TSTRING;
     const char *got = named ? lua_tostring(L, key) : args_got(L, key);
     const char *near = named ? args_nearest(got, known) : NULL;
-    luaL_where(L, 1);
+    bind_where(L);
     luaL_buffinit(L, &b);
     luaL_addstring(&b, fname);
     luaL_addstring(&b, ": unknown option ");

@@ -43,6 +43,9 @@ void bind_doc_option(lua_State *L, int index, const bind_option *o);
 void bind_open_ctx(lua_State *L);           /* makes it, in a state that has none */
 ctx *bind_ctx(lua_State *L);                /* the state's context */
 int bind_raise(lua_State *L, const err *e); /* raises e->text with position; never returns */
+/* Pushes "FILE:LINE: " of the nearest caller that is neither C nor the library's own Lua; "" where there is none. */
+void bind_where(lua_State *L);
+bool bind_own_frame(const lua_Debug *d); /* of C, or of the library's own Lua; d has "S" */
 
 /* For loops over many elements i = 0, 1, ...: raises when an interrupt is pending, looking at every 65536th. */
 void bind_poll_now(lua_State *L);

@@ -128,6 +128,7 @@ static int read_file(lua_State *L) { /* upvalues: the row, its name for users */
     err e = { 0 };
     if (row->read(&call, out, &e)) {
         for (int i = 0; i <= OPTIONS_MAX; i++) value_free(&trees[i]);
+        if (e.status != BK_EINTERRUPTED) err_prefix(&e, fname);
         return bind_raise(L, &e);
     }
     int n = 0;

@@ -91,7 +91,10 @@ static int save_safetensors(lua_State *L) {
         lua_pop(L, 1);
     }
     err e = { 0 };
-    if (safetensors_write(s.c, path, &s, &e)) return bind_raise(L, &e);
+    if (safetensors_write(s.c, path, &s, &e)) {
+        if (e.status != BK_EINTERRUPTED) err_prefix(&e, fname);
+        return bind_raise(L, &e);
+    }
     return 0;
 }
 

@@ -2,6 +2,8 @@
  * the one test of what a tensor is. */
 #include "env.h"
 
+#include <string.h>
+
 static const char ctx_key = 0; /* its address is the registry key */
 
 static int ctx_collect(lua_State *L) {
@@ -34,13 +36,32 @@ ctx *bind_ctx(lua_State *L) {
     return box ? *box : NULL;
 }
 
+bool bind_own_frame(const lua_Debug *d) {
+    return *d->what == 'C' || strncmp(d->source, "@bracket/", 9) == 0;
+}
+
+void bind_where(lua_State *L) {
+    lua_Debug d;
+    for (int level = 1; lua_getstack(L, level, &d); level++) {
+        lua_getinfo(L, "S", &d);
+        if (!bind_own_frame(&d)) {
+            luaL_where(L, level);
+            return;
+        }
+    }
+    luaL_where(L, 1);
+}
+
 int bind_raise(lua_State *L, const err *e) {
     bk_env *env = env_of(L);
     if (env) {
         env_raised(env, e);
         if (e->status == BK_EINTERRUPTED) env_delivered(L, env);
     }
-    return luaL_error(L, "%s", e->text);
+    bind_where(L);
+    lua_pushstring(L, e->text);
+    lua_concat(L, 2);
+    return lua_error(L);
 }
 
 void bind_poll_now(lua_State *L) {

@@ -3,6 +3,7 @@
  * reach. The code is read from lua_dump's bytes (Lua 5.4); of other bytes nothing is known, and only upvalues are seen.
  * A list holds, one after another: where (a function or a table), which (upvalue number or key), the value. */
 #include "func_watch.h"
+#include "bind.h"
 #include <lauxlib.h>
 #include <stdint.h>
 #include <string.h>
@@ -249,7 +250,7 @@ static void look_function(watch *w, int index, int depth) {
     lua_pushvalue(L, index);
     lua_getinfo(L, ">S", &d);
     /* of the program's own functions only those they were given */
-    const bool own = *d.what == 'C' || strncmp(d.source, "@bracket/", 9) == 0;
+    const bool own = bind_own_frame(&d);
     if (own) {
         lua_newtable(L);
         lua_newtable(L);

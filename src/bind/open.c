@@ -76,9 +76,17 @@ static int internal_nearest(lua_State *L) { /* nearest(name, names) -> the one i
     return 1;
 }
 
+static int internal_raise(lua_State *L) { /* raise(message): at the place in the user's code that called the library */
+    bind_where(L);
+    lua_pushvalue(L, 1);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
 static const bind_row internal_rows[] = { { "nearest", internal_nearest, NULL },
                                            { "restricted", internal_restricted, NULL },
                                           { "check_path", internal_check_path, NULL },
+                                          { "raise", internal_raise, NULL },
                                           { "blas", internal_blas, NULL },
                                           { NULL, NULL, NULL } };
 

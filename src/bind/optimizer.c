@@ -6,6 +6,7 @@
 #include "args.h"
 #include "func_value.h"
 #include "tensor_value.h"
+#include <stdlib.h>
 #include <string.h>
 
 #define BIND_OPTIM "bracket.optimizer"
@@ -332,6 +333,10 @@ static void merge(lua_State *L) {
     lua_pop(L, 1);
 }
 
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 static int optim_with(lua_State *L) {
     const char *fname = "optimizer:with";
     check_optim(L, fname);
@@ -347,13 +352,15 @@ static int optim_with(lua_State *L) {
     lua_pushvalue(L, 4);
     merge(L);
     bool custom = lua_istable(L, 3);
-    lua_pushnil(L);
-    while (custom && lua_next(L, 2)) { /* of its own options any name would do: a slip would be lost in silence */
-        lua_pushvalue(L, -2);
-        if (lua_rawget(L, 4) == LUA_TNIL)
-            return args_error(L, fname, "%s has no option %s", (*(optim **)lua_touserdata(L, 1))->name,
-                              args_got(L, -3));
-        lua_pop(L, 2);
+    if (custom) { /* of its own options any name would do: a slip would be lost in silence */
+        int n = 0;
+        for (lua_pushnil(L); lua_next(L, 4); lua_pop(L, 1)) n++;
+        const char **known = lua_newuserdatauv(L, ((size_t)n + 1) * sizeof *known, 0);
+        n = 0;
+        for (lua_pushnil(L); lua_next(L, 4); lua_pop(L, 1)) known[n++] = lua_tostring(L, -2); /* which 4 keeps */
+        qsort(known, (size_t)n, sizeof *known, by_text);
+        known[n] = NULL;
+        args_options(L, 2, fname, known, false);
     }
     lua_settop(L, 5);
     lua_pushvalue(L, 2);

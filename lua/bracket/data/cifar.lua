@@ -7,7 +7,7 @@ local FILES = {
 }
 local FILES_100 = { train = { "train.bin" }, test = { "test.bin" } }
 
-local function fail(format, ...) error(("bk.data.cifar: " .. format):format(...), 3) end
+local function fail(format, ...) bk.internal.raise(("bk.data.cifar: " .. format):format(...)) end
 
 -- The batches in dir, plain or packed: those of CIFAR-10 if there is one, else those of CIFAR-100.
 local function find(dir, split)

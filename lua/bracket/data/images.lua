@@ -3,7 +3,7 @@ local bk = ...
 
 local ENDINGS = { png = true, jpg = true, jpeg = true }
 
-local function fail(format, ...) error(("bk.data.images: " .. format):format(...), 3) end
+local function fail(format, ...) bk.internal.raise(("bk.data.images: " .. format):format(...)) end
 
 -- The classes, in order, and every file with its class's id.
 local function list(dir)

@@ -102,6 +102,70 @@ function TestRepl:test_history_is_kept_private_and_searched()
     drive("send \\e[A\\r\nexpect 2000 \\r\\n42\\r\\n\n")
 end
 
+local UP, DOWN, LEFT, RIGHT = "\\e[A", "\\e[B", "\\e[D", "\\e[C"
+
+function TestRepl:test_up_searches_by_prefix_and_down_comes_back()
+    drive("send alpha = 11\\r\nexpect 2000 > \nsend beta = 22\\r\nexpect 2000 > \nsend alpha2 = 33\\r\nexpect 2000 > \n"
+        .. "send al" .. UP .. "\nrows 2000 > beta = 22|> alpha2 = 33|> alpha2 = 33\n"
+        .. "send " .. UP .. "\nrows 2000 > alpha2 = 33|> alpha = 11\nsend " .. DOWN .. DOWN .. "\nrows 2000 > alpha2 = 33|> al\n"
+        .. "send \\x15" .. UP .. UP .. "\nrows 2000 > alpha2 = 33|> beta = 22\n" -- without a prefix: one by one
+        .. "send \\x15_ENV.be" .. LEFT .. LEFT .. UP .. "\nsend ta\\r\nexpect 2000 \\r\\nnil\\r\\n\n") -- none begins so
+end
+
+function TestRepl:test_the_cursor_moves_in_a_recalled_block()
+    drive("send \\e[200~a = 1\\nbcd = 22\\nef = 3\\e[201~\\r\nexpect 2000 > \nsend 5\\r\nexpect 2000 \\r\\n5\\r\\n\nexpect 2000 > \n"
+        .. "send " .. UP .. UP .. "\nrows 2000 5|> a = 1|bcd = 22|ef = 3\n"
+        .. "send " .. UP .. "1\nrows 2000 > a = 1|bcd = 122|ef = 3\nsend " .. DOWN .. "5\nrows 2000 > a = 1|bcd = 122|ef = 35\n"
+        .. "send \\r\nexpect 2000 > \nsend bcd + ef\\r\nexpect 2000 \\r\\n157\\r\\n\n")
+end
+
+function TestRepl:test_ctrl_c_in_a_block_leaves_a_clean_screen()
+    drive("send \\e[200~a = 1\\nbcd = 22\\nef = 3\\e[201~" .. UP .. UP .. "!\nrows 2000 > a = 1!|bcd = 22|ef = 3\nsend \\x03\n"
+        .. "rows 2000 > a = 1!|bcd = 22|ef = 3^C|>\nsend 6*7\\r\nrows 2000 ef = 3^C|> 6*7|42|>\n")
+end
+
+function TestRepl:test_an_unfinished_input_comes_back_with_up()
+    drive("send for i = 1, 2 do\\r\nexpect 2000 >> \nsend print(i * 11)\\r\nexpect 2000 >> \nsend e" .. UP .. "\n"
+        .. "rows 2000 > for i = 1, 2 do|print(i * 11)|e\nsend " .. LEFT .. "2\nrows 2000 > for i = 1, 2 do|print(i * 112)|e\n"
+        .. "send " .. DOWN .. "nd\\r\nexpect 2000 \\r\\n112\\r\\n224\n")
+end
+
+function TestRepl:test_ctrl_left_and_right_move_by_words()
+    drive("send bk.alpha.beta_1 + 2\\e[1;5D\\e[1;5D\\e[1;5DX\nrows 2000 > bk.Xalpha.beta_1 + 2\n"
+        .. "send \\e[1;5C\\e[1;5CY\nrows 2000 > bk.Xalpha.beta_1Y + 2\nsend \\x17\nrows 2000 > bk.Xalpha. + 2\n"
+        .. "send \\x03\nexpect 2000 > \nsend #'\\xCE\\xB8 x'\\e[1;5D\\e[1;5Dab\\r\nexpect 2000 \\r\\n6\\r\\n\n")
+end
+
+function TestRepl:test_alt_enter_makes_a_line_and_home_and_end_keep_to_it()
+    drive("send x = 5\\e\\rprint(x)\\e[Hy = 1; \\e[F -- z\nrows 2000 > x = 5|y = 1; print(x) -- z\nsend \\r\nexpect 2000 \\r\\n5\\r\\n\n")
+end
+
+function TestRepl:test_a_resized_window_is_laid_out_anew()
+    drive("send local s = 'abcdefghijklmnopqrstuvwxyz'\nsize 20\nsleep 100\nsend  .. 'q'\n"
+        .. "expect 2000 > local s = 'abcdefg\nsize 120\nsend ; print(#s)\\r\nexpect 2000 \\r\\n27\\r\\n\n")
+end
+
+function TestRepl:test_sessions_share_the_history_without_loss()
+    local other = ([[sh -c 'printf "expect 5000 > \nsend first_%s = 1\\r\nexpect 2000 > \nsend 2\\r\nexpect 2000 2" | %s %s >/dev/null']])
+    os.execute(("mkdir -p %s/state"):format(home))
+    drive("send mine = 3\\r\nexpect 2000 > \nsend os.execute [[" .. other:format("other", pty, program) .. "]]\\r\n"
+        .. "expect 9000 true\nexpect 2000 > \nsend late = 4\\r\nexpect 2000 > \nsend first" .. UP .. "\nrows 2000 > first_other = 1\n")
+    local kept = read(home .. "/state/bracket/history")
+    for _, name in ipairs{ "mine", "first_other", "late" } do lu.assertStrContains(kept, name .. "\\040=") end
+    drive("send fi" .. UP .. "\nrows 2000 > first_other = 1\n")
+end
+
+function TestRepl:test_a_damaged_or_long_history_is_kept_short()
+    os.execute(("mkdir -p %s/state/bracket"):format(home))
+    local lines = { "_HiStOrY_V2_" }
+    for i = 1, 11000 do lines[#lines + 1] = "x" .. i .. "\\040=\\0401" end
+    write(home .. "/state/bracket/history", table.concat(lines, "\n") .. "\nhalf\\040a")
+    drive("send x109" .. UP .. "\nrows 2000 > x10999 = 1\nsend \\x03\nexpect 2000 > \nsend 'new'\\r\nexpect 2000 \\r\\nnew\n")
+    local kept = read(home .. "/state/bracket/history")
+    lu.assertTrue(#kept < 5010 * 20)
+    lu.assertStrContains(kept, "\n'new'\n")
+end
+
 function TestRepl:test_init_file_runs_unless_E()
     write(home .. "/config/bracket/init.lua", "fromfile = 'initialised'")
     drive("send fromfile\\r\nexpect 2000 \\r\\ninitialised\n")

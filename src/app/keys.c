@@ -245,7 +245,7 @@ static void replace_line(EditLine *el, const char *text) {
     if (*text) el_insertstr(el, text);
 }
 
-/* Puts the next entry that begins with what stood before the cursor into the line; past the newest, what stood there. */
+/* Puts the next entry that begins with what stood before the cursor into the line; past the newest, what was typed. */
 static unsigned char search_history(session *s, bool up) {
     HistEvent event;
     char *now = line_text(s->el, false);
@@ -324,10 +324,14 @@ void keys_bind(session *s) {
     } keys[] = {
         { "bracket-up", "The line above, or the entry before", key_up, { "\033[A", "\033OA", "^P" } },
         { "bracket-down", "The line below, or the entry after", key_down, { "\033[B", "\033OB", "^N" } },
-        { "bracket-previous-word", "To the start of a word", key_previous_word,
+        { "bracket-previous-word",
+          "To the start of a word",
+          key_previous_word,
           { "\033[1;5D", "\033[1;3D", "\033Od", "\033b" } },
         { "bracket-next-word", "To the end of a word", key_next_word, { "\033[1;5C", "\033[1;3C", "\033Oc", "\033f" } },
-        { "bracket-delete-previous-word", "Delete to the start of a word", key_delete_previous_word,
+        { "bracket-delete-previous-word",
+          "Delete to the start of a word",
+          key_delete_previous_word,
           { "\033\177", "\033^H", "^W" } },
         { "bracket-delete-next-word", "Delete to the end of a word", key_delete_next_word, { "\033d", "\033[3;5~" } },
         { "bracket-line-start", "To the start of the line", key_line_start, { "^A", "\033[H", "\033OH", "\033[1~" } },

@@ -15,32 +15,9 @@ static char *prompt(EditLine *el) {
 
 /* ---- evaluation ---- */
 
-/* Takes tail off the end of the first n bytes of text; false when it is not there. */
-static bool take_off(const char *text, size_t *n, const char *tail) {
-    size_t k = strlen(tail);
-    if (*n < k || memcmp(text + *n - k, tail, k) != 0) return false;
-    *n -= k;
-    return true;
-}
-
-/* Message and traceback on stderr, without the frames of the REPL itself; the input is its local function f. */
-static void report(session *s) {
-    static const char place[] = "bracket/repl/session.lua:";
-    const char *text = bk_error(s->env), *chunk = "";
-    if (strncmp(text, place, strlen(place)) == 0) { /* the input itself was interrupted */
-        const char *message = strstr(text + strlen(place), ": ");
-        if (message) text = message + 2;
-    }
-    size_t n = strlen(text);
-    const char *own = strstr(text, place);
-    if (own) {
-        while (own > text && *own != '\n') own--;
-        n = (size_t)(own - text);
-        take_off(text, &n, "\nstack traceback:");
-        if (take_off(text, &n, "in local 'f'")) chunk = "in main chunk";
-    }
+static void report(session *s) { /* on stderr */
     fflush(stdout);
-    fprintf(stderr, s->colour ? "\033[31m%.*s%s\033[0m\n" : "%.*s%s\n", (int)n, text, chunk);
+    fprintf(stderr, s->colour ? "\033[31m%s\033[0m\n" : "%s\n", bk_error(s->env));
     fflush(stderr);
 }
 
@@ -120,6 +97,8 @@ static int set_up(lua_State *L) {
     lua_setglobal(L, "bk");
     lua_getfield(L, -1, "help");
     lua_setglobal(L, "help");
+    lua_getfield(L, -1, "repl");
+    lua_getfield(L, -1, "session"); /* loaded before anything else is set: :who knows the globals by that */
     return 0;
 }
 

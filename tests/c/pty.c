@@ -69,11 +69,21 @@ static void control(char c) { /* ESC [ numbers c */
     char *here = &screen[row][column];
     if (strchr("ABCDGH", c)) full = 0;
     switch (c) {
-    case 'A': row = row > n ? row - n : 0; break;
-    case 'B': row = row + n < ROWS ? row + n : ROWS - 1; break;
-    case 'C': column = column + n < window.ws_col ? column + n : window.ws_col - 1; break;
-    case 'D': column = column > n ? column - n : 0; break;
-    case 'G': column = n - 1; break;
+    case 'A':
+        row = row > n ? row - n : 0;
+        break;
+    case 'B':
+        row = row + n < ROWS ? row + n : ROWS - 1;
+        break;
+    case 'C':
+        column = column + n < window.ws_col ? column + n : window.ws_col - 1;
+        break;
+    case 'D':
+        column = column > n ? column - n : 0;
+        break;
+    case 'G':
+        column = n - 1;
+        break;
     case 'H':
         row = n - 1;
         column = n_numbers > 1 && numbers[1] ? numbers[1] - 1 : 0;
@@ -82,7 +92,9 @@ static void control(char c) { /* ESC [ numbers c */
         memset(here, ' ', (size_t)rest);
         if (row + 1 < ROWS) memset(screen[row + 1], ' ', (size_t)(ROWS - row - 1) * COLUMNS);
         break;
-    case 'K': memset(here, ' ', (size_t)rest); break;
+    case 'K':
+        memset(here, ' ', (size_t)rest);
+        break;
     case 'P':
         if (n >= rest) break;
         memmove(here, here + n, (size_t)(rest - n));
@@ -93,9 +105,14 @@ static void control(char c) { /* ESC [ numbers c */
         memmove(here + n, here, (size_t)(rest - n));
         memset(here, ' ', (size_t)n);
         break;
-    case 'h': insert |= numbers[0] == 4; break;
-    case 'l': insert &= numbers[0] != 4; break;
-    default: break;
+    case 'h':
+        insert |= numbers[0] == 4;
+        break;
+    case 'l':
+        insert &= numbers[0] != 4;
+        break;
+    default:
+        break;
     }
 }
 
@@ -176,17 +193,26 @@ static size_t unescape(char *s) {
             continue;
         }
         switch (*++s) {
-        case 'r': *out++ = '\r'; break;
-        case 'n': *out++ = '\n'; break;
-        case 't': *out++ = '\t'; break;
-        case 'e': *out++ = 27; break;
+        case 'r':
+            *out++ = '\r';
+            break;
+        case 'n':
+            *out++ = '\n';
+            break;
+        case 't':
+            *out++ = '\t';
+            break;
+        case 'e':
+            *out++ = 27;
+            break;
         case 'x': {
             char hex[3] = { s[1], s[2], 0 };
             *out++ = (char)strtol(hex, NULL, 16);
             s += 2;
             break;
         }
-        default: *out++ = *s;
+        default:
+            *out++ = *s;
         }
     }
     *out = 0;
@@ -201,7 +227,8 @@ static int find(const char *text, size_t n) {
 }
 
 static int fail(const char *what, const char *text) {
-    printf("FAILED: %s [%s]; after the last match came [%.*s]\n", what, text, (int)(length - matched), output + matched);
+    printf("FAILED: %s [%s]; after the last match came [%.*s]\n", what, text, (int)(length - matched),
+           output + matched);
     kill(child, SIGKILL);
     return 1;
 }
@@ -286,7 +313,8 @@ int main(int argc, char **argv) {
             if (strcmp(word, "expect") == 0) {
                 if (!came) return fail("missing", rest);
                 printf("%.1f\n", now_ms() - from);
-            } else if (came) return fail("unwanted", rest);
+            } else if (came)
+                return fail("unwanted", rest);
         }
     }
     kill(child, SIGKILL);

@@ -159,6 +159,20 @@ const char *args_nearest(const char *name, const char *const *known) {
     return best;
 }
 
+int args_no_field(lua_State *L, const char *class, const char *what, int methods) {
+    int n = 0;
+    const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+    for (lua_pushnil(L); lua_next(L, methods); lua_pop(L, 1)) n++;
+    const char **known = lua_newuserdatauv(L, ((size_t)n + 1) * sizeof *known, 0);
+    n = 0;
+    for (lua_pushnil(L); lua_next(L, methods); lua_pop(L, 1))
+        if (lua_type(L, -2) == LUA_TSTRING) known[n++] = lua_tostring(L, -2);
+    known[n] = NULL;
+    const char *near = name ? args_nearest(name, known) : NULL;
+    if (near) return args_error(L, class, "%s \"%s\" (did you mean %s?)", what, name, near);
+    return args_error(L, class, "%s %s", what, args_got(L, 2));
+}
+
 static int options_unknown(lua_State *L, const char *fname, const char *const *known, int key) {
     luaL_Buffer b;
     const bool named = lua_type(L, key) == LUA_TSTRING;

@@ -35,6 +35,8 @@ int args_options(lua_State *L, int index, const char *fname, const char *const *
 int args_declared(lua_State *L, int index, const char *fname, const bind_option *options, bool list);
 /* The known name (NULL-ended) that `name` most likely means, or NULL. */
 const char *args_nearest(const char *name, const char *const *known);
+/* Raises `CLASS: WHAT "key" (did you mean ...?)` for the key at index 2, which the table of methods does not have. */
+int args_no_field(lua_State *L, const char *class, const char *what, int methods);
 /* Pushes table[name] and returns true; or pushes nothing and returns false when there is none. */
 bool args_field(lua_State *L, int table, const char *name);
 bool args_opt_boolean(lua_State *L, int table, const char *fname, const char *name, bool otherwise);

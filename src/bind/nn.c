@@ -431,11 +431,17 @@ static int model_index(lua_State *L) {
         push_layers(L, 1, m->m, key);
     else {
         lua_pushvalue(L, 2);
-        if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
+        if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL) {
+            static const char *const known[] = { "n_params",   "layers",          "n_buffers", "buffers",
+                                                 "init",       "forward",         "accuracy",  "init_buffers",
+                                                 "state_dict", "load_state_dict", NULL };
+            const char *near = args_nearest(key, known);
+            if (near) return args_error(L, "model", "no field \"%s\" (did you mean %s?)", key, near);
             return args_error(L, "model",
                               "no field %s; it has n_params, layers, n_buffers, buffers, "
                               "init, init_buffers, forward, accuracy, state_dict, load_state_dict",
                               args_got(L, 2));
+        }
     }
     return 1;
 }

@@ -300,11 +300,18 @@ static int internal_folder(lua_State *L) { /* folder(path): its entries, folders
     return 1;
 }
 
+static int internal_source(lua_State *L) { /* source(path): the text of a file in the library, or nil */
+    const embed_file *f = find_embedded(luaL_checkstring(L, 1));
+    if (f) lua_pushlstring(L, (const char *)f->bytes, f->size);
+    return f != NULL;
+}
+
 const bind_row *room_rows(void) {
     static const bind_row rows[] = {
         { "names", internal_names, NULL },
         { "room", internal_room, NULL },
         { "folder", internal_folder, NULL },
+        { "source", internal_source, NULL },
         { NULL, NULL, NULL },
     };
     return rows;

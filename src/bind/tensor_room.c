@@ -33,7 +33,7 @@ static int m_index(lua_State *L) {
     if (lua_type(L, 2) == LUA_TSTRING) {
         lua_pushvalue(L, 2);
         if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
-            return args_error(L, "tensor", "no method or field \"%s\"", lua_tostring(L, 2));
+            return args_no_field(L, "tensor", "no method or field", lua_upvalueindex(1));
         return 1;
     }
     lua_tensor *t = bind_tensor_arg(L, 1, "tensor index", "tensor");
@@ -102,6 +102,16 @@ static int m_le(lua_State *L) {
     return 1;
 }
 
+static const bind_row print_rows[] = {
+    { "print_options", bind_tensor_print_options,
+      "bk.print_options([{ precision, threshold, width }]) -> options\nHow tensors print, from now on in this state. "
+      "What is not named stays as it is.\n\nReturns: a table of what holds now.\n\nExample:\n"
+      "  bk.print_options{ precision = 3 }\n  print(bk.tensor{ 1 / 3, 2 / 3 })\n"
+      "  --> tensor float64 (2)\n  --> [0.333 0.667]",
+      bind_print_options },
+    { NULL, NULL, NULL },
+};
+
 void bind_tensor(lua_State *L) {
     bind_state_new(L);
     luaL_newmetatable(L, BIND_TENSOR);
@@ -119,5 +129,6 @@ void bind_tensor(lua_State *L) {
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
     bind_rows(L, bind_tensor_make_rows());
+    bind_rows(L, print_rows);
     bind_rng(L);
 }

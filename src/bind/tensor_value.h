@@ -31,6 +31,8 @@ typedef struct bind_state {
     size_t live_bytes; /* in use after the last collection, or the least since */
     size_t live_heap;  /* Lua's part of it */
     uint64_t serial;
+    int print_precision, print_width; /* tensor_print.c's; 0: the default */
+    int64_t print_threshold;
     bool raised;                       /* registry field BIND_ERROR holds the error value of a traced Lua function */
     eager_slot slots[EAGER_SLOTS + 1]; /* the last: for what does not fit a key */
 } bind_state;
@@ -75,6 +77,8 @@ void bind_collect(lua_State *L); /* a full collection, and blocks given back */
 const bind_row *bind_tensor_make_rows(void);
 /* tensor_print.c */
 int bind_tensor_tostring(lua_State *L);
+extern const bind_option bind_print_options[];
+int bind_tensor_print_options(lua_State *L);
 int bind_tensor_totable(lua_State *L);
 /* random.c */
 void bind_rng(lua_State *L);

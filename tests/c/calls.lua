@@ -31,6 +31,7 @@ end
 for name in ("zeros ones"):gmatch("%S+") do
     calls["bk." .. name] = function() return bk[name] { 2, 3 }, bk[name]({ 4 }, { dtype = "float32" }) end
 end
+calls["bk.print_options"] = function() return bk.print_options { precision = 6 }, tostring(x) end
 calls["bk.arange"] = function() return bk.arange(1, 5) end
 calls["bk.linspace"] = function() return bk.linspace(0, 1, 5) end
 calls["bk.eye"] = function() return bk.eye(3) end

@@ -145,7 +145,7 @@ local inputs, run = dofile(arg[1]), bk.repl.session.run
 help = bk.help
 for i, input in ipairs(inputs) do
     local ok, message = pcall(run, input)
-    if not ok then print(message) end
+    if not ok then print(message.message) end
     print("\1" .. i)
 end
 ]==]

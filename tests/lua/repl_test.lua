@@ -1,4 +1,5 @@
 -- The REPL on a pseudo-terminal (tests/c/pty.c types and reads).
+local bk = require "bracket"
 local lu = require "luaunit"
 local build = os.getenv("BRACKET_BUILD") or "build"
 local pty, program = build .. "/tests/pty", build .. "/bracket"
@@ -17,6 +18,9 @@ local function read(path)
     f:close()
     return text
 end
+
+-- What may stand at the end of line.
+local function candidates(line) return table.concat((bk.repl.complete(line)), "|") end
 
 -- Runs the script; returns the times of its expects, in ms, and whatever else the driver printed.
 local function drive(script, environment, options)
@@ -102,6 +106,75 @@ function TestRepl:test_history_is_kept_private_and_searched()
     drive("send \\e[A\\r\nexpect 2000 \\r\\n42\\r\\n\n")
 end
 
+local UP, DOWN, LEFT, RIGHT = "\\e[A", "\\e[B", "\\e[D", "\\e[C"
+
+function TestRepl:test_up_searches_by_prefix_and_down_comes_back()
+    drive("send alpha = 11\\r\nexpect 2000 > \nsend beta = 22\\r\nexpect 2000 > \nsend alpha2 = 33\\r\nexpect 2000 > \n"
+        .. "send al" .. UP .. "\nrows 2000 > beta = 22|> alpha2 = 33|> alpha2 = 33\n"
+        .. "send " .. UP .. "\nrows 2000 > alpha2 = 33|> alpha = 11\nsend " .. DOWN .. DOWN .. "\n"
+        .. "rows 2000 > alpha2 = 33|> al\n"
+        .. "send \\x15" .. UP .. UP .. "\nrows 2000 > alpha2 = 33|> beta = 22\n" -- without a prefix: one by one
+        .. "send \\x15_ENV.be" .. LEFT .. LEFT .. UP .. "\nsend ta\\r\nexpect 2000 \\r\\nnil\\r\\n\n") -- none begins so
+end
+
+function TestRepl:test_the_cursor_moves_in_a_recalled_block()
+    drive("send \\e[200~a = 1\\nbcd = 22\\nef = 3\\e[201~\\r\nrows 2000 > a = 1|bcd = 22|ef = 3|>\nsend 5\\r\nrows 2000 ef = 3|> 5|5|>\n"
+        .. "send " .. UP .. UP .. "\nrows 2000 5|> a = 1|bcd = 22|ef = 3\n"
+        .. "send " .. UP .. "1\nrows 2000 > a = 1|bcd = 122|ef = 3\nsend " .. DOWN .. "5\n"
+        .. "rows 2000 > a = 1|bcd = 122|ef = 35\n"
+        .. "send \\r\nexpect 2000 > \nsend bcd + ef\\r\nexpect 2000 \\r\\n157\\r\\n\n")
+end
+
+function TestRepl:test_ctrl_c_in_a_block_leaves_a_clean_screen()
+    drive("send \\e[200~a = 1\\nbcd = 22\\nef = 3\\e[201~" .. UP .. UP .. "!\n"
+        .. "rows 2000 > a = 1!|bcd = 22|ef = 3\nsend \\x03\n"
+        .. "rows 2000 > a = 1!|bcd = 22|ef = 3^C|>\nsend 6*7\\r\nrows 2000 ef = 3^C|> 6*7|42|>\n")
+end
+
+function TestRepl:test_an_unfinished_input_comes_back_with_up()
+    drive("send for i = 1, 2 do\\r\nexpect 2000 >> \nsend print(i * 11)\\r\nexpect 2000 >> \nsend e" .. UP .. "\n"
+        .. "rows 2000 > for i = 1, 2 do|print(i * 11)|e\nsend " .. LEFT .. "2\n"
+        .. "rows 2000 > for i = 1, 2 do|print(i * 112)|e\n"
+        .. "send " .. DOWN .. "nd\\r\nexpect 2000 \\r\\n112\\r\\n224\n")
+end
+
+function TestRepl:test_ctrl_left_and_right_move_by_words()
+    drive("send bk.alpha.beta_1 + 2\\e[1;5D\\e[1;5D\\e[1;5DX\nrows 2000 > bk.Xalpha.beta_1 + 2\n"
+        .. "send \\e[1;5C\\e[1;5CY\nrows 2000 > bk.Xalpha.beta_1Y + 2\nsend \\x17\nrows 2000 > bk.Xalpha. + 2\n"
+        .. "send \\x03\nexpect 2000 > \nsend #'\\xCE\\xB8 x'\\e[1;5D\\e[1;5Dab\\r\nexpect 2000 \\r\\n6\\r\\n\n")
+end
+
+function TestRepl:test_alt_enter_makes_a_line_and_home_and_end_keep_to_it()
+    drive("send x = 5\\e\\rprint(x)\\e[Hy = 1; \\e[F -- z\nrows 2000 > x = 5|y = 1; print(x) -- z\nsend \\r\nexpect 2000 \\r\\n5\\r\\n\n")
+end
+
+function TestRepl:test_a_resized_window_is_laid_out_anew()
+    drive("send local s = 'abcdefghijklmnopqrstuvwxyz'\nsize 20\nsleep 100\nsend  .. 'q'\n"
+        .. "expect 2000 > local s = 'abcdefg\nsize 120\nsend ; print(#s)\\r\nexpect 2000 \\r\\n27\\r\\n\n")
+end
+
+function TestRepl:test_sessions_share_the_history_without_loss()
+    local other = ([[sh -c 'printf "expect 5000 > \nsend first_%s = 1\\r\nexpect 2000 > \nsend 2\\r\nexpect 2000 2" | %s %s >/dev/null']])
+    os.execute(("mkdir -p %s/state"):format(home))
+    drive("send mine = 3\\r\nexpect 2000 > \nsend os.execute [[" .. other:format("other", pty, program) .. "]]\\r\n"
+        .. "expect 9000 true\nexpect 2000 > \nsend late = 4\\r\nexpect 2000 > \nsend first" .. UP .. "\nrows 2000 > first_other = 1\n")
+    local kept = read(home .. "/state/bracket/history")
+    for _, name in ipairs{ "mine", "first_other", "late" } do lu.assertStrContains(kept, name .. "\\040=") end
+    drive("send fi" .. UP .. "\nrows 2000 > first_other = 1\n")
+end
+
+function TestRepl:test_a_damaged_or_long_history_is_kept_short()
+    os.execute(("mkdir -p %s/state/bracket"):format(home))
+    local lines = { "_HiStOrY_V2_" }
+    for i = 1, 11000 do lines[#lines + 1] = "x" .. i .. "\\040=\\0401" end
+    write(home .. "/state/bracket/history", table.concat(lines, "\n") .. "\nhalf\\040a")
+    drive("send x109" .. UP .. "\nrows 2000 > x10999 = 1\nsend \\x03\nexpect 2000 > \nsend 'new'\\r\n"
+        .. "expect 2000 \\r\\nnew\n")
+    local kept = read(home .. "/state/bracket/history")
+    lu.assertTrue(#kept < 5010 * 20)
+    lu.assertStrContains(kept, "\n'new'\n")
+end
+
 function TestRepl:test_init_file_runs_unless_E()
     write(home .. "/config/bracket/init.lua", "fromfile = 'initialised'")
     drive("send fromfile\\r\nexpect 2000 \\r\\ninitialised\n")
@@ -126,11 +199,100 @@ function TestRepl:test_tab_completes_the_options_of_a_call()
     drive("send bk.schedule.cosine{ fi\\t\nexpect 2000 nal = \nsend 0, l\\t\nexpect 2000 r = \nsend \\x03\nexpect 2000 > \n"
         .. "send bk.nn.mlp{3, act\\t\nexpect 2000 ivation = \nsend \\x03\nexpect 2000 > \n"
         .. "send bk.plot{ {y = {1}}, tit\\t\nexpect 2000 le = \nsend \\x03\nexpect 2000 > \n")
-    local candidates = function(line) return table.concat(bk.repl.complete(line), "|") end
     lu.assertEquals(candidates "bk.schedule.linear{ lr = 1, ", "final = |steps = ") -- those that are not there yet
     lu.assertEquals(candidates "bk.schedule.linear{ lr = bk.schedule.linea", "linear") -- a value, not a name
     lu.assertEquals(candidates "bk.schedule.linear(fi", "")
     lu.assertEquals(candidates "nosuch{ fi", "")
+end
+
+function TestRepl:test_options_complete_past_tables_calls_and_lines()
+    lu.assertEquals(candidates "bk.schedule.linear{ lr = f(1, { 2 }), fi", "final = ")
+    lu.assertEquals(candidates "x = bk.schedule.linear{\n    lr = 1,\n    fi", "final = ")
+    lu.assertEquals(candidates "bk.landscape(L, theta, { siz", "size = ")
+    lu.assertEquals(candidates "-- don't\nbk.schedule.linear{ fi", "final = ")
+    drive("send bk.schedule.linear{\\r\nexpect 2000 >> \nsend lr = 1, fi\\t\nrows 2000 > bk.schedule.linear{|>> lr = 1, final =\n")
+end
+
+function TestRepl:test_tab_completes_elements_and_what_calls_return()
+    drive("send xs = { { alpha = { beta_1 = 1 } }, bk.ones{2, 2}, ['a b'] = { gamma = 2 } }\\r\nexpect 2000 > \n"
+        .. "send xs[1].al\\t.be\\t\nrows 2000 > xs[1].alpha.beta_1\nsend \\x15xs[2][1]:tota\\t\nrows 2000 > xs[2][1]:totable\n"
+        .. "send \\x15xs['a b'].g\\t\nrows 2000 > xs['a b'].gamma\nsend \\x15bk.ones{2}:resh\\t\nrows 2000 > bk.ones{2}:reshape\n")
+    lu.assertEquals(candidates "xs[1", "") -- no name
+    lu.assertEquals(candidates "f(x[1]):nosuch", "")
+end
+
+function TestRepl:test_tab_completes_commands_settings_and_help_names()
+    drive("send :rel\\t\nrows 2000 > :reload\nsend \\x15:set pre\\t\nrows 2000 > :set precision\n"
+        .. "send \\x15:time bk.schedule.const\\t\nrows 2000 > :time bk.schedule.constant\n"
+        .. "send \\x15help 'tuto\\t\nrows 2000 > help 'tutorial\nsend \\x15help('model:init_b\\t\nrows 2000 > help('model:init_buffers\n"
+        .. "send \\x15?tuto\\t\nrows 2000 > ?tutorial\nsend \\x15??bk.schedule.const\\t\nrows 2000 > ??bk.schedule.constant\n"
+        .. "send \\x15?model:init_b\\t\nrows 2000 > ?model:init_buffers\n"
+        .. "send \\x15:load ~/conf\\t\nrows 2000 > :load ~/config/\nsend \\x15x = '~/conf\\t\nrows 2000 > x = '" .. home .. "/config/\n")
+end
+
+function TestRepl:test_unknown_names_bring_what_was_meant()
+    drive("send theta = 5\\r\nexpect 2000 > \nsend print(thta.x)\\r\nexpect 2000 did you mean theta?\nsend thta\\r\nexpect 2000 nil (did you mean theta?)\n"
+        .. "send bk.lei(1)\\r\nexpect 2000 did you mean bk.lie?\nsend bk.bea.wrod\\r\nexpect 2000 nil (did you mean bk.bea.word?)\n"
+        .. "send grad(1)\\r\nexpect 2000 did you mean bk.grad?\nsend bk.ones{2}:nrm()\\r\nexpect 2000 (did you mean norm?)\n"
+        .. "send w = bk.bea.word{ {function(t) return t end, 0.1} }\\r\nexpect 2000 > \nsend w:trem(1)\\r\nexpect 2000 did you mean :term?\n"
+        .. "send ('x'):uper()\\r\nexpect 2000 did you mean :upper?\nsend bk.nn.mlp{2, 1}:inti{}\\r\nexpect 2000 (did you mean init?)\n"
+        .. "send local function f(alpha) return alhpa.x end f(1)\\r\nexpect 2000 did you mean alpha?\n"
+        .. "send :tmie 1\\r\nexpect 2000 did you mean :time?\nsend zzqqx\\r\nexpect 2000 \\r\\nnil\\r\\n\n")
+    write(home .. "/s.lua", "local t = { width = 1 }\n\nprint(t.wdith.x)\n")
+    drive("send dofile '" .. home .. "/s.lua'\\r\nexpect 2000 s.lua:3: \nexpect 500 did you mean t.width?\n")
+end
+
+function TestRepl:test_source_of_functions()
+    drive("send f = 1; function f(x)\\r\nexpect 2000 >> \nsend return x + 71\\r\nexpect 2000 >> \nsend end\\r\nexpect 2000 > \n"
+        .. "send g = function(y) return y * 5 end\\r\nexpect 2000 > \nsend ??f\\r\nexpect 2000 x + 71\\r\\nend\\r\\n\n"
+        .. "send ??g\\r\nexpect 2000 -- stdin:1\nexpect 500 y * 5\nsend ??bk.schedule.cosine\\r\nexpect 2000 bracket/schedule/cosine.lua\nexpect 500 math.cos(\n"
+        .. "send ??bk.grad\\r\nexpect 2000 bk.grad(\nexpect 2000 written in C\nsend ??nosuch\\r\nexpect 2000 names no value\n")
+end
+
+function TestRepl:test_debug_shows_the_locals_up_the_stack()
+    drive("send function f(a) local loc = a * 2; error('boom') end\\r\nexpect 2000 > \nsend function g(x) local y = f(x + 1) return y end\\r\nexpect 2000 > \n"
+        .. "send local r = g(4)\\r\nexpect 2000 in function 'g'\nexpect 2000 > \nsend :debug\\r\nexpect 2000 1  stdin:1: in function 'f'\nexpect 500 a = 5\nexpect 500 loc = 10\n"
+        .. "expect 500 2  stdin:1: in function 'g'\nexpect 500 x = 4\nexpect 500 3  stdin:1: in main chunk\n"
+        .. "send :debug 1 loc * 100 + a\\r\nexpect 2000 \\r\\n1005\\r\\n\nsend :debug 9\\r\nexpect 2000 there are 3 frames\n"
+        .. "send x = = 1\\r\nexpect 2000 unexpected\nsend :debug 2\\r\nexpect 2000 x = 4\n") -- what never ran has no frames
+    drive("send :debug\\r\nexpect 2000 there was no error\n")
+end
+
+function TestRepl:test_load_and_reload()
+    write(home .. "/mine.lua", "loaded = (loaded or 0) + 1\n")
+    write(home .. "/mymod.lua", "return { f = function() return 'old' end, gone = 1 }\n")
+    drive("send :load ~/mine.lua\\r\nexpect 2000 > \nsend :reload\\r\nexpect 2000 > \nsend 'x' .. loaded\\r\nexpect 2000 \\r\\nx2\\r\\n\n"
+        .. "send :load ~/nosuch.lua\\r\nexpect 2000 nosuch.lua: No such file\nnone 100 traceback\n"
+        .. "send package.path = '" .. home .. "/?.lua'; m = require 'mymod'; f = m\\r\nexpect 2000 > \n"
+        .. "send io.open('"
+        .. home .. "/mymod.lua', 'w'):write [[return { f = function() return 'new' end }]]:close()\\r\nexpect 2000 > \n"
+        .. "send :reload mymod\\r\nexpect 2000 > \nsend f.f() .. tostring(f.gone) .. tostring(f == require 'mymod')\\r\nexpect 2000 newniltrue\n"
+        .. "send :reload other\\r\nexpect 2000 no module other\n")
+end
+
+function TestRepl:test_set_says_how_tensors_print()
+    drive("send t = bk.arange(1, 13) / 3\\r\nexpect 2000 > \nsend t\\r\nexpect 2000 ... \nsend :set threshold 100\\r\nexpect 2000 > \n"
+        .. "send :set precision 3\\r\nexpect 2000 > \nsend :set width 30\\r\nexpect 2000 > \n"
+        .. "send t\\r\nexpect 2000 (12)\\r\\n[0.333 0.667     1  1.33  1.67\\r\\n     2  2.33  2.67     3  3.33\\r\\n  3.67     4]\n"
+        .. "send :set\\r\nexpect 2000 precision  3 \nsend :set precison 4\\r\nexpect 2000 did you mean precision?\n"
+        .. "send :set width x\\r\nexpect 2000 expected a whole number\nsend :set width 3\\r\nexpect 2000 :set width: expected an integer from 20\n")
+end
+
+function TestRepl:test_help_is_wrapped_to_the_terminal_with_options_as_a_table()
+    drive("size 60\nsleep 100\nsend ?bk.schedule.cosine\\r\nrows 3000 option  is              default|lr      a finite        (required)  the first rate|"
+        .. "        number|final   a finite        0           the last rate, and that|        number                      of every step after it|"
+        .. "steps   a whole number  the run's   the steps it takes|        >= 1|>\n")
+    local page = bk.repl.help.page
+    bk.repl.help.walk(function(path)
+        for line in page(path):gmatch("[^\n]+") do
+            if not line:find("^  ") then lu.assertTrue(utf8.len(line) <= 100, path .. ": " .. line) end
+        end
+    end)
+end
+
+function TestRepl:test_who_timeit_and_the_shell()
+    drive("send mine = bk.ones{2, 3}\\r\nexpect 2000 > \nsend :who\\r\nexpect 2000 mine  tensor float64 (2,3)\nnone 100 print\n"
+        .. "send :timeit mine:sum()\\r\nexpect 9000 s a call (least of \nsend !printf '%d' 77\\r\nexpect 2000 \\r\\n77\n")
 end
 
 function TestRepl:test_completion_runs_no_user_code()

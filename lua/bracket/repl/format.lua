@@ -83,7 +83,8 @@ function value_text(x, depth, open)
     return tostring(x)
 end
 
-return function(x)
+-- depth: of tables within tables; the session's unless told.
+return function(x, depth)
     if type(x) == "string" then return x end
-    return value_text(x, DEPTH, {})
+    return value_text(x, depth or DEPTH, {})
 end

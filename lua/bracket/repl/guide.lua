@@ -1,7 +1,7 @@
 -- guide.lua - the pages of lua/bracket/guide as a terminal shows them: paragraphs filled to its width, code as it
 -- stands. Knows the Markdown they use (headings, paragraphs, lists, tables, fences), not all of it.
 local bk = ...
-local WIDEST = 100 -- longer lines tire the eye
+local fill, width_of = bk.repl.wrap.fill, bk.repl.wrap.width
 
 local guide = {}
 
@@ -20,21 +20,6 @@ function guide.pages()
     end
     table.sort(pages, function(a, b) return a.name < b.name end)
     return pages
-end
-
-local function length(s) return utf8.len(s) or #s end
-
--- The words of text in lines of at most width columns; first and others stand before the lines.
-local function fill(out, text, width, first, others)
-    local line, empty = first, true
-    for word in text:gmatch("%S+") do
-        if not empty and length(line) + 1 + length(word) > width then
-            out[#out + 1] = line
-            line, empty = others, true
-        end
-        line, empty = line .. (empty and "" or " ") .. word, false
-    end
-    if not empty then out[#out + 1] = line end
 end
 
 -- A link's words stand for it; what Markdown marks is plain.
@@ -75,12 +60,8 @@ function guide.wrap(text, width)
     return table.concat(out, "\n")
 end
 
-local function terminal_width()
-    return math.min(bk.internal.columns() - 1, WIDEST)
-end
-
 function guide.list()
-    local width = terminal_width()
+    local width = width_of()
     local out, widest = { 'The guides: help "NAME" shows one.', "" }, 0
     local pages = guide.pages()
     for _, p in ipairs(pages) do widest = math.max(widest, #p.name) end
@@ -93,7 +74,7 @@ end
 function guide.page(name)
     name = name:lower():gsub("[%s-]+", "_")
     local text = name:find("^%a[%w_]*$") and bk.guide[name]
-    return text and guide.wrap(text, terminal_width())
+    return text and guide.wrap(text, width_of())
 end
 
 return guide

@@ -4,6 +4,8 @@ local docs, option_lists, rooms = bk.internal.docs, bk.internal.options, bk.repl
 local getmetatable_, getupvalue = debug and debug.getmetatable, debug and debug.getupvalue -- nil in restricted mode
 local type, rawget = type, rawget
 
+local wrap = bk.repl.wrap
+
 local help = {}
 
 local function room_of(path)
@@ -49,25 +51,29 @@ local function written(x)
     return text:gsub("%s+$", "") .. "\n\n" .. table.concat(lines, "\n")
 end
 
--- The docstring of what is named bk.lie, or of a method by its signature: t:sum, model:init.
-local function named(name)
-    if rooms[name] or docs[name] then return rooms[name] or written(name) end
+-- What docs has for the name bk.lie, or for a method by its signature: t:sum, model:init; or nil.
+local function documented(name)
+    if docs[name] then return name end
     if name:find("^bk%.[%w_.]+$") then
         local value = bk
         for part in name:gmatch("%.([^.]+)") do
             if type(value) ~= "table" then return nil end
             value = value[part]
         end
-        return value ~= nil and written(value) or nil
+        return value
     end
     for value, text in pairs(docs) do
-        if text:match("^[%a_]+:[%a_]+") == name then return written(value) end
+        if text:match("^[%a_]+:[%a_]+") == name then return value end
     end
 end
 
 -- The docstring of a value or of a name, or nil.
 function help.text(x)
-    if type(x) == "string" then return named(x) end
+    if type(x) == "string" then
+        if rooms[x] then return rooms[x] end
+        x = documented(x)
+        return x ~= nil and written(x) or nil
+    end
     local path = help.room(x)
     return path and rooms[path] or written(x)
 end
@@ -93,6 +99,54 @@ function help.walk(visit)
     room("bk", bk)
 end
 
+-- Calls visit with every name that help finds by name: paths, and methods as their docstrings name them.
+function help.each_name(visit)
+    help.walk(function(path, _, text) if text then visit(path) end end)
+    for _, text in pairs(docs) do
+        local method = text:match("^[%a_]+:[%a_]+")
+        if method then visit(method) end
+    end
+end
+
+-- ---- for the terminal ----
+
+-- Is the line one of a paragraph? What is indented is code or a list and stays as it is.
+local function prose(line) return line ~= "" and not line:find("^%s") and not line:find("^[-*] ") end
+
+-- The docstring of x in lines of at most width columns, its options as a table.
+local function page_of(text, list, width)
+    local out, paragraph = {}, {}
+    local function flush()
+        if #paragraph > 0 then wrap.fill(out, table.concat(paragraph, " "), width, "", "") end
+        paragraph = {}
+    end
+    local signature, rest = text:match("^([^\n]*)\n?(.*)$")
+    wrap.fill(out, signature, width, "", "    ")
+    for line in (rest:gsub("%s+$", "") .. "\n"):gmatch("([^\n]*)\n") do
+        if prose(line) then
+            paragraph[#paragraph + 1] = line
+        else
+            flush()
+            if wrap.length(line) > width and not line:find("^    ") then -- an item of a list
+                local indent = line:match("^%s*[-*]?%s*")
+                wrap.fill(out, line:sub(#indent + 1), width, indent, (" "):rep(#indent + 2))
+            else
+                out[#out + 1] = line
+            end
+        end
+    end
+    flush()
+    if list and #list > 0 then
+        local rows = { { "option", "is", "default", "" } }
+        for _, o in ipairs(list) do
+            rows[#rows + 1] = { o.name, o.wanted, o.required and "(required)" or o.default or "", o.doc }
+        end
+        out[#out + 1] = ""
+        wrap.table(out, rows, width, width >= 70 and { 20, 24, 14 } or { 14, 14, 10 }, "")
+    end
+    return table.concat(out, "\n")
+end
+
 -- The first lines of every docstring that holds all the words.
 local function search(words)
     local found, seen = {}, {}
@@ -114,30 +168,23 @@ local function search(words)
     return found
 end
 
--- The names in a table, in lines of at most 78 characters.
+-- The names in a table, in lines as wide as text may be.
 function help.members(x)
-    local names, lines, line = {}, {}, ""
+    local names, lines, width = {}, {}, wrap.width()
     for name in pairs(x) do
         if type(name) == "string" and not name:find("^_") then names[#names + 1] = name end
     end
     table.sort(names)
-    for _, name in ipairs(names) do
-        if #line + #name > 77 then
-            lines[#lines + 1] = line
-            line = ""
-        end
-        line = line == "" and name or line .. " " .. name
-    end
-    lines[#lines + 1] = line
+    wrap.fill(lines, table.concat(names, " "), width, "", "")
     return table.concat(lines, "\n")
 end
 
 function help.page(x)
-    local text, path = help.text(x), type(x) == "string" and rooms[x] and x or help.room(x)
-    if text then
-        text = text:gsub("%s+$", "")
-        return path and text .. "\n\nIn it:\n" .. help.members(room_of(path)) or text
-    end
+    local width, path = wrap.width(), type(x) == "string" and rooms[x] and x or help.room(x)
+    if path then return page_of(rooms[path], nil, width) .. "\n\nIn it:\n" .. help.members(room_of(path)) end
+    local value = x
+    if type(x) == "string" then value = documented(x) end
+    if value ~= nil and docs[value] then return page_of(docs[value], option_lists[value], width) end
     if type(x) == "string" then
         if x == "guides" then return bk.repl.guide.list() end
         local page, found = bk.repl.guide.page(x), search(x)

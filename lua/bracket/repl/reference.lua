@@ -264,7 +264,7 @@ local function man(list)
         "Runs a Lua 5.4 script with the module bracket, or, without a script on a terminal, an interactive session.",
         ".SH OPTIONS" }
     for _, o in ipairs(OPTIONS) do out[#out + 1] = ".TP\n.B " .. escaped(o[1]) .. "\n" .. escaped(o[2]) end
-    out[#out + 1] = SECTIONS:format(escaped(bk.repl.session.keys))
+    out[#out + 1] = SECTIONS:format(escaped(bk.repl.session.keys()))
     for _, e in ipairs(list) do
         local signature, rest = e[3]:match("^([^\n]*)\n*(.*)$")
         out[#out + 1] = ".TP\n.B " .. escaped(signature) .. "\n" .. escaped((rest:gsub("\n%s*\n", "\n")))

@@ -302,7 +302,9 @@ local function differences(runs, differ, settings, varies)
         s.rows[k] = #paths > 0 and row or nil
     end
     if varies then notes[1] = "varies with the seed: " .. varies end
-    if #equal > 0 then notes[#notes + 1] = ("equal in all %d: %s"):format(#run_groups.whole(runs), table.concat(equal, ", ")) end
+    if #equal > 0 then
+        notes[#notes + 1] = ("equal in all %d: %s"):format(#run_groups.whole(runs), table.concat(equal, ", "))
+    end
     s.note = #notes > 0 and table.concat(notes, "\n  ") or nil
     return s
 end

@@ -78,18 +78,20 @@ local function job_config(job)
     return config
 end
 
--- { dir, status, config, env }; an error where dir holds no run. A job that ended before its run began stands for it.
+-- { dir, status, config, env, job_only }; an error where dir holds no run. A job that ended before its run began stands
+-- for it, with what it was called with.
 function run_folder.read(dir)
     local status, why = read_status(dir .. "/status.json", run_folder.lock_path(dir))
-    local config = run_folder.object(dir, "config")
+    local config, job = run_folder.object(dir, "config"), nil
     if not status then
-        local job = read_status(dir .. "/job.json", run_folder.job_lock_path(dir))
+        job = read_status(dir .. "/job.json", run_folder.job_lock_path(dir))
         if not job then error(string.format("%s: not a run folder: %s", dir, why), 0) end
         status = { status = job.status, message = job.message, started = job.started, updated = job.ended,
             seconds = job.seconds }
-        config = next(config) and config or job_config(job)
     end
-    return { dir = dir, status = status, config = config, env = run_folder.object(dir, "env") }
+    local job_only = job ~= nil and next(config) == nil
+    return { dir = dir, status = status, config = job_only and job_config(job) or config, job_only = job_only,
+        env = run_folder.object(dir, "env") }
 end
 
 -- The digest of the rows up to a line, by that of those before it.
@@ -147,7 +149,7 @@ function run_folder.find(dir)
         if run_folder.is_run(at) then found[#found + 1] = at end
         if depth == 0 then return end
         local entries = internal.folder(at)
-        table.sort(entries)
+        bk.command._table_text.sort(entries, function(name) return name end)
         for _, name in ipairs(entries) do
             if name:sub(-1) == "/" and name:sub(1, 1) ~= "." then look((at == "/" and "" or at) .. "/"
                 .. name:sub(1, -2), depth - 1) end

@@ -120,8 +120,8 @@ function TestRuns:test_arguments_tell_settings_apart()
     end
     local output = run("runs", "compare", "s")
     local head = cells(output:match("over seeds.*"), "metric")
-    lu.assertEquals({ head[2], head[3], head[4], head[5] }, { "arguments.c", "lr", "n", "mean" })
-    lu.assertEquals(select(2, output:gsub("\n  loss +%d +0%.%d +3 ", "")), 4)
+    lu.assertEquals({ head[2], head[3], head[4], head[5] }, { "c", "lr", "n", "of" })
+    lu.assertEquals(select(2, output:gsub("\n  loss +%d +0%.%d +3 +3 ", "")), 4)
     lu.assertNotStrContains(output, "arguments.lr")
     lu.assertNotStrContains(output, "arguments.seed")
 end
@@ -134,9 +134,54 @@ function TestRuns:test_a_group_without_a_finite_number_is_told()
         end
     end
     local output = run("runs", "compare", "s")
-    lu.assertEquals(cells(output:match("over seeds.*"), "loss"), { "loss", "1", "2", "1.5000", "-4.8530", "7.8530" })
-    lu.assertStrMatches(output, ".*\n  loss +2 +0 +%- +%- +%-\n.*")
-    lu.assertStrContains(output, "left out: 2 with a metric that is missing or not finite")
+    lu.assertEquals(cells(output:match("over seeds.*"), "loss"), { "loss", "1", "2", "2", "1.5000", "-4.8530",
+        "7.8530" })
+    lu.assertStrMatches(output, ".*\n  loss +2 +0 +2 +%- +%- +%-\n.*")
+    lu.assertStrMatches(output, ".*\n  +2 +0 of 2 +1, 2 +seed 1, 2\n.*") -- both diverged
+end
+
+-- Digests that are one for a seed vary with it; one that is another at the same seed, or common to some seeds, is a
+-- treatment. Seeds are in the order of numbers, and each run that did not finish is named.
+function TestRuns:test_digests_vary_with_the_seed_or_are_settings()
+    local function task(digest) return { { name = "t", train = 4, digest = { train = { x = digest } } } } end
+    for _, seed in ipairs{ 1, 2, 10 } do
+        make("s/seed=" .. seed, { seed = seed, theta = "t" .. seed, tasks = task("d" .. seed),
+            arguments = { seed = seed, width = 3 } }, { status = seed == 2 and "failed" or "finished",
+            message = seed == 2 and "step 3: the loss is inf" or "none" })
+    end
+    local output = run("runs", "compare", "s")
+    lu.assertStrContains(output, "varies with the seed: data, theta")
+    lu.assertStrMatches(output, ".*\n  2 of 3 +1, 2, 10 +seed 2\n.*")
+    lu.assertEquals(cells(output, "average_accuracy"), { "average_accuracy", "2", "3", "0.7500", "0.7500", "0.7500" })
+    lu.assertTrue(output:find("seed=2 ", 1, true) < output:find("seed=10 ", 1, true))
+    for _, seed in ipairs{ 1, 2, 10 } do -- other data at the same seeds
+        make("s/other,seed=" .. seed, { seed = seed, theta = "t" .. seed, tasks = task("e" .. seed),
+            arguments = { seed = seed, width = 3 } })
+    end
+    lu.assertNotStrContains(run("runs", "compare", "s"), " 6 ")
+    os.execute("rm -rf " .. quote(root .. "/s"))
+    for seed = 1, 6 do -- one data set for the first three seeds, another for the others
+        make("s/seed=" .. seed, { seed = seed, tasks = task(seed < 4 and "a" or "b"), arguments = { seed = seed } })
+    end
+    output = run("runs", "compare", "s")
+    lu.assertStrMatches(output, ".*\n  a +3 of 3 +1%.%.3\n.*")
+    lu.assertStrMatches(output, ".*\n  b +3 of 3 +4%.%.6\n.*")
+end
+
+-- A job that failed before its run began is one of the group that its arguments name.
+function TestRuns:test_a_job_without_a_run_is_in_its_group()
+    for c = 0, 1 do
+        for _, seed in ipairs{ 1, 2 } do
+            make(("s/c=%d,seed=%d"):format(c, seed), { seed = seed, arguments = { c = c, seed = seed, layers = { 8, 4 },
+                out = "x" } })
+        end
+    end
+    internal.make_folder(root .. "/s/c=1,seed=3")
+    write("s/c=1,seed=3/job.json", internal.to_json{ status = "failed", exit = 1,
+        arguments = { "s.lua", "--c", "1", "--layers", "8,4", "--seed", "3", "--out", "s/c=1,seed=3" } })
+    local output = run("runs", "compare", "s")
+    lu.assertStrMatches(output, ".*\n  0 +2 of 2 +1, 2 +%-\n.*")
+    lu.assertStrMatches(output, ".*\n  1 +2 of 3 +1%.%.3 +seed 3\n.*")
 end
 
 function TestRuns:test_a_broken_run_does_not_hide_the_others()
@@ -280,20 +325,20 @@ function TestRuns:test_compare_gives_intervals_over_seeds()
     end
     local three = run("runs", "compare", "s/2", "s/3", "s/4")
     lu.assertEquals(cells(three, "run"), { "run", "seed" })
-    lu.assertEquals(cells(three, "metric"), { "metric", "n", "mean", "low", "high" })
+    lu.assertEquals(cells(three, "metric"), { "metric", "n", "of", "mean", "low", "high" })
     local means = three:match("interval.*")
-    lu.assertEquals(cells(means, "average_accuracy"), { "average_accuracy", "3", "0.8000", "0.5516", "1.0484" })
-    lu.assertEquals(cells(means, "loss"), { "loss", "3", "0.0312", "0.0312", "0.0312" })
+    lu.assertEquals(cells(means, "average_accuracy"), { "average_accuracy", "3", "3", "0.8000", "0.5516", "1.0484" })
+    lu.assertEquals(cells(means, "loss"), { "loss", "3", "3", "0.0312", "0.0312", "0.0312" })
     local nine = run("runs", "compare", "s") -- runs stay rows: nine are as readable as three
     for k = 1, 9 do lu.assertEquals(cells(nine, tostring(k)), { tostring(k), tostring(k) }) end
     make("s/10", { seed = 2, lr = 0.5 })
     make("s/11", { seed = 3, lr = 0.5 })
     means = run("runs", "compare", "s/2", "s/3", "s/10", "s/11"):match("interval.*")
-    lu.assertEquals(cells(means, "metric"), { "metric", "lr", "n", "mean", "low", "high" })
-    lu.assertStrContains(means, "average_accuracy  0.05  2  0.7500  0.1147  1.3853") -- 12.706 * 0.0707107 / sqrt(2)
-    lu.assertStrContains(means, "average_accuracy   0.5  2  0.7500  0.7500  0.7500")
+    lu.assertEquals(cells(means, "metric"), { "metric", "lr", "n", "of", "mean", "low", "high" })
+    lu.assertStrContains(means, "average_accuracy  0.05  2   2  0.7500  0.1147  1.3853") -- 12.706 * 0.0707107 / sqrt(2)
+    lu.assertStrContains(means, "average_accuracy   0.5  2   2  0.7500  0.7500  0.7500")
     means = run("runs", "compare", "s/2", "s/3", "s/10"):match("interval.*")
-    lu.assertEquals(cells(means, "metric"), { "metric", "n", "mean", "low", "high" })
+    lu.assertEquals(cells(means, "metric"), { "metric", "n", "of", "mean", "low", "high" })
     lu.assertStrContains(means, "left out: 1 with settings of their own")
 end
 

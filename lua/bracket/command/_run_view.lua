@@ -2,7 +2,7 @@
 -- several as sections { title, head, rows, none, note }, which the command runs prints and the command report writes as
 -- HTML. The commands' names begin the errors.
 local bk = ...
-local run_folder, table_text = bk._run_folder, bk.command._table_text
+local run_folder, table_text, run_groups = bk._run_folder, bk.command._table_text, bk.command._run_groups
 local text, number, natural, sorted = table_text.text, table_text.number, table_text.natural, table_text.sorted
 local run_view = {}
 run_view.LABELLED = 8 -- curves of a figure that colours tell apart
@@ -32,6 +32,21 @@ function run_view.runs(command, dirs, inner)
     return found
 end
 
+-- The last whole row, from the end of the file alone: the file may be long.
+local function last_row(dir)
+    local f = io.open(dir .. "/metrics.jsonl", "rb")
+    if not f then return {} end
+    f:seek("set", math.max(0, f:seek("end") - 65536))
+    local lines = {}
+    for line in (f:read("a") or ""):gmatch("[^\n]+") do lines[#lines + 1] = line end
+    f:close()
+    for k = #lines, math.max(1, #lines - 1), -1 do
+        local row = bk.internal.from_json(lines[k])
+        if type(row) == "table" then return row end
+    end
+    return {}
+end
+
 -- What the folder says of its run: its parts are tables, whatever the files hold.
 function run_view.load(command, dir)
     local ok, run = pcall(run_folder.read, dir)
@@ -46,6 +61,7 @@ function run_view.load(command, dir)
     for name, value in pairs(type(run.status.metrics) == "table" and run.status.metrics or {}) do
         if type(value) == "number" then run.metrics[tostring(name)] = value end
     end
+    run.loss = tonumber(last_row(dir).loss)
     return run
 end
 
@@ -80,27 +96,27 @@ function run_view.columns(command, dir)
     end), rows
 end
 
--- The last whole row, from the end of the file alone: the file may be long.
-local function last_row(dir)
-    local f = io.open(dir .. "/metrics.jsonl", "rb")
-    if not f then return {} end
-    f:seek("set", math.max(0, f:seek("end") - 65536))
-    local lines = {}
-    for line in (f:read("a") or ""):gmatch("[^\n]+") do lines[#lines + 1] = line end
-    f:close()
-    for k = #lines, math.max(1, #lines - 1), -1 do
-        local row = bk.internal.from_json(lines[k])
-        if type(row) == "table" then return row end
+-- The steps and values of a recorded column. Before the first step there is no rate and no task.
+function run_view.points(columns, name)
+    local y, x = columns[name], columns.step
+    if not y then return nil end
+    if not x then
+        x = {}
+        for r = 1, #y do x[r] = r end
     end
-    return {}
+    if x[1] == 0 and (name == "lr" or name == "task") then
+        return table.move(x, 2, #x, 1, {}), table.move(y, 2, #y, 1, {})
+    end
+    return x, y
 end
 
 -- A recorded column over the step as a series for bk.plot: what can be drawn of it, thinned to some 1000 points, and
 -- whether it was thinned. nil when there is nothing.
 function run_view.curve(columns, name, label, axes)
-    local x, y, steps = {}, {}, columns.step
-    for r, v in ipairs(columns[name]) do
-        local u = steps and steps[r] or r
+    local x, y = {}, {}
+    local steps, values = run_view.points(columns, name)
+    for r, v in ipairs(values) do
+        local u = steps[r]
         if v - v == 0 and u - u == 0 and not (axes.logx and u <= 0) and not (axes.logy and v <= 0) then
             x[#x + 1], y[#y + 1] = u, v
         end
@@ -111,6 +127,19 @@ function run_view.curve(columns, name, label, axes)
         if r % stride == 0 or r == 1 or r == #x then table.insert(thin.x, x[r]) table.insert(thin.y, y[r]) end
     end
     return thin, stride > 1
+end
+
+-- ---- groups: what plot and report draw ----
+-- run_view.groups(command, runs [, by]) -> groups, names: _run_groups.lua says what is in them.
+-- run_view.series(command, group, column) -> { x, mean, low, high, n } over the steps, or nil; all runs' rows count.
+-- run_view.group_note(group) -> "3 of 4 finished; diverged: seed 2"
+run_view.groups, run_view.group_note = run_groups.of, run_groups.note
+
+function run_view.series(command, group, name)
+    return run_groups.series(group, function(run)
+        run.columns = run.columns or run_view.columns(command, run.dir)
+        return run_view.points(run.columns, name)
+    end)
 end
 
 -- What runs are called beside each other: the last part of their paths where that tells them apart.
@@ -210,157 +239,191 @@ function run_view.overview(runs)
             or year .. "-" .. day
         s.rows[k] = { text(run.dir), text(status.status), step_of(status, "/"),
             text(config.seed == nil and run.env.seed or config.seed), text(config.lr), started,
-            number(run.metrics.average_accuracy), number(run.metrics.forgetting), number(last_row(run.dir).loss) }
+            number(run.metrics.average_accuracy), number(run.metrics.forgetting), number(run.loss) }
     end
     return s
 end
 
--- The entries of nested tables by dotted path; lists of plain values are one entry.
-local function flatten(value, path, found)
-    local plain = type(value) ~= "table" or next(value) == nil or #value > 0
-    for _, v in ipairs(type(value) == "table" and value or {}) do plain = plain and type(v) ~= "table" end
-    if plain then
-        if path then found[path] = text(value) end
-    else
-        for name, v in pairs(value) do flatten(v, path and path .. "." .. text(name) or text(name), found) end
-    end
-    return found
+-- ---- what tells runs apart ----
+
+local MANY = 40 -- runs beyond which groups stand for them
+
+-- A run's final number of that name: a metric, or the last recorded loss.
+function run_view.result(run, name)
+    if name == "loss" then return run.loss end
+    return run.metrics[name]
 end
 
--- A run's configuration as flatten gives it. Among the script's arguments the seed and the folder are left out: every
--- run of a sweep has its own.
-local function entries_of(config)
-    local entries, arguments, rest = flatten(config, nil, {}), config.arguments, {}
-    entries["arguments.seed"], entries["arguments.out"] = nil, nil
-    if type(arguments) == "table" and #arguments > 0 then -- as they stand, of a script that does not name them
-        for k, a in ipairs(arguments) do
-            local option, before = text(a):match("^%-%-%a+"), k > 1 and text(arguments[k - 1]) or ""
-            local own = option == "--seed" or option == "--out" or before == "--seed" or before == "--out"
-            if not own then rest[#rest + 1] = a end
+-- Where all entries of an entry are equal, it is named.
+local function equal_entries(differ)
+    local differs, equal = {}, {}
+    for _, list in ipairs{ differ.arguments, differ.options, { differ.seed }, table.unpack(differ.digest_lists) } do
+        for _, path in ipairs(list) do differs[path:match("^[^.]*")] = true end
+    end
+    for _, path in ipairs(differ.equal) do
+        local top = path:match("^[^.]*")
+        equal[differs[top] and path or top] = true
+    end
+    return sorted(equal)
+end
+
+-- A line a run: the entries in which they differ. An argument that an option of its name repeats stands once; digests
+-- stand where they are settings.
+local function differences(runs, differ, settings, varies)
+    local paths, heads = {}, {}
+    local function add(path, head)
+        paths[#paths + 1], heads[#heads + 1] = path, head
+    end
+    local repeated = {}
+    for _, path in ipairs(differ.arguments) do
+        local name, alike = path:match("^arguments%.(.*)$"), true
+        for _, run in ipairs((run_groups.whole(runs))) do
+            local entries = run_groups.entries(run)
+            alike = alike and name ~= nil and entries[path] == entries[name]
         end
-        entries.arguments = text(rest)
+        if alike then repeated[name] = true end
+        add(path, run_groups.shown(path))
     end
-    return entries
-end
-
--- The runs that agree in all these settings, group by group, as their numbers.
-local function group_by(settings, entries)
-    local groups, group_of = {}, {}
-    for k in ipairs(entries) do
-        local key = {}
-        for c, path in ipairs(settings) do key[c] = ("%q"):format(entries[k][path] or "-") end
-        key = table.concat(key, ",")
-        if not group_of[key] then
-            group_of[key] = {}
-            groups[#groups + 1] = group_of[key]
-        end
-        table.insert(group_of[key], k)
-    end
-    return groups
-end
-
--- What the script was called with is mostly seen in what it did: an argument is left out where the other settings tell
--- the same runs apart. One that acts unseen, through a global of a hook, stays.
-local function without_repeats(settings, entries)
-    local n = #group_by(settings, entries)
-    for c = #settings, 1, -1 do
-        local path = settings[c]
-        if path:find("^arguments") then
-            table.remove(settings, c)
-            if #settings == 0 or #group_by(settings, entries) < n then table.insert(settings, c, path) end
-        end
-    end
-    return settings
-end
-
--- Mean and interval of each metric over the runs of a group, which differ in nothing but the seed. Runs alone in their
--- group are left out; the settings that tell the other groups apart are shown.
-local function over_seeds(groups, settings, entries, finals, names)
-    local s = { title = "over seeds: mean and 95 % interval (Student's t)", head = { "metric" }, rows = {} }
-    local several, telling, alone, left_out = {}, {}, 0, {}
-    for _, group in ipairs(groups) do
-        if #group > 1 then several[#several + 1] = group else alone = alone + 1 end
+    for _, path in ipairs(differ.options) do
+        if not repeated[path] then add(path, path) end
     end
     for _, path in ipairs(settings) do
-        local differs = false
-        for _, group in ipairs(several) do
-            differs = differs or entries[group[1]][path] ~= entries[several[1][1]][path]
-        end
-        telling[#telling + 1] = differs and path or nil
+        if differ.is_digest[path] then add(path, path) end
     end
-    if alone > 0 then s.note = string.format("left out: %d with settings of their own", alone) end
-    table.move(telling, 1, #telling, 2, s.head)
-    table.move({ "n", "mean", "low", "high" }, 1, 4, #s.head + 1, s.head)
-    for _, name in ipairs(names) do
-        for _, group in ipairs(several) do
-            local values, row = {}, { text(name) }
-            for _, k in ipairs(group) do
-                local v = finals[k][name]
-                if v and v - v == 0 then values[#values + 1] = v else left_out[k] = true end
+    if differ.seed then add("seed", "seed") end
+    local s = { title = "configuration entries that differ", none = "none", rows = {},
+        head = { "run", table.unpack(heads) } }
+    local labels, equal, notes = run_view.labels(runs), equal_entries(differ), {}
+    for k, run in ipairs(runs) do
+        local row, entries = { text(labels[k]) }, run_groups.entries(run)
+        for c, path in ipairs(paths) do
+            row[c + 1] = path == "seed" and run_groups.seed(run) or entries[path] or "-"
+        end
+        s.rows[k] = #paths > 0 and row or nil
+    end
+    if varies then notes[1] = "varies with the seed: " .. varies end
+    if #equal > 0 then
+        notes[#notes + 1] = ("equal in all %d: %s"):format(#run_groups.whole(runs), table.concat(equal, ", "))
+    end
+    s.note = #notes > 0 and table.concat(notes, "\n  ") or nil
+    return s
+end
+
+local function finals(runs, results)
+    local done, labels = true, run_view.labels(runs)
+    for _, run in ipairs(runs) do done = done and run.status.status == "finished" end
+    local s = { title = "final metrics (loss: the last recorded)", none = "none", rows = {},
+        head = { "run", not done and "status" or nil } }
+    table.move(results, 1, #results, #s.head + 1, s.head)
+    for k, run in ipairs(runs) do
+        local row = { text(labels[k]), not done and text(run.status.status) or nil }
+        for _, name in ipairs(results) do row[#row + 1] = number(run_view.result(run, name)) end
+        s.rows[k] = #row > 1 and row or nil
+    end
+    return s
+end
+
+-- Runs of one number are one to nine: "1..9".
+local function ranges(seeds)
+    local parts, k = {}, 1
+    while k <= #seeds do
+        local last = k
+        while math.tointeger(tonumber(seeds[last])) and tonumber(seeds[last + 1] or "x") == tonumber(seeds[last]) + 1 do
+            last = last + 1
+        end
+        parts[#parts + 1] = last > k + 1 and seeds[k] .. ".." .. seeds[last] or seeds[k]
+        k = last > k + 1 and last + 1 or k + 1
+    end
+    if #parts > 8 then parts = { table.concat(parts, ", ", 1, 7), "..." } end
+    return table.concat(parts, ", ")
+end
+
+-- A line a group: its settings, its seeds, and how its runs ended.
+local function overview_of_groups(groups, names)
+    local s = { title = "groups: runs that differ in nothing but the seed", rows = {}, none = "none", head = {} }
+    local shown = {}
+    for _, name in ipairs{ "diverged", "failed", "unfinished" } do
+        for _, g in ipairs(groups) do shown[name] = shown[name] or #g[name] > 0 end
+    end
+    table.move(names, 1, #names, 1, s.head)
+    table.move({ "finished", "seeds" }, 1, 2, #s.head + 1, s.head)
+    for _, name in ipairs{ "diverged", "failed", "unfinished" } do s.head[#s.head + 1] = shown[name] and name or nil end
+    for k, g in ipairs(groups) do
+        local row = {}
+        for c, setting in ipairs(g.settings) do row[c] = setting.value end
+        table.move({ ("%d of %d"):format(#g.finished, #g.runs), ranges(g.seeds) }, 1, 2, #row + 1, row)
+        for _, name in ipairs{ "diverged", "failed", "unfinished" } do
+            if shown[name] then
+                local seeds = {}
+                for i, run in ipairs(g[name]) do seeds[i] = run_groups.seed(run) end
+                row[#row + 1] = #seeds == 0 and "-" or (name == "unfinished" and "" or "seed ") .. ranges(seeds)
             end
-            for c, path in ipairs(telling) do row[c + 1] = entries[group[1]][path] or "-" end
+        end
+        s.rows[k] = row
+        if #g.pooled > 0 then s.note = "pooled, as --group-by says: " .. table.concat(g.pooled, ", ") end
+    end
+    return s
+end
+
+-- Mean and interval of each result over the finished runs of a group. n: those with a finite number, of so many that
+-- were started.
+local function over_seeds(groups, names, results)
+    local s = { title = "over seeds: mean and 95 % interval (Student's t)", head = { "metric" }, rows = {} }
+    local several, telling, alone = {}, {}, 0
+    for _, g in ipairs(groups) do
+        if #g.runs > 1 then several[#several + 1] = g else alone = alone + 1 end
+    end
+    for c in ipairs(names) do -- those that tell these groups apart
+        for _, g in ipairs(several) do
+            if g.settings[c].value ~= several[1].settings[c].value then
+                telling[#telling + 1] = c
+                break
+            end
+        end
+    end
+    for k, c in ipairs(telling) do s.head[k + 1] = names[c] end
+    table.move({ "n", "of", "mean", "low", "high" }, 1, 5, #s.head + 1, s.head)
+    for _, name in ipairs(results) do
+        for _, g in ipairs(several) do
+            local values, row = {}, { text(name) }
+            for _, run in ipairs(g.finished) do
+                local v = run_view.result(run, name)
+                if v and v - v == 0 then values[#values + 1] = v end
+            end
+            for k, c in ipairs(telling) do row[k + 1] = g.settings[c].value end
             local i = #values > 0 and bk.metric.interval(values) or { n = 0 }
             local low, high = i.n > 1 and number(i.low) or "-", i.n > 1 and number(i.high) or "-"
-            table.move({ text(i.n), i.mean and number(i.mean) or "-", low, high }, 1, 4, #row + 1, row)
+            table.move({ text(i.n), text(#g.runs), i.mean and number(i.mean) or "-", low, high }, 1, 5, #row + 1, row)
             s.rows[#s.rows + 1] = row
         end
     end
-    local n = 0
-    for _ in pairs(left_out) do n = n + 1 end
-    if n > 0 then
-        local more = ("%d with a metric that is missing or not finite"):format(n)
-        s.note = s.note and s.note .. ", " .. more or "left out: " .. more
-    end
+    if alone > 0 then s.note = string.format("left out: %d with settings of their own", alone) end
     return s
 end
 
 -- What tells runs apart: settings, then results; with repetitions, their means.
-function run_view.comparison(runs)
-    local labels, entries, every, finals, all, done = run_view.labels(runs), {}, {}, {}, {}, true
-    for k, run in ipairs(runs) do
-        entries[k], finals[k] = entries_of(run.config), { loss = tonumber(last_row(run.dir).loss) }
-        for name, value in pairs(run.metrics) do finals[k][name] = value end
-        for path in pairs(entries[k]) do every[path] = true end
-        for name in pairs(finals[k]) do all[name] = true end
-        done = done and run.status.status == "finished"
+function run_view.comparison(command, runs, by)
+    local all = {}
+    for _, run in ipairs(runs) do
+        all.loss = all.loss or run.loss and true
+        for name in pairs(run.metrics) do all[name] = true end
     end
-    for _, path in ipairs(sorted(every)) do -- an empty list beside one with entries says nothing more than they do
-        for dot in path:gmatch("()%.") do every[path:sub(1, dot - 1)] = nil end
+    local results, groups, names = sorted(all), run_view.groups(command, runs, by)
+    local sections = {}
+    if #runs <= MANY or #groups == #runs then
+        local differ, settings = run_groups.differing((run_groups.whole(runs))), {}
+        for _, path in ipairs(groups.settings) do settings[#settings + 1] = path end
+        sections[1] = differences(runs, differ, settings, groups[1].varies)
+        sections[2] = finals(runs, results)
     end
-    local differing, settings, differs, equal = {}, {}, {}, {}
-    for _, path in ipairs(sorted(every)) do
-        for k = 2, #runs do
-            if entries[k][path] ~= entries[1][path] and not differs[path] then
-                differing[#differing + 1], differs[path], differs[path:match("^[^.]*")] = path, true, true
-                if path ~= "seed" then settings[#settings + 1] = path end
-            end
+    if #groups < #runs then
+        sections[#sections + 1] = overview_of_groups(groups, names)
+        sections[#sections + 1] = over_seeds(groups, names, results)
+        if groups[1].varies and #runs > MANY then
+            sections[#sections].note = (sections[#sections].note and sections[#sections].note .. "\n  " or "")
+                .. "varies with the seed: " .. groups[1].varies
         end
     end
-    without_repeats(settings, entries)
-    local told = {}
-    for _, path in ipairs(settings) do told[path] = true end
-    for c = #differing, 1, -1 do
-        if differing[c]:find("^arguments") and not told[differing[c]] then table.remove(differing, c) end
-    end
-    for path in pairs(every) do -- where all entries of an entry are equal, it is named
-        local top = path:match("^[^.]*")
-        if not differs[path] then equal[differs[top] and path or top] = true end
-    end
-    local groups = group_by(settings, entries)
-    local names = sorted(all)
-    local sections = { { title = "configuration entries that differ", none = "none", rows = {},
-        head = { "run", table.unpack(differing) }, note = next(equal) and string.format("equal in all %d: %s", #runs,
-            table.concat(sorted(equal), ", ")) },
-        { title = "final metrics (loss: the last recorded)", none = "none", rows = {},
-            head = { "run", not done and "status" or nil } }, over_seeds(groups, settings, entries, finals, names) }
-    table.move(names, 1, #names, #sections[2].head + 1, sections[2].head)
-    for k, run in ipairs(runs) do
-        local row, result = { text(labels[k]) }, { text(labels[k]), not done and text(run.status.status) or nil }
-        for c, path in ipairs(differing) do row[c + 1] = entries[k][path] or "-" end
-        for _, name in ipairs(names) do result[#result + 1] = number(finals[k][name]) end
-        sections[1].rows[k], sections[2].rows[k] = #differing > 0 and row or nil, #result > 1 and result or nil
-    end
-    if #sections[3].rows == 0 then sections[3] = nil end
     return sections
 end
 

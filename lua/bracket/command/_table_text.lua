@@ -2,12 +2,46 @@
 local table_text = {}
 local WIDTH = 80
 
--- Names in the order of the numbers in them.
-local function natural(a, b)
-    local function key(name) return (name:gsub("%d+", function(d) return ("0"):rep(12 - #d) .. d end)) end
-    return key(a) < key(b)
+-- A number as text that sorts as the number does.
+local function number_key(x)
+    local bits = string.unpack(">i8", string.pack(">d", x + 0.0))
+    return bits < 0 and ("n%016x"):format(~bits) or ("p%016x"):format(bits)
 end
+
+-- A text that sorts as the numbers in it do: 2 before 10, 0.05 before 0.1, lr=1e-3 before lr=0.01.
+local function natural_key(name)
+    local whole = tonumber(name)
+    if whole and whole == whole then return number_key(whole) end
+    local parts, at = {}, 1
+    while true do
+        local from, to = name:find("%d+", at)
+        if not from then break end
+        local before = name:sub(from - 1, from - 1)
+        if not before:find("[%w._]") then -- not one of the numbers of accuracy.1.10
+            to = select(2, name:find("^%d+%.%d+", from)) or to
+            to = select(2, name:find("^[eE][-+]?%d+%f[%W]", to + 1)) or to
+            if before == "-" and name:find("^[=, (]", from - 2) then from = from - 1 end
+        end
+        parts[#parts + 1] = name:sub(at, from - 1)
+        parts[#parts + 1] = number_key(tonumber(name:sub(from, to)))
+        at = to + 1
+    end
+    parts[#parts + 1] = name:sub(at)
+    return table.concat(parts)
+end
+
+local function natural(a, b) return natural_key(a) < natural_key(b) end
 table_text.natural = natural
+
+-- Sorts a list by what text_of(item) says, as natural does; items of one text stay in their order.
+function table_text.sort(list, text_of)
+    local keys, place = {}, {}
+    for k, item in ipairs(list) do keys[item], place[item] = natural_key(text_of(item)), k end
+    table.sort(list, function(a, b)
+        if keys[a] ~= keys[b] then return keys[a] < keys[b] end
+        return place[a] < place[b]
+    end)
+end
 
 -- The keys of a table, sorted.
 local function sorted(map, before)

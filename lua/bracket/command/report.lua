@@ -246,7 +246,7 @@ local function several_runs(dir, found, path)
     for _, problem in ipairs(problems) do
         self[#self + 1] = '<p class="note">left out: ' .. escape(problem) .. "</p>"
     end
-    for _, s in ipairs(#runs > 1 and run_view.comparison(runs) or {}) do self[#self + 1] = section_html(s) end
+    for _, s in ipairs(#runs > 1 and run_view.comparison("report", runs) or {}) do self[#self + 1] = section_html(s) end
     self[#self + 1] = "<h2>curves</h2>"
     self.figures_at = #self + 1
     local groups, members = grouped(names)

@@ -43,7 +43,7 @@ local function compare(dirs)
     local found = run_view.runs("runs compare", dirs)
     if #found < 2 then error("runs compare: expected two or more runs, got one: " .. found[1], 0) end
     local runs, problems = run_view.load_all("runs compare", found)
-    if #runs > 1 then print_sections(run_view.comparison(runs)) end
+    if #runs > 1 then print_sections(run_view.comparison("runs compare", runs)) end
     if #problems > 0 then error(table.concat(problems, "\n"), 0) end
 end
 

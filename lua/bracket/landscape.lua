@@ -25,11 +25,11 @@ end
 local function arrows(losses, names, theta, u, v)
     local uu, uv, vv = u:dot(u):item(), u:dot(v):item(), v:dot(v):item()
     local det, list = uu * vv - uv * uv, {}
-    if not (det > 1e-12 * uu * vv) then error("bk.landscape: gradients: u and v span no plane", 3) end
     if #losses == 0 then error("bk.landscape: gradients: expected a list of losses, got none", 3) end
     if names and #names ~= #losses then
         error(("bk.landscape: names: expected %d, one for each gradient, got %d"):format(#losses, #names), 3)
     end
+    if not (det > 1e-12 * uu * vv) then error("bk.landscape: gradients: u and v span no plane", 3) end
     for k, loss in ipairs(losses) do
         local gradient = bk.grad(loss)(theta)
         local p, q = -gradient:dot(u):item(), -gradient:dot(v):item()

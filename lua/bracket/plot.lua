@@ -125,8 +125,8 @@ local styles = {}
 for k, mark in ipairs(panel.marks) do
     local names = {}
     for i, o in ipairs(mark.options) do
-        names[i] = ("    %-12s%s%s"):format(o[1], o.doc, (o.says or o.default ~= nil) and (" (default %s)"):format(o.says
-            or tostring(o.default)) or "")
+        local default = o.says or o.default ~= nil and tostring(o.default)
+        names[i] = ("    %-12s%s%s"):format(o[1], o.doc, default and (" (default %s)"):format(default) or "")
     end
     local lines = {}
     for i, style in ipairs(mark.styles) do lines[i] = ("%q"):format(style) end
@@ -139,12 +139,13 @@ return bk.define{
     doc = [[
 Draws figures with gnuplot: a PNG, SVG or PDF file, or characters on the terminal.
 A series has a label, a style, a colour "#rrggbb" (the next of nine that are told apart without colour too) and what its
-style takes:
+style takes. Without a style it is an image where it has one, otherwise linespoints, of more than 60 points lines.
 
 ]] .. table.concat(styles, "\n\n"),
     errors = "without gnuplot: says how to install it. Of a figure that fails no file is left.",
-    example = 'bk.plot{ { y = {3, 2, 1}, low = {2, 1, 0.5}, high = {4, 3, 2}, label = "loss" }, xlabel = "step", '
-        .. 'width = "3.25in", height = "2.4in", font = 8, out = "loss.pdf" }',
+    example = [[
+bk.plot{ { y = {3, 2, 1}, low = {2, 1, 0.5}, high = {4, 3, 2}, label = "loss" }, xlabel = "step",
+      width = "3.25in", height = "2.4in", font = 8, out = "loss.pdf" }]],
     options = FIGURE,
     call = plot,
 }

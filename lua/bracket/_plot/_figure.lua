@@ -11,7 +11,7 @@ local figure = {}
 figure.__index = figure
 
 function figure.quote(text)
-    text = text:gsub("%c", " "):gsub("[^%w .,:;()=+_/<>-\x80-\xff]", function(c)
+    text = text:gsub("%c", " "):gsub("[^%w .,:;()=+_/%-\x80-\xff]", function(c)
         return ("\\%04o"):format(c:byte()) -- four digits: of fewer, a digit that follows would be one more
     end)
     return '"' .. text .. '"'
@@ -106,6 +106,9 @@ function figure:run(terminal, out, opening, closing)
     if not ok or (out and #text == 0) then
         complaint = complaint:gsub(path, "script", 1):gsub("%s+", " "):gsub("^ ", "")
         fail("gnuplot could not draw%s: %s", out and " " .. out or "", complaint)
+    end
+    if self.kind == "svg" then -- a pointer that rests on a line sees its label, not gnuplot's name for it
+        text = text:gsub("<title>Gnuplot</title>%s*<desc>.-</desc>", "", 1):gsub("<title>gnuplot_plot_%d+</title>", "")
     end
     if out then bk.internal.write_file(out, text) end
     return text

@@ -136,7 +136,7 @@ function panel:key_line()
     end
     if key == false or self.labelled == 0 then return "unset key" end
     key = type(key) == "string" and key or self:key_spot()
-    return ("set key noenhanced %s%s"):format(SPOTS[key], self.dumb and "" or " samplen 3 spacing 1.15")
+    return ("set key noenhanced %s%s"):format(SPOTS[key], self.dumb and "" or " samplen 2.5")
 end
 
 -- ---- the script ----
@@ -196,10 +196,12 @@ function panel:script(figure, width, height)
     line("set title %s noenhanced", quote(o.title or ""))
     line("set xlabel %s noenhanced", quote(o.xlabel or ""))
     line("set ylabel %s noenhanced", quote(o.ylabel or ""))
-    self.x:lines(script, quote, figure.dumb, figure.dumb and width or self:axis_width() / (figure.font * 0.62))
+    local letters = figure.dumb and width or self:axis_width() / (figure.font * 0.62)
+    self.x:lines(script, quote, figure.dumb, letters)
     self.y:lines(script, quote, figure.dumb, height)
     if self.scale then
-        line("set border 15; set rmargin %d", figure.dumb and 2 or self.scale.bar and (self.scale.label and 14 or 9) or 3)
+        local bar = self.scale.bar and (self.scale.label and 14 or 9)
+        line("set border 15; set rmargin %d", figure.dumb and 2 or bar or 3)
         self:scale_lines(line, figure)
     elseif not figure.dumb then
         local only = self.bars and "noxtics ytics" or "xtics ytics"

@@ -44,7 +44,9 @@ local function draw(p, rows, row_names, column_names, width, height, numbers)
     local form, cell = numbers and image.cell_format(rows), nil
     if numbers then
         cell = 1
-        for _, row in ipairs(rows) do for _, v in ipairs(row) do cell = math.max(cell, #image.cell_text(form, v)) end end
+        for _, row in ipairs(rows) do
+            for _, v in ipairs(row) do cell = math.max(cell, #image.cell_text(form, v)) end
+        end
         for _, name in ipairs(column_names) do cell = math.max(cell, width_of(name)) end
         cell = cell + 2
         if wide + cell * #rows[1] > width then
@@ -65,7 +67,9 @@ local function draw(p, rows, row_names, column_names, width, height, numbers)
     lines[#lines + 1] = edge
     for r, row in ipairs(rows) do
         local cells = {}
-        for c, v in ipairs(row) do cells[c] = numbers and right(image.cell_text(form, v), cell) or sign(v, scale):rep(cell) end
+        for c, v in ipairs(row) do
+            cells[c] = numbers and right(image.cell_text(form, v), cell) or sign(v, scale):rep(cell)
+        end
         lines[#lines + 1] = right(row_names[r] or "", wide) .. " |" .. table.concat(cells) .. "|"
     end
     lines[#lines + 1] = edge

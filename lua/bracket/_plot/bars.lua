@@ -81,7 +81,7 @@ for k, o in ipairs(lines.options) do options[k] = o[1] ~= "errors" and o or nil 
 return {
     styles = { "bars" },
     doc = [[
-As above; each bar stands on zero, those of several series beside each other, the interval as a whisker. On a
-logarithmic axis y, which has no zero, they stand on its end.]],
+x, y and intervals as of lines. Each bar stands on zero, those of several series beside each other, the interval as a
+whisker; on a logarithmic axis y, which has no zero, they stand on its end.]],
     options = options, prepare = prepare, place = place, draw = draw,
 }

@@ -72,8 +72,11 @@ local function draw(s, panel, figure)
                 number(s.edges[k - 1]), number(s.edges[k]), number(floor), number(v))
         end
     end
-    local paint = figure.dumb and (" linetype %d"):format(s.nth_look) or (" linecolor rgb '%s' linewidth 1 fillstyle transparent solid %g border")
-        :format(s.look.colour, #panel.series > 1 and 0.35 or 0.75)
+    local paint = (" linetype %d"):format(s.nth_look)
+    if not figure.dumb then
+        paint = (" linecolor rgb '%s' linewidth 1 fillstyle transparent solid %g border"):format(s.look.colour,
+            #panel.series > 1 and 0.35 or 0.75)
+    end
     figure:plot("%s using 1:2:3:4:5:6 with boxxyerror%s %s", figure:block(rows), paint, figure:title(s))
 end
 

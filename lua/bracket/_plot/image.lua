@@ -74,10 +74,13 @@ end
 
 -- Numbers in the cells: as many decimals as the largest needs, none of them more than it is worth.
 local function cell_format(rows)
-    local most = 0
+    local most, whole = 0, true
     for _, row in ipairs(rows) do
-        for _, v in ipairs(row) do if v - v == 0 then most = math.max(most, math.abs(v)) end end
+        for _, v in ipairs(row) do
+            if v - v == 0 then most, whole = math.max(most, math.abs(v)), whole and v % 1 == 0 end
+        end
     end
+    if whole and most < 1e6 then return "%.0f" end
     local decimals = most > 0 and math.max(0, 2 - math.ceil(math.log(most, 10))) or 0
     if decimals > 5 or most >= 1e6 then return "%.1e" end
     return ("%%.%df"):format(decimals)

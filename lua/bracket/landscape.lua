@@ -21,24 +21,51 @@ local function direction(name, given, theta)
     return given:to(theta:dtype())
 end
 
+-- The negative gradients' parts in the plane as arrows from theta: a and b that make a u + b v nearest to each.
+local function arrows(losses, names, theta, u, v)
+    local uu, uv, vv = u:dot(u):item(), u:dot(v):item(), v:dot(v):item()
+    local det, list = uu * vv - uv * uv, {}
+    if #losses == 0 then error("bk.landscape: gradients: expected a list of losses, got none", 3) end
+    if names and #names ~= #losses then
+        error(("bk.landscape: names: expected %d, one for each gradient, got %d"):format(#losses, #names), 3)
+    end
+    if not (det > 1e-12 * uu * vv) then error("bk.landscape: gradients: u and v span no plane", 3) end
+    for k, loss in ipairs(losses) do
+        local gradient = bk.grad(loss)(theta)
+        local p, q = -gradient:dot(u):item(), -gradient:dot(v):item()
+        list[k] = { style = "quiver", x = { 0 }, y = { 0 }, u = { (p * vv - q * uv) / det },
+            v = { (q * uu - p * uv) / det }, label = names and tostring(names[k]) or "task " .. k }
+    end
+    return list
+end
+
 return bk.define{
     name = "bk.landscape",
     arguments = { "L", "theta" },
-    returns = "{ image, x, y }",
+    returns = "{ image, x, y, levels, over }",
     doc = [[
 The values of a loss over the plane theta + a u + b v: an image series for bk.plot, (size, size), a from left to right,
 b from bottom to top (the first row is that of the largest b), both through span: from -span to span, or { low, high }.
+bk.plot draws it with contours, and from theta an arrow along each of the negative gradients of `gradients`, as far as
+they lie in the plane, on one scale: where the next step of each task leads.
 
 u, v: tensors of theta's shape; eigenvectors, say, of bk.bea.lanczos{ vectors = true }, or differences of end points.
 Without them random directions of theta's norm, v at right angles to u.
 
-Returns: image, a tensor, and the extents x = { low, high } of a and y of b.]],
+Returns: image, a tensor, the extents x = { low, high } of a and y of b, how many contours, and the arrows.]],
+    example = [[
+a, b = bk.compile(function(t) return t:square():sum() end), bk.compile(function(t) return (t - 1):square():sum() end)
+  map = bk.landscape(a, bk.tensor{0.3, 0.6}, { gradients = {a, b}, u = bk.tensor{1, 0}, v = bk.tensor{0, 1} })
+  bk.plot{ map, xlabel = "a", ylabel = "b" }]],
     source = "Goodfellow, Vinyals & Saxe 2015; Li et al. 2018",
     options = {
         { "u", "tensor", says = "random", doc = "of theta's shape: where a leads" },
         { "v", "tensor", says = "random", doc = "of theta's shape: where b leads" },
         { "span", "number|table", default = 1, doc = "of a and b: from -span to span, or { low, high }" },
         { "size", "count", default = 25, doc = "rows and columns" },
+        { "levels", "count", default = 12, doc = "about how many contours bk.plot draws" },
+        { "gradients", "table", says = "none", doc = "losses whose negative gradients at theta are drawn as arrows" },
+        { "names", "table", says = "task 1, task 2, ...", doc = "what the arrows are called" },
         { "seed", "integer", default = 0, doc = "of random directions" },
     },
     call = function(loss, theta, options)
@@ -65,6 +92,9 @@ Returns: image, a tensor, and the extents x = { low, high } of a and y of b.]],
             rows[i] = {}
             for k = 1, size do rows[i][k] = at(place(k), place(size + 1 - i)):item() end
         end
-        return { image = bk.tensor(rows), x = span, y = span }
+        local over
+        if options.gradients then over = arrows(options.gradients, options.names, theta, u, v)
+        elseif options.names then error("bk.landscape: names: there are no gradients to name", 2) end
+        return { image = bk.tensor(rows), x = span, y = { span[1], span[2] }, levels = options.levels, over = over }
     end,
 }

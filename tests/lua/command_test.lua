@@ -370,7 +370,7 @@ function TestRuns:test_mistakes()
         "--logx")
     fails(1, 'plot: COLUMN: expected one of accuracy.1, accuracy.2, loss, lr, step, task, got "los"', "plot", "runs",
         "los")
-    fails(1, 'plot: out: expected a name ending in .png or .svg, got "x.gif"', "plot", "runs", "loss", "--out=x.gif")
+    fails(1, 'plot: out: expected a name ending in .png, .svg or .pdf, got "x.gif"', "plot", "runs", "loss", "--out=x.gif")
     for _, command in ipairs{ "runs", "report", "plot" } do
         local output, status = run(command, "--help")
         lu.assertEquals(status, 0)

@@ -1,8 +1,8 @@
--- data_lua_test.lua - glyphs, MNIST's files, the tasks made of them, and plots.
+-- data_lua_test.lua - glyphs, MNIST's files, and the tasks made of them.
 local bk = require "bracket"
 local lu = require "luaunit"
 
-TestGlyphs, TestMnist, TestTasks, TestPlot = {}, {}, {}, {}
+TestGlyphs, TestMnist, TestTasks = {}, {}, {}
 
 local function list(t) return t:totable() end
 local function same(a, b) lu.assertEquals(list(a), list(b)) end
@@ -373,92 +373,4 @@ function TestTasks:test_bad_data_is_named()
     lu.assertErrorMsgContains("test_fraction: expected a finite number >= 0 and < 1", bk.tasks.permuted,
         { data = counted(9), test_fraction = 1 })
     lu.assertErrorMsgContains("kind: expected", bk.tasks.regression, { kind = "cubic" })
-end
-
--- ---- plots ----
-
-local have_gnuplot = os.execute("command -v gnuplot >/dev/null 2>&1")
-
-function TestPlot:setUp() self.dir = temporary() end
-function TestPlot:tearDown() remove(self.dir) end
-
-local function size_of(path)
-    local f = assert(io.open(path, "rb"))
-    local bytes = f:read("a")
-    f:close()
-    return #bytes, bytes
-end
-
-function TestPlot:test_png_and_svg()
-    if not have_gnuplot then lu.skip("gnuplot is not here") end
-    local curve = { x = { 1, 2, 4 }, y = bk.tensor{ 1e-3, 1e-2, 1e-1 }, label = "a curve" }
-    local png = bk.plot{ curve, logx = true, logy = true, title = "it's", out = self.dir .. "/f.png" }
-    local n, bytes = size_of(png)
-    lu.assertTrue(n > 2000)
-    lu.assertEquals(bytes:sub(2, 4), "PNG")
-    n, bytes = size_of(bk.plot{ curve, { y = { 3, 1, 2 } }, title = "it's", out = self.dir .. "/f.svg" })
-    lu.assertStrContains(bytes, "a curve")
-    lu.assertStrContains(bytes, "it's")
-    local image = bk.plot{ { image = bk.data.glyphs{ n = 1 }.x:reshape{ 28, 28 } }, out = self.dir .. "/image.png" }
-    lu.assertTrue(size_of(image) > 500)
-    local panels = { { curve }, { curve, curve, title = "second panel" } }
-    n, bytes = size_of(bk.plot{ panels = panels, out = self.dir .. "/panels.svg" })
-    lu.assertStrContains(bytes, "second panel")
-end
-
-function TestPlot:test_bars()
-    if not have_gnuplot then lu.skip("gnuplot is not here") end
-    local out = self.dir .. "/bars.svg"
-    local function drawn(series)
-        local _, bytes = size_of(bk.plot{ series, out = out })
-        return bytes
-    end
-    for _, style in ipairs{ "linespoints", "points" } do
-        local bars = drawn{ y = { 1, 2 }, error = { 0.5, 0.25 }, style = style }
-        lu.assertEquals(drawn{ y = { 1, 2 }, low = { 0.5, 1.75 }, high = { 1.5, 2.25 }, style = style }, bars)
-        lu.assertNotEquals(drawn{ y = { 1, 2 }, low = { 0.5, 1.75 }, high = { 1.75, 2.25 }, style = style }, bars)
-        lu.assertNotEquals(drawn{ y = { 1, 2 }, style = style }, bars)
-    end
-    local ones = { y = { 1, 2 }, error = { 1, 1 } }
-    lu.assertNotEquals(drawn(ones), drawn{ y = ones.y, error = ones.error, style = "points" })
-end
-
-function TestPlot:test_text_is_never_a_command()
-    if not have_gnuplot then lu.skip("gnuplot is not here") end
-    local mark = self.dir .. "/mark"
-    local evil = "`touch " .. mark .. "` $(touch " .. mark .. ")'; system('touch " .. mark .. "') #\n!touch " .. mark
-    bk.plot{ { y = { 1, 2 }, label = evil }, title = evil, xlabel = evil, ylabel = evil, out = self.dir .. "/f.svg" }
-    lu.assertNil(io.open(mark))
-    local odd = self.dir .. "/it's $(touch mark) `x`.svg"
-    bk.plot{ { y = { 1, 2 } }, out = odd }
-    lu.assertTrue(size_of(odd) > 500)
-    lu.assertNil(io.open(mark))
-end
-
-function TestPlot:test_misuse()
-    lu.assertErrorMsgContains("plot: out: expected a name ending in .png or .svg", bk.plot,
-        { { y = { 1 } }, out = "f.pdf" })
-    lu.assertErrorMsgContains("got no series", bk.plot, {})
-    lu.assertErrorMsgContains("series 2: x has 1 numbers, y 2", bk.plot, { { y = { 1 } }, { x = { 1 }, y = { 1, 2 } } })
-    lu.assertErrorMsgContains("series 1: y: entry 2: expected a number, got a string", bk.plot, { { y = { 1, "2" } } })
-    lu.assertErrorMsgContains("low and high belong together", bk.plot, { { y = { 1 }, low = { 0 } } })
-    lu.assertErrorMsgContains("high has 2 numbers, y 1", bk.plot, { { y = { 1 }, low = { 0 }, high = { 1, 2 } } })
-    lu.assertErrorMsgContains('unknown option lable (did you mean label?)', bk.plot, { { y = { 1 }, lable = "x" } })
-    lu.assertErrorMsgContains("no point is finite and positive", bk.plot, { { y = { -1, 0 / 0 } }, logy = true })
-    lu.assertErrorMsgContains("no such", bk.plot, { { y = { 1 } }, out = self.dir .. "/no such/f.svg" })
-    local kept = self.dir .. "/kept.png"
-    write(kept, "a figure")
-    lu.assertErrorMsgContains("series 1: x has 1 numbers", bk.plot, { { x = { 1 }, y = { 1, 2 } }, out = kept })
-    lu.assertEquals(io.open(kept, "rb"):read("a"), "a figure")
-end
-
--- Without gnuplot on the path: a program of its own, so that this one's path stays.
-function TestPlot:test_without_gnuplot_the_error_says_how_to_install_it()
-    local program = arg and arg[-1]
-    if not program then lu.skip("the program's own name is not known") end
-    write(self.dir .. "/f.lua", "local bk = require 'bracket'\nprint(pcall(bk.plot, { { y = { 1, 2 } } }))")
-    local p = assert(io.popen("PATH=" .. self.dir .. " '" .. program .. "' " .. self.dir .. "/f.lua 2>&1"))
-    local text = p:read("a")
-    p:close()
-    lu.assertStrContains(text, "gnuplot is not installed: install it with `apt-get install gnuplot-nox`")
 end

@@ -126,6 +126,17 @@ function TestSpectrum.test_landscape()
     lu.assertEquals({ l.x, l.y }, { { 0, 2 }, { 0, 2 } })
     lu.assertEquals(bk.landscape(L, bk.tensor { 2, 1 }, { size = 1 }).image:totable(), { { 7 } }) -- theta itself
     local theta = bk.rng(1):normal { 20 }
+    -- the negative gradients, as far as they lie in the plane: of a u + b v nearest to each
+    local P = function(t) return (t * bk.tensor { 1, 2, 3 }):sum() end
+    local Q = function(t) return t:square():sum() / 2 end
+    local at, skew = bk.tensor { 1, 1, 1 }, { u = bk.tensor { 1, 0, 0 }, v = bk.tensor { 1, 2, 0 }, size = 3 }
+    skew.gradients, skew.names = { P, Q }, { "P", "Q" }
+    local arrows = bk.landscape(P, at, skew).over
+    lu.assertEquals({ arrows[1].label, arrows[2].label }, { "P", "Q" })
+    for k, expected in ipairs { { -1, -2 }, { -1, -1 } } do -- a + b = x, 2 b = y
+        lu.assertAlmostEquals(arrows[k].v[1], expected[2] / 2, 1e-12)
+        lu.assertAlmostEquals(arrows[k].u[1], expected[1] - expected[2] / 2, 1e-12)
+    end
     local r = bk.landscape(function(t) return t:dot(t) end, theta, { size = 5, span = 2 })
     local n2 = theta:dot(theta):item()
     lu.assertEquals(r.x, { -2, 2 })
@@ -143,10 +154,13 @@ function TestSpectrum.test_landscape()
     fails("bk.landscape: span", bk.landscape, L, bk.zeros { 2 }, { span = -1 })
     fails("bk.landscape: u: expected theta's shape (2), got (3)", bk.landscape, L, bk.zeros { 2 },
         { u = bk.ones { 3 } })
+    fails("bk.landscape: names: expected 2", bk.landscape, L, bk.zeros { 2 }, { size = 1, gradients = { L, L },
+        names = { "one" } })
+    fails("bk.landscape: names: there are no gradients", bk.landscape, L, bk.zeros { 2 }, { size = 1, names = { "a" } })
     fails("landscape: theta: expected a tensor", bk.landscape, L, 3)
     fails("landscape: unknown option", bk.landscape, L, bk.zeros { 2 }, { w = bk.ones { 2 } })
     local file = os.tmpname() .. ".svg"
-    bk.plot { { image = l.image }, out = file }
+    bk.plot { l, out = file }
     lu.assertTrue(#assert(io.open(file)):read("a") > 1000)
     os.remove(file)
 end

@@ -1,0 +1,91 @@
+-- What a caller gives bk.plot as numbers: lists and matrices of lists or tensors, and how they are written for gnuplot.
+local bk = ...
+local values = {}
+
+function values.fail(format, ...) error("bk.plot: " .. string.format(format, ...), 0) end
+local fail = values.fail
+
+function values.finite(v) return v - v == 0 end
+
+function values.number(v) return v - v == 0 and ("%.15g"):format(v) or "NaN" end
+
+-- A tensor as the table of its numbers, whatever its type.
+local function table_of(given, where)
+    if type(given) ~= "userdata" then return given end
+    local ok, list = pcall(function() return given:totable() end)
+    if not ok then fail("%s: expected numbers, got %s", where, tostring(given)) end
+    return list
+end
+
+local function check(list, where)
+    if type(list) ~= "table" then
+        fail("%s: expected a list or a tensor of numbers, got a %s", where, type(list))
+    end
+    for k = 1, #list do
+        if type(list[k]) ~= "number" then
+            fail("%s: entry %d: expected a number, got a %s", where, k, type(list[k]))
+        end
+    end
+    return list
+end
+
+-- A list of numbers; a tensor of more dimensions is read row by row.
+function values.list(given, where)
+    if type(given) == "userdata" then
+        local ok, flat = pcall(function() return given:reshape { -1 } end)
+        if ok then given = flat end
+    end
+    return check(table_of(given, where), where)
+end
+
+function values.is_matrix(given)
+    if type(given) == "userdata" then
+        local ok, n = pcall(function() return #given:shape() end)
+        return ok and n == 2
+    end
+    return type(given) == "table" and (type(given[1]) == "table" or type(given[1]) == "userdata")
+end
+
+-- Rows of equally many numbers.
+function values.matrix(given, where)
+    if not values.is_matrix(given) then fail("%s: expected (rows, columns)", where) end
+    local rows = {}
+    for r, row in ipairs(table_of(given, where)) do
+        rows[r] = values.list(row, ("%s: row %d"):format(where, r))
+        if #rows[r] ~= #rows[1] then
+            fail("%s: row %d has %d numbers, row 1 %d", where, r, #rows[r], #rows[1])
+        end
+    end
+    if #rows == 0 or #rows[1] == 0 then fail("%s: expected (rows, columns), got none", where) end
+    return rows
+end
+
+-- { low, high } of an option, or nil.
+function values.pair(given, where)
+    if given == nil then return nil end
+    local low, high = table_of(given, where)[1], table_of(given, where)[2]
+    if type(low) ~= "number" or type(high) ~= "number" or not (low < high) or high - low == math.huge then
+        fail("%s: expected {low, high}, got {%s, %s}", where, tostring(low), tostring(high))
+    end
+    return { low, high }
+end
+
+-- The least and the greatest of the finite numbers, or nil.
+function values.ends(list)
+    local low, high = math.huge, -math.huge
+    for _, v in ipairs(list) do
+        if v - v == 0 then low, high = math.min(low, v), math.max(high, v) end
+    end
+    if low <= high then return low, high end
+end
+
+-- 1, 2 or 5 times a power of ten: the least that is no smaller than v.
+function values.round_step(v)
+    local power = 10.0 ^ math.floor(math.log(v, 10))
+    for _, k in ipairs { 1, 2, 5 } do
+        if k * power >= v * (1 - 1e-9) then return k * power end
+    end
+    return 10 * power
+end
+
+return values

@@ -16,14 +16,14 @@ node *word_build_map(func *f, graph *g, node *theta, node *h) {
     node *in[2] = { theta, h }, *y = theta && h ? func_build1(f, g, 2, in) : NULL;
     shape_buf a, b;
     if (!y || shape_equal(y->ndim, y->shape, theta->ndim, theta->shape)) return y ? g_cast(g, y, theta->dtype) : NULL;
-    return graph_fail(g, BK_EINVAL, "bk.bea.word: map: expected a tensor of theta's shape %s, got %s",
+    return graph_fail(g, BK_EINVAL, "map: expected a tensor of theta's shape %s, got %s",
                       shape_text(theta->ndim, theta->shape, &a), shape_text(y->ndim, y->shape, &b));
 }
 
 static bool map_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     const map_func *m = (map_func *)self;
     if (n_in != 2) {
-        graph_fail(g, BK_EINVAL, "bk.bea.word: map: expected (theta, h), got %d arguments", n_in);
+        graph_fail(g, BK_EINVAL, "map: expected (theta, h), got %d arguments", n_in);
         return false;
     }
     node *leaf[2] = { bea_hole(g, in[0]), bea_hole(g, in[1]) }, *one = g_full(g, in[1]->dtype, 0, NULL, 1);
@@ -104,7 +104,7 @@ static bk_status check_jets(word *w, int s, int order, const tensor *theta, doub
     if (!isfinite(size) || !isfinite(off)) return BK_OK; /* outside f's domain: the steps themselves will say so */
     if (off > 1e3 * eps * (1 + size))
         return err_set(e, BK_EINVAL,
-                       "bk.bea.word: map: expected the identity at h = 0, f(theta, 0) = theta, got a map that moves "
+                       "map: expected the identity at h = 0, f(theta, 0) = theta, got a map that moves "
                        "theta by %g",
                        off);
     double speed = largest(n, zero + n, NULL), far = 1e-3 * (1 + size) / (1 + speed);
@@ -120,7 +120,7 @@ static bk_status check_jets(word *w, int s, int order, const tensor *theta, doub
         double wide = quotient_error(n, f, at, h, slope), near = quotient_error(n, f, at + 2, h + 2, slope);
         if (!isfinite(largest(n, slope, NULL)) || !isfinite(near) || near > 0.5 * wide + rounding)
             return err_set(e, BK_EINVAL,
-                           "bk.bea.word: map: expected a map differentiable in h at h = 0, got one whose %sderivative "
+                           "map: expected a map differentiable in h at h = 0, got one whose %sderivative "
                            "there does not exist (%s)",
                            j == 0   ? ""
                            : j == 1 ? "second "

@@ -283,7 +283,7 @@ function TestOptimizerEquation.test_what_is_no_average_is_refused_by_name()
         lu.assertErrorMsgContains("lr: expected a rate, or {rate of A, rate of B}", bk.bea.order_gap, loss, loss,
             { lr = lr })
     end
-    lu.assertErrorMsgContains("equation:verify: order 1 at rate 0.01: flow", function()
+    lu.assertErrorMsgContains("equation:verify: order 1 at rate 0.01: bk.flow: ", function()
         equation(function(t) return -(t ^ 4):sum() end, optim.sgd {}):verify { theta = bk.ones { 1 }, time = 0.13 }
     end)
     -- a formula of one size

@@ -268,10 +268,11 @@ local function verify(self, o)
                 moved and theta + moved * h or theta,
                 { time = n * h, rtol = o.rtol, atol = o.atol, max_steps = FLOW_STEPS })
             if not ok then
-                if not tostring(flow):find("flow: ", 1, true) then error(flow, 0) end
+                local why = tostring(flow):match("bk%.flow: .*")
+                if not why then error(flow, 0) end
                 error(("equation:verify: order %d at rate %g: %s; the rate is not small enough for this series, or a "
                     .. "component of the gradient has reached 0, where an update that divides by its size is stiff")
-                    :format(row.order, h, tostring(flow)), 0)
+                    :format(row.order, h, why), 0)
             end
             row.errors[#row.errors + 1] = (flow - values[1]):norm():item()
         end

@@ -103,7 +103,7 @@ BK_API bk_status bk_get_tensor(bk_env *env, const char *global, bk_view *view);
 
 /* Asks the script that runs in bk_dostring or bk_dofile to stop: Lua code, coroutines and native kernels end within
  * some tens of milliseconds, with BK_EINTERRUPTED. Without a running script it has no effect, on the next one neither.
- * A script that catches the error gets 60 ms for its clean-up before the next one. A training run ends after its step,
+ * A script that catches the error gets 60 ms for its clean-up before the next one, and the status says so all the same. A training run ends after its step,
  * so that it can go on: after five seconds at most, or when asked again 200 ms later.
  * Callable from any thread and from a signal handler, any number of times; the environment must stay open meanwhile.
  * The host's functions, and single calls of Lua's C library (string.rep, a costly pattern), run to their end first. */

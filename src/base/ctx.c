@@ -70,8 +70,12 @@ void *mem_realloc(ctx *c, void *p, size_t old_bytes, size_t new_bytes) {
     return q;
 }
 
+void ctx_shut(ctx *c) {
+    c->shut = true;
+}
+
 void *mem_alloc(ctx *c, size_t bytes) {
-    return mem_realloc(c, NULL, 0, bytes ? bytes : 1);
+    return c->shut ? NULL : mem_realloc(c, NULL, 0, bytes ? bytes : 1);
 }
 
 void *mem_zalloc(ctx *c, size_t bytes) {
@@ -113,7 +117,7 @@ static void *block_new(size_t bytes) {
 
 void *mem_block_alloc(ctx *c, size_t bytes) {
     int kind;
-    if (bytes > SIZE_MAX / 4) return NULL;
+    if (c->shut || bytes > SIZE_MAX / 4) return NULL;
     bytes = block_round(bytes, &kind);
     if (!mem_admit(c, bytes)) {
         mem_block_flush(c);

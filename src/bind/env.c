@@ -21,7 +21,7 @@ static int open_libraries(lua_State *L) {
         env_open_restricted(L);
     else
         luaL_openlibs(L);
-    env_open_interrupts(L);
+    env_open_protected(L);
     luaL_requiref(L, "bracket", luaopen_bracket, 0);
     lua_setglobal(L, "bk");
     return 0;
@@ -59,7 +59,11 @@ BK_API bk_env *bk_open(const bk_options *options) {
 
 BK_API void bk_close(bk_env *env) {
     if (!env) return;
-    if (env->L) lua_close(env->L);
+    if (env->L) {
+        env_run_finalizers(env);
+        ctx_shut(env->c);
+        lua_close(env->L);
+    }
     env_free_folders(env);
     mem_free(env->c, env->error, env->error_bytes);
     ctx *c = env->c;
@@ -117,7 +121,10 @@ static bk_status call_with(bk_env *env, lua_CFunction fn, void *args) {
     if (!lua_checkstack(env->L, 4)) return env_fail(env, BK_ENOMEM, "out of memory: the Lua stack is full");
     lua_pushcfunction(env->L, fn);
     lua_pushlightuserdata(env->L, args);
-    return env_call(env, 1, 0);
+    bk_status status = env_call(env, 1, 0);
+    if (status == BK_OK && env->interrupted) /* the script caught it and came to its end in time */
+        return env_fail(env, BK_EINTERRUPTED, "interrupted");
+    return status;
 }
 
 BK_API bk_status bk_dostring(bk_env *env, const char *chunk, const char *name) {

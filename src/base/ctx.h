@@ -33,7 +33,7 @@ typedef struct ctx {
     workers *pool;
 } ctx;
 
-ctx *ctx_new(int threads); /* NULL when memory is short; one reference */
+ctx *ctx_new(int threads); /* NULL when memory is short or the threads cannot be had; one reference */
 void ctx_retain(ctx *c);
 void ctx_release(ctx *c);  /* the last release joins the workers and frees all */
 
@@ -59,7 +59,7 @@ bk_status ctx_poll(ctx *c, err *e);
 /* Worker threads. The number of threads never changes a result: callers cut their work
  * at sizes that depend on the problem only. */
 int ctx_threads(const ctx *c); /* to share work now: 1 inside a share */
-bk_status ctx_set_threads(ctx *c, int threads, err *e); /* 1..256 */
+bk_status ctx_set_threads(ctx *c, int threads, err *e); /* 1..256; BK_EUNSUPPORTED: the system refuses them */
 typedef void (*work_fn)(void *arg, int64_t item);
 /* Calls fn(arg, 0..n-1), spread over the workers and the calling thread; returns when all are done. Inside a share all
  * of it runs on that thread. */

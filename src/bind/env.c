@@ -27,15 +27,19 @@ static int open_libraries(lua_State *L) {
     return 0;
 }
 
-bk_env *env_open(const bk_options *options, bool no_environment) {
+bk_env *env_open(const bk_options *options, bool no_environment, err *e) {
     static const bk_options defaults = { 0 };
     const bk_options *o = options ? options : &defaults;
-    ctx *c = ctx_new(o->threads > 0 ? o->threads : 1);
-    if (!c) return NULL;
-    c->limit = o->memory_limit;
-    bk_env *env = mem_zalloc(c, sizeof *env);
+    ctx *c = ctx_new(1);
+    if (c && o->threads > 0 && ctx_set_threads(c, o->threads, e)) {
+        ctx_release(c);
+        return NULL;
+    }
+    if (c) c->limit = o->memory_limit;
+    bk_env *env = c ? mem_zalloc(c, sizeof *env) : NULL;
     if (!env) {
         ctx_release(c);
+        err_nomem(e, sizeof *env);
         return NULL;
     }
     env->c = c;
@@ -50,11 +54,12 @@ bk_env *env_open(const bk_options *options, bool no_environment) {
     return env;
 fail:
     bk_close(env);
+    err_set(e, BK_ENOMEM, "out of memory");
     return NULL;
 }
 
 BK_API bk_env *bk_open(const bk_options *options) {
-    return env_open(options, false);
+    return env_open(options, false, NULL);
 }
 
 BK_API void bk_close(bk_env *env) {

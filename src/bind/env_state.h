@@ -1,6 +1,6 @@
-/* env_state.h - what is inside a bk_env, for the files it is made of: interrupt.c (calls, interrupts, limits), protect.c
- * (what Lua would run with its hooks off), restrict.c (what a restricted script may touch) and env.c (open, close, run,
- * exchange). */
+/* env_state.h - what is inside a bk_env, for the files it is made of: interrupt.c (calls, interrupts, limits),
+ * protect.c (what Lua would run with its hooks off), restrict.c (what a restricted script may touch) and env.c (open,
+ * close, run, exchange). */
 #ifndef BIND_ENV_STATE_H
 #define BIND_ENV_STATE_H
 

@@ -1,7 +1,7 @@
 /* interrupt.c - calls into an environment's Lua state, and what stops them: interrupts, the step limit, errors as
- * statuses. Code that Lua would run with its hooks off is protect.c's. Every Lua call is protected, so nothing a script does reaches the host but a status. An interrupt is a flag
+ * statuses. Every Lua call is protected, so nothing a script does reaches the host but a status. An interrupt is a flag
  * (polled by kernels) and a hook on the running coroutine; without one, no hook is set and Lua runs at full speed (a
- * permanent one costs a factor of 2). */
+ * permanent one costs a factor of 2). Code that Lua would run with its hooks off is protect.c's. */
 #include "env_state.h"
 
 #include <sched.h>
@@ -9,7 +9,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { STEP_CHUNK = 1000, CO_CHUNK = 100, GRACE_MS = 60, GRACE_COUNT = 10, HELD_MS = 5000, HELD_COUNT = 100, AGAIN_MS = 200 };
+enum { STEP_CHUNK = 1000, CO_CHUNK = 100, GRACE_MS = 60, GRACE_COUNT = 10 };
+enum { HELD_MS = 5000, HELD_COUNT = 100, AGAIN_MS = 200 };
 
 /* Lua calls a finalizer once, and the call itself needs a call record: were it refused for want of memory, what the
  * userdata owns would be lost for good. So records may overdraw; the Lua stack, which may not, bounds how many there
@@ -179,8 +180,8 @@ static void run_hook(lua_State *L, lua_Debug *ar) {
 
 /* Async-signal-safe: atomics, and lua_sethook, which Lua allows in a signal handler of the same thread. From another
  * thread it is a race that Lua's manual does not allow; what makes it sound is `hooking`, which keeps the owner from
- * letting go of the coroutine (env_set_running) and of its call records (env_await_interrupter) meanwhile. The fields that
- * both may write, the hook and the marks, are words that either may set last: env_arm() looks again. */
+ * letting go of the coroutine (env_set_running) and of its call records (env_await_interrupter) meanwhile. The fields
+ * that both may write, the hook and the marks, are words that either may set last: env_arm() looks again. */
 BK_API void bk_interrupt(bk_env *env) {
     if (!env) return;
     atomic_fetch_add(&env->hooking, 1);

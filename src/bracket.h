@@ -48,7 +48,7 @@ typedef enum bk_dtype { BK_FLOAT64 = 0, BK_FLOAT32 = 1, BK_INT64 = 2 } bk_dtype;
 /* All zero: no limits, one thread. */
 typedef struct bk_options {
     size_t memory_limit;        /* bytes, Lua objects and tensors together; 0: none. Past it: BK_ENOMEM. */
-    uint64_t step_limit;        /* Lua VM instructions per bk_dostring/bk_dofile, with coroutines and finalizers; 0: none.
+    uint64_t step_limit;        /* Lua VM instructions per bk_dostring/bk_dofile, in coroutines too; 0: none.
                                    Past it: BK_ELIMIT, which nothing a script does holds off. Halves the speed of Lua;
                                    debug.sethook is an error. */
     int restricted;             /* nonzero: no io, os, package, debug, no bytecode, require of what is loaded only,

@@ -48,8 +48,9 @@ typedef enum bk_dtype { BK_FLOAT64 = 0, BK_FLOAT32 = 1, BK_INT64 = 2 } bk_dtype;
 /* All zero: no limits, one thread. */
 typedef struct bk_options {
     size_t memory_limit;        /* bytes, Lua objects and tensors together; 0: none. Past it: BK_ENOMEM. */
-    uint64_t step_limit;        /* Lua VM instructions per bk_dostring/bk_dofile, its coroutines included; 0: none.
-                                   Past it: BK_ELIMIT, which pcall does not hold off. Halves the speed of Lua. */
+    uint64_t step_limit;        /* Lua VM instructions per bk_dostring/bk_dofile, in coroutines too; 0: none.
+                                   Past it: BK_ELIMIT, which nothing a script does holds off. Halves the speed of Lua;
+                                   debug.sethook is an error. */
     int restricted;             /* nonzero: no io, os, package, debug, no bytecode, require of what is loaded only,
                                    and no files outside `folders`. It limits accidents; it is no boundary against
                                    hostile code. */
@@ -103,8 +104,8 @@ BK_API bk_status bk_get_tensor(bk_env *env, const char *global, bk_view *view);
 
 /* Asks the script that runs in bk_dostring or bk_dofile to stop: Lua code, coroutines and native kernels end within
  * some tens of milliseconds, with BK_EINTERRUPTED. Without a running script it has no effect, on the next one neither.
- * A script that catches the error gets 60 ms for its clean-up before the next one. A training run ends after its step,
- * so that it can go on: after five seconds at most, or when asked again 200 ms later.
+ * A script that catches the error gets 60 ms for its clean-up before the next one; the status tells all the same. A
+ * training run ends after its step, so that it can go on: after five seconds at most, or when asked again 200 ms later.
  * Callable from any thread and from a signal handler, any number of times; the environment must stay open meanwhile.
  * The host's functions, and single calls of Lua's C library (string.rep, a costly pattern), run to their end first. */
 BK_API void bk_interrupt(bk_env *env);

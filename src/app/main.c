@@ -312,9 +312,11 @@ int main(int argc, char **argv) {
     }
     if (o.version && !o.interactive) printf("bracket %s  %s\n", BK_VERSION, LUA_RELEASE);
     bk_options settings = { .threads = o.threads };
-    bk_env *env = env_open(&settings, o.no_environment);
+    err e = { 0 };
+    bk_env *env = env_open(&settings, o.no_environment, &e);
     if (!env) {
-        app_message("out of memory while starting");
+        err_prefix(&e, "while starting");
+        app_message(e.text);
         return 1;
     }
     bool script = o.script < o.argc;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { BLOCK_ALIGN = 64, HUGE_PAGE = 2 << 20 };
 static const size_t CACHE_LIMIT = (size_t)256 << 20;
@@ -18,7 +19,8 @@ struct workers {
     pthread_mutex_t lock;
     pthread_cond_t wake, done;
     pthread_t *threads;
-    int n;                       /* threads besides the caller */
+    int capacity, n;             /* threads besides the caller: asked for, had */
+    pid_t process;               /* the one they run in: a forked child has none of them */
     _Atomic uint64_t generation; /* of the work handed out */
     atomic_int busy;
     bool quit;
@@ -70,8 +72,12 @@ void *mem_realloc(ctx *c, void *p, size_t old_bytes, size_t new_bytes) {
     return q;
 }
 
+void ctx_shut(ctx *c) {
+    c->shut = true;
+}
+
 void *mem_alloc(ctx *c, size_t bytes) {
-    return mem_realloc(c, NULL, 0, bytes ? bytes : 1);
+    return c->shut ? NULL : mem_realloc(c, NULL, 0, bytes ? bytes : 1);
 }
 
 void *mem_zalloc(ctx *c, size_t bytes) {
@@ -113,7 +119,7 @@ static void *block_new(size_t bytes) {
 
 void *mem_block_alloc(ctx *c, size_t bytes) {
     int kind;
-    if (bytes > SIZE_MAX / 4) return NULL;
+    if (c->shut || bytes > SIZE_MAX / 4) return NULL;
     bytes = block_round(bytes, &kind);
     if (!mem_admit(c, bytes)) {
         mem_block_flush(c);
@@ -205,22 +211,41 @@ static void *worker_main(void *self) {
     return NULL;
 }
 
-static void workers_free(ctx *c, workers *w, int capacity) {
-    if (!w) return;
-    pthread_mutex_lock(&w->lock);
-    w->quit = true;
-    pthread_cond_broadcast(&w->wake);
-    pthread_mutex_unlock(&w->lock);
-    for (int i = 0; i < w->n; i++) pthread_join(w->threads[i], NULL);
-    pthread_mutex_destroy(&w->lock);
-    pthread_cond_destroy(&w->wake);
-    pthread_cond_destroy(&w->done);
-    mem_free(c, w->threads, sizeof *w->threads * (size_t)capacity);
+static bool workers_live(const workers *w) {
+    return w->process == getpid();
+}
+
+static void workers_free(ctx *c, workers *w) {
+    if (workers_live(w)) {
+        pthread_mutex_lock(&w->lock);
+        w->quit = true;
+        pthread_cond_broadcast(&w->wake);
+        pthread_mutex_unlock(&w->lock);
+        for (int i = 0; i < w->n; i++) pthread_join(w->threads[i], NULL);
+        pthread_mutex_destroy(&w->lock);
+        pthread_cond_destroy(&w->wake);
+        pthread_cond_destroy(&w->done);
+    }
+    mem_free(c, w->threads, sizeof *w->threads * (size_t)w->capacity);
     mem_free(c, w, sizeof *w);
 }
 
+/* Fewer threads where the system refuses. Signals are the host's threads' business: a worker takes none. */
+static void workers_start(workers *w) {
+    sigset_t every, before;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->wake, NULL);
+    pthread_cond_init(&w->done, NULL);
+    w->process = getpid();
+    w->n = 0;
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before);
+    while (w->n < w->capacity && pthread_create(&w->threads[w->n], NULL, worker_main, w) == 0) w->n++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 int ctx_threads(const ctx *c) {
-    return c->pool && !sharing ? c->pool->n + 1 : 1;
+    return c->pool && !sharing ? c->pool->capacity + 1 : 1;
 }
 
 bk_status ctx_set_threads(ctx *c, int threads, err *e) {
@@ -231,27 +256,28 @@ bk_status ctx_set_threads(ctx *c, int threads, err *e) {
         w = mem_zalloc(c, sizeof *w);
         if (!w) return err_nomem(e, sizeof *w);
         w->threads = mem_alloc(c, sizeof *w->threads * (size_t)(threads - 1));
-        pthread_mutex_init(&w->lock, NULL);
-        pthread_cond_init(&w->wake, NULL);
-        pthread_cond_init(&w->done, NULL);
-        sigset_t every, before; /* signals are the host's threads' business: a worker takes none */
-        sigfillset(&every);
-        pthread_sigmask(SIG_SETMASK, &every, &before);
-        while (w->threads && w->n < threads - 1 && pthread_create(&w->threads[w->n], NULL, worker_main, w) == 0) w->n++;
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (!w->threads) {
+            mem_free(c, w, sizeof *w);
+            return err_nomem(e, sizeof *w->threads * (size_t)(threads - 1));
+        }
+        w->capacity = threads - 1;
+        workers_start(w);
         if (w->n < threads - 1) {
-            workers_free(c, w, threads - 1);
-            return err_set(e, BK_ENOMEM, "bk.threads: the system refused to start %d threads", threads);
+            const int started = w->n;
+            workers_free(c, w);
+            return err_set(e, BK_EUNSUPPORTED, "bk.threads: the system refused to start %d threads: %d could be had",
+                           threads, started + 1);
         }
     }
-    if (c->pool) workers_free(c, c->pool, c->pool->n);
+    if (c->pool) workers_free(c, c->pool);
     c->pool = w;
     return BK_OK;
 }
 
 void ctx_parallel(ctx *c, int64_t n, work_fn fn, void *arg) {
     workers *w = c->pool;
-    if (!w || n < 2 || sharing) {
+    if (w && n > 1 && !sharing && !workers_live(w)) workers_start(w); /* in a forked child: anew */
+    if (!w || !w->n || n < 2 || sharing) {
         for (int64_t i = 0; i < n; i++) fn(arg, i);
         return;
     }
@@ -308,7 +334,7 @@ void ctx_retain(ctx *c) {
 
 void ctx_release(ctx *c) {
     if (!c || atomic_fetch_sub(&c->refs, 1) > 1) return;
-    if (c->pool) workers_free(c, c->pool, c->pool->n);
+    if (c->pool) workers_free(c, c->pool);
     mem_block_flush(c);
     free(c);
 }

@@ -26,13 +26,14 @@ typedef struct ctx {
     mem_block *freed[BLOCK_CLASSES]; /* blocks kept for reuse, by size */
     _Atomic int64_t fail_at;  /* allocation countdown for tests: the one that reaches 0 fails; <0: off */
     bool fail_on;             /* ... and every later one too */
+    bool shut;                /* what is not there yet is not given out any more */
     atomic_int interrupted;   /* polled by kernels and loops */
     atomic_int held;          /* an interrupt waits: what is being done is to be done whole */
     atomic_int refs;
     workers *pool;
 } ctx;
 
-ctx *ctx_new(int threads); /* NULL when memory is short; one reference */
+ctx *ctx_new(int threads); /* NULL when memory is short or the threads cannot be had; one reference */
 void ctx_retain(ctx *c);
 void ctx_release(ctx *c);  /* the last release joins the workers and frees all */
 
@@ -42,6 +43,10 @@ void *mem_realloc(ctx *c, void *p, size_t old_bytes, size_t new_bytes);
 void *mem_alloc(ctx *c, size_t bytes);        /* not cleared */
 void *mem_zalloc(ctx *c, size_t bytes);       /* cleared */
 void mem_free(ctx *c, void *p, size_t bytes); /* p may be NULL */
+
+/* From here on mem_alloc, mem_zalloc and mem_block_alloc fail: whoever would own what they gave is not asked to free
+ * it. Lua is, and its memory comes of mem_realloc. */
+void ctx_shut(ctx *c);
 
 /* Aligned blocks for tensor data and arenas, not cleared. */
 void *mem_block_alloc(ctx *c, size_t bytes);
@@ -54,7 +59,7 @@ bk_status ctx_poll(ctx *c, err *e);
 /* Worker threads. The number of threads never changes a result: callers cut their work
  * at sizes that depend on the problem only. */
 int ctx_threads(const ctx *c); /* to share work now: 1 inside a share */
-bk_status ctx_set_threads(ctx *c, int threads, err *e); /* 1..256 */
+bk_status ctx_set_threads(ctx *c, int threads, err *e); /* 1..256; BK_EUNSUPPORTED: the system refuses them */
 typedef void (*work_fn)(void *arg, int64_t item);
 /* Calls fn(arg, 0..n-1), spread over the workers and the calling thread; returns when all are done. Inside a share all
  * of it runs on that thread. */

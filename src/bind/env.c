@@ -21,21 +21,25 @@ static int open_libraries(lua_State *L) {
         env_open_restricted(L);
     else
         luaL_openlibs(L);
-    env_open_interrupts(L);
+    env_open_protected(L);
     luaL_requiref(L, "bracket", luaopen_bracket, 0);
     lua_setglobal(L, "bk");
     return 0;
 }
 
-bk_env *env_open(const bk_options *options, bool no_environment) {
+bk_env *env_open(const bk_options *options, bool no_environment, err *e) {
     static const bk_options defaults = { 0 };
     const bk_options *o = options ? options : &defaults;
-    ctx *c = ctx_new(o->threads > 0 ? o->threads : 1);
-    if (!c) return NULL;
-    c->limit = o->memory_limit;
-    bk_env *env = mem_zalloc(c, sizeof *env);
+    ctx *c = ctx_new(1);
+    if (c && o->threads > 0 && ctx_set_threads(c, o->threads, e)) {
+        ctx_release(c);
+        return NULL;
+    }
+    if (c) c->limit = o->memory_limit;
+    bk_env *env = c ? mem_zalloc(c, sizeof *env) : NULL;
     if (!env) {
         ctx_release(c);
+        err_nomem(e, sizeof *env);
         return NULL;
     }
     env->c = c;
@@ -50,16 +54,21 @@ bk_env *env_open(const bk_options *options, bool no_environment) {
     return env;
 fail:
     bk_close(env);
+    err_set(e, BK_ENOMEM, "out of memory");
     return NULL;
 }
 
 BK_API bk_env *bk_open(const bk_options *options) {
-    return env_open(options, false);
+    return env_open(options, false, NULL);
 }
 
 BK_API void bk_close(bk_env *env) {
     if (!env) return;
-    if (env->L) lua_close(env->L);
+    if (env->L) {
+        env_run_finalizers(env);
+        ctx_shut(env->c);
+        lua_close(env->L);
+    }
     env_free_folders(env);
     mem_free(env->c, env->error, env->error_bytes);
     ctx *c = env->c;
@@ -117,7 +126,10 @@ static bk_status call_with(bk_env *env, lua_CFunction fn, void *args) {
     if (!lua_checkstack(env->L, 4)) return env_fail(env, BK_ENOMEM, "out of memory: the Lua stack is full");
     lua_pushcfunction(env->L, fn);
     lua_pushlightuserdata(env->L, args);
-    return env_call(env, 1, 0);
+    bk_status status = env_call(env, 1, 0);
+    if (status == BK_OK && env->interrupted) /* the script caught it and came to its end in time */
+        return env_fail(env, BK_EINTERRUPTED, "interrupted");
+    return status;
 }
 
 BK_API bk_status bk_dostring(bk_env *env, const char *chunk, const char *name) {

@@ -6,8 +6,8 @@
 
 #include "bind.h"
 
-/* bk_open, plus lua(1)'s -E: environment variables are not read. */
-bk_env *env_open(const bk_options *options, bool no_environment);
+/* bk_open, plus lua(1)'s -E: environment variables are not read; and with the reason where it is NULL. */
+bk_env *env_open(const bk_options *options, bool no_environment, err *e);
 
 /* Calls the function below nargs arguments on top of bk_lua(env). On failure nothing is left on the
  * stack and bk_error() tells. Interrupts and the step limit count from the outermost call. */

@@ -1,14 +1,16 @@
 /* interrupt.c - calls into an environment's Lua state, and what stops them: interrupts, the step limit, errors as
  * statuses. Every Lua call is protected, so nothing a script does reaches the host but a status. An interrupt is a flag
  * (polled by kernels) and a hook on the running coroutine; without one, no hook is set and Lua runs at full speed (a
- * permanent one costs a factor of 2). */
+ * permanent one costs a factor of 2). Code that Lua would run with its hooks off is protect.c's. */
 #include "env_state.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-enum { STEP_CHUNK = 1000, GRACE_MS = 60, GRACE_COUNT = 10, HELD_MS = 5000, HELD_COUNT = 100, AGAIN_MS = 200 };
+enum { STEP_CHUNK = 1000, CO_CHUNK = 100, GRACE_MS = 60, GRACE_COUNT = 10 };
+enum { HELD_MS = 5000, HELD_COUNT = 100, AGAIN_MS = 200 };
 
 /* Lua calls a finalizer once, and the call itself needs a call record: were it refused for want of memory, what the
  * userdata owns would be lost for good. So records may overdraw; the Lua stack, which may not, bounds how many there
@@ -27,13 +29,13 @@ static void *alloc_call_record(ctx *c, size_t bytes) {
  * of Lua functions, so meanwhile the owner must not free a record, nor give its place a use that a mark would spoil:
  * the one such use is lua_pcallk's with a continuation. A read-modify-write, so that either the interrupter's own
  * comes first and is waited for, or it sees all that was done before this. */
-static void await_interrupter(bk_env *env) {
+void env_await_interrupter(bk_env *env) {
     while (atomic_fetch_add(&env->hooking, 0)) sched_yield();
 }
 
 void *env_alloc(void *self, void *p, size_t old_bytes, size_t new_bytes) {
     bk_env *env = self;
-    if (p && new_bytes == 0 && old_bytes == env->record_bytes) await_interrupter(env);
+    if (p && new_bytes == 0 && old_bytes == env->record_bytes) env_await_interrupter(env);
     void *q = mem_realloc(env->c, p, p ? old_bytes : 0, new_bytes);
     if (p || new_bytes == 0) return q;
     if (env->probing) env->record_bytes = new_bytes;
@@ -113,27 +115,38 @@ static int64_t now_ms(void) {
 
 static void run_hook(lua_State *L, lua_Debug *ar);
 
-/* The hook a coroutine needs now, given what happened in this run. */
-static void arm(lua_State *L, bk_env *env) {
+/* The hook a coroutine needs now, given what happened in this run. One that it has already is left to count on. */
+void env_arm(lua_State *L, bk_env *env) {
+    const int chunk = L == env->L || env->step_chunk < CO_CHUNK ? env->step_chunk : CO_CHUNK;
     bool interrupted;
     do {
         interrupted = atomic_load(&env->c->interrupted);
         int count = interrupted || env->exceeded ? 1
                     : env->delivered             ? GRACE_COUNT
-                    : env->step_limit            ? env->step_chunk
+                    : env->step_limit            ? chunk
                                                  : 0;
-        if (count)
-            lua_sethook(L, run_hook, LUA_MASKCOUNT, count);
-        else if (lua_gethook(L) == run_hook)
+        bool ours = lua_gethook(L) == run_hook;
+        if (!count && ours)
             lua_sethook(L, NULL, 0, 0);
+        else if (count && !(ours && lua_gethookmask(L) == LUA_MASKCOUNT && lua_gethookcount(L) == count))
+            lua_sethook(L, run_hook, LUA_MASKCOUNT, count);
     } while (!interrupted && atomic_load(&env->c->interrupted)); /* it came meanwhile */
+}
+
+/* A coroutine's own count starts anew: what it may have run when it ends before its first hook. */
+void env_count_coroutine(bk_env *env) {
+    if (env->step_limit) env->steps += CO_CHUNK / 2;
+}
+
+bool env_stopped(const bk_env *env) {
+    return env->delivered || env->exceeded || atomic_load(&env->c->interrupted);
 }
 
 void env_delivered(lua_State *L, bk_env *env) {
     atomic_store(&env->c->interrupted, 0);
     if (!env->delivered) env->deadline = now_ms() + GRACE_MS;
     env->delivered = true;
-    arm(L, env);
+    env_arm(L, env);
 }
 
 static void run_hook(lua_State *L, lua_Debug *ar) {
@@ -162,13 +175,13 @@ static void run_hook(lua_State *L, lua_Debug *ar) {
         lua_sethook(L, run_hook, LUA_MASKCOUNT, 1);
         luaL_error(L, "step limit of %I instructions reached", (LUAI_UACINT)env->step_limit);
     }
-    arm(L, env);
+    env_arm(L, env);
 }
 
 /* Async-signal-safe: atomics, and lua_sethook, which Lua allows in a signal handler of the same thread. From another
  * thread it is a race that Lua's manual does not allow; what makes it sound is `hooking`, which keeps the owner from
- * letting go of the coroutine (set_running) and of its call records (await_interrupter) meanwhile. The fields that
- * both may write, the hook and the marks, are words that either may set last: arm() looks again. */
+ * letting go of the coroutine (env_set_running) and of its call records (env_await_interrupter) meanwhile. The fields
+ * that both may write, the hook and the marks, are words that either may set last: env_arm() looks again. */
 BK_API void bk_interrupt(bk_env *env) {
     if (!env) return;
     atomic_fetch_add(&env->hooking, 1);
@@ -184,9 +197,9 @@ BK_API void bk_interrupt(bk_env *env) {
     atomic_fetch_sub(&env->hooking, 1);
 }
 
-static void set_running(bk_env *env, lua_State *L) {
+void env_set_running(bk_env *env, lua_State *L) {
     atomic_store(&env->running, L);
-    await_interrupter(env);
+    env_await_interrupter(env);
 }
 
 bk_status env_call(bk_env *env, int nargs, int nresults) {
@@ -204,19 +217,25 @@ bk_status env_call(bk_env *env, int nargs, int nresults) {
         env->delivered = env->exceeded = false;
         env->steps = 0;
         err_clear(&env->last);
-        if (env->step_limit) arm(L, env);
+        if (env->step_limit) env_arm(L, env);
     }
-    set_running(env, L);
+    env_set_running(env, L);
     int rc = lua_pcall(L, nargs, nresults, base);
-    set_running(env, previous);
-    bool interrupted = env->delivered, exceeded = env->exceeded;
+    env_set_running(env, previous);
+    const bool interrupted = env->interrupted = env->delivered, exceeded = env->exceeded;
     if (--env->depth == 0) {
         atomic_store(&env->c->interrupted, 0);
         env->delivered = env->exceeded = false;
         if (lua_gethook(L) == run_hook) lua_sethook(L, NULL, 0, 0);
     }
     lua_remove(L, base);
-    if (rc == LUA_OK) return BK_OK;
+    if (rc == LUA_OK && !exceeded) return BK_OK;
+    if (rc == LUA_OK) { /* in a protected call, a coroutine or a finalizer that was the last thing done */
+        char said[100];
+        snprintf(said, sizeof said, "step limit of %llu instructions reached", (unsigned long long)env->step_limit);
+        lua_settop(L, base - 1);
+        return env_fail(env, BK_ELIMIT, said);
+    }
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "(error without a text)";
     bk_status status = BK_ERUNTIME;
     if (interrupted)
@@ -232,82 +251,17 @@ bk_status env_call(bk_env *env, int nargs, int nresults) {
     return status;
 }
 
-/* ---- coroutine.resume and wrap that tell who runs ---- */
-
-/* Resumes co with the nargs values on top of L; the number of results pushed on L, or -1 and an error. */
-static int resume(lua_State *L, lua_State *co, int nargs) {
-    bk_env *env = env_of(L);
-    bool watched = atomic_load(&env->running) != NULL; /* not in the host's own calls */
-    int n = 0;
-    if (!lua_checkstack(co, nargs)) {
-        lua_pushliteral(L, "too many arguments to resume");
-        return -1;
-    }
-    lua_xmove(L, co, nargs);
-    if (watched) {
-        arm(co, env);
-        set_running(env, co);
-        if (atomic_load(&env->c->interrupted)) arm(co, env); /* it came before the line above, for L */
-    }
-    int rc = lua_resume(co, L, nargs, &n);
-    if (watched) set_running(env, L);
-    if (env->delivered || atomic_load(&env->c->interrupted)) arm(L, env);
-    if (rc == LUA_OK || rc == LUA_YIELD) {
-        if (lua_checkstack(L, n + 1)) {
-            lua_xmove(co, L, n);
-            return n;
-        }
-        lua_pop(co, n);
-        lua_pushliteral(L, "too many results to resume");
-        return -1;
-    }
-    lua_xmove(co, L, 1);
-    return -1;
-}
-
-static int co_resume(lua_State *L) {
-    lua_State *co = lua_tothread(L, 1);
-    luaL_argexpected(L, co, 1, "coroutine");
-    int n = resume(L, co, lua_gettop(L) - 1);
-    lua_pushboolean(L, n >= 0);
-    lua_insert(L, n >= 0 ? -(n + 1) : -2);
-    return n >= 0 ? n + 1 : 2;
-}
-
-static int co_wrapped(lua_State *L) {
-    lua_State *co = lua_tothread(L, lua_upvalueindex(1));
-    int n = resume(L, co, lua_gettop(L));
-    if (n >= 0) return n;
-    int rc = lua_status(co);
-    if (rc != LUA_OK && rc != LUA_YIELD) { /* died: run its pending to-be-closed variables */
-        rc = lua_resetthread(co);
-        if (lua_gettop(co) > 0) lua_xmove(co, L, 1);
-    }
-    if (rc != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
-        luaL_where(L, 1);
-        lua_insert(L, -2);
-        lua_concat(L, 2);
-    }
-    return lua_error(L);
-}
-
-static int co_wrap(lua_State *L) {
-    luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_State *co = lua_newthread(L);
-    lua_pushvalue(L, 1);
-    lua_xmove(L, co, 1);
-    lua_pushcclosure(L, co_wrapped, 1);
-    return 1;
-}
+/* ---- what is to be done whole ---- */
 
 /* hold(whole): until hold(false), which raises it, an interrupt waits; for five seconds at most, or until a second. */
 static int env_hold(lua_State *L) {
     bk_env *env = env_of(L);
     if (!env) return 0;
-    const bool whole = lua_toboolean(L, 1);
-    env->held_until = 0;
+    const bool whole = lua_toboolean(L, 1), pending = atomic_load(&env->c->interrupted);
+    if (!pending || !whole) env->held_until = 0; /* what waits already waits no longer for being held again */
+    if (pending && whole && !atomic_load(&env->c->held)) return 0;
     atomic_store(&env->c->held, whole);
-    if (whole || !atomic_load(&env->c->interrupted)) return 0;
+    if (whole || !pending) return 0;
     env_delivered(L, env);
     return luaL_error(L, "interrupted");
 }
@@ -317,45 +271,9 @@ void bind_interrupt_internal(lua_State *L) {
     lua_setfield(L, -2, "hold");
 }
 
-/* ---- pcall and xpcall, as in lua(1), but never while a hook is being set ---- */
-
-static int protected_end(lua_State *L, int rc, lua_KContext extra) {
-    if (rc == LUA_OK || rc == LUA_YIELD) return lua_gettop(L) - (int)extra;
-    lua_pushboolean(L, 0);
-    lua_pushvalue(L, -2);
-    return 2;
-}
-
-static int safe_pcall(lua_State *L) { /* function, arguments */
-    luaL_checkany(L, 1);
-    lua_pushboolean(L, 1);
-    lua_insert(L, 1);
-    await_interrupter(env_of(L));
-    return protected_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, protected_end), 0);
-}
-
-static int safe_xpcall(lua_State *L) { /* function, handler, arguments */
-    int n = lua_gettop(L);
-    luaL_checktype(L, 2, LUA_TFUNCTION);
-    lua_pushboolean(L, 1);
-    lua_pushvalue(L, 1);
-    lua_rotate(L, 3, 2); /* function, handler, true, function, arguments */
-    await_interrupter(env_of(L));
-    return protected_end(L, lua_pcallk(L, n - 2, LUA_MULTRET, 2, 2, protected_end), 2);
-}
+/* ---- the step limit ---- */
 
 void env_set_step_limit(bk_env *env, uint64_t limit) {
     env->step_limit = limit;
     env->step_chunk = limit < 100 * STEP_CHUNK ? (int)(limit / 100) + 1 : STEP_CHUNK;
-}
-
-void env_open_interrupts(lua_State *L) {
-    lua_register(L, "pcall", safe_pcall);
-    lua_register(L, "xpcall", safe_xpcall);
-    lua_getglobal(L, LUA_COLIBNAME);
-    lua_pushcfunction(L, co_resume);
-    lua_setfield(L, -2, "resume");
-    lua_pushcfunction(L, co_wrap);
-    lua_setfield(L, -2, "wrap");
-    lua_pop(L, 1);
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
@@ -141,11 +142,15 @@ static int process(lua_State *L) {
     return 1;
 }
 
-static int sleep_for(lua_State *L) { /* sleep(seconds), or until a signal comes */
-    const double seconds = luaL_checknumber(L, 1);
-    struct timespec t = { .tv_sec = (time_t)seconds };
-    t.tv_nsec = (long)(1e9 * (seconds - (double)t.tv_sec));
-    nanosleep(&t, NULL);
+static int sleep_for(lua_State *L) { /* sleep(seconds), or until a signal or an interrupt comes */
+    enum { PIECE = 20 }; /* ms; an interrupt from another thread wakes nobody */
+    double left = luaL_checknumber(L, 1);
+    for (int rc = 0; left > 0 && rc == 0; left -= 1e-3 * PIECE) {
+        struct timespec t = { .tv_nsec = (long)(1e9 * fmin(left, 1e-3 * PIECE)) };
+        bind_poll_now(L);
+        rc = nanosleep(&t, NULL);
+    }
+    bind_poll_now(L);
     return 0;
 }
 

@@ -1,0 +1,266 @@
+/* limits_test.c - what a host relies on: the step limit and an interrupt end every script, wherever Lua runs it, and
+ * bk_close leaves nothing behind. A script that nothing ends hangs: the alarm ends the program then. */
+#include "src/bind/env.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int passed, failed;
+
+static void check(bool ok, const char *what, const char *detail) {
+    if (ok)
+        passed++;
+    else {
+        failed++;
+        printf("FAILED: %s: %s\n", what, detail);
+    }
+}
+
+/* ---- endless scripts ---- */
+
+#define LOOP "function() while true do end end"
+
+/* Each loops where Lua's hooks are off, or hides that it was stopped. */
+static const char *const endless[] = {
+    "while true do end",
+    "xpcall(error, " LOOP ")",
+    "xpcall(" LOOP ", " LOOP ")",
+    "xpcall(" LOOP ", coroutine.wrap(" LOOP "))",
+    "getmetatable('').__call = " LOOP " xpcall(" LOOP ", pcall)",
+    "xpcall(string.rep, function() xpcall(error, " LOOP ") end)",
+    "pcall(" LOOP ")",
+    "coroutine.resume(coroutine.create(" LOOP "))",
+    "pcall(coroutine.wrap(" LOOP "))",
+    "pcall(coroutine.wrap(function() table.sort({ 3, 2, 1 }, " LOOP ") end))",
+    "error(setmetatable({}, { __tostring = " LOOP " }))",
+    "local co = coroutine.create(function() local x <close> = setmetatable({}, { __close = " LOOP " })\n"
+    "    coroutine.yield() end) coroutine.resume(co) coroutine.close(co)",
+    "pcall(coroutine.wrap(function() local x <close> = setmetatable({}, { __close = " LOOP " }) error('x') end))",
+    "pcall(coroutine.wrap(function() local x <close> = setmetatable({}, { __close = " LOOP " })\n"
+    "    while true do end end))",
+    "pcall(coroutine.wrap(function() local x <close> = setmetatable({}, { __close = " LOOP " })\n"
+    "    table.sort({ 3, 2, 1 }, " LOOP ") end))",
+    "local co = coroutine.create(function() local x <close> = setmetatable({}, { __close = " LOOP " })\n"
+    "    table.sort({ 3, 2, 1 }, " LOOP ") end) coroutine.resume(co) coroutine.close(co)",
+    "local x <close> = setmetatable({}, { __close = " LOOP " })",
+    "for _ in next, {}, nil, setmetatable({}, { __close = " LOOP " }) do end",
+    "while true do coroutine.wrap(function() for i = 1, 40 do end end)() end",
+    "pcall(load, " LOOP ")",
+    "string.gsub('x', 'x', " LOOP ")",
+    "table.sort({ 3, 2, 1 }, " LOOP ")",
+    "local t = setmetatable({}, { __index = " LOOP " }) pcall(function() return t.x end)",
+    "bk.grad(function(t) while true do end end)(bk.ones{3})",
+};
+
+/* The same, not to be had in a restricted environment. */
+static const char *const finalized[] = {
+    "setmetatable({}, { __gc = " LOOP " }) collectgarbage()",
+    "local n = 0 for i = 1, 1e6 do setmetatable({}, { __gc = function() n = n + 1 while n < 9 do end end }) end\n"
+    "while true do end",
+    "debug.setmetatable({}, { __gc = " LOOP " }) collectgarbage()",
+    "setmetatable({}, { __gc = function() pcall(" LOOP ") end }) collectgarbage()",
+};
+
+static void bounded(bk_options options, const char *script) {
+    options.step_limit = 200000;
+    bk_env *env = bk_open(&options);
+    bk_status s = bk_dostring(env, script, "script");
+    char what[600];
+    snprintf(what, sizeof what, "%sthe step limit: %.500s", options.restricted ? "restricted, " : "", script);
+    check(s == BK_ELIMIT && strstr(bk_error(env), "step limit of 200000"), what, bk_error(env));
+    check(bk_dostring(env, "for i = 1, 1000 do end assert(pcall(bk.ones, { 3 }))", NULL) == BK_OK,
+          "the environment works on", bk_error(env));
+    bk_close(env);
+}
+
+typedef struct watcher {
+    bk_env *env;
+    atomic_bool begun, over;
+} watcher;
+
+static atomic_bool *script_begun;
+
+static int begun(lua_State *L) {
+    (void)L;
+    atomic_store(script_begun, true);
+    return 0;
+}
+
+static void *interrupt_once(void *self) {
+    watcher *w = self;
+    while (!atomic_load(&w->begun)) usleep(100);
+    usleep(3000);
+    bk_interrupt(w->env);
+    return NULL;
+}
+
+static void interrupted(const char *script) {
+    watcher w = { .env = bk_open(NULL) };
+    pthread_t thread;
+    char text[1000];
+    script_begun = &w.begun;
+    lua_register(bk_lua(w.env), "begun", begun);
+    snprintf(text, sizeof text, "begun() %s", script);
+    pthread_create(&thread, NULL, interrupt_once, &w);
+    bk_status s = bk_dostring(w.env, text, "script");
+    pthread_join(thread, NULL);
+    snprintf(text, sizeof text, "an interrupt: %.900s", script);
+    check(s == BK_EINTERRUPTED, text, bk_error(w.env));
+    check(bk_dostring(w.env, "for i = 1, 1000 do end assert(pcall(bk.ones, { 3 }))", NULL) == BK_OK,
+          "the environment works on", bk_error(w.env));
+    bk_close(w.env);
+}
+
+static void test_endless(void) {
+    const bk_options none = { 0 }, restricted = { .restricted = 1 };
+    for (size_t i = 0; i < sizeof endless / sizeof *endless; i++) {
+        bounded(none, endless[i]);
+        bounded(restricted, endless[i]);
+        interrupted(endless[i]);
+    }
+    for (size_t i = 0; i < sizeof finalized / sizeof *finalized; i++) {
+        bounded(none, finalized[i]);
+        interrupted(finalized[i]);
+    }
+    bk_env *env = bk_open(&restricted);
+    check(bk_dostring(env, finalized[0], NULL) == BK_ERUNTIME && strstr(bk_error(env), "restricted: setmetatable"),
+          "restricted: no finalizers", bk_error(env));
+    check(bk_dostring(env, "local m = { __gc = true } setmetatable({}, m)", NULL) == BK_ERUNTIME,
+          "restricted: nor a place for one", bk_error(env));
+    bk_close(env);
+}
+
+/* ---- what is guarded is what Lua has ---- */
+
+/* Runs in an environment and in plain Lua: both must find it true. */
+static const char same_as_lua[] =
+    "local order = {}\n"
+    "do local m = { __gc = function(o) order[#order + 1] = o.name end }\n"
+    "    for i = 1, 3 do setmetatable({ name = i }, m) end end\n"
+    "collectgarbage()\n"
+    "assert(table.concat(order, ' ') == '3 2 1', table.concat(order, ' '))\n"
+    "local again\n"
+    "setmetatable({}, { __gc = function(o) again = o end }) collectgarbage()\n"
+    "assert(type(again) == 'table' and type(getmetatable(again).__gc) == 'function')\n"
+    "local ok, m = xpcall(function() local x = nil; x() end, function(m) return 'seen: ' .. m end)\n"
+    "assert(not ok and m:find('^seen: .*attempt to call'), m)\n"
+    "ok, m = xpcall(error, function(m) return debug.getinfo(2, 'S').what .. m.x end, { x = 1 })\n"
+    "assert(m == 'C1', m)\n"
+    "assert(select('#', xpcall(function(...) return ... end, print, 1, nil, nil)) == 4)\n"
+    "ok, m = xpcall(error, function(m) error(m) end, 'x') assert(not ok)\n"
+    "ok, m = xpcall(error, function() end, 'x') assert(not ok and m == nil)\n"
+    "ok, m = xpcall(error, debug.traceback, 'x') assert(m:find('^x\\nstack traceback:\\n\\t%[C%]: in function .error'), m)\n"
+    "local co = coroutine.create(function() local x <close> = setmetatable({}, { __close = function(_, e)\n"
+    "    order.closed = e end }) coroutine.yield(5) end)\n"
+    "assert(select(2, coroutine.resume(co)) == 5 and coroutine.close(co) and coroutine.status(co) == 'dead')\n"
+    "co = coroutine.create(function() local x <close> = setmetatable({}, { __close = function(_, e)\n"
+    "    order.closed = e end }) error({ 7 }) end)\n"
+    "assert(not coroutine.resume(co) and order.closed == nil)\n"
+    "ok, m = coroutine.close(co) assert(not ok and m[1] == 7 and order.closed[1] == 7)\n"
+    "local f = coroutine.wrap(function(...) local x <close> = setmetatable({}, { __close = function(_, e)\n"
+    "    order.wrapped = e end }) local y = coroutine.yield(...) error('why' .. y, 0) end)\n"
+    "assert(select('#', f(1, nil, nil)) == 3)\n"
+    "ok, m = pcall(f, 3) assert(not ok and m:find('why3$') and order.wrapped == 'why3', m)\n"
+    "ok, m = pcall(f) assert(not ok and m:find('cannot resume dead coroutine'), m)\n"
+    "ok, m = pcall(coroutine.close, coroutine.running()) assert(not ok and m:find('cannot close a running'), m)\n"
+    "ok, m = pcall(setmetatable, 1, {}) assert(m:find(\"bad argument #1 to 'setmetatable' %(table expected\"), m)\n"
+    "ok, m = pcall(setmetatable, {}) assert(m:find(\"bad argument #2 to 'setmetatable'\"), m)\n"
+    "ok, m = pcall(setmetatable, setmetatable({}, { __metatable = 1 }), {}) assert(m:find('protected'), m)\n"
+    "assert(getmetatable(setmetatable(setmetatable({}, {}), nil)) == nil)\n";
+
+static void test_same_as_lua(void) {
+    lua_State *L = luaL_newstate();
+    luaL_openlibs(L);
+    check(luaL_dostring(L, same_as_lua) == LUA_OK, "plain Lua", lua_tostring(L, -1));
+    lua_close(L);
+    bk_env *env = bk_open(NULL);
+    check(bk_dostring(env, same_as_lua, "same") == BK_OK, "an environment as plain Lua", bk_error(env));
+    bk_close(env);
+}
+
+/* ---- closing ---- */
+
+static size_t resident(void) {
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f) return 0;
+    if (fscanf(f, "%*d %ld", &pages) != 1) pages = 0;
+    fclose(f);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static int told;
+
+static int tell(lua_State *L) {
+    told = told * 10 + (int)lua_tointeger(L, 1);
+    return 0;
+}
+
+static void test_close(void) {
+    /* what a finalizer makes is freed, whoever keeps it */
+    static const char *const making[] = {
+        "for i = 1, 3 do local o = setmetatable({}, { __gc = function(o) made = { o, bk.ones{1000, 1000} } end }) end\n"
+        "kept = setmetatable({}, { __gc = function(o) o.made = bk.ones{1000, 1000} end })",
+        "m = { __gc = true } kept = setmetatable({}, m) m.__gc = function(o) o.made = bk.ones{1000, 1000} end",
+    };
+    size_t before = 0;
+    for (int i = 0; i < 60; i++) {
+        if (i == 10) before = resident();
+        bk_env *env = bk_open(NULL);
+        check(bk_dostring(env, making[i % 2], NULL) == BK_OK, making[i % 2], bk_error(env));
+        bk_close(env);
+    }
+    char text[100];
+    const size_t after = resident();
+    snprintf(text, sizeof text, "%zu to %zu bytes", before, after);
+    check(after < before + (64u << 20), "bk_close frees what finalizers make", text);
+
+    bk_env *env = bk_open(NULL);
+    lua_register(bk_lua(env), "tell", tell);
+    bk_dostring(env, "local m = { __gc = function(o) tell(o[1]) end }\n"
+                     "kept = {} for i = 1, 4 do kept[i] = setmetatable({ i }, m) end", NULL);
+    bk_close(env);
+    snprintf(text, sizeof text, "order %d", told);
+    check(told == 4321, "bk_close runs the finalizers, the last made first, once", text);
+
+    env = bk_open(&(bk_options){ .step_limit = 100000 });
+    check(bk_dostring(env, "kept = setmetatable({}, { __gc = " LOOP " })", NULL) == BK_OK, "kept", bk_error(env));
+    bk_close(env);
+    check(true, "an endless finalizer does not hold off bk_close under a step limit", "");
+}
+
+/* ---- threads ---- */
+
+static void test_fork(void) {
+    static const char script[] = "local a = bk.ones{300, 300} return a:matmul(a):sum():item()";
+    bk_env *env = bk_open(&(bk_options){ .threads = 2 });
+    check(bk_dostring(env, script, NULL) == BK_OK, "before a fork", bk_error(env));
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        bool ok = bk_dostring(env, script, NULL) == BK_OK && bk_dostring(env, "bk.threads(3)", NULL) == BK_OK &&
+                  bk_dostring(env, script, NULL) == BK_OK;
+        bk_close(env);
+        _exit(ok ? 0 : 1);
+    }
+    int status = 1;
+    waitpid(child, &status, 0);
+    check(status == 0, "an environment of two threads works on in a forked child", "it hangs or fails");
+    check(bk_dostring(env, script, NULL) == BK_OK, "after a fork", bk_error(env));
+    bk_close(env);
+}
+
+int main(void) {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a crash still shows what came before it */
+    alarm(600);
+    test_same_as_lua();
+    test_endless();
+    test_close();
+    test_fork();
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}

@@ -3,6 +3,7 @@
  * Exit status 0; 1 after an error, whose message and traceback go to stderr; 2 for usage; 75 when a signal stopped a
  * run after its checkpoint; 130 after Ctrl-C; a command's own. */
 #include "../bind/embed.h"
+#include "../ranks/ranks.h"
 #include "app.h"
 
 #include <pthread.h>
@@ -335,5 +336,7 @@ int main(int argc, char **argv) {
         app_message("standard output could not be written");
         ok = false;
     }
-    return signal_status(&o) ? signal_status(&o) : ok ? status : 1;
+    status = signal_status(&o) ? signal_status(&o) : ok ? status : 1;
+    ranks_close(status != 0);
+    return status;
 }

@@ -223,13 +223,14 @@ static bool take_turns(builder *b) {
         int first = b->order[s], members = 0;
         if (made[first] != INT32_MAX) continue;
         double cost = costs[first];
-        int ahead = cost >= THREAD_WORTH ? AHEAD : 1;
+        int ahead = cost >= THREAD_WORTH && !b->units[first].nodes[0]->op->alone ? AHEAD : 1;
         for (int k = s; k < b->n_order && k < s + ahead && members < PLAN_TOGETHER; k++) {
             int u = b->order[k];
             const unit *at = &b->units[u];
             if (made[u] != INT32_MAX) continue;
             double own = costs[u];
-            bool ready = k == s || (own >= THREAD_WORTH && own <= 4 * cost && cost <= 4 * own);
+            bool ready = k == s || (own >= THREAD_WORTH && own <= 4 * cost && cost <= 4 * own &&
+                                    !at->nodes[0]->op->alone);
             for (int i = 0; i < at->n && ready && k != s; i++)
                 for (int m = 0; m < at->nodes[i]->n_in && ready; m++) {
                     node *a = at->nodes[i]->in[m];

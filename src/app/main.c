@@ -303,10 +303,19 @@ static int signal_status(const options *o) {
     return app_stopped == SIGINT || (o->interrupted && !app_stopped) ? 130 : app_stopped ? 75 : 0;
 }
 
+/* However a rank ends, os.exit among the ways, the others hear of it. All of them end after a signal. */
+static void end_ranks(int status, void *unused) {
+    (void)unused;
+    ranks_close(status != 0 && !app_stopped);
+}
+
 int main(int argc, char **argv) {
     options o = { .argc = argc, .argv = argv, .threads = 1 };
     int status = read_options(&o);
     if (status) return status;
+#ifdef __GLIBC__
+    on_exit(end_ranks, NULL);
+#endif
     if (o.help) {
         print_usage(stdout);
         return 0;
@@ -337,6 +346,8 @@ int main(int argc, char **argv) {
         ok = false;
     }
     status = signal_status(&o) ? signal_status(&o) : ok ? status : 1;
-    ranks_close(status != 0);
+#ifndef __GLIBC__
+    end_ranks(status, NULL);
+#endif
     return status;
 }

@@ -85,8 +85,9 @@ static int ranks_broadcast_(lua_State *L) {
     return 1;
 }
 
-static int ranks_fail_(lua_State *L) { /* fail(text): this rank goes no further */
-    ranks_fail(luaL_checkstring(L, 1));
+static int ranks_fail_(lua_State *L) { /* fail(text): this rank failed; an error where not all of them did */
+    err e = { 0 };
+    check(L, ranks_fail(bind_ctx(L), luaL_checkstring(L, 1), &e), &e);
     return 0;
 }
 

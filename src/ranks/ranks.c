@@ -58,10 +58,10 @@ typedef struct header {
     int64_t call, count;
     int32_t kind, dtype;
 } header;
-enum { KIND_SUM, KIND_GATHER, KIND_BROADCAST, KIND_END };
+enum { KIND_SUM, KIND_GATHER, KIND_BROADCAST, KIND_FAIL, KIND_END };
 
 enum {
-    SMALL = 64,       /* bytes that go with the header */
+    SMALL = 200,      /* bytes that go with the header */
     MEDIUM = 16384,   /* bytes that every rank sends to every other */
     CHUNK = 1 << 22,  /* bytes of a sum in one go */
     SPINS = 2000,     /* before a waiting rank leaves its core to others */
@@ -179,7 +179,8 @@ static bk_status meet(ctx *c, int kind, int dtype, int64_t count, size_t bytes, 
     bk_status s = all_to_all(c, sizeof mine, &mine, met, e);
     for (int r = 0; r < here.size && !s; r++) {
         memcpy(&other, met + (size_t)r * sizeof other, sizeof other);
-        if (other.h.kind == KIND_END && kind != KIND_END) s = break_off(e, "rank %d has ended", r);
+        if (other.h.kind == KIND_FAIL && kind != KIND_FAIL) s = break_off(e, "rank %d failed: %s", r, other.bytes);
+        else if (other.h.kind == KIND_END && kind != KIND_END) s = break_off(e, "rank %d has ended", r);
         else if (memcmp(&other.h, &mine.h, sizeof mine.h) != 0)
             s = break_off(e, "the ranks do different things: at their call %lld rank %d has %lld elements, rank %d %lld",
                           (long long)mine.h.call, here.rank, (long long)count, r, (long long)other.h.count);
@@ -338,19 +339,18 @@ static bk_status join(err *e) {
     return ok ? BK_OK : err_set(e, BK_ERUNTIME, "bk.mpi: the ranks cannot reach each other");
 }
 
-void ranks_fail(const char *text) {
-    if (here.size == 1 || *here.problem) return;
-    char line[TEXT_MOST];
-    snprintf(line, sizeof line, "rank %d failed: %.*s", here.rank, (int)strcspn(text, "\n"), text);
-    snprintf(here.problem, sizeof here.problem, "%s", line);
-    send_note(here.calls, line);
+bk_status ranks_fail(ctx *c, const char *text, err *e) {
+    char line[SMALL] = { 0 };
+    if (here.size == 1) return BK_OK;
+    snprintf(line, sizeof line, "%.*s", (int)strcspn(text, "\n"), text);
+    return meet(c, KIND_FAIL, 0, 0, SMALL, line, e);
 }
 
 /* MPI's own end waits for every rank, for ever: it is left out where one failed. Rank 0 then ends first, for the
  * launcher ends the rest with the first that ends so. */
 void ranks_close(bool failed) {
     if (here.size > 1 && !failed) meet(NULL, KIND_END, 0, 0, 0, NULL, NULL);
-    if (failed) ranks_fail("its program ended with an error");
+    if (failed) ranks_fail(NULL, "its program ended with an error", NULL);
     if (!*here.problem) {
         if (here.size > 1 && MPI_Cancel(&note_request) == MPI_SUCCESS) MPI_Wait(&note_request, MPI_STATUS_IGNORE);
         if (here.started) MPI_Finalize();
@@ -385,8 +385,9 @@ bk_status ranks_broadcast(ctx *c, int from, size_t bytes, void *data, err *e) {
     (void)c, (void)from, (void)bytes, (void)data, (void)e;
     return BK_OK;
 }
-void ranks_fail(const char *text) {
-    (void)text;
+bk_status ranks_fail(ctx *c, const char *text, err *e) {
+    (void)c, (void)text, (void)e;
+    return BK_OK;
 }
 void ranks_close(bool failed) {
     (void)failed;

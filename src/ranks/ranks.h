@@ -23,8 +23,8 @@ bk_status ranks_gather(ctx *c, size_t bytes, const void *in, void *out, err *e);
 /* data of rank `from` to all. */
 bk_status ranks_broadcast(ctx *c, int from, size_t bytes, void *data, err *e);
 
-/* This rank goes no further: the others' calls fail, and say why. Only the first text counts. */
-void ranks_fail(const char *text);
+/* This rank failed: what the others do next with it fails, and says why. BK_OK where all of them failed here. */
+bk_status ranks_fail(ctx *c, const char *text, err *e);
 /* At the end of a process: waits for the others, where it ends well; failed: tells them. Nothing is called after. */
 void ranks_close(bool failed);
 

@@ -144,7 +144,7 @@ local function functions(model, task, outputs, where, shared)
         f.loss = kind(model)
         right = kind:accuracy(model)
     end
-    if f.loss and shared then f.loss = bk.mpi.shard(f.loss) end
+    if f.loss and shared then f.loss = bk.mpi._shard(f.loss, model.modal and model or nil) end
     if f.loss then of_loss(f) end
     if f.loss and model.modal then right = modal(model, f, right) end
     if right and shared then right = bk.compile(bk.mpi.shard(right)) end

@@ -42,13 +42,19 @@ end
 
 -- Every rank has the same n examples. All compute as many of them, so that all do the same operations: n // size, and,
 -- where some are left over, one of those; those that several ranks take count by their number. Fewer examples than
--- ranks are everybody's.
-local function mean_over_ranks(f)
+-- ranks are everybody's. model, where it may draw: each example has the draws it has in the whole batch.
+local function mean_over_ranks(f, model)
     return mpi.sum(function(theta, x, y)
+        local passes = model and internal.rows(model)
         local n = x:shape()[1]
         local each, over = n // size, n % size
         if each == 0 then return f(theta, x, y) * (1 / size) end
-        local function part(first, count) return f(theta, x:narrow(1, first, count), y:narrow(1, first, count)) end
+        local function part(first, count)
+            if model then internal.rows(model, passes, first - 1, count) end
+            local value = f(theta, x:narrow(1, first, count), y:narrow(1, first, count))
+            if model then internal.rows(model, (internal.rows(model)), 0, 0) end
+            return value
+        end
         local value = part(rank * each + 1, each) * (each / n)
         if over == 0 then return value end
         local takers = size // over + (rank % over < size % over and 1 or 0)
@@ -63,6 +69,9 @@ function mpi.shard(f)
     end
     return size == 1 and f or mean_over_ranks(f)
 end
+
+-- Of a loss of the model that may draw.
+function mpi._shard(f, model) return size == 1 and f or mean_over_ranks(f, model) end
 
 function mpi.allreduce(value)
     if type(value) == "number" then

@@ -7,12 +7,13 @@
 
 #include "../graph/graph.h"
 
-/* Which draws of a seed: sizes, and a place that tells them from others of the same seed. */
+/* Which draws of a seed: sizes, a place that tells them from others of the same seed, and how many are left out before
+ * the first. */
 typedef struct op_draw_at {
     bk_dtype dtype;
     int ndim;
     const int64_t *shape;
-    int64_t place;
+    int64_t place, before;
 } op_draw_at;
 
 #include "gen/op_rows.h"

@@ -12,8 +12,8 @@ local LOOK = 16 -- steps between looks at theta: a difference stays one
 local function same(what, text)
     for r, other in ipairs(internal.ranks.gather(internal.digest(text))) do
         if other ~= internal.digest(text) then
-            error(("bk.protocol: distributed: rank %d has %s than rank %d; every rank takes the whole of it, the same")
-                :format(r - 1, what, bk.mpi.rank), 0)
+            error(("bk.protocol: distributed: rank %d has %s than rank %d; every rank takes all of them, the same"):format(
+                r - 1, what, bk.mpi.rank), 0)
         end
     end
 end
@@ -24,7 +24,8 @@ local function check_task(problem, i, theta)
     local n = math.min(t.train.n, 2 * ranks + 1)
     local x, y = t.train.x:narrow(1, 1, n), t.train.y:narrow(1, 1, n)
     local where = ("bk.protocol: distributed: task %d (%s)"):format(i, tostring(t.name))
-    local _, alone = bk._functions.bound(bk._functions.of(problem.model, t.source, problem.outputs, where), problem.mode)
+    local plain = bk._functions.of(problem.model, t.source, problem.outputs, where)
+    local _, alone = bk._functions.bound(plain, problem.mode)
     local function values(f)
         if not f.loss then return 0, f.grad(theta, x, y) end
         local loss, g = f.value_and_grad(theta, x, y)

@@ -75,7 +75,7 @@ function mpi._shard(f, model) return size == 1 and f or mean_over_ranks(f, model
 
 function mpi.allreduce(value)
     if type(value) == "number" then
-        return size == 1 and value or ranks.sum(bk.tensor(value, { dtype = math.type(value) == "integer" and "int64"
+        return size == 1 and value or ranks.reduce(bk.tensor(value, { dtype = math.type(value) == "integer" and "int64"
             or "float64" })):item()
     end
     if not bk.is_tensor(value) then
@@ -132,14 +132,15 @@ function mpi._first(f, ...)
     return outcome.value
 end
 
-bk.doc(mpi, [[
-bk.mpi
-
-The ranks of one program that mpirun or srun started: rank (from 0) and size, 0 and 1 where it was started alone;
-library, the MPI library's name, nil where it was built without (make MPI=1 builds with).
-Every rank runs the whole script, and all call these functions in the same order. Where one fails, dies or ends early,
-the others' calls are an error that says so.
-bk.protocol{ distributed = true } uses them; help "cluster" has what it costs.]])
+bk.doc("bk.mpi.rank", [[
+bk.mpi.rank
+Which of the ranks this is, counted from 0.]])
+bk.doc("bk.mpi.size", [[
+bk.mpi.size
+How many ranks there are: 1 where the program was started alone.]])
+bk.doc("bk.mpi.library", [[
+bk.mpi.library
+What the MPI library calls itself; nil where bracket was built without (make MPI=1 builds with).]])
 bk.doc(mpi.sum, [[
 bk.mpi.sum(f) -> function
 f's value, a tensor or several, summed over the ranks: each rank's f is a function of its own examples.

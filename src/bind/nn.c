@@ -355,9 +355,9 @@ static int internal_in_mode(lua_State *L) {
     return 1;
 }
 
-/* rows(model [, passes, before, count]): from now on a training pass that is being traced takes count examples of a batch,
- * after `before` others, and draws what they draw there; count 0: the whole of it. Returns how many passes there were;
- * passes, where it is told, is what they are set to. */
+/* rows(model [, passes, before, count]): from now on a training pass that is being traced takes count examples of a
+ * batch, after `before` others, and draws what they draw there; count 0: the whole of it. Returns how many passes there
+ * were; passes, where it is told, is what they are set to. */
 static int internal_rows(lua_State *L) {
     model_mode *mode = bind_check_model(L, 1, "rows", "model")->m->mode;
     lua_settop(L, 4);

@@ -7,8 +7,14 @@
 
 #include <string.h>
 
+/* Raises e as it stands: no place in lua/bracket says more. */
 static void check(lua_State *L, bk_status s, const err *e) {
-    if (s) bind_raise(L, e);
+    bk_env *env = env_of(L);
+    if (!s) return;
+    if (env) env_raised(env, e);
+    if (env && s == BK_EINTERRUPTED) env_delivered(L, env);
+    lua_pushstring(L, e->text);
+    lua_error(L);
 }
 
 /* open(): rank, size, the MPI library's name or nil */
@@ -34,10 +40,18 @@ static int ranks_sum_(lua_State *L) { /* sum(t), traced or not */
     lua_tensor *t = bind_tensor_arg(L, 1, "bk.mpi", "t");
     return bind_tensor_apply(L, &(op_call){ .name = "bk.mpi.sum", .build = build_sum, .n_out = 1 }, 1, &t);
 }
+
 static int ranks_reduce_(lua_State *L) { /* reduce(t): sum(t), of numbers */
-    bind_tensor_concrete(L, 1, "bk.mpi.allreduce (bk.mpi.sum has derivatives)", "value");
-    return ranks_sum_(L);
+    const tensor *t = &bind_tensor_concrete(L, 1, "bk.mpi.allreduce", "value")->value;
+    tensor *sum = bind_tensor_push_new(L, t->dtype, t->ndim, t->shape, "bk.mpi.allreduce"), row_major;
+    err e = { 0 };
+    check(L, tensor_contiguous_as(t, t->dtype, &row_major, &e), &e);
+    bk_status s = ranks_sum(bind_ctx(L), t->dtype, tensor_count(t), 0, tensor_data(&row_major), tensor_data(sum), &e);
+    tensor_release(&row_major);
+    check(L, s, &e);
+    return 1;
 }
+
 static int ranks_copy_(lua_State *L) { /* copy(t): what all ranks have, inside a function that is summed */
     lua_tensor *t = bind_tensor_arg(L, 1, "bk.mpi", "t");
     return bind_tensor_apply(L, &(op_call){ .name = "bk.mpi.sum", .build = build_copy, .n_out = 1 }, 1, &t);

@@ -223,14 +223,13 @@ static bool take_turns(builder *b) {
         int first = b->order[s], members = 0;
         if (made[first] != INT32_MAX) continue;
         double cost = costs[first];
-        int ahead = cost >= THREAD_WORTH && !b->units[first].nodes[0]->op->alone ? AHEAD : 1;
+        int ahead = cost >= THREAD_WORTH ? AHEAD : 1;
         for (int k = s; k < b->n_order && k < s + ahead && members < PLAN_TOGETHER; k++) {
             int u = b->order[k];
             const unit *at = &b->units[u];
             if (made[u] != INT32_MAX) continue;
             double own = costs[u];
-            bool ready = k == s || (own >= THREAD_WORTH && own <= 4 * cost && cost <= 4 * own &&
-                                    !at->nodes[0]->op->alone);
+            bool ready = k == s || (own >= THREAD_WORTH && own <= 4 * cost && cost <= 4 * own);
             for (int i = 0; i < at->n && ready && k != s; i++)
                 for (int m = 0; m < at->nodes[i]->n_in && ready; m++) {
                     node *a = at->nodes[i]->in[m];
@@ -691,7 +690,8 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     if (ok) {
         memcpy(b.outs, outs, sizeof *outs * (size_t)n_out);
         p->stats.nodes_built = graph_count(g);
-        ok = graph_simplify(g, n_out, b.outs, p->stats.passes) && graph_lower(g, n_out, b.outs) && build(&b);
+        ok = op_rank_order(g, n_out, b.outs) && graph_simplify(g, n_out, b.outs, p->stats.passes) &&
+             graph_lower(g, n_out, b.outs) && build(&b);
     }
     if (ok) {
         p->stats.passes[REWRITES] = (rewrite){ "lowered", b.n, p->stats.passes[REWRITES - 1].flops };

@@ -128,7 +128,6 @@ struct op_row {
     size_t (*scratch)(const node *n, bool shared);
     double (*cost)(const node *n); /* floating-point operations; NULL: not counted */
     bool shared;                   /* run spreads a large node over the threads by itself */
-    bool alone;                    /* runs of its nodes are never at once, and in the order of the graph */
     /* A cheaper equal of n (its op, inputs and attributes are set), or NULL. */
     node *(*simplify)(graph *g, node *n);
     /* The tangent of n when only input k moves, with tangent t (of its shape): linear in t.

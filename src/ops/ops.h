@@ -23,6 +23,11 @@ extern const op_row *const op_rows[]; /* NULL-terminated */
 /* A graph of these operations; NULL when memory is short. */
 graph *ops_graph(ctx *c);
 
+/* Sums over ranks depend on one another in the order in which they were built, which is the same on every rank: what a
+ * rank's own numbers then make of the graph (products in another order, parts that are shared) leaves it as it is.
+ * Rewrites outs; false after failing g. */
+bool op_rank_order(graph *g, int n_out, node **outs);
+
 /* ---- what rows of elementwise operations share (elementwise.c) ---- */
 node *op_vmap_elementwise(graph *g, node *n, node *const *in, const bool *batched, int64_t size);
 node *op_fold(graph *g, node *n);                    /* simplify: all operands constant, so the result is */

@@ -5,9 +5,9 @@
 
 #include <string.h>
 
-/* draw: seed int64 (S...) -> (S..., sizes...). Attributes: dtype, kind, place, before, sizes; the scalar is bernoulli's p.
- * Under vmap every seed has draws of its own, which one seed would have alone; where only other things are batched,
- * the draws are the same in every place. */
+/* draw: seed int64 (S...) -> (S..., sizes...). Attributes: dtype, kind, place, before, sizes; the scalar is the p of
+ * bernoulli. Under vmap every seed has draws of its own, which one seed would have alone; where only other things are
+ * batched, the draws are the same in every place. */
 typedef enum draw_kind { DRAW_UNIFORM, DRAW_NORMAL, DRAW_BERNOULLI, DRAW_SEED } draw_kind;
 enum { DTYPE, KIND, PLACE, BEFORE, SIZES };
 

@@ -18,6 +18,32 @@ node *g_rank_sum(graph *g, node *a) {
     return apart(g, &op_rank_sum, a);
 }
 
+bool op_rank_order(graph *g, int n_out, node **outs) {
+    int n;
+    node **sorted = ranks_size() > 1 ? graph_sorted(g, n_out, outs, &n) : NULL;
+    node **image = sorted ? graph_alloc(g, sizeof *image * (size_t)n) : NULL, *last = NULL;
+    int64_t number = 0;
+    if (!image) return !graph_failed(g);
+    for (int i = 0; i < n; i++) {
+        node *m = sorted[i], **in = graph_alloc(g, sizeof *in * (size_t)(m->n_in + 1));
+        if (!in) return false;
+        bool moved = false;
+        for (int k = 0; k < m->n_in; k++) {
+            in[k] = image[m->in[k]->place];
+            moved = moved || in[k] != m->in[k];
+        }
+        if (m->op == &op_rank_sum) {
+            in[1] = last;
+            last = image[i] = graph_op(g, m->op, last ? 2 : 1, in, 1, &number, 0);
+            number++;
+        } else
+            image[i] = moved ? graph_again(g, m, in) : m;
+        if (!image[i]) return false;
+    }
+    for (int k = 0; k < n_out; k++) outs[k] = image[outs[k]->place];
+    return true;
+}
+
 static node *same_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
     (void)batched, (void)size;
     return graph_again(g, n, in);
@@ -49,14 +75,15 @@ const op_row op_rank_copy = {
     .sample = &(op_sample){ 1, { { 2, { SAMPLE_SIZE, 4 }, 0 } } },
 };
 
+/* Of a second input, the sum before it, nothing is read. */
 static bk_status sum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)scratch;
-    return ranks_sum(c, n->dtype, n->count, in[0], out, NULL);
+    return ranks_sum(c, n->dtype, n->count, n->n_ints ? (int)n->ints[0] : 0, in[0], out, NULL);
 }
 /* What went wrong is known; nothing is run again. */
 static bk_status sum_explain(ctx *c, const node *n, void *out, const void *const *in, void *scratch, err *e) {
     (void)scratch;
-    return ranks_sum(c, n->dtype, n->count, in[0], out, e);
+    return ranks_sum(c, n->dtype, n->count, n->n_ints ? (int)n->ints[0] : 0, in[0], out, e);
 }
 static node *sum_jvp(graph *g, node *n, int k, node *t) {
     (void)n, (void)k;
@@ -69,12 +96,11 @@ static node *sum_transpose(graph *g, node *n, int k, node *ct) {
 const op_row op_rank_sum = {
     .name = "rank_sum",
     .serves = "mpi.sum",
-    .arity = 1,
+    .arity = -1,
     .kind = OP_KERNEL,
     .formula = "the sum over ranks of t",
     .run = sum_run,
     .explain = sum_explain,
-    .alone = true,
     .jvp = sum_jvp,
     .transpose = sum_transpose,
     .vmap = same_vmap,

@@ -56,7 +56,7 @@ typedef struct note {
 /* What every call begins with: ranks that are not at the same one must not mix their data. */
 typedef struct header {
     int64_t call, count;
-    int32_t kind, dtype;
+    int32_t kind, dtype, number, zero;
 } header;
 enum { KIND_SUM, KIND_GATHER, KIND_BROADCAST, KIND_FAIL, KIND_END };
 
@@ -168,12 +168,12 @@ static bk_status all_to_all(ctx *c, size_t bytes, const void *in, void *out, err
 }
 
 /* Begins a call: all ranks have to be at the same one. The bytes of every rank, at most MEDIUM, are then in `came`. */
-static bk_status meet(ctx *c, int kind, int dtype, int64_t count, size_t bytes, const void *in, err *e) {
+static bk_status meet(ctx *c, int kind, int dtype, int number, int64_t count, size_t bytes, const void *in, err *e) {
     if (*here.problem) return err_set(e, BK_ERUNTIME, "bk.mpi: %s", here.problem);
     struct {
         header h;
         char bytes[SMALL];
-    } mine = { { ++here.calls, count, kind, dtype }, { 0 } }, other;
+    } mine = { { ++here.calls, count, kind, dtype, number, 0 }, { 0 } }, other;
     const bool with = bytes <= SMALL;
     if (with && bytes) memcpy(mine.bytes, in, bytes);
     bk_status s = all_to_all(c, sizeof mine, &mine, met, e);
@@ -182,7 +182,8 @@ static bk_status meet(ctx *c, int kind, int dtype, int64_t count, size_t bytes, 
         if (other.h.kind == KIND_FAIL && kind != KIND_FAIL) s = break_off(e, "rank %d failed: %s", r, other.bytes);
         else if (other.h.kind == KIND_END && kind != KIND_END) s = break_off(e, "rank %d has ended", r);
         else if (memcmp(&other.h, &mine.h, sizeof mine.h) != 0)
-            s = break_off(e, "the ranks do different things: at their call %lld rank %d has %lld elements, rank %d %lld",
+            s = break_off(e,
+                          "the ranks do different things: at their call %lld rank %d has %lld elements, rank %d %lld",
                           (long long)mine.h.call, here.rank, (long long)count, r, (long long)other.h.count);
         else if (with && bytes) memcpy(came + (size_t)r * bytes, other.bytes, bytes);
     }
@@ -228,14 +229,14 @@ static bk_status sum_chunk(ctx *c, bk_dtype dtype, int64_t n, const char *in, ch
     return wait_for(c, &request, e);
 }
 
-bk_status ranks_sum(ctx *c, bk_dtype dtype, int64_t n, const void *in, void *out, err *e) {
+bk_status ranks_sum(ctx *c, bk_dtype dtype, int64_t n, int number, const void *in, void *out, err *e) {
     const size_t bytes = (size_t)n * dtype_size(dtype);
     if (here.size == 1) {
         if (out != in && n) memcpy(out, in, bytes);
         return BK_OK;
     }
     const bool whole = bytes <= MEDIUM;
-    bk_status s = meet(c, KIND_SUM, dtype, n, whole ? bytes : 0, in, e);
+    bk_status s = meet(c, KIND_SUM, dtype, number, n, whole ? bytes : 0, in, e);
     if (s) return s;
     if (whole) {
         sum_rows(dtype, n, came);
@@ -250,7 +251,8 @@ bk_status ranks_sum(ctx *c, bk_dtype dtype, int64_t n, const void *in, void *out
     const int64_t most = CHUNK / (int64_t)dtype_size(dtype);
     for (int64_t first = 0; first < n && !s; first += most) {
         const size_t from = (size_t)first * dtype_size(dtype);
-        s = sum_chunk(c, dtype, n - first < most ? n - first : most, (const char *)in + from, (char *)out + from, at, e);
+        const int64_t count = n - first < most ? n - first : most;
+        s = sum_chunk(c, dtype, count, (const char *)in + from, (char *)out + from, at, e);
     }
     mem_free(c, at, sizeof *at * 4 * (size_t)here.size);
     return s;
@@ -263,7 +265,7 @@ bk_status ranks_gather(ctx *c, size_t bytes, const void *in, void *out, err *e) 
             memcpy((char *)out + done, (const char *)in + done, n);
             continue;
         }
-        bk_status s = meet(c, KIND_GATHER, 0, (int64_t)n, n, (const char *)in + done, e);
+        bk_status s = meet(c, KIND_GATHER, 0, 0, (int64_t)n, n, (const char *)in + done, e);
         if (s) return s;
         for (int r = 0; r < here.size; r++) memcpy((char *)out + (size_t)r * bytes + done, came + (size_t)r * n, n);
     }
@@ -272,7 +274,7 @@ bk_status ranks_gather(ctx *c, size_t bytes, const void *in, void *out, err *e) 
 
 bk_status ranks_broadcast(ctx *c, int from, size_t bytes, void *data, err *e) {
     if (here.size == 1) return BK_OK;
-    bk_status s = meet(c, KIND_BROADCAST, 0, (int64_t)bytes, 0, NULL, e);
+    bk_status s = meet(c, KIND_BROADCAST, 0, 0, (int64_t)bytes, 0, NULL, e);
     for (size_t done = 0; done < bytes && !s; done += CHUNK) {
         const size_t n = bytes - done < CHUNK ? bytes - done : CHUNK;
         MPI_Request request;
@@ -343,13 +345,13 @@ bk_status ranks_fail(ctx *c, const char *text, err *e) {
     char line[SMALL] = { 0 };
     if (here.size == 1) return BK_OK;
     snprintf(line, sizeof line, "%.*s", (int)strcspn(text, "\n"), text);
-    return meet(c, KIND_FAIL, 0, 0, SMALL, line, e);
+    return meet(c, KIND_FAIL, 0, 0, 0, SMALL, line, e);
 }
 
 /* MPI's own end waits for every rank, for ever: it is left out where one failed. Rank 0 then ends first, for the
  * launcher ends the rest with the first that ends so. */
 void ranks_close(bool failed) {
-    if (here.size > 1 && !failed) meet(NULL, KIND_END, 0, 0, 0, NULL, NULL);
+    if (here.size > 1 && !failed) meet(NULL, KIND_END, 0, 0, 0, 0, NULL, NULL);
     if (failed) ranks_fail(NULL, "its program ended with an error", NULL);
     if (!*here.problem) {
         if (here.size > 1 && MPI_Cancel(&note_request) == MPI_SUCCESS) MPI_Wait(&note_request, MPI_STATUS_IGNORE);
@@ -371,8 +373,8 @@ static bk_status join(err *e) {
                    launched());
 }
 
-bk_status ranks_sum(ctx *c, bk_dtype dtype, int64_t n, const void *in, void *out, err *e) {
-    (void)c, (void)e;
+bk_status ranks_sum(ctx *c, bk_dtype dtype, int64_t n, int number, const void *in, void *out, err *e) {
+    (void)c, (void)number, (void)e;
     if (out != in && n) memcpy(out, in, (size_t)n * dtype_size(dtype));
     return BK_OK;
 }

@@ -16,8 +16,9 @@ int ranks_rank(void); /* from 0 */
 int ranks_size(void);
 const char *ranks_library(void); /* "MPICH Version: ..."; NULL: built without MPI */
 
-/* out[i] = the sum over ranks of in[i]; out may be in. Every rank is told where n or dtype differ. */
-bk_status ranks_sum(ctx *c, bk_dtype dtype, int64_t n, const void *in, void *out, err *e);
+/* out[i] = the sum over ranks of in[i]; out may be in. An error on all of them where n, dtype or number, which tells
+ * this sum from others, differ between ranks. */
+bk_status ranks_sum(ctx *c, bk_dtype dtype, int64_t n, int number, const void *in, void *out, err *e);
 /* Every rank's bytes, one rank after the other, in out. */
 bk_status ranks_gather(ctx *c, size_t bytes, const void *in, void *out, err *e);
 /* data of rank `from` to all. */

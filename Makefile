@@ -287,6 +287,9 @@ docs: all
 # ---- set-up ----
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 APT := gcc libc6-dev make binutils pkg-config lua5.4 liblua5.4-dev libopenblas-pthread-dev libedit-dev zlib1g-dev libjansson-dev libpng-dev libjpeg62-turbo-dev lua-unit gnuplot-nox
+ifdef MPI
+APT += mpich libmpich-dev
+endif
 DNF := gcc make binutils pkgconf-pkg-config lua lua-devel openblas-devel libedit-devel zlib-devel jansson-devel libpng-devel libjpeg-turbo-devel gnuplot
 BREW := pkg-config lua@5.4 openblas libedit zlib jansson libpng jpeg-turbo gnuplot
 deps:

@@ -1,5 +1,5 @@
 # bracket: build, test, measure, install. Everything built goes to build/ (build/asan with SANITIZE=1,
-# build/tsan with SANITIZE=thread: threads, with the stock Lua and OpenBLAS, which are not built for it).
+# build/tsan with SANITIZE=thread: threads, with the stock Lua and OpenBLAS, which are not built for it). MPI=1: with MPI.
 #   make deps      installs what is missing (apt, dnf or brew)       make test     runs every test
 #   make all       program, libraries, module                        make lint     arrows between rooms, form of C and Lua
 #   make run       the main job; ARGS=... for its options            make docs     reference page, editor definitions, man page
@@ -34,6 +34,16 @@ LUA_PC := $(firstword $(foreach p,$(LUA_NAMES),$(shell $(PKG_CONFIG) --atleast-v
 LIB_PCS := openblas libedit zlib jansson libpng libjpeg
 ALL_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PC) $(LIB_PCS) 2>/dev/null)
 LUA_LIBS := $(shell $(PKG_CONFIG) --libs $(LUA_PC) 2>/dev/null)
+# MPI=1 joins the processes that mpirun or srun starts. One object knows it: the rest is the same either way.
+MPI_PC := $(firstword $(foreach p,mpich ompi-c,$(shell $(PKG_CONFIG) --exists $(p) 2>/dev/null && echo $(p))))
+MPI_CFLAGS := -DBRACKET_MPI $(if $(MPI_PC),$(shell $(PKG_CONFIG) --cflags-only-I $(MPI_PC)))
+MPI_LIBS := $(if $(MPI_PC),$(shell $(PKG_CONFIG) --libs-only-L --libs-only-l $(MPI_PC)))
+ifdef MPI
+RANKS_CFLAGS := $(MPI_CFLAGS)
+LINK_LIBS = $(CORE_LIBS) $(MPI_LIBS)
+else
+LINK_LIBS = $(CORE_LIBS)
+endif
 CORE_LIBS := $(shell $(PKG_CONFIG) --libs openblas zlib jansson libpng libjpeg 2>/dev/null) -lm -ldl -pthread
 EDIT_LIBS := $(shell $(PKG_CONFIG) --libs libedit 2>/dev/null)
 
@@ -53,6 +63,7 @@ endif
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -I. -I$(B) $(OPT) $(WARN) $(SAN) -fPIC -fvisibility=hidden -pthread -MMD -MP $(ALL_CFLAGS) $(CFLAGS)
 # Kernels written as plain loops are worth -O3; nothing else gains from it. (private: or $(B)/flags would change with it)
 $(B)/obj/tensor/vec.o $(B)/obj/tensor/conv.o: private CFLAGS_ALL += -O3
+$(B)/obj/ranks/ranks.o: private CFLAGS_ALL += $(RANKS_CFLAGS)
 
 # ---- what there is to build ----
 # Rows: every `const KIND_row KIND_NAME = {` at the start of a line becomes part of the table KIND_rows: nothing is
@@ -111,12 +122,18 @@ libraries:
 	@$(PKG_CONFIG) --exists jansson || { echo "missing: Jansson. Install it with: $(call INSTALL_HINT,libjansson-dev)" >&2; exit 1; }
 	@$(PKG_CONFIG) --exists libpng || { echo "missing: libpng. Install it with: $(call INSTALL_HINT,libpng-dev)" >&2; exit 1; }
 	@$(PKG_CONFIG) --exists libjpeg || { echo "missing: libjpeg-turbo. Install it with: $(call INSTALL_HINT,libjpeg62-turbo-dev)" >&2; exit 1; }
+	@[ -z "$(MPI)" ] || [ -n "$(MPI_PC)" ] || { echo "missing: MPI. Install it with: apt-get install mpich libmpich-dev" >&2; exit 1; }
 	@$(PKG_CONFIG) --exists zlib || { echo "missing: zlib. Install it with: $(call INSTALL_HINT,zlib1g-dev)" >&2; exit 1; }
 
 # Recompile everything when compiler or flags change.
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(CC) $(CFLAGS_ALL) $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL) $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS)' > $@
+
+$(B)/ranks.flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(RANKS_CFLAGS)' | cmp -s - $@ || echo '$(RANKS_CFLAGS)' > $@
+$(B)/obj/ranks/ranks.o: $(B)/ranks.flags
 
 define COMPILE
 	@mkdir -p $(@D)
@@ -179,7 +196,7 @@ $(B)/gen/%_rows.c: $(B)/gen/%_rows.h
 # ---- link ----
 $(B)/bracket: $(LIB_OBJ) $(APP_OBJ)
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(SAN) $(OPT) -rdynamic $^ -o $@ $(LDFLAGS) $(LUA_LIBS) $(EDIT_LIBS) $(CORE_LIBS)
+	$(Q)$(CC) $(SAN) $(OPT) -rdynamic $^ -o $@ $(LDFLAGS) $(LUA_LIBS) $(EDIT_LIBS) $(LINK_LIBS)
 
 # One object whose only global symbols are the public ones.
 $(B)/libbracket.a: $(LIB_OBJ)
@@ -196,17 +213,17 @@ $(B)/gen/symbols.map: Makefile
 # Neither holds Lua: the host's lua_* are used.
 $(B)/libbracket.so: $(LIB_OBJ) $(B)/gen/symbols.map
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,-soname,libbracket.so.$(SOMAJOR) -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(CORE_LIBS)
+	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,-soname,libbracket.so.$(SOMAJOR) -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(LINK_LIBS)
 	@ln -sf libbracket.so $(B)/libbracket.so.$(SOMAJOR)
 
 $(B)/bracket.so: $(LIB_OBJ) $(B)/gen/symbols.map
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(CORE_LIBS)
+	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(LINK_LIBS)
 
 $(B)/bracket.pc: Makefile src/bracket.h $(B)/flags
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: bracket' \
 	  'Description: exact modified losses and brackets of training protocols, in Lua' 'Version: $(VERSION)' \
-	  'Requires: $(LUA_PC)' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lbracket' 'Libs.private: $(CORE_LIBS)' > $@
+	  'Requires: $(LUA_PC)' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lbracket' 'Libs.private: $(LINK_LIBS)' > $@
 
 # ---- run, test, measure ----
 run: all
@@ -215,7 +232,19 @@ run: all
 $(B)/tests/%: tests/c/%.c $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $< $(LIB_OBJ) -o $@ $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS) -lutil
+	$(Q)$(CC) $(CFLAGS_ALL) $< $(LIB_OBJ) -o $@ $(LDFLAGS) $(LUA_LIBS) $(LINK_LIBS) -lutil
+
+# The program with MPI, for the tests of ranks where mpirun is installed: all but one object is the same.
+ifneq ($(MPI_PC),)
+RANKS_PROGRAM := $(B)/tests/bracket-mpi
+$(B)/obj/mpi/%.o: src/ranks/%.c $(B)/flags | $(GEN_HEADERS)
+	$(COMPILE)
+$(B)/obj/mpi/ranks.o: private CFLAGS_ALL += $(MPI_CFLAGS)
+$(RANKS_PROGRAM): $(filter-out $(B)/obj/ranks/ranks.o,$(LIB_OBJ)) $(B)/obj/mpi/ranks.o $(APP_OBJ)
+	@mkdir -p $(@D)
+	$(call step,LINK,$@)
+	$(Q)$(CC) $(SAN) $(OPT) -rdynamic $^ -o $@ $(LDFLAGS) $(LUA_LIBS) $(EDIT_LIBS) $(CORE_LIBS) $(MPI_LIBS)
+endif
 
 # alloc_test sees the library's own calls of the allocator.
 $(B)/tests/alloc_test: private LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=free
@@ -229,9 +258,9 @@ $(B)/embed/dlopen: tests/embed/dlopen.c $(B)/libbracket.so
 $(B)/embed/%: tests/embed/%.c $(B)/libbracket.a
 	@mkdir -p $(@D)
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) -Isrc $< $(B)/libbracket.a -o $@ $(LDFLAGS_HOST) $(LUA_LIBS) $(CORE_LIBS)
+	$(Q)$(CC) $(CFLAGS_ALL) -Isrc $< $(B)/libbracket.a -o $@ $(LDFLAGS_HOST) $(LUA_LIBS) $(LINK_LIBS)
 
-test-programs: $(C_TESTS) $(C_TOOLS) $(EMBED_TESTS)
+test-programs: $(C_TESTS) $(C_TOOLS) $(EMBED_TESTS) $(RANKS_PROGRAM)
 
 # Each program's last line is `N passed, N failed`; a crash counts as one failure.
 test: all
@@ -258,6 +287,9 @@ docs: all
 # ---- set-up ----
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 APT := gcc libc6-dev make binutils pkg-config lua5.4 liblua5.4-dev libopenblas-pthread-dev libedit-dev zlib1g-dev libjansson-dev libpng-dev libjpeg62-turbo-dev lua-unit gnuplot-nox
+ifdef MPI
+APT += mpich libmpich-dev
+endif
 DNF := gcc make binutils pkgconf-pkg-config lua lua-devel openblas-devel libedit-devel zlib-devel jansson-devel libpng-devel libjpeg-turbo-devel gnuplot
 BREW := pkg-config lua@5.4 openblas libedit zlib jansson libpng jpeg-turbo gnuplot
 deps:

@@ -4,12 +4,12 @@ local objects = assert(arg[1], "usage: bracket tests/lint.lua OBJECTS (the folde
 
 -- What each room of src/ may know. Below bind/ nothing knows Lua.
 local MAY_USE = {
-    base = "", tensor = "base", graph = "base tensor", ops = "base tensor graph",
+    base = "", tensor = "base", graph = "base tensor", ranks = "base tensor", ops = "base tensor graph ranks",
     compile = "base tensor graph ops", func = "base tensor graph ops compile",
     model = "base tensor graph ops compile func", optim = "base tensor graph ops compile func",
     bea = "base tensor graph ops compile func model", data = "base tensor",
-    bind = "base tensor graph ops compile func model optim bea data",
-    app = "base tensor graph ops compile func model optim bea data bind",
+    bind = "base tensor graph ranks ops compile func model optim bea data",
+    app = "base tensor graph ranks ops compile func model optim bea data bind",
 }
 local PRINTS = { "exit", "abort", "printf", "puts", "perror", "assert", "fprintf" } -- never below bind/
 local WIDTH = 120

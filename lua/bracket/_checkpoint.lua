@@ -132,6 +132,13 @@ local function digests_of(tensors)
     return digests
 end
 
+-- A value as a text and tensors by name, and back.
+function checkpoint.pack(value)
+    local tensors = { list = {}, names = {} }
+    return internal.to_json({ pack(value, "", tensors) }), tensors.list
+end
+function checkpoint.unpack(text, tensors) return unpack(internal.from_json(text)[1], tensors) end
+
 function checkpoint.save(path, state)
     local tensors = { list = {}, names = {} }
     local text = internal.to_json(pack(state, "", tensors))

@@ -6,7 +6,8 @@
 -- and f.hvp is the field's derivative along v.
 local bk = ...
 local call_over = bk.internal.call_over
-local losses, fields = setmetatable({}, { __mode = "k" }), setmetatable({}, { __mode = "k" }) -- model, key -> functions
+local function weak() return setmetatable({}, { __mode = "k" }) end
+local kept = { losses = weak(), fields = weak(), shared_losses = weak(), shared_fields = weak() } -- by model, then key
 
 local function mask_of(head, outputs)
     local row = {}
@@ -115,8 +116,10 @@ local function kind_of(task, where)
     return task.field
 end
 
-local function functions(model, task, outputs, where)
-    local kind, cache = kind_of(task, where or "task"), task.field and fields or losses
+-- shared: over the ranks, each with its part of the examples (bk.mpi.shard).
+local function functions(model, task, outputs, where, shared)
+    local kind = kind_of(task, where or "task")
+    local cache = kept[(shared and "shared_" or "") .. (task.field and "fields" or "losses")]
     local kinds = cache[model]
     if not kinds then
         kinds = {}
@@ -129,7 +132,7 @@ local function functions(model, task, outputs, where)
     f = { kind = kind }
     local right
     if task.field then
-        of_field(f, task.field, where or "task")
+        of_field(f, shared and bk.mpi.shard(task.field) or task.field, where or "task")
     elseif task.head then
         if type(kind) == "function" or kind.name ~= "cross_entropy" then
             error((where or "task") .. ": head: needs the loss cross_entropy", 0)
@@ -141,8 +144,10 @@ local function functions(model, task, outputs, where)
         f.loss = kind(model)
         right = kind:accuracy(model)
     end
+    if f.loss and shared then f.loss = bk.mpi._shard(f.loss, model.modal and model or nil) end
     if f.loss then of_loss(f) end
     if f.loss and model.modal then right = modal(model, f, right) end
+    if right and shared then right = bk.compile(bk.mpi.shard(right)) end
     -- (theta, x, y) -> the share of right answers, a number
     if own then
         f.accuracy = function(theta, x, y, buffers)

@@ -77,7 +77,7 @@ function problem:part(where, data, loss, shape)
     return { x = x, y = y, n = n }
 end
 
-function problem.new(model, tasks, dtype, batch, samples)
+function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: over the ranks
     local self = setmetatable({ model = model, dtype = dtype, tasks = {}, n = #tasks, mode = {} }, problem)
     if type(tasks) ~= "table" or #tasks == 0 then error("bk.protocol: tasks: expected a list of tasks, got none", 0) end
     for i, task in ipairs(tasks) do
@@ -88,7 +88,8 @@ function problem.new(model, tasks, dtype, batch, samples)
         local loss = bk._functions.kind_of(task, where)
         t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)
         t.test = task.test and self:part(where .. ": test", task.test, loss, task.shape) or t.train
-        t.f, t.training = bk._functions.bound(bk._functions.of(model, task, self.outputs, where), self.mode)
+        t.shared = bk._functions.of(model, task, self.outputs, where, shared)
+        t.f, t.training = bk._functions.bound(t.shared, self.mode)
         t.full = batch == "full"
         t.size = t.full and t.train.n or math.min(batch, t.train.n)
         if not t.full then

@@ -357,19 +357,15 @@ function run_log:close(state, status, message)
     self:release()
 end
 
--- After every step. Where a signal came that asks for the end, the run ends here, with a checkpoint.
-function run_log:step(state)
+-- After every step. Where a signal came that asks for the end, the run ends after this, with a checkpoint.
+function run_log:step(state, signal)
     self.claim:beat()
     if state.rows > self.file.rows then self:write_rows(state) end
     if state.step == state.total then return end
-    local signal = internal.signals and internal.signals.came()
     if signal then
         self:save(state)
-        local message = ("stopped by %s after step %d of %d, whose checkpoint is in %s"):format(signal, state.step,
-            state.total, self.dir)
-        self:close(state, "stopped", message)
-        internal.signals.obeyed()
-        error(message, 0)
+        self:close(state, "stopped", ("stopped by %s after step %d of %d, whose checkpoint is in %s"):format(signal,
+            state.step, state.total, self.dir))
     elseif state.step % self.every == 0 and (self.told or bk.clock() >= self.not_before) then
         local from = bk.clock()
         self:save(state)

@@ -1,6 +1,6 @@
 -- bk.protocol: checks the options, resolves names to orders, schedules and records, and runs (_run.lua).
 local bk = ...
-local run, check_options = bk._run, bk._options.check
+local run, check_options, distributed = bk._run, bk._options.check, bk._distributed
 local protocol = {}
 protocol.__index = protocol
 protocol.__name = "bracket.protocol"
@@ -121,7 +121,7 @@ local function new(options)
     local self = setmetatable({}, protocol)
     local spec = { protocol = self, model = options.model, order = resolve_order(options.order), steps = options.steps,
         epochs = options.epochs, interventions = options.interventions or {}, reset_optimizer = options.reset_optimizer,
-        evaluate = options.evaluate, reduction = options.reduction }
+        evaluate = options.evaluate, reduction = options.reduction, distributed = options.distributed }
     local is_model, size = pcall(function() return spec.model.forward and spec.model.init and spec.model.n_params end)
     if not is_model or math.type(size) ~= "integer" then
         error("bk.protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a " .. type(spec.model), 2)
@@ -148,7 +148,12 @@ local function new(options)
         record = #spec.record_names > 0 and { names = spec.record_names, every = spec.record_every, at = record.at,
             samples = record.samples } or nil,
         word = getmetatable(options.order) == nil and type(options.order) == "table" and options.order or nil }
-    self.problem = bk._problem.new(options.model, options.tasks, dtype, batch, record.samples or 1000)
+    if spec.distributed and bk.mpi.size > 1 and options.model.modal and options.model.n_buffers > 0 then
+        error("bk.protocol: distributed: expected a model whose outputs are each of one example, got batch_norm, whose "
+            .. "statistics are the whole batch's (bk.nn.group_norm is of one)", 2)
+    end
+    self.problem = bk._problem.new(options.model, options.tasks, dtype, batch, record.samples or 1000,
+        spec.distributed)
     local n = self.problem.n
     if type(options.lr) == "table" and #options.lr > 0 and (spec.order.joint or #options.lr ~= n) then
         error(spec.order.joint and "bk.protocol: lr: a list of rates needs one task a step, got order = \"joint\""
@@ -189,17 +194,24 @@ end
 -- A run from its beginning, or from the last checkpoint in its folder.
 local function begin(self, options)
     local seed, log, saved = options.seed or self.seed, nil, nil
-    if options.out then
+    local function open()
         log, saved = bk._run_log.open(self, options.out, seed, options)
+        return saved
+    end
+    if options.out and self.spec.distributed then
+        saved = bk.mpi._first(open)
+    elseif options.out then
+        open()
     end
     local ok, message = pcall(function()
         if saved then self:restore(saved) else self.current = start(self, options.theta, options.buffers, seed) end
+        if self.spec.distributed then distributed.check(self.problem, self.current.theta) end
     end)
     if not ok then
         if log then log:release() end
         error(message, 0)
     end
-    self.current.log = log
+    self.current.log, self.current.out = log, options.out
     return self.current
 end
 
@@ -208,27 +220,33 @@ local function run_on(self, options)
     local state = self.current
     local goes_on = state and not options.theta and not options.buffers and not options.seed
         and (not state.finished or state.pending) and not state.failed
-        and (not options.out or state.log and state.log.dir == options.out)
+        and (not options.out or state.out == options.out)
     if options.out == "" then error("protocol:run: out: expected a folder's name, got \"\"", 2) end
     if not goes_on and not options.out and (options.resume or options.checkpoint_every or options.keep) then
         error("protocol:run: checkpoint_every, keep and resume need out, the run's folder", 2)
     end
     if not goes_on then state = begin(self, options) end
-    local log = state.log
+    local log, shared = state.log, self.spec.distributed
     if log then log.told, log.keep = options.checkpoint_every or log.told, options.keep or log.keep end
     local update, clear
     local shown = options.progress
-    if shown == nil then shown = bk.internal.on_terminal end
+    if shown == nil then shown = bk.internal.on_terminal and not (shared and bk.mpi.rank > 0) end
     if shown then update, clear = bk._progress.new() end
+    local signals = state.out and bk.internal.signals -- what stops a program stops the run after a step
     local function each(s)
         if update then update(s) end
-        if log then log:step(s) end
+        local signal = signals and signals.came()
+        if shared then signal = distributed.agree(s, signal) end
+        if log then log:step(s, signal) end
+        if not signal or s.step == s.total then return end
+        signals.obeyed(signal)
+        error(("stopped by %s after step %d of %d%s"):format(signal, s.step, s.total,
+            log and ", whose checkpoint is in " .. log.dir or ""), 0)
     end
-    local signals = log and bk.internal.signals -- what stops a program stops the run after a step
     if signals then signals.hold() end
     local ok, message = pcall(function()
         if log then log:begin(state) end
-        state:advance(math.min(options.stop or state.total, state.total), (update or log) and each,
+        state:advance(math.min(options.stop or state.total, state.total), (update or log or shared) and each,
             signals and function() end or bk.internal.hold)
         if log then log:finish(state) end
     end)
@@ -236,6 +254,7 @@ local function run_on(self, options)
     if not ok then pcall(bk.internal.hold, false) end
     state.pending = not ok and state.whole == state.step -- between two steps: it can go on, whatever the error
     local problems = not ok and log and log:fail(state, message) or ""
+    if not ok and shared then distributed.failed(message) end
     if problems ~= "" then message = tostring(message) .. problems end
     self.result = state:result()
     self.history = state.history
@@ -406,6 +425,8 @@ problem recorded (the last row) history R W seed; state:measure("conflict") -> c
             doc = "{ every = n, at = {steps}, samples = 1000, \"loss\", ..., own = f }: what is recorded, when" },
         { "seed", "integer", default = 0, doc = "of what is drawn" },
         { "dtype", { "float64", "float32" }, default = "float64", doc = "of theta and the data" },
+        { "distributed", "boolean", default = false,
+            doc = "every batch is shared over the ranks of mpirun or srun (help \"cluster\")" },
         { "evaluate", "boolean", default = true, doc = "test passes at task boundaries" },
     },
     call = new,

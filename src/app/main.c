@@ -3,6 +3,7 @@
  * Exit status 0; 1 after an error, whose message and traceback go to stderr; 2 for usage; 75 when a signal stopped a
  * run after its checkpoint; 130 after Ctrl-C; a command's own. */
 #include "../bind/embed.h"
+#include "../ranks/ranks.h"
 #include "app.h"
 
 #include <pthread.h>
@@ -302,10 +303,19 @@ static int signal_status(const options *o) {
     return app_stopped == SIGINT || (o->interrupted && !app_stopped) ? 130 : app_stopped ? 75 : 0;
 }
 
+/* However a rank ends, os.exit among the ways, the others hear of it. All of them end after a signal. */
+static void end_ranks(int status, void *unused) {
+    (void)unused;
+    ranks_close(status != 0 && !app_stopped);
+}
+
 int main(int argc, char **argv) {
     options o = { .argc = argc, .argv = argv, .threads = 1 };
     int status = read_options(&o);
     if (status) return status;
+#ifdef __GLIBC__
+    on_exit(end_ranks, NULL);
+#endif
     if (o.help) {
         print_usage(stdout);
         return 0;
@@ -337,5 +347,9 @@ int main(int argc, char **argv) {
         app_message("standard output could not be written");
         ok = false;
     }
-    return signal_status(&o) ? signal_status(&o) : ok ? status : 1;
+    status = signal_status(&o) ? signal_status(&o) : ok ? status : 1;
+#ifndef __GLIBC__
+    end_ranks(status, NULL);
+#endif
+    return status;
 }

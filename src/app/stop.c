@@ -65,9 +65,10 @@ static int stop_came(lua_State *L) { /* came(): the name of the signal, or nil *
     return 0;
 }
 
-static int stop_obeyed(lua_State *L) {
-    (void)L;
-    app_stopped = first;
+static int stop_obeyed(lua_State *L) { /* obeyed(name): it may have come to another rank */
+    const char *name = luaL_checkstring(L, 1);
+    for (int i = 0; i < HELD; i++)
+        if (strcmp(names[i], name) == 0) app_stopped = held_signals[i];
     return 0;
 }
 

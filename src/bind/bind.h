@@ -70,6 +70,7 @@ void bind_interrupt_internal(lua_State *L); /* likewise */
 void bind_nn_internal(lua_State *L);        /* likewise */
 void bind_func_internal(lua_State *L);      /* likewise */
 void bind_optim_internal(lua_State *L);     /* likewise */
+void bind_ranks_internal(lua_State *L);     /* likewise */
 
 /* A tensor value in Lua: metatable BIND_TENSOR. Concrete, or a node of a graph being traced. */
 #define BIND_TENSOR "bracket.tensor"

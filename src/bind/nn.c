@@ -355,6 +355,20 @@ static int internal_in_mode(lua_State *L) {
     return 1;
 }
 
+/* rows(model [, passes, before, count]): from now on a training pass that is being traced takes count examples of a
+ * batch, after `before` others, and draws what they draw there; count 0: the whole of it. Returns how many passes there
+ * were; passes, where it is told, is what they are set to. */
+static int internal_rows(lua_State *L) {
+    model_mode *mode = bind_check_model(L, 1, "rows", "model")->m->mode;
+    lua_settop(L, 4);
+    lua_pushinteger(L, mode ? mode->passes : 0);
+    if (!mode || lua_isnoneornil(L, 2)) return 1;
+    mode->passes = (int)luaL_checkinteger(L, 2);
+    mode->before = luaL_checkinteger(L, 3);
+    mode->rows = luaL_checkinteger(L, 4);
+    return 1;
+}
+
 static int model_buffers(lua_State *L) {
     static const char *const known[] = { "dtype", NULL };
     const char *fname = "model:init_buffers";
@@ -626,6 +640,7 @@ void bind_nn(lua_State *L) {
 void bind_nn_internal(lua_State *L) {
     static const bind_row rows[] = { { "activation", internal_activation, NULL },
                                      { "in_mode", internal_in_mode, NULL },
+                                     { "rows", internal_rows, NULL },
                                      { NULL, NULL, NULL } };
     bind_rows(L, rows);
 }

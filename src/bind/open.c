@@ -140,6 +140,7 @@ BK_API int luaopen_bracket(lua_State *L) {
     bind_nn_internal(L);
     bind_func_internal(L);
     bind_optim_internal(L);
+    bind_ranks_internal(L);
     bind_push_docs(L);
     lua_setfield(L, 3, "docs");
     bind_push_options(L);

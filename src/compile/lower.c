@@ -152,7 +152,9 @@ bool graph_lower(graph *g, int n_out, node **outs) {
     }
     for (int k = 0; k < n_out; k++) l.uses[outs[k]->place]++;
     for (int i = 0; i < n; i++) {
-        node *m = sorted[i], *better = m->dtype == BK_INT64 ? NULL : pattern(&l, m);
+        node *m = sorted[i], *better = m->op == &op_rank_copy    ? l.image[m->in[0]->place]
+                                       : m->dtype == BK_INT64 ? NULL
+                                                              : pattern(&l, m);
         if (!better) {
             node **in = graph_alloc(g, sizeof *in * (size_t)(m->n_in ? m->n_in : 1));
             if (!in) return false;

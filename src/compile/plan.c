@@ -690,7 +690,8 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     if (ok) {
         memcpy(b.outs, outs, sizeof *outs * (size_t)n_out);
         p->stats.nodes_built = graph_count(g);
-        ok = graph_simplify(g, n_out, b.outs, p->stats.passes) && graph_lower(g, n_out, b.outs) && build(&b);
+        ok = op_rank_order(g, n_out, b.outs) && graph_simplify(g, n_out, b.outs, p->stats.passes) &&
+             graph_lower(g, n_out, b.outs) && build(&b);
     }
     if (ok) {
         p->stats.passes[REWRITES] = (rewrite){ "lowered", b.n, p->stats.passes[REWRITES - 1].flops };

@@ -39,6 +39,7 @@ bool layer_same(const layer *l, const layer_shape *x, layer_shape *y) {
 bool layer_draws(layer_run *r, const node *x, int k, op_draw_at *at) {
     if (!x || graph_failed(r->g)) return false;
     *at = (op_draw_at){ x->dtype, x->ndim, x->shape, r->place + k };
+    if (r->rows && x->count % r->rows == 0) at->before = x->count / r->rows * r->before;
     if (!r->seed)
         graph_fail(r->g, BK_EINVAL, "%s: layer %s draws in training: expected a seed, { train = true, seed = 1 }",
                    r->who, layer_name(r->at));

@@ -298,7 +298,8 @@ node *model_build_as(const model *m, const char *who, graph *g, node *theta, nod
         return graph_fail(g, BK_EINVAL, "%s: theta: expected (%lld), floating, got %s %s", who, (long long)m->n_params,
                           shape_text(theta->ndim, theta->shape, &sb), dtype_name(theta->dtype));
     model_mode none = { .g = g }, *mode = m->mode && m->mode->g == g ? m->mode : &none;
-    pass p = { .run = { .g = g, .who = who, .train = mode->train, .seed = mode->seed }, .theta = theta };
+    pass p = { .run = { .g = g, .who = who, .train = mode->train, .seed = mode->seed,
+                        .before = mode->before, .rows = mode->rows }, .theta = theta };
     p.run.place = (int64_t)mode->passes++ * DRAWS_A_PASS;
     if (m->n_buffer_blocks) {
         p.buffers = graph_alloc(g, sizeof *p.buffers * (size_t)m->n_buffer_blocks);

@@ -98,6 +98,7 @@ typedef struct layer_run {
     bool train;
     node *seed;      /* int64; NULL: nothing may draw */
     int64_t place;   /* of the draws of the layer being built */
+    int64_t before, rows; /* as in the mode */
     const layer *at; /* that layer, for messages */
 } layer_run;
 /* Where the layer's draw number k of x's shape stands; NULL seed: fails, naming the layer. */
@@ -145,6 +146,7 @@ typedef struct model_mode {
     node *seed;    /* NULL: none */
     node *buffers; /* (n_buffers), or NULL: fresh ones; each pass in training leaves new ones here */
     int passes;    /* so far: each draws for itself */
+    int64_t before, rows; /* rows > 0: x is that many examples of a batch, after `before` others: it draws as they do */
 } model_mode;
 
 struct model {

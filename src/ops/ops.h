@@ -7,12 +7,13 @@
 
 #include "../graph/graph.h"
 
-/* Which draws of a seed: sizes, and a place that tells them from others of the same seed. */
+/* Which draws of a seed: sizes, a place that tells them from others of the same seed, and how many are left out before
+ * the first. */
 typedef struct op_draw_at {
     bk_dtype dtype;
     int ndim;
     const int64_t *shape;
-    int64_t place;
+    int64_t place, before;
 } op_draw_at;
 
 #include "gen/op_rows.h"
@@ -21,6 +22,11 @@ extern const op_row *const op_rows[]; /* NULL-terminated */
 
 /* A graph of these operations; NULL when memory is short. */
 graph *ops_graph(ctx *c);
+
+/* Sums over ranks depend on one another in the order in which they were built, which is the same on every rank: what a
+ * rank's own numbers then make of the graph (products in another order, parts that are shared) leaves it as it is.
+ * Rewrites outs; false after failing g. */
+bool op_rank_order(graph *g, int n_out, node **outs);
 
 /* ---- what rows of elementwise operations share (elementwise.c) ---- */
 node *op_vmap_elementwise(graph *g, node *n, node *const *in, const bool *batched, int64_t size);

@@ -5,11 +5,11 @@
 
 #include <string.h>
 
-/* draw: seed int64 (S...) -> (S..., sizes...). Attributes: dtype, kind, place, sizes; the scalar is bernoulli's p.
- * Under vmap every seed has draws of its own, which one seed would have alone; where only other things are batched,
- * the draws are the same in every place. */
+/* draw: seed int64 (S...) -> (S..., sizes...). Attributes: dtype, kind, place, before, sizes; the scalar is the p of
+ * bernoulli. Under vmap every seed has draws of its own, which one seed would have alone; where only other things are
+ * batched, the draws are the same in every place. */
 typedef enum draw_kind { DRAW_UNIFORM, DRAW_NORMAL, DRAW_BERNOULLI, DRAW_SEED } draw_kind;
-enum { DTYPE, KIND, PLACE, SIZES };
+enum { DTYPE, KIND, PLACE, BEFORE, SIZES };
 
 static bool draw_shape(graph *g, node *n) {
     const node *seed = n->in[0];
@@ -34,17 +34,17 @@ typedef struct draw_job {
 /* In float32 the same numbers: a normal is rounded, a uniform cut, so that it stays below 1. */
 #define DRAW(type, UNIFORM)                                                                                            \
     static void draw_##type(const draw_job *j, type *out, int64_t first, int64_t end) {                                \
-        const uint64_t key = j->key;                                                                                   \
+        const uint64_t key = j->key, k = (uint64_t)j->n->ints[BEFORE];                                                 \
         const double p = j->n->x;                                                                                      \
         switch (j->n->ints[KIND]) {                                                                                    \
         case DRAW_UNIFORM:                                                                                             \
-            for (int64_t i = first; i < end; i++) out[i] = UNIFORM(rng_at(key, (uint64_t)i));                          \
+            for (int64_t i = first; i < end; i++) out[i] = UNIFORM(rng_at(key, k + (uint64_t)i));                      \
             break;                                                                                                     \
         case DRAW_NORMAL:                                                                                              \
-            for (int64_t i = first; i < end; i++) out[i] = (type)rng_normal_at(key, (uint64_t)i);                      \
+            for (int64_t i = first; i < end; i++) out[i] = (type)rng_normal_at(key, k + (uint64_t)i);                  \
             break;                                                                                                     \
         default:                                                                                                       \
-            for (int64_t i = first; i < end; i++) out[i] = rng_unit(rng_at(key, (uint64_t)i)) < p;                     \
+            for (int64_t i = first; i < end; i++) out[i] = rng_unit(rng_at(key, k + (uint64_t)i)) < p;                 \
         }                                                                                                              \
     }
 static inline float unit_float(uint64_t bits) {
@@ -93,11 +93,11 @@ const op_row op_draw = {
     .jvp = op_zero_jvp,
     .transpose = op_no_transpose,
     .vmap = draw_vmap,
-    .sample = &(op_sample){ 1, { { 1, { 2 }, 1000 } }, 5, { BK_FLOAT64, DRAW_NORMAL, 3, SAMPLE_SIZE, 4 }, .x = 0.5 },
+    .sample = &(op_sample){ 1, { { 1, { 2 }, 1000 } }, 6, { BK_FLOAT64, DRAW_NORMAL, 3, 2, SAMPLE_SIZE, 4 }, .x = 0.5 },
 };
 
 static node *draw(graph *g, const op_row *row, draw_kind kind, node *seed, op_draw_at at, double p) {
-    int64_t ints[SIZES + BK_MAX_DIMS] = { at.dtype, kind, at.place };
+    int64_t ints[SIZES + BK_MAX_DIMS] = { at.dtype, kind, at.place, at.before };
     if (at.ndim > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "bk.%s: at most %d sizes", row->name, BK_MAX_DIMS);
     seed = g_cast(g, seed, BK_INT64);
     if (!seed) return NULL;

@@ -447,6 +447,13 @@ calls["bk.define"] = function()
         call = function(o) return o.n end }
     return f {}, f { n = 2 }, pcall(f, { m = 1 }), bk.repl.help.page(f)
 end
+for name, f in pairs{ allreduce = function() return bk.mpi.allreduce(theta), bk.mpi.allreduce(2) end,
+    sum = function() return bk.mpi.sum(function(t) return t:dot(t) end)(theta), pcall(bk.mpi.sum, 1) end,
+    shard = function() return bk.mpi.shard(bk.loss.mse(model)) end, share = function() return bk.mpi.share(9) end,
+    broadcast = function() return bk.mpi.broadcast({ theta }) end, barrier = function() bk.mpi.barrier() end,
+    rank = function() return bk.mpi.rank end, size = function() return bk.mpi.size end } do
+    calls["bk.mpi." .. name] = f
+end
 calls["coroutines"] = function()
     local next_value = coroutine.wrap(function() for i = 1, 10 do coroutine.yield { i } end end)
     for _ = 1, 10 do next_value() end

@@ -188,6 +188,8 @@ local function definitions(list, methods)
                 table.insert(params, 1, { "t", false })
             end
             functions[#functions + 1] = { text, path, params or { { "...", false } }, class, value }
+        elseif type(value) == "number" then
+            functions[#functions + 1] = { text, path, number = value }
         end
     end
     local names = {}
@@ -203,7 +205,9 @@ local function definitions(list, methods)
         end
     end
     for _, f in ipairs(functions) do
-        if f[3] then
+        if f.number then
+            out[#out + 1] = "---" .. f[1]:gsub("\n", "\n---") .. ("\n%s = %d\n"):format(f[2], f.number)
+        elseif f[3] then
             add(f[1], f[2], f[3], f[4], f[5])
         else
             for line in (f[1] .. "\n"):gmatch("([^\n]*)\n") do out[#out + 1] = "---" .. line end

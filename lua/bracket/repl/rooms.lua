@@ -20,6 +20,10 @@ return {
     ["bk.statistics"] = "bk.statistics\n\nIntervals, ranks, correlations and slopes of lists of numbers.",
     ["bk.stream"] = "bk.stream\n\nRandom streams that are plain tables { key, counter }: what a run, "
         .. "a record or an intervention keeps in its memory goes on where it was. The numbers are bk.rng's kind (SplitMix64 in counter form).",
+    ["bk.mpi"] = "bk.mpi\n\nThe ranks of one program that mpirun or srun started: every rank runs the whole script, "
+        .. "and all call these functions in the same order. Where one fails, dies or ends early, the others' calls are an "
+        .. "error that says so. bk.protocol{ distributed = true } shares its batches over them; help \"cluster\" has the "
+        .. "cost.",
     ["bk.measure"] = "bk.measure\n\nQuantities of a run's current point for records and hooks of one's own, on "
         .. "the tasks' diagnostic "
         .. "examples; each is computed once a step, however many ask.",

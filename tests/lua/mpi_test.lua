@@ -1,0 +1,425 @@
+-- Ranks: bk.mpi and protocol{ distributed = true }. What needs several processes starts them by mpirun, with the
+-- program that `make test` builds with MPI, and is skipped where there is none. The values to meet are those of one
+-- process.
+local lu = require "luaunit"
+local bk = require "bracket"
+local build = os.getenv("BRACKET_BUILD") or "build"
+local internal = bk.internal
+
+local root
+local function set_up()
+    root = os.tmpname()
+    os.remove(root)
+    internal.make_folder(root)
+end
+local function tear_down() os.execute("rm -rf '" .. root .. "'") end
+
+local function output_of(command)
+    local p = io.popen(("{ %s; } 2>&1; echo \"status $?\""):format(command))
+    local text = p:read("a")
+    p:close()
+    local output, status = text:match("^(.*)status (%d+)\n$")
+    return output, tonumber(status)
+end
+
+local function write(name, text)
+    local f <close> = assert(io.open(root .. "/" .. name, "w"))
+    f:write(text)
+end
+
+local PROGRAM = build .. "/tests/bracket-mpi"
+local function runs_here() return select(2, output_of("mpirun -n 2 " .. PROGRAM .. " -e 'bk=1'")) == 0 end
+local available
+local function need_mpirun()
+    if available == nil then available = runs_here() end
+    if not available then lu.skip("no " .. PROGRAM .. ", or no mpirun that may run here") end
+end
+
+-- What a script prints with n ranks. A rank prints by say(...): its lines come sorted, "0: text".
+local HEAD = [[
+local bk = require "bracket"
+local mpi = bk.mpi
+local root = arg[1]
+local function say(...)
+    local parts = table.pack(...)
+    for k = 1, parts.n do parts[k] = tostring(parts[k]) end
+    io.stderr:write(mpi.rank .. ": " .. table.concat(parts, " ") .. "\n") -- at once: ranks share stderr
+end
+local function off(a, b) return (a - b):abs():max():item() / b:abs():max():item() end
+]]
+local function ranks(n, script, arguments, options)
+    write("script.lua", HEAD .. script)
+    local output, status = output_of(("timeout 120 mpirun -n %d %s %s %s/script.lua %s %s"):format(n, PROGRAM,
+        options or "", root, root, arguments or ""))
+    local lines = {}
+    for line in output:gmatch("[^\n]+") do
+        if line:find("^%d+: ") then lines[#lines + 1] = line end
+    end
+    table.sort(lines)
+    return lines, status, output
+end
+
+-- ---- one process ----
+
+TestOneRank = {}
+function TestOneRank:test_alone()
+    lu.assertEquals({ bk.mpi.rank, bk.mpi.size }, { 0, 1 })
+    lu.assertEquals({ bk.mpi.share(7) }, { 1, 7 })
+    lu.assertEquals(bk.mpi.allreduce(3), 3)
+    lu.assertEquals(bk.mpi.allreduce(bk.tensor{ 1, 2 }), bk.tensor{ 1, 2 })
+    lu.assertEquals(bk.mpi.broadcast("x"), "x")
+    bk.mpi.barrier()
+    local function f(t) return t:dot(t) end
+    lu.assertIs(bk.mpi.sum(f), f)
+    lu.assertErrorMsgContains("bk.mpi.sum: f: expected a function of tensors, got a number", bk.mpi.sum, 3)
+    lu.assertErrorMsgContains("bk.mpi.shard: f: expected a function (theta, x, y), got a string", bk.mpi.shard, "mse")
+    lu.assertErrorMsgContains("bk.mpi.share: n: expected a number of examples, got -1", bk.mpi.share, -1)
+    lu.assertErrorMsgContains("bk.mpi.allreduce: value: expected a tensor or a number, got a table", bk.mpi.allreduce, {})
+    lu.assertErrorMsgContains("not while tracing", bk.compile(function(t) return bk.mpi.allreduce(t) end), bk.ones{ 2 })
+    lu.assertErrorMsgContains("bk.mpi.broadcast: from: expected a rank 0..0, got 1", bk.mpi.broadcast, 1, 1)
+end
+
+function TestOneRank:test_a_distributed_run_of_one_is_the_run()
+    local function run(distributed)
+        local r = bk.rng(1)
+        local tasks = { { x = r:normal{ 20, 4 }, y = r:integers({ 20 }, 3) }, { x = r:normal{ 20, 4 },
+            y = r:integers({ 20 }, 3) } }
+        return bk.protocol{ model = bk.nn.mlp{ 4, 5, 3 }, tasks = tasks, lr = 0.1, steps = 6, batch = 7,
+            order = "cyclic", record = { every = 2, "loss", "conflict" }, distributed = distributed }:run{}
+    end
+    local a, b = run(true), run(false)
+    lu.assertEquals(a.theta, b.theta)
+    lu.assertEquals(a.history, b.history)
+end
+
+function TestOneRank:test_ranks_that_cannot_join_are_an_error()
+    if bk.mpi.library then return end
+    local command = ("PMI_RANK=0 PMI_SIZE=2 %s/bracket -e 'print(pcall(function() return bk.mpi.rank end))'"):format(build)
+    lu.assertStrContains(output_of(command), "started as one of 2 ranks, but built without MPI: make MPI=1")
+    -- a batch script of Slurm is no rank
+    lu.assertStrContains(output_of(("SLURM_JOB_ID=5 SLURM_PROCID=0 SLURM_NTASKS=2 %s/bracket -e 'print(bk.mpi.size)'")
+        :format(build)), "1")
+end
+
+-- ---- several ----
+
+TestRanks = {}
+function TestRanks:setUp()
+    set_up()
+    need_mpirun()
+end
+function TestRanks:tearDown() tear_down() end
+
+function TestRanks:test_values_go_around()
+    local lines, status = ranks(3, [[
+        say(mpi.size, mpi.allreduce(mpi.rank + 1), mpi.allreduce(0.5))
+        local t = mpi.allreduce(bk.full({ 3 }, mpi.rank + 1, { dtype = "float32" }))
+        say(t:dtype(), t[1]:item())
+        local v = { from = mpi.rank, 0 / 0, list = { 1, 2.5, "\xff" }, t = bk.full({ 2, 2 }, mpi.rank) }
+        v = mpi.broadcast(v, 2)
+        say(v.from, v[1] ~= v[1], #v.list, v.list[3] == "\xff", v.t[1][1]:item())
+        local large = bk.arange(50001) * (mpi.rank + 1)
+        say(mpi.allreduce(large):sum():item() == 6 * bk.arange(50001):sum():item())
+        say(select(2, pcall(mpi.broadcast, { print }, 1)))
+        local sum = 0
+        for n = 1, 10 do sum = sum + select(2, mpi.share(n)) end
+        say(mpi.allreduce(sum))
+        mpi.barrier()
+    ]])
+    lu.assertEquals(status, 0)
+    local expected = {}
+    for r = 0, 2 do
+        for _, text in ipairs{ "2 true 3 true 2.0", "3 6 1.5", "55", "float32 6.0", "true",
+            "bk.mpi.broadcast: checkpoint: state.1: a function cannot be saved" } do
+            expected[#expected + 1] = r .. ": " .. text
+        end
+    end
+    table.sort(expected)
+    lu.assertEquals(lines, expected)
+end
+
+function TestRanks:test_every_derivative_is_a_sum_over_ranks()
+    for n, threads in pairs{ [2] = 2, [3] = 1, [5] = 1 } do -- 13 examples: uneven shares; 5 and then 2 of all
+        local lines, status, output = ranks(n, [[
+            local model, rng = bk.nn.mlp{ 6, 9, 3, activation = "tanh" }, bk.rng(1)
+            local x, y, theta = rng:normal{ 13, 6 }, rng:normal{ 13, 3 }, model:init{ seed = 1 }
+            local plain = bk.loss.mse(model)
+            local shared = mpi.shard(function(t, a, b) return plain(t, a, b) end)
+            local function losses(L)
+                return function(t) return L(t, x, y) end, function(t) return L(t, x * 0.5, y:tanh()) end,
+                    function(t) return L(t, x:narrow(1, 3, 2), y:narrow(1, 1, 2)) end
+            end
+            local v, worst = rng:normal{ #theta }, 0
+            local function values(L)
+                local A, B, C = losses(L)
+                local w = bk.bea.word{ { A, .02 }, { B, .03 }, { C, .01 } }
+                local m = bk.bea.multitask{ losses = { A, B, C }, lr = .1 }
+                local terms = m:terms(theta)
+                return { A(theta), bk.grad(B)(theta), bk.hvp(C)(theta, v), bk.lie(A, B)(theta),
+                    bk.lie(A, bk.lie(B, C))(theta), bk.grad(function(t) return bk.lie(A, C)(t):dot(v) end)(theta),
+                    w:term(2)(theta), w:term(3)(theta), w:term(4)(theta), w:step(theta), m:grad(theta),
+                    bk.tensor{ terms.original, terms.flatness, terms.conflict },
+                    bk.tensor(bk.bea.path_bracket{ A, B, target = C, theta = theta, time = .1, steps = 3 }),
+                    bk.vmap(bk.grad(A))(bk.concat({ theta:reshape{ 1, -1 }, v:reshape{ 1, -1 } }, 1)) }
+            end
+            local got, expected = values(shared), values(plain)
+            for k = 1, #expected do worst = math.max(worst, off(got[k], expected[k])) end
+            local first, count = mpi.share(13) -- a loss of the rank's own examples
+            local own = mpi.sum(function(t)
+                return plain(t, x:narrow(1, first, count), y:narrow(1, first, count)) * (count / 13)
+            end)
+            worst = math.max(worst, off(bk.hvp(own)(theta, v), bk.hvp((losses(plain)))(theta, v)))
+            say(worst < 1e-12, worst > 1e-12 and worst or "")
+            say(#got, bk.internal.digest(got[10]))
+        ]], "", "--threads " .. threads)
+        lu.assertEquals(status, 0, output)
+        local digest = lines[1] and lines[1]:match("%w+$")
+        local expected = {}
+        for r = 0, n - 1 do
+            expected[#expected + 1] = ("%d: 14 %s"):format(r, digest)
+            expected[#expected + 1] = ("%d: true "):format(r)
+        end
+        table.sort(expected)
+        lu.assertEquals(lines, expected)
+    end
+end
+
+function TestRanks:test_float32_and_images_and_sequences()
+    local lines, status, output = ranks(2, [[
+        local rng = bk.rng(2)
+        local cnn = bk.nn.sequential{ bk.nn.conv2d{ 1, 3, kernel = 3 }, bk.nn.tanh(), bk.nn.avgpool2d{ 2 },
+            bk.nn.flatten(), bk.nn.linear{ 27, 4 } }
+        local gpt = bk.nn.sequential{ bk.nn.embedding{ 5, 8 }, bk.nn.position_embedding{ 6, 8 },
+            bk.nn.transformer{ 8, heads = 2, causal = true }, bk.nn.linear{ 8, 5 } }
+        local ids = rng:integers({ 7, 6 }, 5)
+        local function next_token(t, x, y)
+            local z = gpt:forward(t, x):reshape{ -1, 5 }
+            return (z:logsumexp() - z:take(y:reshape{ -1 })):mean()
+        end
+        local function check(model, loss, x, y, dtype, limit)
+            local shared = mpi.shard(loss)
+            local function lie(L)
+                local function A(t) return L(t, x, y) end
+                local function B(t) return L(t, x:narrow(1, 1, 4), y:narrow(1, 1, 4)) end
+                return bk.lie(A, B)(model:init{ seed = 1 }:to(dtype))
+            end
+            local d = off(lie(shared), lie(loss))
+            say(d < limit, d < limit and "" or d)
+        end
+        check(cnn, bk.loss.cross_entropy(cnn), rng:normal{ 7, 1, 8, 8 }, rng:integers({ 7 }, 4), "float64", 1e-12)
+        check(cnn, bk.loss.cross_entropy(cnn), rng:normal{ 7, 1, 8, 8 }, rng:integers({ 7 }, 4), "float32", 1e-4)
+        check(gpt, next_token, ids, rng:integers({ 7, 6 }, 5), "float64", 1e-12)
+    ]])
+    lu.assertEquals(status, 0, output)
+    lu.assertEquals(lines, { "0: true ", "0: true ", "0: true ", "1: true ", "1: true ", "1: true " })
+end
+
+function TestRanks:test_what_ends_one_rank_ends_all()
+    local SCRIPT = [[
+        local how = arg[2]
+        if mpi.rank == 1 then
+            if how == "error" then error("a mistake", 0) end
+            if how == "return" then return end
+            if how == "exit" then os.exit(0) end
+            if how == "kill" then os.execute("kill -9 " .. bk.internal.process()) end
+        end
+        if how == "differ" then say(pcall(mpi.allreduce, bk.ones{ 3 + mpi.rank })) end
+        if how == "caught" and mpi.rank == 1 then pcall(error, "nothing to the others") end
+        if how == "loop" and mpi.rank == 0 then mpi.barrier() end -- one call more than rank 1 has
+        say(pcall(mpi.allreduce, 1))
+    ]]
+    for how, message in pairs{ error = "rank 1 failed: its program ended with an error", exit = "rank 1 has ended",
+        ["return"] = "rank 1 has ended", loop = "the ranks do different things" } do
+        local lines, _, output = ranks(2, SCRIPT, how)
+        lu.assertStrContains(lines[1] or output, message, false, false, how)
+    end
+    local lines, _, output = ranks(2, SCRIPT, "kill") -- mpirun ends the rest
+    lu.assertEquals(lines, {}, output)
+    lines, _, output = ranks(2, SCRIPT, "differ")
+    lu.assertStrContains(lines[1] or output, "the ranks do different things: at their call 1 rank ")
+    lu.assertStrContains(lines[2], "0: false bk.mpi: ") -- from then on
+    lu.assertEquals((ranks(2, SCRIPT, "caught")), { "0: true 2", "1: true 2" })
+end
+
+-- ---- protocols ----
+
+TestDistributed = { setUp = TestRanks.setUp, tearDown = TestRanks.tearDown }
+
+-- Every case as one process has it, in the folder of the test; then with ranks. Prints what is off.
+local CASES = [[
+    local I, data = bk.intervention, bk.data.glyphs{ n = 70, seed = 1 }
+    local tasks = bk.tasks.rotated{ data = data, angles = { 0, 40, 80 } }
+    local mlp = bk.nn.mlp{ 784, 7, 10, activation = "tanh" }
+    local draws = bk.nn.sequential{ bk.nn.linear{ 784, 7 }, bk.nn.dropout{ .3 }, bk.nn.tanh(), bk.nn.noise{ .1 },
+        bk.nn.linear{ 7, 10 } }
+    local fields = {}
+    for i, t in ipairs(tasks) do
+        local L = bk.loss.cross_entropy(mlp)
+        fields[i] = { x = t.train.x, y = t.train.y, field = function(theta, x, y)
+            return bk.grad(function(s) return L(s, x, y) end)(theta) + theta * 0.01
+        end }
+    end
+    local cases = {
+        cyclic = { order = "cyclic", record = { every = 3, "loss", "accuracy", "conflict", "flatness", "bracket",
+            "cosines", "gradient_norm", "gram", "sharpness", "trace", "order_effect", "swap_effect" } },
+        joint = { order = "joint", record = { every = 4, "conflict" }, interventions = { I.flatness{ strength = 0 },
+            I.conflict{ strength = 0 } } },
+        conflict = { order = "cyclic", interventions = { I.conflict{ strength = 0 }, I.flatness{ strength = 2 } } },
+        penalty = { order = "cyclic", interventions = { I.bracket_penalty{ weight = .1 } },
+            optimizer = bk.optim.adam{}, lr = .003 },
+        pcgrad = { order = "joint", interventions = { I.pcgrad{} } },
+        replay = { order = "cyclic", interventions = { I.replay{ memory = 40 } },
+            optimizer = bk.optim.heavy_ball{ momentum = .9 } },
+        ewc = { interventions = { I.ewc{ weight = 10 } } },
+        tournament = { order = "tournament" },
+        full = { order = "reversed_pairs", batch = "full" },
+        few = { order = "cyclic", batch = 2 },
+        draws = { order = "cyclic", model = draws, interventions = { I.conflict{ strength = 0 } } },
+        fields = { order = "cyclic", tasks = fields, interventions = { I.conflict{ strength = 0 } } },
+    }
+    local names, worst = {}, {}
+    for name in pairs(cases) do names[#names + 1] = name end
+    table.sort(names)
+    for _, name in ipairs(names) do
+        local options = { model = mlp, tasks = tasks, steps = 9, lr = .05, batch = 17, seed = 3, distributed = true }
+        for key, value in pairs(cases[name]) do options[key] = value end
+        local r = bk.protocol(options):run{}
+        local values = { theta = r.theta }
+        for column, list in pairs(r.history) do values[column] = bk.tensor(list) end
+        local path = root .. "/" .. name .. ".safetensors"
+        if mpi.size == 1 then
+            bk.save_safetensors(path, values)
+        else
+            for column, t in pairs(bk.load_safetensors(path)) do
+                local d = (values[column] - t):abs():max():item() / math.max(t:abs():max():item(), 1e-300)
+                if not (d <= (column == "theta" and 1e-12 or 1e-11)) then say(name, column, d) end
+            end
+        end
+    end
+    say("done", #names)
+]]
+function TestDistributed:test_every_run_is_that_of_one_process()
+    write("script.lua", HEAD .. CASES)
+    lu.assertStrContains(output_of(("%s/bracket %s/script.lua %s"):format(build, root, root)), "0: done 12")
+    for n = 2, 3 do
+        local lines, status, output = ranks(n, CASES)
+        lu.assertEquals(status, 0, output)
+        local expected = {}
+        for r = 0, n - 1 do expected[r + 1] = r .. ": done 12" end
+        lu.assertEquals(lines, expected)
+    end
+end
+
+local RUN = [[
+    local r, tasks = bk.rng(1), {}
+    for i = 1, 2 do tasks[i] = { x = r:normal{ 30, 4 }, y = r:integers({ 30 }, 3) } end
+    local hook = { name = "ends", after_step = function(state) -- what it reads of arg is not part of what it is
+        local how = arg[3] or ""
+        if state.step ~= tonumber(arg[4]) then return end
+        if how:find("kill") and mpi.rank == tonumber(how:match("%d")) then
+            os.execute("kill -9 " .. bk.internal.process())
+        end
+        if how:find("TERM") and mpi.rank == tonumber(how:match("%d")) then
+            os.execute("kill -TERM " .. bk.internal.process())
+        end
+        if how == "error1" and mpi.rank == 1 then error("a mistake of rank 1", 0) end
+        if how == "error" then error("a mistake of all", 0) end
+        if how == "apart" and mpi.rank == 1 then state.theta = state.theta * 1.0000001 end
+    end }
+    local p = bk.protocol{ model = bk.nn.sequential{ bk.nn.linear{ 4, 5 }, bk.nn.tanh(), bk.nn.dropout{ .2 },
+        bk.nn.linear{ 5, 3 } }, tasks = tasks, lr = 0.1, steps = 60, batch = 7, order = "random",
+        optimizer = bk.optim.adam{}, record = { every = 3, "loss" }, seed = 5, distributed = true,
+        interventions = { hook } }
+    local ok, result = pcall(p.run, p, { out = root .. "/" .. arg[2], checkpoint_every = 5, resume = true })
+    if not ok then
+        say(tostring(result))
+        if arg[3] == "error" then say(mpi.allreduce(1)) else error(result, 0) end
+    else
+        say(bk.internal.digest(result.theta), result.steps)
+    end
+]]
+local function status_of(name)
+    local f <close> = assert(io.open(root .. "/" .. name .. "/status.json"))
+    return internal.from_json(f:read("a"))
+end
+local function rows_of(name)
+    local f <close> = assert(io.open(root .. "/" .. name .. "/metrics.jsonl"))
+    return f:read("a")
+end
+
+function TestDistributed:test_rank_0_owns_the_folder_and_a_run_goes_on()
+    local whole, status, output = ranks(2, RUN, "whole")
+    lu.assertEquals(status, 0, output)
+    lu.assertEquals(whole[1]:sub(3), whole[2]:sub(3))
+    lu.assertEquals(status_of("whole").status, "finished")
+    lu.assertEquals((ranks(2, RUN, "again", "--threads 2")), whole) -- bit for bit
+    for how, expected in pairs{ ["TERM0"] = "stopped", ["TERM1"] = "stopped" } do
+        local lines, code = ranks(2, RUN, how .. " " .. how .. " 13")
+        lu.assertEquals(code, 75, how)
+        lu.assertStrContains(lines[1], "0: stopped by SIGTERM after step 13 of 60")
+        lu.assertStrContains(lines[2], "1: stopped by SIGTERM after step 13 of 60")
+        lu.assertEquals(status_of(how).status, expected)
+        lu.assertEquals(status_of(how).step, 13)
+        lu.assertEquals((ranks(2, RUN, how)), whole)
+        lu.assertEquals(rows_of(how), rows_of("whole"))
+    end
+end
+
+function TestDistributed:test_a_rank_that_dies_leaves_a_checkpoint()
+    local whole = ranks(2, RUN, "whole")
+    for rank = 0, 1 do
+        local name = "kill" .. rank
+        ranks(2, RUN, name .. " " .. name .. " 13")
+        lu.assertEquals(bk._run_folder.read(root .. "/" .. name).status.status, "stopped")
+        lu.assertEquals(bk._run_folder.checkpoints(root .. "/" .. name), { 5, 10 })
+        local lines, status, output = ranks(2, RUN, name)
+        lu.assertEquals(status, 0, output)
+        lu.assertEquals(lines, whole)
+        lu.assertEquals(rows_of(name), rows_of("whole"))
+    end
+end
+
+function TestDistributed:test_errors_reach_all_ranks()
+    local lines, status = ranks(2, RUN, "one error1 13")
+    lu.assertNotEquals(status, 0)
+    lu.assertStrContains(lines[1], "0: bk.mpi: rank 1 failed: a mistake of rank 1")
+    lu.assertEquals(status_of("one").status, "failed")
+    lu.assertStrContains(status_of("one").message, "rank 1 failed: a mistake of rank 1")
+    -- an error of all of them is each one's own, and they go on together
+    lines, status = ranks(2, RUN, "all error 13")
+    lu.assertEquals(status, 0)
+    lu.assertEquals(lines, { "0: 2", "0: a mistake of all", "1: 2", "1: a mistake of all" })
+    lines = ranks(2, RUN, "apart apart 13")
+    lu.assertStrContains(lines[1], "step 16: rank 1 is at another point than rank 0")
+    -- a folder that cannot be had is everybody's error
+    lines = ranks(2, RUN, "../script.lua/x")
+    lu.assertEquals(#lines, 2)
+    lu.assertEquals(lines[1]:sub(3), lines[2]:sub(3))
+end
+
+function TestDistributed:test_what_cannot_be_shared_is_an_error()
+    local lines = ranks(2, [[
+        local r = bk.rng(1)
+        local function try(options, task)
+            local t = { x = r:normal{ 9, 4 }, y = r:normal{ 9, 2 } }
+            for key, value in pairs(task or {}) do t[key] = value end
+            local all = { model = bk.nn.mlp{ 4, 5, 2 }, tasks = { t }, lr = 0.1, steps = 2, distributed = true }
+            for key, value in pairs(options) do all[key] = value end
+            local ok, problem = pcall(function() return bk.protocol(all):run{} end)
+            if mpi.rank == 0 then say(not ok and problem) end
+        end
+        try({}, { loss = function(m, theta, x, y) return (m:forward(theta, x) - y):square():sum() end })
+        try({}, { loss = function(m, theta, x, y) local z = m:forward(theta, x) - y return z:norm() end })
+        try({ model = bk.nn.sequential{ bk.nn.linear{ 4, 2 }, bk.nn.batch_norm{ 2 } } }, { loss = "mse" })
+        try({ model = bk.nn.sequential{ bk.nn.linear{ 4, 2 }, bk.nn.layer{ forward = function(p, x)
+            return p.train and x * p.random(x:shape()) or x end } } }, { loss = "mse" })
+        try({}, { loss = "mse", x = bk.rng(mpi.rank):normal{ 9, 4 } })
+        try({}, { loss = "mse" })
+    ]])
+    lu.assertEquals(#lines, 6, table.concat(lines, "\n"))
+    local text = table.concat(lines, "\n")
+    lu.assertEquals(select(2, text:gsub("expected a mean over the examples", "")), 3, text)
+    lu.assertStrContains(text, "expected a model whose outputs are each of one example, got batch_norm")
+    lu.assertStrContains(text, "rank 1 has other train examples of task 1")
+    lu.assertStrContains(text, "0: false")
+end

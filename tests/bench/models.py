@@ -11,8 +11,8 @@ weights (in, out).
   W6  a residual CNN: 32 images 3 x 32 x 32; conv 3x3 to 16 (padding 1), group norm of 4 groups, relu; blocks
       16-16, 16-32 and 32-64 (stride 2, and a 1x1 convolution beside them): relu(s(x) + norm(conv(relu(norm(conv x)))));
       mean over 8 x 8, dense 64 x 10, mean cross-entropy.
-  W7  a GRU of 100 steps, input 16, width 64, batch 32, gates r, z, n with a bias each and one within r (...);
-      its last state, dense 64 x 10, mean cross-entropy.
+  W7  a GRU of 100 steps, input 16, width 64, batch 32: r, z = s(x W + b + h U), n = tanh(x W + b + r (h U + c)), h = n + z (h - n);
+      from the last state dense 64 x 10, mean cross-entropy.
   ops b gradient of task 0, c H_0 v, d the bracket H_1 g_0 - H_0 g_1, e g_0 + (h/2) H_0 g_0 with h = 0.1, g the gradient
       of the squared norm of d. Checksum: sum and sum of squares of the result, in float64.
 """

@@ -165,11 +165,8 @@ local function operations(w)
         for i = 0, 7 do for j = i + 1, 7 do out[#out + 1] = bk.lie(L[i], L[j])(t) end end
         return table.unpack(out)
     end)
-    return { a = function() return step(theta) end, b = function() return g0(theta) end,
-        c = function() return hvp(theta, w.v) end,
-        d = function() return bracket(theta) end, e = function() return modified(theta) end, f = all
-            and function() return all(theta) end,
-        g = function() return penalty(theta) end }
+    return { a = { step, theta }, b = { g0, theta }, c = { hvp, theta, w.v }, d = { bracket, theta },
+        e = { modified, theta }, f = all and { all, theta }, g = { penalty, theta } } -- a function and its arguments
 end
 
 local clock = bk.clock
@@ -182,9 +179,9 @@ local core = bk.internal.blas()
 local function line(r)
     local extra = os.getenv("OPENBLAS_CORETYPE")
     local text = string.format('{"workload": "%s", "op": "%s", "variant": "compiled", "dtype": "%s", "threads": %d, "lib": "bracket", '
-        .. '"version": "%s", "openblas_core": "%s"%s, "sum": %.17g, "sumsq": %.17g', r.workload, r.op, r.dtype,
+        .. '"version": "%s", "openblas_core": "%s"%s, "sum": %.17g, "sumsq": %.17g, "gflop": %.6g, "peak_bytes": %d', r.workload, r.op, r.dtype,
             options.threads, bk.version, core,
-        extra and string.format(', "OPENBLAS_CORETYPE": "%s"', extra) or "", r.sum, r.sumsq)
+        extra and string.format(', "OPENBLAS_CORETYPE": "%s"', extra) or "", r.sum, r.sumsq, r.gflop, r.peak)
     if r.median then
         text = text .. string.format(', "compile_s": %.6g, "median_us": %.6g, "min_us": %.6g, "reps": %d, "median_cpu_us": %.6g', r.compile,
             r.median, r.min, r.reps, r.cpu)
@@ -197,13 +194,16 @@ for name in options.workloads:gmatch("[^,]+") do
     local w = workload(name)
     local ops, live = operations(w), {}
     for op in options.ops:gmatch("[^,]+") do
-        local f = ops[op] or error("workloads.lua: unknown operation " .. op)
+        local call = ops[op] or error("workloads.lua: unknown operation " .. op)
+        local function f() return call[1](table.unpack(call, 2)) end
         local t0 = clock()
         local results = table.pack(f())
         local compile = clock() - t0
-        local sum, sumsq = 0, 0
+        local sum, sumsq, stats = 0, 0, call[1]:stats(table.unpack(call, 2))
+        local peak = stats.arena_bytes -- and the results
         for i = 1, results.n do
             local r = results[i]:to("float64")
+            peak = peak + results[i]:count() * (w.dtype == "float64" and 8 or 4)
             sum, sumsq = sum + r:sum():item(), sumsq + r:dot(r):item()
         end
         results = nil
@@ -212,7 +212,7 @@ for name in options.workloads:gmatch("[^,]+") do
         f()
         local estimate = math.max(clock() - t0, 1e-9)
         live[#live + 1] = { workload = name, op = op, dtype = w.dtype == "float64" and "f64" or "f32", sum = sum,
-            sumsq = sumsq, f = f, compile = compile,
+            sumsq = sumsq, gflop = 1e-9 * stats.flops, peak = peak, f = f, compile = compile,
             reps = math.max(5, math.min(options.reps, math.floor(options.budget / estimate))),
             inner = math.max(1, math.floor(2e-3 / estimate)), times = {}, cpus = {} }
     end

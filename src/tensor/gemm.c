@@ -89,9 +89,9 @@ static bool blas_is_wide(void) {
 }
 
 /* Own kernels where they are faster. Measured on Zen 4, AVX-512 against AVX-512: by 2 to 10 % from a million
- * multiply-adds up and by 10 to 50 % where B is transposed; below, OpenBLAS has kernels for small products where it knows the processor. On Zen 3,
- * AVX2 against AVX2: by 2 to 9 % for sides of 128 to 784, by up to 140 % for thin ones, equal at 512 x 512 x 256,
- * behind above. */
+ * multiply-adds up and by 10 to 50 % where B is transposed; below, OpenBLAS has kernels for small
+ * products where it knows the processor. On Zen 3, AVX2 against AVX2: by 2 to 9 % for sides of 128 to 784, by up to
+ * 140 % for thin ones, equal at 512 x 512 x 256, behind above. */
 static way way_of(const product *p) {
     const gemm_part *x = &p->all;
     const double small = 1e6;
@@ -309,7 +309,8 @@ bk_status gemm_batch(ctx *c, bk_dtype dtype, int64_t count, int64_t m, int64_t n
     batch b = { c, dtype, m, n, ldc, step_a * size, step_b * size, step_c * size, term, out, 0 };
     const double work = (double)m * (double)n * (double)term->k;
     const bool whole = work < (double)(8 * OWN_PIECE_WORK); /* small ones: as many a thread as there are */
-    if (c && whole && work * (double)count >= 2 * (double)OWN_PIECE_WORK) ctx_ranges(c, count, INT_MAX, batch_range, &b);
+    const bool worth = whole && work * (double)count >= 2 * (double)OWN_PIECE_WORK;
+    if (c && worth) ctx_ranges(c, count, INT_MAX, batch_range, &b);
     else batch_range(&b, 0, 0, count);
     return (bk_status)atomic_load(&b.status);
 }

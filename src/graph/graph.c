@@ -150,6 +150,34 @@ static uint64_t mix(uint64_t h, uint64_t v) {
     return h ^ (h >> 29);
 }
 
+/* A constant is known by its values, so that those made anew in every trace (a mask, a first state) are one node, and
+ * what is computed from them is shared. Borrowed memory, which its host may change, is known by its address. */
+static bool by_value(const tensor *t) {
+    return !t->store->borrowed && tensor_contiguous(t);
+}
+
+static size_t value_bytes(const tensor *t) {
+    return (size_t)tensor_count(t) * dtype_size(t->dtype);
+}
+
+/* Of some of the elements, the last among them. */
+static uint64_t mix_values(uint64_t h, const tensor *t) {
+    enum { SAMPLES = 32 };
+    const size_t size = dtype_size(t->dtype), n = value_bytes(t) / size, step = n / SAMPLES + 1;
+    const char *data = tensor_data(t);
+    for (size_t i = 0; i < n; i += step) {
+        uint64_t bits = 0;
+        memcpy(&bits, data + (n - 1 - i) * size, size);
+        h = mix(h, bits);
+    }
+    return h;
+}
+
+static bool same_values(const tensor *a, const tensor *b) {
+    if (tensor_data(a) == tensor_data(b)) return true;
+    return by_value(a) && by_value(b) && !memcmp(tensor_data(a), tensor_data(b), value_bytes(a));
+}
+
 static uint64_t node_hash(const node *n) {
     uint64_t h = mix((uint64_t)(uintptr_t)n->op, n->dtype), bits;
     memcpy(&bits, &n->x, sizeof bits);
@@ -157,7 +185,7 @@ static uint64_t node_hash(const node *n) {
     for (int i = 0; i < n->n_in; i++) h = mix(h, (uint64_t)n->in[i]->id);
     for (int i = 0; i < n->n_ints; i++) h = mix(h, (uint64_t)n->ints[i]);
     for (int i = 0; i < n->ndim; i++) h = mix(h, (uint64_t)n->shape[i]);
-    if (n->value) h = mix(h, (uint64_t)(uintptr_t)tensor_data(n->value));
+    if (n->value) h = by_value(n->value) ? mix_values(h, n->value) : mix(h, (uint64_t)(uintptr_t)tensor_data(n->value));
     return h;
 }
 
@@ -167,8 +195,8 @@ static bool node_same(const node *a, const node *b) {
     if (a->n_in && memcmp(a->in, b->in, sizeof *a->in * (size_t)a->n_in)) return false;
     if (a->n_ints && memcmp(a->ints, b->ints, sizeof *a->ints * (size_t)a->n_ints)) return false;
     if (!a->value != !b->value) return false;
-    return !a->value || (tensor_data(a->value) == tensor_data(b->value) &&
-                         !memcmp(a->value->strides, b->value->strides, sizeof *a->shape * (size_t)a->ndim));
+    return !a->value || (!memcmp(a->value->strides, b->value->strides, sizeof *a->shape * (size_t)a->ndim) &&
+                         same_values(a->value, b->value));
 }
 
 static bool table_grow(graph *g) {

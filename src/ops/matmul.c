@@ -60,14 +60,8 @@ static bk_status matmul_run(ctx *c, const node *n, void *out, const void *const 
     (void)scratch;
     const bool ta = n->ints[0], tb = n->ints[1];
     const extents x = matmul_extents(n, n->in[0], ta);
-    const size_t size = dtype_size(n->dtype);
-    bk_status s = BK_OK;
-    for (int64_t i = 0; i < x.batch && !s; i++) {
-        const gemm_term t = term_of(&x, ta, tb, 1, (const char *)in[0] + size * (size_t)(i * x.step_a),
-                                    (const char *)in[1] + size * (size_t)(i * x.step_b));
-        s = gemm_sum(c, n->dtype, x.m, x.n, 1, &t, 0, (char *)out + size * (size_t)(i * x.step_c), x.n);
-    }
-    return s;
+    const gemm_term t = term_of(&x, ta, tb, 1, in[0], in[1]);
+    return gemm_batch(c, n->dtype, x.batch, x.m, x.n, &t, x.step_a, x.step_b, out, x.step_c, x.n);
 }
 
 /* Transposes go into the flags, scales outward (products that differ by a factor are then shared). */

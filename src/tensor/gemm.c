@@ -72,17 +72,33 @@ const char *gemm_config(void) {
 
 /* ---- one call ---- */
 
+/* Whether OpenBLAS runs kernels of AVX-512. A version older than the processor may not know it and take SSE's, at a
+ * quarter of the speed. Asked once, of a name that never changes. */
+static bool blas_is_wide(void) {
+    static atomic_int kept; /* 1: no, 2: yes; threads that race here store the same */
+    int answer = atomic_load_explicit(&kept, memory_order_relaxed);
+    if (!answer) {
+        static const char *const wide[] = { "SkylakeX", "Cooperlake", "SapphireRapids" };
+        const char *core = openblas_get_corename();
+        answer = 1;
+        for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+            if (core && !strcmp(core, wide[i])) answer = 2;
+        atomic_store_explicit(&kept, answer, memory_order_relaxed);
+    }
+    return answer == 2;
+}
+
 /* Own kernels where they are faster. Measured on Zen 4, AVX-512 against AVX-512: by 2 to 10 % from a million
- * multiply-adds up and by 10 to 50 % where B is transposed; below, OpenBLAS has kernels for small products. On Zen 3,
- * AVX2 against AVX2: by 2 to 9 % for sides of 128 to 784, by up to 140 % for thin ones, equal at 512 x 512 x 256,
- * behind above. */
+ * multiply-adds up and by 10 to 50 % where B is transposed; below, OpenBLAS has kernels for small
+ * products where it knows the processor. On Zen 3, AVX2 against AVX2: by 2 to 9 % for sides of 128 to 784, by up to
+ * 140 % for thin ones, equal at 512 x 512 x 256, behind above. */
 static way way_of(const product *p) {
     const gemm_part *x = &p->all;
     const double small = 1e6;
     const bool wide = vec_bytes() == 64;
     bool tb = false;
     for (int i = 0; i < x->count && x->n > 1; i++) tb = tb || x->terms[i].tb;
-    if (wide && p->work <= small && !tb && !gemm_is_thin(x)) return BLAS;
+    if (wide && p->work <= small && !tb && !gemm_is_thin(x) && blas_is_wide()) return BLAS;
     if (x->m == 1 || x->n == 1) return VECTOR;
     if (vec_bytes() < 32) return BLAS;
     return wide || p->work <= (double)(64 << 20) ? OWN : BLAS;
@@ -264,6 +280,39 @@ bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, cons
     }
     if (!written) scale(dtype, m, n, beta, out, ldc);
     return BK_OK;
+}
+
+typedef struct batch {
+    ctx *c;
+    bk_dtype dtype;
+    int64_t m, n, ldc, step_a, step_b, step_c; /* steps in bytes */
+    const gemm_term *first;
+    char *out;
+    atomic_int status; /* the worst of all */
+} batch;
+
+static void batch_range(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    batch *b = arg;
+    for (int64_t i = first; i < end && !atomic_load_explicit(&b->status, memory_order_relaxed); i++) {
+        gemm_term t = *b->first;
+        t.a = (const char *)t.a + i * b->step_a;
+        t.b = (const char *)t.b + i * b->step_b;
+        const bk_status s = gemm_sum(b->c, b->dtype, b->m, b->n, 1, &t, 0, b->out + i * b->step_c, b->ldc);
+        if (s) atomic_store_explicit(&b->status, (int)s, memory_order_relaxed);
+    }
+}
+
+bk_status gemm_batch(ctx *c, bk_dtype dtype, int64_t count, int64_t m, int64_t n, const gemm_term *term, int64_t step_a,
+                     int64_t step_b, void *out, int64_t step_c, int64_t ldc) {
+    const int64_t size = dtype == BK_FLOAT64 ? 8 : 4;
+    batch b = { c, dtype, m, n, ldc, step_a * size, step_b * size, step_c * size, term, out, 0 };
+    const double work = (double)m * (double)n * (double)term->k;
+    const bool whole = work < (double)(8 * OWN_PIECE_WORK); /* small ones: as many a thread as there are */
+    const bool worth = whole && work * (double)count >= 2 * (double)OWN_PIECE_WORK;
+    if (c && worth) ctx_ranges(c, count, INT_MAX, batch_range, &b);
+    else batch_range(&b, 0, 0, count);
+    return (bk_status)atomic_load(&b.status);
 }
 
 bk_status gemm(ctx *c, bk_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,

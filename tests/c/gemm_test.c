@@ -208,6 +208,34 @@ static void test_threads(void) {
         }
 }
 
+/* A batch is its products one by one, to the bit, at 1, 2 and 3 threads. */
+static void test_batch(void) {
+    const int64_t shapes[][4] = { { 64, 64, 64, 32 }, { 50, 7, 33, 19 }, { 3, 300, 200, 100 }, { 200, 1, 40, 9 },
+        { 9, 40, 1, 90 }, { 33, 5, 6, 2 }, { 1, 64, 64, 64 }, { 0, 4, 4, 4 }, { 5, 4, 4, 0 } };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int t = 0; t < 8; t++) {
+            const int64_t count = shapes[i][0], m = shapes[i][1], n = shapes[i][2], k = shapes[i][3];
+            const bool ta = t & 1, tb = t & 2;
+            const bk_dtype d = t & 4 ? BK_FLOAT32 : BK_FLOAT64;
+            const size_t size = d == BK_FLOAT64 ? 8 : 4;
+            char *a = block(count * m * k, d, NAN), *b = block(count * k * n, d, NAN);
+            char *first = block(count * m * n, d, 1), *out = block(count * m * n, d, 2);
+            for (int64_t q = 0; q < count; q++)
+                gemm(NULL, d, ta, tb, m, n, k, 1, a + size * (size_t)(q * m * k), ta ? m : k,
+                     b + size * (size_t)(q * k * n), tb ? k : n, 0, first + size * (size_t)(q * m * n), n);
+            const gemm_term term = { ta, tb, k, 1, a, ta ? m : k, b, tb ? k : n };
+            int bad = 0;
+            for (int threads = 1; threads <= 3; threads++) {
+                ctx *c = ctx_new(threads);
+                bad += gemm_batch(c, d, count, m, n, &term, m * k, k * n, out, m * n, n) != BK_OK;
+                bad += memcmp(first, out, (size_t)(count * m * n) * size) != 0;
+                ctx_release(c);
+            }
+            check(bad == 0, "a batch is its products", m, n, k);
+            free(a), free(b), free(first), free(out);
+        }
+}
+
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -288,6 +316,7 @@ int main(void) {
     test_edges(c);
     ctx_release(c);
     test_threads();
+    test_batch();
     test_interrupt();
     gemm_leave();
     printf("%d passed, %d failed\n", passed, failed);

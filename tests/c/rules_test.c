@@ -723,6 +723,38 @@ static void test_bad_input(ctx *c) {
         }
 }
 
+/* Constants of the same values are one node, whoever made them; not so those that differ in shape, dtype or any
+ * element, nor what the host may change. */
+static void test_constants(ctx *c) {
+    enum { N = 100 };
+    graph *g = ops_graph(c);
+    err e = { 0 };
+    double host[N] = { 0 };
+    tensor a, b, other, shaped, small, lent, lent_too;
+    bool ok = !tensor_zeros(c, BK_FLOAT64, 1, (int64_t[]){ N }, &a, &e) &&
+              !tensor_zeros(c, BK_FLOAT64, 1, (int64_t[]){ N }, &b, &e) &&
+              !tensor_zeros(c, BK_FLOAT64, 1, (int64_t[]){ N }, &other, &e) &&
+              !tensor_zeros(c, BK_FLOAT64, 2, (int64_t[]){ 1, N }, &shaped, &e) &&
+              !tensor_zeros(c, BK_FLOAT32, 1, (int64_t[]){ N }, &small, &e) &&
+              !tensor_borrow(c, BK_FLOAT64, 1, (int64_t[]){ N }, host, &lent, &e) &&
+              !tensor_borrow(c, BK_FLOAT64, 1, (int64_t[]){ N }, host + 1, &lent_too, &e);
+    check(ok, "constants", e.text, 0);
+    for (int i = 0; i < N; i++) { /* one element apart, wherever it is */
+        tensor_set(&other, i, 1);
+        check(graph_const(g, &a) != graph_const(g, &other), "constants", "an element apart", i);
+        tensor_set(&other, i, 0);
+    }
+    node *n = graph_const(g, &a);
+    check(n == graph_const(g, &b), "constants", "made twice, known once", 0);
+    check(n != graph_const(g, &shaped) && n != graph_const(g, &small), "constants", "other shapes and dtypes", 0);
+    check(n != graph_const(g, &lent) && graph_const(g, &lent) == graph_const(g, &lent) &&
+              graph_const(g, &lent) != graph_const(g, &lent_too),
+          "constants", "lent memory is known by its address", 0);
+    graph_free(g);
+    tensor *all[] = { &a, &b, &other, &shaped, &small, &lent, &lent_too };
+    for (int i = 0; i < 7; i++) tensor_release(all[i]);
+}
+
 int main(void) {
     ctx *c = ctx_new(1);
     rng random = rng_seed(7);
@@ -732,6 +764,7 @@ int main(void) {
     for (int i = 0; i < 400; i++) random_program(c, &random, i);
     for (int i = 0; i < 300; i++) test_pieces(c, &random);
     test_forms(c);
+    test_constants(c);
     test_exact(c);
     test_special(c);
     test_bad_input(c);

@@ -89,3 +89,20 @@ function TestFlops.test_planning_time_grows_with_the_graph_alone()
     local _, stop = bk.clock()
     lu.assertTrue(stop - start < 1, ("%.2f s of processor time"):format(stop - start))
 end
+
+-- What a trace makes anew (a causal mask, a first state) parts nothing: a loss traced twice is computed once.
+function TestFlops.test_two_traces_share_their_passes()
+    local r, labels = bk.rng(1), bk.tensor({ 0, 1, 2, 3 }, { dtype = "int64" })
+    local networks = {
+        attention = { bk.nn.sequential{ bk.nn.transformer{ 8, heads = 2, causal = true }, bk.nn.flatten(),
+            bk.nn.linear{ 40, 5 } }, { 4, 5, 8 } },
+        gru = { bk.nn.sequential{ bk.nn.gru{ 3, 8, sequence = false }, bk.nn.linear{ 8, 5 } }, { 4, 6, 3 } },
+        lstm = { bk.nn.sequential{ bk.nn.lstm{ 3, 8, sequence = false }, bk.nn.linear{ 8, 5 } }, { 4, 6, 3 } },
+    }
+    for name, n in pairs(networks) do
+        local model = n[1]
+        local L, theta = bk.loss.cross_entropy(model, r:normal(n[2]), labels), model:init{ seed = 1 }
+        local function twice(t) return L(t) + 2 * L(t * 1) end
+        lu.assertEquals(flops(twice, theta), flops(L, theta), name)
+    end
+end

@@ -149,6 +149,8 @@ static int set_arguments(lua_State *L) {
     lua_setfield(L, -2, "program");
     jobs_push(L);
     lua_setfield(L, -2, "jobs");
+    database_push(L);
+    lua_setfield(L, -2, "database");
     stop_push(L);
     lua_setfield(L, -2, "signals");
     lua_pushcfunction(L, message);

@@ -12,19 +12,18 @@ local function print_sections(sections)
     for k, s in ipairs(sections) do
         if k > 1 then print() end
         print(s.title)
-        print(#s.rows > 0 and table_text.aligned(s, 2) or "  " .. s.none)
+        print(#s.rows > 0 and (table_text.aligned(s, 2, table_text.width(80))) or "  " .. s.none)
         if s.note then print("  " .. s.note) end
     end
 end
 
 local function list(dirs)
-    local found = {}
+    local runs, problems = {}, {}
     if #dirs > 0 or bk.internal.folder("runs")[1] then -- without a DIR, no folder is no mistake
-        found = run_view.runs("runs list", #dirs > 0 and dirs or { "runs" }, true)
+        runs, problems = run_view.read("runs list", #dirs > 0 and dirs or { "runs" }, { inner = true })
     end
-    local runs, problems = run_view.load_all("runs list", found)
-    if #found == 0 then print("no runs in " .. (#dirs > 0 and table.concat(dirs, ", ") or "runs")) end
-    if #runs > 0 then print(table_text.aligned(run_view.overview(runs), 0, true)) end
+    if #runs + #problems == 0 then print("no runs in " .. (#dirs > 0 and table.concat(dirs, ", ") or "runs")) end
+    if #runs > 0 then print((table_text.aligned(run_view.overview(runs), 0, table_text.width(nil), true))) end
     if #problems > 0 then error(table.concat(problems, "\n"), 0) end
 end
 
@@ -40,9 +39,8 @@ local function show(dir)
 end
 
 local function compare(dirs)
-    local found = run_view.runs("runs compare", dirs)
-    if #found < 2 then error("runs compare: expected two or more runs, got one: " .. found[1], 0) end
-    local runs, problems = run_view.load_all("runs compare", found)
+    local runs, problems = run_view.read("runs compare", dirs, { entries = true })
+    if #runs + #problems < 2 then error("runs compare: expected two or more runs, got one: " .. runs[1].dir, 0) end
     if #runs > 1 then print_sections(run_view.comparison("runs compare", runs)) end
     if #problems > 0 then error(table.concat(problems, "\n"), 0) end
 end

@@ -9,6 +9,8 @@ local internal = bk.internal
 local run_folder = {}
 
 local text_of = bk._text_file.read
+local OURS = { ["config.json"] = true, ["env.json"] = true, ["status.json"] = true, ["metrics.jsonl"] = true,
+    ["job.json"] = true, ["output.txt"] = true, ["tags.json"] = true, ["report.html"] = true }
 
 -- The object in a file; nil where there is no file, an error where it is no object.
 local function read_object(path)
@@ -147,6 +149,43 @@ end
 function run_folder.metrics(dir)
     local path = run_folder.metrics_path(dir)
     return run_folder.columns(text_of(path) or "", path)
+end
+
+local function is_ours(name)
+    name = name:match("^(.+)%.tmp%-%d+%-%d+$") or name -- half written when its process was killed
+    return name:find("^checkpoint%-%d+%.safetensors$") or name:find("^checkpoint%-%d+%.damaged$")
+        or OURS[name] ~= nil
+end
+
+-- Removes what bracket wrote in a run's folder, and the folder where that is all. True and, where the folder stays,
+-- what else is in it; or false and why not.
+function run_folder.remove(dir)
+    local claims = {}
+    for _, path in ipairs{ run_folder.job_lock_path(dir), run_folder.lock_path(dir) } do
+        local ok, mine, holder = pcall(bk._claim.take, path)
+        if ok and mine then
+            claims[#claims + 1] = mine
+        else
+            for _, taken in ipairs(claims) do taken:release() end
+            return false, ok and "it is being written by " .. holder or mine
+        end
+    end
+    local problem
+    for _, name in ipairs(internal.folder(dir)) do
+        if is_ours(name) then
+            local ok, why = os.remove(dir .. "/" .. name)
+            problem = problem or not ok and why
+        end
+    end
+    for _, taken in ipairs(claims) do taken:release() end
+    if problem then return false, problem end
+    if os.remove(dir) then return true end
+    local left = {}
+    for _, name in ipairs(internal.folder(dir)) do
+        if name ~= "./" and name ~= "../" then left[#left + 1] = name end
+    end
+    table.sort(left)
+    return true, table.concat(left, ", ", 1, math.min(#left, 5))
 end
 
 -- The files that say what a run is, the first two that it is one. env.json is written with config.json.

@@ -1,7 +1,8 @@
 -- An index of the runs in a folder, DIR/.bracket-runs.sqlite: what the files of each say, so that thousands are listed
 -- without opening theirs. The folders are the truth: a run is read again when the time, size or number of one of its
 -- files is another than the index says, and what was written a moment ago is not put in. An index that is damaged (its
--- tables have digests), or of another version, is made anew; one that another process writes, or that cannot be written, is done without.
+-- tables have digests), or of another version, is made anew; one that another process writes, or that cannot be
+-- written, is done without.
 local bk = ...
 local internal = bk.internal
 local index = {}
@@ -105,9 +106,9 @@ local function update(db, has, cells, root, found, news)
     query(db, "COMMIT")
 end
 
--- index.read(root, found, want, load): for each of the found runs { dir, stamp, age }, below root, the texts of its head
--- and of the parts that are wanted, as load(at) -> { head, config, entries } or nil makes them; nil for those that load
--- has to be asked for otherwise. The second result is whether there is an index.
+-- index.read(root, found, want, load): for each of the found runs { dir, stamp, age }, below root, the texts of its
+-- head and of the parts that are wanted, as load(at) -> { head, config, entries } or nil makes them; nil for those that
+-- load has to be asked for otherwise. The second result is whether there is an index.
 function index.read(root, found, want, load)
     local path = root .. NAME
     if not internal.database or #found < FEW then return {}, false end

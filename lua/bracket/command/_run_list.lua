@@ -96,10 +96,18 @@ local function from_texts(at, name, texts)
     return setmetatable({ dir = at.dir, name = name, texts = texts }, of_index)
 end
 
+-- What users see of a run: bk.runs and `runs list --json`.
+function list.row(run)
+    local s = run.status
+    return { name = run.name, dir = run.dir, status = s.status, message = s.message, step = s.step, total = s.total,
+        started = s.started, updated = s.updated, seconds = s.seconds, tags = run.tags, config = run.config,
+        metrics = run.metrics, loss = run.loss, seed = tonumber(run.seed) or run.seed ~= "-" and run.seed or nil }
+end
+
 -- ---- folders ----
 
--- The folders among dirs that are runs, and the runs in the others, as { dir, stamp, age } by the folder they were found
--- in; `inner`: also runs within runs.
+-- The folders among dirs that are runs, and the runs in the others, as { dir, stamp, age } by the folder they were
+-- found in; `inner`: also runs within runs.
 local function find(command, dirs, inner)
     local roots, seen = {}, {}
     for _, dir in ipairs(dirs) do
@@ -142,7 +150,9 @@ function list.read(command, dirs, want)
     want = want or {}
     for _, root in ipairs(find(command, dirs, want.inner)) do
         local loaded, failed, folder = {}, {}, root.dir
-        local function name_of(at) return at.dir ~= folder and at.dir:sub(folder == "/" and 2 or #folder + 2) or at.dir end
+        local function name_of(at)
+            return at.dir ~= folder and at.dir:sub(folder == "/" and 2 or #folder + 2) or at.dir
+        end
         local function load(at)
             local ok, run = pcall(list.load, command, at.dir, name_of(at))
             if not ok then

@@ -4,6 +4,7 @@
 local bk = ...
 local run_folder, table_text, run_groups, run_list = bk._run_folder, bk.command._table_text, bk.command._run_groups,
     bk.command._run_list
+local run_query = bk.command._run_query
 local text, number, natural, sorted = table_text.text, table_text.number, table_text.natural, table_text.sorted
 local run_view = {}
 run_view.LABELLED = 8 -- curves of a figure that colours tell apart
@@ -195,6 +196,20 @@ function run_view.overview(runs)
     return s
 end
 
+-- A line a run, with the values of these names.
+function run_view.chosen(runs, names)
+    local s = { title = "runs", rows = {}, head = { "run", table.unpack(names) } }
+    for k, run in ipairs(runs) do
+        local row = { text(run.dir) }
+        for c, name in ipairs(names) do
+            local value = run_query.value(run, name)
+            row[c + 1] = run_query.is_measured(run, name) and number(value) or text(value)
+        end
+        s.rows[k] = row
+    end
+    return s
+end
+
 -- ---- what tells runs apart ----
 
 local MANY = 40 -- runs beyond which groups stand for them
@@ -290,8 +305,9 @@ local function ranges(seeds)
 end
 
 -- A line a group: its settings, its seeds, and how its runs ended.
-local function overview_of_groups(groups, names)
-    local s = { title = "groups: runs that differ in nothing but the seed", rows = {}, none = "none", head = {} }
+local function overview_of_groups(groups, names, by)
+    local s = { title = by and "groups: runs that agree in these" or "groups: runs that differ in nothing but the seed",
+        keys = math.max(1, #names), rows = {}, none = "none", head = {} }
     local shown = {}
     for _, name in ipairs{ "diverged", "failed", "unfinished" } do
         for _, g in ipairs(groups) do shown[name] = shown[name] or #g[name] > 0 end
@@ -332,6 +348,7 @@ local function over_seeds(groups, names, results)
             end
         end
     end
+    s.keys = 1 + #telling
     for k, c in ipairs(telling) do s.head[k + 1] = names[c] end
     table.move({ "n", "of", "mean", "low", "high" }, 1, 5, #s.head + 1, s.head)
     for _, name in ipairs(results) do
@@ -368,7 +385,7 @@ function run_view.comparison(command, runs, by)
         sections[2] = finals(runs, results)
     end
     if #groups < #runs then
-        sections[#sections + 1] = overview_of_groups(groups, names)
+        sections[#sections + 1] = overview_of_groups(groups, names, by)
         sections[#sections + 1] = over_seeds(groups, names, results)
         if groups[1].varies and #runs > MANY then
             sections[#sections].note = (sections[#sections].note and sections[#sections].note .. "\n  " or "")

@@ -35,7 +35,8 @@ local function option_lines(options)
     for _, o in ipairs(options) do
         local left = "  " .. written(o)
         local between = #left < INDENT - 1 and (" "):rep(INDENT - #left) or "\n" .. (" "):rep(INDENT)
-        lines[#lines + 1] = left .. between .. wrapped(o.doc .. (o.many and "; again for others" or ""), INDENT, INDENT)
+        local line = left .. between .. (wrapped(o.doc .. (o.many and "; again for others" or ""), INDENT, INDENT))
+        lines[#lines + 1] = line:gsub(" +$", "")
     end
     return lines
 end
@@ -57,7 +58,7 @@ function command_line.usage(row, verb)
     local lines = {}
     for k, of in ipairs(verb and { verb } or row.verbs or { row }) do
         lines[#lines + 1] = (k == 1 and "usage: " or "       ") .. synopsis(row, of ~= row and of or nil)
-        lines[#lines + 1] = "         " .. wrapped(of.doc, 9, 9)
+        if of.doc ~= "" then lines[#lines + 1] = "         " .. wrapped(of.doc, 9, 9) end
         if verb or not row.verbs then table.move(option_lines(of.options), 1, #of.options, #lines + 1, lines) end
         if of.notes then lines[#lines + 1] = of.notes end
     end

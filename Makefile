@@ -31,7 +31,7 @@ endif
 # ---- what the machine has ----
 LUA_NAMES := lua5.4 lua-5.4 lua54 lua
 LUA_PC := $(firstword $(foreach p,$(LUA_NAMES),$(shell $(PKG_CONFIG) --atleast-version=5.4 --max-version=5.4.99 $(p) 2>/dev/null && echo $(p))))
-LIB_PCS := openblas libedit zlib jansson libpng libjpeg
+LIB_PCS := openblas libedit sqlite3 zlib jansson libpng libjpeg
 ALL_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PC) $(LIB_PCS) 2>/dev/null)
 LUA_LIBS := $(shell $(PKG_CONFIG) --libs $(LUA_PC) 2>/dev/null)
 # MPI=1 joins the processes that mpirun or srun starts. One object knows it: the rest is the same either way.
@@ -45,7 +45,7 @@ else
 LINK_LIBS = $(CORE_LIBS)
 endif
 CORE_LIBS := $(shell $(PKG_CONFIG) --libs openblas zlib jansson libpng libjpeg 2>/dev/null) -lm -ldl -pthread
-EDIT_LIBS := $(shell $(PKG_CONFIG) --libs libedit 2>/dev/null)
+APP_LIBS := $(shell $(PKG_CONFIG) --libs libedit sqlite3 2>/dev/null)
 
 # ---- flags ----
 OPT ?= -O2 -g
@@ -119,6 +119,7 @@ libraries:
 	  echo "missing: Lua 5.4 (pkg-config names tried: $(LUA_NAMES)). Install it with: $(call INSTALL_HINT,liblua5.4-dev lua5.4)" >&2; exit 1
 	@$(PKG_CONFIG) --exists openblas || { echo "missing: OpenBLAS. Install it with: $(call INSTALL_HINT,libopenblas-pthread-dev)" >&2; exit 1; }
 	@$(PKG_CONFIG) --exists libedit || { echo "missing: libedit. Install it with: $(call INSTALL_HINT,libedit-dev)" >&2; exit 1; }
+	@$(PKG_CONFIG) --exists sqlite3 || { echo "missing: SQLite. Install it with: $(call INSTALL_HINT,libsqlite3-dev)" >&2; exit 1; }
 	@$(PKG_CONFIG) --exists jansson || { echo "missing: Jansson. Install it with: $(call INSTALL_HINT,libjansson-dev)" >&2; exit 1; }
 	@$(PKG_CONFIG) --exists libpng || { echo "missing: libpng. Install it with: $(call INSTALL_HINT,libpng-dev)" >&2; exit 1; }
 	@$(PKG_CONFIG) --exists libjpeg || { echo "missing: libjpeg-turbo. Install it with: $(call INSTALL_HINT,libjpeg62-turbo-dev)" >&2; exit 1; }
@@ -196,7 +197,7 @@ $(B)/gen/%_rows.c: $(B)/gen/%_rows.h
 # ---- link ----
 $(B)/bracket: $(LIB_OBJ) $(APP_OBJ)
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(SAN) $(OPT) -rdynamic $^ -o $@ $(LDFLAGS) $(LUA_LIBS) $(EDIT_LIBS) $(LINK_LIBS)
+	$(Q)$(CC) $(SAN) $(OPT) -rdynamic $^ -o $@ $(LDFLAGS) $(LUA_LIBS) $(APP_LIBS) $(LINK_LIBS)
 
 # One object whose only global symbols are the public ones.
 $(B)/libbracket.a: $(LIB_OBJ)
@@ -243,7 +244,7 @@ $(B)/obj/mpi/ranks.o: private CFLAGS_ALL += $(MPI_CFLAGS)
 $(RANKS_PROGRAM): $(filter-out $(B)/obj/ranks/ranks.o,$(LIB_OBJ)) $(B)/obj/mpi/ranks.o $(APP_OBJ)
 	@mkdir -p $(@D)
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(SAN) $(OPT) -rdynamic $^ -o $@ $(LDFLAGS) $(LUA_LIBS) $(EDIT_LIBS) $(CORE_LIBS) $(MPI_LIBS)
+	$(Q)$(CC) $(SAN) $(OPT) -rdynamic $^ -o $@ $(LDFLAGS) $(LUA_LIBS) $(APP_LIBS) $(CORE_LIBS) $(MPI_LIBS)
 endif
 
 # alloc_test sees the library's own calls of the allocator.
@@ -286,12 +287,12 @@ docs: all
 
 # ---- set-up ----
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
-APT := gcc libc6-dev make binutils pkg-config lua5.4 liblua5.4-dev libopenblas-pthread-dev libedit-dev zlib1g-dev libjansson-dev libpng-dev libjpeg62-turbo-dev lua-unit gnuplot-nox
+APT := gcc libc6-dev make binutils pkg-config lua5.4 liblua5.4-dev libopenblas-pthread-dev libedit-dev libsqlite3-dev zlib1g-dev libjansson-dev libpng-dev libjpeg62-turbo-dev lua-unit gnuplot-nox
 ifdef MPI
 APT += mpich libmpich-dev
 endif
-DNF := gcc make binutils pkgconf-pkg-config lua lua-devel openblas-devel libedit-devel zlib-devel jansson-devel libpng-devel libjpeg-turbo-devel gnuplot
-BREW := pkg-config lua@5.4 openblas libedit zlib jansson libpng jpeg-turbo gnuplot
+DNF := gcc make binutils pkgconf-pkg-config lua lua-devel openblas-devel libedit-devel sqlite-devel zlib-devel jansson-devel libpng-devel libjpeg-turbo-devel gnuplot
+BREW := pkg-config lua@5.4 openblas libedit sqlite zlib jansson libpng jpeg-turbo gnuplot
 deps:
 	@if command -v apt-get >/dev/null; then \
 	  missing=; for p in $(APT); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
@@ -299,7 +300,7 @@ deps:
 	    $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing; fi; \
 	elif command -v dnf >/dev/null; then $(SUDO) dnf install -y $(DNF); $(SUDO) dnf install -y lua-luaunit || echo "deps: install luaunit for Lua 5.4 to run the tests"; \
 	elif command -v brew >/dev/null; then brew install $(BREW); \
-	else echo "deps: no apt-get, dnf or brew here; install Lua 5.4, OpenBLAS, libedit, zlib, Jansson, libpng, libjpeg-turbo (headers too), LuaUnit and gnuplot" >&2; exit 1; fi
+	else echo "deps: no apt-get, dnf or brew here; install Lua 5.4, OpenBLAS, libedit, SQLite, zlib, Jansson, libpng, libjpeg-turbo (headers too), LuaUnit and gnuplot" >&2; exit 1; fi
 
 # ---- checks ----
 lint: all

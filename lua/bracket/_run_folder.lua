@@ -9,6 +9,8 @@ local internal = bk.internal
 local run_folder = {}
 
 local text_of = bk._text_file.read
+local OURS = { ["config.json"] = true, ["env.json"] = true, ["status.json"] = true, ["metrics.jsonl"] = true,
+    ["job.json"] = true, ["output.txt"] = true, ["tags.json"] = true, ["report.html"] = true }
 
 -- The object in a file; nil where there is no file, an error where it is no object.
 local function read_object(path)
@@ -43,16 +45,23 @@ function run_folder.checkpoint_path(dir, step) return string.format("%s/checkpoi
 function run_folder.lock_path(dir) return dir .. "/run.lock" end
 function run_folder.job_lock_path(dir) return dir .. "/job.lock" end
 
--- Whether a run was begun in dir, or a job.
-function run_folder.is_run(dir)
-    return text_of(dir .. "/status.json") ~= nil or text_of(dir .. "/job.json") ~= nil
+-- What a run's user calls it: tags.json holds { "tags": [...] }.
+function run_folder.tags(dir)
+    local tags = run_folder.object(dir, "tags").tags
+    return type(tags) == "table" and tags or {}
+end
+
+function run_folder.set_tags(dir, tags)
+    if #tags == 0 then return os.remove(dir .. "/tags.json") end
+    internal.write_file(dir .. "/tags.json", internal.to_json({ tags = tags }, 2) .. "\n")
 end
 
 -- What a file says of a run or job. One that says "running" and has no process any more was stopped; it is read again,
--- since it may have ended by itself meanwhile.
+-- since it may have ended by itself meanwhile. The third result: whether the file alone says so.
 local function read_status(path, lock_path)
     local status, why = read_object(path)
-    if not status or status.status ~= "running" or bk._claim.holder(lock_path) then return status, why end
+    if not status or status.status ~= "running" then return status, why, true end
+    if bk._claim.holder(lock_path) then return status end
     status = read_object(path)
     if status and status.status == "running" then
         status.status, status.message = "stopped", "its process ended without a word"
@@ -78,20 +87,20 @@ local function job_config(job)
     return config
 end
 
--- { dir, status, config, env, job_only }; an error where dir holds no run. A job that ended before its run began stands
--- for it, with what it was called with.
+-- { dir, status, config, env, job_only, settled }; an error where dir holds no run. A job that ended before its run
+-- began stands for it, with what it was called with. settled: its files alone say how it ended.
 function run_folder.read(dir)
-    local status, why = read_status(dir .. "/status.json", run_folder.lock_path(dir))
-    local config, job = run_folder.object(dir, "config"), nil
+    local status, why, settled = read_status(dir .. "/status.json", run_folder.lock_path(dir))
+    local config, job, _ = run_folder.object(dir, "config"), nil, nil
     if not status then
-        job = read_status(dir .. "/job.json", run_folder.job_lock_path(dir))
+        job, _, settled = read_status(dir .. "/job.json", run_folder.job_lock_path(dir))
         if not job then error(string.format("%s: not a run folder: %s", dir, why), 0) end
         status = { status = job.status, message = job.message, started = job.started, updated = job.ended,
             seconds = job.seconds }
     end
     local job_only = job ~= nil and next(config) == nil
     return { dir = dir, status = status, config = job_only and job_config(job) or config, job_only = job_only,
-        env = run_folder.object(dir, "env") }
+        env = run_folder.object(dir, "env"), settled = settled }
 end
 
 -- The digest of the rows up to a line, by that of those before it.
@@ -142,20 +151,60 @@ function run_folder.metrics(dir)
     return run_folder.columns(text_of(path) or "", path)
 end
 
--- The run folders in dir, itself among them, in the order of their names.
-function run_folder.find(dir)
-    local found = {}
-    local function look(at, depth)
-        if run_folder.is_run(at) then found[#found + 1] = at end
-        if depth == 0 then return end
-        local entries = internal.folder(at)
-        bk.command._table_text.sort(entries, function(name) return name end)
-        for _, name in ipairs(entries) do
-            if name:sub(-1) == "/" and name:sub(1, 1) ~= "." then look((at == "/" and "" or at) .. "/"
-                .. name:sub(1, -2), depth - 1) end
+local function is_ours(name)
+    name = name:match("^(.+)%.tmp%-%d+%-%d+$") or name -- half written when its process was killed
+    return name:find("^checkpoint%-%d+%.safetensors$") or name:find("^checkpoint%-%d+%.damaged$")
+        or OURS[name] ~= nil
+end
+
+-- Removes what bracket wrote in a run's folder, and the folder where that is all. True and, where the folder stays,
+-- what else is in it; or false and why not.
+function run_folder.remove(dir)
+    local claims = {}
+    for _, path in ipairs{ run_folder.job_lock_path(dir), run_folder.lock_path(dir) } do
+        local ok, mine, holder = pcall(bk._claim.take, path)
+        if ok and mine then
+            claims[#claims + 1] = mine
+        else
+            for _, taken in ipairs(claims) do taken:release() end
+            return false, ok and "it is being written by " .. holder or mine
         end
     end
-    look((dir:gsub("(.)/+$", "%1")), 6)
+    local problem
+    for _, name in ipairs(internal.folder(dir)) do
+        if is_ours(name) then
+            local ok, why = os.remove(dir .. "/" .. name)
+            problem = problem or not ok and why
+        end
+    end
+    for _, taken in ipairs(claims) do taken:release() end
+    if problem then return false, problem end
+    if os.remove(dir) then return true end
+    local left = {}
+    for _, name in ipairs(internal.folder(dir)) do
+        if name ~= "./" and name ~= "../" then left[#left + 1] = name end
+    end
+    table.sort(left)
+    return true, table.concat(left, ", ", 1, math.min(#left, 5))
+end
+
+-- The files that say what a run is, the first two that it is one. env.json is written with config.json.
+local TELLING = { "status.json", "job.json", "config.json", "metrics.jsonl", "tags.json" }
+
+-- The run folders in dir, itself among them, in the order of their names as numbers: { dir, stamp, age } each. The
+-- stamp is another when one of the files is; age is for how many seconds none was. outer: none within dir's own run.
+function run_folder.find(dir, outer)
+    local found = {}
+    local function look(at, depth)
+        local folders, stamp, age = internal.look(at, TELLING)
+        local is_run = stamp:find("^[01] ") ~= nil
+        if is_run then found[#found + 1] = { dir = at, stamp = stamp, age = age } end
+        if depth == 0 or outer and is_run and #found == 1 and at == dir then return end
+        bk.command._table_text.sort(folders, function(name) return name end)
+        for _, name in ipairs(folders) do look((at == "/" and "" or at) .. "/" .. name, depth - 1) end
+    end
+    dir = dir:gsub("(.)/+$", "%1")
+    look(dir, 6)
     return found
 end
 

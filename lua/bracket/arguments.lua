@@ -3,11 +3,52 @@ local bk = ...
 
 local KINDS = { number = true, string = true, boolean = true, table = true }
 
+local WORDS = { number = "NUMBER", string = "TEXT", table = "LIST" }
+
+local function sorted_names(defaults)
+    local names = {}
+    for name in pairs(defaults) do names[#names + 1] = name end
+    table.sort(names)
+    return names
+end
+
 local function known_names(defaults)
-    local known = {}
-    for name in pairs(defaults) do known[#known + 1] = "--" .. name end
-    table.sort(known)
-    return table.concat(known, " ")
+    local known = sorted_names(defaults)
+    for k, name in ipairs(known) do known[k] = "--" .. name end
+    return known
+end
+
+local function text_of(value)
+    if type(value) ~= "table" then return tostring(value) end
+    local texts = {}
+    for k, item in ipairs(value) do texts[k] = tostring(item) end
+    return table.concat(texts, ",")
+end
+
+-- What --help shows.
+local function usage(defaults, docs)
+    local rows = {}
+    for k, name in ipairs(sorted_names(defaults)) do
+        local value = defaults[name]
+        local default = text_of(value)
+        local says = default ~= "" and value ~= false and "(default: " .. default .. ")" or ""
+        rows[k] = { name, WORDS[type(value)] or "flag", doc = (docs[name] or "") .. " " .. says }
+    end
+    return bk.command._command_line.usage{ name = (arg and arg[0] or "script.lua"), arguments = "", options = rows,
+        doc = docs[1] or "" }
+end
+
+-- Texts by the names of arguments; [1]: what the script does.
+local function check_docs(defaults, docs)
+    for name, text in pairs(docs) do
+        if name ~= 1 and defaults[name] == nil then
+            local near = type(name) == "string" and bk.internal.nearest(name, sorted_names(defaults))
+            error(("bk.arguments: docs: there is no argument %s%s"):format(tostring(name), near
+                and (" (did you mean %s?)"):format(near) or ""), 3)
+        elseif type(text) ~= "string" then
+            error(("bk.arguments: docs: %s: expected a text, got a %s"):format(tostring(name), type(text)), 3)
+        end
+    end
 end
 
 local function check(defaults)
@@ -49,13 +90,8 @@ local function read(name, default, text)
     return list
 end
 
-local function arguments(defaults, argv)
-    check(defaults)
-    local of_script = argv == nil
-    if of_script then argv = arg end
-    if argv ~= nil and type(argv) ~= "table" then
-        error("bk.arguments: argv: expected an array of strings, got " .. type(argv), 2)
-    end
+-- What argv says, by the names of the defaults.
+local function values_of(defaults, argv)
     local values = copy(defaults)
     -- "--name" or "--name=value" -> name, value; nothing when no such name is known
     local function split(text)
@@ -64,10 +100,13 @@ local function arguments(defaults, argv)
         if name and defaults[name] ~= nil then return name, text:find("=", 1, true) and value end
     end
     local k = 1
-    while argv and argv[k] ~= nil do
+    while argv[k] ~= nil do
         local name, text = split(argv[k])
         if not name then
-            error(("unknown argument %q; known: %s"):format(argv[k], known_names(defaults)), 0)
+            local known = known_names(defaults)
+            local near = bk.internal.nearest(tostring(argv[k]):match("^[^=]*"), known)
+            error(("unknown argument %q%s; known: %s"):format(argv[k], near
+                and (" (did you mean %s?)"):format(near) or "", table.concat(known, " ")), 0)
         end
         local default, following = defaults[name], argv[k + 1]
         if text then
@@ -83,6 +122,48 @@ local function arguments(defaults, argv)
         end
         k = k + 1
     end
+    return values
+end
+
+local function wants_help(defaults, argv)
+    for _, text in ipairs(argv) do
+        if text == "--help" and defaults.help == nil or text == "-h" then return true end
+    end
+    return false
+end
+
+local function has_names(t)
+    for key in pairs(t) do
+        if type(key) == "string" then return true end
+    end
+    return false
+end
+
+local function arguments(defaults, docs, argv)
+    check(defaults)
+    if argv == nil and (type(docs) ~= "table" or not has_names(docs)) then docs, argv = nil, docs end
+    if docs ~= nil and type(docs) ~= "table" then
+        error("bk.arguments: docs: expected a table of texts by name, got " .. type(docs), 2)
+    end
+    docs = docs or {}
+    check_docs(defaults, docs)
+    local of_script = argv == nil or argv == arg
+    if of_script then argv = arg or {} end
+    if type(argv) ~= "table" then
+        error("bk.arguments: argv: expected an array of strings, got " .. type(argv), 2)
+    end
+    local leave = of_script and bk.internal.leave -- the program ends a script for whoever called it
+    if leave and wants_help(defaults, argv) then
+        io.stdout:write(usage(defaults, docs))
+        leave(0)
+    end
+    local ok, values = pcall(values_of, defaults, argv)
+    if not ok and leave then
+        io.stderr:write("bracket: ", arg[0], ": ", values, "\n", usage(defaults, docs))
+        leave(2)
+    elseif not ok then
+        error(values, 0)
+    end
     if of_script then -- a run's config.json has them: the script may change what it gets
         bk.internal.arguments = copy(values)
     end
@@ -90,11 +171,12 @@ local function arguments(defaults, argv)
 end
 
 return bk.doc(arguments, [[
-bk.arguments(defaults [, argv]) -> values
+bk.arguments(defaults [, docs] [, argv]) -> values
 
 What a script was called with: `local o = bk.arguments{ lr = 0.05, seed = 0, out = "", quick = false, layers = {64} }`
 and then o.lr, o.seed, ... defaults names every argument; its type is the default's. `--lr 0.1` or `--lr=0.1` is a
 number (an integer where written as one), `--out DIR` a string, `--layers 64,32` a list of numbers or words, `--quick`
-true (also `--quick false`). A - in a name means _. argv: an array of strings, default the global arg. bracket sweep
-calls a script with such arguments, --out and --seed among them. An unknown name is an error that lists the known ones;
-so are a missing value and one of the wrong type.]])
+true (also `--quick false`). A - in a name means _. docs: texts that `bracket script.lua --help` shows, as
+{ "what the script does", lr = "the rate of a step", ... }. argv: an array of strings, default the global arg. bracket
+sweep calls a script with such arguments, --out and --seed among them. An unknown name, a missing value and one of the
+wrong type are errors that list the known names; in the program the usage is shown and the exit status is 2.]])

@@ -25,6 +25,9 @@ void stop_push(lua_State *L);
 /* jobs.c: pushes the table of functions that start and wait for other processes. */
 void jobs_push(lua_State *L);
 
+/* database.c: pushes the function that opens a file of SQLite's. */
+void database_push(lua_State *L);
+
 /* complete.c: candidates for the word that ends at `cursor` in line, as a table of strings on top of L; the
  * bytes before the cursor that they replace. Reads tables only, never a metamethod or other user code. */
 size_t complete_push(lua_State *L, const char *line, size_t cursor);

@@ -126,6 +126,15 @@ static void warn_on(void *L, const char *text, int more) {
     warn_more(L, text, more);
 }
 
+static int left = -1; /* the exit status that a script asked for */
+
+/* leave(status): ends the script, whose usage it showed, without a message. */
+static int leave(lua_State *L) {
+    left = (int)luaL_checkinteger(L, 1);
+    lua_newtable(L); /* a table: no traceback is added */
+    return lua_error(L);
+}
+
 static int message(lua_State *L) {
     app_message(luaL_checkstring(L, 1));
     return 0;
@@ -150,10 +159,16 @@ static int set_arguments(lua_State *L) {
     lua_setfield(L, -2, "program");
     jobs_push(L);
     lua_setfield(L, -2, "jobs");
+    database_push(L);
+    lua_setfield(L, -2, "database");
     stop_push(L);
     lua_setfield(L, -2, "signals");
     lua_pushcfunction(L, message);
     lua_setfield(L, -2, "message");
+    if (o->script < o->argc) {
+        lua_pushcfunction(L, leave);
+        lua_setfield(L, -2, "leave");
+    }
     return 0;
 }
 
@@ -290,6 +305,7 @@ static bool run(bk_env *env, lua_CFunction part, options *o) {
     bk_status status = env_call(env, 1, 0);
     app_watch(NULL, false);
     if (status == BK_OK) return true;
+    if (left >= 0) return false;
     o->interrupted |= status == BK_EINTERRUPTED;
     fflush(stdout);
     const char *text = bk_error(env), *trace = app_stopped ? strstr(text, "\nstack traceback:") : NULL;
@@ -347,7 +363,7 @@ int main(int argc, char **argv) {
         app_message("standard output could not be written");
         ok = false;
     }
-    status = signal_status(&o) ? signal_status(&o) : ok ? status : 1;
+    status = signal_status(&o) ? signal_status(&o) : ok ? status : left >= 0 ? left : 1;
 #ifndef __GLIBC__
     end_ranks(status, NULL);
 #endif

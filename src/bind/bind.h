@@ -66,6 +66,7 @@ void bind_files_internal(lua_State *L);     /* into the table bk.internal */
 void bind_gather(lua_State *L);             /* likewise */
 void bind_rng_internal(lua_State *L);       /* likewise */
 void bind_lock_internal(lua_State *L);      /* likewise */
+void bind_look_internal(lua_State *L);      /* likewise */
 void bind_interrupt_internal(lua_State *L); /* likewise */
 void bind_nn_internal(lua_State *L);        /* likewise */
 void bind_func_internal(lua_State *L);      /* likewise */

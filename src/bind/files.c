@@ -327,10 +327,12 @@ static int internal_system(lua_State *L) { /* system(): { system, host, processo
     return 1;
 }
 
-static int internal_columns(lua_State *L) { /* columns(): of the terminal, 80 where there is none */
+static int internal_columns(lua_State *L) { /* columns(): of the terminal, 80 where there is none; and whether one is */
     struct winsize w;
-    lua_pushinteger(L, ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col ? w.ws_col : 80);
-    return 1;
+    const bool terminal = ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0;
+    lua_pushinteger(L, terminal && w.ws_col ? w.ws_col : 80);
+    lua_pushboolean(L, terminal);
+    return 2;
 }
 
 void bind_files(lua_State *L) {

@@ -136,6 +136,7 @@ BK_API int luaopen_bracket(lua_State *L) {
     bind_files_internal(L);
     bind_rng_internal(L);
     bind_lock_internal(L);
+    bind_look_internal(L);
     bind_interrupt_internal(L);
     bind_nn_internal(L);
     bind_func_internal(L);

@@ -84,6 +84,13 @@ calls["t:totable"] = function() return x:totable() end
 calls["t:save"] = function() return x:save(folder .. "/saved.npy") end
 x:save(folder .. "/x.npy")
 bk.save_safetensors(folder .. "/x.safetensors", { x = x })
+bk.internal.make_folder(folder .. "/runs/a")
+write("runs/a/status.json", '{"status": "finished", "step": 2, "metrics": {"forgetting": 0.5}}')
+write("runs/a/metrics.jsonl", '{"step": 2, "loss": 0.25}\n')
+calls["bk.runs"] = function()
+    local runs = bk.runs(folder .. "/runs", { where = "loss < 1", sort = "-forgetting" })
+    return #runs, runs[1].status, runs[1].metrics.forgetting, runs[1].history().loss[1]
+end
 calls["bk.load_npy"] = function() return bk.load_npy(folder .. "/x.npy") end
 write("x.npz", "PK\5\6" .. ("\0"):rep(18)) -- an archive of nothing
 calls["bk.load_npz"] = function() return bk.load_npz(folder .. "/x.npz") end

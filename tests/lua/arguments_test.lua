@@ -50,7 +50,7 @@ function TestArguments:test_mistakes()
     lu.assertEquals(message("--rate", "1"), 'unknown argument "--rate"; ' .. known)
     lu.assertEquals(message("--rate=1"), 'unknown argument "--rate=1"; ' .. known)
     lu.assertEquals(message("x"), 'unknown argument "x"; ' .. known)
-    lu.assertEquals(message("-lr", "1"), 'unknown argument "-lr"; ' .. known)
+    lu.assertEquals(message("-lr", "1"), 'unknown argument "-lr" (did you mean --lr?); ' .. known)
     lu.assertEquals(message("--", "1"), 'unknown argument "--"; ' .. known)
     lu.assertEquals(message("--lr"), "--lr: a value is missing")
     lu.assertEquals(message("--out", "--quick"), "--out: a value is missing")
@@ -63,6 +63,50 @@ function TestArguments:test_mistakes()
     lu.assertErrorMsgContains("got a-b", bk.arguments, { ["a-b"] = 3 }, {})
     lu.assertErrorMsgContains("bk.arguments: defaults: expected a table", bk.arguments)
     lu.assertErrorMsgContains("bk.arguments: argv", bk.arguments, {}, "x")
+end
+
+-- In the program --help shows the docs and the defaults; a mistake shows them too, and the exit status is 2.
+function TestArguments:test_a_script_says_what_it_takes()
+    local build = os.getenv("BRACKET_BUILD") or "build"
+    local path = os.tmpname()
+    local function output_of(arguments)
+        local p = io.popen(("%s/bracket %s %s 2>&1; echo \"status $?\""):format(build, path, arguments))
+        local output, status = p:read("a"):gsub(path, "s.lua"):match("^(.*)status (%d+)\n$")
+        p:close()
+        return output, tonumber(status)
+    end
+    local f <close> = assert(io.open(path, "w"))
+    f:write([[
+local bk = require "bracket"
+local o = bk.arguments({ lr = 0.05, layers = { 64, 32 }, quick = false, out = "" },
+    { "Trains.", lr = "the rate", out = "a folder for the run" })
+if o.quick then error("no data") end
+print(o.lr)]])
+    f:flush()
+    local usage = [[
+usage: bracket s.lua [options]
+         Trains.
+  --layers LIST         (default: 64,32)
+  --lr NUMBER           the rate (default: 0.05)
+  --out TEXT            a folder for the run
+  --quick
+]]
+    lu.assertEquals({ output_of("--help") }, { usage, 0 })
+    lu.assertEquals({ output_of("--lr 1 -h") }, { usage, 0 })
+    lu.assertEquals({ output_of("--lrr 1") }, { 'bracket: s.lua: unknown argument "--lrr" (did you mean --lr?); known: '
+        .. "--layers --lr --out --quick\n" .. usage, 2 })
+    lu.assertEquals({ output_of("--lr fast") }, { "bracket: s.lua: --lr: expected a number, got fast\n" .. usage, 2 })
+    local output, status = output_of("--quick") -- another mistake is no usage error
+    lu.assertStrMatches(output, "bracket: s.lua:4: no data\nstack traceback:.*")
+    lu.assertNotStrContains(output, "usage")
+    lu.assertEquals(status, 1)
+    lu.assertEquals({ output_of("--lr 0.5") }, { "0.5\n", 0 })
+    os.remove(path)
+    lu.assertErrorMsgContains("bk.arguments: docs: there is no argument rl (did you mean lr?)", bk.arguments,
+        { lr = 1 }, { rl = "the rate" })
+    lu.assertErrorMsgContains("bk.arguments: docs: lr: expected a text, got a number", bk.arguments, { lr = 1 },
+        { lr = 2 })
+    lu.assertEquals(bk.arguments({ lr = 1 }, { lr = "the rate" }, { "--lr", "2" }), { lr = 2 })
 end
 
 function TestArguments:test_the_global_arg_is_the_default()

@@ -131,7 +131,8 @@ function TestRunFolder:test_the_files_say_what_was_run()
     lu.assertEquals(run_folder.checkpoints(root .. "/a/b"), { 54, 60 })
     local tensors = bk.load_safetensors(root .. "/a/b/checkpoint-60.safetensors")
     lu.assertTrue(same(tensors.theta, r.theta))
-    lu.assertEquals(run_folder.find(root), { root .. "/a/b" })
+    lu.assertEquals(run_folder.find(root)[1].dir, root .. "/a/b")
+    lu.assertEquals(#run_folder.find(root), 1)
     lu.assertFalse(exists("a/b/status.json.tmp"))
 end
 
@@ -377,7 +378,7 @@ function TestRunFolder:test_a_killed_run_goes_on_bit_for_bit()
                 command,
                 signal)) then break end
             kills = kills + 1
-            if run_folder.is_run(dir) then -- else it came before the run began
+            if #run_folder.find(dir) > 0 then -- else it came before the run began
                 local status = run_folder.read(dir).status.status
                 lu.assertTrue(status == "stopped" or status == "finished", status)
             end

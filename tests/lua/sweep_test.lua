@@ -390,7 +390,7 @@ function TestSweep:test_usage_errors_exit_2()
         ["s.lua --seeds 1..9000 --grid x=1,2,3,4,5,6,7,8,9,10,11,12"] = "more than 100000 runs",
         ["s.lua --seeds 1 --jobs 0"] = '--jobs: expected 1..256, got "0"',
         ["s.lua --seeds 1 --threads x"] = '--threads: expected 1..256, got "x"',
-        ["s.lua --seeds 1 --out --jobs 2"] = '--out: expected a folder, got "--jobs"',
+        ["s.lua --seeds 1 --out --jobs 2"] = '--out: expected DIR, got "--jobs"',
         ["s.lua --seeds 1 --nosuch"] = 'unknown option "--nosuch"; known: --dry-run --grid',
         ["s.lua --random 5"] = "--random needs --range NAME=LOW..HIGH",
         ["s.lua --range lr=0..1"] = "--range needs --random N",

@@ -1,23 +1,90 @@
--- The program's commands: a command's arguments and options, its usage, and what is said when they are wrong.
-local command_line = {}
+-- The program's commands: what each is called, takes and does, as data. Usage, messages about mistakes, completion by
+-- shells and the man page are made from it.
+local bk = ...
+local nearest = bk.internal.nearest
+local command_line = { rows = setmetatable({}, { __mode = "k" }) }
 
 -- In a command's prepare: the message and the usage go to stderr, and the exit status is 2.
 function command_line.misused(format, ...) error({ usage = format:format(...) }, 0) end
+local misused = command_line.misused
+
+-- ---- usage ----
+
+local INDENT, WIDTH = 24, 100
+
+-- Words in lines of that width, the first of them after `used` characters.
+local function wrapped(text, indent, used)
+    local lines, line, space = {}, nil, used
+    for word in text:gmatch("%S+") do
+        if line and space + #line + 1 + #word > WIDTH then
+            lines[#lines + 1], line, space = line, word, indent
+        else
+            line = line and line .. " " .. word or word
+        end
+    end
+    lines[#lines + 1] = line
+    return table.concat(lines, "\n" .. (" "):rep(indent))
+end
+
+-- "--where EXPR", "--yes"
+local function written(o) return "--" .. o[1] .. (o[2] ~= "flag" and " " .. o[2] or "") end
+command_line.written = written
+
+local function option_lines(options)
+    local lines = {}
+    for _, o in ipairs(options) do
+        local left = "  " .. written(o)
+        local between = #left < INDENT - 1 and (" "):rep(INDENT - #left) or "\n" .. (" "):rep(INDENT)
+        local line = left .. between .. (wrapped(o.doc .. (o.many and "; again for others" or ""), INDENT, INDENT))
+        lines[#lines + 1] = line:gsub(" +$", "")
+    end
+    return lines
+end
+
+local function synopsis(row, verb)
+    local parts = { "bracket", row.name }
+    if verb then parts[#parts + 1] = verb.name end
+    local of = verb or row
+    parts[#parts + 1] = of.arguments ~= "" and of.arguments or nil
+    parts[#parts + 1] = #of.options > 0 and "[options]" or nil
+    parts[#parts + 1] = of.rest and "[-- " .. of.rest .. "]" or nil
+    return table.concat(parts, " ")
+end
+command_line.synopsis = synopsis
+
+-- The usage of a command, or of one of its verbs.
+function command_line.usage(row, verb)
+    if row.usage then return row.usage end
+    local lines = {}
+    for k, of in ipairs(verb and { verb } or row.verbs or { row }) do
+        lines[#lines + 1] = (k == 1 and "usage: " or "       ") .. synopsis(row, of ~= row and of or nil)
+        if of.doc ~= "" then lines[#lines + 1] = "         " .. wrapped(of.doc, 9, 9) end
+        if verb or not row.verbs then table.move(option_lines(of.options), 1, #of.options, #lines + 1, lines) end
+        if of.notes then lines[#lines + 1] = of.notes end
+    end
+    if row.verbs and not verb then lines[#lines + 1] = "bracket " .. row.name .. " VERB --help: the options of one" end
+    return table.concat(lines, "\n") .. "\n"
+end
+
+-- ---- reading ----
 
 local function unknown(option, known)
     local names = {}
-    for name in pairs(known) do names[#names + 1] = name ~= "--" and "--" .. name or nil end
+    for name in pairs(known) do names[#names + 1] = "--" .. name end
     table.sort(names)
-    command_line.misused("unknown option %q; known: %s", option, #names > 0 and table.concat(names, " ") or "none")
+    local near = nearest(option:match("^[^=]*"), names)
+    misused("unknown option %q%s; known: %s", option, near and (" (did you mean %s?)"):format(near) or "",
+        #names > 0 and table.concat(names, " ") or "none")
 end
 
 -- The arguments without dashes, the options by name, and what stands after "--". Nothing when help is asked for.
-local function read(args, known)
-    local plain, options, rest, k = {}, {}, {}, 0
+local function read(args, of)
+    local plain, options, rest, known, k = {}, {}, {}, {}, 0
+    for _, o in ipairs(of.options) do known[o[1]] = o end
     while k < #args do
         k = k + 1
         local name, equals, value = args[k]:match("^%-%-([^=]+)(=?)(.*)$")
-        local wanted = name and known[name]
+        local o = name and known[name]
         if args[k] == "--" then
             table.move(args, k + 1, #args, 1, rest)
             break
@@ -25,10 +92,10 @@ local function read(args, known)
             return nil
         elseif args[k]:sub(1, 1) ~= "-" or args[k] == "-" then
             plain[#plain + 1] = args[k]
-        elseif not wanted then
+        elseif not o then
             unknown(args[k], known)
-        elseif wanted == "flag" then
-            if equals ~= "" then command_line.misused("--%s: takes no value, got %q", name, value) end
+        elseif o[2] == "flag" then
+            if equals ~= "" then misused("--%s: takes no value, got %q", name, value) end
             options[name] = true
         else
             if equals == "" then
@@ -36,10 +103,9 @@ local function read(args, known)
                 value = args[k]
             end
             if not value or value == "" or (equals == "" and value:sub(1, 2) == "--") then
-                command_line.misused("--%s: expected %s, got %s", name, type(wanted) == "table" and wanted[1] or wanted,
-                    value and ("%q"):format(value) or "nothing")
+                misused("--%s: expected %s, got %s", name, o[2], value and ("%q"):format(value) or "nothing")
             end
-            if type(wanted) == "table" then
+            if o.many then
                 options[name] = options[name] or {}
                 table.insert(options[name], value)
             else
@@ -47,30 +113,61 @@ local function read(args, known)
             end
         end
     end
-    if not known["--"] then table.move(rest, 1, #rest, #plain + 1, plain) end
+    if not of.rest then table.move(rest, 1, #rest, #plain + 1, plain) end
     return plain, options, rest
 end
 
--- A command. prepare(plain, options, rest) checks what was given, calls misused, and returns what body takes; body
--- returns the exit status (nil: 0). `known` maps an option to "flag", to what its value is, or to { what } where it may
--- be given several times; known["--"]: what stands after "--" is no plain argument.
-function command_line.command(name, usage, known, prepare, body)
-    return function(args)
+local function verb_of(row, args)
+    local names, known = {}, {}
+    for k, verb in ipairs(row.verbs) do
+        names[k], known[verb.name] = verb.name, verb
+    end
+    local verb = known[args[1]]
+    if verb or args[1] == "--help" or args[1] == "-h" then return verb end
+    local near = args[1] and nearest(args[1], names)
+    local last = table.remove(names)
+    misused("expected %s or %s, got %s%s", table.concat(names, ", "), last, args[1] and ("%q"):format(args[1])
+        or "nothing", near and (" (did you mean %s?)"):format(near) or "")
+end
+
+-- A command: { name, doc, arguments = "DIR...", options, prepare, call [, rest = "arguments", notes] }, or with
+-- `verbs`, a list of such, in place of arguments, options, prepare and call. An option is { name, "flag" or what its
+-- value is, doc =, many = true where it may be given several times }; rest: what stands after "--" is no plain
+-- argument. prepare(plain, options, rest) checks what was given, calls misused, and returns what call takes; call
+-- returns the exit status (nil: 0).
+function command_line.define(row)
+    local function command(args)
+        local verb
         local given = table.pack(pcall(function()
-            local plain, options, rest = read(args, known)
-            if plain then return prepare(plain, options, rest) end
+            verb = row.verbs and verb_of(row, args)
+            if row.verbs and not verb then return end
+            local of = verb or row
+            local plain, options, rest = read(verb and table.move(args, 2, #args, 1, {}) or args, of)
+            if plain then return of, of.prepare(plain, options, rest) end
         end))
-        if given[1] and given.n == 1 then
-            io.stdout:write(usage)
-            return 0
+        if given[1] and given[2] then
+            return given[2].call(table.unpack(given, 3, given.n))
         elseif given[1] then
-            return body(table.unpack(given, 2, given.n))
+            io.stdout:write(command_line.usage(row, verb))
+            return 0
         elseif type(given[2]) ~= "table" or not given[2].usage then
             error(given[2], 0)
         end
-        io.stderr:write("bracket ", name, ": ", given[2].usage, "\n", usage)
+        io.stderr:write("bracket ", row.name, ": ", verb and verb.name .. ": " or "", given[2].usage, "\n",
+            command_line.usage(row, verb))
         return 2
     end
+    command_line.rows[command] = row
+    return command
+end
+
+-- The same of a command whose usage is a text, and whose options are told by name: "flag" or what the value is.
+function command_line.command(name, usage, known, prepare, call)
+    local options = {}
+    for option, what in pairs(known) do options[#options + 1] = { option, what, doc = "" } end
+    table.sort(options, function(a, b) return a[1] < b[1] end)
+    return command_line.define{ name = name, doc = "", arguments = "DIR...", options = options, usage = usage,
+        prepare = prepare, call = call }
 end
 
 return command_line

@@ -36,6 +36,7 @@ function groups.entries(run)
 end
 
 function groups.seed(run)
+    if run.seed then return run.seed end
     local config, arguments = run.config, type(run.config.arguments) == "table" and run.config.arguments or {}
     if config.seed ~= nil then return text(config.seed) end
     return text(arguments.seed ~= nil and arguments.seed or run.env.seed)
@@ -135,8 +136,7 @@ local function settings_of(runs)
     local parts, settings, varies, named = { n = 1, of = {} }, {}, {}, true
     for k, run in ipairs(runs) do
         parts.of[k] = 1
-        local arguments = run.config.arguments
-        named = named and type(arguments) == "table" and next(arguments) ~= nil
+        named = named and run.told
     end
     for _, list in ipairs{ differ.arguments, differ.options } do
         for _, path in ipairs(list) do

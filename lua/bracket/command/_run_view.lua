@@ -2,75 +2,23 @@
 -- several as sections { title, head, rows, none, note }, which the command runs prints and the command report writes as
 -- HTML. The commands' names begin the errors.
 local bk = ...
-local run_folder, table_text, run_groups = bk._run_folder, bk.command._table_text, bk.command._run_groups
+local run_folder, table_text, run_groups, run_list = bk._run_folder, bk.command._table_text, bk.command._run_groups,
+    bk.command._run_list
+local run_query = bk.command._run_query
 local text, number, natural, sorted = table_text.text, table_text.number, table_text.natural, table_text.sorted
 local run_view = {}
 run_view.LABELLED = 8 -- curves of a figure that colours tell apart
 
--- The folders among dirs that are runs, and the runs in the others; `inner`: also runs within runs.
-function run_view.runs(command, dirs, inner)
-    local found, seen = {}, {}
-    for _, dir in ipairs(dirs) do
-        dir = dir:gsub("(.)/+$", "%1")
-        local f, why = io.open(dir, "rb")
-        if not f then error(string.format("%s: DIR: expected a folder, got %s", command, why), 0) end
-        local byte, problem = f:read(0) -- a folder opens, but does not read
-        f:close()
-        if byte or not problem then
-            error(string.format("%s: DIR: expected a folder, got the file %s", command, dir), 0)
-        end
-        local list = not inner and run_folder.is_run(dir) and { dir } or run_folder.find(dir)
-        if #list == 0 and not inner then
-            error(string.format("%s: %s: expected a run folder or a folder of runs, got one with no run in it", command,
-                dir), 0)
-        end
-        for _, at in ipairs(list) do
-            if not seen[at] then found[#found + 1] = at end
-            seen[at] = true
-        end
-    end
-    return found
-end
+-- run_view.runs(command, dirs [, inner]) -> folders, run_view.load(command, dir) -> run, run_view.read(command, dirs
+-- [, want]) -> runs, problems: _run_list.lua says what they are.
+run_view.runs, run_view.load, run_view.read = run_list.folders, run_list.load, run_list.read
 
--- The last whole row, from the end of the file alone: the file may be long.
-local function last_row(dir)
-    local f = io.open(dir .. "/metrics.jsonl", "rb")
-    if not f then return {} end
-    f:seek("set", math.max(0, f:seek("end") - 65536))
-    local lines = {}
-    for line in (f:read("a") or ""):gmatch("[^\n]+") do lines[#lines + 1] = line end
-    f:close()
-    for k = #lines, math.max(1, #lines - 1), -1 do
-        local row = bk.internal.from_json(lines[k])
-        if type(row) == "table" then return row end
-    end
-    return {}
-end
-
--- What the folder says of its run: its parts are tables, whatever the files hold.
-function run_view.load(command, dir)
-    local ok, run = pcall(run_folder.read, dir)
-    if not ok then error(string.format("%s: %s", command, run), 0) end
-    for _, part in ipairs{ "status", "config", "env" } do
-        if type(run[part]) ~= "table" or #run[part] > 0 then
-            error(string.format("%s: %s/%s.json: expected an object, got %s", command, dir, part,
-                type(run[part]) == "table" and "a list" or tostring(run[part])), 0)
-        end
-    end
-    run.metrics = {}
-    for name, value in pairs(type(run.status.metrics) == "table" and run.status.metrics or {}) do
-        if type(value) == "number" then run.metrics[tostring(name)] = value end
-    end
-    run.loss = tonumber(last_row(dir).loss)
-    return run
-end
-
--- Those of the runs that can be read, and what is wrong with the others: one does not hide the rest.
-function run_view.load_all(command, dirs, also)
+-- Those of the runs in folders that can be read, and what is wrong with the others: one does not hide the rest.
+function run_view.load_all(command, folders, also)
     local runs, problems = {}, {}
-    for _, dir in ipairs(dirs) do
+    for _, dir in ipairs(folders) do
         local ok, run = pcall(function()
-            local one = run_view.load(command, dir)
+            local one = run_list.load(command, dir)
             if also then also(one) end
             return one
         end)
@@ -230,16 +178,34 @@ end
 
 -- A line a run. Times are UTC, as ls shows them: without the year in this year, without the hour in others.
 function run_view.overview(runs)
-    local s = { title = "runs", rows = {},
-        head = { "run", "status", "step", "seed", "lr", "started", "accuracy", "forgetting", "loss" } }
+    local s = { title = "runs", rows = {}, head = { "run", table.unpack(run_list.CELLS) } }
+    local year, started, tags, tagged = os.date("!%Y-"), nil, #s.head, false
+    for c, name in ipairs(s.head) do started = name == "started" and c or started end
     for k, run in ipairs(runs) do
-        local status, config = run.status, run.config
-        local year, day, time = text(status.started):match("^(%d+)%-(%d+%-%d+)T(%d+:%d+)")
-        local started = not year and text(status.started) or year == os.date("!%Y") and day .. " " .. time
-            or year .. "-" .. day
-        s.rows[k] = { text(run.dir), text(status.status), step_of(status, "/"),
-            text(config.seed == nil and run.env.seed or config.seed), text(config.lr), started,
-            number(run.metrics.average_accuracy), number(run.metrics.forgetting), number(run.loss) }
+        local row = { text(run.dir), table.unpack(run_list.cells(run)) }
+        local time = row[started]
+        if time:sub(1, 5) == year then
+            row[started] = time:sub(6, 10) .. " " .. time:sub(12, 16)
+        elseif time:find("^%d+%-%d+%-%d+T") then
+            row[started] = time:sub(1, 10)
+        end
+        tagged = tagged or row[tags] ~= "-"
+        s.rows[k] = row
+    end
+    if not tagged then s.head[tags] = nil end
+    return s
+end
+
+-- A line a run, with the values of these names.
+function run_view.chosen(runs, names)
+    local s = { title = "runs", rows = {}, head = { "run", table.unpack(names) } }
+    for k, run in ipairs(runs) do
+        local row = { text(run.dir) }
+        for c, name in ipairs(names) do
+            local value = run_query.value(run, name)
+            row[c + 1] = run_query.is_measured(run, name) and number(value) or text(value)
+        end
+        s.rows[k] = row
     end
     return s
 end
@@ -339,8 +305,9 @@ local function ranges(seeds)
 end
 
 -- A line a group: its settings, its seeds, and how its runs ended.
-local function overview_of_groups(groups, names)
-    local s = { title = "groups: runs that differ in nothing but the seed", rows = {}, none = "none", head = {} }
+local function overview_of_groups(groups, names, by)
+    local s = { title = by and "groups: runs that agree in these" or "groups: runs that differ in nothing but the seed",
+        keys = math.max(1, #names), rows = {}, none = "none", head = {} }
     local shown = {}
     for _, name in ipairs{ "diverged", "failed", "unfinished" } do
         for _, g in ipairs(groups) do shown[name] = shown[name] or #g[name] > 0 end
@@ -381,6 +348,7 @@ local function over_seeds(groups, names, results)
             end
         end
     end
+    s.keys = 1 + #telling
     for k, c in ipairs(telling) do s.head[k + 1] = names[c] end
     table.move({ "n", "of", "mean", "low", "high" }, 1, 5, #s.head + 1, s.head)
     for _, name in ipairs(results) do
@@ -417,7 +385,7 @@ function run_view.comparison(command, runs, by)
         sections[2] = finals(runs, results)
     end
     if #groups < #runs then
-        sections[#sections + 1] = overview_of_groups(groups, names)
+        sections[#sections + 1] = overview_of_groups(groups, names, by)
         sections[#sections + 1] = over_seeds(groups, names, results)
         if groups[1].varies and #runs > MANY then
             sections[#sections].note = (sections[#sections].note and sections[#sections].note .. "\n  " or "")

@@ -154,11 +154,22 @@ local function axes_of(options)
     return axes
 end
 
-plan.OPTIONS = { grid = { "NAME=VALUE,VALUE,..." }, seeds = "numbers and ranges as in 1,2,5..8", list = "a file",
-    random = "a number", range = { "NAME=LOW..HIGH" }, out = "a folder", jobs = "a number", threads = "a number",
-    retry = "a number", ["dry-run"] = "flag", ["--"] = true }
+plan.OPTIONS = {
+    { "grid", "NAME=VALUE,VALUE,...", many = true,
+        doc = "values of one of the script's arguments: all combinations are run" },
+    { "seeds", "LIST", doc = "seeds, as ranges and numbers: 1,2,5..8" },
+    { "list", "FILE", doc = 'arguments from a file, a JSON object a line: {"lr": 0.1, "layers": [64, 32]}' },
+    { "random", "N", doc = "N draws of the arguments that --range names, the same ones at every call" },
+    { "range", "NAME=LOW..HIGH", many = true, doc = "uniform between two numbers; NAME=log:1e-3..1: in the logarithm; "
+        .. "NAME=int:1..8: whole numbers" },
+    { "out", "DIR", doc = "the runs' folders are made there (default: runs/sweep)" },
+    { "jobs", "N", doc = "runs at a time (default: 1)" },
+    { "threads", "N", doc = "worker threads of each run (default: this program's)" },
+    { "retry", "N", doc = "a run that fails is tried up to N times more (default: 0)" },
+    { "dry-run", "flag", doc = "shows what would be run, and runs nothing" },
+}
 
--- For command_line.command.
+-- For command_line.define.
 function plan.prepare(plain, options, more)
     local o = { jobs = 1, threads = bk.threads(), retry = 0, out = "runs/sweep", more = more, script = plain[1],
         dry_run = options["dry-run"] }

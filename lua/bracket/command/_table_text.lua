@@ -1,35 +1,9 @@
 -- Values of JSON files and aligned tables as text for a terminal.
+local bk = ...
 local table_text = {}
-local WIDTH = 80
 
--- A number as text that sorts as the number does.
-local function number_key(x)
-    local bits = string.unpack(">i8", string.pack(">d", x + 0.0))
-    return bits < 0 and ("n%016x"):format(~bits) or ("p%016x"):format(bits)
-end
-
--- A text that sorts as the numbers in it do: 2 before 10, 0.05 before 0.1, lr=1e-3 before lr=0.01.
-local function natural_key(name)
-    local whole = tonumber(name)
-    if whole and whole == whole then return number_key(whole) end
-    local parts, at = {}, 1
-    while true do
-        local from, to = name:find("%d+", at)
-        if not from then break end
-        local before = name:sub(from - 1, from - 1)
-        if not before:find("[%w._]") then -- not one of the numbers of accuracy.1.10
-            to = select(2, name:find("^%d+%.%d+", from)) or to
-            to = select(2, name:find("^[eE][-+]?%d+%f[%W]", to + 1)) or to
-            if before == "-" and name:find("^[=, (]", from - 2) then from = from - 1 end
-        end
-        parts[#parts + 1] = name:sub(at, from - 1)
-        parts[#parts + 1] = number_key(tonumber(name:sub(from, to)))
-        at = to + 1
-    end
-    parts[#parts + 1] = name:sub(at)
-    return table.concat(parts)
-end
-
+local natural_key = bk.internal.natural_key
+-- Whether a comes before b in the order of the numbers in them: 2 before 10, 0.05 before 0.1, lr=1e-3 before lr=0.01.
 local function natural(a, b) return natural_key(a) < natural_key(b) end
 table_text.natural = natural
 
@@ -38,7 +12,8 @@ function table_text.sort(list, text_of)
     local keys, place = {}, {}
     for k, item in ipairs(list) do keys[item], place[item] = natural_key(text_of(item)), k end
     table.sort(list, function(a, b)
-        if keys[a] ~= keys[b] then return keys[a] < keys[b] end
+        local x, y = keys[a], keys[b]
+        if x ~= y then return x < y end
         return place[a] < place[b]
     end)
 end
@@ -91,48 +66,110 @@ local function is_number(cell)
 end
 table_text.is_number = is_number
 
--- A section's table as lines; columns that do not fit beside each other follow below, unless `whole`.
-function table_text.aligned(section, indent, whole)
-    local rows, widths, right, head = {}, {}, {}, section.head
-    local function measure()
-        rows = { head, table.unpack(section.rows) }
-        if not head then rows = section.rows end
-        local total = indent - 2
-        for c = 1, #(rows[1] or {}) do
-            widths[c], right[c] = 0, true
-            for r, row in ipairs(rows) do
-                widths[c] = math.max(widths[c], utf8.len(row[c]) or #row[c])
-                right[c] = right[c] and (r == 1 and head ~= nil or is_number(row[c]))
-            end
-            total = total + 2 + widths[c]
+-- ---- tables ----
+
+local function length(cell) return utf8.len(cell) or #cell end
+
+-- A cell of at most so many characters: what is in the middle goes.
+local function shortened(cell, most)
+    local n = length(cell)
+    if n <= most then return cell end
+    if n ~= #cell and not utf8.len(cell) then return cell:sub(1, most) end
+    local head = (most - 1) // 2 + (most - 1) % 2
+    local tail = most - 1 - head
+    return cell:sub(1, utf8.offset(cell, head + 1) - 1) .. "…"
+        .. (tail > 0 and cell:sub(utf8.offset(cell, -tail)) or "")
+end
+
+-- The columns' widths, which of them stand to the right, and the width of all.
+local function measure(rows, head, indent)
+    local widths, right, total, n = {}, {}, indent - 2, #rows
+    for c = 1, #(head or rows[1] or {}) do
+        local widest, numbers = head and length(head[c]) or 0, head ~= nil or n > 0 and is_number(rows[1][c])
+        for r = 1, n do
+            local cell = rows[r][c]
+            if #cell > widest then widest = math.max(widest, length(cell)) end
+            numbers = numbers and is_number(cell)
         end
-        return total
+        widths[c], right[c] = widest, numbers
+        total = total + 2 + widest
     end
-    if measure() > WIDTH and section.short and not whole then
+    return widths, right, total
+end
+
+-- Some columns of the rows as lines.
+local function add_lines(lines, rows, columns, widths, right, indent)
+    local parts, count = {}, #columns
+    for k, c in ipairs(columns) do -- %99s is the widest there is
+        parts[k] = widths[c] > 99 and "%s" or ("%%%s%ds"):format(right[c] and c > 1 and "" or "-", widths[c])
+    end
+    local form = (" "):rep(indent) .. table.concat(parts, "  ")
+    for _, row in ipairs(rows) do
+        local cells = {}
+        for k = 1, count do
+            local c = columns[k]
+            local cell = row[c]
+            if widths[c] > 99 or length(cell) ~= #cell then -- %s counts bytes
+                local blank = (" "):rep(widths[c] - length(cell))
+                cell = right[c] and c > 1 and blank .. cell or cell .. blank
+            end
+            cells[k] = cell
+        end
+        lines[#lines + 1] = (form:format(table.unpack(cells, 1, count)):gsub(" +$", ""))
+    end
+end
+
+-- A section's table as lines of `width` characters. The key columns, section.keys of them (1 unless told), stand in
+-- front; columns that do not fit beside each other follow below, after the keys again. leave_out: they are left out
+-- instead, the last ones first, and named in the second result. Without a width nothing is done about it.
+function table_text.aligned(section, indent, width, leave_out)
+    local rows, head, keys = section.rows, section.head, section.keys or 1
+    local widths, right, total = measure(rows, head, indent)
+    if width and total > width and section.short then
         head = section.short
-        measure()
+        widths, right, total = measure(rows, head, indent)
     end
-    local lines, from = {}, 2
-    repeat
-        local to, total = from, indent + widths[1] + 2 + (widths[from] or 0)
-        while to < #widths and (whole or total + 2 + widths[to + 1] <= WIDTH) do
-            to = to + 1
-            total = total + 2 + widths[to]
-        end
-        for _, row in ipairs(rows) do
-            local cells = {}
-            for c = 1, to do
-                if c == 1 or c >= from then
-                    local space = (" "):rep(widths[c] - (utf8.len(row[c] or "") or #row[c]))
-                    cells[#cells + 1] = right[c] and c > 1 and space .. row[c] or (row[c] or "") .. space
+    local n = #widths
+    keys = math.min(keys, n)
+    if width and total > width then -- keys leave room for a column
+        local room, taken = width - indent, 0
+        local most = math.max(8, (room - math.min(20, room // 3)) // math.max(1, keys) - 2)
+        for c = 1, n do
+            local limit = c <= keys and most or math.max(8, room - taken - 2)
+            if widths[c] > limit then
+                local function short(row)
+                    row = table.move(row, 1, n, 1, {})
+                    row[c] = shortened(row[c], limit)
+                    return row
                 end
+                local all = {}
+                for r, row in ipairs(rows) do all[r] = short(row) end
+                rows, head, widths[c] = all, head and short(head), limit
             end
-            lines[#lines + 1] = ((" "):rep(indent) .. table.concat(cells, "  ")):gsub(" +$", "")
+            if c <= keys then taken = taken + widths[c] + 2 end
         end
-        from = to + 1
-        if from <= #widths then lines[#lines + 1] = "" end
-    until from > #widths
-    return table.concat(lines, "\n")
+    end
+    local all = head and table.move(rows, 1, #rows, 2, { head }) or rows
+    local lines, from, first = {}, keys + 1, indent - 2
+    for c = 1, keys do first = first + widths[c] + 2 end
+    repeat
+        local columns, place = {}, first
+        for c = 1, keys do columns[c] = c end
+        repeat
+            columns[#columns + 1] = from <= n and from or nil
+            place, from = place + 2 + (widths[from] or 0), from + 1
+        until from > n or width and place + 2 + widths[from] > width
+        if #lines > 0 then lines[#lines + 1] = "" end
+        add_lines(lines, all, columns, widths, right, indent)
+    until from > n or leave_out
+    local left = head and from <= n and table.move(head, from, n, 1, {}) or {}
+    return table.concat(lines, "\n"), left
+end
+
+-- How wide tables may be: as the terminal; on none, `otherwise`.
+function table_text.width(otherwise)
+    local columns, terminal = bk.internal.columns()
+    return terminal and columns or otherwise
 end
 
 return table_text

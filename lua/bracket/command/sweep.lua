@@ -6,25 +6,12 @@ local bk = ...
 local internal, plan, claim, run_folder = bk.internal, bk.command._sweep_plan, bk._claim, bk._run_folder
 local readable, stamp, text_in = bk._text_file.readable, bk._text_file.stamp, bk._text_file.read
 
-local USAGE = [[
-usage: bracket sweep script.lua [--grid NAME=VALUE,...]... [--seeds LIST] [options] [-- arguments]
-  --grid lr=0.01,0.02  values of one of the script's arguments; give it again for others: all combinations are run
-  --seeds 1..10        seeds, as ranges and numbers: 1,2,5..8
-  --list FILE          arguments from a file, a JSON object a line: {"lr": 0.1, "layers": [64, 32]}
-  --random N           N draws of the arguments that --range names, the same ones at every call
-  --range lr=log:1e-3..1  uniform between two numbers; log: in the logarithm; int: whole numbers; again for others
-  --out DIR            the runs' folders are made there (default: runs/sweep)
-  --jobs N             runs at a time (default: 1)
-  --threads N          worker threads of each run (default: this program's)
-  --retry N            a run that fails is tried up to N times more (default: 0)
-  --dry-run            shows what would be run, and runs nothing
-  -- arguments         more arguments, for every run of the script
+local NOTES = [[
 Runs `bracket script.lua --lr 0.01 --seed 1 --out DIR/lr=0.01,seed=1 arguments` and so on; bk.arguments reads them.
 DIR/.../output.txt has what the run printed, job.json how it ended. A run that is done is not run again, unless the
 script has changed since; one that failed or was stopped is. Sweeps of one DIR at the same time, by hand, under mpirun
 or srun, in a job array: every one takes the next run that is free. Exit status: 0; 1 when a run failed; 2 for usage;
-after a signal, which ends the runs after a checkpoint, 75, or 130 for Ctrl-C.
-]]
+after a signal, which ends the runs after a checkpoint, 75, or 130 for Ctrl-C.]]
 
 local TAIL_LINES, TAIL_BYTES, LINE_BYTES = 5, 65536, 200
 local LOOK_AGAIN = 0.5 -- seconds between looks at what others run
@@ -284,4 +271,8 @@ local function sweep(o)
     return status or (number.failed + number.failed_elsewhere > 0 and 1) or (number.stopped > 0 and 75) or 0
 end
 
-return bk.command._command_line.command("sweep", USAGE, plan.OPTIONS, plan.prepare, sweep)
+return bk.command._command_line.define{
+    name = "sweep", arguments = "script.lua", rest = "arguments",
+    doc = "a script once for every combination of arguments, each run a process and a folder of its own",
+    options = plan.OPTIONS, prepare = plan.prepare, call = sweep, notes = NOTES,
+}

@@ -1,0 +1,178 @@
+-- What is asked of runs: which of them (--where), in what order (--sort), and what of each (--columns). A run's values
+-- go by name: its own (OWN), the arguments of its script, the options of its protocol, its final metrics, what it ran
+-- on; the first that has the name. `arguments`, `config`, `metrics` and `env` are the tables themselves.
+local bk = ...
+local table_text = bk.command._table_text
+local sorted, nearest = table_text.sorted, bk.internal.nearest
+local query = {}
+
+local OWN = {
+    run = function(run) return run.dir end,
+    name = function(run) return run.name end,
+    dir = function(run) return run.dir end,
+    seed = function(run) return tonumber(run.seed) or run.seed ~= "-" and run.seed or nil end,
+    tags = function(run) return table.concat(run.tags, ",") end,
+    accuracy = function(run) return run.metrics.average_accuracy end,
+    loss = function(run) return run.loss end,
+    arguments = function(run)
+        local arguments = run.config.arguments
+        return type(arguments) == "table" and arguments or {}
+    end,
+    config = function(run) return run.config end,
+    metrics = function(run) return run.metrics end,
+    env = function(run) return run.env end,
+}
+for _, name in ipairs{ "status", "message", "step", "total", "started", "updated", "seconds" } do
+    OWN[name] = function(run) return run.status[name] end
+end
+
+-- Whether a name is a run's own, which an argument of that name has to be told from: arguments.NAME.
+function query.is_own(name) return OWN[name] ~= nil end
+
+-- A list of plain values is as it was typed: "64,32".
+local function plain(value)
+    if type(value) ~= "table" or type(value[1]) == "table" or #value == 0 then return value end
+    local texts = {}
+    for k, v in ipairs(value) do texts[k] = table_text.text(v) end
+    return table.concat(texts, ",")
+end
+
+-- A run's value of that name; a name with points leads into tables. nil where it has none.
+function query.value(run, name)
+    if OWN[name] then return plain(OWN[name](run)) end
+    local arguments, found = OWN.arguments(run), nil
+    if arguments[name] ~= nil then
+        found = arguments[name]
+    elseif run.config[name] ~= nil then
+        found = run.config[name]
+    elseif run.metrics[name] ~= nil then
+        found = run.metrics[name]
+    else
+        found = run.env[name]
+    end
+    local first, rest = name:match("^([^.]+)%.(.+)$")
+    if found == nil and first then
+        found = OWN[first] and OWN[first](run) or nil
+        if found == nil then found = query.value(run, first) end
+        for part in rest:gmatch("[^.]+") do
+            if type(found) ~= "table" then return nil end
+            found = found[part] ~= nil and found[part] or found[math.tointeger(tonumber(part))]
+        end
+    end
+    return plain(found)
+end
+
+-- Whether that value is a measured number, of which a few digits are worth reading.
+function query.is_measured(run, name)
+    return name == "loss" or name == "accuracy" or name == "seconds" or run.metrics[name] ~= nil
+        and run.metrics[name] == query.value(run, name)
+end
+
+local function names_of(runs)
+    local known = {}
+    for name in pairs(OWN) do known[name] = true end
+    for _, run in ipairs(runs) do
+        for _, t in ipairs{ OWN.arguments(run), run.config, run.metrics } do
+            for name in pairs(t) do known[tostring(name)] = true end
+        end
+    end
+    return known
+end
+
+local function unknown(command, option, name, runs)
+    local known = sorted(names_of(runs))
+    local near = nearest(name, known)
+    local quoted = option == "--where" and (" (a text stands in quotes: \"%s\")"):format(name) or ""
+    error(("%s: %s: no run has %s%s; there are %s"):format(command, option, name, near
+        and (" (did you mean %s?)"):format(near) or quoted, table.concat(known, ", ")), 0)
+end
+
+-- Names that no run has are mistakes.
+local function check(command, option, names, runs)
+    if #runs == 0 then return end
+    local missing = {}
+    for _, name in ipairs(names) do missing[name] = not OWN[name] or nil end
+    for _, run in ipairs(runs) do
+        if not next(missing) then return end
+        for name in pairs(missing) do
+            if query.value(run, name) ~= nil then missing[name] = nil end
+        end
+    end
+    for _, name in ipairs(sorted(missing)) do unknown(command, option, name, runs) end
+end
+query.check = check
+
+-- query.where(text) -> a function of the command and runs: those for which the expression of Lua holds. A run that
+-- lacks a value, or has one of another kind, is none of them. Without text all of them. nil and why, where the text is
+-- none.
+function query.where(text)
+    if not text then return function(_, runs) return runs end end
+    local asked, current = {}, nil
+    local values = setmetatable({ math = math, tonumber = tonumber, tostring = tostring }, {
+        __index = function(_, name)
+            asked[name] = true
+            return query.value(current, name)
+        end,
+        __newindex = function(_, name) error("assignment to " .. tostring(name), 0) end,
+    })
+    local f, why = load("return " .. text, "=where", "t", values)
+    if not f then return nil, (why:gsub("^where:%d+: ", "")) end
+    return function(command, runs)
+        local kept, problem, held = {}, nil, false
+        for _, run in ipairs(runs) do
+            current = run
+            local ok, holds = pcall(f)
+            if ok and holds then kept[#kept + 1] = run end
+            held, problem = held or ok, problem or not ok and holds
+        end
+        check(command, "--where", sorted(asked), runs) -- a word without quotes is a name that no run has
+        if not held and problem then
+            error(("%s: --where: %s"):format(command, (tostring(problem):gsub("^where:%d+: ", ""))), 0)
+        end
+        return kept
+    end
+end
+
+-- query.sort(command, runs, text): by "name", "-name" for the greatest first, several with commas between; a run that
+-- lacks the value comes last.
+function query.sort(command, runs, text)
+    local by, names = {}, {}
+    for item in text:gmatch("[^,]+") do
+        local minus, name = item:match("^%s*(%-?)(.-)%s*$")
+        names[#names + 1], by[#by + 1] = name, { name = name, sign = minus == "-" and -1 or 1 }
+    end
+    check(command, "--sort", names, runs)
+    local keys = {}
+    for k, run in ipairs(runs) do
+        local row = { place = k }
+        for c, one in ipairs(by) do
+            local v = query.value(run, one.name)
+            if v ~= v then v = nil end
+            row[c] = type(v) == "number" and v or v ~= nil and table_text.text(v) or nil
+        end
+        keys[run] = row
+    end
+    table.sort(runs, function(a, b)
+        local x, y = keys[a], keys[b]
+        for c, one in ipairs(by) do
+            local u, v = x[c], y[c]
+            if u ~= v then
+                if u == nil or v == nil then return v == nil end
+                if type(u) ~= type(v) then return type(u) == "number" end
+                if type(u) == "number" then return one.sign * u < one.sign * v end
+                if one.sign < 0 then u, v = v, u end
+                return table_text.natural(u, v)
+            end
+        end
+        return x.place < y.place
+    end)
+end
+
+-- Names with commas between, in a list.
+function query.names(text)
+    local list = {}
+    for name in text:gmatch("[^,]+") do list[#list + 1] = name:match("^%s*(.-)%s*$") end
+    return list
+end
+
+return query

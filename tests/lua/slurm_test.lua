@@ -146,7 +146,8 @@ bk.protocol{ model = bk.nn.mlp{ 4, 8, 1 }, tasks = bk.tasks.regression{ n = 2, s
 -- The rows and the metrics of every run in a folder, as one text: what does not depend on where and when it ran.
 local function results(dir)
     local lines = {}
-    for _, at in ipairs(run_folder.find(dir)) do
+    for _, found in ipairs(run_folder.find(dir)) do
+        local at = found.dir
         local run = run_folder.read(at)
         lines[#lines + 1] = ("%s %s %d %s\n%s"):format(at:sub(#dir + 1), run.status.status, run.status.step or -1,
             internal.to_json(run.status.accuracy, 0, 15), read(run_folder.metrics_path(at)))

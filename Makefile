@@ -11,6 +11,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 ifeq ($(origin CC),default)
 CC := cc
 endif
+ifeq ($(origin CXX),default)
+CXX := c++
+endif
 PREFIX ?= /usr/local
 DESTDIR ?=
 ARGS ?=
@@ -18,6 +21,8 @@ PKG_CONFIG ?= pkg-config
 JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 VERSION := $(shell sed -n 's/^\#define BK_VERSION "\(.*\)"/\1/p' src/bracket.h)
 SOMAJOR := 0
+# Of a cross compiler's kin the one that it runs itself, as `cc -print-prog-name` says.
+tool = $(shell $(CC) -print-prog-name=$(1) 2>/dev/null)
 
 # $(call step,WORD,what) before a recipe's commands: what the line says.
 ifdef V
@@ -84,6 +89,9 @@ ARTIFACTS := $(B)/bracket $(B)/libbracket.a $(B)/libbracket.so $(B)/bracket.so $
 C_TESTS := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/*_test.c))
 C_TOOLS := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/pty.c))
 EMBED_TESTS := $(patsubst tests/embed/%.c,$(B)/embed/%,$(wildcard tests/embed/*.c))
+# Hosts in other languages, where those are there. (Python would have to be told of a sanitizer's library.)
+EMBED_TESTS += $(if $(shell command -v $(firstword $(CXX))),$(patsubst tests/embed/%.cpp,$(B)/embed/%,$(wildcard tests/embed/*.cpp)))
+EMBED_TESTS += $(if $(SAN),,$(if $(shell command -v python3),$(patsubst tests/embed/%.py,$(B)/embed/%.py,$(wildcard tests/embed/*.py))))
 
 .PHONY: all artifacts libraries test-programs deps run test bench lint format clean install uninstall docs FORCE
 
@@ -118,10 +126,12 @@ $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(CC) $(CFLAGS_ALL) $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL) $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS)' > $@
 
+# The folder it was built in is no part of the objects: two folders give the same bytes.
+NO_FOLDER := -ffile-prefix-map=$(CURDIR)=.
 define COMPILE
 	@mkdir -p $(@D)
 	$(call step,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(NO_FOLDER) -c $< -o $@
 endef
 
 $(B)/obj/gen/%.o: $(B)/gen/%.c $(B)/flags | $(GEN_HEADERS)
@@ -184,27 +194,23 @@ $(B)/bracket: $(LIB_OBJ) $(APP_OBJ)
 # One object whose only global symbols are the public ones.
 $(B)/libbracket.a: $(LIB_OBJ)
 	$(call step,AR,$@)
-	$(Q)ld -r $^ -o $(B)/obj/libbracket.o
-	$(Q)objcopy --localize-hidden $(B)/obj/libbracket.o
+	$(Q)$(call tool,ld) -r $^ -o $(B)/obj/libbracket.o
+	$(Q)$(call tool,objcopy) --localize-hidden $(B)/obj/libbracket.o
 	@rm -f $@
-	$(Q)ar rcs $@ $(B)/obj/libbracket.o
-
-$(B)/gen/symbols.map: Makefile
-	@mkdir -p $(@D)
-	@echo '{ global: bk_*; luaopen_bracket; local: *; };' > $@
+	$(Q)$(call tool,ar) rcsD $@ $(B)/obj/libbracket.o
 
 # Neither holds Lua: the host's lua_* are used.
-$(B)/libbracket.so: $(LIB_OBJ) $(B)/gen/symbols.map
+$(B)/libbracket.so: $(LIB_OBJ) src/bracket.map
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,-soname,libbracket.so.$(SOMAJOR) -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(CORE_LIBS)
+	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,-soname,libbracket.so.$(SOMAJOR) -Wl,--version-script,src/bracket.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(CORE_LIBS)
 	@ln -sf libbracket.so $(B)/libbracket.so.$(SOMAJOR)
 
-$(B)/bracket.so: $(LIB_OBJ) $(B)/gen/symbols.map
+$(B)/bracket.so: $(LIB_OBJ) src/bracket.map
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(CORE_LIBS)
+	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,--version-script,src/bracket.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(CORE_LIBS)
 
 $(B)/bracket.pc: Makefile src/bracket.h $(B)/flags
-	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: bracket' \
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR:$(PREFIX)/%=$${prefix}/%)' 'includedir=$${prefix}/include' '' 'Name: bracket' \
 	  'Description: exact modified losses and brackets of training protocols, in Lua' 'Version: $(VERSION)' \
 	  'Requires: $(LUA_PC)' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lbracket' 'Libs.private: $(CORE_LIBS)' > $@
 
@@ -230,6 +236,15 @@ $(B)/embed/%: tests/embed/%.c $(B)/libbracket.a
 	@mkdir -p $(@D)
 	$(call step,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -Isrc $< $(B)/libbracket.a -o $@ $(LDFLAGS_HOST) $(LUA_LIBS) $(CORE_LIBS)
+
+$(B)/embed/%: tests/embed/%.cpp $(B)/libbracket.a
+	@mkdir -p $(@D)
+	$(call step,LINK,$@)
+	$(Q)$(CXX) -std=c++17 $(OPT) -Wall -Wextra -Wno-missing-field-initializers $(SAN) -Isrc $(ALL_CFLAGS) $(CXXFLAGS) $< $(B)/libbracket.a -o $@ $(LDFLAGS_HOST) $(LUA_LIBS) $(CORE_LIBS)
+
+$(B)/embed/%.py: tests/embed/%.py $(B)/libbracket.so
+	@mkdir -p $(@D)
+	@{ echo '#!/usr/bin/env python3'; cat $<; } > $@ && chmod +x $@
 
 test-programs: $(C_TESTS) $(C_TOOLS) $(EMBED_TESTS)
 
@@ -280,28 +295,37 @@ clean:
 	rm -rf build
 
 # ---- install ----
-LIBDIR := $(DESTDIR)$(PREFIX)/lib
+# LIBDIR and LUA_CDIR: where a system keeps its libraries and its modules of Lua in C, where it is not PREFIX/lib.
+LIBDIR ?= $(PREFIX)/lib
+LUA_CDIR ?= $(LIBDIR)/lua/5.4
+BIN := $(DESTDIR)$(PREFIX)/bin
+LIB := $(DESTDIR)$(LIBDIR)
+MODULES := $(DESTDIR)$(LUA_CDIR)
+INCLUDE := $(DESTDIR)$(PREFIX)/include
+MAN := $(DESTDIR)$(PREFIX)/share/man/man1
+SHARE := $(DESTDIR)$(PREFIX)/share/bracket
 install: all docs
 	@$(MAKE) -B $(B)/bracket.pc >/dev/null
-	install -d $(DESTDIR)$(PREFIX)/bin $(LIBDIR)/pkgconfig $(LIBDIR)/lua/5.4 $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bracket
-	install -m 755 $(B)/bracket $(DESTDIR)$(PREFIX)/bin/bracket
-	install -m 644 $(B)/libbracket.a $(LIBDIR)/libbracket.a
-	install -m 755 $(B)/libbracket.so $(LIBDIR)/libbracket.so.$(VERSION)
-	ln -sf libbracket.so.$(VERSION) $(LIBDIR)/libbracket.so.$(SOMAJOR)
-	ln -sf libbracket.so.$(SOMAJOR) $(LIBDIR)/libbracket.so
-	install -m 755 $(B)/bracket.so $(LIBDIR)/lua/5.4/bracket.so
-	install -m 644 $(B)/bracket.pc $(LIBDIR)/pkgconfig/bracket.pc
-	install -m 644 src/bracket.h $(DESTDIR)$(PREFIX)/include/bracket.h
-	install -m 644 $(B)/docs/bracket.1 $(DESTDIR)$(PREFIX)/share/man/man1/bracket.1
-	install -m 644 $(B)/docs/bracket.lua $(B)/docs/reference.md $(DESTDIR)$(PREFIX)/share/bracket/
-	install -d $(DESTDIR)$(PREFIX)/share/bracket/guide
-	install -m 644 $(B)/docs/guide/*.md $(DESTDIR)$(PREFIX)/share/bracket/guide/
+	install -d $(BIN) $(LIB)/pkgconfig $(MODULES) $(INCLUDE) $(MAN) $(SHARE)/guide
+	install -m 755 $(B)/bracket $(BIN)/bracket
+	install -m 644 $(B)/libbracket.a $(LIB)/libbracket.a
+	install -m 755 $(B)/libbracket.so $(LIB)/libbracket.so.$(VERSION)
+	ln -sf libbracket.so.$(VERSION) $(LIB)/libbracket.so.$(SOMAJOR)
+	ln -sf libbracket.so.$(SOMAJOR) $(LIB)/libbracket.so
+	install -m 755 $(B)/bracket.so $(MODULES)/bracket.so
+	install -m 644 $(B)/bracket.pc $(LIB)/pkgconfig/bracket.pc
+	install -m 644 src/bracket.h $(INCLUDE)/bracket.h
+	install -m 644 $(B)/docs/bracket.1 $(MAN)/bracket.1
+	install -m 644 $(B)/docs/bracket.lua $(B)/docs/reference.md $(SHARE)/
+	install -m 644 $(B)/docs/guide/*.md $(SHARE)/guide/
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/bracket $(LIBDIR)/libbracket.a $(LIBDIR)/libbracket.so $(LIBDIR)/libbracket.so.$(SOMAJOR) \
-	  $(LIBDIR)/libbracket.so.$(VERSION) $(LIBDIR)/lua/5.4/bracket.so $(LIBDIR)/pkgconfig/bracket.pc \
-	  $(DESTDIR)$(PREFIX)/include/bracket.h $(DESTDIR)$(PREFIX)/share/man/man1/bracket.1
-	rm -rf $(DESTDIR)$(PREFIX)/share/bracket
+	rm -f $(BIN)/bracket $(LIB)/libbracket.a $(LIB)/libbracket.so $(LIB)/libbracket.so.$(SOMAJOR) $(LIB)/libbracket.so.$(VERSION) \
+	  $(MODULES)/bracket.so $(LIB)/pkgconfig/bracket.pc $(INCLUDE)/bracket.h $(MAN)/bracket.1
+	rm -rf $(SHARE)
+
+# ---- releases ----
+-include .packaging/package.mk
 
 FORCE:
 -include $(LIB_OBJ:.o=.d) $(APP_OBJ:.o=.d)

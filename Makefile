@@ -48,6 +48,9 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wno-missing-field-initialize
 ifeq ($(SANITIZE),thread)
 B := build/tsan
 SAN := -fsanitize=thread -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),fuzz)
+B := build/fuzz
+SAN := -fsanitize=address,undefined,fuzzer-no-link -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 else ifdef SANITIZE
 B := build/asan
 SAN := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
@@ -58,6 +61,10 @@ endif
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -I. -I$(B) $(OPT) $(WARN) $(SAN) -fPIC -fvisibility=hidden -pthread -MMD -MP $(ALL_CFLAGS) $(CFLAGS)
 # Kernels written as plain loops are worth -O3; nothing else gains from it. (private: or $(B)/flags would change with it)
 $(B)/obj/tensor/vec.o $(B)/obj/tensor/conv.o: private CFLAGS_ALL += -O3
+
+ifeq ($(SANITIZE),fuzz) # clang takes many minutes for its tiles; `make asan` looks there
+$(B)/obj/tensor/gemm_kernel.o: private SAN :=
+endif
 
 # ---- what there is to build ----
 # Rows: every `const KIND_row KIND_NAME = {` at the start of a line becomes part of the table KIND_rows: nothing is
@@ -324,7 +331,8 @@ uninstall:
 	  $(MODULES)/bracket.so $(LIB)/pkgconfig/bracket.pc $(INCLUDE)/bracket.h $(MAN)/bracket.1
 	rm -rf $(SHARE)
 
-# ---- releases ----
+# ---- fuzzing, releases ----
+include tests/fuzz/fuzz.mk
 -include .packaging/package.mk
 
 FORCE:

@@ -19,7 +19,7 @@ dist:
 reproducible: dist
 	@rm -rf build/twice && mkdir -p build/twice/a build/twice/another
 	@for d in a another; do tar -xzf build/$(PACKED).tar.gz -C build/twice/$$d && (cd build/twice/$$d/$(PACKED) && TZ=$$d-7 \
-	  $(MAKE) -s all && sha256sum $(notdir $(ARTIFACTS):%=build/%)) > build/twice/$$d.log || { cat build/twice/$$d.log; exit 1; }; done
+	  $(MAKE) -s all && sha256sum $(ARTIFACTS:$(B)/%=build/%)) > build/twice/$$d.log || { cat build/twice/$$d.log; exit 1; }; done
 	@for d in a another; do grep -E '^[0-9a-f]{64} ' build/twice/$$d.log > build/twice/$$d.sums; done
 	@cmp build/twice/a.sums build/twice/another.sums && cat build/twice/a.sums && rm -rf build/twice
 
@@ -45,7 +45,7 @@ deb-test: deb
 	@command -v debootstrap >/dev/null || { echo 'deb-test: needs debootstrap' >&2; exit 1; }
 	@rm -rf $(BARE) && mkdir -p $(BARE)
 	$(SUDO) debootstrap --variant=minbase bookworm $(BARE) $(MIRROR) > build/bare.log
-	@mkdir $(BARE)/in && cp build/deb/*.deb .packaging/bare_test tests/embed/own_data.c $(BARE)/in/
+	@mkdir $(BARE)/in && cp $$(ls build/deb/*.deb | grep -v dbgsym) .packaging/bare_test tests/embed/own_data.c $(BARE)/in/
 	@cp -f /etc/resolv.conf $(BARE)/etc/resolv.conf
 	$(SUDO) chroot $(BARE) sh /in/bare_test $(VERSION)
 	@rm -rf $(BARE)

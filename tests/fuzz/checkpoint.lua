@@ -1,11 +1,10 @@
 -- checkpoint.lua - states of checkpoints that are well written, digests and all, but not what the run wrote: the run
--- goes on, or is refused with a message. Input: steps down into the state (three bytes an edit: which key at each of two
--- levels, and what the value there becomes).
+-- goes on, or is refused with a message. Input: three bytes an edit, which lead down into the state and say what the
+-- value there becomes.
 local bk = require "bracket"
 local root = ...
 local folder, checkpoint, run_folder = root .. "/run", bk._checkpoint, bk._run_folder
 
-function print() end
 local random = bk.rng(1)
 local tasks = {}
 for k = 1, 2 do tasks[k] = { x = random:normal{ 6, 2 }, y = random:integers({ 6 }, 2) } end
@@ -53,7 +52,7 @@ local function edit(state, a, b, c)
     at[key] = VALUES[c % #VALUES + 1](at[key])
 end
 
-function one(input)
+return function(input)
     for _, name in ipairs(bk.internal.folder(folder)) do
         if not files[name] then os.remove(folder .. "/" .. name) end
     end

@@ -22,17 +22,10 @@ static int entries(const char *path) {
     return n;
 }
 
-/* What a chunk printed is nobody's. */
-static void silence(void) {
-    const int null = open("/dev/null", O_WRONLY);
-    if (null < 0 || dup2(null, 1) < 0) abort();
-    close(null);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     static unsigned count;
     if (!env) {
-        silence();
+        fuzz_silence();
         snprintf(inside, sizeof inside, "%s/outside/inside", fuzz_root());
         snprintf(outside, sizeof outside, "%s/outside", fuzz_root());
         if (mkdir(outside, 0700) || mkdir(inside, 0700) || chdir(outside)) abort();

@@ -1,7 +1,7 @@
 -- json.lua - any text is JSON or is refused with a reason; what was read is written and read again as the same.
 local internal = require "bracket".internal
 
-function one(text)
+return function(text)
     local value, wrong = internal.from_json(text)
     if value == nil then
         assert(type(wrong) == "string" and #wrong > 0, "refused without a reason")

@@ -10,10 +10,14 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     static bk_env *env;
     if (!env) {
-        char *folder[] = { (char *)(uintptr_t)fuzz_root() };
+        fuzz_silence();
         env = bk_open(NULL);
         PROMISE(env, "bk_open");
-        PROMISE(!bk_dofile(env, "tests/fuzz/" TEXT(NAME) ".lua", 1, folder), "%s", bk_error(env));
+        lua_State *L = bk_lua(env);
+        const int failed = luaL_loadfile(L, "tests/fuzz/" TEXT(NAME) ".lua");
+        lua_pushstring(L, fuzz_root());
+        PROMISE(!failed && !lua_pcall(L, 1, 1, 0), "%s", lua_tostring(L, -1));
+        lua_setglobal(L, "one");
     }
     lua_State *L = bk_lua(env);
     lua_pushlstring(L, (const char *)data, n);

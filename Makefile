@@ -51,6 +51,10 @@ SAN := -fsanitize=thread -fno-omit-frame-pointer
 else ifeq ($(SANITIZE),fuzz)
 B := build/fuzz
 SAN := -fsanitize=address,undefined,fuzzer-no-link -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+else ifeq ($(SANITIZE),coverage)
+B := build/coverage
+SAN := --coverage
+OPT := -O0 -g
 else ifdef SANITIZE
 B := build/asan
 SAN := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
@@ -331,8 +335,8 @@ uninstall:
 	  $(MODULES)/bracket.so $(LIB)/pkgconfig/bracket.pc $(INCLUDE)/bracket.h $(MAN)/bracket.1
 	rm -rf $(SHARE)
 
-# ---- fuzzing, releases ----
-include tests/fuzz/fuzz.mk
+# ---- other checks, fuzzing, releases ----
+include tests/checks.mk tests/fuzz/fuzz.mk
 -include .packaging/package.mk
 
 FORCE:

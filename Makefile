@@ -1,5 +1,6 @@
-# bracket: build, test, measure, install. Everything built goes to build/ (build/asan with SANITIZE=1,
-# build/tsan with SANITIZE=thread: threads, with the stock Lua and OpenBLAS, which are not built for it).
+# bracket: build, test, measure, install. Everything built goes to build/ (build/asan with SANITIZE=1, build/tsan with
+# SANITIZE=thread, build/fuzz with fuzz, build/coverage with coverage). Further targets: tests/checks.mk (sanitizers,
+# coverage, other processors), tests/fuzz/fuzz.mk, .packaging/package.mk (releases).
 #   make deps      installs what is missing (apt, dnf or brew)       make test     runs every test
 #   make all       program, libraries, module                        make lint     arrows between rooms, form of C and Lua
 #   make run       the main job; ARGS=... for its options            make docs     reference page, editor definitions, man page
@@ -104,7 +105,7 @@ EMBED_TESTS := $(patsubst tests/embed/%.c,$(B)/embed/%,$(wildcard tests/embed/*.
 EMBED_TESTS += $(if $(shell command -v $(firstword $(CXX))),$(patsubst tests/embed/%.cpp,$(B)/embed/%,$(wildcard tests/embed/*.cpp)))
 EMBED_TESTS += $(if $(SAN),,$(if $(shell command -v python3),$(patsubst tests/embed/%.py,$(B)/embed/%.py,$(wildcard tests/embed/*.py))))
 
-.PHONY: all artifacts libraries test-programs deps run test bench lint format clean install uninstall docs FORCE
+.PHONY: all artifacts libraries test-programs deps deps-checks run test bench lint format clean install uninstall docs FORCE
 
 # A second make reads the machine again after `deps`, and builds in parallel.
 all: libraries
@@ -261,7 +262,7 @@ test-programs: $(C_TESTS) $(C_TOOLS) $(EMBED_TESTS)
 
 # Each program's last line is `N passed, N failed`; a crash counts as one failure.
 test: all
-	@$(MAKE) -j$(JOBS) test-programs
+	@$(MAKE) -j$(JOBS) test-programs fuzz-programs
 	@passed=0; failed=0; mkdir -p $(B)/logs; \
 	one() { name=$$1; shift; echo "== $$name"; "$$@" > $(B)/logs/$$name.log 2>&1; rc=$$?; \
 	  line=$$(grep -E '^[0-9]+ passed, [0-9]+ failed' $(B)/logs/$$name.log | tail -n 1); \
@@ -271,6 +272,7 @@ test: all
 	  if [ $$f -ne 0 ]; then tail -n 60 $(B)/logs/$$name.log; echo "   exit status $$rc"; fi; \
 	  passed=$$((passed+p)); failed=$$((failed+f)); }; \
 	for t in $(C_TESTS) $(EMBED_TESTS); do one $$(basename $$t) env BRACKET_BUILD=$(B) $$t; done; \
+	one fuzz-replay $(MAKE) fuzz-replay; \
 	one lua env BRACKET_BUILD=$(B) $(B)/bracket tests/run.lua $(ARGS); \
 	echo "$$passed passed, $$failed failed"; [ $$failed -eq 0 ]
 
@@ -286,11 +288,14 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 APT := gcc libc6-dev make binutils pkg-config lua5.4 liblua5.4-dev libopenblas-pthread-dev libedit-dev zlib1g-dev libjansson-dev libpng-dev libjpeg62-turbo-dev lua-unit gnuplot-nox
 DNF := gcc make binutils pkgconf-pkg-config lua lua-devel openblas-devel libedit-devel zlib-devel jansson-devel libpng-devel libjpeg-turbo-devel gnuplot
 BREW := pkg-config lua@5.4 openblas libedit zlib jansson libpng jpeg-turbo gnuplot
-deps:
+# deps: what users need. deps-checks: what .ci/run needs besides (Debian).
+APT_CHECKS := clang libclang-rt-14-dev musl-tools abigail-tools g++ python3-minimal
+deps deps-checks:
 	@if command -v apt-get >/dev/null; then \
-	  missing=; for p in $(APT); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
-	  if [ -z "$$missing" ]; then echo "deps: nothing is missing"; else \
+	  missing=; for p in $(if $(filter deps,$@),$(APT),$(APT_CHECKS)); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
+	  if [ -z "$$missing" ]; then echo "$@: nothing is missing"; else \
 	    $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing; fi; \
+	elif [ $@ = deps-checks ]; then echo "deps-checks: install $(APT_CHECKS), as they are called here" >&2; \
 	elif command -v dnf >/dev/null; then $(SUDO) dnf install -y $(DNF); $(SUDO) dnf install -y lua-luaunit || echo "deps: install luaunit for Lua 5.4 to run the tests"; \
 	elif command -v brew >/dev/null; then brew install $(BREW); \
 	else echo "deps: no apt-get, dnf or brew here; install Lua 5.4, OpenBLAS, libedit, zlib, Jansson, libpng, libjpeg-turbo (headers too), LuaUnit and gnuplot" >&2; exit 1; fi

@@ -7,7 +7,7 @@ FUZZ ?= $(FUZZ_FORMATS) $(FUZZ_SCRIPTS) chunk graph
 SECONDS ?= 120
 CLANG ?= clang
 FUZZER ?= tests/fuzz/replay.c
-FUZZ_PROGRAMS = $(FUZZ:%=$(B)/fuzz/%)
+FUZZ_PROGRAMS = $(FUZZ:%=$(B)/harness/%)
 .PHONY: fuzz fuzz-programs fuzz-replay
 fuzz-programs: $(FUZZ_PROGRAMS)
 
@@ -17,20 +17,21 @@ define HARNESS
 	$(call step,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(2) $(1) $(FUZZER) $(LIB_OBJ) -o $@ $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS)
 endef
-$(FUZZ_FORMATS:%=$(B)/fuzz/%): $(B)/fuzz/%: tests/fuzz/format.c tests/fuzz/fuzz.h tests/fuzz/replay.c $(LIB_OBJ)
+$(FUZZ_FORMATS:%=$(B)/harness/%): $(B)/harness/%: tests/fuzz/format.c tests/fuzz/fuzz.h tests/fuzz/replay.c $(LIB_OBJ)
 	$(call HARNESS,$<,-DFORMAT=format_$*)
-$(FUZZ_SCRIPTS:%=$(B)/fuzz/%): $(B)/fuzz/%: tests/fuzz/script.c tests/fuzz/%.lua tests/fuzz/fuzz.h tests/fuzz/replay.c $(LIB_OBJ)
+$(FUZZ_SCRIPTS:%=$(B)/harness/%): $(B)/harness/%: tests/fuzz/script.c tests/fuzz/%.lua tests/fuzz/fuzz.h tests/fuzz/replay.c $(LIB_OBJ)
 	$(call HARNESS,$<,-DNAME=$*)
-$(B)/fuzz/chunk $(B)/fuzz/graph: $(B)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h tests/fuzz/replay.c $(LIB_OBJ)
+$(B)/harness/chunk $(B)/harness/graph: $(B)/harness/%: tests/fuzz/%.c tests/fuzz/fuzz.h tests/fuzz/replay.c $(LIB_OBJ)
 	$(call HARNESS,$<,)
 
 fuzz-replay: fuzz-programs
-	@for f in $(FUZZ); do $(B)/fuzz/$$f $(CURDIR)/tests/fuzz/seeds/$$f/* 2> $(B)/fuzz/$$f.log || { tail -n 30 $(B)/fuzz/$$f.log; exit 1; }; \
-	  printf '%-12s ' $$f; tail -n 1 $(B)/fuzz/$$f.log; done
+	@passed=0; for f in $(FUZZ); do $(B)/harness/$$f $(CURDIR)/tests/fuzz/seeds/$$f/* > $(B)/harness/$$f.log 2>&1 || \
+	  { tail -n 30 $(B)/harness/$$f.log; echo "$$f: the last input named above breaks a promise"; echo "$$passed passed, 1 failed"; exit 1; }; \
+	  passed=$$((passed + $$(ls tests/fuzz/seeds/$$f | wc -l))); done; echo "$$passed passed, 0 failed"
 
 # In turn, so that one run's figures do not depend on the others'. What is found stays in build/fuzz/found, and is an
 # error; new inputs that reach new code stay in build/fuzz/corpus.
 fuzz:
 	@command -v $(firstword $(CLANG)) >/dev/null || { echo 'fuzz: needs clang (Debian: apt-get install clang libclang-rt-14-dev)' >&2; exit 1; }
 	@$(MAKE) -j$(JOBS) CC='$(CLANG)' SANITIZE=fuzz FUZZER=-fsanitize=fuzzer FUZZ='$(FUZZ)' fuzz-programs
-	@sh tests/fuzz/run build/fuzz/fuzz $(SECONDS) $(FUZZ)
+	@sh tests/fuzz/run build/fuzz/harness $(SECONDS) $(FUZZ)

@@ -33,12 +33,13 @@ VALGRIND_SUITES ?= tensor func nn optim linalg random sort arguments define hook
 valgrind:
 	$(call need,valgrind,valgrind)
 	@$(MAKE) one-by-one SUITES='$(or $(SUITES),$(VALGRIND_SUITES))' RUN_TESTS= \
-	  RUN='valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --suppressions=tests/valgrind.supp'
+	  RUN='valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
 
 coverage:
 	$(call need,gcovr,gcovr)
+	$(call need,luac5.4,lua5.4)
 	@rm -rf build/coverage/lua; $(MAKE) SANITIZE=coverage BRACKET_COVERAGE=build/coverage/lua test
-	@gcovr -r . -f src --object-directory build/coverage/obj -s build/coverage/obj --gcov-ignore-parse-errors | tee build/coverage/src.txt | tail -n 6
+	@gcovr -r . -f src/ build/coverage/obj | tee build/coverage/src.txt | tail -n 6
 	@build/coverage/bracket tests/coverage.lua build/coverage/lua | tee build/coverage/lua.txt | tail -n 3
 	@echo 'by file: build/coverage/src.txt, build/coverage/lua.txt'
 

@@ -1,6 +1,6 @@
 -- coverage.lua - which lines of lua/bracket the tests run. Called by tests/run.lua (BRACKET_COVERAGE=FOLDER) it counts
--- those of this process and leaves them in FOLDER. As a program, `bracket tests/coverage.lua FOLDER`: a line a file, and
--- the whole. What child processes run is not seen.
+-- those of this process and leaves them in FOLDER. As a program, `bracket tests/coverage.lua FOLDER`: a line a file,
+-- and the whole. What child processes run is not seen.
 local FOLDER = arg and arg[0] and arg[0]:find("coverage%.lua$") and arg[1] or nil
 
 local function lines(command)

@@ -1,5 +1,6 @@
-# bracket: build, test, measure, install. Everything built goes to build/ (build/asan with SANITIZE=1,
-# build/tsan with SANITIZE=thread: threads, with the stock Lua and OpenBLAS, which are not built for it). MPI=1: with MPI.
+# bracket: build, test, measure, install. Everything built goes to build/ (build/asan with SANITIZE=1, build/tsan with
+# SANITIZE=thread, build/fuzz with fuzz, build/coverage with coverage). MPI=1: with MPI. Further targets:
+# tests/checks.mk (sanitizers, coverage, other processors), tests/fuzz/fuzz.mk, .packaging/package.mk (releases).
 #   make deps      installs what is missing (apt, dnf or brew)       make test     runs every test
 #   make all       program, libraries, module                        make lint     arrows between rooms, form of C and Lua
 #   make run       the main job; ARGS=... for its options            make docs     reference page, editor definitions, man page
@@ -11,6 +12,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 ifeq ($(origin CC),default)
 CC := cc
 endif
+ifeq ($(origin CXX),default)
+CXX := c++
+endif
 PREFIX ?= /usr/local
 DESTDIR ?=
 ARGS ?=
@@ -18,6 +22,8 @@ PKG_CONFIG ?= pkg-config
 JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 VERSION := $(shell sed -n 's/^\#define BK_VERSION "\(.*\)"/\1/p' src/bracket.h)
 SOMAJOR := 0
+# Of a cross compiler's kin the one that it runs itself, as `cc -print-prog-name` says.
+tool = $(shell $(CC) -print-prog-name=$(1) 2>/dev/null)
 
 # $(call step,WORD,what) before a recipe's commands: what the line says.
 ifdef V
@@ -53,6 +59,13 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wno-missing-field-initialize
 ifeq ($(SANITIZE),thread)
 B := build/tsan
 SAN := -fsanitize=thread -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),fuzz)
+B := build/fuzz
+SAN := -fsanitize=address,undefined,fuzzer-no-link -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+else ifeq ($(SANITIZE),coverage)
+B := build/coverage
+SAN := --coverage
+OPT := -O0 -g
 else ifdef SANITIZE
 B := build/asan
 SAN := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
@@ -64,6 +77,10 @@ CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -I. -I$(B) $(OPT) $(WARN) $(SAN) -fPIC -fvis
 # Kernels written as plain loops are worth -O3; nothing else gains from it. (private: or $(B)/flags would change with it)
 $(B)/obj/tensor/vec.o $(B)/obj/tensor/conv.o: private CFLAGS_ALL += -O3
 $(B)/obj/ranks/ranks.o: private CFLAGS_ALL += $(RANKS_CFLAGS)
+
+ifeq ($(SANITIZE),fuzz) # clang takes many minutes for its tiles; `make asan` looks there
+$(B)/obj/tensor/gemm_kernel.o: private SAN :=
+endif
 
 # ---- what there is to build ----
 # Rows: every `const KIND_row KIND_NAME = {` at the start of a line becomes part of the table KIND_rows: nothing is
@@ -95,8 +112,11 @@ ARTIFACTS := $(B)/bracket $(B)/libbracket.a $(B)/libbracket.so $(B)/bracket.so $
 C_TESTS := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/*_test.c))
 C_TOOLS := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/pty.c))
 EMBED_TESTS := $(patsubst tests/embed/%.c,$(B)/embed/%,$(wildcard tests/embed/*.c))
+# Hosts in other languages, where those are there. (Python would have to be told of a sanitizer's library.)
+EMBED_TESTS += $(if $(shell command -v $(firstword $(CXX))),$(patsubst tests/embed/%.cpp,$(B)/embed/%,$(wildcard tests/embed/*.cpp)))
+EMBED_TESTS += $(if $(SAN),,$(if $(shell command -v python3),$(patsubst tests/embed/%.py,$(B)/embed/%.py,$(wildcard tests/embed/*.py))))
 
-.PHONY: all artifacts libraries test-programs deps run test bench lint format clean install uninstall docs FORCE
+.PHONY: all artifacts libraries test-programs deps deps-checks run test bench lint format clean install uninstall docs FORCE
 
 # A second make reads the machine again after `deps`, and builds in parallel.
 all: libraries
@@ -136,10 +156,12 @@ $(B)/ranks.flags: FORCE
 	@echo '$(RANKS_CFLAGS)' | cmp -s - $@ || echo '$(RANKS_CFLAGS)' > $@
 $(B)/obj/ranks/ranks.o: $(B)/ranks.flags
 
+# The folder it was built in is no part of the objects: two folders give the same bytes.
+NO_FOLDER := -ffile-prefix-map=$(CURDIR)=.
 define COMPILE
 	@mkdir -p $(@D)
 	$(call step,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(NO_FOLDER) -c $< -o $@
 endef
 
 $(B)/obj/gen/%.o: $(B)/gen/%.c $(B)/flags | $(GEN_HEADERS)
@@ -202,27 +224,23 @@ $(B)/bracket: $(LIB_OBJ) $(APP_OBJ)
 # One object whose only global symbols are the public ones.
 $(B)/libbracket.a: $(LIB_OBJ)
 	$(call step,AR,$@)
-	$(Q)ld -r $^ -o $(B)/obj/libbracket.o
-	$(Q)objcopy --localize-hidden $(B)/obj/libbracket.o
+	$(Q)$(call tool,ld) -r $^ -o $(B)/obj/libbracket.o
+	$(Q)$(call tool,objcopy) --localize-hidden $(B)/obj/libbracket.o
 	@rm -f $@
-	$(Q)ar rcs $@ $(B)/obj/libbracket.o
-
-$(B)/gen/symbols.map: Makefile
-	@mkdir -p $(@D)
-	@echo '{ global: bk_*; luaopen_bracket; local: *; };' > $@
+	$(Q)$(call tool,ar) rcsD $@ $(B)/obj/libbracket.o
 
 # Neither holds Lua: the host's lua_* are used.
-$(B)/libbracket.so: $(LIB_OBJ) $(B)/gen/symbols.map
+$(B)/libbracket.so: $(LIB_OBJ) src/bracket.map
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,-soname,libbracket.so.$(SOMAJOR) -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(LINK_LIBS)
+	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,-soname,libbracket.so.$(SOMAJOR) -Wl,--version-script,src/bracket.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(LINK_LIBS)
 	@ln -sf libbracket.so $(B)/libbracket.so.$(SOMAJOR)
 
-$(B)/bracket.so: $(LIB_OBJ) $(B)/gen/symbols.map
+$(B)/bracket.so: $(LIB_OBJ) src/bracket.map
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,--version-script,$(B)/gen/symbols.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(LINK_LIBS)
+	$(Q)$(CC) $(SAN) $(OPT) -shared -Wl,--version-script,src/bracket.map $(LIB_OBJ) -o $@ $(LDFLAGS) $(LINK_LIBS)
 
 $(B)/bracket.pc: Makefile src/bracket.h $(B)/flags
-	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: bracket' \
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR:$(PREFIX)/%=$${prefix}/%)' 'includedir=$${prefix}/include' '' 'Name: bracket' \
 	  'Description: exact modified losses and brackets of training protocols, in Lua' 'Version: $(VERSION)' \
 	  'Requires: $(LUA_PC)' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lbracket' 'Libs.private: $(LINK_LIBS)' > $@
 
@@ -261,11 +279,20 @@ $(B)/embed/%: tests/embed/%.c $(B)/libbracket.a
 	$(call step,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -Isrc $< $(B)/libbracket.a -o $@ $(LDFLAGS_HOST) $(LUA_LIBS) $(LINK_LIBS)
 
+$(B)/embed/%: tests/embed/%.cpp $(B)/libbracket.a
+	@mkdir -p $(@D)
+	$(call step,LINK,$@)
+	$(Q)$(CXX) -std=c++17 $(OPT) -Wall -Wextra -Wno-missing-field-initializers $(SAN) -Isrc $(ALL_CFLAGS) $(CXXFLAGS) $< $(B)/libbracket.a -o $@ $(LDFLAGS_HOST) $(LUA_LIBS) $(LINK_LIBS)
+
+$(B)/embed/%.py: tests/embed/%.py $(B)/libbracket.so
+	@mkdir -p $(@D)
+	@{ echo '#!/usr/bin/env python3'; cat $<; } > $@ && chmod +x $@
+
 test-programs: $(C_TESTS) $(C_TOOLS) $(EMBED_TESTS) $(RANKS_PROGRAM)
 
 # Each program's last line is `N passed, N failed`; a crash counts as one failure.
 test: all
-	@$(MAKE) -j$(JOBS) test-programs
+	@$(MAKE) -j$(JOBS) test-programs fuzz-programs
 	@passed=0; failed=0; mkdir -p $(B)/logs; \
 	one() { name=$$1; shift; echo "== $$name"; "$$@" > $(B)/logs/$$name.log 2>&1; rc=$$?; \
 	  line=$$(grep -E '^[0-9]+ passed, [0-9]+ failed' $(B)/logs/$$name.log | tail -n 1); \
@@ -275,6 +302,7 @@ test: all
 	  if [ $$f -ne 0 ]; then tail -n 60 $(B)/logs/$$name.log; echo "   exit status $$rc"; fi; \
 	  passed=$$((passed+p)); failed=$$((failed+f)); }; \
 	for t in $(C_TESTS) $(EMBED_TESTS); do one $$(basename $$t) env BRACKET_BUILD=$(B) $$t; done; \
+	one fuzz-replay $(MAKE) fuzz-replay; \
 	one lua env BRACKET_BUILD=$(B) $(B)/bracket tests/run.lua $(ARGS); \
 	echo "$$passed passed, $$failed failed"; [ $$failed -eq 0 ]
 
@@ -293,11 +321,14 @@ APT += mpich libmpich-dev
 endif
 DNF := gcc make binutils pkgconf-pkg-config lua lua-devel openblas-devel libedit-devel sqlite-devel zlib-devel jansson-devel libpng-devel libjpeg-turbo-devel gnuplot
 BREW := pkg-config lua@5.4 openblas libedit sqlite zlib jansson libpng jpeg-turbo gnuplot
-deps:
+# deps: what users need. deps-checks: what .ci/run needs besides (Debian).
+APT_CHECKS := clang libclang-rt-14-dev musl-tools abigail-tools g++ python3-minimal
+deps deps-checks:
 	@if command -v apt-get >/dev/null; then \
-	  missing=; for p in $(APT); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
-	  if [ -z "$$missing" ]; then echo "deps: nothing is missing"; else \
+	  missing=; for p in $(if $(filter deps,$@),$(APT),$(APT_CHECKS)); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
+	  if [ -z "$$missing" ]; then echo "$@: nothing is missing"; else \
 	    $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing; fi; \
+	elif [ $@ = deps-checks ]; then echo "deps-checks: install $(APT_CHECKS), as they are called here" >&2; \
 	elif command -v dnf >/dev/null; then $(SUDO) dnf install -y $(DNF); $(SUDO) dnf install -y lua-luaunit || echo "deps: install luaunit for Lua 5.4 to run the tests"; \
 	elif command -v brew >/dev/null; then brew install $(BREW); \
 	else echo "deps: no apt-get, dnf or brew here; install Lua 5.4, OpenBLAS, libedit, SQLite, zlib, Jansson, libpng, libjpeg-turbo (headers too), LuaUnit and gnuplot" >&2; exit 1; fi
@@ -313,28 +344,38 @@ clean:
 	rm -rf build
 
 # ---- install ----
-LIBDIR := $(DESTDIR)$(PREFIX)/lib
+# LIBDIR and LUA_CDIR: where a system keeps its libraries and its modules of Lua in C, where it is not PREFIX/lib.
+LIBDIR ?= $(PREFIX)/lib
+LUA_CDIR ?= $(LIBDIR)/lua/5.4
+BIN := $(DESTDIR)$(PREFIX)/bin
+LIB := $(DESTDIR)$(LIBDIR)
+MODULES := $(DESTDIR)$(LUA_CDIR)
+INCLUDE := $(DESTDIR)$(PREFIX)/include
+MAN := $(DESTDIR)$(PREFIX)/share/man/man1
+SHARE := $(DESTDIR)$(PREFIX)/share/bracket
 install: all docs
 	@$(MAKE) -B $(B)/bracket.pc >/dev/null
-	install -d $(DESTDIR)$(PREFIX)/bin $(LIBDIR)/pkgconfig $(LIBDIR)/lua/5.4 $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bracket
-	install -m 755 $(B)/bracket $(DESTDIR)$(PREFIX)/bin/bracket
-	install -m 644 $(B)/libbracket.a $(LIBDIR)/libbracket.a
-	install -m 755 $(B)/libbracket.so $(LIBDIR)/libbracket.so.$(VERSION)
-	ln -sf libbracket.so.$(VERSION) $(LIBDIR)/libbracket.so.$(SOMAJOR)
-	ln -sf libbracket.so.$(SOMAJOR) $(LIBDIR)/libbracket.so
-	install -m 755 $(B)/bracket.so $(LIBDIR)/lua/5.4/bracket.so
-	install -m 644 $(B)/bracket.pc $(LIBDIR)/pkgconfig/bracket.pc
-	install -m 644 src/bracket.h $(DESTDIR)$(PREFIX)/include/bracket.h
-	install -m 644 $(B)/docs/bracket.1 $(DESTDIR)$(PREFIX)/share/man/man1/bracket.1
-	install -m 644 $(B)/docs/bracket.lua $(B)/docs/reference.md $(DESTDIR)$(PREFIX)/share/bracket/
-	install -d $(DESTDIR)$(PREFIX)/share/bracket/guide
-	install -m 644 $(B)/docs/guide/*.md $(DESTDIR)$(PREFIX)/share/bracket/guide/
+	install -d $(BIN) $(LIB)/pkgconfig $(MODULES) $(INCLUDE) $(MAN) $(SHARE)/guide
+	install -m 755 $(B)/bracket $(BIN)/bracket
+	install -m 644 $(B)/libbracket.a $(LIB)/libbracket.a
+	install -m 755 $(B)/libbracket.so $(LIB)/libbracket.so.$(VERSION)
+	ln -sf libbracket.so.$(VERSION) $(LIB)/libbracket.so.$(SOMAJOR)
+	ln -sf libbracket.so.$(SOMAJOR) $(LIB)/libbracket.so
+	install -m 755 $(B)/bracket.so $(MODULES)/bracket.so
+	install -m 644 $(B)/bracket.pc $(LIB)/pkgconfig/bracket.pc
+	install -m 644 src/bracket.h $(INCLUDE)/bracket.h
+	install -m 644 $(B)/docs/bracket.1 $(MAN)/bracket.1
+	install -m 644 $(B)/docs/bracket.lua $(B)/docs/reference.md $(SHARE)/
+	install -m 644 $(B)/docs/guide/*.md $(SHARE)/guide/
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/bracket $(LIBDIR)/libbracket.a $(LIBDIR)/libbracket.so $(LIBDIR)/libbracket.so.$(SOMAJOR) \
-	  $(LIBDIR)/libbracket.so.$(VERSION) $(LIBDIR)/lua/5.4/bracket.so $(LIBDIR)/pkgconfig/bracket.pc \
-	  $(DESTDIR)$(PREFIX)/include/bracket.h $(DESTDIR)$(PREFIX)/share/man/man1/bracket.1
-	rm -rf $(DESTDIR)$(PREFIX)/share/bracket
+	rm -f $(BIN)/bracket $(LIB)/libbracket.a $(LIB)/libbracket.so $(LIB)/libbracket.so.$(SOMAJOR) $(LIB)/libbracket.so.$(VERSION) \
+	  $(MODULES)/bracket.so $(LIB)/pkgconfig/bracket.pc $(INCLUDE)/bracket.h $(MAN)/bracket.1
+	rm -rf $(SHARE)
+
+# ---- other checks, fuzzing, releases ----
+include tests/checks.mk tests/fuzz/fuzz.mk
+-include .packaging/package.mk
 
 FORCE:
 -include $(LIB_OBJ:.o=.d) $(APP_OBJ:.o=.d)

@@ -7,6 +7,7 @@ if not ok then
     io.stderr:write("the tests need LuaUnit (Debian: apt-get install lua-unit; make deps)\n")
     os.exit(2)
 end
+local counted = os.getenv("BRACKET_COVERAGE") and dofile("tests/coverage.lua")
 local wanted = {}
 for _, name in ipairs(arg) do wanted[name] = true end
 local list = io.popen("ls tests/lua")
@@ -31,4 +32,5 @@ end)())
 local r = runner.result
 local failed = r.failureCount + r.errorCount
 print(string.format("%d passed, %d failed", r.successCount, failed))
+if counted then counted() end
 os.exit(failed == 0 and 0 or 1, true)

@@ -551,6 +551,30 @@ static void test_npy(void) {
         check(t.store && *(int64_t *)tensor_data(&t) == expected, integers[k], "value");
         tensor_release(&t);
     }
+    /* the same numbers with either byte first, of every kind and size */
+    static const char *const kinds[] = { "i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8" };
+    for (int k = 0; k < 9; k++) {
+        enum { N = 5 };
+        char dictionary[80], low[8 * N], high[8 * N];
+        tensor other;
+        const int size = kinds[k][1] - '0';
+        for (int i = 0; i < N * size; i++) low[i] = (char)(37 * i + 11 * k);
+        for (int i = 0; i < N; i++) low[(i + 1) * size - 1] &= 0x3f; /* none is NaN or has no int64 */
+        for (int i = 0; i < N * size; i++) high[i] = low[i / size * size + size - 1 - i % size];
+        for (int big = 0; big < 2; big++) {
+            snprintf(dictionary, sizeof dictionary, "{'descr': '%c%s', 'fortran_order': False, 'shape': (%d,)}",
+                     big ? '>' : '<', kinds[k], N);
+            put_npy(big ? "high.npy" : "low.npy", dictionary, big ? high : low, (size_t)(N * size));
+        }
+        err_clear(&e);
+        check(as_npy(in_folder("low.npy").text, &t, &e) == BK_OK, kinds[k], e.text);
+        check(as_npy(in_folder("high.npy").text, &other, &e) == BK_OK, kinds[k], e.text);
+        bool same = t.store && other.store && tensor_count(&t) == N && tensor_count(&other) == N;
+        for (int i = 0; i < N && same; i++) same = tensor_get(&t, i) == tensor_get(&other, i) && tensor_get(&t, i) != 0;
+        check(same, kinds[k], "either byte first");
+        tensor_release(&t);
+        tensor_release(&other);
+    }
     PUT("magic.npy", "PK\3\4 not an npy file");
     refused(as_npy, "magic.npy", "magic");
     PUT("version.npy", "\x93NUMPY\11\0\0\0");

@@ -18,8 +18,8 @@ function TestHouse.test_a_thing_is_one_file()
     if BUILD ~= "build" then lu.skip("the copy is built without sanitizers") end
     local scratch = os.tmpname()
     os.remove(scratch)
-    lu.assertEquals(sh(("mkdir %s && cp -a Makefile src lua tests build experiments README.md %s"):format(scratch,
-        scratch)), 0)
+    lu.assertEquals(sh(("mkdir -p %s/build && cp -a Makefile src lua tests experiments README.md %s && "
+        .. "cp -a build/gen build/obj build/flags %s/build"):format(scratch, scratch, scratch)), 0)
     local placed = {}
     for line in io.popen("find tests/fixtures -type f | LC_ALL=C sort"):lines() do
         local at = line:match("tests/fixtures/.-/(src/.*)$") or line:match("tests/fixtures/.-/(lua/.*)$")

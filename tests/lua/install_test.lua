@@ -65,12 +65,25 @@ function TestInstall:test_hosts_build_against_it_and_uninstall_leaves_no_file()
     lu.assertEquals(succeeds("find " .. self.dir .. "/opt ! -type d"), "")
 end
 
--- Only the public names are visible, and the library needs no Lua of its own.
+-- What the header declares is visible, with the version that brought it, and nothing else; the library needs no Lua of
+-- its own.
 function TestInstall:test_symbols_and_soname()
     local root = self.dir .. "/opt/bracket/lib/"
-    local names = succeeds("nm -D --defined-only " .. root .. "libbracket.so | awk '{ print $NF }'")
-        .. succeeds("nm -g --defined-only " .. root .. "libbracket.a | awk 'NF == 3 { print $NF }'")
-    for name in names:gmatch("%S+") do lu.assertTrue(name:find("^bk_") ~= nil or name == "luaopen_bracket", name) end
+    local names = {}
+    for name in io.open("src/bracket.h"):read("a"):gmatch("BK_API [^;#]-([%w_]+)%([^;]*%);") do
+        names[#names + 1] = name
+    end
+    table.sort(names)
+    local function defined(command)
+        local list = {}
+        for name in succeeds(command):gmatch("%S+") do list[#list + 1] = name end
+        table.sort(list)
+        return list
+    end
+    lu.assertEquals(defined("nm -g --defined-only " .. root .. "libbracket.a | awk 'NF == 3 { print $NF }'"), names)
+    for k, name in ipairs(names) do names[k] = name .. "@@BRACKET_0.1" end
+    lu.assertEquals(defined("nm -D --defined-only " .. root .. "libbracket.so | awk '$2 != \"A\" { print $NF }'"),
+        names)
     local dynamic = succeeds("readelf -d " .. root .. "libbracket.so")
     lu.assertStrContains(dynamic, "soname: [libbracket.so.0]")
     lu.assertNotStrContains(dynamic, "liblua")

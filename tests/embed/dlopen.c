@@ -18,7 +18,10 @@ static void check(int ok, const char *what) {
     }
 }
 
-#define LOAD(name) __typeof__(&name) name##_ = (__typeof__(&name))dlsym(library, #name)
+/* As dlsym's page has it: ISO C knows no conversion from an object's address to a function's. */
+#define LOAD(name)                                                                                                     \
+    __typeof__(&name) name##_;                                                                                         \
+    *(void **)&name##_ = dlsym(library, #name)
 
 int main(void) {
     const char *build = getenv("BRACKET_BUILD");

@@ -160,7 +160,8 @@ function TestAggregation:test_they_train()
         for _, dtype in ipairs { "float64", "float32" } do
             local theta = model:init { seed = 9 }
             local r = bk.protocol { model = model, tasks = tasks, order = "joint", steps = 20, lr = 0.01,
-                batch = "full", dtype = dtype, interventions = { bk.intervention[name] {} } }:run { theta = theta:to(dtype) }
+                batch = "full", dtype = dtype, interventions = { bk.intervention[name] {} } }
+                :run { theta = theta:to(dtype) }
             lu.assertEquals(r.theta:dtype(), dtype)
             for _, loss in ipairs(losses) do
                 lu.assertTrue(loss(r.theta:to("float64")):item() < loss(theta):item(), name)

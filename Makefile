@@ -326,9 +326,7 @@ install: all docs
 	install -m 644 $(B)/bracket.pc $(LIBDIR)/pkgconfig/bracket.pc
 	install -m 644 src/bracket.h $(DESTDIR)$(PREFIX)/include/bracket.h
 	install -m 644 $(B)/docs/bracket.1 $(DESTDIR)$(PREFIX)/share/man/man1/bracket.1
-	install -m 644 $(B)/docs/bracket.lua $(B)/docs/reference.md $(DESTDIR)$(PREFIX)/share/bracket/
-	install -d $(DESTDIR)$(PREFIX)/share/bracket/guide
-	install -m 644 $(B)/docs/guide/*.md $(DESTDIR)$(PREFIX)/share/bracket/guide/
+	install -m 644 $(B)/docs/bracket.lua $(B)/docs/reference.html $(DESTDIR)$(PREFIX)/share/bracket/
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/bracket $(LIBDIR)/libbracket.a $(LIBDIR)/libbracket.so $(LIBDIR)/libbracket.so.$(SOMAJOR) \

@@ -378,12 +378,16 @@ calls["bk.schedule.per_task"] = function()
     return run { lr = bk.schedule.per_task { 0.1, bk.schedule.cosine { lr = 0.1 } } }
 end
 for name, make in pairs(bk.intervention) do
-    calls["bk.intervention." .. name] = function() return run { interventions = { make {} } } end
+    calls["bk.intervention." .. name] = function()
+        local one = make {}
+        return run { order = one.needs_joint and "joint" or nil, steps = one.needs_joint and 2 or nil,
+            interventions = { one } }
+    end
 end
 local specs = {
     sequential = { agem = { memory = 1 }, ewc = { weight = 1, samples = 1 }, replay = { memory = 1 } },
     cyclic = { bracket_penalty = { weight = 0.1 }, conflict = { strength = 0 } },
-    joint = { flatness = { strength = 0 }, cagrad = {}, mgda = {}, pcgrad = {} },
+    joint = { flatness = { strength = 0 } },
 }
 for order, list in pairs(specs) do
     for name, spec in pairs(list) do

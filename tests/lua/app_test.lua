@@ -138,11 +138,10 @@ function TestDocs:test_the_page_is_whole()
     for _, part in ipairs{ " src=", "url(", "@import", "http:", "fetch(" } do
         lu.assertNotStrContains(page:gsub("<pre.-</pre>", ""):gsub("<article id=\"guide.-</article>", ""), part)
     end
-    bk.repl.help.walk(function(path, value)
+    bk.repl.help.walk(function(path, value) -- example_test.lua asks for the example of each
         if type(value) ~= "function" then return end
         local entry = page:match('<article id="' .. path:gsub("%.", "%%.") .. '">.-</article>')
         lu.assertNotNil(entry, path)
-        lu.assertStrContains(entry, "<h4>Example</h4>", false, path)
         for _, o in ipairs(bk.repl.help.options(value) or {}) do
             lu.assertStrContains(entry, "<tr><td><code>" .. o.name .. "</code></td>", false, path)
         end

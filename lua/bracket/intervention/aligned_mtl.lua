@@ -7,6 +7,12 @@ Joint steps: the matrix of the tasks' gradients is replaced by the nearest one w
 its smallest, and the mean of the rows is followed. Times n for reduction = "sum".]],
     formula = "d = sum_i a_i g_i, a = sqrt(l_R) V L^(-1/2) V^T 1/n, G G^T = V L V^T of rank R",
     source = "Senushkin et al. 2023, Independent component alignment for multi-task learning",
+    example = [[
+> tasks = bk.tasks.regression{n = 2, examples = 20, inputs = 3, seed = 1}
+> p = bk.protocol{model = bk.nn.mlp{3, 1}, tasks = tasks, order = "joint", lr = 0.1, steps = 20, batch = "full",
+>>     interventions = {bk.intervention.aligned_mtl{}}}
+> p:run{}.theta:shape()
+{ 4 }]],
     options = {},
     call = function()
         local aggregation = bk.intervention._aggregation

@@ -7,6 +7,12 @@ ConFIG. Joint steps follow the direction that has the same cosine with every tas
 their projections onto it.]],
     formula = "u = U^+ 1 / |U^+ 1|, the rows of U being g_i/|g_i|; d = (sum_i <g_i, u>) u",
     source = "Liu, Chu & Thuerey 2024, ConFIG: towards conflict-free training",
+    example = [[
+> tasks = bk.tasks.regression{n = 2, examples = 20, inputs = 3, seed = 1}
+> p = bk.protocol{model = bk.nn.mlp{3, 1}, tasks = tasks, order = "joint", lr = 0.1, steps = 20, batch = "full",
+>>     interventions = {bk.intervention.conflict_free{}}}
+> p:run{}.theta:shape()
+{ 4 }]],
     options = {},
     call = function()
         local aggregation = bk.intervention._aggregation

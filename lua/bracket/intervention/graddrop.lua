@@ -7,6 +7,12 @@ Joint steps: where the tasks' gradients differ in sign, one sign is drawn for ea
 probability P, and the entries of the other sign are dropped.]],
     formula = "P = (1 + sum_i g_i/sum_i |g_i|)/2; d = sum_i (leak + (1 - leak) [g_i of the drawn sign]) g_i",
     source = "Chen et al. 2020, Just pick a sign",
+    example = [[
+> tasks = bk.tasks.regression{n = 2, examples = 20, inputs = 3, seed = 1}
+> p = bk.protocol{model = bk.nn.mlp{3, 1}, tasks = tasks, order = "joint", lr = 0.1, steps = 20, batch = "full",
+>>     interventions = {bk.intervention.graddrop{}}}
+> p:run{}.theta:shape()
+{ 4 }]],
     options = {
         { "leak", "number", default = 0, low = 0, high = 1, doc = "how much of what is dropped stays" },
     },

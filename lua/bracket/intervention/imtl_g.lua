@@ -8,6 +8,12 @@ are equally long: impartial multitask learning, its gradient balance. Weights ma
 reduction = "sum".]],
     formula = "d = sum_i a_i g_i, sum a = 1, <d, g_i>/|g_i| the same for all i",
     source = "Liu et al. 2021, Towards impartial multi-task learning",
+    example = [[
+> tasks = bk.tasks.regression{n = 2, examples = 20, inputs = 3, seed = 1}
+> p = bk.protocol{model = bk.nn.mlp{3, 1}, tasks = tasks, order = "joint", lr = 0.1, steps = 20, batch = "full",
+>>     interventions = {bk.intervention.imtl_g{}}}
+> p:run{}.theta:shape()
+{ 4 }]],
     options = {},
     call = function()
         local aggregation = bk.intervention._aggregation

@@ -9,6 +9,12 @@ goes. Tasks whose gradient is 0 take no part. Where no direction improves all ot
 gradients is 0) the step is 0.]],
     formula = "d = sum_i a_i g_i, a > 0 with (G G^T a)_i = 1/a_i",
     source = "Navon et al. 2022, Multi-task learning as a bargaining game",
+    example = [[
+> tasks = bk.tasks.regression{n = 2, examples = 20, inputs = 3, seed = 1}
+> p = bk.protocol{model = bk.nn.mlp{3, 1}, tasks = tasks, order = "joint", lr = 0.1, steps = 20, batch = "full",
+>>     interventions = {bk.intervention.nash_mtl{}}}
+> p:run{}.theta:shape()
+{ 4 }]],
     options = {},
     call = function()
         local aggregation = bk.intervention._aggregation

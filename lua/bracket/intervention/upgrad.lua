@@ -7,6 +7,12 @@ Joint steps: each task's gradient is projected onto the cone of directions that 
 (no negative inner product with any), and the projections are added: no task's loss rises, to first order.]],
     formula = "d = sum_i argmin_{d'} |d' - g_i|^2 subject to <d', g_j> >= 0 for all j",
     source = "Quinton & Rey 2024, Jacobian descent for multi-objective optimization",
+    example = [[
+> tasks = bk.tasks.regression{n = 2, examples = 20, inputs = 3, seed = 1}
+> p = bk.protocol{model = bk.nn.mlp{3, 1}, tasks = tasks, order = "joint", lr = 0.1, steps = 20, batch = "full",
+>>     interventions = {bk.intervention.upgrad{}}}
+> p:run{}.theta:shape()
+{ 4 }]],
     options = {},
     call = function()
         local aggregation = bk.intervention._aggregation

@@ -39,6 +39,7 @@ function run_folder.checkpoints(dir)
 end
 
 function run_folder.metrics_path(dir) return dir .. "/metrics.jsonl" end
+function run_folder.script_path(dir) return dir .. "/script-as-run.lua" end
 function run_folder.checkpoint_path(dir, step) return string.format("%s/checkpoint-%d.safetensors", dir, step) end
 
 -- The files of claims: on the run, and on the job whose run it is.

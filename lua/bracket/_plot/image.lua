@@ -99,7 +99,8 @@ local function cell_values(s, panel, figure)
         for c, v in ipairs(row) do
             local text = cell_text(form, v)
             local dark = v ~= v or colours.is_light(scale.map, (v - scale.low) / (scale.high - scale.low))
-            rows[#rows + 1] = ("%s %s %s %d"):format(number(g.x[c]), number(g.y[r]), text, dark and 0x101010 or 0xffffff)
+            rows[#rows + 1] = ("%s %s %s %d"):format(number(g.x[c]), number(g.y[r]), text,
+                dark and 0x101010 or 0xffffff)
         end
     end
     local wide = 0

@@ -63,7 +63,8 @@ function page.section(s, id)
     return table.concat(lines, "\n")
 end
 
--- A matrix { title, rows, columns, values, colours, low, high, note, missing } as a table of coloured cells with its scale.
+-- A matrix { title, rows, columns, values, colours, low, high, note, missing } as a table of coloured cells
+-- with its scale; missing: what stands where there is no number.
 function page.matrix(m)
     local low, high = math.huge, -math.huge
     for _, row in ipairs(m.values) do

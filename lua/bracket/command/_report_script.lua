@@ -36,7 +36,10 @@ function linear(a, b, n) {
     }
     return list;
 }
-function show2(v) { var a = Math.abs(v); return v !== 0 && (a < 1e-3 || a >= 1e5) ? v.toExponential().replace("+", "") : String(v); }
+function show2(v) {
+    var a = Math.abs(v);
+    return v !== 0 && (a < 1e-3 || a >= 1e5) ? v.toExponential().replace("+", "") : String(v);
+}
 function logarithmic(a, b) {
     var list = [], lo = Math.ceil(Math.log10(a) - 1e-9), hi = Math.floor(Math.log10(b) + 1e-9), k;
     if (hi - lo >= 1) {
@@ -167,8 +170,9 @@ Figure.prototype.draw = function () {
             "stroke-width": 0.7, "stroke-opacity": 0.7, "class": "single" }));
     });
     series.forEach(function (s) {
+        var one = data.xs[s.x].length === 1;
         svg.appendChild(make("path", { d: path(data.xs[s.x], s.m), stroke: colour(s.c), fill: "none", "class": "mean",
-            "stroke-width": data.xs[s.x].length > 1 ? 2 : 6, "stroke-linecap": "round", "stroke-dasharray": dashes(s.c) }));
+            "stroke-width": one ? 6 : 2, "stroke-linecap": "round", "stroke-dasharray": dashes(s.c) }));
     });
     this.cursor = make("g");
     svg.appendChild(this.cursor);
@@ -280,7 +284,8 @@ Figure.prototype.numbers = function () {
     details.addEventListener("toggle", function () {
         if (done || !details.open) return;
         done = true;
-        var wide = make("div", { "class": "wide", tabindex: 0, role: "region", "aria-label": "numbers of " + f.d.title });
+        var wide = make("div", { "class": "wide", tabindex: 0, role: "region",
+            "aria-label": "numbers of " + f.d.title });
         var table = make("table"), head = make("tr"), body = make("tbody"), steps = [];
         head.appendChild(make("th", { scope: "col" }, "step"));
         f.d.series.forEach(function (s) {
@@ -337,7 +342,9 @@ if (single) single.onclick = function () {
 document.querySelectorAll("figure[data-fig]").forEach(function (box) { figures.push(new Figure(box)); });
 redraw();
 var last = window.innerWidth;
-window.addEventListener("resize", function () { if (window.innerWidth !== last) { last = window.innerWidth; redraw(); } });
+window.addEventListener("resize", function () {
+    if (window.innerWidth !== last) { last = window.innerWidth; redraw(); }
+});
 document.querySelectorAll("details").forEach(function (d) { d.addEventListener("toggle", function () {
     if (d.open) figures.forEach(function (f) { if (d !== f.box && d.contains(f.box)) f.draw(); });
 }); });

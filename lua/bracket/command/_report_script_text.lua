@@ -125,7 +125,8 @@ function script.html(runs, id)
     if before == newest.text then
         parts[#parts + 1] = page.note("as in the last run, " .. of)
     elseif before then
-        parts[#parts + 1] = page.note("changed since the last run with another, " .. of) .. script.diff(before, newest.text)
+        parts[#parts + 1] = page.note("changed since the last run with another, " .. of)
+        parts[#parts + 1] = script.diff(before, newest.text)
     elseif #runs == 1 then
         parts[#parts + 1] = page.note("no run before this one stands beside it")
     end

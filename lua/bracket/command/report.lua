@@ -186,10 +186,12 @@ function report:running(runs)
         local s = run.status
         if s.status == "running" then
             local step, total = tonumber(s.step), tonumber(s.total)
-            lines[#lines + 1] = ('<p><span class="state running">running</span> %s%s, as of %s</p>'):format(step and total
-                and total > 0 and ('<progress value="%d" max="%d">%d of %d</progress> '):format(step, total, step, total)
-                or "", escape(("%sstep %s of %s"):format(#runs > 1 and run.dir .. ": " or "", text(s.step),
-                text(s.total))), escape(text(s.updated)))
+            local known = step and total and total > 0
+            local bar = known and ('<progress value="%.0f" max="%.0f">%.0f of %.0f</progress> '):format(step, total, step,
+                total) or ""
+            local at = ("%sstep %s of %s"):format(#runs > 1 and run.dir .. ": " or "", text(s.step), text(s.total))
+            lines[#lines + 1] = ('<p><span class="state running">running</span> %s%s, as of %s</p>'):format(bar,
+                escape(at), escape(text(s.updated)))
         end
     end
     if #lines > 0 then self:add(table.concat(lines, "\n")) end
@@ -302,7 +304,7 @@ local function group_figures(self, runs, groups)
         .. (drawn.has_single and '<button type="button" id="singles" aria-pressed="false">single runs</button>' or "")
         .. "</div>")
     if drawn.too_many then self:add(page.note("single runs: too many to stand in a page that is sent about")) end
-    self:add("<noscript>" .. page.note("The curves are drawn by the page's script, which is off here.") .. "</noscript>")
+    self:add("<noscript>" .. page.note("The page's script, which draws the curves, is off here.") .. "</noscript>")
     local open, folded = {}, {}
     for _, family in ipairs(list) do
         local figures = {}
@@ -321,7 +323,8 @@ local function group_figures(self, runs, groups)
             end
             figures[f] = drawn:figure(name, series, single)
         end
-        if #figures > 4 then
+        if #figures > 4 then -- what all of them are of stays: loss of loss_1, loss_2, ...
+            if members[family][1] == family then open[#open + 1] = table.remove(figures, 1) end
             folded[#folded + 1] = ('<details><summary>%s: %d columns</summary>\n<div class="figures">%s</div></details>')
                 :format(escape(family), #figures, table.concat(figures, "\n"))
         else

@@ -67,8 +67,8 @@ function TestReportPage:use(script, width)
     local path = self.root .. "/used.html"
     internal.write_file(path, (text:gsub("</body>", function() return inside end)))
     local p = io.popen(("HOME='%s' timeout 100 %s --headless --no-sandbox --disable-gpu --user-data-dir='%s/browser' "
-        .. "--window-size=%d,900 --dump-dom 'file://%s' 2>/dev/null"):format(self.root, browser, self.root, width or 1200,
-        path))
+        .. "--window-size=%d,900 --dump-dom 'file://%s' 2>/dev/null"):format(self.root, browser, self.root,
+        width or 1200, path))
     local page = p:read("a")
     p:close()
     local said = page:match('<pre id="said">(.-)</pre>')
@@ -108,7 +108,9 @@ function TestReportPage:test_hover_keys_toggle_logarithm_and_zoom()
         out.singles = plot.querySelectorAll("path.single").length;
         var log = document.querySelector("figure .tools button");
         out.log = log.getAttribute("aria-pressed");
-        function ticks() { return Array.from(plot.querySelectorAll("text")).map(function (t) { return t.textContent; }); }
+        function ticks() {
+            return Array.from(plot.querySelectorAll("text")).map(function (t) { return t.textContent; });
+        }
         out.log_ticks = ticks();
         log.click();
         out.ticks = ticks();
@@ -229,7 +231,9 @@ function TestReportPage:test_columns_by_width()
             most = Math.max(most, e.getBoundingClientRect().right);
         });
         out.over = most - document.body.getBoundingClientRect().right;
-        out.keys = Array.from(document.querySelectorAll(".plot, .wide")).every(function (e) { return e.tabIndex === 0; });]]
+        out.keys = Array.from(document.querySelectorAll(".plot, .wide")).every(function (e) {
+            return e.tabIndex === 0;
+        });]]
     local wide = self:use((script:gsub("WIDTH", '"1200px"')), 1200)
     lu.assertTrue(wide.beside and wide.keys)
     local narrow = self:use((script:gsub("WIDTH", '"390px"')), 500)

@@ -186,9 +186,10 @@ function report:running(runs)
         local s = run.status
         if s.status == "running" then
             local step, total = tonumber(s.step), tonumber(s.total)
-            local known = step and total and total > 0
-            local bar = known and ('<progress value="%.0f" max="%.0f">%.0f of %.0f</progress> '):format(step, total, step,
-                total) or ""
+            local bar = ""
+            if step and total and total > 0 then
+                bar = ('<progress value="%.0f" max="%.0f">%.0f of %.0f</progress> '):format(step, total, step, total)
+            end
             local at = ("%sstep %s of %s"):format(#runs > 1 and run.dir .. ": " or "", text(s.step), text(s.total))
             lines[#lines + 1] = ('<p><span class="state running">running</span> %s%s, as of %s</p>'):format(bar,
                 escape(at), escape(text(s.updated)))

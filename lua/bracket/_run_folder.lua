@@ -10,7 +10,8 @@ local run_folder = {}
 
 local text_of = bk._text_file.read
 local OURS = { ["config.json"] = true, ["env.json"] = true, ["status.json"] = true, ["metrics.jsonl"] = true,
-    ["job.json"] = true, ["output.txt"] = true, ["tags.json"] = true, ["report.html"] = true }
+    ["job.json"] = true, ["output.txt"] = true, ["tags.json"] = true, ["report.html"] = true,
+    ["script-as-run.lua"] = true }
 
 -- The object in a file; nil where there is no file, an error where it is no object.
 local function read_object(path)
@@ -39,6 +40,7 @@ function run_folder.checkpoints(dir)
 end
 
 function run_folder.metrics_path(dir) return dir .. "/metrics.jsonl" end
+function run_folder.script_path(dir) return dir .. "/script-as-run.lua" end
 function run_folder.checkpoint_path(dir, step) return string.format("%s/checkpoint-%d.safetensors", dir, step) end
 
 -- The files of claims: on the run, and on the job whose run it is.

@@ -345,6 +345,8 @@ function run_log:begin(state)
     self.config.script = arg and arg[0] and plain(arg[0]) or nil
     self.config.arguments = script_arguments()
     self.config.checkpoint_every, self.config.keep = self.every, self.keep
+    local script = self.config.script and text_in(self.config.script)
+    if script and utf8.len(script) then internal.write_file(run_folder.script_path(self.dir), script) end -- no program
     internal.write_file(self.dir .. "/config.json", text_of(self.config))
     internal.write_file(self.dir .. "/env.json", text_of(self.env))
     self:write_status(state, "running")

@@ -35,17 +35,35 @@ function colours.palette(name)
     return "set palette maxcolors 128 defined (" .. table.concat(steps, ", ") .. ")"
 end
 
--- The colour of text that is read on the map's colour at place 0..1: by the contrast of black and of white with it.
-function colours.text_on(name, place)
+-- Half way to white.
+function colours.pale(colour)
+    local r, g, b = parts(colour)
+    return ("#%02x%02x%02x"):format((r + 255) // 2, (g + 255) // 2, (b + 255) // 2)
+end
+
+-- The map's colour at place 0..1 as red, green, blue.
+local function mixed(name, place)
     local map = MAPS[name]
     local at = 1 + math.max(0, math.min(1, place)) * (#map - 1)
     local k = math.min(math.floor(at), #map - 1)
-    local a, b, light = { parts(map[k]) }, { parts(map[k + 1]) }, 0
+    local a, b = { parts(map[k]) }, { parts(map[k + 1]) }
+    for c = 1, 3 do a[c] = a[c] + (b[c] - a[c]) * (at - k) end
+    return a
+end
+
+function colours.at(name, place)
+    local c = mixed(name, place)
+    return ("#%02x%02x%02x"):format(math.floor(c[1] + 0.5), math.floor(c[2] + 0.5), math.floor(c[3] + 0.5))
+end
+
+-- Whether black text is read better than white on the map's colour there: by the contrast of both with it.
+function colours.is_light(name, place)
+    local light = 0
     for c, weight in ipairs { 0.2126, 0.7152, 0.0722 } do
-        local v = (a[c] + (b[c] - a[c]) * (at - k)) / 255
+        local v = mixed(name, place)[c] / 255
         light = light + weight * (v <= 0.04045 and v / 12.92 or ((v + 0.055) / 1.055) ^ 2.4)
     end
-    return light > 0.18 and "0x101010" or "0xffffff"
+    return light > 0.18
 end
 
 return colours

@@ -19,7 +19,7 @@ end
 
 function figure.new(kind, font)
     return setmetatable({ kind = kind, dumb = kind == "terminal", n = 0, blocks = {}, first = {}, script = {},
-        plots = {}, unders = {}, font = font * 96 / 72, points = font }, figure)
+        plots = {}, unders = {}, thins = {}, font = font * 96 / 72, points = font }, figure)
 end
 
 function figure:name()
@@ -41,8 +41,9 @@ function figure:plot(format, ...) self.plots[#self.plots + 1] = format:format(..
 -- A size of letters in the pixels of `font` as the terminal wants it.
 function figure:letters(pixels) return ("font ',%.1f'"):format(self.kind == "svg" and pixels or pixels * 0.75) end
 
--- What is drawn under all lines.
+-- What is drawn under all lines: bands, then thin lines.
 function figure:under(format, ...) self.unders[#self.unders + 1] = format:format(...) end
+function figure:thin(format, ...) self.thins[#self.thins + 1] = format:format(...) end
 
 -- Lines from low to high with ends, of a block of x, y, low, high.
 function figure:whiskers(block, colour)

@@ -177,7 +177,7 @@ function panel:script(figure, width, height)
     local function line(format, ...) script[#script + 1] = format:format(...) end
     self.width, self.height = width, height
     if self.scale and self.scale.low == self.scale.high then self:scale_lines(function() end, figure) end
-    figure.plots, figure.unders = {}, {}
+    figure.plots, figure.unders, figure.thins = {}, {}, {}
     local below = 0 -- maps and contours, then bands, then the rest
     for layer = 0, 3 do
         for _, s in ipairs(self.series) do
@@ -187,6 +187,7 @@ function panel:script(figure, width, height)
     end
     local plots = table.move(figure.plots, 1, below, 1, {})
     table.move(figure.unders, 1, #figure.unders, #plots + 1, plots)
+    table.move(figure.thins, 1, #figure.thins, #plots + 1, plots)
     table.move(figure.plots, below + 1, #figure.plots, #plots + 1, plots)
     if #plots == 0 then fail("%snothing to draw", self.name) end
     line("reset")

@@ -76,7 +76,9 @@ local function draw(s, panel, figure)
 end
 
 local options = {}
-for k, o in ipairs(lines.options) do options[k] = o[1] ~= "errors" and o or nil end
+for _, o in ipairs(lines.options) do
+    options[#options + 1] = o[1] ~= "errors" and o[1] ~= "thin" and o or nil
+end
 
 return {
     styles = { "bars" },

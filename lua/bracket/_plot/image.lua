@@ -98,9 +98,9 @@ local function cell_values(s, panel, figure)
     for r, row in ipairs(g.rows) do
         for c, v in ipairs(row) do
             local text = cell_text(form, v)
-            local colour = v - v == 0 and colours.text_on(scale.map, (v - scale.low) / (scale.high - scale.low))
-                or "0x101010"
-            rows[#rows + 1] = ("%s %s %s %d"):format(number(g.x[c]), number(g.y[r]), text, tonumber(colour))
+            local dark = v ~= v or colours.is_light(scale.map, (v - scale.low) / (scale.high - scale.low))
+            rows[#rows + 1] = ("%s %s %s %d"):format(number(g.x[c]), number(g.y[r]), text,
+                dark and 0x101010 or 0xffffff)
         end
     end
     local wide = 0

@@ -65,6 +65,9 @@ end
 local function prepare(s, panel, where)
     local y, low, high = with_ends(s, where)
     s.at = { x = places(s, #y, panel, where), y = y, low = low, high = high }
+    if s.thin and (low or s.style ~= "lines") then
+        fail("%s: thin: a thin line has style = \"lines\" and no interval", where)
+    end
     if s.errors and not low then fail("%s: errors: there is no error, low or high to draw", where) end
     s.errors = low and (s.errors or s.style == "points" and "bars" or "band")
 end
@@ -136,6 +139,11 @@ local function draw(s, panel, figure)
             paint = ("%s pointtype %d pointsize %g"):format(paint, look.point, #at.x > 300 and 0.4 or 0.8)
         end
     end
+    if s.thin then
+        local pale = figure.dumb and paint or (" linecolor rgb '%s' linewidth 0.6"):format(colours.pale(look.colour))
+        figure:thin("%s using 1:2 with lines%s %s", block, pale, figure:title(s))
+        return
+    end
     if bars then
         figure:whiskers(block, look.colour)
     end
@@ -153,6 +161,7 @@ interval of Student's t. Points that are nan, infinite, or not positive on a log
         { "error", "any", doc = "the interval is y -+ error" },
         { "low", "any", doc = "its lower ends" },
         { "high", "any", doc = "its upper ends" },
+        { "thin", "boolean", default = false, doc = "a thin pale line under the others, as of single runs" },
         { "errors", { "band", "bars" }, says = "a band; of points bars", doc = "how the interval is drawn" },
     },
     prepare = prepare, place = place, draw = draw, with_ends = with_ends, places = places,

@@ -1,12 +1,10 @@
--- bracket plot DIR... COLUMN: recorded columns over the step, a curve a run.
+-- bracket plot DIR... COLUMN: recorded columns over the step: a curve a group of runs, its mean and 95 % band.
 local bk = ...
 local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk.command._table_text
-
-local USAGE = [[
-usage: bracket plot DIR... COLUMN [--out FILE.png|FILE.svg] [--logx] [--logy]
-       COLUMN over the step, a curve a run, on the terminal or to FILE; a folder of runs stands for all of them.
-       A name that is no column stands for those it begins: accuracy_ for accuracy_1, accuracy_2, ...
-]]
+local run_query, colours = bk.command._run_query, bk._plot._colours
+local misused = command_line.misused
+local LABELLED = 18 -- curves that a key has room for
+local POINTS = 1000 -- of a curve
 
 local function matching(names, wanted)
     local list = {}
@@ -20,49 +18,131 @@ local function matching(names, wanted)
     return list
 end
 
-local function draw(plain, wanted, options)
-    local runs, every, lists, drawn = {}, {}, {}, 0
-    for k, dir in ipairs(run_view.runs("plot", plain)) do
-        runs[k] = { dir = dir }
-        runs[k].columns, runs[k].names = run_view.columns("plot", dir)
-        for _, name in ipairs(runs[k].names) do every[name] = true end
-        lists[k] = matching(runs[k].names, wanted)
-        drawn = drawn + math.min(1, #lists[k])
-    end
-    if drawn == 0 then
-        local names = {}
-        for name in pairs(every) do names[#names + 1] = name end
-        table.sort(names, table_text.natural)
-        error(string.format("plot: COLUMN: expected %s, got %q", #names > 0 and "one of " .. table.concat(names, ", ")
-            or "a recorded column, of which there is none", wanted), 0)
-    end
-    local labels, figure = run_view.labels(runs), { title = wanted, xlabel = "step", out = options.out,
-        logx = options.logx, logy = options.logy, key = "below" }
-    for k, run in ipairs(runs) do
-        if #lists[k] == 0 then io.stderr:write("bracket plot: ", run.dir, " has no column ", wanted, ": left out\n") end
-        for _, name in ipairs(lists[k]) do
-            local label = #lists[k] == 1 and labels[k] or drawn == 1 and name or labels[k] .. " " .. name
-            figure[#figure + 1] = run_view.curve(run.columns, name, label, options)
+-- A group's mean and band over the step, of so many of its points; nil where there is nothing.
+local function band(group, name, label)
+    local s = run_view.series("plot", group, name)
+    if not s then return nil end
+    local stride = math.ceil(#s.x / POINTS)
+    local series = { x = {}, y = {}, low = {}, high = {}, label = label, style = #s.x > 60 and "lines" or nil }
+    local interval = false
+    for k = 1, #s.x do
+        if k % stride == 0 or k == 1 or k == #s.x then
+            local n = #series.x + 1
+            series.x[n], series.y[n], series.low[n], series.high[n] = s.x[k], s.mean[k], s.low[k], s.high[k]
+            interval = interval or s.n[k] > 1
         end
     end
-    if #figure == 0 then
-        error(string.format("plot: %s: no recorded number is finite%s", wanted, (options.logx or options.logy)
-            and " and positive" or ""), 0)
-    end
-    if #figure > run_view.LABELLED then
-        figure.key = false
-        io.stderr:write(string.format("bracket plot: %d curves: more than %d are not labelled\n", #figure,
-            run_view.LABELLED))
-    end
-    bk.plot(figure)
-    if options.out then print(options.out) end
+    if not interval then series.low, series.high = nil, nil end
+    return series
 end
 
-return command_line.command("plot", USAGE, { out = "FILE.png or FILE.svg", logx = "flag", logy = "flag" },
-    function(plain, options)
-        if #plain < 2 then
-            command_line.misused("expected DIR... COLUMN, got %s", plain[1] and ("only %q"):format(plain[1])
-                or "nothing")
+-- The columns that some run has and `wanted` names.
+local function columns_of(runs, wanted)
+    local every, asked, names = {}, {}, {}
+    for _, run in ipairs(runs) do
+        local own = matching(run.names, wanted)
+        for _, name in ipairs(run.names) do every[name] = true end
+        for _, name in ipairs(own) do asked[name] = true end
+        if #own == 0 then io.stderr:write("bracket plot: ", run.dir, " has no column ", wanted, ": left out\n") end
+    end
+    for name in pairs(asked) do names[#names + 1] = name end
+    table.sort(names, table_text.natural)
+    if #names > 0 then return names end
+    local known = table_text.sorted(every)
+    error(("plot: COLUMN: expected %s, got %q"):format(#known > 0 and "one of " .. table.concat(known, ", ")
+        or "a recorded column, of which there is none", wanted), 0)
+end
+
+-- The figure's curves, and how many of its looks are used before those of single runs.
+local function add_group(figure, group, names, several, options)
+    for _, name in ipairs(names) do
+        local n = ("%d of %d finished"):format(#group.finished, #group.runs)
+        local words = {}
+        if several then words[1] = group.label end
+        if #names > 1 then words[#words + 1] = name end
+        local label = table.concat(words, " ")
+        if #group.runs > 1 then label = (label == "" and "mean" or label) .. " (" .. n .. ")" end
+        if label == "" then label = run_view.labels(group.runs)[1] end
+        local series = band(group, name, label)
+        if series then
+            figure[#figure + 1] = series
+            local colour = colours.look(#figure).colour
+            for _, run in ipairs(options.runs and #group.runs > 1 and group.runs or {}) do
+                local line = run.columns[name] and run_view.curve(run.columns, name, nil, options)
+                if line then
+                    line.style, line.thin, line.colour = "lines", true, colour
+                    figure.single[#figure.single + 1] = line
+                end
+            end
         end
+    end
+end
+
+local function has_a_place(figure, options)
+    for _, s in ipairs(figure) do
+        for k, v in ipairs(s.y) do
+            if v - v == 0 and not (options.logy and v <= 0) and not (options.logx and s.x[k] <= 0) then return true end
+        end
+    end
+    return false
+end
+
+local function draw(plain, wanted, options)
+    local runs, problems = run_view.load_all("plot", run_view.runs("plot", plain))
+    if options.where then runs = options.where("plot", runs) end
+    if #runs == 0 and #problems == 0 then error("plot: --where: it holds for none of the runs", 0) end
+    for _, run in ipairs(runs) do run.columns, run.names = run_view.columns("plot", run.dir) end
+    if #problems > 0 and #runs == 0 then error(table.concat(problems, "\n"), 0) end
+    local names = columns_of(runs, wanted)
+    local groups = run_view.groups("plot", runs, options.by)
+    local figure = { title = wanted, xlabel = "step", out = options.out, logx = options.logx, logy = options.logy,
+        single = {} }
+    for _, group in ipairs(groups) do add_group(figure, group, names, #groups > 1, options) end
+    if not has_a_place(figure, options) then
+        error(("plot: %s: no recorded number is finite%s"):format(wanted, (options.logx or options.logy)
+            and " and positive" or ""), 0)
+    end
+    figure.key = "below"
+    if #figure > LABELLED then
+        figure.key = false
+        io.stderr:write(("bracket plot: %d curves: more than %d are not labelled\n"):format(#figure, LABELLED))
+    end
+    table.move(figure.single, 1, #figure.single, #figure + 1, figure)
+    figure.single = nil
+    bk.plot(figure)
+    if options.out then print(options.out) end
+    for _, group in ipairs(#runs > 1 and groups or {}) do
+        local label = group.label ~= "" and group.label or "all"
+        print(label .. ": " .. run_view.group_note(group))
+    end
+    if #problems > 0 then error(table.concat(problems, "\n"), 0) end
+end
+
+return command_line.define{
+    name = "plot",
+    arguments = "DIR... COLUMN",
+    doc = "COLUMN over the step, on the terminal or to a file: of a run its curve, of several the mean and the 95 % band "
+        .. "(Student's t over the runs) of each group of runs that differ in nothing but the seed. A folder of runs "
+        .. "stands for all of them; a name that is no column for those it begins: accuracy_ for accuracy_1, ...",
+    options = {
+        { "out", "FILE", doc = "a file that ends in .png, .svg or .pdf" },
+        { "where", "EXPR", doc = "of the runs for which it holds: 'lr < 0.1 and status == \"finished\"'" },
+        { "group-by", "NAME,NAME,...", doc = "pools runs that agree in these, whatever else differs" },
+        { "runs", "flag", doc = "single runs too, as thin lines" },
+        { "logx", "flag", doc = "a logarithmic axis" },
+        { "logy", "flag", doc = "a logarithmic axis" },
+    },
+    prepare = function(plain, options)
+        if #plain < 2 then
+            misused("expected DIR... COLUMN, got %s", plain[1] and ("only %q"):format(plain[1]) or "nothing")
+        end
+        if options.where then
+            local why
+            options.where, why = run_query.where(options.where)
+            if not options.where then misused("--where: %s", why) end
+        end
+        options.by = options["group-by"] and run_query.names(options["group-by"])
         return plain, table.remove(plain), options
-    end, draw)
+    end,
+    call = draw,
+}

@@ -1,184 +1,33 @@
--- bracket report DIR: one page of HTML about a run, or about the runs in a folder. It needs nothing beside itself: its
--- style is inside, its figures are inline SVG by bk.plot, and there are no scripts.
+-- bracket report DIR: one page of HTML about a run, or about the runs in a folder. It needs nothing beside itself and
+-- asks for nothing: its numbers, style and script are inside.
 local bk = ...
 local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk.command._table_text
+local run_query, page, curves = bk.command._run_query, bk.command._report_page, bk.command._report_curves
+local script = bk.command._report_script_text
+local misused, text, escape = command_line.misused, table_text.text, page.escape
 
-local USAGE = [[
-usage: bracket report DIR [--out FILE]
-       writes DIR/report.html (or FILE): a page about the run in DIR, or about all runs in it
-]]
-local LABELLED = run_view.LABELLED
-
-local STYLE = [[
-body { font: 15px/1.45 sans-serif; color: #222; background: #fff; max-width: 1340px; margin: 2em auto; padding: 0 1em }
-h1 { font-size: 1.5em; overflow-wrap: anywhere } h2 { font-size: 1.15em; margin: 1.6em 0 .5em }
-.wide { overflow-x: auto } table { border-collapse: collapse } .note { color: #555 }
-th, td { padding: .2em .7em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
-td { overflow-wrap: anywhere } .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-figure { display: inline-block; width: min(640px, 100%); margin: 0 .5em 1em 0; vertical-align: top }
-figure svg { width: 100%; height: auto } summary { cursor: pointer; margin: .5em 0 }
-]]
-
--- Text fit for HTML: valid UTF-8, no control characters.
-local function clean(text)
-    local parts, at = {}, 1
-    while true do
-        local length, bad = utf8.len(text, at)
-        if length then break end
-        parts[#parts + 1] = text:sub(at, bad - 1) .. "\u{FFFD}"
-        at = bad + 1
-    end
-    text = table.concat(parts) .. text:sub(at)
-    return (text:gsub("\xC2[\x80-\x9F]", "\u{FFFD}"):gsub("[\0-\8\11-\31\127]", "\u{FFFD}"))
-end
-
-local ENTITY = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }
-local function escape(text) return (clean(text):gsub("[&<>\"']", ENTITY)) end
-
--- ---- tables ----
-
--- The style of a shaded cell: where its value is between 0 and the greatest (or 1), or the least and 0.
-local function shades(rows)
-    local low, high = 0, 0
-    for _, row in ipairs(rows) do
-        for _, v in pairs(row) do
-            if v - v == 0 then low, high = math.min(low, v), math.max(high, v) end
-        end
-    end
-    if low == 0 and high <= 1 then high = 1 end
-    return function(v)
-        if v - v ~= 0 then return "" end
-        local place = (v - low) / (high - low)
-        return string.format(' style="background: rgba(0, 114, 178, %.3f)%s"', 0.9 * place,
-            place > 0.6 and "; color: #fff" or "")
-    end
-end
-
-local function section_html(s)
-    local lines = { "<h2>" .. escape(s.title) .. "</h2>" }
-    local shade, right = s.shade and shades(s.shade), {}
-    if #s.rows == 0 then
-        lines[2] = '<p class="note">' .. escape(s.none) .. "</p>"
-    else
-        lines[2] = '<div class="wide"><table>'
-        if s.head then
-            local cells = { string.format(s.head[1] == "" and "<td></td>" or "<th>%s</th>", escape(s.head[1])) }
-            for c = 2, #s.head do
-                right[c] = ' class="n"'
-                for _, row in ipairs(s.rows) do right[c] = table_text.is_number(row[c]) and right[c] or "" end
-                cells[c] = string.format('<th%s>%s</th>', right[c], escape(s.head[c]))
-            end
-            lines[3] = "<thead><tr>" .. table.concat(cells) .. "</tr></thead>"
-        end
-        lines[#lines + 1] = "<tbody>"
-        for r, row in ipairs(s.rows) do
-            local cells = { '<tr><th scope="row">' .. escape(row[1]) .. "</th>" }
-            for c = 2, #row do
-                cells[c] = string.format("<td%s%s>%s</td>", right[c] or "", shade and shade(s.shade[r][c]) or "",
-                    escape(row[c]))
-            end
-            lines[#lines + 1] = table.concat(cells) .. "</tr>"
-        end
-        lines[#lines + 1] = "</tbody></table></div>"
-    end
-    if s.note then lines[#lines + 1] = '<p class="note">' .. escape(s.note) .. "</p>" end
-    return table.concat(lines, "\n")
-end
-
--- ---- figures ----
-
--- gnuplot's SVG as a part of the page: without prolog and namespaces that HTML implies, and with ids of its own.
-local function inline(svg, title, n)
-    svg = clean(svg):match("<svg.*</svg>"):gsub("<title>Gnuplot</title>%s*<desc>.-</desc>", "", 1)
-    svg = svg:gsub("<[^>]*>", function(tag)
-        return (tag:gsub("%sxmlns:xlink=(['\"]).-%1", ""):gsub("xlink:href=", "href=")
-            :gsub("(%sid=['\"])", "%1f" .. n .. "_"):gsub("(href=['\"]#)", "%1f" .. n .. "_")
-            :gsub("(url%(#)", "%1f" .. n .. "_"))
-    end)
-    return (svg:gsub("^<svg", '<svg role="img" aria-label="' .. escape(title):gsub("%%", "%%%%") .. '"', 1))
-end
-
-local page = {}
-page.__index = page
-
--- A figure for the page; what cannot be drawn is said in its place.
-function page:figure(f, note)
-    if self.no_gnuplot then return "" end
-    self.n = self.n + 1
-    local name = os.tmpname()
-    f.out, f.width, f.height, f.xlabel = name .. ".svg", 640, 400, "step"
-    local ok, why = pcall(bk.plot, f)
-    local file = io.open(f.out, "rb")
-    local svg = file and file:read("a") or ""
-    if file then file:close() end
-    os.remove(f.out)
-    os.remove(name)
-    if ok and svg:find("<svg.*</svg>") then
-        return string.format("<figure>\n%s%s</figure>", inline(svg, f.title, self.n),
-            note and '<figcaption class="note">' .. escape(note) .. "</figcaption>" or "")
-    end
-    why = ok and "gnuplot drew nothing" or tostring(why)
-    self.no_gnuplot = why:find("gnuplot is not installed", 1, true) and why
-    return self.no_gnuplot and "" or string.format('<p class="note">%s: %s</p>', escape(f.title), escape(why))
-end
-
--- Losses, and what spans more than two decades, are drawn on a logarithmic axis where all is positive.
-local function is_logarithmic(name, lists)
-    local low, high = math.huge, -math.huge
-    for _, list in ipairs(lists) do
-        for _, v in ipairs(list) do
-            if v - v == 0 then low, high = math.min(low, v), math.max(high, v) end
-        end
-    end
-    return low > 0 and high > low and (name:find("loss") ~= nil or high > 100 * low)
-end
-
--- One figure of curves { label, columns, name }, with lines at the steps in marks.
-function page:curves(title, curves, marks)
-    local lists, notes, low, high = {}, {}, math.huge, -math.huge
-    for k, c in ipairs(curves) do lists[k] = c.columns[c.name] end
-    local figure = { title = title, logy = is_logarithmic(title, lists), key = #curves <= LABELLED and "below" }
-    if not figure.key then notes[1] = #curves .. " curves, too many to label" end
-    for _, c in ipairs(curves) do
-        local label = (#curves > 1 or c.label ~= title) and c.label or nil
-        local series, thinned = run_view.curve(c.columns, c.name, label, figure)
-        if thinned then notes[figure.key and 1 or 2] = "long curves are drawn with some 1000 of their points" end
-        for _, v in ipairs(series and series.y or {}) do low, high = math.min(low, v), math.max(high, v) end
-        if series and title == "task" then series.style = "steps" end
-        figure[#figure + 1] = series
-    end
-    if #figure == 0 then return string.format('<p class="note">%s: no finite number</p>', escape(title)) end
-    if #marks > 0 and high > low then
-        local x, y = {}, {}
-        for _, step in ipairs(marks) do
-            table.move({ step, step, 0 / 0 }, 1, 3, #x + 1, x) -- nan ends a line
-            table.move({ low, high, 0 / 0 }, 1, 3, #y + 1, y)
-        end
-        figure[#figure + 1] = { x = x, y = y, style = "dashed", colour = "#999999", label = "next task" }
-    end
-    return self:figure(figure, notes[1] and table.concat(notes, "; "))
-end
+-- ---- columns ----
 
 -- Names that differ in their numbers alone belong in one figure.
-local function group_of(name)
-    local group = name:gsub("[._]%d+%f[%W]", "")
-    return group == "" and name or group
+local function family_of(name)
+    local family = name:gsub("[._]%d+%f[%W]", ""):gsub("_%d+_%d+$", "")
+    return family == "" and name or family
 end
 
--- Figures in the order loss, accuracy, the rest, rate and task.
-local function grouped(names)
-    local groups, members, place = {}, {}, { loss = 1, accuracy = 2, lr = 4, task = 5 }
+-- Families in the order loss, accuracy, the rest, rate and task.
+local function families(names)
+    local list, members, place = {}, {}, { loss = 1, accuracy = 2, lr = 4, task = 5 }
     for _, name in ipairs(names) do
-        local group = group_of(name)
-        if name ~= "step" and not members[group] then groups[#groups + 1], members[group] = group, {} end
-        if name ~= "step" then table.insert(members[group], name) end
+        local family = family_of(name)
+        if name ~= "step" and not members[family] then list[#list + 1], members[family] = family, {} end
+        if name ~= "step" then table.insert(members[family], name) end
     end
-    table.sort(groups, function(a, b)
+    table.sort(list, function(a, b)
         local x, y = place[a] or 3, place[b] or 3
         if x ~= y then return x < y end
         return table_text.natural(a, b)
     end)
-    return groups, members
+    return list, members
 end
 
 -- The last recorded steps before the task changes; none when that is all the time.
@@ -190,93 +39,369 @@ local function boundaries(columns, rows)
     return #marks <= 20 and marks or {}
 end
 
-function page:write(path, title)
-    if self.no_gnuplot then
-        table.insert(self, self.figures_at, string.format(
-            '<p class="note">No figures: %s, and write this report again.</p>',
-            escape((self.no_gnuplot:gsub("^[%w.]+: ", "")))))
+-- A run's column without what is no number; nil where nothing is left.
+local function finite_curve(run, name)
+    local steps, values = run_view.points(run.columns, name)
+    local x, y = {}, {}
+    for r = 1, values and #values or 0 do
+        if values[r] - values[r] == 0 and steps[r] - steps[r] == 0 then x[#x + 1], y[#y + 1] = steps[r], values[r] end
     end
-    title = escape(title)
-    local written = string.format("Written by bracket %s, %s.", bk.version, os.date("!%Y-%m-%d %H:%M UTC"))
-    local ok, why = pcall(bk.internal.write_file, path, table.concat({ "<!DOCTYPE html>", '<html lang="en">', "<head>",
-        '<meta charset="utf-8">', '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        "<title>" .. title .. "</title>", "<style>", STYLE .. "</style>", "</head>", "<body>",
-        "<h1>" .. title .. "</h1>", table.concat(self, "\n"), '<p class="note">' .. written .. "</p>", "</body>",
-        "</html>", "" }, "\n"))
-    if not ok then error("report: " .. why, 0) end
-    print(path)
+    if #x > 0 then return x, y end
+end
+
+-- ---- matrices ----
+
+local function task_names(run, n)
+    local tasks, list = run.config.tasks, {}
+    for i = 1, n do
+        local task = type(tasks) == "table" and tasks[i]
+        list[i] = type(task) == "table" and task.name ~= nil and text(task.name) or "task " .. i
+    end
+    return list
+end
+
+-- A matrix of status.json: rows of numbers; nan where there is none. nil where it is none.
+local function matrix_of(run, field)
+    local given = run.status[field]
+    if type(given) ~= "table" or type(given[1]) ~= "table" or #given[1] == 0 then return nil end
+    local rows = {}
+    for k, row in ipairs(given) do
+        rows[k] = {}
+        for i = 1, #given[1] do
+            rows[k][i] = type(row) == "table" and type(row[i]) == "number" and row[i] or 0 / 0
+        end
+    end
+    return rows
+end
+
+-- What was best before, less what is: on each task that was learned before, after each task.
+local function forgetting_of(accuracy, learned)
+    local rows, known = {}, { [learned[1]] = true }
+    for k = 3, #accuracy do
+        rows[k - 2] = {}
+        for i = 1, #accuracy[1] do
+            local best = -math.huge
+            for j = 2, k - 1 do best = math.max(best, accuracy[j][i]) end
+            rows[k - 2][i] = known[i] and best - accuracy[k][i] or 0 / 0
+        end
+        if learned[k - 1] then known[learned[k - 1]] = true end
+    end
+    return #rows > 0 and rows or nil
+end
+
+-- The last recorded inner products of the tasks' gradients.
+local function gram_of(run)
+    local rows, n = {}, 0
+    for name in pairs(run.columns or {}) do
+        local i, j = name:match("^gram_(%d+)_(%d+)$")
+        if i then n = math.max(n, tonumber(i), tonumber(j)) end
+    end
+    if n == 0 or n > 50 then return nil end
+    for i = 1, n do rows[i] = {} end
+    for i = 1, n do
+        for j = i, n do
+            local column = run.columns[("gram_%d_%d"):format(i, j)] or {}
+            rows[i][j] = column[#column] or 0 / 0
+            rows[j][i] = rows[i][j]
+        end
+    end
+    return rows
+end
+
+-- The mean over runs of a matrix, over those of the first one's shape; of how many.
+local function mean_of(runs, get)
+    local sum, n = nil, 0
+    for _, run in ipairs(runs) do
+        local m = get(run)
+        if m and not sum then
+            sum, n = m, 1
+        elseif m and #m == #sum and #m[1] == #sum[1] then
+            n = n + 1
+            for r, row in ipairs(m) do for c, v in ipairs(row) do sum[r][c] = sum[r][c] + v end end
+        end
+    end
+    for _, row in ipairs(n > 1 and sum or {}) do for c, v in ipairs(row) do row[c] = v / n end end
+    return sum, n
+end
+
+-- The matrices of runs that differ in nothing but the seed, as HTML; nothing where there are none.
+local function matrices(runs)
+    local parts = {}
+    local learned = type(runs[1].status.learned) == "table" and runs[1].status.learned or {}
+    local function add(title, get, row_names, options)
+        local values, n = mean_of(runs, get)
+        if not values then return end
+        local names = task_names(runs[1], #values[1])
+        local after = {}
+        for k = 1, #values do
+            after[k] = row_names == "after" and (names[learned[k - 1]] and "after " .. names[learned[k - 1]]
+                or k == 1 and "before" or "after training") or row_names == "later" and (names[learned[k + 1]]
+                and "after " .. names[learned[k + 1]] or "after training") or names[k]
+        end
+        local m = { title = title, rows = after, columns = names, values = values, colours = "sequential",
+            note = n > 1 and ("mean of %d runs"):format(n) or nil }
+        for name, value in pairs(options or {}) do m[name] = value end
+        parts[#parts + 1] = page.matrix(m)
+    end
+    local regression = false
+    for _, run in ipairs(runs) do
+        for _, row in ipairs(matrix_of(run, "accuracy") or {}) do
+            for _, v in ipairs(row) do regression = regression or v < 0 end
+        end
+    end
+    add("accuracy on each task" .. (regression and " (of regressions: minus the loss)" or ""), function(run)
+        return matrix_of(run, "accuracy")
+    end, "after", not regression and { low = 0, high = 1 } or nil)
+    add("forgetting: the best before, less what is", function(run)
+        local accuracy = matrix_of(run, "accuracy")
+        return accuracy and #learned > 1 and forgetting_of(accuracy, learned) or nil
+    end, "later", { colours = "diverging", missing = "" })
+    add("test loss on each task", function(run) return matrix_of(run, "test_loss") end, "after")
+    add("order matrix", function(run) return matrix_of(run, "order_matrix") end, "tasks", { colours = "diverging" })
+    add("Gram matrix of the tasks' gradients, at the end", gram_of, "tasks", { colours = "diverging" })
+    return #parts > 0 and '<div class="maps">' .. table.concat(parts, "\n") .. "</div>" or nil
+end
+
+-- ---- the page ----
+
+local report = {}
+report.__index = report
+
+function report:add(html) self[#self + 1] = html end
+
+function report:heading(id, title)
+    self.contents[#self.contents + 1] = { id, title }
+    self:add(('<h2 id="%s">%s</h2>'):format(id, escape(title)))
+end
+
+function report:section(s, id, listed)
+    if listed then self.contents[#self.contents + 1] = { id, listed } end
+    self:add(page.section(s, id))
+end
+
+-- Runs that go on: how far they are.
+function report:running(runs)
+    local lines = {}
+    for _, run in ipairs(runs) do
+        local s = run.status
+        if s.status == "running" then
+            local step, total = tonumber(s.step), tonumber(s.total)
+            local bar = ""
+            if step and total and total > 0 then
+                bar = ('<progress value="%.0f" max="%.0f">%.0f of %.0f</progress> '):format(step, total, step, total)
+            end
+            local at = ("%sstep %s of %s"):format(#runs > 1 and run.dir .. ": " or "", text(s.step), text(s.total))
+            lines[#lines + 1] = ('<p><span class="state running">running</span> %s%s, as of %s</p>'):format(bar,
+                escape(at), escape(text(s.updated)))
+        end
+    end
+    if #lines > 0 then self:add(table.concat(lines, "\n")) end
 end
 
 local function one_run(dir, path)
     local run = run_view.load("report", dir)
-    local self = setmetatable({ n = 0 }, page)
+    local self = setmetatable({ contents = {} }, report)
     local sections, columns, names, rows = run_view.sections("report", run)
-    local groups, members = grouped(names)
-    local marks = boundaries(columns, rows)
+    run.columns = columns
+    self:running{ run }
+    local list, members = families(names)
+    local n = 0
+    for _, family in ipairs(list) do n = n + #members[family] end
+    local drawn, marks = curves.new({}, n, 0), boundaries(columns, rows)
+    local ids = { status = "status", ["final metrics"] = "metrics", configuration = "configuration",
+        environment = "environment" }
     for _, s in ipairs(sections) do
         if s.head and s.head[1] == "column" then -- the figures stand before the numbers
-            self[#self + 1] = "<h2>curves</h2>"
-            self.figures_at = #self + 1
-            for _, group in ipairs(groups) do
-                local curves = {}
-                for _, name in ipairs(members[group]) do
-                    curves[#curves + 1] = { label = name, columns = columns, name = name }
+            self:heading("curves", "curves")
+            if #marks > 0 then self:add(page.note("dashed lines: the next task begins")) end
+            self:add('<div class="figures">')
+            for _, family in ipairs(list) do
+                local series = {}
+                for k, name in ipairs(members[family]) do
+                    local x, y = finite_curve(run, name)
+                    if x then series[#series + 1] = { x = x, mean = y, label = name, colour = k } end
                 end
-                self[#self + 1] = self:curves(group, curves, group == "task" and {} or marks)
+                self:add(drawn:figure(family, series, {}, family ~= "task" and marks or {}))
             end
+            self:add("</div>")
+            self:section(s, "recorded")
+        elseif s.shade then
+            if not self.mapped then
+                self.mapped = true
+                self:heading("tasks", "task by task")
+                self:add(matrices{ run } or page.note("no number"))
+            end
+        else
+            for k = #s.rows, 1, -1 do -- it stands as a matrix
+                if s.title == "status" and s.rows[k][1]:find("^order_matrix%.") then table.remove(s.rows, k) end
+            end
+            local id = ids[s.title] or "section-" .. #self
+            self:section(s, id, s.title)
         end
-        self[#self + 1] = section_html(s)
     end
-    self:write(path, run.dir)
+    local made = script.html({ run }, "script")
+    if made then
+        self.contents[#self.contents + 1] = { "script", "script" }
+        self:add(made)
+    end
+    page.write(path, run.dir, self, self.contents, drawn:json())
 end
 
-local function several_runs(dir, found, path)
-    local every = {}
-    local runs, problems = run_view.load_all("report", found, function(run)
-        run.columns, run.names = run_view.columns("report", run.dir)
-    end)
+-- What all runs ran on, and where they differ.
+local function environment(runs)
+    local s, all = { title = "environment", rows = {}, none = "env.json is missing or empty", head = { "", "value",
+        "runs" } }, {}
+    for _, run in ipairs(runs) do
+        for name, value in pairs(run.env) do
+            if name ~= "seed" then
+                all[name] = all[name] or {}
+                local as = text(value)
+                all[name][as] = (all[name][as] or 0) + 1
+            end
+        end
+    end
+    for _, name in ipairs(table_text.sorted(all)) do
+        for _, value in ipairs(table_text.sorted(all[name])) do
+            s.rows[#s.rows + 1] = { text(name), value, tostring(all[name][value]) }
+        end
+    end
+    return s
+end
+
+local function summary(runs, groups)
+    local count, parts = {}, {}
+    for _, g in ipairs(groups) do
+        count.diverged = (count.diverged or 0) + #g.diverged
+    end
+    for _, run in ipairs(runs) do
+        local s = text(run.status.status)
+        count[s] = (count[s] or 0) + 1
+    end
+    for _, name in ipairs(table_text.sorted(count)) do
+        if count[name] > 0 then
+            parts[#parts + 1] = ('<span class="state %s">%d %s</span>'):format(name:gsub("%W", ""), count[name],
+                escape(name))
+        end
+    end
+    return "<p>" .. table.concat(parts, ", ") .. ("; %d group%s</p>"):format(#groups, #groups == 1 and "" or "s")
+end
+
+-- The figures of groups: a column a figure; families of many columns are folded in.
+local function group_figures(self, runs, groups)
+    local every, names = {}, {}
     for _, run in ipairs(runs) do
         for _, name in ipairs(run.names) do every[name] = true end
     end
-    local labels, names = run_view.labels(runs), {}
     for name in pairs(every) do names[#names + 1] = name end
     table.sort(names, table_text.natural)
-    local self = setmetatable({ n = 0 }, page)
-    self[1] = section_html(run_view.overview(runs))
-    for _, problem in ipairs(problems) do
-        self[#self + 1] = '<p class="note">left out: ' .. escape(problem) .. "</p>"
-    end
-    for _, s in ipairs(#runs > 1 and run_view.comparison("report", runs) or {}) do self[#self + 1] = section_html(s) end
-    self[#self + 1] = "<h2>curves</h2>"
-    self.figures_at = #self + 1
-    local groups, members = grouped(names)
-    for _, group in ipairs(groups) do
+    local list, members = families(names)
+    local n, labels = 0, {}
+    for _, family in ipairs(list) do n = n + #members[family] end
+    for k, g in ipairs(groups) do labels[k] = { label = g.label, note = run_view.group_note(g) } end
+    local drawn = curves.new(labels, n * #groups, n * #runs)
+    self:heading("curves", "curves")
+    self:add(page.note("mean over the runs of a group, and its 95 % interval (Student's t) as a band"))
+    self:add('<div class="bar"><ul class="legend" id="groups"></ul>'
+        .. (drawn.has_single and '<button type="button" id="singles" aria-pressed="false">single runs</button>' or "")
+        .. "</div>")
+    if drawn.too_many then self:add(page.note("single runs: too many to stand in a page that is sent about")) end
+    self:add("<noscript>" .. page.note("The page's script, which draws the curves, is off here.") .. "</noscript>")
+    local open, folded = {}, {}
+    for _, family in ipairs(list) do
         local figures = {}
-        for k, name in ipairs(members[group]) do
-            local curves = {}
-            for r, run in ipairs(runs) do
-                if run.columns[name] then
-                    curves[#curves + 1] = { label = labels[r], columns = run.columns, name = name }
+        for f, name in ipairs(members[family]) do
+            local series, single = {}, {}
+            for k, g in ipairs(groups) do
+                local s = run_view.series("report", g, name)
+                if s then
+                    s.label, s.colour, s.group = g.label ~= "" and g.label or "all runs", k, k
+                    series[#series + 1] = s
+                end
+                for _, run in ipairs(drawn.has_single and g.runs or {}) do
+                    local x, y = finite_curve(run, name)
+                    if x then single[#single + 1] = { x = x, y = y, colour = k, group = k } end
                 end
             end
-            figures[k] = self:curves(name, curves, {})
+            figures[f] = drawn:figure(name, series, single)
         end
-        local inside = table.concat(figures, "\n")
-        if #figures > 4 then
-            inside = string.format("<details><summary>%s: %d columns</summary>\n%s\n</details>", escape(group),
-                #figures, inside)
+        if #figures > 4 then -- what all of them are of stays: loss of loss_1, loss_2, ...
+            if members[family][1] == family then open[#open + 1] = table.remove(figures, 1) end
+            folded[#folded + 1] = ('<details><summary>%s: %d columns</summary>\n<div class="figures">%s</div></details>')
+                :format(escape(family), #figures, table.concat(figures, "\n"))
+        else
+            table.move(figures, 1, #figures, #open + 1, open)
         end
-        self[#self + 1] = inside
     end
-    self:write(path, string.format("%s: %d run%s", dir, #runs, #runs > 1 and "s" or ""))
+    self:add('<div class="figures">' .. table.concat(open, "\n") .. "</div>")
+    table.move(folded, 1, #folded, #self + 1, self)
+    return drawn
+end
+
+local function several_runs(dir, folders, path, options)
+    local runs, problems = run_view.load_all("report", folders, function(run)
+        run.columns, run.names = run_view.columns("report", run.dir)
+    end)
+    if options.where then runs = options.where("report", runs) end
+    if #runs == 0 then
+        error(#problems > 0 and table.concat(problems, "\n") or "report: --where: it holds for none of the runs", 0)
+    end
+    local groups = run_view.groups("report", runs, options.by)
+    local self = setmetatable({ contents = {} }, report)
+    self:add(summary(runs, groups))
+    self:running(runs)
+    for _, problem in ipairs(problems) do self:add(page.note("left out: " .. problem)) end
+    local drawn = group_figures(self, runs, groups)
+    local maps = {}
+    for _, g in ipairs(groups) do
+        local html = matrices(#g.finished > 0 and g.finished or g.runs)
+        if html then
+            maps[#maps + 1] = ("<details%s><summary>%s (%s)</summary>%s</details>"):format(#maps == 0 and " open" or "",
+                escape(g.label ~= "" and g.label or "all runs"), escape(run_view.group_note(g)), html)
+        end
+    end
+    if #maps > 0 then
+        self:heading("tasks", "task by task")
+        self:add(table.concat(maps, "\n"))
+    end
+    for k, s in ipairs(#runs > 1 and run_view.comparison("report", runs, options.by) or {}) do
+        self:section(s, "comparison-" .. k, s.title:match("^[^:(]*"))
+    end
+    self:section(run_view.overview(runs), "runs", "runs")
+    self:section(environment(runs), "environment", "environment")
+    local made = script.html(runs, "script")
+    if made then
+        self.contents[#self.contents + 1] = { "script", "script" }
+        self:add(made)
+    end
+    page.write(path, ("%s: %d run%s"):format(dir, #runs, #runs > 1 and "s" or ""), self, self.contents, drawn:json())
     if #problems > 0 then error(table.concat(problems, "\n"), 0) end
 end
 
-return command_line.command("report", USAGE, { out = "a file name" }, function(plain, options)
-    if #plain ~= 1 then command_line.misused("expected one DIR, got %d", #plain) end
-    return (plain[1]:gsub("(.)/+$", "%1")), options.out
-end, function(dir, out)
-    local found = run_view.runs("report", { dir })
-    local path = out or dir .. "/report.html"
-    if found[1] == dir then one_run(dir, path) else several_runs(dir, found, path) end
-end)
+return command_line.define{
+    name = "report",
+    arguments = "DIR",
+    doc = "writes a page of HTML about the run in DIR, or about all runs in it: curves with bands by group, matrices, "
+        .. "tables, environment, script. One file, which asks for nothing",
+    options = {
+        { "out", "FILE", doc = "where to, in place of DIR/report.html" },
+        { "where", "EXPR", doc = "of the runs for which it holds: 'lr < 0.1 and status == \"finished\"'" },
+        { "group-by", "NAME,NAME,...", doc = "pools runs that agree in these, whatever else differs" },
+    },
+    prepare = function(plain, options)
+        if #plain ~= 1 then misused("expected one DIR, got %d", #plain) end
+        if options.where then
+            local why
+            options.where, why = run_query.where(options.where)
+            if not options.where then misused("--where: %s", why) end
+        end
+        options.by = options["group-by"] and run_query.names(options["group-by"])
+        return (plain[1]:gsub("(.)/+$", "%1")), options
+    end,
+    call = function(dir, options)
+        local found = run_view.runs("report", { dir })
+        local path = options.out or dir .. "/report.html"
+        if found[1] ~= dir then return several_runs(dir, found, path, options) end
+        if options.where or options.by then error("report: --where, --group-by: " .. dir .. " is one run", 0) end
+        one_run(dir, path)
+    end,
+}

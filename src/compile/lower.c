@@ -9,6 +9,7 @@ typedef struct lowering {
     graph *g;
     node **image; /* by place: what stands for the node */
     node **relu;  /* by place: max(node, 0), where the graph has it */
+    bool *curved; /* by place: the graph has a derivative of gelu at the node */
     int *uses;    /* by place */
 } lowering;
 
@@ -97,12 +98,29 @@ static node *sqrt_affine(lowering *l, const node *n) {
     return NULL;
 }
 
+/* gelu and its derivatives at one place share erfc(-a/sqrt 2) and e^(-a²/2). */
+static node *gelu_part(lowering *l, const node *n) {
+    static const double density = 0.39894228040143267794;
+    if (!l->curved[n->in[0]->place]) return NULL;
+    graph *g = l->g;
+    node *a = l->image[n->in[0]->place], *e = g_exp(g, g_scale(g, -0.5, g_square(g, a)));
+    node *c = g_erfc(g, g_scale(g, -0.70710678118654752440, a));
+    if (n->op == &op_gelu) return graph_op(g, &op_mulscale, 2, (node *[]){ a, c }, 0, NULL, 0.5);
+    if (n->op == &op_gelu_curve) {
+        node *less = graph_op(g, &op_square_rsub, 1, &a, 0, NULL, 2);
+        return graph_op(g, &op_mulscale, 2, (node *[]){ less, e }, 0, NULL, density);
+    }
+    node *tail = graph_op(g, &op_mulscale, 2, (node *[]){ a, e }, 0, NULL, density);
+    return graph_op(g, &op_axpy, 2, (node *[]){ c, tail }, 0, NULL, 0.5);
+}
+
 /* What stands for n, or NULL: nothing better than itself. */
 static node *pattern(lowering *l, const node *n) {
     node *better = NULL;
     if (n->op == &op_add && !(better = tanh_grad_add(l, n)) && !(better = average(l, n, true)))
         better = average(l, n, false);
     else if (n->op == &op_offset) better = sqrt_affine(l, n);
+    else if (n->op == &op_gelu || n->op == &op_gelu_slope || n->op == &op_gelu_curve) better = gelu_part(l, n);
     if (better) return better;
     if (n->op == &op_div && alone(l, n->in[0], &op_mul) && plain(l, n->in[0]))
         return build(l, &op_muldiv, 0, 3, (node *[]){ n->in[0]->in[0], n->in[0]->in[1], n->in[1] });
@@ -141,14 +159,17 @@ bool graph_lower(graph *g, int n_out, node **outs) {
     int n;
     node **sorted = graph_sorted(g, n_out, outs, &n);
     lowering l = { g, graph_alloc(g, sizeof(node *) * (size_t)n), graph_alloc(g, sizeof(node *) * (size_t)n),
-                   graph_alloc(g, sizeof(int) * (size_t)n) };
-    if (!sorted || !l.image || !l.relu || !l.uses) return false;
+                   graph_alloc(g, (size_t)n), graph_alloc(g, sizeof(int) * (size_t)n) };
+    if (!sorted || !l.image || !l.relu || !l.curved || !l.uses) return false;
+    memset(l.curved, 0, (size_t)n);
     memset(l.image, 0, sizeof(node *) * (size_t)n);
     memset(l.relu, 0, sizeof(node *) * (size_t)n);
     memset(l.uses, 0, sizeof(int) * (size_t)n);
     for (int i = 0; i < n; i++) {
         for (int k = 0; k < sorted[i]->n_in; k++) l.uses[sorted[i]->in[k]->place]++;
         if (sorted[i]->op == &op_relu) l.relu[sorted[i]->in[0]->place] = sorted[i];
+        if (sorted[i]->op == &op_gelu_slope || sorted[i]->op == &op_gelu_curve)
+            l.curved[sorted[i]->in[0]->place] = true;
     }
     for (int k = 0; k < n_out; k++) l.uses[outs[k]->place]++;
     for (int i = 0; i < n; i++) {

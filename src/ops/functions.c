@@ -65,7 +65,33 @@ OP_UNARY(erfc, g_scale(g, -1.1283791670955125739, g_mul(g, t, g_exp(g, g_neg(g, 
     .doc = "Elementwise 1 - erf(x), which keeps its digits where erf(x) is near 1: the normal distribution function is "
            "erfc(-x/sqrt(2)) / 2.")
 
-OP_COMPOSED(gelu, g_mul(g, a, g_scale(g, 0.5, g_erfc(g, g_scale(g, -0.70710678118654752440, a)))),
+/* The derivatives of gelu are operations of their own, so that each is one array where passes share it; compile/lower.c
+ * makes what they have in common once. */
+OP_UNARY(gelu, g_mul(g, t, g_gelu_slope(g, a)),
     .formula = "t Phi(t), Phi the normal distribution function",
     .doc = "Elementwise x Phi(x) with the normal distribution function Phi, exact; in both tails too.\n\n"
            "Source: Hendrycks & Gimpel 2016.")
+
+#define DERIVATIVE(NAME, FORMULA)                                                                                      \
+    .name = #NAME, .arity = 1, .kind = OP_ELEMENTWISE, .vec = VEC_OF_##NAME, .serves = "gelu", .formula = FORMULA,     \
+    .simplify = op_fold, .jvp = NAME##_jvp, .transpose = op_no_transpose, .vmap = op_vmap_elementwise
+
+static node *gelu_slope_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    return g_mul(g, t, g_gelu_curve(g, n->in[0]));
+}
+node *g_gelu_slope(graph *g, node *a) {
+    return op_unary(g, &op_gelu_slope, a, 0);
+}
+const op_row op_gelu_slope = { DERIVATIVE(gelu_slope, "Phi(t) + t Phi'(t)") };
+
+static node *gelu_curve_jvp(graph *g, node *n, int k, node *t) { /* (t^3 - 4 t) Phi' */
+    (void)k;
+    node *a = n->in[0], *square = g_square(g, a);
+    node *density = g_scale(g, 0.39894228040143267794, g_exp(g, g_scale(g, -0.5, square)));
+    return g_mul(g, t, g_mul(g, g_mul(g, a, g_offset(g, -4, square)), density));
+}
+node *g_gelu_curve(graph *g, node *a) {
+    return op_unary(g, &op_gelu_curve, a, 0);
+}
+const op_row op_gelu_curve = { DERIVATIVE(gelu_curve, "(2 - t^2) Phi'(t)") };

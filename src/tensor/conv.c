@@ -1,6 +1,7 @@
 /* conv.c - convolution two ways. Where there are AVX2 units, groups of images lie in the vector lanes: an
  * element of xl or yl is the same pixel of `lanes` images, so any kernel, stride and width runs full
- * vectors without im2col, and 4 x 3 register tiles keep the FMA units busy even with 8 channels.
+ * vectors without im2col, and register tiles of 4 x 3 vectors (AVX-512: 4 x 6) keep the FMA units busy even with 8
+ * channels; those kernels are conv_lanes.inc.
  * Left-over images, and other machines, go through im2col blocks and gemm. The file includes itself
  * once per element type for the typed part at its end (REAL defined). Threads share parts of the
  * batch, cut by the shape alone: the bits are the same at any number of them. */
@@ -17,10 +18,15 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define CONV_LANES 1
 #include <immintrin.h>
-#define LANES_TARGET __attribute__((target("avx2,fma")))
+#define TURN_TARGET __attribute__((target("avx2,fma")))
+#if defined(__clang__)
+#define UNROLL
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
 #endif
 
-enum { LINE = 64, COL_BYTES = 1 << 18 /* half an L2 */, TAP_BLOCK = 256, PIXEL_BLOCK = 128 };
+enum { LINE = 64, COL_BYTES = 1 << 18 /* half an L2 */, TAP_BYTES = 8192, PIXEL_BYTES = 4096, COLUMNS_MOST = 6 };
 enum { PARTS = 8, PARTS_BYTES = 16 << 20 }; /* of the batch, and their scratch, at most */
 static const double SHARE_WORK = 1 << 18;   /* multiply-adds that a thread is worth waking for */
 
@@ -33,7 +39,7 @@ typedef struct lanes { /* one group of images; a tap is one (c,u,v), a pixel one
 } lanes;
 
 typedef struct kernels {
-    int64_t lanes;
+    int64_t lanes, columns;
     void (*load)(int64_t n, void *to, const void *from, int64_t image_step, int64_t images);
     void (*store)(int64_t n, void *to, const void *from, int64_t image_step, int64_t images);
     void (*pack)(const lanes *g, const void *w, bool by_tap);
@@ -74,11 +80,15 @@ static void valid_range(int64_t n, int64_t size, int64_t stride, int64_t shift, 
 #undef NAME
 #undef IS_F32
 
-static const kernels *lanes_kernels(bk_dtype dtype) {
+/* Wide vectors where few of their lanes stay empty, and where an image is more than moved. */
+static const kernels *lanes_kernels(bk_dtype dtype, const conv_shape *s) {
 #ifdef CONV_LANES
-    if (vec_bytes() >= 32) return dtype == BK_FLOAT32 ? &kernels_f32 : &kernels_f64;
+    const kernels *wide = dtype == BK_FLOAT32 ? &kernels_wide_f32 : &kernels_wide_f64;
+    const bool full = s->batch % wide->lanes == 0 || s->batch >= 4 * wide->lanes;
+    if (vec_bytes() == 64 && full && s->kh * s->kw > 1) return wide;
+    if (vec_bytes() >= 32) return dtype == BK_FLOAT32 ? &kernels_narrow_f32 : &kernels_narrow_f64;
 #endif
-    (void)dtype;
+    (void)dtype, (void)s;
     return NULL;
 }
 
@@ -105,21 +115,23 @@ static int64_t pitch(int64_t pixels, size_t pixel_bytes, size_t size) {
 }
 
 static sizes conv_sizes(const conv_shape *s, bk_dtype dtype, bool shared) {
-    size_t size = dtype_size(dtype), pixel_bytes = 32;
+    const kernels *v = lanes_kernels(dtype, s);
+    const int64_t columns = v ? v->columns : 1;
+    size_t size = dtype_size(dtype), pixel_bytes = (size_t)(v ? v->lanes : 1) * size;
     bool empty = s->out_height <= 0 || s->out_width <= 0;
     sizes z = { .taps = s->in * s->kh * s->kw, .pixels = empty ? 0 : s->out_height * s->out_width };
     z.x_row = s->width + 2 * s->pad;
     z.x_pitch = pitch((s->height + 2 * s->pad) * z.x_row, pixel_bytes, size);
-    z.y_pitch = pitch(z.pixels + 2, pixel_bytes, size); /* the last tile writes up to 2 pixels past the end */
-    z.w_bytes = (size_t)up((s->out + 3) * (z.taps + 3) * (int64_t)size, LINE);
+    z.y_pitch = pitch(z.pixels + columns - 1, pixel_bytes, size); /* the last tile writes past the end */
+    z.w_bytes = (size_t)up((s->out + 3) * (z.taps + COLUMNS_MOST) * (int64_t)size, LINE);
     z.x_bytes = (size_t)(s->in * z.x_pitch) * size;
     z.y_bytes = (size_t)(up(s->out, 4) * z.y_pitch) * size;
-    z.groups = lane_groups(lanes_kernels(dtype), s->batch);
+    z.groups = lane_groups(v, s->batch);
     z.parts = least(PARTS, z.groups);
     while (z.parts > 1 && (size_t)z.parts * (z.w_bytes + z.x_bytes + z.y_bytes) > PARTS_BYTES) z.parts--;
     z.tap_at = (size_t)z.parts * z.w_bytes;
-    z.pixel_at = z.tap_at + (size_t)(z.taps + 3) * sizeof(int64_t);
-    z.images_at = (size_t)up((int64_t)(z.pixel_at + (size_t)(z.pixels + 3) * sizeof(int64_t)), LINE);
+    z.pixel_at = z.tap_at + (size_t)(z.taps + COLUMNS_MOST) * sizeof(int64_t);
+    z.images_at = (size_t)up((int64_t)(z.pixel_at + (size_t)(z.pixels + COLUMNS_MOST) * sizeof(int64_t)), LINE);
     z.bytes = z.images_at + (size_t)(shared ? z.parts : least(z.parts, 1)) * (z.x_bytes + z.y_bytes);
     int64_t row_bytes = z.taps * s->out_width * (int64_t)size;
     z.col_rows = row_bytes > 0 ? least(s->out_height, COL_BYTES / row_bytes > 1 ? COL_BYTES / row_bytes : 1) : 1;
@@ -210,11 +222,11 @@ static void run_parts(void *arg, int share, int64_t first, int64_t end) {
 static bk_status lanes_run(ctx *c, const kernels *v, side what, const conv_shape *s, const sizes *z, bk_dtype dtype,
                            char *x, char *w, char *y, char *scratch) {
     int64_t *tap = (int64_t *)(scratch + z->tap_at), *pixel = (int64_t *)(scratch + z->pixel_at);
-    for (int64_t k = 0; k < z->taps + 3; k++) {
+    for (int64_t k = 0; k < z->taps + COLUMNS_MOST; k++) {
         int64_t at = least(k, z->taps - 1), u = at / s->kw % s->kh;
         tap[k] = at / (s->kh * s->kw) * z->x_pitch + (u * z->x_row + at % s->kw) * v->lanes;
     }
-    for (int64_t p = 0; p < z->pixels + 3; p++) {
+    for (int64_t p = 0; p < z->pixels + COLUMNS_MOST; p++) {
         int64_t at = least(p, z->pixels - 1);
         pixel[p] = (at / s->out_width * z->x_row + at % s->out_width) * s->stride * v->lanes;
     }
@@ -271,7 +283,7 @@ static bk_status conv_run(ctx *c, side what, bk_dtype dtype, const conv_shape *s
         if (what == INPUT) memset(x, 0, (size_t)(s->batch * x_image) * size);
         return BK_OK;
     }
-    const kernels *v = lanes_kernels(dtype);
+    const kernels *v = lanes_kernels(dtype, s);
     const int64_t done = v ? least(z.groups * v->lanes, s->batch) : 0;
     if (done) {
         bk_status status = lanes_run(c, v, what, s, &z, dtype, x, w, y, aligned);
@@ -429,6 +441,66 @@ static void NAME(argmax)(const pool_shape *s, const void *planes, int64_t *index
 
 #ifdef CONV_LANES
 #if IS_F32
+#define SQUARE 8
+#define PUT(p, v) _mm256_storeu_ps(p, v)
+#else
+#define SQUARE 4
+#define GET(p) _mm256_loadu_pd(p)
+#define PUT(p, v) _mm256_storeu_pd(p, v)
+#endif
+#define TURN NAME(turn)
+
+/* to[i*to_step + j] = from[j*from_step + i], i, j < SQUARE */
+TURN_TARGET static inline void NAME(turn)(REAL *to, int64_t to_step, const REAL *from, int64_t from_step) {
+#if IS_F32
+    __m256 r[8], t[8];
+    for (int h = 0; h < 2; h++)
+        for (int j = 0; j < 4; j++) {
+            const REAL *p = from + j * from_step + 4 * h; /* halves: image j below, image j+4 above */
+            r[4 * h + j] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)),
+                                                _mm_loadu_ps(p + 4 * from_step), 1);
+        }
+    for (int h = 0; h < 8; h += 4) {
+        t[0] = _mm256_unpacklo_ps(r[h], r[h + 1]);
+        t[1] = _mm256_unpackhi_ps(r[h], r[h + 1]);
+        t[2] = _mm256_unpacklo_ps(r[h + 2], r[h + 3]);
+        t[3] = _mm256_unpackhi_ps(r[h + 2], r[h + 3]);
+        PUT(to + (h + 0) * to_step, _mm256_shuffle_ps(t[0], t[2], 0x44));
+        PUT(to + (h + 1) * to_step, _mm256_shuffle_ps(t[0], t[2], 0xee));
+        PUT(to + (h + 2) * to_step, _mm256_shuffle_ps(t[1], t[3], 0x44));
+        PUT(to + (h + 3) * to_step, _mm256_shuffle_ps(t[1], t[3], 0xee));
+    }
+#else
+    __m256d a = GET(from), b = GET(from + from_step), c = GET(from + 2 * from_step), d = GET(from + 3 * from_step);
+    __m256d ab = _mm256_unpacklo_pd(a, b), cd = _mm256_unpacklo_pd(c, d);
+    PUT(to, _mm256_permute2f128_pd(ab, cd, 0x20));
+    PUT(to + 2 * to_step, _mm256_permute2f128_pd(ab, cd, 0x31));
+    ab = _mm256_unpackhi_pd(a, b), cd = _mm256_unpackhi_pd(c, d);
+    PUT(to + to_step, _mm256_permute2f128_pd(ab, cd, 0x20));
+    PUT(to + 3 * to_step, _mm256_permute2f128_pd(ab, cd, 0x31));
+#endif
+}
+
+/* to[0..3] += the sums over the lanes of a, b, c, d */
+#if IS_F32
+TURN_TARGET static inline void NAME(add_sums)(REAL *to, __m256 a, __m256 b, __m256 c, __m256 d) {
+    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), sum));
+}
+#else
+TURN_TARGET static inline void NAME(add_sums)(REAL *to, __m256d a, __m256d b, __m256d c, __m256d d) {
+    __m256d ab = _mm256_hadd_pd(a, b), cd = _mm256_hadd_pd(c, d);
+    __m256d sum = _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31));
+    PUT(to, _mm256_add_pd(GET(to), sum));
+}
+#endif
+
+#define LANES_TARGET __attribute__((target("avx2,fma")))
+#define KIND(x) NAME(x##_narrow)
+#define COLUMNS 3
+#define FOLD NAME(add_sums)
+#if IS_F32
 #define VECTOR __m256
 #define LANES 8
 #define ZERO() _mm256_setzero_ps()
@@ -447,216 +519,38 @@ static void NAME(argmax)(const pool_shape *s, const void *planes, int64_t *index
 #define ADD(a, b) _mm256_add_pd(a, b)
 #define FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
 #endif
+#include "conv_lanes.inc"
 
-/* to[i*to_step + j] = from[j*from_step + i], i, j < LANES */
-LANES_TARGET static inline void NAME(turn)(REAL *to, int64_t to_step, const REAL *from, int64_t from_step) {
+#define LANES_TARGET __attribute__((target("avx512f,avx512dq,avx2,fma")))
+#define KIND(x) NAME(x##_wide)
+#define COLUMNS 6
 #if IS_F32
-    __m256 r[8], t[8];
-    for (int h = 0; h < 2; h++)
-        for (int j = 0; j < 4; j++) {
-            const REAL *p = from + j * from_step + 4 * h; /* halves: image j below, image j+4 above */
-            r[4 * h + j] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)),
-                                                _mm_loadu_ps(p + 4 * from_step), 1);
-        }
-    for (int h = 0; h < 8; h += 4) {
-        t[0] = _mm256_unpacklo_ps(r[h], r[h + 1]);
-        t[1] = _mm256_unpackhi_ps(r[h], r[h + 1]);
-        t[2] = _mm256_unpacklo_ps(r[h + 2], r[h + 3]);
-        t[3] = _mm256_unpackhi_ps(r[h + 2], r[h + 3]);
-        STORE(to + (h + 0) * to_step, _mm256_shuffle_ps(t[0], t[2], 0x44));
-        STORE(to + (h + 1) * to_step, _mm256_shuffle_ps(t[0], t[2], 0xee));
-        STORE(to + (h + 2) * to_step, _mm256_shuffle_ps(t[1], t[3], 0x44));
-        STORE(to + (h + 3) * to_step, _mm256_shuffle_ps(t[1], t[3], 0xee));
-    }
+#define VECTOR __m512
+#define LANES 16
+#define ZERO() _mm512_setzero_ps()
+#define LOAD(p) _mm512_loadu_ps(p)
+#define STORE(p, v) _mm512_storeu_ps(p, v)
+#define SPREAD(p) _mm512_set1_ps(*(p))
+#define ADD(a, b) _mm512_add_ps(a, b)
+#define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define HALVES(v) _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1))
 #else
-    __m256d a = LOAD(from), b = LOAD(from + from_step), c = LOAD(from + 2 * from_step), d = LOAD(from + 3 * from_step);
-    __m256d ab = _mm256_unpacklo_pd(a, b), cd = _mm256_unpacklo_pd(c, d);
-    STORE(to, _mm256_permute2f128_pd(ab, cd, 0x20));
-    STORE(to + 2 * to_step, _mm256_permute2f128_pd(ab, cd, 0x31));
-    ab = _mm256_unpackhi_pd(a, b), cd = _mm256_unpackhi_pd(c, d);
-    STORE(to + to_step, _mm256_permute2f128_pd(ab, cd, 0x20));
-    STORE(to + 3 * to_step, _mm256_permute2f128_pd(ab, cd, 0x31));
+#define VECTOR __m512d
+#define LANES 8
+#define ZERO() _mm512_setzero_pd()
+#define LOAD(p) _mm512_loadu_pd(p)
+#define STORE(p, v) _mm512_storeu_pd(p, v)
+#define SPREAD(p) _mm512_set1_pd(*(p))
+#define ADD(a, b) _mm512_add_pd(a, b)
+#define FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
+#define HALVES(v) _mm256_add_pd(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd(v, 1))
 #endif
-}
-
-/* n places of up to LANES images into lanes; missing images are zeros. */
-LANES_TARGET static void NAME(load)(int64_t n, void *lane, const void *image, int64_t step, int64_t images) {
-    REAL *to = lane;
-    const REAL *from = image;
-    int64_t i = 0;
-    if (images == LANES)
-        for (; i + LANES <= n; i += LANES) NAME(turn)(to + i * LANES, LANES, from + i, step);
-    for (; i < n; i++)
-        for (int64_t l = 0; l < LANES; l++) to[i * LANES + l] = l < images ? from[l * step + i] : 0;
-}
-
-LANES_TARGET static void NAME(store)(int64_t n, void *image, const void *lane, int64_t step, int64_t images) {
-    REAL *to = image;
-    const REAL *from = lane;
-    int64_t i = 0;
-    if (images == LANES)
-        for (; i + LANES <= n; i += LANES) NAME(turn)(to + i, step, from + i * LANES, LANES);
-    for (; i < n; i++)
-        for (int64_t l = 0; l < images; l++) to[l * step + i] = from[i * LANES + l];
-}
-
-/* w (out, taps) as (out/4, taps, 4), or by_tap as (taps/4, out, 4); the rounding is filled with zeros. */
-static void NAME(pack)(const lanes *g, const void *weights, bool by_tap) {
-    const REAL *w = weights;
-    REAL *to = g->w;
-    int64_t major = by_tap ? g->taps : g->out, minor = by_tap ? g->out : g->taps;
-    int64_t major_step = by_tap ? 1 : g->taps, minor_step = by_tap ? g->taps : 1;
-    for (int64_t a = 0; a < major; a += 4)
-        for (int64_t b = 0; b < minor; b++)
-            for (int64_t r = a; r < a + 4; r++) *to++ = r < major ? w[r * major_step + b * minor_step] : 0;
-}
-
-/* The weight kernel's (out/4, taps rounded up to 3, 4) as (out, taps). */
-static void NAME(unpack)(const lanes *g, void *weights) {
-    const REAL *from = g->w;
-    REAL *w = weights;
-    for (int64_t o = 0; o < g->out; o++)
-        for (int64_t k = 0; k < g->taps; k++)
-            w[o * g->taps + k] = from[(o / 4 * up(g->taps, 3) + k) * 4 + o % 4];
-}
-
-/* The 4 x 3 register tile: rows r are what is spread (or y), columns what x (or y) is loaded for. */
-#define TILE_DECLARE()                                                                                                 \
-    VECTOR a00 = ZERO(), a01 = ZERO(), a02 = ZERO(), a10 = ZERO(), a11 = ZERO(), a12 = ZERO();                         \
-    VECTOR a20 = ZERO(), a21 = ZERO(), a22 = ZERO(), a30 = ZERO(), a31 = ZERO(), a32 = ZERO()
-#define TILE_ROW(r, v)                                                                                                 \
-    t = v;                                                                                                             \
-    a##r##0 = FMA(t, x0, a##r##0);                                                                                     \
-    a##r##1 = FMA(t, x1, a##r##1);                                                                                     \
-    a##r##2 = FMA(t, x2, a##r##2)
-
-/* y[o, p] = sum_k w[o, k] x[pixel[p] + tap[k]] */
-LANES_TARGET static void NAME(forward)(const lanes *g) {
-    const REAL *x = g->x, *w = g->w;
-    for (int64_t k0 = 0; k0 < g->taps; k0 += TAP_BLOCK) { /* the x of a tile stays in L1 for all o */
-        int64_t n = least(TAP_BLOCK, g->taps - k0);
-        const int64_t *tap = g->tap + k0;
-        for (int64_t p = 0; p < g->pixels; p += 3) {
-            const REAL *p0 = x + g->pixel[p], *p1 = x + g->pixel[p + 1], *p2 = x + g->pixel[p + 2];
-            for (int64_t o = 0; o < g->out; o += 4) {
-                const REAL *b = w + o * g->taps + k0 * 4;
-                TILE_DECLARE();
-                for (int64_t k = 0; k < n; k++, b += 4) {
-                    int64_t at = tap[k];
-                    VECTOR x0 = LOAD(p0 + at), x1 = LOAD(p1 + at), x2 = LOAD(p2 + at), t;
-                    TILE_ROW(0, SPREAD(b));
-                    TILE_ROW(1, SPREAD(b + 1));
-                    TILE_ROW(2, SPREAD(b + 2));
-                    TILE_ROW(3, SPREAD(b + 3));
-                }
-                REAL *y = (REAL *)g->y + o * g->y_pitch + p * LANES;
-#define PUT(r)                                                                                                         \
-    if (k0) {                                                                                                          \
-        a##r##0 = ADD(a##r##0, LOAD(y));                                                                               \
-        a##r##1 = ADD(a##r##1, LOAD(y + LANES));                                                                       \
-        a##r##2 = ADD(a##r##2, LOAD(y + 2 * LANES));                                                                   \
-    }                                                                                                                  \
-    STORE(y, a##r##0);                                                                                                 \
-    STORE(y + LANES, a##r##1);                                                                                         \
-    STORE(y + 2 * LANES, a##r##2);                                                                                     \
-    y += g->y_pitch
-                PUT(0);
-                PUT(1);
-                PUT(2);
-                PUT(3);
+#define FOLD(to, a, b, c, d) NAME(add_sums)(to, HALVES(a), HALVES(b), HALVES(c), HALVES(d))
+#include "conv_lanes.inc"
+#undef HALVES
+#undef SQUARE
+#undef TURN
+#undef GET
 #undef PUT
-            }
-        }
-    }
-}
-
-/* x[pixel[p] + tap[k]] += sum_o w[o, k] y[o, p]; every place of a tile is read and written in turn, since two
- * of them may be the same. */
-LANES_TARGET static void NAME(input)(const lanes *g) {
-    REAL *x = g->x;
-    for (int64_t p = 0; p < g->pixels; p += 3) {
-        int64_t columns = g->pixels - p;
-        REAL *p0 = x + g->pixel[p], *p1 = x + g->pixel[p + 1], *p2 = x + g->pixel[p + 2];
-        for (int64_t k = 0; k < g->taps; k += 4) {
-            const REAL *b = (const REAL *)g->w + k * g->out, *y = (const REAL *)g->y + p * LANES;
-            TILE_DECLARE();
-            for (int64_t o = 0; o < g->out; o++, b += 4, y += g->y_pitch) {
-                VECTOR x0 = LOAD(y), x1 = LOAD(y + LANES), x2 = LOAD(y + 2 * LANES), t;
-                TILE_ROW(0, SPREAD(b));
-                TILE_ROW(1, SPREAD(b + 1));
-                TILE_ROW(2, SPREAD(b + 2));
-                TILE_ROW(3, SPREAD(b + 3));
-            }
-#define PUT(r)                                                                                                         \
-    if (k + r < g->taps) {                                                                                             \
-        int64_t at = g->tap[k + r];                                                                                    \
-        STORE(p0 + at, ADD(a##r##0, LOAD(p0 + at)));                                                                   \
-        if (columns > 1) STORE(p1 + at, ADD(a##r##1, LOAD(p1 + at)));                                                  \
-        if (columns > 2) STORE(p2 + at, ADD(a##r##2, LOAD(p2 + at)));                                                  \
-    }
-            PUT(0)
-            PUT(1)
-            PUT(2)
-            PUT(3)
-#undef PUT
-        }
-    }
-}
-
-/* to[0..3] += the sums over the lanes of a, b, c, d */
-LANES_TARGET static inline void NAME(add_sums)(REAL *to, const VECTOR *a, const VECTOR *b, const VECTOR *c,
-                                               const VECTOR *d) {
-#if IS_F32
-    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(*a, *b), _mm256_hadd_ps(*c, *d));
-    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-    _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), sum));
-#else
-    __m256d ab = _mm256_hadd_pd(*a, *b), cd = _mm256_hadd_pd(*c, *d);
-    __m256d sum = ADD(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31));
-    STORE(to, ADD(LOAD(to), sum));
-#endif
-}
-
-/* w[o, k] += sum over pixels and lanes of y[o, p] x[pixel[p] + tap[k]] */
-LANES_TARGET static void NAME(weight)(const lanes *g) {
-    int64_t taps = up(g->taps, 3);
-    for (int64_t p0 = 0; p0 < g->pixels; p0 += PIXEL_BLOCK) { /* 4 rows of y stay in L1 for all taps */
-        int64_t n = least(PIXEL_BLOCK, g->pixels - p0);
-        const int64_t *pixel = g->pixel + p0;
-        for (int64_t o = 0; o < g->out; o += 4)
-            for (int64_t k = 0; k < g->taps; k += 3) {
-                const REAL *y0 = (const REAL *)g->y + o * g->y_pitch + p0 * LANES, *y1 = y0 + g->y_pitch;
-                const REAL *y2 = y1 + g->y_pitch, *y3 = y2 + g->y_pitch, *x = g->x;
-                const REAL *k0 = x + g->tap[k], *k1 = x + g->tap[k + 1], *k2 = x + g->tap[k + 2];
-                TILE_DECLARE();
-                for (int64_t p = 0; p < n; p++) {
-                    int64_t at = pixel[p];
-                    VECTOR x0 = LOAD(k0 + at), x1 = LOAD(k1 + at), x2 = LOAD(k2 + at), t;
-                    TILE_ROW(0, LOAD(y0 + p * LANES));
-                    TILE_ROW(1, LOAD(y1 + p * LANES));
-                    TILE_ROW(2, LOAD(y2 + p * LANES));
-                    TILE_ROW(3, LOAD(y3 + p * LANES));
-                }
-                REAL *w = (REAL *)g->w + (o / 4 * taps + k) * 4;
-                NAME(add_sums)(w, &a00, &a10, &a20, &a30);
-                NAME(add_sums)(w + 4, &a01, &a11, &a21, &a31);
-                NAME(add_sums)(w + 8, &a02, &a12, &a22, &a32);
-            }
-    }
-}
-
-static const kernels NAME(kernels) = { LANES, NAME(load), NAME(store), NAME(pack), NAME(unpack), NAME(forward),
-                                       NAME(input), NAME(weight) };
-
-#undef VECTOR
-#undef LANES
-#undef ZERO
-#undef LOAD
-#undef STORE
-#undef SPREAD
-#undef ADD
-#undef FMA
-#undef TILE_DECLARE
-#undef TILE_ROW
 #endif
 #endif

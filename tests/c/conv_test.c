@@ -138,8 +138,9 @@ static void test_threads(bk_dtype dtype) {
         { 13, 8, 25, 24, 12, 5, 5, 2, 1 },
         { 93, 6, 9, 8, 10, 3, 3, 1, 1 },
         { 40, 24, 40, 40, 24, 5, 5, 1, 2 },
+        { 64, 5, 12, 9, 7, 3, 3, 2, 1 },
     };
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         conv_shape s = shape_of(specs[i]);
         rng r = rng_seed(3);
         int64_t nx = s.batch * s.in * s.height * s.width, nw = s.out * s.in * s.kh * s.kw;
@@ -290,6 +291,10 @@ int main(int argc, char **argv) {
         { 16, 2, 6, 11, 4, 1, 1, 3, 0 }, { 4, 2, 3, 3, 2, 3, 3, 1, 4 },    { 0, 2, 6, 6, 3, 3, 3, 1, 0 },
         { 8, 40, 5, 5, 7, 3, 3, 1, 1 },  { 2, 40, 30, 30, 9, 3, 3, 1, 1 }, { 5, 2, 10, 10, 3, 3, 3, 4, 3 },
         { 8, 0, 6, 6, 3, 3, 3, 1, 0 },   { 8, 2, 20, 20, 4, 7, 2, 3, 0 },  { 10, 2, 6, 6, 0, 3, 3, 1, 0 },
+        /* full groups of the widest lanes, a last one with few images, tiles with places left over, several blocks of
+         * taps and pixels */
+        { 16, 3, 9, 7, 5, 3, 3, 1, 1 },  { 32, 2, 8, 8, 6, 3, 2, 2, 1 },   { 69, 1, 6, 5, 3, 2, 2, 1, 0 },
+        { 16, 40, 5, 6, 9, 3, 3, 1, 1 }, { 16, 2, 21, 20, 4, 3, 3, 2, 0 }, { 64, 1, 4, 4, 1, 4, 4, 1, 0 },
     };
     static const int64_t pools[][7] = {
         /* planes height width kh kw stride pad */

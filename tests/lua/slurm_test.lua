@@ -237,7 +237,7 @@ exit $status
     local function waits() return slurm("scontrol show job " .. job):find("JobState=PENDING") end
     lu.assertNotNil(wait_for(60, waits), "the job was not put back")
     slurm(("scontrol update JobId=%s StartTime=now"):format(job)) -- Slurm would leave it a minute or two
-    lu.assertNotNil(wait_for(60, function() return (read(folder .. "/job.txt") or ""):find("steps 60") end),
+    lu.assertNotNil(wait_for(180, function() return (read(folder .. "/job.txt") or ""):find("steps 60") end),
         read(folder .. "/job.txt"))
     lu.assertStrContains(read(folder .. "/job.txt"), "stopped by SIGUSR1 after step")
     lu.assertEquals(run_folder.read(folder .. "/run").status.status, "finished")

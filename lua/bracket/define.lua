@@ -60,7 +60,8 @@ local function define(d)
     end
     local text = { signature(d), "", d.doc }
     for _, section in ipairs(SECTIONS) do
-        if d[section[1]] then text[#text + 1] = "\n" .. section[2] .. d[section[1]] end
+        local said = d[section[1]]
+        if said then text[#text + 1] = "\n" .. section[2] .. said:gsub("\n", section[1] == "example" and "\n  " or "\n") end
     end
     local name, call, options = d.name, d.call, d.options
     local place = #(d.arguments or {}) + (name:find(":", 1, true) and 2 or 1)
@@ -89,5 +90,6 @@ options: a list of { name, type, default =, required = true, by_place = true, lo
 type: any, number, integer, count (>= 1), positive, callable, boolean, string, table, tensor or object, several joined
 by "|", or a list of strings to choose from; says: the default in words, where it is no value. With options.items =
 "what they are" the table may hold a list as well. arguments: the names of what stands before the options; of a method
-(name = "class:method") the object is not counted. Errors: a field of another name or type.]]
+(name = "class:method") the object is not counted. example: inputs of the session, each behind "> ", and what they
+show; the tests run it. Errors: a field of another name or type.]]
 return define

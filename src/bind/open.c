@@ -147,7 +147,7 @@ BK_API int luaopen_bracket(lua_State *L) {
     bind_push_options(L);
     lua_setfield(L, 3, "options");
     lua_setfield(L, 2, "internal");
-    static const char *const unlisted[] = { "repl", "command", "guide", "_plot", NULL };
+    static const char *const unlisted[] = { "repl", "command", "guide", "example", "_plot", NULL };
     for (const char *const *room = unlisted; *room; room++) {
         lua_newtable(L);
         room_make(L, *room, 0);

@@ -466,10 +466,13 @@ static const bind_row optim_module_rows[] = {
       "restore = f(self, table), reset = f(self) }.\n\n"
       "Errors: when f returns no tensor, no table, a name that is not in state, or another shape than theta's.\n\n"
       "Example:\n"
-      "    sign = bk.optim.custom{ state = {\"m\"}, options = {beta = 0.9}, update = function(g, s, theta, o)\n"
-      "        local m = o.beta * s.m + (1 - o.beta) * g\n"
-      "        return m:sign(), { m = m }\n"
-      "    end }",
+      "  > sign = bk.optim.custom{ state = {\"m\"}, options = {beta = 0.9}, update = function(g, s, theta, o)\n"
+      "  >>     local m = o.beta * s.m + (1 - o.beta) * g\n"
+      "  >>     return m:sign(), { m = m }\n"
+      "  >> end }\n"
+      "  > sign:step(bk.tensor{1, 1}, bk.tensor{5, -3}, 0.1)\n"
+      "  tensor float64 (2)\n"
+      "  [0.9 1.1]",
       custom_told },
     { NULL, NULL, NULL },
 };

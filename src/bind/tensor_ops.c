@@ -163,6 +163,10 @@ static int64_t dims_mask(reader *r, int index, const op_arg *a) {
     int64_t mask = 0;
     if (lua_isnoneornil(L, index)) return (1 << r->ndim) - 1;
     if (!lua_istable(L, index)) return 1 << args_dim(L, index, r->call.name, called(a), r->ndim);
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+        if (lua_type(L, -2) == LUA_TSTRING)
+            args_error(L, r->call.name, "%s: expected a dimension or a list of them, got options; they stand behind it",
+                       called(a));
     for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, index); i <= n; i++, lua_pop(L, 1)) {
         lua_rawgeti(L, index, i);
         mask |= 1 << args_dim(L, -1, r->call.name, "dims", r->ndim);

@@ -105,9 +105,7 @@ static int m_le(lua_State *L) {
 static const bind_row print_rows[] = {
     { "print_options", bind_tensor_print_options,
       "bk.print_options([{ precision, threshold, width }]) -> options\nHow tensors print, from now on in this state. "
-      "What is not named stays as it is.\n\nReturns: a table of what holds now.\n\nExample:\n"
-      "  bk.print_options{ precision = 3 }\n  print(bk.tensor{ 1 / 3, 2 / 3 })\n"
-      "  --> tensor float64 (2)\n  --> [0.333 0.667]",
+      "What is not named stays as it is.\n\nReturns: a table of what holds now.",
       bind_print_options },
     { NULL, NULL, NULL },
 };

@@ -5,7 +5,7 @@ local lu = require "luaunit"
 local fails = lu.assertErrorMsgContains
 
 local scale = bk.define{ name = "mine.scale", doc = "Scales x.", arguments = { "x" }, returns = "x times scale",
-    formula = "x scale", source = "nobody 2026", example = "mine.scale(2, { scale = 3 })",
+    formula = "x scale", source = "nobody 2026", example = "> mine.scale(2, { mode = 'up' })\n2",
     options = {
         { "scale", "number", default = 1, doc = "what x is multiplied by" },
         { "mode", { "up", "down" }, required = true, doc = "which way" },
@@ -47,7 +47,8 @@ Formula: x scale
 Source: nobody 2026
 
 Example:
-  mine.scale(2, { scale = 3 })
+  > mine.scale(2, { mode = 'up' })
+  2
 
 Options:
   scale: a finite number (1): what x is multiplied by

@@ -2,6 +2,8 @@
 -- scratch folder and its output compared, or carries the reason why not. tests/README.md has the conventions.
 local bk = require "bracket"
 local lu = require "luaunit"
+local shown = require "shown"
+local lines_of, blocks_of, exchanges, compare = shown.lines_of, shown.blocks_of, shown.exchanges, shown.compare
 local BUILD = os.getenv("BRACKET_BUILD") or "build"
 
 local function read(path)
@@ -22,133 +24,7 @@ end
 local root = capture("pwd"):match("^[^\n]+")
 local build = BUILD:find("^/") and BUILD or root .. "/" .. BUILD
 
-local function lines_of(text)
-    local lines = {}
-    for line in (text:gsub("%s+$", "") .. "\n"):gmatch("([^\n]*)\n") do lines[#lines + 1] = line end
-    return #lines == 1 and lines[1] == "" and {} or lines
-end
-
--- ---- a page's blocks ----
-
--- { language, text, line, untested = reason, file = path }: the last two from a comment in the line before the fence.
-local function blocks_of(text)
-    local blocks, block, before, n = {}, nil, "", 0
-    for line in text:gmatch("([^\n]*)\n") do
-        n = n + 1
-        local language = line:match("^%s*```%s*(.*)$")
-        if language and not block then
-            block = { language = language, line = n + 1, lines = {},
-                untested = before:match("^<!%-%- untested: (.+) %-%->$"),
-                file = before:match("^<!%-%- file: (.+) %-%->$") }
-        elseif language then
-            block.text = table.concat(block.lines, "\n") .. "\n"
-            blocks[#blocks + 1], block = block, nil
-        elseif block then
-            block.lines[#block.lines + 1] = line
-        end
-        before = line
-    end
-    return blocks, block ~= nil
-end
-
--- Lines after a mark, with those that continue them, and the output below each: { input, output, line }.
-local function exchanges(block, mark, more)
-    local list = {}
-    for i, line in ipairs(block.lines) do
-        local e = list[#list]
-        if line:sub(1, #mark) == mark then
-            list[#list + 1] = { input = line:sub(#mark + 1), output = {}, line = block.line + i - 1 }
-        elseif e and #e.output == 0 and line:sub(1, #more) == more then
-            e.input = e.input .. "\n" .. line:sub(#more + 1)
-        elseif e then
-            table.insert(e.output, line)
-        elseif line:find("%S") then
-            return nil, block.line + i - 1
-        end
-    end
-    return list
-end
-
--- ---- comparing ----
-
--- Numbers agree to the printed digits (one unit of the last), and in no more than the first six: others come from the
--- machine's BLAS. Integers are exact.
-local function same_number(want, got)
-    if want == got then return true end
-    if not want:find("[.eE]") then return false end
-    local x, y = tonumber(want), tonumber(got)
-    if not x or not y then return false end
-    local decimals = want:match("%.(%d*)") or ""
-    local unit = 10.0 ^ ((tonumber(want:match("[eE]([-+]?%d+)")) or 0) - #decimals)
-    return math.abs(x - y) <= math.max(1.001 * unit, 1e-6 * math.abs(x))
-end
-
--- A line as its words and numbers.
-local function pieces(line)
-    local list, at = {}, 1
-    line = line:gsub("%s+", " "):gsub(" $", "")
-    while at <= #line do
-        local from, to = line:find("%-?%d+%.?%d*", at)
-        if not from then break end
-        local _, exponent = line:find("^[eE][-+]?%d+", to + 1)
-        to = exponent or to
-        list[#list + 1] = line:sub(at, from - 1)
-        list[#list + 1] = line:sub(from, to)
-        at = to + 1
-    end
-    list[#list + 1] = line:sub(at)
-    return list
-end
-
-local function same_line(want, got)
-    local a, b = pieces(want), pieces(got)
-    if #a ~= #b then return false end
-    for i = 1, #a do
-        if i % 2 == 1 and a[i] ~= b[i] or i % 2 == 0 and not same_number(a[i], b[i]) then return false end
-    end
-    return true
-end
-
--- `...` on a line of its own stands for any lines, none too.
-local function same_lines(want, got, i, j)
-    i, j = i or 1, j or 1
-    while i <= #want do
-        if want[i]:find("^%s*%.%.%.%s*$") then
-            for k = j, #got + 1 do
-                if same_lines(want, got, i + 1, k) then return true end
-            end
-            return false
-        end
-        if j > #got or not same_line(want[i], got[j]) then return false end
-        i, j = i + 1, j + 1
-    end
-    return j > #got
-end
-
-local function trimmed(lines)
-    while #lines > 0 and not lines[#lines]:find("%S") do lines[#lines] = nil end
-    return lines
-end
-
-local function compare(where, want, got)
-    want, got = trimmed(want), trimmed(got)
-    if same_lines(want, got) then return end
-    lu.fail(("%s: the page shows\n%s\nand what comes is\n%s"):format(where, table.concat(want, "\n"),
-        table.concat(got, "\n")))
-end
-
 -- ---- running ----
-
--- What the session does with inputs, one after another; an error is its message.
-local SESSION = [==[
-local inputs, run = dofile(arg[1]), bk.repl.session.run
-help = bk.help
-for i, input in ipairs(inputs) do
-    local ok, message = pcall(run, input)
-    if not ok then print(message.message) end
-    print("\1" .. i)
-end
-]==]
 
 local HOST = "Name: bracket\nDescription: the build\nVersion: 0\nCflags: -I%s/src %s\nLibs: -L%s -lbracket %s\n"
 
@@ -177,7 +53,7 @@ local function run_sessions(page, folder, list)
     local inputs = {}
     for i, e in ipairs(list) do inputs[i] = ("%q"):format(e.input) end
     write(folder .. "/.bin/inputs.lua", "return {" .. table.concat(inputs, ",\n") .. "}")
-    write(folder .. "/.bin/session.lua", SESSION)
+    write(folder .. "/.bin/session.lua", shown.session)
     local at, output = 1, capture(inside(folder, "bracket .bin/session.lua .bin/inputs.lua 2>&1"))
     for i, e in ipairs(list) do
         local from, to = output:find("\1" .. i .. "\n", at, true)
@@ -295,10 +171,10 @@ end
 
 TestGuides = {}
 
-local shown = bk.repl.help.page
+local page_of = bk.repl.help.page
 
 function TestGuides.test_help_lists_and_shows_every_guide()
-    local list, n = shown "guides", 0
+    local list, n = page_of "guides", 0
     for _, path in ipairs(pages) do
         local name = path:match("/guide/([%w_]+)%.md$")
         if name then
@@ -306,14 +182,14 @@ function TestGuides.test_help_lists_and_shows_every_guide()
             local title = read(path):match("^# ([^\n]+)\n")
             lu.assertNotNil(title, path .. " begins with no title")
             lu.assertStrContains(list, "  " .. name .. " ")
-            lu.assertStrContains(shown(name), title)
-            lu.assertStrContains(shown((name:gsub("_", " "))), title)
+            lu.assertStrContains(page_of(name), title)
+            lu.assertStrContains(page_of((name:gsub("_", " "))), title)
         end
     end
     lu.assertTrue(n > 0)
-    lu.assertStrContains(shown "no such guide at all", "nothing is documented under")
-    lu.assertStrContains(shown "fifteen sweep", 'help "tutorial"')
-    lu.assertStrContains(shown "embedding", "bk.nn.embedding")
+    lu.assertStrContains(page_of "no such guide at all", "nothing is documented under")
+    lu.assertStrContains(page_of "fifteen sweep", 'help "tutorial"')
+    lu.assertStrContains(page_of "embedding", "bk.nn.embedding")
 end
 
 function TestGuides.test_paragraphs_are_filled_and_code_is_kept()

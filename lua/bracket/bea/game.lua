@@ -246,7 +246,6 @@ the other. The word of one round, its logarithm, and the two parts of its second
 Methods: word, field, terms, step, verify, regularised.]],
     errors = "players that share parameters; a theta that is not theirs",
     source = "Rosca et al. 2021 (2105.13922); Hairer, Lubich & Wanner ch. IX",
-    example = 'bk.bea.game{ losses = {f, g}, players = {n, m}, lr = 0.01, play = "alternating" }:terms(theta)',
     options = {
         { "losses", "table", required = true,
             doc = "{f1, f2, ...}; a field may stand for a loss: its player takes its own coordinates of it" },

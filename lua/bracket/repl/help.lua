@@ -113,9 +113,18 @@ end
 -- Is the line one of a paragraph? What is indented is code or a list and stays as it is.
 local function prose(line) return line ~= "" and not line:find("^%s") and not line:find("^[-*] ") end
 
+-- The name that a docstring's signature gives: bk.exp of "t:exp(), bk.exp(t)", model:init, bk.record.loss.
+function help.name(text)
+    local record = text:match('^record "([%w_]+)"')
+    return record and "bk.record." .. record or text:match("^bk[%w_.]*") or text:match("^t:[^\n]-%f[%a](bk%.[%w_.]+)%(")
+        or text:match("^[%a_]+:[%a_]+")
+end
+
 -- The docstring of x in lines of at most width columns, its options as a table.
 local function page_of(text, list, width)
     local out, paragraph = {}, {}
+    local example = bk.repl.examples.of(help.name(text), text)
+    text = bk.repl.examples.split(text)
     local function flush()
         if #paragraph > 0 then wrap.fill(out, table.concat(paragraph, " "), width, "", "") end
         paragraph = {}
@@ -144,6 +153,7 @@ local function page_of(text, list, width)
         out[#out + 1] = ""
         wrap.table(out, rows, width, width >= 70 and { 20, 24, 14 } or { 14, 14, 10 }, "")
     end
+    if example then out[#out + 1] = "\nExample:\n  " .. example:gsub("\n", "\n  ") end
     return table.concat(out, "\n")
 end
 

@@ -355,7 +355,7 @@ MAN := $(DESTDIR)$(PREFIX)/share/man/man1
 SHARE := $(DESTDIR)$(PREFIX)/share/bracket
 install: all docs
 	@$(MAKE) -B $(B)/bracket.pc >/dev/null
-	install -d $(BIN) $(LIB)/pkgconfig $(MODULES) $(INCLUDE) $(MAN) $(SHARE)/guide
+	install -d $(BIN) $(LIB)/pkgconfig $(MODULES) $(INCLUDE) $(MAN) $(SHARE)
 	install -m 755 $(B)/bracket $(BIN)/bracket
 	install -m 644 $(B)/libbracket.a $(LIB)/libbracket.a
 	install -m 755 $(B)/libbracket.so $(LIB)/libbracket.so.$(VERSION)
@@ -365,8 +365,7 @@ install: all docs
 	install -m 644 $(B)/bracket.pc $(LIB)/pkgconfig/bracket.pc
 	install -m 644 src/bracket.h $(INCLUDE)/bracket.h
 	install -m 644 $(B)/docs/bracket.1 $(MAN)/bracket.1
-	install -m 644 $(B)/docs/bracket.lua $(B)/docs/reference.md $(SHARE)/
-	install -m 644 $(B)/docs/guide/*.md $(SHARE)/guide/
+	install -m 644 $(B)/docs/bracket.lua $(B)/docs/reference.html $(SHARE)/
 
 uninstall:
 	rm -f $(BIN)/bracket $(LIB)/libbracket.a $(LIB)/libbracket.so $(LIB)/libbracket.so.$(SOMAJOR) $(LIB)/libbracket.so.$(VERSION) \

@@ -39,7 +39,7 @@ local names = { "bk.softsign", "bk.elu", "bk.nn.scale", "bk.nn.swish", "bk.loss.
     "bk.order.there_and_back", "bk.schedule.harmonic", "bk.intervention.clip", "bk.record.distance",
     "bk.metric.worst_accuracy", "bk.tasks.noisy", "bk.data.raw" }
 bk.repl.reference(arg[1])
-local page = io.open(arg[1] .. "/reference.md"):read("a") .. io.open(arg[1] .. "/bracket.lua"):read("a")
+local page = io.open(arg[1] .. "/reference.html"):read("a") .. io.open(arg[1] .. "/bracket.lua"):read("a")
 for _, path in ipairs(names) do
     local value = bk
     for part in path:gmatch("%.([%a_]+)") do value = value[part] end

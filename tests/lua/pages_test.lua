@@ -4,6 +4,7 @@ local bk = require "bracket"
 local lu = require "luaunit"
 local shown = require "shown"
 local lines_of, blocks_of, exchanges, compare = shown.lines_of, shown.blocks_of, shown.exchanges, shown.compare
+local same_line, same_lines = shown.same_line, shown.same_lines
 local BUILD = os.getenv("BRACKET_BUILD") or "build"
 
 local function read(path)
@@ -201,19 +202,6 @@ function TestGuides.test_paragraphs_are_filled_and_code_is_kept()
             if not line:find("^    ") and not line:find("^|") then lu.assertTrue(utf8.len(line) <= 60, line) end
         end
     end
-end
-
-function TestGuides.test_docs_writes_and_links_them()
-    local folder = os.tmpname()
-    os.remove(folder)
-    assert(os.execute("mkdir " .. folder))
-    bk.repl.reference(folder)
-    local reference = read(folder .. "/reference.md")
-    for _, p in ipairs(bk.repl.guide.pages()) do
-        lu.assertEquals(read(("%s/guide/%s.md"):format(folder, p.name)), p.text)
-        lu.assertStrContains(reference, ("](guide/%s.md)"):format(p.name))
-    end
-    os.execute("rm -rf " .. folder)
 end
 
 function TestGuides.test_a_page_of_ones_own_is_found()

@@ -279,7 +279,7 @@ function TestRepl:test_set_says_how_tensors_print()
 end
 
 function TestRepl:test_help_is_wrapped_to_the_terminal_with_options_as_a_table()
-    drive("size 60\nsleep 100\nsend ?bk.schedule.cosine\\r\nrows 3000 option  is              default|lr      a finite        (required)  the first rate|"
+    drive("size 62\nsleep 100\nsend ?bk.schedule.cosine\\r\nrows 3000 option  is              default|lr      a finite        (required)  the first rate|"
         .. "        number|final   a finite        0           the last rate, and that|        number                      of every step after it|"
         .. "steps   a whole number  the run's   the steps it takes|        >= 1||Example:|"
         .. "  > rate = bk.schedule.cosine{ lr = 1, final = 0, steps = 5 }|  > rate(1), rate(3), rate(5)|  1.0|  0.5|  0.0|>\n")

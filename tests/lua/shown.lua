@@ -81,7 +81,7 @@ local function pieces(line)
     return list
 end
 
-local function same_line(want, got)
+function shown.same_line(want, got)
     local a, b = pieces(want), pieces(got)
     if #a ~= #b then return false end
     for i = 1, #a do
@@ -91,16 +91,16 @@ local function same_line(want, got)
 end
 
 -- `...` on a line of its own stands for any lines, none too.
-local function same_lines(want, got, i, j)
+function shown.same_lines(want, got, i, j)
     i, j = i or 1, j or 1
     while i <= #want do
         if want[i]:find("^%s*%.%.%.%s*$") then
             for k = j, #got + 1 do
-                if same_lines(want, got, i + 1, k) then return true end
+                if shown.same_lines(want, got, i + 1, k) then return true end
             end
             return false
         end
-        if j > #got or not same_line(want[i], got[j]) then return false end
+        if j > #got or not shown.same_line(want[i], got[j]) then return false end
         i, j = i + 1, j + 1
     end
     return j > #got
@@ -113,7 +113,7 @@ end
 
 function shown.compare(where, want, got)
     want, got = trimmed(want), trimmed(got)
-    if same_lines(want, got) then return end
+    if shown.same_lines(want, got) then return end
     lu.fail(("%s: the page shows\n%s\nand what comes is\n%s"):format(where, table.concat(want, "\n"),
         table.concat(got, "\n")))
 end

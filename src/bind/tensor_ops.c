@@ -362,9 +362,9 @@ static void push_doc(lua_State *L, const op_row *row) {
         luaL_addstring(&b, row->second);
         luaL_addchar(&b, ']');
     }
-    if (row->returns) {
+    if (row->returns || !row->second) {
         luaL_addstring(&b, " -> ");
-        luaL_addstring(&b, row->returns);
+        luaL_addstring(&b, row->returns ? row->returns : "tensor");
     }
     luaL_addchar(&b, '\n');
     luaL_addstring(&b, row->doc);

@@ -73,17 +73,17 @@ static int m_save(lua_State *L) {
 }
 
 static const bind_row methods[] = {
-    { "shape", m_shape, "t:shape()\nThe sizes as a table, {} for 0-d." },
-    { "size", m_size, "t:size([dim])\nOne size, or all of them as t:shape()." },
-    { "dtype", m_dtype, "t:dtype()\n\"float64\", \"float32\" or \"int64\"." },
-    { "ndim", m_ndim, "t:ndim()\nThe number of dimensions." },
-    { "count", m_count, "t:count()\nThe number of elements." },
+    { "shape", m_shape, "t:shape() -> list of integers\nThe sizes as a table, {} for 0-d." },
+    { "size", m_size, "t:size([dim]) -> integer or list\nOne size, or all of them as t:shape()." },
+    { "dtype", m_dtype, "t:dtype() -> string\n\"float64\", \"float32\" or \"int64\"." },
+    { "ndim", m_ndim, "t:ndim() -> integer\nThe number of dimensions." },
+    { "count", m_count, "t:count() -> integer\nThe number of elements." },
     { "item", m_item, "t:item()\nThe one element as a Lua number; an integer for int64. An error while tracing." },
     { "totable", bind_tensor_totable,
       "t:totable()\nNested tables of Lua numbers; the number itself for 0-d. An error while "
       "tracing." },
-    { "clone", m_clone, "t:clone()\nA copy with its own memory." },
-    { "save", m_save, "t:save(path)\nWrites NumPy's .npy format and returns t; the file appears whole or not at all." },
+    { "clone", m_clone, "t:clone() -> tensor\nA copy with its own memory." },
+    { "save", m_save, "t:save(path) -> tensor\nWrites NumPy's .npy format and returns t; the file appears whole or not at all." },
     { NULL, NULL, NULL },
 };
 

@@ -122,6 +122,55 @@ function TestDocs:test_every_docstring_is_on_the_page_and_in_the_man_page()
     lu.assertNotStrContains(self.texts["reference.html"], "gather(out")
 end
 
+-- One file that asks for nothing: links lead to what is in it, an entry has its example and every option its row.
+function TestDocs:test_the_page_is_whole()
+    local page, ids, n = self.texts["reference.html"], {}, 0
+    for id in page:gmatch(' id="([^"]*)"') do
+        lu.assertNil(ids[id], id)
+        ids[id] = true
+    end
+    for to in page:gmatch('href="([^"]*)"') do
+        n = n + 1
+        lu.assertTrue(to:sub(1, 1) == "#" and ids[to:sub(2)] ~= nil, to)
+    end
+    lu.assertTrue(n > 500)
+    for _, part in ipairs{ " src=", "url(", "@import", "http:", "fetch(" } do
+        lu.assertNotStrContains(page:gsub("<pre.-</pre>", ""):gsub("<article id=\"guide.-</article>", ""), part)
+    end
+    bk.repl.help.walk(function(path, value)
+        if type(value) ~= "function" then return end
+        local entry = page:match('<article id="' .. path:gsub("%.", "%%.") .. '">.-</article>')
+        lu.assertNotNil(entry, path)
+        lu.assertStrContains(entry, "<h4>Example</h4>", false, path)
+        for _, o in ipairs(bk.repl.help.options(value) or {}) do
+            lu.assertStrContains(entry, "<tr><td><code>" .. o.name .. "</code></td>", false, path)
+        end
+    end)
+    local entry = page:match('<article id="bk%.schedule%.cosine">.-</article>')
+    for _, part in ipairs{ "<dt>Formula</dt>", "<dt>Source</dt>", "<td>required</td>", "<code>the run&#39;s</code>" } do
+        lu.assertStrContains(entry:gsub("'", "&#39;"), part)
+    end
+end
+
+function TestDocs:test_guides_are_on_the_page_as_HTML()
+    local html = bk.repl.markup.html("Some `x < y` and **bold** [words](tutorial.md).\n\n- one\n  more\n- two\n\n"
+        .. "| a | b |\n|---|---|\n| 1 | `2` |\n\n    indented\n\n```\n> 1 < 2\n```\n# Head bk.lie", 3,
+        function(name) return name == "bk.lie" and "bk.lie" or nil end)
+    lu.assertEquals(html, [[
+<p>Some <code>x &lt; y</code> and <strong>bold</strong> <a href="#guide-tutorial">words</a>.</p>
+<ul>
+<li>one more</li>
+<li>two</li>
+</ul>
+<div class="wide"><table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td><code>2</code></td></tr></table></div>
+<pre tabindex="0"><code>indented</code></pre>
+<pre tabindex="0"><code>&gt; 1 &lt; 2</code></pre>
+<h3>Head <a href="#bk.lie">bk.lie</a></h3>]])
+    for _, p in ipairs(bk.repl.guide.pages()) do
+        lu.assertStrContains(self.texts["reference.html"], '<article id="guide-' .. p.name .. '">')
+    end
+end
+
 function TestDocs:test_the_man_page_has_no_warnings()
     if not os.execute("command -v man >/dev/null 2>&1") then lu.skip("man is not here") end
     local p = io.popen(("LC_ALL=C.UTF-8 MANWIDTH=200 man --warnings -l %s/bracket.1 2>&1 >/dev/null"):format(self.folder))
@@ -145,6 +194,13 @@ function TestDocs:test_the_definitions_define_every_name_and_method()
     lu.assertStrContains(text,
         "---@param dim? integer|integer[]\n---@param options? bracket.options.tensor.sum\n---@return bracket.tensor\nfunction tensor:sum(dim, options) end")
     lu.assertStrContains(text, "---@return bracket.model\nfunction bk.nn.mlp(options) end")
+    lu.assertStrContains(text, "---@field n_params integer\n")
+    lu.assertStrContains(text, "---@operator add(any): bracket.tensor\n")
+    local classes = {} -- every class that is spoken of is defined
+    for class in text:gmatch("%-%-%-@class ([%w_.]+)") do classes[class] = true end
+    for line in text:gmatch("%-%-%-@[^\n]*") do
+        for class in line:gmatch("%f[%w]bracket%.[%w_.]*[%w_]") do lu.assertTrue(classes[class], line) end
+    end
     for tag in text:gmatch("\n%-%-%-@(%a+)") do
         lu.assertTrue(({ class = true, field = true, param = true, ["return"] = true, operator = true })[tag], tag)
     end

@@ -58,7 +58,8 @@ end
 assert(not pcall(bk.schedule.harmonic, { lrr = 1 }) and not pcall(bk.intervention.clip, { norm = -1 }))
 assert(bk.repl.help.text("bk.intervention.clip"):find("norm: a finite number > 0 (1): the largest norm", 1, true))
 assert(bk.repl.complete("bk.intervention.clip{ no")[1] == "norm = ")
-assert(page:find("| `norm` | a finite number > 0 | 1 | the largest norm there may be |", 1, true))
+assert(page:find("<tr><td><code>norm</code></td><td>a finite number &gt; 0</td><td><code>1</code></td>"
+    .. "<td>the largest norm there may be</td></tr>", 1, true))
 assert(page:find("---@field norm? number the largest norm there may be", 1, true))
 local x, y = bk.rng(1):normal{ 30, 4 }, bk.rng(2):integers({ 30 }, 3)
 local model = bk.nn.sequential{ bk.nn.scale{ 4 }, bk.nn.linear{ 4, 5 }, bk.nn.swish(), bk.nn.linear{ 5, 3 } }

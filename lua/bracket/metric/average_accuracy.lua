@@ -8,5 +8,5 @@ end
 
 bk.metric._kind[metric] = "always"
 return bk.doc(metric, [[
-bk.metric.average_accuracy(a)
+bk.metric.average_accuracy(a) -> number
 (1/n) sum_i a_{n,i}: the mean of the last row of the accuracy matrix (a[k][i]: on task i after the k-th).]])

@@ -12,6 +12,6 @@ end
 
 bk.metric._kind[metric] = "once"
 return bk.doc(metric, [[
-bk.metric.backward_transfer(a, order)
+bk.metric.backward_transfer(a, order) -> number
 (1/(n-1)) sum_{i<n} (a_{n,i} - a_{i,i}); order[k]: the task learned k-th (default k).
 Source: Lopez-Paz & Ranzato 2017.]])

@@ -16,5 +16,5 @@ return bk.doc(function(word)
         window = function() return #word end,
     }
 end, [[
-bk.order.word{1, 2, 2, 1}
+bk.order.word{1, 2, 2, 1} -> order
 An explicit sequence of steps, first first; repeated when `steps` asks for more. As an option: order = {1, 2, 2, 1}.]])

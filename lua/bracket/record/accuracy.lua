@@ -12,4 +12,5 @@ return bk.doc(function(state)
     row.accuracy = sum / n
     return row
 end, [[
-record "accuracy": columns accuracy_1 .. accuracy_n on each task's test data, and accuracy, their mean.]])
+record "accuracy" -> accuracy_1 .. accuracy_n, accuracy
+The share of right answers on each task's test data, and their mean.]])

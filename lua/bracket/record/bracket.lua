@@ -17,5 +17,6 @@ return bk.doc(function(state)
     row.bracket = math.sqrt(total)
     return row
 end, [[
-record "bracket": columns bracket_i_j = |[g_i, g_j]|, i < j, bracket_i_j_layer_l (the part in layer l's parameters)
-and bracket, the root of the sum of squares over the pairs. Two Hessian-vector products a pair.]])
+record "bracket" -> bracket_i_j, bracket_i_j_layer_l, bracket
+The norms of the brackets of every two tasks, |[g_i, g_j]| for i < j, and of their parts in layer l's parameters; and
+the root of the sum of squares over the pairs. Two Hessian-vector products a pair.]])

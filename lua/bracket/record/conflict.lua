@@ -13,6 +13,8 @@ return bk.doc(function(state)
     end
     return { conflict = measure.conflict_field(state):norm():item() }
 end, [[
-record "conflict": one column. Joint: (h/2) sum_{i<j} <g_i, g_j>. Else the norm of the conflict field of one round,
-1/2 sum_{i<j} W_ij [g_i, g_j] per unit time; 1, 2, ..., n at one rate: |(h/2) sum_{i<j} [g_i, g_j]|. Of gradient steps:
-under an optimizer other than sgd (or one's own that is the same) it is an error.]])
+record "conflict" -> conflict
+The conflict term. Joint: (h/2) sum_{i<j} <g_i, g_j>. Else the norm of the conflict field of one round,
+1/2 sum_{i<j} W_ij [g_i, g_j] per unit time; 1, 2, ..., n at one rate: |(h/2) sum_{i<j} [g_i, g_j]|.
+
+Errors: it is of gradient steps: an optimizer other than sgd (or one's own that is the same).]])

@@ -8,4 +8,5 @@ return bk.doc(function(state)
     end
     return row
 end, [[
-record "cosines": columns cosine_i_j, i < j, the cosine between the tasks' gradients.]])
+record "cosines" -> cosine_i_j
+The cosine between the gradients of every two tasks i < j.]])

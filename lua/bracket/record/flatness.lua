@@ -9,6 +9,7 @@ return bk.doc(function(state)
     end
     return { flatness = state.lr / 4 * sum * state.reduction_scale ^ 2 }
 end, [[
-record "flatness": column flatness = (h/4) sum_i |g_i|^2, the implicit flatness term, h the rate of the last step.
-Of gradient steps, weight decay's own part apart: under an optimizer other than sgd it is an error; bk.bea.optimizer has
-the flatness of any.]])
+record "flatness" -> flatness
+The implicit flatness term, (h/4) sum_i |g_i|^2, h the rate of the last step; weight decay's own part apart.
+
+Errors: it is of gradient steps: an optimizer other than sgd; bk.bea.optimizer has the flatness of any.]])

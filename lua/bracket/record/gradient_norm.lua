@@ -2,4 +2,5 @@ local bk = ...
 return bk.doc(function(state)
     return { gradient_norm = bk.measure.total_gradient(state):norm():item() }
 end, [[
-record "gradient_norm": column gradient_norm, the norm of the gradient of the sum of the losses.]])
+record "gradient_norm" -> gradient_norm
+The norm of the gradient of the sum of the losses.]])

@@ -6,4 +6,5 @@ return bk.doc(function(state)
     end
     return row
 end, [[
-record "gram": columns gram_i_j = <g_i, g_j>, i <= j.]])
+record "gram" -> gram_i_j
+The inner products of the tasks' gradients, <g_i, g_j> for i <= j.]])

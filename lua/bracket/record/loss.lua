@@ -10,5 +10,5 @@ return bk.doc(function(state)
     row.loss = sum
     return row
 end, [[
-record "loss": columns loss_1 .. loss_n, each task's loss on its diagnostic examples, and loss, their sum (the term
-`original` of the modified loss).]])
+record "loss" -> loss_1 .. loss_n, loss
+Each task's loss on its diagnostic examples, and their sum (the term `original` of the modified loss).]])

@@ -6,5 +6,5 @@ return bk.doc(function(state)
         top = 1, steps = 20 }
     return { sharpness = values[1] }
 end, [[
-record "sharpness": column sharpness, the largest eigenvalue of the Hessian of the sum of the losses (20 Lanczos
-  steps).]])
+record "sharpness" -> sharpness
+The largest eigenvalue of the Hessian of the sum of the losses, by 20 Lanczos steps.]])

@@ -37,8 +37,9 @@ return bk.doc(function(state)
     row.swap_effect = math.sqrt(total)
     return row
 end, [[
-record "swap_effect": columns swap_effect_i_j, i < j: what swapping neighbouring steps on tasks i and j at the current
-rate does to the model's outputs, h^2 f' . [g_i, g_j], as the root mean square over all tasks' examples and outputs;
-swap_effect_i_j_layer_l, the same of the bracket's part in layer l's parameters; and swap_effect, the root of the sum of
-squares over the pairs. Two Hessian-vector products a pair.
-Of gradient steps: under an optimizer other than sgd it is an error.]])
+record "swap_effect" -> swap_effect_i_j, swap_effect_i_j_layer_l, swap_effect
+What swapping neighbouring steps on tasks i < j at the current rate does to the model's outputs, h^2 f' . [g_i, g_j], as
+the root mean square over all tasks' examples and outputs; the same of the bracket's part in layer l's parameters; and
+the root of the sum of squares over the pairs. Two Hessian-vector products a pair.
+
+Errors: it is of gradient steps: an optimizer other than sgd.]])

@@ -5,4 +5,5 @@ return bk.doc(function(state)
         samples = 10 }
     return { trace = mean }
 end, [[
-record "trace": column trace, the trace of the Hessian of the sum of the losses (Hutchinson, 10 probes).]])
+record "trace" -> trace
+The trace of the Hessian of the sum of the losses (Hutchinson, 10 probes).]])

@@ -174,6 +174,8 @@ return function(list, methods)
                 table.insert(params, 1, { "t", false })
             end
             functions[#functions + 1] = { text, path, params or { { "...", false } }, class, value }
+        elseif type(value) == "number" then
+            functions[#functions + 1] = { text, path, number = value }
         end
     end
     local names = { "run" }
@@ -197,7 +199,10 @@ return function(list, methods)
         end
     end
     for _, f in ipairs(functions) do
-        if f[3] then
+        if f.number then
+            comment(f[1])
+            out[#out + 1] = ("%s = %d\n"):format(f[2], f.number)
+        elseif f[3] then
             add(f[1], f[2], f[3], f[4], f[5])
         else
             comment(f[1])

@@ -7,7 +7,7 @@ end
 local escape = markup.escape
 
 -- The name as an anchor: letters, digits, dots, dashes.
-function markup.anchor(name) return (name:gsub("[^%w.]+", "-")) end
+function markup.anchor(name) return (name:gsub("[^%w._]+", "-")) end
 
 -- Escaped text whose known names (bk.lie, model:init) are links. link(name) -> where to, or nil.
 local function with_links(text, link)
@@ -51,7 +51,7 @@ end
 -- Markdown as HTML; headings begin at that level.
 function markup.html(text, level, link)
     local out, paragraph, list, fence, rows = {}, {}, nil, nil, nil
-    local item -- lines of the list's item under way
+    local item, deep = nil, nil -- lines of the list's item under way; of code that is indented
     local function close_item()
         if item then out[#out + 1] = "<li>" .. inline(table.concat(item, " "), link) .. "</li>" end
         item = nil
@@ -62,6 +62,8 @@ function markup.html(text, level, link)
         close_item()
         if list then out[#out + 1] = "</" .. list .. ">" end
         list = nil
+        if deep then out[#out + 1] = code(deep) end
+        deep = nil
         if rows then out[#out + 1] = '<div class="wide">' .. "<table>" .. table.concat(rows) .. "</table></div>" end
         rows = nil
     end
@@ -93,8 +95,9 @@ function markup.html(text, level, link)
             close_item()
             item = { words }
         elseif line:find("^    ") and not item and #paragraph == 0 then
-            flush()
-            out[#out + 1] = code{ line:sub(5) }
+            if not deep then flush() end
+            deep = deep or {}
+            deep[#deep + 1] = line:sub(5)
         elseif line == "" then
             flush()
         else
@@ -102,7 +105,7 @@ function markup.html(text, level, link)
         end
     end
     flush()
-    return (table.concat(out, "\n"):gsub('</code></pre>\n<pre tabindex="0"><code>', "\n"))
+    return table.concat(out, "\n")
 end
 
 local LABELS = { Formula = true, Source = true, Returns = true, Errors = true, Shapes = true, Methods = true }
@@ -114,12 +117,16 @@ function markup.docstring(text, link)
         if #lines > 0 and indented then
             out[#out + 1] = code(lines)
         elseif #lines > 0 then
-            local words = table.concat(lines, " ")
-            local label, rest = words:match("^(%u%l+): (.*)$")
-            if LABELS[label] then
-                labelled[#labelled + 1] = { label, inline(rest, link) }
-            else
-                out[#out + 1] = "<p>" .. inline(words, link) .. "</p>"
+            local words = table.concat(lines, " "):gsub("%f[%w](%u%l+): ", function(label)
+                return LABELS[label] and "\n" .. label .. ": " or nil -- a label begins a line of its own
+            end)
+            for line in words:gmatch("[^\n]+") do
+                local label, rest = line:match("^(%u%l+): (.*)$")
+                if LABELS[label] then
+                    labelled[#labelled + 1] = { label, inline(rest, link) }
+                else
+                    out[#out + 1] = "<p>" .. inline(line, link) .. "</p>"
+                end
             end
         end
         lines, indented = {}, nil
@@ -131,7 +138,6 @@ function markup.docstring(text, link)
         else
             if #lines > 0 and deep ~= indented then flush() end
             if #lines == 0 then indented = deep end
-            if not deep and #lines > 0 and LABELS[line:match("^(%u%l+): ")] then flush() end
             lines[#lines + 1] = line
             indented = deep
         end

@@ -39,6 +39,7 @@ pre code { overflow-wrap: normal; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: .8rem 0; font-size: .92rem; }
 caption { text-align: left; color: var(--quiet); }
+td > code { overflow-wrap: normal; white-space: nowrap; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1rem; margin: .8rem 0; }
 dt { color: var(--quiet); }
@@ -59,6 +60,7 @@ summary { cursor: pointer; padding: .15rem 0; }
   .options tr { display: block; border-bottom: 1px solid var(--line); padding: .3rem 0; }
   .options td { display: inline; border: 0; padding: 0 .4rem 0 0; }
   .options td:last-child { display: block; }
+  td > code { white-space: normal; }
 }
 @media print { aside { display: none; } body { display: block; } }
 ]]
@@ -207,6 +209,10 @@ return function(list, methods)
     local function link(name) return known[name] end
     local nav, main = {}, {}
     local guides = bk.repl.guide.pages()
+    table.sort(guides, function(a, b) -- the tutorial is the first
+        if (a.name == "tutorial") ~= (b.name == "tutorial") then return a.name == "tutorial" end
+        return a.name < b.name
+    end)
     nav[#nav + 1] = "<details open><summary>Guides</summary><ul>"
     main[#main + 1] = '<h2 id="guides">Guides</h2>'
     for _, g in ipairs(guides) do
@@ -219,12 +225,14 @@ return function(list, methods)
         local id = anchor("room " .. s.key)
         main[#main + 1] = ('<h2 id="%s">%s</h2>'):format(id, escape(s.title))
         if s.about then main[#main + 1] = "<p>" .. markup.inline(s.about, link) .. "</p>" end
-        nav[#nav + 1] = ("<details><summary>%s</summary><ul>"):format(escape(s.title))
+        local open, close = "<details><summary>%s</summary><ul>", "</ul></details>"
+        if #s.entries == 0 then open, close = ('<p><a href="#%s">%%s</a></p>'):format(id), "" end
+        nav[#nav + 1] = open:format(escape(s.title))
         for _, e in ipairs(s.entries) do
             nav[#nav + 1] = ('<li><a href="#%s">%s</a></li>'):format(anchor(e.name), escape(e.name))
             main[#main + 1] = entry(e, link)
         end
-        nav[#nav + 1] = "</ul></details>"
+        nav[#nav + 1] = close
     end
     return table.concat({ '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">', "<title>bracket: reference</title>",

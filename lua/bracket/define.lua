@@ -61,7 +61,8 @@ local function define(d)
     local text = { signature(d), "", d.doc }
     for _, section in ipairs(SECTIONS) do
         local said = d[section[1]]
-        if said then text[#text + 1] = "\n" .. section[2] .. said:gsub("\n", section[1] == "example" and "\n  " or "\n") end
+        if said and section[1] == "example" then said = said:gsub("\n", "\n  ") end
+        if said then text[#text + 1] = "\n" .. section[2] .. said end
     end
     local name, call, options = d.name, d.call, d.options
     local place = #(d.arguments or {}) + (name:find(":", 1, true) and 2 or 1)

@@ -83,7 +83,8 @@ static const bind_row methods[] = {
       "t:totable()\nNested tables of Lua numbers; the number itself for 0-d. An error while "
       "tracing." },
     { "clone", m_clone, "t:clone() -> tensor\nA copy with its own memory." },
-    { "save", m_save, "t:save(path) -> tensor\nWrites NumPy's .npy format and returns t; the file appears whole or not at all." },
+    { "save", m_save,
+      "t:save(path) -> tensor\nWrites NumPy's .npy format and returns t; the file appears whole or not at all." },
     { NULL, NULL, NULL },
 };
 

@@ -113,8 +113,9 @@ function TestDocs:test_every_docstring_is_on_the_page_and_in_the_man_page()
         if not text then return end
         local signature = text:match("^[^\n]*")
         local escaped = bk.repl.markup.escape(signature)
-        if not bk.repl.rooms[path] then lu.assertStrContains(self.texts["reference.html"], "<code>" .. escaped .. "</code>",
-            false, path) end
+        if not bk.repl.rooms[path] then
+            lu.assertStrContains(self.texts["reference.html"], "<code>" .. escaped .. "</code>", false, path)
+        end
         lu.assertStrContains(self.texts["bracket.1"], ".B " .. signature:gsub("\\", "\\e"):gsub("%-", "\\-"), false,
             path)
     end)

@@ -23,9 +23,9 @@ function examples.each(visit)
     for _, name in ipairs(names) do visit(name, known[name]) end
 end
 
--- A docstring without its example, and the example's lines, or nil.
+-- A docstring without its example, and the example's lines, or nil. What is no input of the session is text.
 function examples.split(text)
-    local before, example = text:match("^(.-)\n*\nExample:\n(.*)$")
+    local before, example = text:match("^(.-)\n*\nExample:\n(%s*> .*)$")
     if not before then return text end
     example = example:gsub("\n\nOptions:\n.*$", "") -- written after it, of what declares them
     local lines = {}

@@ -24,7 +24,9 @@ local function inline(text, link)
         kept[#kept + 1] = html
         return ("\1%d\1"):format(#kept)
     end
-    text = text:gsub("`([^`]+)`", function(code) return keep("<code>" .. with_links(escape(code), link) .. "</code>") end)
+    text = text:gsub("`([^`]+)`", function(words)
+        return keep("<code>" .. with_links(escape(words), link) .. "</code>")
+    end)
     text = text:gsub("%[([^%]]+)%]%(([^)]*)%)", function(words, to)
         local page = to:match("^([%w_]+)%.md$")
         if page then return keep(('<a href="#guide-%s">%s</a>'):format(page, escape(words))) end

@@ -149,7 +149,8 @@ local function sections(list, methods)
     made_in.f = "functions"
     for _, e in ipairs(methods) do
         local name = e[3]:match("^[%a_]+:[%a_]+")
-        table.insert(section(made_in[name:match("^[^:]+")] or "rest").entries, { name = name, value = e[2], text = e[3] })
+        local key = made_in[name:match("^[^:]+")] or "rest"
+        table.insert(section(key).entries, { name = name, value = e[2], text = e[3] })
     end
     for _, s in ipairs(order) do
         local page = not s.key:find(".", 1, true) and s.key ~= "bk" and bk.example[s.key]
@@ -168,12 +169,15 @@ end
 -- ---- as HTML ----
 
 local function options_table(list)
-    local out = { '<div class="wide"><table class="options"><caption>Options</caption><thead><tr><th scope="col">name</th>'
-        .. '<th scope="col">is</th><th scope="col">default</th><th scope="col">meaning</th></tr></thead><tbody>' }
+    local out = { '<div class="wide"><table class="options"><caption>Options</caption><thead><tr>' }
+    for _, name in ipairs{ "name", "is", "default", "meaning" } do
+        out[#out + 1] = ('<th scope="col">%s</th>'):format(name)
+    end
+    out[#out + 1] = "</tr></thead><tbody>"
     for _, o in ipairs(list) do
         out[#out + 1] = ("<tr><td><code>%s</code></td><td>%s</td><td>%s</td><td>%s</td></tr>"):format(escape(o.name),
-            escape(o.wanted), o.required and "required" or o.default and "<code>" .. escape(o.default) .. "</code>" or "",
-            escape(o.doc))
+            escape(o.wanted), o.required and "required"
+            or o.default and "<code>" .. escape(o.default) .. "</code>" or "", escape(o.doc))
     end
     out[#out + 1] = "</tbody></table></div>"
     return table.concat(out, "\n")

@@ -227,7 +227,7 @@ static void test_restricted(void) {
         check(bk_dostring(env, harmless[i], NULL) == BK_OK, harmless[i], bk_error(env));
     bk_close(env);
     check(!file_there(out, "x.npy") && !file_there(out, "new.npy") && !file_there(out, "x.svg") &&
-              !file_there(out, "reference.md"),
+              !file_there(out, "reference.html"),
           "nothing was written outside", out);
 
     env = bk_open(&(bk_options){ .restricted = 1 });

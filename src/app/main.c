@@ -308,7 +308,9 @@ static bool run(bk_env *env, lua_CFunction part, options *o) {
     if (left >= 0) return false;
     o->interrupted |= status == BK_EINTERRUPTED;
     fflush(stdout);
-    const char *text = bk_error(env), *trace = app_stopped ? strstr(text, "\nstack traceback:") : NULL;
+    const char *text = bk_error(env), *trace = strstr(text, "\nstack traceback:");
+    const bool told = app_stopped || (trace && strcmp(trace, "\nstack traceback:\n\t[C]: in ?") == 0);
+    if (!told) trace = NULL; /* what never ran has no frames to tell of */
     fprintf(stderr, "bracket: %.*s\n", trace ? (int)(trace - text) : (int)strlen(text), text);
     fflush(stderr);
     return false;

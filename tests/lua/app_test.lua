@@ -74,6 +74,13 @@ function TestProgram:test_warnings_are_off_until_W()
     lu.assertEquals(run([[-W -e 'warn("x")']]), "Lua warning: x\n")
 end
 
+function TestProgram:test_a_script_that_never_ran_has_no_traceback()
+    lu.assertEquals(run("nosuch.lua"), "bracket: cannot open nosuch.lua: No such file or directory\n")
+    lu.assertStrContains(run([[-e 'local x = = 1']]), "unexpected symbol near '='\n")
+    lu.assertNotStrContains(run([[-e 'local x = = 1']]), "traceback")
+    lu.assertStrContains(run([[-e 'error "boom"']]), "in main chunk")
+end
+
 function TestProgram:test_threads_sets_the_workers()
     lu.assertEquals(run([[--threads 3 -e 'print(bk.threads())']]), "3\n")
     lu.assertEquals(run([[--threads=2 -e 'print(bk.threads())']]), "2\n")

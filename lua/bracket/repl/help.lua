@@ -173,7 +173,9 @@ local function search(words)
     end
     help.walk(function(path, _, text) if text then consider(text, path) end end)
     for key in pairs(docs) do consider(written(key), type(key) == "string" and key or "") end
-    for name, title in pairs(bk.repl.guide.titles()) do consider(('help "%s": %s'):format(name, title), "guide") end
+    for name, title in pairs(bk.repl.guide.titles()) do
+        if name ~= words:lower() then consider(('help "%s": %s'):format(name, title), "guide") end
+    end
     table.sort(found)
     return found
 end
@@ -199,6 +201,7 @@ function help.page(x)
         if x == "guides" then return bk.repl.guide.list() end
         local page, found = bk.repl.guide.page(x), search(x)
         if not page and #found == 0 then return ("nothing is documented under %q"):format(x) end
+        if page and #found == 0 then return page end
         return (page and page .. "\n\nFound under the same word:\n" or "") .. table.concat(found, "\n")
     end
     local methods = type(x) == "userdata" and help.methods(x)

@@ -312,7 +312,7 @@ static bool folder_at(ctx *c, const char *path, err *e) {
     path_place p;
     struct stat st;
     if (path_find(c, path, &p, e)) return false;
-    const int why = mkdirat(p.dir, p.name, 0777) == 0 || errno == EEXIST ? ENOTDIR : errno;
+    const int why = mkdirat(p.dir, p.name, 0777) == 0 ? 0 : errno;
     const bool there = fstatat(p.dir, p.name, &st, p.flags ? AT_SYMLINK_NOFOLLOW : 0) == 0 && S_ISDIR(st.st_mode);
     path_leave(&p);
     errno = why;
@@ -329,7 +329,7 @@ static int make_folder(lua_State *L) { /* make_folder(path): it and those above 
         if (path[i] != '/' && path[i]) continue;
         lua_pushlstring(L, path, i);
         const char *part = lua_tostring(L, -1);
-        if (!folder_at(bind_ctx(L), part, NULL) && errno != ENOTDIR && !(env_restricted(L) && errno == EACCES))
+        if (!folder_at(bind_ctx(L), part, NULL) && errno != EEXIST && !(env_restricted(L) && errno == EACCES))
             return luaL_error(L, "%s: cannot be made: %s", part, strerror(errno)); /* those above are as they are */
         lua_pop(L, 1);
     }

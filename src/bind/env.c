@@ -184,6 +184,8 @@ BK_API bk_status bk_set_tensor(bk_env *env, const char *global, bk_dtype dtype, 
         return env_fail(env, BK_EINVAL, "bk_set_tensor: shape: expected 0..8 sizes, got another ndim or NULL");
     if (!data && shape_count(ndim, shape) != 0)
         return env_fail(env, BK_EINVAL, "bk_set_tensor: data: expected memory for the elements, got NULL");
+    if ((uintptr_t)data % dtype_size(dtype))
+        return env_fail(env, BK_EINVAL, "bk_set_tensor: data: expected memory aligned to an element's size");
     exchange_args a = { env, global, dtype, ndim, shape, data, NULL };
     return call_with(env, set_protected, &a);
 }

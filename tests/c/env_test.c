@@ -507,6 +507,8 @@ int main(int argc, char **argv) {
               bk_dofile(env, "x", 1, NULL) == BK_EINVAL && bk_set_tensor(env, NULL, BK_FLOAT64, 0, NULL, &view) &&
               bk_set_tensor(env, "x", (bk_dtype)7, 0, NULL, &view) &&
               bk_set_tensor(env, "x", BK_INT64, 1, NULL, &view) && bk_set_tensor(env, "x", BK_INT64, 0, NULL, NULL) &&
+              bk_set_tensor(env, "x", BK_FLOAT64, 0, NULL, (char *)&view + 4) == BK_EINVAL &&
+              bk_set_tensor(env, "x", BK_FLOAT32, 0, NULL, (char *)&view + 4) == BK_OK &&
               bk_get_tensor(env, NULL, &view) && bk_get_tensor(env, "x", NULL) == BK_EINVAL && *bk_error(env),
           "wrong arguments are BK_EINVAL", bk_error(env));
     check(bk_dostring(env, "", NULL) == BK_OK && strcmp(bk_error(env), "") == 0, "success clears the error",

@@ -51,9 +51,9 @@ typedef struct bk_options {
     uint64_t step_limit;        /* Lua VM instructions per bk_dostring/bk_dofile, in coroutines too; 0: none.
                                    Past it: BK_ELIMIT, which nothing a script does holds off. Halves the speed of Lua;
                                    debug.sethook is an error. */
-    int restricted;             /* nonzero: no io, os, package, debug, no bytecode, require of what is loaded only,
-                                   and no files outside `folders`. It limits accidents; it is no boundary against
-                                   hostile code. */
+    int restricted;             /* nonzero: no io, os, package, debug, no bytecode, no __gc in Lua, require of what is
+                                   loaded only, and no files outside `folders`. It limits accidents; it is no boundary
+                                   against hostile code: the guide "restricted" says what is. */
     const char *const *folders; /* with restricted: a NULL-terminated list of folders whose files scripts may read
                                    and write; NULL: none. Copied. */
     int threads;                /* worker threads, the caller counted, 1..256; 0: one. Results do not depend on it. */
@@ -93,7 +93,8 @@ BK_API const char *bk_error(bk_env *env);
 /* Sets a global to a tensor over the host's memory: row-major, not copied, never freed by the library. Writing there
  * between calls is seen by the script. The memory must outlive every use the script makes of it: until bk_close, or
  * until the global and all views of it are gone and collected. ndim 0..8; shape may be NULL when ndim is 0, and data
- * when a size is 0. BK_EINVAL for a wrong dtype, shape or NULL; BK_ENOMEM. */
+ * when a size is 0. BK_EINVAL for a wrong dtype, shape or NULL, and for data that is not aligned to
+ * an element's size; BK_ENOMEM. */
 BK_API bk_status bk_set_tensor(bk_env *env, const char *global, bk_dtype dtype, int ndim, const int64_t *shape,
                                void *data);
 

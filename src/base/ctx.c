@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BLOCK_ALIGN = 64, HUGE_PAGE = 2 << 20 };
@@ -55,21 +56,52 @@ static void mem_dismiss(ctx *c, size_t bytes) {
     atomic_fetch_sub(&c->used, bytes);
 }
 
+/* What malloc takes of the system for so many: a word in front, in pieces of 16. Small objects would pass the limit by
+ * a third else. */
+static size_t footprint(size_t bytes) {
+    return bytes == 0 ? 0 : bytes <= 24 ? 32 : (bytes + 8 + 15) & ~(size_t)15;
+}
+
 void *mem_realloc(ctx *c, void *p, size_t old_bytes, size_t new_bytes) {
-    if (!p) old_bytes = 0;
+    const size_t before = p ? footprint(old_bytes) : 0, after = footprint(new_bytes);
     if (new_bytes == 0) {
         free(p);
-        mem_dismiss(c, old_bytes);
+        mem_dismiss(c, before);
         return NULL;
     }
-    if (new_bytes > old_bytes && !mem_admit(c, new_bytes - old_bytes)) return NULL;
+    if (new_bytes > SIZE_MAX / 4 || (after > before && !mem_admit(c, after - before))) return NULL;
     void *q = realloc(p, new_bytes);
     if (!q) {
-        if (new_bytes > old_bytes) mem_dismiss(c, new_bytes - old_bytes);
+        if (after > before) mem_dismiss(c, after - before);
         return NULL;
     }
-    if (new_bytes < old_bytes) mem_dismiss(c, old_bytes - new_bytes);
+    if (after < before) mem_dismiss(c, before - after);
     return q;
+}
+
+enum { FRONT = 16 };
+
+void *mem_sized_alloc(ctx *c, size_t bytes) {
+    unsigned char *p = bytes < SIZE_MAX - FRONT ? mem_alloc(c, bytes + FRONT) : NULL;
+    if (!p) return NULL;
+    memcpy(p, &bytes, sizeof bytes);
+    return p + FRONT;
+}
+
+void mem_sized_free(ctx *c, void *block) {
+    if (!block) return;
+    unsigned char *p = (unsigned char *)block - FRONT;
+    size_t bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    mem_free(c, p, bytes + FRONT);
+}
+
+bool mem_reserve(ctx *c, size_t bytes) {
+    return !c->shut && mem_admit(c, bytes);
+}
+
+void mem_unreserve(ctx *c, size_t bytes) {
+    mem_dismiss(c, bytes);
 }
 
 void ctx_shut(ctx *c) {
@@ -121,7 +153,7 @@ void *mem_block_alloc(ctx *c, size_t bytes) {
     int kind;
     if (c->shut || bytes > SIZE_MAX / 4) return NULL;
     bytes = block_round(bytes, &kind);
-    if (!mem_admit(c, bytes)) {
+    if (!mem_admit(c, bytes + BLOCK_ALIGN)) { /* what lies between aligned blocks counts too */
         mem_block_flush(c);
         return NULL;
     }
@@ -136,7 +168,7 @@ void *mem_block_alloc(ctx *c, size_t bytes) {
         mem_block_flush(c);
         p = block_new(bytes);
     }
-    if (!p) mem_dismiss(c, bytes);
+    if (!p) mem_dismiss(c, bytes + BLOCK_ALIGN);
     return p;
 }
 
@@ -144,7 +176,7 @@ void mem_block_free(ctx *c, void *p, size_t bytes) {
     int kind;
     if (!p) return;
     bytes = block_round(bytes, &kind);
-    mem_dismiss(c, bytes);
+    mem_dismiss(c, bytes + BLOCK_ALIGN);
     if (c->limit || c->cached + bytes > CACHE_LIMIT) {
         free(p);
         return;
@@ -339,7 +371,16 @@ void ctx_release(ctx *c) {
     free(c);
 }
 
+void ctx_note_poll(ctx *c) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    const int64_t now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    if (now - c->polled > c->unpolled) c->unpolled = now - c->polled;
+    c->polled = now;
+}
+
 bk_status ctx_poll(ctx *c, err *e) {
+    if (c->polled) ctx_note_poll(c);
     if (!atomic_load_explicit(&c->interrupted, memory_order_relaxed) || atomic_load(&c->held)) return BK_OK;
     return err_set(e, BK_EINTERRUPTED, "interrupted");
 }

@@ -2,8 +2,8 @@
  * and the worker threads of one environment. There is no global mutable state, so
  * environments in different threads never meet.
  *
- * Memory: every byte the library allocates passes here, is counted, respects the
- * limit, and can be made to fail (tests). Tensor data is 64-byte aligned; its freed
+ * Memory: every byte the library allocates passes here, is counted with what the system's
+ * allocator adds to it, respects the limit, and can be made to fail (tests). Tensor data is 64-byte aligned; its freed
  * blocks are kept for reuse, the last one first: it may still be in the caches, and returning a large
  * one to the system costs a page fault per 4 KiB at the next step. With a limit they go back, since
  * kept ones would be held past it. */
@@ -30,7 +30,9 @@ typedef struct ctx {
     atomic_int interrupted;   /* polled by kernels and loops */
     atomic_int held;          /* an interrupt waits: what is being done is to be done whole */
     atomic_int refs;
+    int64_t polled, unpolled; /* tests: processor time at the last poll, 0: off; the longest between two; ns */
     workers *pool;
+    struct folders *folders;  /* path.h: files outside are out of reach; NULL: none is */
 } ctx;
 
 ctx *ctx_new(int threads); /* NULL when memory is short or the threads cannot be had; one reference */
@@ -44,6 +46,14 @@ void *mem_alloc(ctx *c, size_t bytes);        /* not cleared */
 void *mem_zalloc(ctx *c, size_t bytes);       /* cleared */
 void mem_free(ctx *c, void *p, size_t bytes); /* p may be NULL */
 
+/* The same with the size kept in front, for libraries that take an allocator. */
+void *mem_sized_alloc(ctx *c, size_t bytes);
+void mem_sized_free(ctx *c, void *p);
+
+/* Counts what a library that takes no allocator is going to use; false: past the limit. */
+bool mem_reserve(ctx *c, size_t bytes);
+void mem_unreserve(ctx *c, size_t bytes);
+
 /* From here on mem_alloc, mem_zalloc and mem_block_alloc fail: whoever would own what they gave is not asked to free
  * it. Lua is, and its memory comes of mem_realloc. */
 void ctx_shut(ctx *c);
@@ -53,6 +63,7 @@ void *mem_block_alloc(ctx *c, size_t bytes);
 void mem_block_free(ctx *c, void *p, size_t bytes);
 void mem_block_flush(ctx *c); /* gives the kept blocks back to the system */
 
+void ctx_note_poll(ctx *c); /* while c->polled is on */
 /* BK_EINTERRUPTED when an interrupt is pending (left pending: the binding clears it), else BK_OK. From any thread. */
 bk_status ctx_poll(ctx *c, err *e);
 

@@ -1,5 +1,6 @@
 /* env.c - open, close, run, exchange: the public header's functions. What stops a run is interrupt.c's; what a script
  * may touch, restrict.c's. */
+#include "../base/path.h"
 #include "env_state.h"
 
 #include <string.h>
@@ -46,7 +47,7 @@ bk_env *env_open(const bk_options *options, bool no_environment, err *e) {
     env->restricted = o->restricted != 0;
     env->L = lua_newstate(env_alloc, env);
     open_args args = { env, no_environment };
-    if (!env->L || !env_learn_record_size(env) || !env_set_folders(env, o->folders)) goto fail;
+    if (!env->L || !env_learn_record_size(env) || (env->restricted && path_confine(c, o->folders, e))) goto fail;
     lua_pushcfunction(env->L, open_libraries);
     lua_pushlightuserdata(env->L, &args);
     if (env_call(env, 1, 0) != BK_OK) goto fail;
@@ -69,10 +70,10 @@ BK_API void bk_close(bk_env *env) {
         ctx_shut(env->c);
         lua_close(env->L);
     }
-    env_free_folders(env);
     mem_free(env->c, env->error, env->error_bytes);
     ctx *c = env->c;
     mem_free(c, env, sizeof *env);
+    path_release(c);
     ctx_release(c);
 }
 
@@ -183,6 +184,8 @@ BK_API bk_status bk_set_tensor(bk_env *env, const char *global, bk_dtype dtype, 
         return env_fail(env, BK_EINVAL, "bk_set_tensor: shape: expected 0..8 sizes, got another ndim or NULL");
     if (!data && shape_count(ndim, shape) != 0)
         return env_fail(env, BK_EINVAL, "bk_set_tensor: data: expected memory for the elements, got NULL");
+    if ((uintptr_t)data % dtype_size(dtype))
+        return env_fail(env, BK_EINVAL, "bk_set_tensor: data: expected memory aligned to an element's size");
     exchange_args a = { env, global, dtype, ndim, shape, data, NULL };
     return call_with(env, set_protected, &a);
 }

@@ -26,8 +26,6 @@ struct bk_env {
     lua_Integer finalizers;  /* how many objects were given one in Lua */
     bool closing;            /* finalizers written in Lua have been run */
     bool restricted;
-    int folders_n;
-    char **folders; /* real paths; "" for one that was not there */
     err last;       /* the last failure raised by a binding */
     char *error;    /* bk_error's text, or NULL: error_short */
     size_t error_bytes;
@@ -49,8 +47,6 @@ void env_open_protected(lua_State *L);
 void env_run_finalizers(bk_env *env); /* those that Lua would run in lua_close, out of reach; none is run after it */
 
 /* restrict.c */
-bool env_set_folders(bk_env *env, const char *const *folders); /* NULL-ended or NULL; false: out of memory */
-void env_free_folders(bk_env *env);
 void env_open_restricted(lua_State *L); /* the libraries that a restricted script has */
 
 #endif

@@ -1,5 +1,7 @@
 /* files.c - what runs leave on disk: named tensors, JSON, whole files and folders. */
+#include "../data/json_text.h"
 #include "../data/safetensors.h"
+#include "../base/path.h"
 #include "../data/sink.h"
 #include "../tensor/vec.h"
 #include "args.h"
@@ -8,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,21 +22,19 @@
 /* ---- values of C that a Lua error must not leak: each in a userdata of its own ---- */
 
 static int release_json(lua_State *L) {
-    json_t **value = lua_touserdata(L, 1);
-    json_decref(*value);
-    *value = NULL;
+    json_tree_free(lua_touserdata(L, 1));
     return 0;
 }
 
-static void *guard(lua_State *L, size_t bytes, const char *kind, lua_CFunction release) {
-    void *p = lua_newuserdatauv(L, bytes, 0);
-    memset(p, 0, bytes);
-    if (luaL_newmetatable(L, kind)) {
-        lua_pushcfunction(L, release);
+static json_tree *new_json(lua_State *L) {
+    json_tree *t = lua_newuserdatauv(L, sizeof *t, 0);
+    *t = (json_tree){ .c = bind_ctx(L) };
+    if (luaL_newmetatable(L, "bracket.json")) {
+        lua_pushcfunction(L, release_json);
         lua_setfield(L, -2, "__gc");
     }
     lua_setmetatable(L, -2);
-    return p;
+    return t;
 }
 
 /* ---- safetensors ---- */
@@ -102,6 +101,14 @@ static int save_safetensors(lua_State *L) {
 
 enum { DEPTH = 100 };
 
+/* Counts what the value at the top takes, before it is made. */
+static void count_json(lua_State *L, json_tree *t, int index, size_t own) {
+    err e = { 0 };
+    if (lua_type(L, index) == LUA_TSTRING) own += JSON_TEXT + lua_rawlen(L, index);
+    if (lua_type(L, index) == LUA_TTABLE) own += JSON_TABLE;
+    if (json_tree_count(t, own, &e)) bind_raise(L, &e);
+}
+
 /* The value at the top as JSON; tables are filled by fill_json after they hang where they belong. */
 static json_t *shallow_json(lua_State *L) {
     size_t n;
@@ -126,7 +133,8 @@ static json_t *shallow_json(lua_State *L) {
 }
 
 /* Pushes nothing; the value is at the top. */
-static json_t *checked_json(lua_State *L, int depth) {
+static json_t *checked_json(lua_State *L, json_tree *t, int depth) {
+    count_json(L, t, -1, JSON_ENTRY);
     json_t *value = shallow_json(L);
     if (depth > DEPTH) {
         json_decref(value);
@@ -137,13 +145,14 @@ static json_t *checked_json(lua_State *L, int depth) {
     return value;
 }
 
-static void fill_json(lua_State *L, json_t *to, int depth) {
+static void fill_json(lua_State *L, json_tree *t, json_t *to, int depth) {
+    bind_poll_now(L);
     luaL_checkstack(L, 6, "json");
     if (json_is_array(to))
         for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL || (lua_pop(L, 1), 0); i++) {
-            json_t *value = checked_json(L, depth);
+            json_t *value = checked_json(L, t, depth);
             if (json_array_append_new(to, value)) args_error(L, "json", "out of memory");
-            fill_json(L, value, depth + 1);
+            fill_json(L, t, value, depth + 1);
             lua_pop(L, 1);
         }
     else if (json_is_object(to))
@@ -151,9 +160,10 @@ static void fill_json(lua_State *L, json_t *to, int depth) {
             if (lua_type(L, -2) != LUA_TSTRING)
                 args_error(L, "json", "keys: expected strings, or 1, 2, ... without a gap, got %s", args_got(L, -2));
             if (strlen(lua_tostring(L, -2)) != lua_rawlen(L, -2)) args_error(L, "json", "a key contains a zero byte");
-            json_t *value = checked_json(L, depth);
+            count_json(L, t, -2, JSON_KEY);
+            json_t *value = checked_json(L, t, depth);
             if (json_object_set_new(to, lua_tostring(L, -2), value)) args_error(L, "json", "a key is not UTF-8");
-            fill_json(L, value, depth + 1);
+            fill_json(L, t, value, depth + 1);
         }
 }
 
@@ -162,15 +172,16 @@ static void fill_json(lua_State *L, json_t *to, int depth) {
 static int to_json(lua_State *L) {
     const size_t indent = (size_t)luaL_optinteger(L, 2, 0), digits = (size_t)luaL_optinteger(L, 3, 17);
     lua_settop(L, 1);
-    json_t **root = guard(L, sizeof *root, "bracket.json", release_json);
+    json_tree *t = new_json(L);
     lua_pushvalue(L, 1);
-    *root = checked_json(L, 0);
-    fill_json(L, *root, 1);
+    t->root = checked_json(L, t, 0);
+    fill_json(L, t, t->root, 1);
     const size_t how = JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits) | JSON_INDENT(indent);
-    const size_t n = json_dumpb(*root, NULL, 0, how);
+    const size_t n = json_dumpb(t->root, NULL, 0, how);
     if (n == 0) return args_error(L, "json", "out of memory");
     char *text = lua_newuserdatauv(L, n, 0);
-    if (json_dumpb(*root, text, n, how) != n) return args_error(L, "json", "out of memory");
+    if (json_dumpb(t->root, text, n, how) != n) return args_error(L, "json", "out of memory");
+    json_tree_free(t);
     lua_pushlstring(L, text, n);
     return 1;
 }
@@ -216,15 +227,17 @@ static void push_json(lua_State *L, const json_t *value) {
 static int from_json(lua_State *L) { /* from_json(text): the value, null as nan; or nil and what is wrong */
     size_t n;
     const char *text = luaL_checklstring(L, 1, &n);
-    json_error_t problem;
-    json_t **root = guard(L, sizeof *root, "bracket.json", release_json);
-    *root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &problem);
-    if (!*root) {
+    err e = { 0 };
+    json_tree *t = new_json(L);
+    json_text_read(t->c, text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, t, &e);
+    if (e.status == BK_EIO) {
         lua_pushnil(L);
-        lua_pushfstring(L, "line %d: %s", problem.line, problem.text);
+        lua_pushstring(L, e.text);
         return 2;
     }
-    push_json(L, *root);
+    if (e.status) return bind_raise(L, &e);
+    push_json(L, t->root);
+    json_tree_free(t);
     return 1;
 }
 
@@ -251,15 +264,17 @@ static int append_file(lua_State *L) {
     size_t n;
     const char *text = luaL_checklstring(L, 2, &n);
     const off_t at = (off_t)luaL_checkinteger(L, 3);
-    const int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    int why = fd < 0 || ftruncate(fd, at) != 0 || lseek(fd, at, SEEK_SET) < 0 ? errno : 0;
+    err e = { 0 };
+    const int fd = path_open(bind_ctx(L), path, O_WRONLY | O_CREAT, &e);
+    if (fd < 0) return luaL_error(L, "%s: cannot be written: %s", path, strerror(errno));
+    int why = ftruncate(fd, at) != 0 || lseek(fd, at, SEEK_SET) < 0 ? errno : 0;
     while (n > 0 && !why) {
         const ssize_t done = write(fd, text, n);
         if (done < 0 && errno != EINTR) why = errno;
         if (done > 0) text += done, n -= (size_t)done;
     }
     if (!why && lua_toboolean(L, 4) && fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP) why = errno;
-    if (fd >= 0 && close(fd) != 0 && !why) why = errno;
+    if (close(fd) != 0 && !why) why = errno;
     return why ? luaL_error(L, "%s: cannot be written: %s", path, strerror(why)) : 0;
 }
 
@@ -292,20 +307,36 @@ static int digest(lua_State *L) {
     return 1;
 }
 
-static int make_folder(lua_State *L) { /* make_folder(path): it and those above it, where missing */
-    const char *path = args_path(L, 1, "make_folder");
+/* Whether there is a folder at the path, made if it was not; else errno. */
+static bool folder_at(ctx *c, const char *path, err *e) {
+    path_place p;
     struct stat st;
-    size_t n = strlen(path);
+    if (path_find(c, path, &p, e)) return false;
+    const int why = mkdirat(p.dir, p.name, 0777) == 0 ? 0 : errno;
+    const bool there = fstatat(p.dir, p.name, &st, p.flags ? AT_SYMLINK_NOFOLLOW : 0) == 0 && S_ISDIR(st.st_mode);
+    path_leave(&p);
+    errno = why;
+    return there;
+}
+
+static int make_folder(lua_State *L) { /* make_folder(path): it and those above it, where missing */
+    size_t n; /* the path may lie in folders to be made, so it is checked part by part */
+    const char *path = args_string(L, 1, "make_folder", "path");
+    err e = { 0 };
+    lua_tolstring(L, 1, &n);
+    if (strlen(path) != n) return args_error(L, "make_folder", "path: contains a zero byte");
     for (size_t i = 1; i <= n; i++) {
         if (path[i] != '/' && path[i]) continue;
         lua_pushlstring(L, path, i);
         const char *part = lua_tostring(L, -1);
-        const int why = mkdir(part, 0777) == 0 ? 0 : errno;
-        if (why && why != EEXIST && !(stat(part, &st) == 0 && S_ISDIR(st.st_mode)))
-            return luaL_error(L, "%s: cannot be made: %s", part, strerror(why));
+        if (!folder_at(bind_ctx(L), part, NULL) && errno != EEXIST && !(env_restricted(L) && errno == EACCES))
+            return luaL_error(L, "%s: cannot be made: %s", part, strerror(errno)); /* those above are as they are */
         lua_pop(L, 1);
     }
-    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) return luaL_error(L, "%s: is not a folder", path);
+    if (!folder_at(bind_ctx(L), path, &e)) {
+        err_set(&e, BK_EIO, "%s: is not a folder", path);
+        return bind_raise(L, &e);
+    }
     return 0;
 }
 

@@ -151,6 +151,7 @@ void env_delivered(lua_State *L, bk_env *env) {
 
 static void run_hook(lua_State *L, lua_Debug *ar) {
     bk_env *env = env_of(L);
+    if (env->c->polled) ctx_note_poll(env->c);
     if (atomic_load(&env->c->interrupted) && atomic_load(&env->c->held)) {
         if (!env->held_until) env->held_until = now_ms() + HELD_MS;
         if (now_ms() < env->held_until) {

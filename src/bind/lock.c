@@ -2,6 +2,7 @@
  * A lock is flock's: it is the open file's, ends with the process however that ends, and a child that inherits the
  * descriptor holds it too. Its holder may write into the file, and removes it when it lets go. */
 #include "lock.h"
+#include "../base/path.h"
 #include "args.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@ static const char KIND[] = "bracket.lock";
 enum { TEXT_MOST = 1000 };
 
 typedef struct lock {
+    ctx *c;
     int fd;
     char path[];
 } lock;
@@ -33,9 +35,17 @@ int bind_lock_descriptor(lua_State *L, int index) {
     return l ? l->fd : -1;
 }
 
-static bool is_file(const char *path, int fd) { /* whether the path still leads to the open file */
+static bool look(ctx *c, const char *path, struct stat *st) {
+    path_place p;
+    if (path_find(c, path, &p, NULL)) return false;
+    const bool there = fstatat(p.dir, p.name, st, p.flags ? AT_SYMLINK_NOFOLLOW : 0) == 0;
+    path_leave(&p);
+    return there;
+}
+
+static bool is_file(const lock *l) { /* whether the path still leads to the open file */
     struct stat open_one, there;
-    return fstat(fd, &open_one) == 0 && stat(path, &there) == 0 && open_one.st_dev == there.st_dev &&
+    return fstat(l->fd, &open_one) == 0 && look(l->c, l->path, &there) && open_one.st_dev == there.st_dev &&
            open_one.st_ino == there.st_ino;
 }
 
@@ -48,16 +58,16 @@ static bool unsupported(int why) {
 static int take(lua_State *L) {
     const char *path = args_path(L, 1, "lock");
     lock *l = lua_newuserdatauv(L, sizeof *l + strlen(path) + 1, 0);
+    l->c = bind_ctx(L);
     l->fd = -1;
     strcpy(l->path, path);
     luaL_setmetatable(L, KIND);
     for (;;) {
-        l->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-        if (l->fd < 0 && errno == EINTR) continue;
+        l->fd = path_open(l->c, path, O_RDWR | O_CREAT, NULL);
         if (l->fd < 0) return luaL_error(L, "%s: cannot be written: %s", path, strerror(errno));
         const int why = flock(l->fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
         const bool locks = !unsupported(why);
-        if ((!why || !locks) && is_file(path, l->fd)) {
+        if ((!why || !locks) && is_file(l)) {
             lua_pushboolean(L, locks);
             return 2;
         }
@@ -72,7 +82,7 @@ static int take(lua_State *L) {
  * lock for an instant. */
 static int held(lua_State *L) {
     const char *path = args_path(L, 1, "lock_held");
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = path_open(bind_ctx(L), path, O_RDONLY, NULL);
     if (fd < 0) {
         lua_pushboolean(L, 0);
         return 1;
@@ -111,7 +121,11 @@ static int lock_touch(lua_State *L) { /* lock:touch(): the file's time is now */
 
 static int lock_release(lua_State *L) { /* removed while it is held: nobody else's can have its name by then */
     lock *l = luaL_checkudata(L, 1, KIND);
-    if (l->fd >= 0 && is_file(l->path, l->fd)) unlink(l->path);
+    path_place p;
+    if (l->fd >= 0 && is_file(l) && !path_find(l->c, l->path, &p, NULL)) {
+        unlinkat(p.dir, p.name, 0);
+        path_leave(&p);
+    }
     if (l->fd >= 0) close(l->fd);
     l->fd = -1;
     return 0;
@@ -127,7 +141,7 @@ static int lock_leave(lua_State *L) { /* lock:leave(): the file stays, as its ho
 static int file_age(lua_State *L) { /* file_age(path): seconds since it was written or touched, or nil */
     struct stat st;
     struct timespec t;
-    if (stat(args_path(L, 1, "file_age"), &st) != 0) return 0;
+    if (!look(bind_ctx(L), args_path(L, 1, "file_age"), &st)) return 0;
     clock_gettime(CLOCK_REALTIME, &t);
     lua_pushnumber(L, (double)(t.tv_sec - st.st_mtim.tv_sec) + 1e-9 * (double)(t.tv_nsec - st.st_mtim.tv_nsec));
     return 1;

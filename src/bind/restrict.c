@@ -1,10 +1,9 @@
 /* restrict.c - restricted environments: the folders a script may touch, and the libraries it has. */
+#include "../base/path.h"
 #include "env_state.h"
 
-#include <limits.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 /* ---- folders ---- */
 
@@ -13,51 +12,13 @@ bool env_restricted(lua_State *L) {
     return env && env->restricted;
 }
 
-bool env_set_folders(bk_env *env, const char *const *folders) {
-    int n = 0;
-    while (folders && folders[n]) n++;
-    if (n == 0) return true;
-    env->folders = mem_zalloc(env->c, sizeof *env->folders * (size_t)n);
-    if (!env->folders) return false;
-    env->folders_n = n;
-    for (int i = 0; i < n; i++) {
-        char real[PATH_MAX];
-        if (!realpath(folders[i], real)) real[0] = 0;
-        env->folders[i] = mem_alloc(env->c, strlen(real) + 1);
-        if (!env->folders[i]) return false;
-        strcpy(env->folders[i], real);
-    }
-    return true;
-}
-
-void env_free_folders(bk_env *env) {
-    for (int i = 0; i < env->folders_n; i++)
-        if (env->folders[i]) mem_free(env->c, env->folders[i], strlen(env->folders[i]) + 1);
-    mem_free(env->c, env->folders, sizeof *env->folders * (size_t)env->folders_n);
-}
-
-static bool path_inside(const char *path, const char *folder) {
-    size_t n = strlen(folder);
-    if (n == 0) return false;
-    return strncmp(path, folder, n) == 0 && (path[n] == 0 || path[n] == '/' || folder[n - 1] == '/');
-}
-
 void env_check_path(lua_State *L, const char *path) {
+    path_place p;
+    err e = { 0 };
     bk_env *env = env_of(L);
     if (!env || !env->restricted) return;
-    char real[PATH_MAX], parent[PATH_MAX];
-    struct stat st;
-    bool known = realpath(path, real) != NULL;
-    if (!known && strlen(path) < sizeof parent && lstat(path, &st) != 0) { /* a file to be made: its folder decides */
-        strcpy(parent, path);
-        char *slash = strrchr(parent, '/');
-        const char *leaf = slash ? path + (slash - parent) + 1 : path;
-        if (slash) parent[slash == parent ? 1 : slash - parent] = 0;
-        known = strcmp(leaf, "..") != 0 && realpath(slash ? parent : ".", real) != NULL;
-    }
-    for (int i = 0; known && i < env->folders_n; i++)
-        if (path_inside(real, env->folders[i])) return;
-    luaL_error(L, "restricted: %s is outside the folders this environment may use", path);
+    if (path_find(env->c, path, &p, &e)) bind_raise(L, &e);
+    path_leave(&p);
 }
 
 /* ---- libraries ---- */
@@ -74,11 +35,49 @@ static int safe_load(lua_State *L) { /* load(chunk, name, mode, env): upvalue 1,
     return lua_gettop(L);
 }
 
+/* path, FILE: the file's text without a first line that begins with #, of which the line's end stays */
+static int read_text(lua_State *L) {
+    FILE *f = lua_touserdata(L, 2);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    int first = getc(f);
+    while (first == '#' && !feof(f) && getc(f) != '\n') {}
+    if (first == '#') first = '\n';
+    if (first != EOF) luaL_addchar(&b, (char)first);
+    for (size_t n = LUAL_BUFFERSIZE; n == LUAL_BUFFERSIZE;) {
+        n = fread(luaL_prepbuffer(&b), 1, LUAL_BUFFERSIZE, f);
+        luaL_addsize(&b, n);
+    }
+    luaL_pushresult(&b);
+    return 1;
+}
+
+/* As luaL_loadfilex, of source text in a regular file of the folders; a path outside is an error. */
+static int load_text(lua_State *L, const char *path) {
+    err e = { 0 };
+    const int fd = path_open(env_of(L)->c, path, O_RDONLY, &e);
+    if (e.status == BK_ERUNTIME) return bind_raise(L, &e);
+    FILE *f = fd >= 0 ? fdopen(fd, "rb") : NULL;
+    if (!f) {
+        if (fd >= 0) close(fd);
+        lua_pushfstring(L, "cannot open %s", e.text);
+        return LUA_ERRFILE;
+    }
+    lua_pushcfunction(L, read_text);
+    lua_pushstring(L, path);
+    lua_pushlightuserdata(L, f);
+    const int rc = lua_pcall(L, 2, 1, 0);
+    fclose(f);
+    if (rc != LUA_OK) return lua_error(L);
+    size_t n;
+    const char *text = lua_tolstring(L, -1, &n);
+    return luaL_loadbufferx(L, text, n, lua_pushfstring(L, "@%s", path), "t");
+}
+
 static int safe_loadfile(lua_State *L) {
     const char *path = luaL_checkstring(L, 1);
     bool with_env = !lua_isnone(L, 3);
-    env_check_path(L, path);
-    if (luaL_loadfilex(L, path, "t") != LUA_OK) {
+    if (load_text(L, path) != LUA_OK) {
         luaL_pushfail(L);
         lua_insert(L, -2);
         return 2;
@@ -92,11 +91,11 @@ static int safe_loadfile(lua_State *L) {
 
 static int safe_dofile(lua_State *L) {
     const char *path = luaL_checkstring(L, 1);
-    env_check_path(L, path);
     lua_settop(L, 1);
-    if (luaL_loadfilex(L, path, "t") != LUA_OK) return lua_error(L);
+    if (load_text(L, path) != LUA_OK) return lua_error(L);
+    const int top = lua_gettop(L) - 1;
     lua_call(L, 0, LUA_MULTRET);
-    return lua_gettop(L) - 1;
+    return lua_gettop(L) - top;
 }
 
 static int safe_require(lua_State *L) { /* without `package`: what is loaded, nothing else */

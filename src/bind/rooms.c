@@ -1,15 +1,18 @@
 /* rooms.c - the files of lua/bracket as tables that load them when first named. lua/bracket/NAME.lua is bk.NAME and
  * lua/bracket/ROOM/NAME.lua is bk.ROOM.NAME: the chunk is called with bk and returns the value. A page, NAME.md, is its
  * text. With BRACKET_LUA=DIR, files there come before those in the library. */
+#include "../base/path.h"
 #include "args.h"
 #include "embed.h"
 #include "env.h"
 #include "rooms.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define OVERRIDE "bracket.override" /* the folder that holds `bracket/`'s files, or absent */
 #define LOADING "bracket.loading"
@@ -109,24 +112,35 @@ static void add_path(lua_State *L, int names, int folders, const char *room, con
 }
 
 typedef struct listing {
-    const char *folder;
     DIR *dir;
+    bool slashes; /* behind the names of folders */
 } listing;
 
 static int list_folder(lua_State *L) { /* names, listing */
     listing *l = lua_touserdata(L, 2);
+    struct stat st;
     for (struct dirent *d; (d = readdir(l->dir));) {
-        lua_pushstring(L, d->d_name);
+        if (l->slashes && fstatat(dirfd(l->dir), d->d_name, &st, 0) == 0 && S_ISDIR(st.st_mode))
+            lua_pushfstring(L, "%s/", d->d_name);
+        else
+            lua_pushstring(L, d->d_name);
         lua_rawseti(L, 1, (lua_Integer)lua_rawlen(L, 1) + 1);
     }
     return 0;
 }
 
 /* The entries of a folder as an array; an unreadable folder has none. */
-static void push_folder(lua_State *L, const char *path) {
+static void push_folder(lua_State *L, const char *path, bool slashes) {
+    path_place p;
     lua_newtable(L);
-    listing l = { path, opendir(path) };
-    if (!l.dir) return;
+    if (path_find(bind_ctx(L), path, &p, NULL)) return;
+    const int fd = openat(p.dir, p.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | p.flags);
+    path_leave(&p);
+    listing l = { fd >= 0 ? fdopendir(fd) : NULL, slashes };
+    if (!l.dir) {
+        if (fd >= 0) close(fd);
+        return;
+    }
     lua_pushcfunction(L, list_folder);
     lua_pushvalue(L, -2);
     lua_pushlightuserdata(L, &l);
@@ -140,7 +154,7 @@ void room_list(lua_State *L, int names, int folders, const char *room) {
         add_path(L, names, folders, room, f->path + strlen("bracket/"));
     if (lua_getfield(L, LUA_REGISTRYINDEX, OVERRIDE) == LUA_TSTRING) {
         const char *base = lua_tostring(L, -1);
-        push_folder(L, *room ? lua_pushfstring(L, "%s/%s", base, room) : base);
+        push_folder(L, *room ? lua_pushfstring(L, "%s/%s", base, room) : base, false);
         int entries = lua_gettop(L);
         for (lua_Integer i = 1; lua_rawgeti(L, entries, i) == LUA_TSTRING; i++) {
             const char *entry = lua_tostring(L, -1);
@@ -285,18 +299,7 @@ static int internal_room(lua_State *L) { /* room(t): the name of the room that t
 }
 
 static int internal_folder(lua_State *L) { /* folder(path): its entries, folders with a slash behind */
-    const char *path = args_path(L, 1, "folder");
-    push_folder(L, path);
-    int entries = lua_gettop(L);
-    for (lua_Integer i = 1; lua_rawgeti(L, entries, i) == LUA_TSTRING; i++) {
-        struct stat st;
-        if (stat(lua_pushfstring(L, "%s/%s", path, lua_tostring(L, -1)), &st) == 0 && S_ISDIR(st.st_mode)) {
-            lua_pushfstring(L, "%s/", lua_tostring(L, -2));
-            lua_rawseti(L, entries, i);
-        }
-        lua_settop(L, entries);
-    }
-    lua_settop(L, entries);
+    push_folder(L, args_path(L, 1, "folder"), true);
     return 1;
 }
 

@@ -26,6 +26,8 @@ typedef struct picture {
     size_t n, used;
     int64_t rows, columns;
     int channels;
+    size_t reserved;       /* for libjpeg */
+    err refused;           /* memory that libpng asked for */
     unsigned char *pixels; /* (rows, columns, channels) */
     png_structp png;
     png_infop info;
@@ -58,7 +60,10 @@ static bool make_room(picture *p, int64_t shrink) {
 
 static void png_failed(png_structp png, png_const_charp text) {
     picture *p = png_get_error_ptr(png);
-    if (!p->status) p->status = err_set(p->e, BK_EIO, "%s: PNG: %s", p->path, text);
+    if (!p->status && p->refused.status)
+        p->status = err_set(p->e, p->refused.status, "%s", p->refused.text);
+    else if (!p->status)
+        p->status = err_set(p->e, BK_EIO, "%s: PNG: %s", p->path, text);
     longjmp(p->back, 1);
 }
 
@@ -73,8 +78,19 @@ static void png_bytes(png_structp png, png_bytep to, size_t n) {
     p->used += n;
 }
 
+static png_voidp png_alloc(png_structp png, png_alloc_size_t n) {
+    picture *p = png_get_mem_ptr(png);
+    void *block = mem_sized_alloc(p->c, n);
+    if (!block) err_nomem(&p->refused, n);
+    return block;
+}
+
+static void png_release(png_structp png, png_voidp block) {
+    mem_sized_free(((picture *)png_get_mem_ptr(png))->c, block);
+}
+
 static void read_png(picture *p) {
-    p->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, p, png_failed, png_warned);
+    p->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, p, png_failed, png_warned, p, png_alloc, png_release);
     p->info = p->png ? png_create_info_struct(p->png) : NULL;
     if (!p->info) {
         p->status = err_nomem(p->e, 0);
@@ -135,6 +151,17 @@ static void jpeg_goes_on(j_common_ptr j) {
     if (p->status) longjmp(p->back, 1);
 }
 
+/* What libjpeg, which takes no allocator, uses: some rows of samples; of a file in several scans every coefficient, 2
+ * bytes each. */
+static size_t jpeg_need(picture *p) {
+    size_t need = (size_t)(64 * p->columns * p->channels) + (1 << 19);
+    for (int k = 0; k < p->jpeg.num_components && jpeg_has_multiple_scans(&p->jpeg); k++) {
+        const jpeg_component_info *one = &p->jpeg.comp_info[k];
+        need += (size_t)(one->width_in_blocks + 8) * (one->height_in_blocks + 8) * DCTSIZE2 * sizeof(JCOEF);
+    }
+    return need;
+}
+
 static void read_jpeg(picture *p) {
     p->jpeg.err = jpeg_std_error(&p->jpeg_errors);
     p->jpeg_errors.error_exit = jpeg_failed;
@@ -158,6 +185,12 @@ static void read_jpeg(picture *p) {
     p->jpeg.out_color_space = p->channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
     if (!make_room(p, p->jpeg.arith_code ? MOST_PIXELS : JPEG_SHRINK)) return;
     p->jpeg.mem->max_memory_to_use = (long)(8 * picture_bytes(p) + (16 << 20)); /* a progressive file's coefficients */
+    p->reserved = jpeg_need(p);
+    if (!mem_reserve(p->c, p->reserved)) {
+        p->status = err_nomem(p->e, p->reserved);
+        p->reserved = 0;
+        return;
+    }
     jpeg_start_decompress(&p->jpeg);
     while (p->jpeg.output_scanline < p->jpeg.output_height) {
         JSAMPROW row = p->pixels + (size_t)p->jpeg.output_scanline * (size_t)(p->columns * p->channels);
@@ -200,6 +233,7 @@ static bk_status decode(picture *p, const bytes *file, int wanted, tensor *out, 
     mem_free(p->c, p->pixels, p->pixels ? (size_t)picture_bytes(p) : 0);
     if (p->png) png_destroy_read_struct(&p->png, p->info ? &p->info : NULL, NULL);
     if (p->jpeg.err) jpeg_destroy_decompress(&p->jpeg);
+    mem_unreserve(p->c, p->reserved);
     return p->status;
 }
 

@@ -3,14 +3,14 @@
 
 #include "element.h"
 #include "format.h"
+#include "json_text.h"
 #include "sink.h"
 #include "source.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER_LIMIT = 100 << 20, LENGTH = 8, JSON_SHARE = 48 };
+enum { HEADER_LIMIT = 100 << 20, LENGTH = 8 };
 static const char METADATA[] = "__metadata__";
 
 static const struct {
@@ -138,20 +138,19 @@ static bk_status read_parts(source *s, json_t *header, value *out, entry *entrie
 }
 
 static bk_status read_header(source *s, const char *text, size_t n, value *out, err *e) {
-    json_error_t problem;
+    json_tree tree;
     if (n == 0 || *text != '{') return err_set(e, BK_EIO, "%s: header: expected an object", s->path);
-    /* Jansson's memory is not counted, and takes this many bytes for one of the worst header: they must be free, and
-     * are given back before anything is written to them. */
-    void *share = mem_alloc(s->c, n * JSON_SHARE);
-    if (!share) return err_nomem(e, n * JSON_SHARE);
-    mem_free(s->c, share, n * JSON_SHARE);
-    json_t *header = json_loadb(text, n, JSON_REJECT_DUPLICATES, &problem);
-    if (!header) return err_set(e, BK_EIO, "%s: header: %s", s->path, problem.text);
-    const size_t count = json_object_size(header);
+    err problem = { 0 };
+    bk_status status = json_text_read(s->c, text, n, JSON_REJECT_DUPLICATES, &tree, &problem);
+    if (status) {
+        json_tree_free(&tree);
+        return err_set(e, status, "%s: header: %s", s->path, problem.text);
+    }
+    const size_t count = json_object_size(tree.root);
     entry *entries = mem_alloc(s->c, sizeof *entries * (count + 1));
-    bk_status status = entries ? read_parts(s, header, out, entries, e) : err_nomem(e, sizeof *entries * count);
+    status = entries ? read_parts(s, tree.root, out, entries, e) : err_nomem(e, sizeof *entries * count);
     mem_free(s->c, entries, sizeof *entries * (count + 1));
-    json_decref(header);
+    json_tree_free(&tree);
     return status;
 }
 

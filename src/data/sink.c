@@ -22,15 +22,21 @@ bk_status sink_open(ctx *c, const char *path, sink *s, err *e) {
     if (strlen(path) >= sizeof s->path)
         return err_set(e, BK_EINVAL, "%.100s...: the path is longer than %zu bytes", path, sizeof s->path - 1);
     strcpy(s->path, path);
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+    bk_status status = path_find(c, s->path, &s->at, e);
+    if (status) return status;
+    if (fstatat(s->at.dir, s->at.name, &st, s->at.flags ? AT_SYMLINK_NOFOLLOW : 0) == 0 && !S_ISREG(st.st_mode)) {
+        path_leave(&s->at);
         return err_set(e, BK_EIO, "%s: exists and is not a regular file", path);
+    }
     /* a new name, not mkstemp: that would make the file private */
     for (int attempt = 0; s->fd < 0 && attempt < 100; attempt++) {
-        snprintf(s->temporary, sizeof s->temporary, "%s.tmp-%ld-%d", path, (long)getpid(), attempt);
-        s->fd = open(s->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        snprintf(s->temporary, sizeof s->temporary, "%s.tmp-%ld-%d", s->at.name, (long)getpid(), attempt);
+        s->fd = openat(s->at.dir, s->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (s->fd < 0 && errno != EEXIST && errno != EINTR) break;
     }
-    return s->fd < 0 ? failed(s, e) : BK_OK;
+    if (s->fd >= 0) return BK_OK;
+    path_leave(&s->at);
+    return failed(s, e);
 }
 
 bk_status sink_write(sink *s, const void *p, size_t n, err *e) {
@@ -46,12 +52,12 @@ bk_status sink_write(sink *s, const void *p, size_t n, err *e) {
 }
 
 /* The new name reaches the disk with its folder. Where that cannot be asked for, the file is in place all the same. */
-static void sync_folder(const char *path) {
-    char folder[sizeof((sink *)0)->path];
-    strcpy(folder, path);
+static void sync_folder(const path_place *at) {
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", at->name);
     char *slash = strrchr(folder, '/');
     if (slash) slash[slash == folder] = 0;
-    const int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int fd = openat(at->dir, slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return;
     fsync(fd);
     close(fd);
@@ -61,10 +67,11 @@ bk_status sink_close(sink *s, bk_status status, err *e) {
     if (s->fd < 0) return status;
     if (!status && !s->quick && fsync(s->fd) != 0 && errno != EINVAL && errno != ENOTSUP) status = failed(s, e);
     if (close(s->fd) != 0 && !status) status = failed(s, e);
-    if (!status && rename(s->temporary, s->path) != 0) status = failed(s, e);
+    if (!status && renameat(s->at.dir, s->temporary, s->at.dir, s->at.name) != 0) status = failed(s, e);
     if (status)
-        unlink(s->temporary);
+        unlinkat(s->at.dir, s->temporary, 0);
     else if (!s->quick)
-        sync_folder(s->path);
+        sync_folder(&s->at);
+    path_leave(&s->at);
     return status;
 }

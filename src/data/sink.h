@@ -3,13 +3,14 @@
 #ifndef DATA_SINK_H
 #define DATA_SINK_H
 
-#include "../base/ctx.h"
+#include "../base/path.h"
 
 typedef struct sink {
     ctx *c;
     int fd;
     bool quick; /* the disk gets it in its own time: set after sink_open, for what is soon written again */
-    char path[4001], temporary[4096];
+    path_place at; /* where the path leads */
+    char path[4001], temporary[4200]; /* the latter beside at.name */
 } sink;
 
 bk_status sink_open(ctx *c, const char *path, sink *s, err *e);

@@ -2,6 +2,8 @@
  * gzip stream. */
 #include "source.h"
 
+#include "../base/path.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,22 +14,12 @@
 
 enum { CHUNK = 1 << 20, BUFFER = 1 << 17, GZIP = 15 + 16, RAW = -15 };
 
-/* ---- zlib's memory, counted: a size in front of each block ---- */
-
-enum { FRONT = 16 };
-
 static void *z_alloc(void *c, unsigned n, unsigned size) {
-    const size_t whole = (size_t)n * size + FRONT;
-    unsigned char *p = mem_alloc(c, whole);
-    if (p) memcpy(p, &whole, sizeof whole);
-    return p ? p + FRONT : NULL;
+    return mem_sized_alloc(c, (size_t)n * size);
 }
 
 static void z_free(void *c, void *block) {
-    unsigned char *p = (unsigned char *)block - FRONT;
-    size_t whole;
-    memcpy(&whole, p, sizeof whole);
-    mem_free(c, p, whole);
+    mem_sized_free(c, block);
 }
 
 static bk_status start_inflating(source *s, int window, err *e) {
@@ -44,14 +36,6 @@ static bk_status start_inflating(source *s, int window, err *e) {
 }
 
 /* ---- opening ---- */
-
-/* Without blocking, or a FIFO nobody writes to would hold us here. */
-static int source_try(source *s) {
-    int fd;
-    do fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    while (fd < 0 && errno == EINTR);
-    return fd;
-}
 
 static bk_status refill(source *s, err *e) {
     while (s->fd >= 0 && !s->left) {
@@ -72,22 +56,21 @@ bk_status source_open(ctx *c, const char *path, source *s, err *e) {
         return err_set(e, BK_EINVAL, "%.100s...: the path has %zu bytes, expected at most %zu", path, n,
                        sizeof s->path - 4);
     memcpy(s->path, path, n + 1);
-    s->fd = source_try(s);
+    err none = { 0 };
+    s->fd = path_open(c, s->path, O_RDONLY, &none);
     if (s->fd < 0 && errno == ENOENT && n > 0) { /* the same data, packed or unpacked */
         bool packed = n > 3 && strcmp(path + n - 3, ".gz") == 0;
         if (packed)
             s->path[n - 3] = 0;
         else
             memcpy(s->path + n, ".gz", 4);
-        s->fd = source_try(s);
+        err_clear(&none);
+        s->fd = path_open(c, s->path, O_RDONLY, &none);
         if (s->fd < 0 && errno == ENOENT) return err_set(e, BK_EIO, "%s: no such file, nor %s", path, s->path);
     }
-    if (s->fd < 0) return err_set(e, BK_EIO, "%s: %s", s->path, strerror(errno));
+    if (s->fd < 0) return err_set(e, none.status, "%s", none.text);
     struct stat st;
     if (fstat(s->fd, &st) != 0) return err_set(e, BK_EIO, "%s: %s", s->path, strerror(errno));
-    if (!S_ISREG(st.st_mode))
-        return err_set(e, BK_EIO, "%s: is %s, expected a file", s->path,
-                       S_ISDIR(st.st_mode) ? "a directory" : "a pipe or a device");
     if (!(s->buffer = mem_alloc(c, BUFFER))) return err_nomem(e, BUFFER);
     s->bytes = (int64_t)st.st_size;
     bk_status status = refill(s, e);

@@ -1,9 +1,12 @@
 /* limits_test.c - what a host relies on: the step limit and an interrupt end every script, wherever Lua runs it, and
  * bk_close leaves nothing behind. A script that nothing ends hangs: the alarm ends the program then. */
 #include "src/bind/env.h"
+#include "src/data/json_text.h"
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -232,6 +235,141 @@ static void test_close(void) {
     check(true, "an endless finalizer does not hold off bk_close under a step limit", "");
 }
 
+/* ---- memory ---- */
+
+/* Each asks for more than there is, in small pieces, or of a library that allocates by itself. */
+static const char *const hungry[] = {
+    "local t = {} for i = 1, 1e8 do t[i] = bk.tensor(i) end",
+    "local t = {} for i = 1, 1e8 do t[i] = bk.ones{3} end",
+    "local t = {} for i = 1, 1e8 do t[i] = bk.ones{100 * i % 7919} end",
+    "local t = {} for i = 1, 1e8 do t[i] = coroutine.create(type) coroutine.resume(t[i]) end",
+    "local t = {} for i = 1, 1e8 do t[i] = coroutine.wrap(function() coroutine.yield() end) t[i]() end",
+    "local t = {} for i = 1, 1e8 do t[i] = {} end",
+    "local t = {} for i = 1, 1e8 do t[i] = function() return t, i end end",
+    "local t = {} for i = 1, 1e8 do t[i] = tostring(i) end",
+    "local t = 'x' while true do t = t .. t end",
+    "local t = {} for i = 1, 1e8 do t = { t } end",
+    "bk.grad(function(x) for i = 1, 1e7 do x = x:sin() + i end return x:sum() end)(bk.ones{3})",
+    "bk.grad(function(x) local t = {} for i = 1, 1e7 do t[i] = x * i end return t[1]:sum() end)(bk.ones{3})",
+    "local x = bk.ones{3} for i = 1, 1e8 do x = x:reshape{3} kept = { kept, x } end",
+    "bk.internal.from_json(('['):rep(2000) .. (']'):rep(2000)) bk.internal.from_json('[' .. ('[],'):rep(5e6) .. '1]')",
+    "bk.internal.from_json('[' .. ('{},'):rep(5e6) .. '1]')",
+    "bk.internal.from_json('[' .. ('1,'):rep(9e6) .. '1]')",
+    "local t = {} for i = 1, 3e5 do t[i] = {} end bk.internal.to_json(t) bk.internal.to_json({ t, t, t, t, t, t })",
+    "local s = '[' .. ('[],'):rep(4e6) .. '1]' s = ('<I8'):pack(#s + 6) .. '{\"a\":' .. s .. '}'\n"
+    "local f = io.open(FILE, 'wb') f:write(s) f:close() s = nil bk.load_safetensors(FILE)",
+};
+
+static size_t highest(void) { /* resident bytes, at most so far */
+    char line[200];
+    size_t kilobytes = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmHWM: %zu", &kilobytes) == 1) break;
+    if (f) fclose(f);
+    return kilobytes << 10;
+}
+
+/* In a process of its own: the peak is a process's. */
+static void grows(const char *script) {
+    const size_t limit = (size_t)128 << 20, most = limit + limit / 10 + (16 << 20);
+    char what[400];
+    int pipe_ends[2], status = 0;
+    size_t told_bytes = 0;
+    fflush(stdout);
+    if (pipe(pipe_ends)) return;
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(120);
+        bk_env *env = bk_open(&(bk_options){ .memory_limit = limit });
+        char name[] = "/tmp/bracket-limits-XXXXXX";
+        const int fd = mkstemp(name);
+        lua_pushstring(bk_lua(env), name);
+        lua_setglobal(bk_lua(env), "FILE");
+        const size_t before = resident();
+        const bk_status s = bk_dostring(env, script, "hungry");
+        const size_t grown = highest() - before;
+        const ssize_t done = write(pipe_ends[1], &grown, sizeof grown);
+        if (s != BK_ENOMEM) fprintf(stderr, "%s\n", bk_error(env));
+        bk_close(env);
+        close(fd);
+        unlink(name);
+        _exit(s == BK_ENOMEM && done == sizeof grown ? 0 : 1);
+    }
+    close(pipe_ends[1]);
+    if (read(pipe_ends[0], &told_bytes, sizeof told_bytes) != sizeof told_bytes) told_bytes = SIZE_MAX;
+    close(pipe_ends[0]);
+    waitpid(child, &status, 0);
+    snprintf(what, sizeof what, "status %d, grew by %zu MB under a limit of %zu", status, told_bytes >> 20, limit >> 20);
+    if (getenv("VERBOSE")) printf("%s: %s\n", what, script);
+#ifdef __SANITIZE_ADDRESS__
+    told_bytes = 0; /* its own records count */
+#endif
+    check(status == 0 && told_bytes <= most, script, what);
+}
+
+static void test_memory(void) {
+    for (size_t i = 0; i < sizeof hungry / sizeof *hungry; i++) grows(hungry[i]);
+}
+
+/* Jansson's memory is counted before it is used: never too little. */
+static size_t json_now, json_most;
+
+static void *json_take(size_t n) {
+    void *p = malloc(n);
+    if (p) json_now += malloc_usable_size(p) + 8;
+    if (json_now > json_most) json_most = json_now;
+    return p;
+}
+
+static void json_give(void *p) {
+    if (p) json_now -= malloc_usable_size(p) + 8;
+    free(p);
+}
+
+static size_t random_json(char *to, int depth, unsigned *seed, size_t room) { /* 0: no room */
+    static const char *const plain[] = { "1", "-2.5e3", "true", "null", "\"\"", "\"x\\\"y\"", "[]", "{}" };
+    const unsigned kind = (*seed = *seed * 1103515245 + 12345) >> 16;
+    if (depth == 0 || kind % 4 == 0) return (size_t)snprintf(to, room, "%s", plain[kind / 4 % 8]);
+    const bool object = kind % 2;
+    const int entries = (int)(kind / 8 % 40);
+    size_t n = (size_t)snprintf(to, room, object ? "{" : "[");
+    for (int i = 0; i < entries && n + 400 < room; i++) {
+        n += (size_t)snprintf(to + n, room - n, i ? "," : "");
+        if (object) n += (size_t)snprintf(to + n, room - n, "\"%0*d\":", 1 + i % 30, i);
+        n += random_json(to + n, depth - 1, seed, room - n - 40);
+    }
+    return n + (size_t)snprintf(to + n, room - n, object ? "}" : "]");
+}
+
+static void test_json(void) {
+    static char text[200000];
+    unsigned seed = 1;
+    ctx *c = ctx_new(1);
+    char what[200] = "";
+    bool ok = true;
+    json_set_alloc_funcs(json_take, json_give);
+    for (int i = 0; i < 400 && ok; i++) {
+        size_t n = random_json(text, i % 6, &seed, sizeof text);
+        if (i % 50 == 49) { /* one long text */
+            n = 400u * (unsigned)i + 3;
+            memset(text, 'a', n);
+            text[0] = text[n - 1] = '"';
+        }
+        json_tree tree;
+        err e = { 0 };
+        json_most = json_now = 0;
+        const bk_status status = json_text_read(c, text, n, JSON_DECODE_ANY, &tree, &e);
+        ok = status == BK_OK && json_most <= tree.reserved && json_text_cost(text, n) == tree.reserved;
+        if (!ok) snprintf(what, sizeof what, "%zu counted, %zu used: %.100s", tree.reserved, json_most, e.text);
+        json_tree_free(&tree);
+        ok = ok && atomic_load(&c->used) == 0;
+    }
+    json_set_alloc_funcs(malloc, free);
+    ctx_release(c);
+    check(ok, "the memory of JSON is counted", what);
+}
+
 /* ---- threads ---- */
 
 static void test_fork(void) {
@@ -260,6 +398,8 @@ int main(void) {
     test_same_as_lua();
     test_endless();
     test_close();
+    test_memory();
+    test_json();
     test_fork();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;

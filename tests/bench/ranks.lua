@@ -1,6 +1,6 @@
--- bracket tests/bench/ranks.lua [--seconds S], alone and by mpirun -n N: milliseconds of a gradient, of a bracket of two
--- tasks, and of a step of a distributed protocol, each the fastest of many, and how far the bracket is from the one that
--- is not shared. W2 is that of workloads.lua; the CNN and the GPT are small ones. Ranks need a core each:
+-- bracket tests/bench/ranks.lua [--seconds S], alone and by mpirun -n N: milliseconds of a gradient, of a bracket of
+-- two tasks, and of a step of a distributed protocol, each the fastest of many, and how far the bracket is from the one
+-- that is not shared. W2 is that of workloads.lua; the CNN and the GPT are small ones. Ranks need a core each:
 --     mpirun -bind-to core -n 2 build/tests/bracket-mpi tests/bench/ranks.lua
 local bk = require "bracket"
 local o = bk.arguments{ seconds = 1.0 }
@@ -46,8 +46,8 @@ local function measure(name, batch, model, x, y, loss)
     local gradient_ms = fastest(function() return gradient(theta, task[1].x, task[1].y) end)
     local bracket_ms = fastest(function() return call(bracket) end)
     local apart, whole = call(bracket), call(lie(loss))
-    local p = bk.protocol{ model = model, distributed = true, lr = 1e-4, order = "cyclic", steps = 1000000, batch = batch,
-        evaluate = false, tasks = { { x = x, y = y, loss = function(_, ...) return loss(...) end } } }
+    local p = bk.protocol{ model = model, distributed = true, lr = 1e-4, order = "cyclic", steps = 1000000,
+        batch = batch, evaluate = false, tasks = { { x = x, y = y, loss = function(_, ...) return loss(...) end } } }
     local step = 1
     p:run{ theta = theta, stop = step, progress = false }
     local step_ms = fastest(function()

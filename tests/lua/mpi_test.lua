@@ -49,7 +49,7 @@ local function off(a, b) return (a - b):abs():max():item() / b:abs():max():item(
 ]]
 local function ranks(n, script, arguments, options)
     write("script.lua", HEAD .. script)
-    local output, status = output_of(("timeout 120 mpirun -n %d %s %s %s/script.lua %s %s"):format(n, PROGRAM,
+    local output, status = output_of(("timeout 900 mpirun -n %d %s %s %s/script.lua %s %s"):format(n, PROGRAM,
         options or "", root, root, arguments or ""))
     local lines = {}
     for line in output:gmatch("[^\n]+") do

@@ -108,7 +108,7 @@ local function kill_runs()
             local id = start(command(dir, pick{ 1, 2 }, slow))
             if kill_after(id, random() * lasts[slow], "KILL") then kills = kills + 1 end
             wait_for(id)
-            if run_folder.is_run(dir) then
+            if read(dir .. "/status.json") then
                 local status = run_folder.read(dir).status.status
                 done = status == "finished"
                 if status ~= "finished" and status ~= "stopped" then

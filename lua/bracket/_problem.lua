@@ -38,6 +38,10 @@ function problem:part(where, data, loss, shape)
     local probe = bk.zeros({ self.model.n_params }, { dtype = self.dtype })
     local function accepts(rows) return pcall(self.model.forward, self.model, probe, rows:narrow(1, 1, 1)) end
     local ok, out = accepts(x)
+    if not ok and data.x:dtype() == "int64" then -- ids stay what they are
+        local fits, result = accepts(data.x)
+        if fits then ok, out, x = true, result, data.x end
+    end
     if not ok then -- rows of pixels may be meant for a convolution
         local image = images(x, shape)
         local fits, result = false, nil

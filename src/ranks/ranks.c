@@ -42,7 +42,6 @@ static int launched(void) {
 
 #include <errno.h>
 #include <mpi.h>
-#include <sched.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
@@ -64,7 +63,8 @@ enum {
     SMALL = 200,      /* bytes that go with the header */
     MEDIUM = 16384,   /* bytes that every rank sends to every other */
     CHUNK = 1 << 22,  /* bytes of a sum in one go */
-    SPINS = 2000,     /* before a waiting rank leaves its core to others */
+    SPINS = 4000,     /* before a waiting rank leaves its core to others, some 200 us ... */
+    NAP = 50000,      /* ... for so many ns at a time */
     SILENCE = 1800,   /* seconds without an answer after which the others are taken for dead */
     LAST_WORDS = 10,  /* seconds that a failed rank leaves rank 0 to save what there is */
 };
@@ -143,7 +143,7 @@ static bk_status wait_for(ctx *c, MPI_Request *request, err *e) {
                 return err_set(e, interrupted.status, "%s", interrupted.text);
             }
         }
-        if (turn % 4096 == 0) {
+        if (turn % 1024 == 0) {
             for (int r = 0; r < here.size; r++)
                 if (near[r] && kill(ids[r], 0) != 0 && errno == ESRCH)
                     return break_off(e, "rank %d (process %ld) is gone", r, (long)ids[r]);
@@ -151,7 +151,8 @@ static bk_status wait_for(ctx *c, MPI_Request *request, err *e) {
             if (now() - began > SILENCE)
                 return break_off(e, "a rank has not answered for %d seconds", (int)SILENCE);
         }
-        sched_yield();
+        /* a rank that sleeps gives its core away, and gets it back sooner on a busy machine than one that yields it */
+        nanosleep(&(struct timespec){ .tv_nsec = NAP }, NULL);
     }
 }
 

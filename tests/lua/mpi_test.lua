@@ -49,7 +49,7 @@ local function off(a, b) return (a - b):abs():max():item() / b:abs():max():item(
 ]]
 local function ranks(n, script, arguments, options)
     write("script.lua", HEAD .. script)
-    local output, status = output_of(("timeout 120 mpirun -n %d %s %s %s/script.lua %s %s"):format(n, PROGRAM,
+    local output, status = output_of(("timeout 900 mpirun -n %d %s %s %s/script.lua %s %s"):format(n, PROGRAM,
         options or "", root, root, arguments or ""))
     local lines = {}
     for line in output:gmatch("[^\n]+") do
@@ -259,6 +259,15 @@ local CASES = [[
             return bk.grad(function(s) return L(s, x, y) end)(theta) + theta * 0.01
         end }
     end
+    local gpt = bk.nn.sequential{ bk.nn.embedding{ 5, 6 }, bk.nn.position_embedding{ 4, 6 }, bk.nn.dropout{ .1 },
+        bk.nn.transformer{ 6, heads = 2, causal = true }, bk.nn.linear{ 6, 5 } }
+    local sequences, rng = {}, bk.rng(4)
+    for i = 1, 2 do
+        sequences[i] = { x = rng:integers({ 31, 4 }, 5), y = rng:integers({ 31, 4 }, 5), loss = function(_, t, x, y)
+            local z = gpt:forward(t, x):reshape{ -1, 5 }
+            return (z:logsumexp() - z:take(y:reshape{ -1 })):mean()
+        end }
+    end
     local cases = {
         cyclic = { order = "cyclic", record = { every = 3, "loss", "accuracy", "conflict", "flatness", "bracket",
             "cosines", "gradient_norm", "gram", "sharpness", "trace", "order_effect", "swap_effect" } },
@@ -274,6 +283,7 @@ local CASES = [[
         tournament = { order = "tournament" },
         full = { order = "reversed_pairs", batch = "full" },
         few = { order = "cyclic", batch = 2 },
+        tokens = { order = "cyclic", model = gpt, tasks = sequences, record = { every = 3, "loss" } },
         draws = { order = "cyclic", model = draws, interventions = { I.conflict{ strength = 0 } } },
         fields = { order = "cyclic", tasks = fields, interventions = { I.conflict{ strength = 0 } } },
     }
@@ -300,12 +310,12 @@ local CASES = [[
 ]]
 function TestDistributed:test_every_run_is_that_of_one_process()
     write("script.lua", HEAD .. CASES)
-    lu.assertStrContains(output_of(("%s/bracket %s/script.lua %s"):format(build, root, root)), "0: done 12")
+    lu.assertStrContains(output_of(("%s/bracket %s/script.lua %s"):format(build, root, root)), "0: done 13")
     for n = 2, 3 do
         local lines, status, output = ranks(n, CASES)
         lu.assertEquals(status, 0, output)
         local expected = {}
-        for r = 0, n - 1 do expected[r + 1] = r .. ": done 12" end
+        for r = 0, n - 1 do expected[r + 1] = r .. ": done 13" end
         lu.assertEquals(lines, expected)
     end
 end

@@ -559,6 +559,27 @@ function TestProgress:test_a_line_with_step_rate_loss_and_time_left()
     lu.assertEquals(lines[#lines], "\r\27[K")
 end
 
+TestTokens = {}
+-- A model of token ids: x stays int64, the steps are those of its gradient.
+function TestTokens:test_a_run_on_token_ids()
+    local rng = bk.rng(1)
+    local model = bk.nn.sequential{ bk.nn.embedding{ 5, 6 }, bk.nn.position_embedding{ 4, 6 },
+        bk.nn.transformer{ 6, heads = 2, causal = true }, bk.nn.linear{ 6, 5 } }
+    local x, y, theta = rng:integers({ 9, 4 }, 5), rng:integers({ 9, 4 }, 5), model:init{ seed = 1 }
+    local function next_token(_, t, tokens, next_ones)
+        local z = model:forward(t, tokens):reshape{ -1, 5 }
+        return (z:logsumexp() - z:take(next_ones:reshape{ -1 })):mean()
+    end
+    local r = bk.protocol{ model = model, tasks = { { x = x, y = y, loss = next_token } }, steps = 3, lr = 0.1,
+        batch = "full", record = { every = 1, "loss" } }:run{ theta = theta }
+    for step = 1, 3 do
+        local loss, g = bk.value_and_grad(function(t) return next_token(nil, t, x, y) end)(theta)
+        lu.assertAlmostEquals(r.history.loss[step], loss:item(), 1e-12)
+        theta = theta - g * 0.1
+    end
+    lu.assertTrue((r.theta - theta):norm():item() < 1e-12)
+end
+
 TestProtocolErrors = {}
 local function fails(text, options, run)
     lu.assertErrorMsgContains(text, function()

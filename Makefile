@@ -251,7 +251,7 @@ run: all
 $(B)/tests/%: tests/c/%.c $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $< $(LIB_OBJ) -o $@ $(LDFLAGS) $(LUA_LIBS) $(LINK_LIBS) -lutil
+	$(Q)$(CC) $(CFLAGS_ALL) $< $(LIB_OBJ) -o $@ $(LDFLAGS) $(WRAPPED) $(LUA_LIBS) $(LINK_LIBS) -lutil
 
 # The program with MPI, for the tests of ranks where mpirun is installed: all but one object is the same.
 ifneq ($(MPI_PC),)
@@ -266,7 +266,7 @@ $(RANKS_PROGRAM): $(filter-out $(B)/obj/ranks/ranks.o,$(LIB_OBJ)) $(B)/obj/mpi/r
 endif
 
 # alloc_test sees the library's own calls of the allocator.
-$(B)/tests/alloc_test: private LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=free
+$(B)/tests/alloc_test: private WRAPPED := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=free
 
 # The dlopen host knows neither library nor header at link time.
 $(B)/embed/dlopen: tests/embed/dlopen.c $(B)/libbracket.so

@@ -68,13 +68,15 @@ nehalem:
 ARM := build/arm64
 ARM_ROOT := $(ARM)/root
 ARM_LIB := $(abspath $(ARM_ROOT))/usr/lib/aarch64-linux-gnu
-ARM_PACKAGES := libc6-dev,libgcc-12-dev,liblua5.4-dev,libopenblas-pthread-dev,libedit-dev,zlib1g-dev,libjansson-dev,libpng-dev,libjpeg62-turbo-dev
+ARM_PACKAGES := libc6-dev,libgcc-12-dev,liblua5.4-dev,libopenblas-pthread-dev,libedit-dev,libsqlite3-dev,zlib1g-dev,libjansson-dev,libpng-dev,libjpeg62-turbo-dev
 arm64-root: $(ARM_ROOT)/ready
 $(ARM_ROOT)/ready:
 	$(call need,debootstrap,debootstrap)
 	@rm -rf $(ARM_ROOT) && mkdir -p $(ARM_ROOT)
 	$(SUDO) debootstrap --foreign --arch=arm64 --variant=minbase --include=$(ARM_PACKAGES) bookworm $(ARM_ROOT) $(MIRROR) > $(ARM)/root.log
 	@for deb in $(ARM_ROOT)/var/cache/apt/archives/*.deb; do $(SUDO) dpkg -x $$deb $(ARM_ROOT); done
+	@cd $(ARM_ROOT) && find usr/lib/aarch64-linux-gnu -maxdepth 1 -type l | while read -r link; do \
+	  case $$(readlink $$link) in /*) ln -sfn "$(abspath $(ARM_ROOT))$$(readlink $$link)" $$link ;; esac; done
 	@ln -sf openblas-pthread/libopenblas.so.0 $(ARM_ROOT)/usr/lib/aarch64-linux-gnu/libopenblas.so.0
 	@touch $@
 

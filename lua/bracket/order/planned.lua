@@ -20,95 +20,102 @@ end
 
 local function copy(list) return table.move(list, 1, #list, 1, {}) end
 
--- A neighbour of the order, by its first changed place i: drawn with the weight 1 / (tasks after it)^2, since what
--- stands late matters most and costs least to try. Two tasks change places, or one moves to where the other is.
-local function neighbour(order, draw)
-    local n, sum = #order, 0
-    for i = 1, n - 1 do sum = sum + (n - i) / (n - i + 1) ^ 2 end
-    local u, i = stream.uniform(draw) * sum, 1
-    while i < n - 1 and u >= (n - i) / (n - i + 1) ^ 2 do u, i = u - (n - i) / (n - i + 1) ^ 2, i + 1 end
-    local j, kind, result = i + 1 + stream.below(draw, n - i), stream.below(draw, 3), copy(order)
-    if kind == 0 then
-        result[i], result[j] = result[j], result[i]
-    elseif kind == 1 then
-        table.insert(result, j, table.remove(result, i))
-    else
-        table.insert(result, i, table.remove(result, j))
-    end
-    return result, i
-end
-
-local DRAWS = 200 -- in a row that were all tried before: the order has no untried neighbour, as good as
-
--- The best order found within `budget`; every order rolled is kept in `found`, { value, order }.
-local function search(trial, o, n, sign, draw, first)
-    local found, tried, points = {}, {}, nil
-    local order, value
-    local function note(candidate, v)
-        found[#found + 1] = { value = v, order = candidate }
-        tried[table.concat(candidate, ",")] = true
-    end
-    if o.target == "average" and sign > 0 then
-        order, points = by_loss(trial, first, n, o.stride)
-        value = sign * trial:value(points[n + 1])
-    else
-        order = {}
-        for i = 1, n do order[#order + 1] = i ~= o.target and i or nil end
-        if math.type(o.target) == "integer" then table.insert(order, sign > 0 and n or 1, o.target) end
-        value, points = trial:roll(order, 1, { first }, o.stride)
-        value = sign * value
-    end
-    note(order, value)
-    local stale = 0
-    while stale < DRAWS do
-        local candidate, from = neighbour(order, draw)
-        if tried[table.concat(candidate, ",")] then
-            stale = stale + 1
-        else
-            local cost = trial:value_cost()
-            for k = from, n do cost = cost + trial:block_cost(candidate[k], o.stride) end
-            if trial.cost + cost > o.limit then break end
-            local v, moved = trial:roll(candidate, from, points, o.stride)
-            v, stale = sign * v, 0
-            note(candidate, v)
-            if v < value then order, value, points = candidate, v, moved end
+-- Orders one change away from this one: two tasks change places, or one moves. visit(order, first changed place).
+local function neighbours(order, visit)
+    local n = #order
+    for i = 1, n - 1 do
+        for j = i + 1, n do
+            local a, b, c = copy(order), copy(order), copy(order)
+            a[i], a[j] = a[j], a[i]
+            visit(a, i)
+            if j > i + 1 then
+                table.insert(b, j, table.remove(b, i))
+                visit(b, i)
+                table.insert(c, i, table.remove(c, j))
+                visit(c, i)
+            end
         end
     end
-    return found
 end
 
-local TOP = 3 -- orders that are rolled step by step at the end, where stride > 1
+-- The order tried first: by the largest loss where all tasks count, else the target last.
+local function opening(trial, o, first)
+    local n, order = trial.state.n_tasks, {}
+    if o.target == "average" and o.sign > 0 then return by_loss(trial, first, n, o.stride) end
+    for i = 1, n do order[#order + 1] = i ~= o.target and i or nil end
+    if math.type(o.target) == "integer" then table.insert(order, o.sign > 0 and n or 1, o.target) end
+    return order, { first }
+end
+
+local OPENINGS = 4 -- orders tried before the first forecast
+
+-- Tries orders until o.limit is spent or none is left one change away from the best. Returns those tried, { value,
+-- order }; the value, times o.sign, is to be low.
+local function search(trial, o, draw, first)
+    local n, found, tried, best = trial.state.n_tasks, {}, {}, nil
+    local forecast = bk.order._forecast.new(n, trial.of)
+    local function name(order) return table.concat(order, ",") end
+    local function try(order, from, points)
+        local value, all, values = trial:roll(order, from, points, o.stride)
+        local entry = { order = order, value = o.sign * value, points = all }
+        found[#found + 1] = { order = order, value = entry.value }
+        tried[name(order)] = true
+        if value < math.huge then forecast:add(order, values) end
+        if not best or entry.value < best.value then best = entry end
+    end
+    local function affordable(order, from)
+        local cost = trial:value_cost()
+        for k = from, n do cost = cost + trial:block_cost(order[k], o.stride) end
+        return trial.cost + cost <= o.limit
+    end
+    local order, points = opening(trial, o, first)
+    try(order, #points, points)
+    for _ = 2, OPENINGS do
+        order = stream.permutation(draw, n)
+        if not tried[name(order)] and affordable(order, 1) then try(order, 1, { first }) end
+    end
+    while true do
+        forecast:fit()
+        local next_, at, lowest = nil, nil, math.huge
+        neighbours(best.order, function(candidate, from)
+            local value = o.sign * forecast:value(candidate)
+            if value < lowest and not tried[name(candidate)] then next_, at, lowest = candidate, from, value end
+        end)
+        if not next_ or not affordable(next_, at) then return found end
+        try(next_, at, best.points)
+    end
+end
+
+local function better(a, b)
+    if a.value ~= b.value then return a.value < b.value end
+    return table.concat(a.order, ",") < table.concat(b.order, ",")
+end
+
+local FINALS = 3 -- orders that are tried step by step at the end, where stride > 1
 
 local function plan(state, options)
     bk.measure.needs_losses(state, "order \"planned\"")
-    local n, sign = state.n_tasks, options.worst and -1 or 1
-    local trial = bk.order._trial.new(state, options.target, options.samples)
-    local shortest = math.huge
-    for i = 1, n do shortest = math.min(shortest, state.steps_of(i)) end
-    local stride = options.stride
+    local trial, stride = bk.order._trial.new(state, options.target, options.samples), options.stride
     if not stride then
-        local plain = bk.measure.is_gradient_step(state.optimizer)
-        stride = plain and math.max(1, math.min(4, shortest // 12)) or 1
+        local least = math.huge
+        for i = 1, state.n_tasks do least = math.min(least, state.steps_of(i)) end
+        stride = bk.measure.is_gradient_step(state.optimizer) and math.max(1, math.min(4, least // 12)) or 1
     end
-    local limit = options.budget * trial.run
-    local last = stride > 1 and TOP * (trial.run + trial:value_cost()) or 0
-    if last > limit / 2 then stride, last = 1, 0 end
-    local first, draw = trial:first(), { key = stream.key(state.seed, 6, 0, 0), counter = 0 }
-    local found = search(trial, { target = options.target, stride = stride, limit = limit - last }, n, sign, draw, first)
-    local start = found[1].value
-    local function better(a, b)
-        if a.value ~= b.value then return a.value < b.value end
-        return table.concat(a.order, ",") < table.concat(b.order, ",")
-    end
+    local limit, whole = options.budget * trial.run, trial.run + trial:value_cost()
+    local finals = stride > 1 and math.min(FINALS, math.floor(limit / 2 / whole)) or 0
+    local first, draw = trial:first(), stream.new(stream.key(state.seed, 6, 0, 0))
+    local o = { target = options.target, sign = options.worst and -1 or 1, stride = stride,
+        limit = limit - finals * whole }
+    local found = search(trial, o, draw, first)
     table.sort(found, better)
-    if stride > 1 then
-        found = { table.unpack(found, 1, TOP) }
-        for _, entry in ipairs(found) do entry.value = sign * (trial:roll(entry.order, 1, { first }, 1)) end
+    found = { table.unpack(found, 1, math.max(1, finals)) }
+    if finals > 0 then
+        for _, entry in ipairs(found) do entry.value = o.sign * trial:roll(entry.order, 1, { first }, 1) end
         table.sort(found, better)
     end
     trial:close(first)
-    return found[1].order, { value = sign * found[1].value, start = sign * start, trials = trial.count,
-        cost = trial.cost / trial.run, stride = stride }
+    return found[1].order, { value = o.sign * found[1].value, trials = trial.count, cost = trial.cost / trial.run,
+        stride = stride }
 end
 
 return bk.define{
@@ -118,7 +125,7 @@ return bk.define{
     options = {
         { "target", "string|integer|table", default = "average",
             doc = "what is to be learned best in the end: \"average\" (of all tasks), a task, or { x =, y = } of one's own" },
-        { "budget", "positive", default = 20, doc = "what planning may cost, in runs" },
+        { "budget", "positive", default = 40, doc = "what planning may cost, in runs; one trial is made whatever it costs" },
         { "samples", "count", default = 256, doc = "training examples a task by which orders are judged" },
         { "stride", "count", says = "steps of a task // 12, from 1 to 4; 1 for optimizers with memory",
             doc = "steps of the run that are one of a trial, at their summed rate" },

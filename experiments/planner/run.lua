@@ -6,8 +6,8 @@ local say = experiment.say
 local o = experiment.options(arg, { kinds = { "rotated", "permuted", "split" }, n = 8, steps = { 15, 40 }, batch = 64,
     lr = 0.05, hidden = 32, starts = 10, orders = 30, budget = 40, images = 2000, samples = 256, path_steps = 5 })
 if o.quick then
-    o.kinds, o.n, o.steps, o.batch, o.hidden, o.starts, o.orders, o.budget = { "rotated", "split" }, 3, { 3 }, 16, 8, 2, 4, 3
-    o.images, o.samples, o.path_steps = 240, 40, 2
+    o.kinds, o.n, o.steps, o.batch, o.hidden = { "rotated", "split" }, 3, { 3 }, 16, 8
+    o.starts, o.orders, o.budget, o.images, o.samples, o.path_steps = 2, 4, 3, 240, 40, 2
 end
 
 local began = os.time()
@@ -45,10 +45,9 @@ local function start(kind, steps, seed)
         w.loss[i] = function(theta) return loss(theta, judge.x, judge.y) end
     end
     w.run = w.n * steps * math.min(o.batch, tasks[1].train.x:shape()[1]) -- gradients of one example in a run
-    function w.train(order, memory)
-        local r = bk.protocol{ model = model, tasks = tasks, order = order, steps = memory and memory or steps, lr = o.lr,
-            batch = o.batch, seed = seed, dtype = "float32", evaluate = memory == nil }:run{ theta = w.theta }
-        return r
+    function w.train(order, all_steps) -- all_steps: the number of steps in all, without looks at the test images
+        return bk.protocol{ model = model, tasks = tasks, order = order, steps = all_steps or steps, lr = o.lr,
+            batch = o.batch, seed = seed, dtype = "float32", evaluate = not all_steps }:run{ theta = w.theta }
     end
     return w
 end
@@ -68,7 +67,9 @@ local function decided(w, choose)
         local k = (step - 1) // w.steps + 1
         if k > #order then
             local i = #rest == 1 and rest[1] or choose(state.theta, rest, order[k - 1])
-            for at, j in ipairs(rest) do if j == i then table.remove(rest, at) break end end
+            for at = #rest, 1, -1 do
+                if rest[at] == i then table.remove(rest, at) end
+            end
             order[k] = i
         end
         return order[k]

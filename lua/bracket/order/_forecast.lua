@@ -1,8 +1,8 @@
 -- What the end of an order will be worth, learned from orders that were tried. The value v_i of a judged set (a task's,
 -- or a target's, which counts as learned before all of them) is taken as
 --     v_i = c_i + a(age_i) + sum over j after i of r^age_j S_ij + sum over j before i of r^age_j Q_ij
--- age_j the number of tasks after j, S and Q symmetric: pair scores, with forgetting that is geometric. Ridge regression
--- over all sets of all orders; c and a, summed over the tasks, are the same in every order.
+-- age_j the number of tasks after j, S and Q symmetric: pair scores, with forgetting that is geometric. Found by ridge
+-- regression over all sets of all orders.
 local bk = ...
 local forecast = {}
 forecast.__index = forecast
@@ -73,7 +73,7 @@ function forecast:fit()
             end
         end
     end
-    self.after, self.before = after, before
+    self.after, self.before, self.late = after, before, { table.unpack(beta, self.n + 2, first) } -- late[age + 1]
 end
 
 -- The predicted sum of the values, less what no order changes.
@@ -82,6 +82,7 @@ function forecast:value(order)
     if not self.after then return sum end
     for _, i in ipairs(self.sets) do
         local after, before, mine = self.after[i], self.before[i], age[i]
+        sum = sum + self.late[mine + 1]
         for j = 1, self.n do
             if j ~= i then sum = sum + weight[age[j]] * (age[j] < mine and after[j] or before[j]) end
         end

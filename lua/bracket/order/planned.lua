@@ -121,11 +121,26 @@ end
 return bk.define{
     name = "bk.order.planned",
     returns = "order",
-    doc = "TODO",
+    doc = [[
+Sequential, in an order that is sought before the first step by trial runs from where training starts, with the run's
+own batches, rates and optimizer: each tries an order, or what follows a part of one that was tried. The first takes
+the task of the largest loss next, three are random; then the values of the tasks after each trial tell pair scores
+with forgetting, these forecast all orders one change away from the best one so far, and the best forecast is tried.
+An order's value is the mean over the tasks of loss less accuracy (loss alone where there is none) on training
+examples at the end. With stride = 1 a trial is the run itself and the value its own. Interventions are not in the
+trials; a target's loss is needed, so a task with a field is an error.
+
+r.plan holds { value, trials, cost (in runs, gradients and forward passes counted), stride }; the order stands in
+r.learned and in the run's state: a run that goes on keeps it, bit for bit.
+
+@@RANGE@@]],
+    errors = "a target that is no task; order_matrix before a run: the order is known once it has started.",
+    source = "This project: experiments/planner",
     options = {
         { "target", "string|integer|table", default = "average",
-            doc = "what is to be learned best in the end: \"average\" (of all tasks), a task, or { x =, y = } of one's own" },
-        { "budget", "positive", default = 40, doc = "what planning may cost, in runs; one trial is made whatever it costs" },
+            doc = "what is to be best in the end: \"average\" (of all tasks), a task, or { x =, y = } of one's own" },
+        { "budget", "positive", default = 40,
+            doc = "what planning may cost, in runs; one trial is made whatever it costs" },
         { "samples", "count", default = 256, doc = "training examples a task by which orders are judged" },
         { "stride", "count", says = "steps of a task // 12, from 1 to 4; 1 for optimizers with memory",
             doc = "steps of the run that are one of a trial, at their summed rate" },

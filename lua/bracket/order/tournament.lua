@@ -18,7 +18,8 @@ tasks the scores are no better than chance (experiments/planner).]],
     options = {
         { "target", "integer|table", says = "the average of all tasks, by bk.order.planned",
             doc = "whose loss E is to be low in the end: a task, or { x =, y = } of one's own" },
-        { "worst", "boolean", default = false, doc = "the reverse of what is proposed; without a target, the worst found" },
+        { "worst", "boolean", default = false,
+            doc = "the reverse of what is proposed; without a target, the worst found" },
     },
     call = function(options)
         if not options.target then return bk.order.planned{ worst = options.worst } end

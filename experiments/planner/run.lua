@@ -4,7 +4,8 @@ local bk = require "bracket"
 local experiment, stream, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common.lua"), bk.stream, bk.statistics
 local say = experiment.say
 local o = experiment.options(arg, { kinds = { "rotated", "permuted", "split" }, n = 8, steps = { 15, 40 }, batch = 64,
-    lr = 0.05, hidden = 32, starts = 10, orders = 30, budget = 40, images = 2000, samples = 256, path_steps = 5 })
+    lr = 0.05, hidden = 32, starts = 10, orders = 20, budget = 40, images = 2000, samples = 256, path_steps = 5,
+    methods = { "all" } })
 if o.quick then
     o.kinds, o.n, o.steps, o.batch, o.hidden = { "rotated", "split" }, 3, { 3 }, 16, 8
     o.starts, o.orders, o.budget, o.images, o.samples, o.path_steps = 2, 4, 3, 240, 40, 2
@@ -125,7 +126,12 @@ end
 
 -- ---- methods: w -> order; what they spend is counted in w.cost ----
 local methods, names = {}, {}
-local function method(name, f) names[#names + 1], methods[name] = name, f end
+local asked = {}
+for _, name in ipairs(o.methods) do asked[name] = true end
+local function method(name, f)
+    if asked.all or asked[name] then names[#names + 1], methods[name] = name, f end
+    asked[name] = nil
+end
 method("planned", function(w)
     local r = w.train(bk.order.planned{ budget = o.budget, samples = o.samples })
     w.cost = r.plan.cost * w.run
@@ -175,6 +181,9 @@ end)
 method("path scores, replanned", function(w)
     return decided(w, function(theta, rest) return least(rest, joint_path(w, theta, rest)) end)
 end)
+
+asked.all = nil
+if next(asked) then error("--methods: no method " .. next(asked), 0) end
 
 -- ---- one kind at one length ----
 local WHAT = { "loss", "accuracy", "forgetting" }

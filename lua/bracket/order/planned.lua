@@ -133,7 +133,11 @@ trials; a target's loss is needed, so a task with a field is an error.
 r.plan holds { value, trials, cost (in runs, gradients and forward passes counted), stride }; the order stands in
 r.learned and in the run's state: a run that goes on keeps it, bit for bit.
 
-@@RANGE@@]],
+Measured on digits (784-32-10 tanh, batches of 64, rate 0.05, 10 starts not used in choosing, budget 40): of random
+orders with the same start and batches it beats 93 % in loss and 87 % in accuracy at 15 steps a task of 8 rotated
+tasks, 98 and 97 % at 40; of 5 split tasks 99 % and 79 %. Random search of
+the same cost: 85 and 87 % (rotated, 15 steps), 98 and 71 % (split): at 15 steps it is no better in accuracy, where
+orders differ by no more than a test set's noise. No cheaper way found beats it.]],
     errors = "a target that is no task; order_matrix before a run: the order is known once it has started.",
     source = "This project: experiments/planner",
     options = {

@@ -3,7 +3,7 @@
 local bk = require "bracket"
 local experiment, stream, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common.lua"), bk.stream, bk.statistics
 local say = experiment.say
-local o = experiment.options(arg, { kinds = { "rotated", "permuted", "split" }, n = 8, steps = { 15, 40 }, batch = 64,
+local o = experiment.options(arg, { kinds = { "rotated", "permuted", "split" }, n = 8, steps = { 15 }, batch = 64,
     lr = 0.05, hidden = 32, starts = 10, orders = 20, budget = 40, images = 2000, samples = 256, path_steps = 5,
     methods = { "all" } })
 if o.quick then

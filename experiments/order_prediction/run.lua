@@ -99,6 +99,25 @@ local function study(A, B, E, theta0)
     return rows
 end
 
+-- Of the triples at one k: right signs of the path predictor among the quarter with the largest |prediction|, and among
+-- those where it does not abstain, because the drift-matched one has its sign.
+local function graded(p)
+    local order, right, answered, agreed = {}, 0, 0, 0
+    for t = 1, #p.path do
+        order[t] = t
+        local hit = p.path[t] * p.realised[t] > 0 and 1 or 0
+        if p.path[t] * p.drift[t] > 0 then answered, agreed = answered + 1, agreed + hit end
+    end
+    table.sort(order, function(a, b)
+        local u, v = math.abs(p.path[a]), math.abs(p.path[b])
+        if u ~= v then return u > v end
+        return a < b
+    end)
+    local quarter = math.max(1, #order // 4)
+    for t = 1, quarter do right = right + (p.path[order[t]] * p.realised[order[t]] > 0 and 1 or 0) end
+    return statistics.proportion(right, quarter), answered, statistics.proportion(agreed, math.max(1, answered))
+end
+
 -- ---- all of them ----
 local NAMES = { "start", "drift", "path" }
 say([[
@@ -143,6 +162,12 @@ for _, kind in ipairs(o.kinds) do
             table.insert(panel[i].high, p.high)
         end
         say("%4d   %s   %s", k, table.concat(cells, "   "), table.concat(rho, "  "))
+    end
+    say("   k   along the path: largest quarter of |score|   where drift-matched has its sign")
+    for _, k in ipairs(o.ks) do
+        local top, answered, agreed = graded(pairs_of[k])
+        say("%4d   %.3f [%.2f, %.2f] of %-4d                   %.3f [%.2f, %.2f] of %d", k, top.mean, top.low, top.high,
+            top.n, agreed.mean, agreed.low, agreed.high, answered)
     end
 end
 say("\n%d s", experiment.clock(began))

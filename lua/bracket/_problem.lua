@@ -166,11 +166,21 @@ function problem:next(i)
     return t.bx, t.by, t.epoch, first
 end
 
--- An earlier batch, in buffers of its own.
+-- The permutation of another epoch than the present one; the last of these is kept.
+local function of_epoch(t, epoch)
+    local kept = t.other
+    if not kept or kept.key ~= t.key or kept.epoch ~= epoch then
+        kept = { key = t.key, epoch = epoch, perm = permutation(t, epoch) }
+        t.other = kept
+    end
+    return kept.perm
+end
+
+-- An earlier batch, or one to come, in buffers of its own.
 function problem:again(i, epoch, first)
     local t = self.tasks[i]
     if t.full then return t.train.x, t.train.y end
-    local perm = epoch == t.epoch and t.perm or permutation(t, epoch)
+    local perm = epoch == t.epoch and t.perm or of_epoch(t, epoch)
     gather(t.cx, 1, t.train.x, perm, first, t.size)
     gather(t.cy, 1, t.train.y, perm, first, t.size)
     return t.cx, t.cy

@@ -433,7 +433,8 @@ function run:result()
         steps = self.step, total = self.total,
         finished = self.finished or false, stopped = self.stopped or false, accuracy = self.accuracy,
             test_loss = self.test_loss, order_matrix = self.W,
-        learned = self.learned, scores = self.order_memory.scores, metrics = {}, seed = self.seed }
+        learned = self.learned, scores = self.order_memory.scores, plan = copy(self.order_memory.plan), metrics = {},
+        seed = self.seed }
     local once, seen = #self.learned == self.n_tasks, {}
     for _, i in ipairs(self.learned) do
         once = once and not seen[i]

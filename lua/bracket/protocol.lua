@@ -56,7 +56,7 @@ local function check_interventions(list, order, optimizer)
                 where, tostring(optimizer)), 3)
         end
         if iv.needs_blocks and not order.blocks then
-            error(where .. ": needs an order with task boundaries (sequential, blocks, tournament), got "
+            error(where .. ": needs an order with task boundaries (sequential, blocks, planned), got "
                 .. order.name, 3)
         end
     end

@@ -366,6 +366,8 @@ calls["order:matrix"] = function() return bk.order.cyclic {}:matrix(2, { steps =
 for name, make in pairs(bk.order) do -- those that need options are below, here and in what follows
     calls["bk.order." .. name] = function() return run { order = make {} } end
 end
+calls["bk.order.planned"] = function() return run { order = bk.order.planned { budget = 0.1, samples = 4 } } end
+calls["bk.order.tournament"] = function() return run { order = bk.order.tournament { target = 1 } } end
 calls["bk.order.blocks"] = function() return run { order = bk.order.blocks { size = 1 } } end
 calls["bk.order.custom"] = function() return run { order = bk.order.custom { task = function() return 1 end } } end
 calls["bk.order.word"] = function() return run { order = bk.order.word { 1, 2 } } end

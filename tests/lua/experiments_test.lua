@@ -36,6 +36,7 @@ function TestExperiments:test_channels()
     end
 end
 function TestExperiments:test_tournament() lu.assertStrContains(run("tournament"), "of the orders") end
+function TestExperiments:test_planner() lu.assertStrContains(run("planner"), "random orders that are worse") end
 function TestExperiments:test_conflict() lu.assertStrContains(run("conflict"), "A-GEM") end
 function TestExperiments:test_forgetting() lu.assertStrContains(run("forgetting"), "rank correlation") end
 function TestExperiments:test_shuffling()

@@ -327,6 +327,13 @@ end
 function TestState:test_tournament()
     split(function() return { order = "tournament", steps = 6 } end)
 end
+function TestState:test_planned()
+    split(function()
+        return { order = bk.order.planned{ budget = 3, samples = 20 }, steps = { 4, 5, 6 }, optimizer = bk.optim.adam{},
+            lr = bk.schedule.cosine{ lr = 0.1 }, reset_optimizer = true, record = { every = 3, "loss" } }
+    end)
+    split(function() return { order = "tournament", steps = 5, record = { every = 4, "conflict", "bracket" } } end)
+end
 -- Every intervention in every order it takes with every optimizer, the schedules in turn, cut at another step each
 -- time. The rooms are listed by the program: what is added is taken with its defaults.
 function TestState:test_every_combination()

@@ -1,14 +1,12 @@
 -- Tournament scores at state.theta for a target loss E: u_i = H_i grad E, A_ij = <u_j, g_i> - <u_i, g_j>,
--- score_i = sum_j A_ij = <sum_j u_j, g_i> - <u_i, sum_j g_j>; lowest first is best for E. Target: a task's number, a
--- table { x =, y = , loss = }, or nil for the sum of all tasks.
+-- score_i = sum_j A_ij = <sum_j u_j, g_i> - <u_i, sum_j g_j>; lowest first is best for E. Target: a task's number or
+-- a table { x =, y =, loss = }.
 local bk = ...
 return function(state, target)
     local measure, n = bk.measure, state.n_tasks
     measure.needs_losses(state, "order \"tournament\"")
     local p
-    if target == nil then
-        p = measure.total_gradient(state)
-    elseif type(target) == "table" then
+    if type(target) == "table" then
         local f = bk._functions.of(state.model, target, state.problem.outputs)
         local data = state.problem:part("bk.order.tournament: target", target, f.kind, target.shape)
         p = f.grad(state.theta, data.x, data.y)

@@ -1,0 +1,173 @@
+local bk = ...
+local stream = bk.stream
+
+-- The order in which the next task is that of the largest loss, and its points.
+local function by_loss(trial, point, n, stride)
+    local rest, order, points = {}, {}, { point }
+    for i = 1, n do rest[i] = i end
+    while #rest > 0 do
+        local most, at = -math.huge, 1
+        for k, i in ipairs(#rest > 1 and rest or {}) do
+            local loss = trial:loss(point, i)
+            if loss > most then most, at = loss, k end
+        end
+        order[#order + 1] = table.remove(rest, at)
+        point = trial:block(point, order[#order], stride)
+        points[#points + 1] = point
+    end
+    return order, points
+end
+
+local function copy(list) return table.move(list, 1, #list, 1, {}) end
+
+-- Orders one change away from this one: two tasks change places, or one moves. visit(order, first changed place).
+local function neighbours(order, visit)
+    local n = #order
+    for i = 1, n - 1 do
+        for j = i + 1, n do
+            local a, b, c = copy(order), copy(order), copy(order)
+            a[i], a[j] = a[j], a[i]
+            visit(a, i)
+            if j > i + 1 then
+                table.insert(b, j, table.remove(b, i))
+                visit(b, i)
+                table.insert(c, i, table.remove(c, j))
+                visit(c, i)
+            end
+        end
+    end
+end
+
+-- The order tried first: by the largest loss where all tasks count, else the target last.
+local function opening(trial, o, first)
+    local n, order = trial.state.n_tasks, {}
+    if o.target == "average" and o.sign > 0 then return by_loss(trial, first, n, o.stride) end
+    for i = 1, n do order[#order + 1] = i ~= o.target and i or nil end
+    if math.type(o.target) == "integer" then table.insert(order, o.sign > 0 and n or 1, o.target) end
+    return order, { first }
+end
+
+local OPENINGS = 4 -- orders tried before the first forecast
+
+-- Tries orders until o.limit is spent or none is left one change away from the best. Returns those tried, { value,
+-- order }; the value, times o.sign, is to be low.
+local function search(trial, o, draw, first)
+    local n, found, tried, best = trial.state.n_tasks, {}, {}, nil
+    local forecast = bk.order._forecast.new(n, trial.of)
+    local function name(order) return table.concat(order, ",") end
+    local function try(order, from, points)
+        local value, all, values = trial:roll(order, from, points, o.stride)
+        local entry = { order = order, value = o.sign * value, points = all }
+        found[#found + 1] = { order = order, value = entry.value }
+        tried[name(order)] = true
+        if value < math.huge then forecast:add(order, values) end
+        if not best or entry.value < best.value then best = entry end
+    end
+    local function affordable(order, from)
+        local cost = trial:value_cost()
+        for k = from, n do cost = cost + trial:block_cost(order[k], o.stride) end
+        return trial.cost + cost <= o.limit
+    end
+    local order, points = opening(trial, o, first)
+    try(order, #points, points)
+    for _ = 2, OPENINGS do
+        order = stream.permutation(draw, n)
+        if not tried[name(order)] and affordable(order, 1) then try(order, 1, { first }) end
+    end
+    while true do
+        forecast:fit()
+        local next_, at, lowest = nil, nil, math.huge
+        neighbours(best.order, function(candidate, from)
+            local value = o.sign * forecast:value(candidate)
+            if value < lowest and not tried[name(candidate)] then next_, at, lowest = candidate, from, value end
+        end)
+        if not next_ or not affordable(next_, at) then return found end
+        try(next_, at, best.points)
+    end
+end
+
+local function better(a, b)
+    if a.value ~= b.value then return a.value < b.value end
+    return table.concat(a.order, ",") < table.concat(b.order, ",")
+end
+
+local FINALS = 3 -- orders that are tried step by step at the end, where stride > 1
+
+local function plan(state, options)
+    bk.measure.needs_losses(state, "order \"planned\"")
+    local trial, stride = bk.order._trial.new(state, options.target, options.samples), options.stride
+    if not stride then
+        local least = math.huge
+        for i = 1, state.n_tasks do least = math.min(least, state.steps_of(i)) end
+        stride = bk.measure.is_gradient_step(state.optimizer) and math.max(1, math.min(4, least // 12)) or 1
+    end
+    local limit, whole = options.budget * trial.run, trial.run + trial:value_cost()
+    local finals = stride > 1 and math.min(FINALS, math.floor(limit / 2 / whole)) or 0
+    local first, draw = trial:first(), stream.new(stream.key(state.seed, 6, 0, 0))
+    local o = { target = options.target, sign = options.worst and -1 or 1, stride = stride,
+        limit = limit - finals * whole }
+    local found = search(trial, o, draw, first)
+    table.sort(found, better)
+    found = { table.unpack(found, 1, math.max(1, finals)) }
+    if finals > 0 then
+        for _, entry in ipairs(found) do entry.value = o.sign * trial:roll(entry.order, 1, { first }, 1) end
+        table.sort(found, better)
+    end
+    trial:close(first)
+    return found[1].order, { value = o.sign * found[1].value, trials = trial.count, cost = trial.cost / trial.run,
+        stride = stride }
+end
+
+return bk.define{
+    name = "bk.order.planned",
+    returns = "order",
+    doc = [[
+Sequential, in an order that is sought before the first step by trial runs from where training starts, with the run's
+own batches, rates and optimizer: each tries an order, or what follows a part of one that was tried. The first takes
+the task of the largest loss next, three are random; then the values of the tasks after each trial tell pair scores
+with forgetting, these forecast all orders one change away from the best one so far, and the best forecast is tried.
+An order's value is the mean over the tasks of loss less accuracy (loss alone where there is none) on training
+examples at the end. With stride = 1 a trial is the run itself and the value its own. Interventions are not in the
+trials; a target's loss is needed, so a task with a field is an error.
+
+r.plan holds { value, trials, cost (in runs, gradients and forward passes counted), stride }; the order stands in
+r.learned and in the run's state: a run that goes on keeps it, bit for bit.
+
+Measured on digits (784-32-10 tanh, batches of 64, rate 0.05, 10 starts not used in choosing, budget 40): of random
+orders with the same start and batches it beats 93 % in loss and 87 % in accuracy at 15 steps a task of 8 rotated
+tasks, 98 and 97 % at 40; of 5 split tasks 99 % and 79 %. Random search of
+the same cost: 85 and 87 % (rotated, 15 steps), 98 and 71 % (split): at 15 steps it is no better in accuracy, where
+orders differ by no more than a test set's noise. No cheaper way found beats it.]],
+    errors = "a target that is no task; order_matrix before a run: the order is known once it has started.",
+    source = "This project: experiments/planner",
+    options = {
+        { "target", "string|integer|table", default = "average",
+            doc = "what is to be best in the end: \"average\" (of all tasks), a task, or { x =, y = } of one's own" },
+        { "budget", "positive", default = 40,
+            doc = "what planning may cost, in runs; one trial is made whatever it costs" },
+        { "samples", "count", default = 256, doc = "training examples a task by which orders are judged" },
+        { "stride", "count", says = "steps of a task // 12, from 1 to 4; 1 for optimizers with memory",
+            doc = "steps of the run that are one of a trial, at their summed rate" },
+        { "worst", "boolean", default = false, doc = "seeks the worst order" },
+    },
+    call = function(options)
+        if type(options.target) == "string" and options.target ~= "average" then
+            error(("bk.order.planned: target: expected \"average\", a task or a table { x =, y = }, got %q"):format(
+                options.target), 3)
+        end
+        return bk.order._object.new{
+            name = "planned",
+            blocks = true,
+            setup = function(state, memory)
+                if not memory.order then
+                    if not state.theta then
+                        error("bk.order.planned: the order is known once a run has started", 0)
+                    end
+                    memory.order, memory.plan = plan(state, options)
+                end
+                return bk.order.sequential{ order = memory.order }.setup(state)
+            end,
+            window = function(state) return state.total end,
+        }
+    end,
+}

@@ -31,6 +31,7 @@ typedef struct ctx {
     atomic_int held;          /* an interrupt waits: what is being done is to be done whole */
     atomic_int refs;
     workers *pool;
+    void (*told)(const char *what, int64_t done, int64_t all); /* shows how far long work is; NULL: nobody looks */
 } ctx;
 
 ctx *ctx_new(int threads); /* NULL when memory is short or the threads cannot be had; one reference */
@@ -55,6 +56,8 @@ void mem_block_flush(ctx *c); /* gives the kept blocks back to the system */
 
 /* BK_EINTERRUPTED when an interrupt is pending (left pending: the binding clears it), else BK_OK. From any thread. */
 bk_status ctx_poll(ctx *c, err *e);
+/* So much of long work is done; `what` is the name of the user's function. Cheap; done = all ends it. */
+void ctx_tell(const ctx *c, const char *what, int64_t done, int64_t all);
 
 /* Worker threads. The number of threads never changes a result: callers cut their work
  * at sizes that depend on the problem only. */

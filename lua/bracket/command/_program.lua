@@ -1,5 +1,5 @@
--- The program's own options and its commands as data, and what is made of them: --help, the man page (with the session's
--- keys and the docstrings), completion in bash and zsh.
+-- The program's own options and its commands as data, and what is made of them: --help, the man page (with the
+-- session's keys and the docstrings), completion in bash and zsh.
 local bk = ...
 local command_line = bk.command._command_line
 local written, synopsis = command_line.written, command_line.synopsis
@@ -37,7 +37,8 @@ function program.usage()
     for _, o in ipairs(program.OPTIONS) do lines[#lines + 1] = ("  %-16s %s"):format(option_of(o), o.doc) end
     lines[#lines + 1] = "No script and a terminal: an interactive session, with help() in it. Commands:"
     for _, row in ipairs(program.commands()) do
-        lines[#lines + 1] = ("  %-16s %s"):format(row.name, row.doc):gsub(" +$", "")
+        local short = row.doc:match("^(.-)[:;.]%s") or row.doc
+        lines[#lines + 1] = ("  %-16s %s"):format(row.name, short):gsub(" +$", "")
     end
     lines[#lines + 1] = "bracket COMMAND --help: what it takes. A script of a command's name is called as ./NAME."
     return table.concat(lines, "\n") .. "\n"

@@ -353,9 +353,11 @@ MODULES := $(DESTDIR)$(LUA_CDIR)
 INCLUDE := $(DESTDIR)$(PREFIX)/include
 MAN := $(DESTDIR)$(PREFIX)/share/man/man1
 SHARE := $(DESTDIR)$(PREFIX)/share/bracket
+BASH_COMPLETION := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETION := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 install: all docs
 	@$(MAKE) -B $(B)/bracket.pc >/dev/null
-	install -d $(BIN) $(LIB)/pkgconfig $(MODULES) $(INCLUDE) $(MAN) $(SHARE)
+	install -d $(BIN) $(LIB)/pkgconfig $(MODULES) $(INCLUDE) $(MAN) $(SHARE) $(BASH_COMPLETION) $(ZSH_COMPLETION)
 	install -m 755 $(B)/bracket $(BIN)/bracket
 	install -m 644 $(B)/libbracket.a $(LIB)/libbracket.a
 	install -m 755 $(B)/libbracket.so $(LIB)/libbracket.so.$(VERSION)
@@ -365,11 +367,14 @@ install: all docs
 	install -m 644 $(B)/bracket.pc $(LIB)/pkgconfig/bracket.pc
 	install -m 644 src/bracket.h $(INCLUDE)/bracket.h
 	install -m 644 $(B)/docs/bracket.1 $(MAN)/bracket.1
+	install -m 644 $(B)/docs/bracket.bash $(BASH_COMPLETION)/bracket
+	install -m 644 $(B)/docs/_bracket $(ZSH_COMPLETION)/_bracket
 	install -m 644 $(B)/docs/bracket.lua $(B)/docs/reference.html $(SHARE)/
 
 uninstall:
 	rm -f $(BIN)/bracket $(LIB)/libbracket.a $(LIB)/libbracket.so $(LIB)/libbracket.so.$(SOMAJOR) $(LIB)/libbracket.so.$(VERSION) \
-	  $(MODULES)/bracket.so $(LIB)/pkgconfig/bracket.pc $(INCLUDE)/bracket.h $(MAN)/bracket.1
+	  $(MODULES)/bracket.so $(LIB)/pkgconfig/bracket.pc $(INCLUDE)/bracket.h $(MAN)/bracket.1 $(BASH_COMPLETION)/bracket \
+	  $(ZSH_COMPLETION)/_bracket
 	rm -rf $(SHARE)
 
 # ---- other checks, fuzzing, releases ----

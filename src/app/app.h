@@ -4,6 +4,7 @@
 
 #include "../bind/env.h"
 #include <signal.h>
+#include <stdint.h>
 
 /* From now on Ctrl-C interrupts env and sets app_interrupted; NULL: it ends the program. once: so does the second
  * Ctrl-C, as in lua(1). */
@@ -21,6 +22,12 @@ int repl_run(bk_env *env, bool no_environment);
  * the exit status says so. The session sets it back to 0: a later run begins. */
 extern int app_stopped;
 void stop_push(lua_State *L);
+
+/* line.c: the line on a terminal that says how far long work is. line_tell is for ctx.told; line_clear takes the line
+ * away; line_push pushes a function of a boolean: true: something else has the line. */
+void line_tell(const char *what, int64_t done, int64_t all);
+void line_clear(void);
+void line_push(lua_State *L);
 
 /* jobs.c: pushes the table of functions that start and wait for other processes. */
 void jobs_push(lua_State *L);

@@ -2,6 +2,7 @@
  * in a script's place: lua/bracket/command/NAME.lua returns a function of an array of arguments.
  * Exit status 0; 1 after an error, whose message and traceback go to stderr; 2 for usage; 75 when a signal stopped a
  * run after its checkpoint; 130 after Ctrl-C; a command's own. */
+#include "../bind/bind.h"
 #include "../bind/embed.h"
 #include "../ranks/ranks.h"
 #include "app.h"
@@ -22,38 +23,17 @@ typedef struct options {
     int threads;
     int status; /* what a command returned */
     bool interrupted;
+    const char *problem, *what; /* of a usage error */
 } options;
 
-static const char usage_text[] =
-    "usage: bracket [options] [script or command [args]]\n"
-    "  -e stat      run stat                      -l name     require library name into global name\n"
-    "  -i           interactive after the script  -l g=name   ... into global g\n"
-    "  -v           show the version              -E          ignore environment variables\n"
-    "  -W           turn warnings on              -           run standard input\n"
-    "  --           end of options                --threads N worker threads (results do not change)\n"
-    "  --help       this text                     --version   the version\n"
-    "No script and a terminal: an interactive session, with help() in it.\n";
-
-static void print_usage(FILE *to) {
-    const char *folder = "bracket/command/";
-    fputs(usage_text, to);
-    fputs("commands:", to);
-    for (const embed_file *f = embed_files; f->path; f++) {
-        const char *name = f->path + strlen(folder), *end = strrchr(f->path, '.');
-        if (strncmp(f->path, folder, strlen(folder)) == 0 && end && *name != '_')
-            fprintf(to, " %.*s", (int)(end - name), name);
-    }
-    fputs("; bracket NAME --help\n", to);
+static bool usage(options *o, const char *problem, const char *what) {
+    o->problem = problem;
+    o->what = what;
+    return false;
 }
 
-static int usage(const char *problem, const char *what) {
-    fprintf(stderr, "bracket: %s '%s'\n", problem, what);
-    print_usage(stderr);
-    return 2;
-}
-
-/* 0, or the exit status of a usage error. */
-static int read_options(options *o) {
+/* False with what is wrong in o. */
+static bool read_options(options *o) {
     int i = 1;
     for (; i < o->argc; i++) {
         const char *a = o->argv[i];
@@ -70,7 +50,7 @@ static int read_options(options *o) {
             const char *value = a[9] ? a + 10 : ++i < o->argc ? o->argv[i] : "";
             char *end;
             long n = strtol(value, &end, 10);
-            if (end == value || *end || n < 1 || n > 256) return usage("--threads: expected 1..256, got", value);
+            if (end == value || *end || n < 1 || n > 256) return usage(o, "--threads: expected 1..256, got", value);
             o->threads = (int)n;
         } else if (strcmp(a, "-i") == 0)
             o->interactive = true;
@@ -82,13 +62,13 @@ static int read_options(options *o) {
             o->warnings = true;
         else if (a[1] == 'e' || a[1] == 'l') {
             o->executes |= a[1] == 'e';
-            if (a[2] == 0 && (++i >= o->argc || o->argv[i][0] == '-')) return usage("an argument is needed by", a);
+            if (a[2] == 0 && (++i >= o->argc || o->argv[i][0] == '-')) return usage(o, "an argument is needed by", a);
         } else
-            return usage("unrecognized option", a);
+            return usage(o, "unrecognized option", a);
     }
     o->options = i;
     o->script = i;
-    return 0;
+    return true;
 }
 
 /* ---- parts of a run, each a protected C function that takes the options ---- */
@@ -153,8 +133,11 @@ static int set_arguments(lua_State *L) {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE); /* only the program shows progress unasked */
     lua_getfield(L, -1, "bracket");
     lua_getfield(L, -1, "internal");
+    if (isatty(STDERR_FILENO)) bind_ctx(L)->told = line_tell;
     lua_pushboolean(L, isatty(STDERR_FILENO));
     lua_setfield(L, -2, "on_terminal");
+    line_push(L);
+    lua_setfield(L, -2, "line");
     lua_pushstring(L, o->argc > 0 ? o->argv[0] : "bracket"); /* with no slash in it, as PATH says: jobs_push's start */
     lua_setfield(L, -2, "program");
     jobs_push(L);
@@ -222,6 +205,18 @@ static int run_options(lua_State *L) {
 }
 
 /* ---- commands ---- */
+
+static int show_usage(lua_State *L) { /* lua/bracket/command/_program.lua has the options and the commands */
+    const options *o = lua_touserdata(L, 1);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_getfield(L, -1, "bracket");
+    lua_getfield(L, -1, "command");
+    lua_getfield(L, -1, "_program");
+    lua_getfield(L, -1, "usage");
+    lua_call(L, 0, 1);
+    fputs(luaL_checkstring(L, -1), o->problem ? stderr : stdout);
+    return 0;
+}
 
 static int error_text(lua_State *L) { /* a command's error: { text } */
     lua_rawgeti(L, 1, 1);
@@ -329,16 +324,13 @@ static void end_ranks(int status, void *unused) {
 
 int main(int argc, char **argv) {
     options o = { .argc = argc, .argv = argv, .threads = 1 };
-    int status = read_options(&o);
-    if (status) return status;
+    int status = 0;
+    const bool told = read_options(&o) && !o.help;
+    if (o.problem) fprintf(stderr, "bracket: %s '%s'\n", o.problem, o.what);
 #ifdef __GLIBC__
-    on_exit(end_ranks, NULL);
+    if (!o.problem) on_exit(end_ranks, NULL);
 #endif
-    if (o.help) {
-        print_usage(stdout);
-        return 0;
-    }
-    if (o.version && !o.interactive) printf("bracket %s  %s\n", BK_VERSION, LUA_RELEASE);
+    if (told && o.version && !o.interactive) printf("bracket %s  %s\n", BK_VERSION, LUA_RELEASE);
     bk_options settings = { .threads = o.threads };
     err e = { 0 };
     bk_env *env = env_open(&settings, o.no_environment, &e);
@@ -346,6 +338,11 @@ int main(int argc, char **argv) {
         err_prefix(&e, "while starting");
         app_message(e.text);
         return 1;
+    }
+    if (!told) {
+        const bool shown = run(env, show_usage, &o);
+        bk_close(env);
+        return o.problem ? 2 : shown && fflush(stdout) == 0 ? 0 : 1;
     }
     bool script = o.script < o.argc;
     bool ok = run(env, set_arguments, &o) && (o.no_environment || run(env, run_init, &o)) && run(env, run_options, &o);

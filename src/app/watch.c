@@ -24,6 +24,7 @@ void app_pass_on(int signal_number) {
 
 void app_watch(bk_env *env, bool once) {
     struct sigaction ours = { .sa_handler = env ? on_interrupt : SIG_DFL };
+    if (!env) line_clear(); /* whatever was going on has ended */
     main_thread = pthread_self();
     watch_once = once;
     sigemptyset(&ours.sa_mask);
@@ -33,6 +34,7 @@ void app_watch(bk_env *env, bool once) {
 }
 
 void app_message(const char *text) {
+    line_clear();
     fprintf(stderr, "bracket: %s\n", text);
     fflush(stderr);
 }

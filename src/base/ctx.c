@@ -384,3 +384,7 @@ bk_status ctx_poll(ctx *c, err *e) {
     if (!atomic_load_explicit(&c->interrupted, memory_order_relaxed) || atomic_load(&c->held)) return BK_OK;
     return err_set(e, BK_EINTERRUPTED, "interrupted");
 }
+
+void ctx_tell(const ctx *c, const char *what, int64_t done, int64_t all) {
+    if (c->told) c->told(what, done, all);
+}

@@ -33,6 +33,7 @@ typedef struct ctx {
     int64_t polled, unpolled; /* tests: processor time at the last poll, 0: off; the longest between two; ns */
     workers *pool;
     struct folders *folders;  /* path.h: files outside are out of reach; NULL: none is */
+    void (*told)(const char *what, int64_t done, int64_t all); /* shows how far long work is; NULL: nobody looks */
 } ctx;
 
 ctx *ctx_new(int threads); /* NULL when memory is short or the threads cannot be had; one reference */
@@ -66,6 +67,8 @@ void mem_block_flush(ctx *c); /* gives the kept blocks back to the system */
 void ctx_note_poll(ctx *c); /* while c->polled is on */
 /* BK_EINTERRUPTED when an interrupt is pending (left pending: the binding clears it), else BK_OK. From any thread. */
 bk_status ctx_poll(ctx *c, err *e);
+/* So much of long work is done; `what` is the name of the user's function. Cheap; done = all ends it. */
+void ctx_tell(const ctx *c, const char *what, int64_t done, int64_t all);
 
 /* Worker threads. The number of threads never changes a result: callers cut their work
  * at sizes that depend on the problem only. */

@@ -119,6 +119,8 @@ static bool adjoint_build(func *f, graph *g, int n_in, node *const *in, node_lis
 static const func_class joint_class = { "bk.bea.path_bracket", joint_build, order_destroy };
 static const func_class adjoint_class = { "bk.bea.path_bracket", adjoint_build, order_destroy };
 
+static const char PATH[] = "bk.bea.path_bracket";
+
 typedef struct path {
     plan *joint, *adjoint;
     int n;
@@ -148,6 +150,7 @@ static bk_status forward(path *p, ctx *c, const path_options *o, err *e) {
     bk_status st = BK_OK;
     for (int64_t j = 0; j < o->steps && !st; j++) {
         char *now = p->states + (size_t)j * p->row, *next = now + p->row;
+        ctx_tell(c, PATH, j, 2 * o->steps);
         if ((st = ctx_poll(c, e)) || (st = joint_run(p, now, p->k1, e))) return st;
         axpy(p, next, -d, p->k1, now);
         if (o->method == PATH_HEUN) {
@@ -172,6 +175,7 @@ static bk_status backward(path *p, ctx *c, const path_options *o, void *v, doubl
     if (!st && o->method == PATH_HEUN) add_pairs(p, 0.5 * weight, pairs);
     for (int64_t j = o->steps - 1; j >= 0 && !st; j--) {
         const char *now = p->states + (size_t)j * p->row;
+        ctx_tell(c, PATH, 2 * o->steps - 1 - j, 2 * o->steps);
         if ((st = ctx_poll(c, e))) return st;
         if (o->method == PATH_EULER) {
             if ((st = adjoint_run(p, now, v, p->k1, e))) return st;
@@ -227,6 +231,7 @@ bk_status path_bracket(ctx *c, int n, func *const *sources, func *target, const 
         if (!st) st = plan_run(end, &last, &v, e);
         if (!st) st = backward(&p, c, o, v, pairs, e);
     }
+    ctx_tell(c, PATH, 1, 1);
     tensor_release(&mem);
     tensor_release(&small);
     if (joint) func_release(&joint->base);

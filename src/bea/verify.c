@@ -36,6 +36,7 @@ bk_status word_verify(word *w, const tensor *theta, const verify_options *o, dou
     int64_t shape[2] = { 0, 0 };
     tensor start = { 0 }, scale = { 0 }, ends = { 0 }, work = { 0 };
     flow *f = NULL;
+    const int all = o->n_scales * (o->n_orders + 1);
     bk_status st = check_options(o, e);
     if (!st) st = tensor_contiguous_as(theta, BK_FLOAT64, &start, e);
     int64_t n = st ? 0 : tensor_count(&start);
@@ -47,6 +48,7 @@ bk_status word_verify(word *w, const tensor *theta, const verify_options *o, dou
         double *end = (double *)tensor_data(&ends) + i * n;
         memcpy(end, tensor_data(&start), (size_t)n * sizeof *end);
         st = word_run(w, o->scales[i], &start, end, tensor_data(&work), e);
+        ctx_tell(w->c, "word:verify", i + 1, all);
     }
     flow_options fo = flow_defaults();
     fo.rtol = o->rtol, fo.atol = o->atol;
@@ -64,12 +66,14 @@ bk_status word_verify(word *w, const tensor *theta, const verify_options *o, dou
             st = flow_run(f, &fo, &extra, state, NULL, e);
             for (int64_t j = 0; j < n; j++) sum += (state[j] - end[j]) * (state[j] - end[j]);
             errors[k * o->n_scales + i] = sqrt(sum);
+            ctx_tell(w->c, "word:verify", (k + 1) * o->n_scales + i + 1, all);
         }
         slopes[k] = fitted_slope(o->n_scales, o->scales, errors + k * o->n_scales);
         flow_free(f);
         f = NULL;
         func_release(field);
     }
+    ctx_tell(w->c, "word:verify", all, all);
     tensor_release(&start);
     tensor_release(&scale);
     tensor_release(&ends);

@@ -61,6 +61,8 @@ function TestInstall:test_hosts_build_against_it_and_uninstall_leaves_no_file()
     lu.assertEquals(succeeds(root .. "/bin/bracket -e 'print(bk.version)'"), bk.version .. "\n")
     lu.assertEquals(succeeds(pc .. "--modversion bracket"), bk.version .. "\n")
     lu.assertStrContains(succeeds("ls " .. root .. "/share/man/man1 " .. root .. "/share/bracket"), "bracket.1")
+    lu.assertStrContains(succeeds("ls " .. root .. "/share/bash-completion/completions"), "bracket")
+    lu.assertStrContains(succeeds("ls " .. root .. "/share/zsh/site-functions"), "_bracket")
     succeeds(self.make .. "uninstall")
     lu.assertEquals(succeeds("find " .. self.dir .. "/opt ! -type d"), "")
 end

@@ -147,9 +147,9 @@ end
 
 function TestCommand:test_help_lists_the_commands_and_pairs_does_not()
     local output = output_of(program .. " --help")
-    local list = output:match("\ncommands: ([%l_ ]+); bracket NAME %-%-help\n")
-    lu.assertStrContains(list or output, "sweep")
-    for name in list:gmatch("%S+") do
+    local list = output:match("Commands:\n(.*\n)bracket COMMAND %-%-help")
+    lu.assertStrContains(list or output, "  sweep")
+    for name in list:gmatch("  (%l+)[^\n]*\n") do
         local text, status = output_of(program .. " " .. name .. " --help")
         lu.assertEquals(status, 0, text)
         lu.assertStrContains(text, "bracket " .. name)

@@ -239,6 +239,7 @@ local function verify(self, o)
     local moved = o.from == "rest" and not control.stay and displacement(self, theta) or nil
     local result = {}
     for k, order in ipairs(o.orders) do result[k] = { order = order, expected = order, errors = {} } end
+    local part = bk._progress.parts("equation:verify", #o.scales * (1 + #o.orders))
     for _, scale in ipairs(o.scales) do
         if type(scale) ~= "number" or not (scale > 0 and scale < math.huge) then
             error(("equation:verify: scales: expected numbers > 0, got %s"):format(tostring(scale)), 0)
@@ -263,6 +264,7 @@ local function verify(self, o)
             error(("equation:verify: rate %g: the steps lead to values that are not finite; the rate is too large, "
                 .. "or with averages not small against 1 - beta"):format(h), 0)
         end
+        part()
         for _, row in ipairs(result) do
             local ok, flow = pcall(bk.flow, field(self, h, row.order, control.memory),
                 moved and theta + moved * h or theta,
@@ -275,6 +277,7 @@ local function verify(self, o)
                     :format(row.order, h, why), 0)
             end
             row.errors[#row.errors + 1] = (flow - values[1]):norm():item()
+            part()
         end
     end
     for _, row in ipairs(result) do row.slope = bk.statistics.slope(o.scales, row.errors) end

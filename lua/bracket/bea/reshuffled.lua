@@ -113,12 +113,21 @@ local function drawn_orders(steps, m, theta, paired, visit, count, seed)
     end
 end
 
+-- How many orders are run through.
+local function n_orders(m, o)
+    if m > ALL or o.orders then return 2 * (((o.orders or 200) + 1) // 2) end
+    local n = 1
+    for k = 2, m do n = n * k end
+    return n
+end
+
 -- Mean and mean squared distance from it of the ends, in one pass (Welford): { mean, variance, orders }.
-local function scatter(self, theta, h, o)
+local function scatter(self, theta, h, o, part)
     local m, n, mean, squares = #self.directions, 0, nil, 0
     local steps = o.optimizer and optimizer_steps(self, o.optimizer, h) or gradient_steps(self, h)
     local function visit(at)
         n = n + 1
+        if part then part() end
         if not mean then
             mean = at
         else
@@ -177,9 +186,10 @@ local function verify(self, o)
     local weight = WEIGHT[o.control]
     if #o.scales < 2 then error("reshuffled:verify: scales: expected two or more, for a slope, got 1", 2) end
     local m, rates, errors, variances, smallest = #self.directions, {}, {}, {}, nil
+    local part = bk._progress.parts("reshuffled:verify", #o.scales * n_orders(m, o))
     for k, scale in ipairs(o.scales) do
         local h = self.lr * scale
-        local found = scatter(self, o.theta, h, o)
+        local found = scatter(self, o.theta, h, o, part)
         local descent = bk.grad(self.modified_at(h * weight))
         local at = bk.flow(function(t) return -descent(t) end, o.theta, { time = m * h })
         rates[k], errors[k], variances[k] = h, (found.mean - at):norm():item(), found.variance

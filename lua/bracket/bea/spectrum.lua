@@ -50,10 +50,14 @@ local function restricted(product, like, block)
     return function(v) return product(v:pad({ before }, { after })):narrow(1, block.first, block.size) end
 end
 
-local function probed(product, shape, dtype, count, o)
+local function probed(product, shape, dtype, count, o, part)
     local rng, probes = bk.rng(o.seed), {}
+    local function told(v)
+        part()
+        return product(v)
+    end
     for k = 1, o.probes do
-        probes[k] = quadrature(product, rng:normal(shape):to(dtype), math.min(o.steps, count))
+        probes[k] = quadrature(told, rng:normal(shape):to(dtype), math.min(o.steps, count))
     end
     return density(probes, count, o)
 end
@@ -95,14 +99,18 @@ the trace of f(H).]],
     call = function(options)
         local product, like = lanczos.product("bk.bea.spectrum", options)
         if options.layers then check_layers(options.layers, like) end
-        local s = probed(product, like:shape(), like:dtype(), like:count(), options)
+        local products = math.min(options.steps, like:count())
+        for _, b in ipairs(options.layers or {}) do products = products + math.min(options.steps, b.size) end
+        local part = bk._progress.parts("bk.bea.spectrum", products * options.probes)
+        local s = probed(product, like:shape(), like:dtype(), like:count(), options, part)
         if options.layers then
             s.layers = {}
             for i, b in ipairs(options.layers) do
-                s.layers[i] = probed(restricted(product, like, b), { b.size }, like:dtype(), b.size, options)
+                s.layers[i] = probed(restricted(product, like, b), { b.size }, like:dtype(), b.size, options, part)
                 s.layers[i].name = b.name
             end
         end
+        part(true)
         return s
     end,
 }

@@ -4,6 +4,7 @@
 -- ended.
 local bk = ...
 local internal, plan, claim, run_folder = bk.internal, bk.command._sweep_plan, bk._claim, bk._run_folder
+local progress = bk._progress
 local readable, stamp, text_in = bk._text_file.readable, bk._text_file.stamp, bk._text_file.read
 
 local NOTES = [[
@@ -125,8 +126,20 @@ local worker = {}
 worker.__index = worker
 
 function worker:say(format, ...)
+    self.clear()
     io.stdout:write(self.prefix, format:format(...), "\n")
     io.stdout:flush()
+end
+
+-- The line on a terminal: how many are done, run here, failed, and how long the others will take, as those so far took.
+function worker:show_line()
+    local number, all = self.number, #self.jobs
+    local failed, stopped = number.failed + number.failed_elsewhere, number.stopped
+    local text = ("%s%d/%d done, %d running%s%s  %s"):format(self.prefix, self.ended - failed - stopped, all,
+        self.n_running, failed > 0 and (", %d failed"):format(failed) or "",
+        stopped > 0 and (", %d stopped"):format(stopped) or "",
+        progress.left(self.ended - self.before, all - self.before, bk.clock() - self.began))
+    self.show(text:sub(1, internal.columns() - 1))
 end
 
 -- The job is over for this worker: number[how] counts it.
@@ -191,6 +204,7 @@ function worker:finish(id, exit, signal, seconds)
         return self:launch(job)
     end
     self:settle(job, "failed", "%s, see %s", how, output)
+    self.clear()
     for _, line in ipairs(words) do io.stdout:write("    ", line, "\n") end
     io.stdout:flush()
 end
@@ -215,6 +229,7 @@ function worker:work(queue)
         else
             internal.sleep(LOOK_AGAIN)
         end
+        self:show_line()
     end
 end
 
@@ -241,6 +256,7 @@ local function sweep(o)
         prefix = size > 1 and ("rank %d of %d: "):format(rank, size) or "",
         number = { finished = 0, failed = 0, stopped = 0, elsewhere = 0, failed_elsewhere = 0 } }, worker)
     local queue, edited, number = {}, 0, self.number
+    self.show, self.clear = progress.line(internal.on_terminal)
     for _, job in ipairs(self.jobs) do
         local state = state_of(o, job)
         if state ~= "done" then queue[#queue + 1] = job end
@@ -248,6 +264,7 @@ local function sweep(o)
     end
     self.ended = #self.jobs - #queue
     local before = self.ended
+    self.before, self.began = before, bk.clock()
     if o.dry_run then return show(self.jobs, queue) end
     local made, problem = pcall(internal.make_folder, o.out)
     if not made then error("sweep: --out: " .. problem, 0) end
@@ -257,6 +274,7 @@ local function sweep(o)
     internal.jobs.hold()
     local _ <close> = setmetatable({}, { __close = internal.jobs.release })
     self:work(queue)
+    self.clear(true)
 
     local parts = { ("%d finished"):format(number.finished), ("%d failed"):format(number.failed) }
     local function part(n, format) parts[#parts + 1] = n > 0 and format:format(n) or nil end

@@ -28,8 +28,6 @@ local function entries()
     return list, methods
 end
 
-end
-
 return function(folder)
     local list, methods = entries()
     write(folder .. "/reference.html", bk.repl.page(list, methods))

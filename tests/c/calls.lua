@@ -387,7 +387,9 @@ for name, make in pairs(bk.intervention) do
     end
 end
 local specs = {
-    sequential = { agem = { memory = 1 }, ewc = { weight = 1, samples = 1 }, replay = { memory = 1 } },
+    sequential = { agem = { memory = 1 }, ewc = { weight = 1, samples = 1 }, replay = { memory = 1 },
+        si = { strength = 1 }, lwf = {}, gem = { memory = 1 }, der = { memory = 1, beta = 1 },
+        online_ewc = { weight = 1, samples = 1, fisher = "batched" } },
     cyclic = { bracket_penalty = { weight = 0.1 }, conflict = { strength = 0 } },
     joint = { flatness = { strength = 0 } },
 }

@@ -340,7 +340,8 @@ function TestState:test_every_combination()
     local take = {
         intervention = { conflict = { strength = 0.5 }, flatness = { strength = 0 }, bracket_penalty = { weight = 0.1 },
             pcgrad = {}, cagrad = {}, mgda = {}, ewc = { weight = 1, samples = 4 }, replay = { memory = 7, batch = 5 },
-            agem = { memory = 7 } },
+            agem = { memory = 7 }, si = { strength = 0.5 }, gem = { memory = 5 }, lwf = {},
+            online_ewc = { weight = 1, samples = 4 }, der = { memory = 7, beta = 0.5 } },
         order = { sequential = { order = { 2, 1, 3 } }, blocks = { size = 2 }, cyclic = {}, palindromic = {},
             random = {}, joint = {}, tournament = { target = 2 }, word = { 1, 2, 2, 1, 3 },
             custom = { task = function(step) return step * step % 3 + 1 end, window = 4 } },

@@ -7,15 +7,16 @@ local memory = {}
 function memory.new(capacity, key) return { capacity = capacity, seen = 0, task = {}, id = {}, draw = { key = key,
     counter = 0 } } end
 
--- Offers the examples of the step just taken.
+-- Offers the examples of the step just taken; the slots of those it keeps, by their place in the batch.
 function memory.add(m, state)
-    local task = state.task
-    for _, id in ipairs(state.problem:ids(task, state.batch_epoch, state.batch_first)) do
+    local task, slots = state.task, {}
+    for place, id in ipairs(state.problem:ids(task, state.batch_epoch, state.batch_first)) do
         m.seen = m.seen + 1
         local slot = m.seen
         if slot > m.capacity then slot = stream.below(m.draw, m.seen) + 1 end
-        if slot <= m.capacity then m.task[slot], m.id[slot] = task, id end
+        if slot <= m.capacity then m.task[slot], m.id[slot], slots[place] = task, id, slot end
     end
+    return slots
 end
 
 -- The mean gradient at state.theta over `size` examples drawn from the memory (with replacement, among the tasks for

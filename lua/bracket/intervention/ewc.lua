@@ -7,13 +7,15 @@ return bk.define{
 At a task's end: the diagonal Fisher information F_i, the mean of squared gradients of single examples' log-likelihood
 (at their labels), and theta_i. In later tasks adds w sum_i F_i (theta - theta_i), the gradient of
 (w/2) sum_i F_i (theta - theta_i)^2. ]],
-    source = "Kirkpatrick et al. 2017",
+    source = "Kirkpatrick et al. 2017; the ways to compute F: van de Ven 2025",
     options = {
         { "weight", "number", required = true, doc = "w" },
         { "samples", "count", default = 200, doc = "examples that the Fisher information is the mean over" },
+        { "fisher", { "empirical", "sampled", "exact", "batched" }, default = "empirical",
+            doc = "labels: the examples' own, drawn by the model, all of them; or squared gradients of batches" },
     },
     call = function(options)
-        local weight, samples = options.weight, options.samples
+        local weight, samples, way = options.weight, options.samples, options.fisher
         return {
             name = "ewc",
             doc = "elastic weight consolidation (Kirkpatrick et al. 2017), weight " .. weight,
@@ -30,14 +32,7 @@ At a task's end: the diagonal Fisher information F_i, the mean of squared gradie
                 end
             end,
             end_task = function(state, memory)
-                local t = state.problem.tasks[state.task]
-                local fisher
-                for _ = 1, samples do
-                    local k = stream.below(memory.draw, t.train.n) + 1
-                    local g = t.f.grad(state.theta, t.train.x:narrow(1, k, 1), t.train.y:narrow(1, k, 1))
-                    fisher = fisher and fisher + g * g or g * g
-                end
-                fisher = fisher * (1 / samples)
+                local fisher = bk.intervention._fisher("bk.intervention.ewc", state, memory.draw, samples, way)
                 local anchored = fisher * state.theta
                 memory.fisher = memory.fisher and memory.fisher + fisher or fisher
                 memory.anchor = memory.anchor and memory.anchor + anchored or anchored

@@ -1,0 +1,70 @@
+-- The diagonal Fisher information of a task at the run's theta, over `samples` of its examples, by one of the ways
+-- people compute it (van de Ven 2025, On the computation of the Fisher information in continual learning):
+--     empirical   squared gradients of single examples, at their labels
+--     sampled     at labels drawn from the model's distribution
+--     exact       at every label, weighted by its probability
+--     batched     squared mean gradients of batches of 128, at their labels
+local bk = ...
+local stream = bk.stream
+local BATCH = 128
+
+local function probabilities(state, t, x, name)
+    local task = t.source
+    local kind = t.f.kind
+    if type(kind) == "function" or kind.name ~= "cross_entropy" or kind.label_smoothing ~= 0 then
+        error(("%s: fisher: \"sampled\" and \"exact\" need the loss cross_entropy, of labels not smoothed, got %s")
+            :format(name, tostring(kind)), 0)
+    end
+    local z = state.model:forward(state.theta, x):to("float64")
+    if task.head then
+        local mask, inside = {}, {}
+        for _, id in ipairs(task.head) do inside[id] = true end
+        for c = 1, z:shape()[2] do mask[c] = inside[c - 1] and 0 or -1e9 end
+        z = z + bk.tensor(mask)
+    end
+    return z:softmax():reshape{ -1 }:totable()
+end
+
+return function(name, state, draw, samples, way)
+    local t = state.problem.tasks[state.task]
+    local sum
+    local function add(g, weight)
+        local part = weight and g * g * weight or g * g
+        sum = sum and sum + part or part
+    end
+    local function batch(k, size) return t.train.x:narrow(1, k, size), t.train.y:narrow(1, k, size) end
+    if way == "batched" then
+        local rows = {}
+        for k = 1, samples do rows[k] = stream.below(draw, t.train.n) + 1 end
+        local count = 0
+        for first = 1, samples, BATCH do
+            local some = bk.tensor(table.move(rows, first, math.min(first + BATCH - 1, samples), 1, {}),
+                { dtype = "int64" })
+            add(t.f.grad(state.theta, bk.gather(t.train.x, some), bk.gather(t.train.y, some)))
+            count = count + 1
+        end
+        return sum * (1 / count)
+    end
+    for _ = 1, samples do
+        local x, y = batch(stream.below(draw, t.train.n) + 1, 1)
+        if way == "empirical" then
+            add(t.f.grad(state.theta, x, y))
+        else
+            local p = probabilities(state, t, x, name)
+            local left = way == "sampled" and stream.uniform(draw) or nil
+            for c = 1, #p do
+                local label = bk.tensor({ c - 1 }, { dtype = "int64" })
+                if way == "exact" then
+                    if p[c] > 0 then add(t.f.grad(state.theta, x, label), p[c]) end
+                else
+                    left = left - p[c]
+                    if left < 0 or c == #p then
+                        add(t.f.grad(state.theta, x, label))
+                        break
+                    end
+                end
+            end
+        end
+    end
+    return sum * (1 / samples)
+end

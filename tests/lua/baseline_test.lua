@@ -1,0 +1,208 @@
+-- baseline_test.lua - continual-learning baselines: each on the property that defines it.
+local bk = require "bracket"
+local lu = require "luaunit"
+TestBaselines = {}
+
+local model, tasks = bk.nn.mlp { 4, 6, 3, activation = "tanh" }, {}
+for i = 1, 3 do
+    local rng = bk.rng(50 + i)
+    local x = rng:normal { 40, 4 }
+    tasks[i] = { x = x, y = x:matmul(rng:normal { 4, 3 }):argmax(2) }
+end
+local theta0 = model:init { seed = 9 }
+local function run(interventions, options)
+    local o = { model = model, tasks = tasks, order = "sequential", steps = 10, lr = 0.1, batch = 8, evaluate = false,
+        interventions = interventions }
+    for k, v in pairs(options or {}) do o[k] = v end
+    return bk.protocol(o):run { theta = theta0 }
+end
+
+-- The path integral tends to the fall of the loss, at first order in the rate.
+function TestBaselines:test_si_sums_the_fall_of_the_loss()
+    local L, rates, errors = bk.loss.cross_entropy(model, tasks[1].x, tasks[1].y), { 0.2, 0.1, 0.05, 0.025 }, {}
+    for k, lr in ipairs(rates) do
+        local path
+        local r = run({ bk.intervention.si { strength = 1 },
+            { name = "spy", end_task = function(s) path = s.shared.si_path end } },
+            { tasks = { tasks[1] }, batch = "full", lr = lr, steps = math.floor(2 / lr) })
+        errors[k] = math.abs(path - (L(theta0):item() - L(r.theta):item()))
+    end
+    lu.assertTrue(errors[4] < errors[1])
+    lu.assertAlmostEquals(bk.statistics.slope(rates, errors), 1, 0.1)
+end
+
+function TestBaselines:test_si_pulls_by_importance()
+    local seen
+    run({ bk.intervention.si { strength = 0.3, xi = 0.01 }, { name = "spy", before_step = function(s)
+        seen = s.step == 11 and s.gradient - s.task_gradient or seen
+    end, after_step = function(s) if s.step == 11 then s:stop() end end } })
+    lu.assertEquals(seen:norm():item(), 0) -- at the task's end theta is the anchor
+    -- by hand: one parameter after another along one task
+    local g = {}
+    local r = run({ { name = "log", before_step = function(s) g[#g + 1] = s.gradient:clone() end } },
+        { tasks = { tasks[1] }, steps = 4 })
+    local path = 0
+    for k = 1, 4 do path = path + g[k] * g[k] * 0.1 end
+    local gone = r.theta - theta0
+    local omega = path / (gone * gone + 0.01)
+    local pull
+    run({ bk.intervention.si { strength = 0.3, xi = 0.01 }, { name = "spy", before_step = function(s)
+        if s.step == 6 then pull = { s.gradient - s.task_gradient, s.theta - r.theta } end
+    end } }, { tasks = { tasks[1], tasks[2] }, steps = 4 })
+    lu.assertTrue((pull[1] - omega * pull[2] * 0.6):norm():item() < 1e-12)
+end
+
+-- What is followed disagrees with no task's memory, and is the nearest such vector.
+function TestBaselines:test_gem_meets_every_constraint()
+    local conflicts = 0
+    local found
+    run({ { name = "before", before_step = function(s) found = s.gradient:clone() end },
+        bk.intervention.gem { memory = 10 }, { name = "spy", before_step = function(s)
+            local moved, others = s.gradient - found, s.shared.memory_gradients
+            if moved:norm():item() > 0 then conflicts = conflicts + 1 end
+            local left = moved
+            for _, g in ipairs(others) do
+                local slack = s.gradient:dot(g):item()
+                lu.assertTrue(slack >= -1e-10 * found:norm():item() * g:norm():item())
+                if slack > 1e-9 then lu.assertTrue(moved:dot(g):item() <= moved:norm():item() * g:norm():item()) end
+            end
+            -- moved = sum v_k g_k with v >= 0, v_k = 0 where there is slack: <moved, z> = sum v_k slack_k = 0
+            lu.assertTrue(math.abs(moved:dot(s.gradient):item()) <= 1e-10 * found:dot(found):item())
+            lu.assertTrue(left:norm():item() <= found:norm():item() * (1 + 1e-12))
+        end } }, { steps = 20 })
+    lu.assertTrue(conflicts > 3)
+end
+function TestBaselines:test_gem_keeps_the_last_examples()
+    local p = bk.protocol { model = model, tasks = tasks, steps = 7, lr = 0.1, batch = 8, evaluate = false,
+        interventions = { bk.intervention.gem { memory = 20, margin = 0.5 } } }
+    p:run { theta = theta0 }
+    local ids = p:state().memory[1].ids
+    lu.assertEquals({ #ids[1], #ids[2], #ids[3] }, { 20, 20, 20 })
+end
+
+function TestBaselines:test_lwf_is_the_gradient_of_distillation()
+    local T, w, checked = 3, 0.7, 0
+    local teacher
+    run({ bk.intervention.lwf { temperature = T, weight = w }, { name = "spy",
+        end_task = function(s) teacher = s.theta:clone() end,
+        before_step = function(s)
+            local added = s.gradient - s.task_gradient
+            if not teacher then return lu.assertEquals(added:norm():item(), 0) end
+            local x = s.x:clone()
+            local p = (model:forward(teacher, x) / T):softmax()
+            local function loss(theta) -- up to what does not depend on theta
+                return -(p * (model:forward(theta, x) / T):log_softmax()):sum(2):mean() * (T * T * w)
+            end
+            local want = bk.grad(loss)(s.theta)
+            lu.assertTrue((added - want):norm():item() <= 1e-12 * (1 + want:norm():item()))
+            checked = checked + 1
+        end } })
+    lu.assertEquals(checked, 20)
+end
+
+-- Outputs are those of the step that met the example; with nothing learned since, the distance's gradient is 0.
+function TestBaselines:test_der_keeps_outputs()
+    local r = run({ bk.intervention.der { memory = 15, alpha = 3 }, { name = "spy", before_step = function(s)
+        lu.assertEquals((s.gradient - s.task_gradient):norm():item(), 0)
+    end } }, { lr = 0 })
+    lu.assertTrue(r.theta == theta0)
+    local at = {}
+    local p = bk.protocol { model = model, tasks = tasks, steps = 6, lr = 0.1, batch = 8, evaluate = false,
+        interventions = { bk.intervention.der { memory = 15, beta = 0.5 }, { name = "spy", before_step = function(s)
+            local ids = s.problem:ids(s.task, s.batch_epoch, s.batch_first)
+            local z = model:forward(s.theta, s.x):totable()
+            for k, id in ipairs(ids) do
+                local key = s.task .. ":" .. id
+                at[key] = at[key] or {}
+                table.insert(at[key], z[k])
+            end
+        end } } }
+    p:run { theta = theta0 }
+    local memory = p:state().memory[1]
+    lu.assertEquals(#memory.outputs, 15)
+    for slot, z in ipairs(memory.outputs) do
+        local met, found = at[memory.reservoir.task[slot] .. ":" .. memory.reservoir.id[slot]], false
+        for _, other in ipairs(met) do
+            local same = true
+            for c = 1, 3 do same = same and z[c] == other[c] end
+            found = found or same
+        end
+        lu.assertTrue(found)
+    end
+end
+
+function TestBaselines:test_online_ewc_by_hand()
+    local F, anchor, checked = nil, nil, 0
+    local ways = { empirical = true, sampled = true, exact = true, batched = true }
+    for way in pairs(ways) do
+        F, anchor = nil, nil
+        local hook = bk.intervention.online_ewc { weight = 2, decay = 0.5, samples = 30, fisher = way }
+        local fisher = {}
+        run({ hook, { name = "spy", before_step = function(s)
+            local added = s.gradient - s.task_gradient
+            if not F then return end
+            local want = F * (s.theta - anchor) * 2
+            lu.assertTrue((added - want):norm():item() <= 1e-12 * (1 + want:norm():item()))
+            checked = checked + 1
+        end, end_task = function(s)
+            local draw = { key = bk.stream.key(s.seed, 3, 6), counter = fisher.counter or 0 }
+            local f = bk.intervention._fisher("test", s, draw, 30, way)
+            fisher.counter = draw.counter
+            F, anchor = F and F * 0.5 + f or f, s.theta:clone()
+        end } }, { lr = 0.05 })
+    end
+    lu.assertEquals(checked, 80)
+end
+
+-- The exact one is the mean over labels of their distribution, by the score's square written out; the sampled one's
+-- mean tends to it, the empirical one is another thing.
+function TestBaselines:test_fisher_information()
+    local x = tasks[1].x:narrow(1, 1, 1)
+    local one = { { x = x, y = tasks[1].y:narrow(1, 1, 1) } }
+    local found = {}
+    for way, samples in pairs { exact = 1, sampled = 4000, empirical = 1, batched = 1 } do
+        run({ { name = "spy", end_task = function(s)
+            found[way] = bk.intervention._fisher("test", s, { key = 7, counter = 0 }, samples, way)
+            found.theta = s.theta:clone()
+        end } }, { tasks = one, batch = "full", steps = 1, lr = 0 })
+    end
+    local p = model:forward(theta0, x):softmax():reshape { -1 }
+    local want
+    for c = 1, 3 do
+        local function score(t) return model:forward(t, x):log_softmax():reshape { -1 }:narrow(1, c, 1):sum() end
+        local g = bk.grad(score)(theta0)
+        local part = g * g * p[c]
+        want = want and want + part or part
+    end
+    lu.assertTrue((found.exact - want):norm():item() < 1e-14)
+    lu.assertTrue((found.sampled - want):norm():item() < 0.05 * want:norm():item()) -- one key's draws, always the same
+    lu.assertTrue(found.empirical == found.batched)
+    lu.assertTrue((found.empirical - want):norm():item() > 0.1 * want:norm():item())
+end
+
+-- min over s >= 0: the slopes are >= 0, and 0 where s > 0; singular matrices too.
+function TestBaselines:test_the_cone()
+    for seed = 1, 40 do
+        local rng, n = bk.rng(seed), 1 + seed % 6
+        local G = rng:normal { n, seed % 3 == 0 and math.max(1, n - 2) or n + 1 }
+        local M, b = G:matmul(G:transpose()), G:matmul(rng:normal { G:shape()[2] })
+        local s = bk.tensor(bk.intervention._cone.nonnegative(M:totable(), b:totable()))
+        local slope = M:matmul(s) + b
+        lu.assertTrue((-s):max():item() <= 0)
+        lu.assertTrue((-slope):max():item() < 1e-9, seed)
+        lu.assertTrue((slope * s):abs():max():item() < 1e-9, seed)
+    end
+end
+
+function TestBaselines:test_bad_input_is_named()
+    lu.assertErrorMsgContains("bk.intervention.si: strength: missing", bk.intervention.si, {})
+    lu.assertErrorMsgContains("fisher: expected \"empirical\", \"sampled\", \"exact\" or \"batched\"",
+        bk.intervention.ewc, { weight = 1, fisher = "true" })
+    lu.assertErrorMsgContains("temperature: expected a finite number > 0", bk.intervention.lwf, { temperature = 0 })
+    local normed = bk.nn.sequential { bk.nn.linear { 4, 3 }, bk.nn.batch_norm { 3 } }
+    for _, one in ipairs { bk.intervention.lwf {}, bk.intervention.der { memory = 3 } } do
+        lu.assertErrorMsgContains("needs a model without running statistics", function()
+            bk.protocol { model = normed, tasks = tasks, lr = 0.1, steps = 2, interventions = { one } }:run {}
+        end)
+    end
+end

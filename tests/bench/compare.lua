@@ -8,14 +8,8 @@
 -- models_jax.py here, run by every one of --pythons that can import them (default: /usr/bin/python3,python3; a virtual
 -- environment's is PATH/bin/python3).
 local bk = require "bracket"
-local options = { threads = "1", reps = "20", rounds = "3", workloads = "W1,W2,W3,W4,W5,W6,W7", ops = "a,b,c,d,e,f,g",
-    peers = "../shared/peers",
-    pythons = "/usr/bin/python3,python3" }
-for i = 1, #arg, 2 do
-    local name = arg[i]:match("^%-%-(%w+)$")
-    if not name or not options[name] or not arg[i + 1] then error("compare.lua: unknown option " .. arg[i]) end
-    options[name] = arg[i + 1]
-end
+local options = bk.arguments({ threads = "1", reps = "20", rounds = "3", workloads = "W1,W2,W3,W4,W5,W6,W7",
+    ops = "a,b,c,d,e,f,g", peers = "../shared/peers", pythons = "/usr/bin/python3,python3" }, arg)
 local function quote(s) return "'" .. s:gsub("'", "'\\''") .. "'" end
 local function succeeds(command) return (os.execute(command .. " >/dev/null 2>&1")) == true end
 

@@ -6,18 +6,8 @@
 -- 8 tasks, g gradient of |bracket|². Each timed call starts from theta. W5 is a GPT, W6 a residual CNN, W7 a GRU:
 -- models.py says how they are made.
 local bk = require "bracket"
-local options = { threads = 1, reps = 30, workloads = "W1,W2,W3,W4", ops = "a,b,c,d,e,f,g", budget = 20 }
-local k = 1
-while k <= #arg do
-    local name = arg[k]:match("^%-%-([%w-]+)$")
-    if name == "check-only" then options.check = true
-    elseif name and options[name] ~= nil and arg[k + 1] then
-        options[name] = type(options[name]) == "number" and (tonumber(arg[k + 1])
-            or error("--" .. name .. ": expected a number")) or arg[k + 1]
-        k = k + 1
-    else error("workloads.lua: unknown option " .. arg[k]) end
-    k = k + 1
-end
+local options = bk.arguments({ threads = 1, reps = 30, workloads = "W1,W2,W3,W4", ops = "a,b,c,d,e,f,g", budget = 20,
+    check_only = false }, arg)
 bk.threads(math.tointeger(options.threads))
 
 local GAMMA = 0x9E3779B97F4A7C15
@@ -216,7 +206,7 @@ for name in options.workloads:gmatch("[^,]+") do
             reps = math.max(5, math.min(options.reps, math.floor(options.budget / estimate))),
             inner = math.max(1, math.floor(2e-3 / estimate)), times = {}, cpus = {} }
     end
-    if not options.check then
+    if not options.check_only then
         collectgarbage() -- the tables the data came from; the warm-up's results leave their memory for the next
         local rounds = 0
         for _, r in ipairs(live) do rounds = math.max(rounds, r.reps) end

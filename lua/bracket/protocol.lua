@@ -322,6 +322,9 @@ function protocol:restore(saved)
         error(string.format("protocol:restore: the state has %d parameters, the model %d", saved.theta:shape()[1],
             self.spec.model.n_params), 2)
     end
+    if math.type(saved.step) ~= "integer" or saved.step < 0 then
+        error("protocol:restore: step: expected a whole number >= 0, got " .. tostring(saved.step), 2)
+    end
     local state = run.new(self.spec, self.problem, saved.seed)
     state:load(saved)
     self.current = state

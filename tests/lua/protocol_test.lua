@@ -334,6 +334,15 @@ function TestState:test_planned()
     end)
     split(function() return { order = "tournament", steps = 5, record = { every = 4, "conflict", "bracket" } } end)
 end
+function TestState:test_a_step_that_is_none_is_refused()
+    local p = bk.protocol{ model = bk.nn.mlp{ 4, 1 }, tasks = bk.tasks.regression{ n = 1, seed = 1 }, lr = 0.1, steps = 3 }
+    p:run{}
+    for _, step in ipairs{ math.mininteger, -1, 1.5, "2" } do
+        local saved = p:state()
+        saved.step = step
+        lu.assertErrorMsgContains("protocol:restore: step: expected a whole number >= 0, got", p.restore, p, saved)
+    end
+end
 -- Every intervention in every order it takes with every optimizer, the schedules in turn, cut at another step each
 -- time. The rooms are listed by the program: what is added is taken with its defaults.
 function TestState:test_every_combination()

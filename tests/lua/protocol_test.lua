@@ -335,7 +335,8 @@ function TestState:test_planned()
     split(function() return { order = "tournament", steps = 5, record = { every = 4, "conflict", "bracket" } } end)
 end
 function TestState:test_a_step_that_is_none_is_refused()
-    local p = bk.protocol{ model = bk.nn.mlp{ 4, 1 }, tasks = bk.tasks.regression{ n = 1, seed = 1 }, lr = 0.1, steps = 3 }
+    local p = bk.protocol{ model = bk.nn.mlp{ 4, 1 }, tasks = bk.tasks.regression{ n = 1, seed = 1 }, lr = 0.1,
+        steps = 3 }
     p:run{}
     for _, step in ipairs{ math.mininteger, -1, 1.5, "2" } do
         local saved = p:state()

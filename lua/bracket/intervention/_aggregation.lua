@@ -14,11 +14,16 @@ function aggregation.sum(vectors, w)
     return sum or vectors[1] * 0
 end
 
+-- M's eigenvalues and vectors, M symmetric (lists), and which of them are more than rounding: > 0 for its size.
+function aggregation.spectrum(M)
+    local values, vectors = bk.linalg.eigh(bk.tensor(M))
+    return values, vectors, values:gt(math.max(values[#M]:item() * #M * 2 ^ -52, 0))
+end
+
 -- The shortest x that minimises |M x - b|, M symmetric and positive semidefinite (lists): M's pseudo-inverse at b.
 function aggregation.solve(M, b)
-    local values, vectors = bk.linalg.eigh(bk.tensor(M))
-    local tiny = values[#M]:item() * #M * 2 ^ -52
-    local inverse = bk.where(values:gt(math.max(tiny, 0)), 1 / bk.where(values:gt(0), values, 1), 0)
+    local values, vectors, kept = aggregation.spectrum(M)
+    local inverse = bk.where(kept, 1 / bk.where(kept, values, 1), 0)
     return vectors:matmul(vectors:transpose():matmul(bk.tensor(b)) * inverse):totable()
 end
 

@@ -17,9 +17,7 @@ its smallest, and the mean of the rows is followed. Times n for reduction = "sum
     call = function()
         local aggregation = bk.intervention._aggregation
         local function weigh(M)
-            local values, vectors = bk.linalg.eigh(bk.tensor(M))
-            local tiny = values[#M]:item() * #M * 2 ^ -52
-            local kept = values:gt(math.max(tiny, 0))
+            local values, vectors, kept = aggregation.spectrum(M)
             local safe = bk.where(kept, values, 1)
             local smallest = bk.where(kept, values, math.huge):min():item()
             if smallest == math.huge then return {} end -- every gradient is 0

@@ -402,7 +402,8 @@ end
 -- ---- the whole state as one value ----
 local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W", "R", "memory", "order_memory",
     "record_memory", "accuracy", "test_loss", "learned", "history", "rows", "recorded", "started", "finished",
-    "stopped", "theta", "batch_epoch", "batch_first", "gradient", "task_gradient", "gradients", "gradient_sum", "losses" }
+    "stopped", "theta", "batch_epoch", "batch_first", "gradient", "task_gradient", "gradients", "gradient_sum",
+    "losses" }
 
 function run:save(without) -- without: a field that is kept elsewhere
     local saved = { version = 1, dtype = self.problem.dtype, n_tasks = self.n_tasks, streams = self.problem:position(),

@@ -4,7 +4,7 @@ local bk = require "bracket"
 local experiment, stream, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common.lua"), bk.stream, bk.statistics
 local say = experiment.say
 local o = experiment.options(arg, { kinds = { "rotated", "permuted", "split" }, n = 8, steps = { 15 }, batch = 64,
-    lr = 0.05, hidden = 32, starts = 10, orders = 20, budget = 40, images = 2000, samples = 256, path_steps = 5,
+    lr = 0.05, hidden = 32, starts = 10, orders = 20, budget = 40, images = 8000, samples = 1024, path_steps = 5,
     methods = { "all" } })
 if o.quick then
     o.kinds, o.n, o.steps, o.batch, o.hidden = { "rotated", "split" }, 3, { 3 }, 16, 8
@@ -138,8 +138,9 @@ method("planned", function(w)
     return r.learned
 end)
 method("random search", function(w)
-    local best, lowest
-    for _ = 1, math.floor(o.budget) do
+    local best, lowest, judging = nil, nil, 0
+    for i = 1, w.n do judging = judging + w.judge[i].n / 3 end
+    while w.cost + w.run + judging <= o.budget * w.run do
         local order, value = stream.permutation(w.s, w.n), 0
         local theta = w.train(bk.order.sequential{ order = order }).theta
         for i = 1, w.n do
@@ -147,7 +148,7 @@ method("random search", function(w)
             value = value + loss(theta, j.x, j.y):item() - bk.loss.cross_entropy:accuracy(model)(theta, j.x, j.y):item()
         end
         if not lowest or value < lowest then best, lowest = order, value end
-        w.cost = w.cost + w.run
+        w.cost = w.cost + w.run + judging
     end
     return best
 end)

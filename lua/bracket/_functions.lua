@@ -73,6 +73,7 @@ local function bound(f, mode)
         end
         function of.hvp(theta, v, x, y) return set.hvp(theta, v, x, y, with()) end
         if f.accuracy then function of.accuracy(theta, x, y) return f.accuracy(theta, x, y, mode.buffers) end end
+        function of.measure(theta, x, y) return f.measure(theta, x, y, mode.buffers) end
         return of
     end
     return close(f.evaluation, function() return mode.buffers end),
@@ -114,6 +115,22 @@ local function kind_of(task, where)
         error(("%s: field: expected a function (theta, x, y) -> vector, got a %s"):format(where, type(task.field)), 0)
     end
     return task.field
+end
+
+-- (theta, x, y [, buffers]) -> loss (nil for a field), share of right answers (nil where there is none): numbers, by one
+-- forward pass where right, the share's function, is one that compiles.
+local function measured(f, right)
+    local of = f.evaluation or f
+    if right and of.loss then
+        local both = bk.compile(function(...) return of.loss(...), right(...) end)
+        return function(...)
+            local loss, share = both(...)
+            return loss:item(), share:item()
+        end
+    end
+    return function(...)
+        return of.value and of.value(...):item(), f.accuracy and f.accuracy(...)
+    end
 end
 
 -- shared: over the ranks, each with its part of the examples (bk.mpi.shard).
@@ -161,6 +178,7 @@ local function functions(model, task, outputs, where, shared)
     elseif right then
         f.accuracy = function(theta, x, y, buffers) return right(theta, x, y, buffers):item() end
     end
+    f.measure = measured(f, not own and right or nil)
     if not own then kinds[key] = f end
     return f
 end

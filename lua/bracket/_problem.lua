@@ -206,8 +206,9 @@ function problem:evaluate(i, theta, which)
     while first <= data.n do
         local m = math.min(1000, data.n - first + 1)
         local x, y = data.x:narrow(1, first, m), data.y:narrow(1, first, m)
-        if t.f.value then loss = loss + m * t.f.value(theta, x, y):item() end
-        if t.f.accuracy then right = right + math.floor(m * t.f.accuracy(theta, x, y) + 0.5) end
+        local value, share = t.f.measure(theta, x, y)
+        if value then loss = loss + m * value end
+        if share then right = right + math.floor(m * share + 0.5) end
         first = first + m
     end
     return t.f.value and loss / data.n or nil, t.f.accuracy and right / data.n or nil

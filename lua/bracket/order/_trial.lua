@@ -29,7 +29,6 @@ local function judged(self, target, samples)
         self.sets[i].f = t.f
         if target == "average" or target == i then
             sets[#sets + 1] = self.sets[i]
-            self.of[#sets] = i
         end
     end
     if type(target) == "table" then
@@ -37,7 +36,6 @@ local function judged(self, target, samples)
         local data = problem:part("bk.order.planned: target", target, f.kind, target.shape)
         sets[1] = drawn(data, samples, stream.key(state.seed, 6, 0))
         sets[1].f = f
-        self.of[1] = state.n_tasks + 1
     elseif #sets == 0 then
         error(("bk.order.planned: target: expected \"average\" or a task 1..%d, got %s"):format(state.n_tasks,
             tostring(target)), 0)
@@ -46,7 +44,7 @@ local function judged(self, target, samples)
 end
 
 function trial.new(state, target, samples)
-    local self = setmetatable({ state = state, cost = 0, count = 0, kept = {}, sets = {}, of = {}, run = 0 }, trial)
+    local self = setmetatable({ state = state, cost = 0, count = 0, kept = {}, sets = {}, run = 0 }, trial)
     self.judged = judged(self, target, samples)
     local steps = 0
     for i, t in ipairs(state.problem.tasks) do
@@ -108,7 +106,7 @@ function trial:block_cost(i, stride)
 end
 function trial:value_cost()
     local cost = 0
-    for _, set in ipairs(self.judged) do cost = cost + (set.f.accuracy and 2 or 1) * set.n / 3 end
+    for _, set in ipairs(self.judged) do cost = cost + set.n / 3 end
     return cost
 end
 
@@ -119,26 +117,23 @@ function trial:loss(point, i)
     return set.f.value(point.theta, set.x, set.y):item()
 end
 
--- Mean loss less mean accuracy, where there is one, over the judged sets, infinite when training left the numbers; and
--- that of each.
+-- Mean loss less mean accuracy, where there is one, over the judged sets, infinite when training left the numbers.
 function trial:value(point)
-    local sum, values = 0, {}
+    local sum = 0
     self.state.problem.mode.buffers = point.buffers
-    for k, set in ipairs(self.judged) do
-        values[k] = set.f.value(point.theta, set.x, set.y):item()
-        if set.f.accuracy then values[k] = values[k] - set.f.accuracy(point.theta, set.x, set.y) end
-        sum = sum + values[k]
+    for _, set in ipairs(self.judged) do
+        local loss, share = set.f.measure(point.theta, set.x, set.y)
+        sum = sum + loss - (share or 0)
     end
     self.cost, self.count = self.cost + self:value_cost(), self.count + 1
-    return sum - sum == 0 and sum / #self.judged or math.huge, values
+    return sum - sum == 0 and sum / #self.judged or math.huge
 end
 
 -- The value after an order, and its points: points[k] stands before the k-th task. Those up to `from` are given.
 function trial:roll(order, from, points, stride)
     local all = table.move(points, 1, from, 1, {})
     for k = from, #order do all[k + 1] = self:block(all[k], order[k], stride) end
-    local value, values = self:value(all[#order + 1])
-    return value, all, values
+    return self:value(all[#order + 1]), all
 end
 
 return trial

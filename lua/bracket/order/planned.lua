@@ -47,48 +47,59 @@ local function opening(trial, o, first)
     return order, { first }
 end
 
-local OPENINGS = 4 -- orders tried before the first forecast
-
--- Tries orders until o.limit is spent or none is left one change away from the best. Returns those tried, { value,
--- order }; the value, times o.sign, is to be low.
-local function search(trial, o, draw, first)
-    local n, found, tried, best = trial.state.n_tasks, {}, {}, nil
-    local forecast = bk.order._forecast.new(n, trial.of)
-    local function name(order) return table.concat(order, ",") end
-    local function try(order, from, points)
-        local value, all, values = trial:roll(order, from, points, o.stride)
-        local entry = { order = order, value = o.sign * value, points = all }
-        found[#found + 1] = { order = order, value = entry.value }
-        tried[name(order)] = true
-        if value < math.huge then forecast:add(order, values) end
-        if not best or entry.value < best.value then best = entry end
-    end
-    local function affordable(order, from)
-        local cost = trial:value_cost()
-        for k = from, n do cost = cost + trial:block_cost(order[k], o.stride) end
-        return trial.cost + cost <= o.limit
-    end
-    local order, points = opening(trial, o, first)
-    try(order, #points, points)
-    for _ = 2, OPENINGS do
-        order = stream.permutation(draw, n)
-        if not tried[name(order)] and affordable(order, 1) then try(order, 1, { first }) end
-    end
-    while true do
-        forecast:fit()
-        local next_, at, lowest = nil, nil, math.huge
-        neighbours(best.order, function(candidate, from)
-            local value = o.sign * forecast:value(candidate)
-            if value < lowest and not tried[name(candidate)] then next_, at, lowest = candidate, from, value end
-        end)
-        if not next_ or not affordable(next_, at) then return found end
-        try(next_, at, best.points)
-    end
-end
-
 local function better(a, b)
     if a.value ~= b.value then return a.value < b.value end
     return table.concat(a.order, ",") < table.concat(b.order, ",")
+end
+
+local OPENINGS, KEPT, DRAWN = 8, 3, 64 -- orders tried before the first forecast, kept to change, drawn beside
+
+-- Tries orders until o.limit is spent or none is left to try: always the one whose expected improvement is the largest
+-- for its cost, of those one change away from the best ones so far and some random ones. Returns those tried, { value,
+-- order }; the value, times o.sign, is to be low.
+local function search(trial, o, draw, first)
+    local n, found, tried, kept = trial.state.n_tasks, {}, {}, {}
+    local forecast = bk.order._forecast.new(n)
+    local function try(candidate)
+        local value, points = trial:roll(candidate.order, candidate.from, candidate.points, o.stride)
+        local entry = { order = candidate.order, value = o.sign * value }
+        found[#found + 1], tried[candidate.name] = entry, true
+        if value < math.huge then forecast:add(entry.order, entry.value) end
+        table.insert(kept, { order = entry.order, value = entry.value, points = points })
+        table.sort(kept, better)
+        kept[KEPT + 1] = nil
+    end
+    local function offer(list, order, from, points)
+        local name, cost = table.concat(order, ","), trial:value_cost()
+        for k = from, n do cost = cost + trial:block_cost(order[k], o.stride) end
+        if not tried[name] and not list[name] and trial.cost + cost <= o.limit then
+            list[name] = true
+            list[#list + 1] = { name = name, order = order, from = from, points = points, cost = cost }
+        end
+    end
+    local function drawn(list, count)
+        for _ = 1, count do offer(list, stream.permutation(draw, n), 1, { first }) end
+        return list
+    end
+    local order, points = opening(trial, o, first)
+    try{ name = table.concat(order, ","), order = order, from = #points, points = points }
+    for _, candidate in ipairs(drawn({}, OPENINGS - 1)) do
+        if trial.cost + candidate.cost <= o.limit then try(candidate) end
+    end
+    while true do
+        local list = {}
+        for _, entry in ipairs(kept) do
+            neighbours(entry.order, function(candidate, from) offer(list, candidate, from, entry.points) end)
+        end
+        drawn(list, DRAWN)
+        if #list == 0 then return found end
+        local orders, best, most = {}, list[1], -1
+        for k, candidate in ipairs(list) do orders[k] = candidate.order end
+        for k, gain in ipairs(#forecast.values > 0 and forecast:improvement(orders) or {}) do
+            if gain / list[k].cost > most then best, most = list[k], gain / list[k].cost end
+        end
+        try(best)
+    end
 end
 
 local FINALS = 3 -- orders that are tried step by step at the end, where stride > 1
@@ -145,7 +156,7 @@ orders differ by no more than a test set's noise. No cheaper way found beats it.
             doc = "what is to be best in the end: \"average\" (of all tasks), a task, or { x =, y = } of one's own" },
         { "budget", "positive", default = 40,
             doc = "what planning may cost, in runs; one trial is made whatever it costs" },
-        { "samples", "count", default = 256, doc = "training examples a task by which orders are judged" },
+        { "samples", "count", default = 1024, doc = "training examples a task by which orders are judged" },
         { "stride", "count", says = "steps of a task // 12, from 1 to 4; 1 for optimizers with memory",
             doc = "steps of the run that are one of a trial, at their summed rate" },
         { "worst", "boolean", default = false, doc = "seeks the worst order" },

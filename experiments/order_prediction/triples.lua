@@ -1,0 +1,155 @@
+-- Which of two orders of A and B is better for E? The realised difference and three predictions of it, over many triples
+-- of losses; order_prediction and language differ in what the triples are.
+local bk = require "bracket"
+local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
+local statistics, say = bk.statistics, experiment.say
+local triples = {}
+local NAMES = { "start", "drift", "path" }
+local LABELS = { start = "at start", drift = "drift-matched", path = "along the path" }
+
+-- Compiled functions of (theta, x, y): a loss; what steps of rate h descend (the loss and its flatness term, as a
+-- function of h); derivatives; the size of the predicted remainder.
+function triples.functions(loss)
+    local f = { value = bk.compile(loss), grad = bk.grad(loss), hvp = bk.hvp(loss), loss = loss }
+    function f.stepped(t, h)
+        return function(theta)
+            local g = f.grad(theta, t.x, t.y)
+            return loss(theta, t.x, t.y) + h / 4 * g:dot(g)
+        end
+    end
+    local function bracket(a, b) -- of two functions of theta: the derivative of b along a less that of a along b
+        return function(theta)
+            local _, along = bk.jvp(b, { theta }, { a(theta) })
+            local _, back = bk.jvp(a, { theta }, { b(theta) })
+            return along - back
+        end
+    end
+    -- kappa² and kappa⁴ have these factors in the order effect on E at theta: <g_E, [A,B]> and <g_E, [B,[A,[A,B]]]> / 12.
+    f.leading = bk.compile(function(theta, xa, ya, xb, yb, xe, ye)
+        local function field(x, y) return function(t) return -f.grad(t, x, y) end end
+        local A, B, g = field(xa, ya), field(xb, yb), f.grad(theta, xe, ye)
+        local ab = bracket(A, B)
+        return g:dot(ab(theta)), g:dot(bracket(B, bracket(A, ab))(theta)) / 12
+    end)
+    return f
+end
+
+-- The ends of k steps of rate h on first and then k on second, by k.
+local function blocks(f, first, second, theta0, ks, h)
+    local theta, at, ends, wanted, longest = theta0, {}, {}, {}, 0
+    local function step(t) theta = theta - f.grad(theta, t.x, t.y) * h end
+    for _, k in ipairs(ks) do wanted[k], longest = true, math.max(longest, k) end
+    for s = 1, longest do
+        step(first)
+        if wanted[s] then at[s] = theta end
+    end
+    for _, k in ipairs(ks) do
+        theta = at[k]
+        for _ = 1, k do step(second) end
+        ends[k] = theta
+    end
+    return ends
+end
+
+-- rows[k] = { realised, start, drift, path, h } at the rate h, the same for all k.
+local function compared(f, A, B, E, theta0, ks, h, o, rows)
+    local function value(theta) return f.value(theta, E.x, E.y):item() end
+    local ab, ba = blocks(f, A, B, theta0, ks, h), blocks(f, B, A, theta0, ks, h)
+    local gA, gB = f.grad(theta0, A.x, A.y), f.grad(theta0, B.x, B.y)
+    local gE = f.grad(theta0, E.x, E.y)
+    local bracket = f.hvp(theta0, gA, B.x, B.y) - f.hvp(theta0, gB, A.x, A.y)
+    for _, k in ipairs(ks) do
+        local kappa = k * h
+        local drifted = f.grad(theta0 - (gA + gB) * kappa, E.x, E.y)
+        local path = bk.bea.path_bracket{
+            f.stepped(A, h), f.stepped(B, h), target = function(theta) return f.loss(theta, E.x, E.y) end,
+            theta = theta0, time = kappa, steps = o.path_steps > 0 and o.path_steps or math.ceil(k / 2),
+            method = o.method,
+        }
+        rows[k] = { realised = value(ab[k]) - value(ba[k]), start = kappa ^ 2 * gE:dot(bracket):item(),
+            drift = kappa ^ 2 * drifted:dot(bracket):item(), path = path, h = h }
+    end
+    return rows
+end
+
+-- With o.remainder = r > 0 each k has a rate of its own, at most o.lr: the one at which the predicted remainder of order
+-- kappa⁴ is r of the leading term.
+local function study(f, A, B, E, theta0, o)
+    local rows = {}
+    if o.remainder <= 0 then return compared(f, A, B, E, theta0, o.ks, o.lr, o, rows) end
+    local lead, rest = f.leading(theta0, A.x, A.y, B.x, B.y, E.x, E.y)
+    local kappa = math.sqrt(o.remainder * math.abs(lead:item() / rest:item()))
+    for _, k in ipairs(o.ks) do compared(f, A, B, E, theta0, { k }, math.min(o.lr, kappa / k), o, rows) end
+    return rows
+end
+
+-- Of the triples at one k: right signs of the path predictor among the quarter with the largest |prediction|, and among
+-- those where it does not abstain, because the drift-matched one has its sign.
+local function graded(p)
+    local order, right, answered, agreed = {}, 0, 0, 0
+    for t = 1, #p.path do
+        order[t] = t
+        local hit = p.path[t] * p.realised[t] > 0 and 1 or 0
+        if p.path[t] * p.drift[t] > 0 then answered, agreed = answered + 1, agreed + hit end
+    end
+    table.sort(order, function(a, b)
+        local u, v = math.abs(p.path[a]), math.abs(p.path[b])
+        if u ~= v then return u > v end
+        return a < b
+    end)
+    local quarter = math.max(1, #order // 4)
+    for t = 1, quarter do right = right + (p.path[order[t]] * p.realised[order[t]] > 0 and 1 or 0) end
+    return statistics.proportion(right, quarter), answered, statistics.proportion(agreed, math.max(1, answered))
+end
+
+-- Studies o.triples triples, make(t) -> f, A, B, E, theta0, and prints what came out; returns a panel of a figure.
+-- o: ks, lr, triples, path_steps (0: half of k), method, remainder.
+function triples.run(kind, o, make)
+    local hits, pairs_of = {}, {}
+    for _, k in ipairs(o.ks) do
+        hits[k] = { start = 0, drift = 0, path = 0 }
+        pairs_of[k] = { realised = {}, start = {}, drift = {}, path = {}, h = {} }
+    end
+    for t = 1, o.triples do
+        local f, A, B, E, theta0 = make(t)
+        for k, row in pairs(study(f, A, B, E, theta0, o)) do
+            for _, name in ipairs(NAMES) do
+                if row[name] * row.realised > 0 then hits[k][name] = hits[k][name] + 1 end
+                table.insert(pairs_of[k][name], row[name])
+            end
+            table.insert(pairs_of[k].realised, row.realised)
+            table.insert(pairs_of[k].h, row.h)
+        end
+    end
+    say("\n%s, %d triples            share of right signs [95 %%]          rank correlation%s", kind, o.triples,
+        o.remainder > 0 and "      median rate" or "")
+    say("   k   at start             drift-matched        along the path        start  drift  path")
+    local panel = { title = string.format("%s, %d triples", kind, o.triples), xlabel = "steps a task",
+        ylabel = "share of right signs", logx = true, yrange = { 0.3, 1.02 }, key = "lower" }
+    for i, name in ipairs(NAMES) do panel[i] = { x = {}, y = {}, low = {}, high = {}, label = LABELS[name] } end
+    for _, k in ipairs(o.ks) do
+        local cells, rho = {}, {}
+        for i, name in ipairs(NAMES) do
+            local p = statistics.proportion(hits[k][name], o.triples)
+            cells[#cells + 1] = string.format("%.3f [%.2f, %.2f]", p.mean, p.low, p.high)
+            rho[#rho + 1] = string.format("%5.2f", statistics.spearman(pairs_of[k][name], pairs_of[k].realised).rho)
+            table.insert(panel[i].x, k)
+            table.insert(panel[i].y, p.mean)
+            table.insert(panel[i].low, p.low)
+            table.insert(panel[i].high, p.high)
+        end
+        local h = pairs_of[k].h
+        table.sort(h)
+        say("%4d   %s   %s%s", k, table.concat(cells, "   "), table.concat(rho, "  "),
+            o.remainder > 0 and ("      %.4f"):format(h[(#h + 1) // 2]) or "")
+    end
+    say("   k   along the path: largest quarter of |score|   where drift-matched has its sign")
+    for _, k in ipairs(o.ks) do
+        local top, answered, agreed = graded(pairs_of[k])
+        say("%4d   %.3f [%.2f, %.2f] of %-4d                   %.3f [%.2f, %.2f] of %d", k, top.mean, top.low, top.high,
+            top.n, agreed.mean, agreed.low, agreed.high, answered)
+    end
+    return panel
+end
+
+return triples

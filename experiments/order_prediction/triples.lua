@@ -1,5 +1,5 @@
--- Which of two orders of A and B is better for E? The realised difference and three predictions of it, over many triples
--- of losses; order_prediction and language differ in what the triples are.
+-- Which of two orders of A and B is better for E? The realised difference and three predictions of it, over many
+-- triples of losses; order_prediction and language differ in what the triples are.
 local bk = require "bracket"
 local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local statistics, say = bk.statistics, experiment.say
@@ -24,7 +24,7 @@ function triples.functions(loss)
             return along - back
         end
     end
-    -- kappa² and kappa⁴ have these factors in the order effect on E at theta: <g_E, [A,B]> and <g_E, [B,[A,[A,B]]]> / 12.
+    -- The order effect on E at theta has kappa² <g_E, [A,B]> and kappa⁴ <g_E, [B,[A,[A,B]]]> / 12: these two factors.
     f.leading = bk.compile(function(theta, xa, ya, xb, yb, xe, ye)
         local function field(x, y) return function(t) return -f.grad(t, x, y) end end
         local A, B, g = field(xa, ya), field(xb, yb), f.grad(theta, xe, ye)
@@ -72,8 +72,8 @@ local function compared(f, A, B, E, theta0, ks, h, o, rows)
     return rows
 end
 
--- With o.remainder = r > 0 each k has a rate of its own, at most o.lr: the one at which the predicted remainder of order
--- kappa⁴ is r of the leading term.
+-- With o.remainder = r > 0 each k has a rate of its own, at most o.lr: the one at which the predicted remainder of
+-- order kappa⁴ is r of the leading term.
 local function study(f, A, B, E, theta0, o)
     local rows = {}
     if o.remainder <= 0 then return compared(f, A, B, E, theta0, o.ks, o.lr, o, rows) end

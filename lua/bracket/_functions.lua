@@ -117,8 +117,8 @@ local function kind_of(task, where)
     return task.field
 end
 
--- (theta, x, y [, buffers]) -> loss (nil for a field), share of right answers (nil where there is none): numbers, by one
--- forward pass where right, the share's function, is one that compiles.
+-- (theta, x, y [, buffers]) -> loss (nil for a field), share of right answers (nil where there is none): numbers, by
+-- one forward pass where right, the share's function, is one that compiles.
 local function measured(f, right)
     local of = f.evaluation or f
     if right and of.loss then

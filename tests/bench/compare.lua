@@ -19,7 +19,7 @@ local LARGE = { W5 = true, W6 = true, W7 = true } -- the models of models.py, fo
 local LARGE_OPS = { b = true, c = true, d = true, e = true, g = true }
 local own = clean .. quote(program) .. " tests/bench/workloads.lua"
 local contestants = { { name = "bracket", small = own, large = own } }
--- One of W6's three million arguments of relu lies so near 0 that 2e-7 of theta changes its sign, and the sum by this
+-- One of W6's 2.4 million arguments of relu lies so near 0 that 2e-7 of theta changes its sign, and the sum by this
 -- (in float64 too): rounding may.
 local TOLERANCES = { W6 = 2e-3 }
 local peaks = {} -- [dtype] in GFLOP/s, of all threads

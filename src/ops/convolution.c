@@ -180,7 +180,9 @@ const op_row op_conv2d = {
                               { ARG_END } },
     .build = conv2d_build,
     .sample = &(op_sample){ 2, { { 4, { SAMPLE_SIZE, 2, 6, 5 }, 0 }, { 4, { 3, 2, 3, 2 }, 0 } }, 2, { 2, 1 } },
-    .doc = "Cross-correlation of images x (batch, channel, height, width) with weights w (out, in, kh, kw).",
+    .doc = "Cross-correlation of images x (batch, channel, height, width) with weights w (out, in, kh, kw).\n\n"
+           "Where the processor has AVX-512, 3 x 3 kernels of stride 1 take the minimal filtering of Winograd 1980: an "
+           "infinity or a NaN in an image may then make NaN of the pixels beside those that read it.",
 };
 const op_row op_conv2d_input = {
     .name = "conv2d_input",

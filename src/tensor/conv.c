@@ -1,10 +1,10 @@
-/* conv.c - convolution two ways. Where there are AVX2 units, groups of images lie in the vector lanes: an
- * element of xl or yl is the same pixel of `lanes` images, so any kernel, stride and width runs full
- * vectors without im2col, and register tiles of 4 x 3 vectors (AVX-512: 4 x 6) keep the FMA units busy even with 8
- * channels; those kernels are conv_lanes.inc.
- * Left-over images, and other machines, go through im2col blocks and gemm. The file includes itself
- * once per element type for the typed part at its end (REAL defined). Threads share parts of the
- * batch, cut by the shape alone: the bits are the same at any number of them. */
+/* conv.c - convolution three ways. 3 x 3 kernels of stride 1 are winograd.c's where there is AVX-512. Else, where there
+ * are AVX2 units, groups of images lie in the vector lanes: an element of xl or yl is the same pixel of `lanes` images,
+ * so any kernel, stride and width runs full vectors without im2col, and register tiles of 4 x 3 vectors (AVX-512: 4 x
+ * 6) keep the FMA units busy even with 8 channels; those kernels are conv_lanes.inc. Left-over images, and other
+ * machines, go through im2col blocks and gemm. The file includes itself once per element type for the typed part at
+ * its end (REAL defined). Threads share parts of the batch, cut by the shape alone: the bits are the same at any number
+ * of them. */
 #ifndef REAL
 
 #include "conv.h"
@@ -12,6 +12,7 @@
 #include "gemm.h"
 #include "tensor.h"
 #include "vec.h"
+#include "winograd.h"
 
 #include <string.h>
 
@@ -142,12 +143,12 @@ static sizes conv_sizes(const conv_shape *s, bk_dtype dtype, bool shared) {
 }
 
 size_t conv_scratch(const conv_shape *s, bk_dtype dtype, bool shared) {
-    return conv_sizes(s, dtype, shared).bytes + LINE; /* + LINE: the caller's block may be unaligned */
+    const size_t bytes = winograd_serves(s, dtype) ? winograd_scratch(s, dtype, shared)
+                                                   : conv_sizes(s, dtype, shared).bytes;
+    return bytes + LINE; /* + LINE: the caller's block may be unaligned */
 }
 
 /* ---- groups of images in vector lanes ---- */
-
-typedef enum side { FORWARD, INPUT, WEIGHT } side;
 
 static void x_move(const kernels *v, const lanes *g, const conv_shape *s, size_t size, char *x, int64_t images,
                    bool in) {
@@ -175,7 +176,7 @@ static void y_move(const kernels *v, const lanes *g, const conv_shape *s, size_t
 typedef struct job {
     ctx *c;
     const kernels *v;
-    side what;
+    conv_side what;
     const conv_shape *s;
     const sizes *z;
     size_t size; /* of an element */
@@ -219,8 +220,8 @@ static void run_parts(void *arg, int share, int64_t first, int64_t end) {
 }
 
 /* Does the images that go in lanes; for WEIGHT, w is set to their sum. */
-static bk_status lanes_run(ctx *c, const kernels *v, side what, const conv_shape *s, const sizes *z, bk_dtype dtype,
-                           char *x, char *w, char *y, char *scratch) {
+static bk_status lanes_run(ctx *c, const kernels *v, conv_side what, const conv_shape *s, const sizes *z,
+                           bk_dtype dtype, char *x, char *w, char *y, char *scratch) {
     int64_t *tap = (int64_t *)(scratch + z->tap_at), *pixel = (int64_t *)(scratch + z->pixel_at);
     for (int64_t k = 0; k < z->taps + COLUMNS_MOST; k++) {
         int64_t at = least(k, z->taps - 1), u = at / s->kw % s->kh;
@@ -245,7 +246,7 @@ static bk_status lanes_run(ctx *c, const kernels *v, side what, const conv_shape
 
 /* ---- single images through gemm ---- */
 
-static bk_status columns_run(ctx *c, side what, const conv_shape *s, const sizes *z, bk_dtype dtype, const char *x,
+static bk_status columns_run(ctx *c, conv_side what, const conv_shape *s, const sizes *z, bk_dtype dtype, const char *x,
                              const char *w, const char *y, char *result, char *col) {
     size_t size = dtype_size(dtype);
     void (*gather)(const conv_shape *, int64_t, int64_t, const void *, void *) =
@@ -269,12 +270,13 @@ static bk_status columns_run(ctx *c, side what, const conv_shape *s, const sizes
     return BK_OK;
 }
 
-static bk_status conv_run(ctx *c, side what, bk_dtype dtype, const conv_shape *s, char *x, char *w, char *y,
+static bk_status conv_run(ctx *c, conv_side what, bk_dtype dtype, const conv_shape *s, char *x, char *w, char *y,
                           void *scratch) {
     if (dtype != BK_FLOAT32 && dtype != BK_FLOAT64) return BK_EINVAL;
     size_t size = dtype_size(dtype);
-    const sizes z = conv_sizes(s, dtype, true);
     char *aligned = (char *)(((uintptr_t)scratch + LINE - 1) / LINE * LINE);
+    if (winograd_serves(s, dtype)) return winograd_run(c, what, dtype, s, x, w, y, aligned);
+    const sizes z = conv_sizes(s, dtype, true);
     int64_t x_image = s->in * s->height * s->width, y_image = s->out * z.pixels, weights = s->out * z.taps;
     if (what == WEIGHT) memset(w, 0, (size_t)weights * size);
     if (s->batch <= 0) return BK_OK;

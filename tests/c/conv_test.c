@@ -139,8 +139,9 @@ static void test_threads(bk_dtype dtype) {
         { 93, 6, 9, 8, 10, 3, 3, 1, 1 },
         { 40, 24, 40, 40, 24, 5, 5, 1, 2 },
         { 64, 5, 12, 9, 7, 3, 3, 2, 1 },
+        { 9, 40, 16, 16, 24, 3, 3, 1, 1 },
     };
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         conv_shape s = shape_of(specs[i]);
         rng r = rng_seed(3);
         int64_t nx = s.batch * s.in * s.height * s.width, nw = s.out * s.in * s.kh * s.kw;
@@ -272,8 +273,8 @@ static void bench(bk_dtype dtype, const int64_t *spec) {
             if (k == 1) memcpy(x.t, y.t, dtype_size(dtype) * (size_t)(x.n < y.n ? x.n : y.n));
         }
     double flops = 2.0 * (double)(y.n * s.in * s.kh * s.kw);
-    printf("%s batch %d %dx%dx%d kernel %d out %d:", dtype_name(dtype), (int)s.batch, (int)s.in, (int)s.height,
-           (int)s.width, (int)s.kh, (int)s.out);
+    printf("%s batch %d %dx%dx%d kernel %d stride %d out %d:", dtype_name(dtype), (int)s.batch, (int)s.in,
+           (int)s.height, (int)s.width, (int)s.kh, (int)s.stride, (int)s.out);
     for (int k = 0; k < 3; k++)
         printf("  %s %.3f ms %.1f GFlop/s", k == 0 ? "forward" : k == 1 ? "input" : "weight", best[k] * 1e3,
                flops / best[k] * 1e-9);
@@ -295,6 +296,12 @@ int main(int argc, char **argv) {
          * taps and pixels */
         { 16, 3, 9, 7, 5, 3, 3, 1, 1 },  { 32, 2, 8, 8, 6, 3, 2, 2, 1 },   { 69, 1, 6, 5, 3, 2, 2, 1, 0 },
         { 16, 40, 5, 6, 9, 3, 3, 1, 1 }, { 16, 2, 21, 20, 4, 3, 3, 2, 0 }, { 64, 1, 4, 4, 1, 4, 4, 1, 0 },
+        /* Winograd's: vectors of 1, 2 and 4 rows of tiles, full and with places left over, odd sizes, every padding,
+         * channels that are no multiple of 4, several blocks of channels and of vectors */
+        { 3, 16, 32, 32, 16, 3, 3, 1, 1 }, { 5, 7, 28, 27, 9, 3, 3, 1, 1 },  { 3, 33, 16, 16, 10, 3, 3, 1, 1 },
+        { 4, 9, 15, 16, 21, 3, 3, 1, 0 },  { 7, 11, 8, 8, 13, 3, 3, 1, 1 },  { 3, 8, 8, 7, 8, 3, 3, 1, 2 },
+        { 2, 70, 7, 7, 18, 3, 3, 1, 1 },   { 1, 8, 64, 62, 6, 3, 3, 1, 2 },  { 40, 4, 30, 31, 14, 3, 3, 1, 1 },
+        { 1, 1, 13, 14, 60, 3, 3, 1, 1 },  { 9, 64, 16, 12, 1, 3, 3, 1, 0 }, { 37, 12, 14, 8, 12, 3, 3, 1, 1 },
     };
     static const int64_t pools[][7] = {
         /* planes height width kh kw stride pad */
@@ -303,9 +310,14 @@ int main(int argc, char **argv) {
     };
     if (argc > 1 && strcmp(argv[1], "bench") == 0) {
         static const int64_t runs[][9] = { { 64, 1, 28, 28, 8, 5, 5, 1, 0 }, { 64, 8, 12, 12, 16, 5, 5, 1, 0 },
-                                           { 64, 32, 16, 16, 64, 3, 3, 1, 1 }, { 2, 32, 16, 16, 64, 3, 3, 1, 1 } };
-        for (int k = 0; k < 4; k++) bench(BK_FLOAT32, runs[k]);
-        for (int k = 0; k < 4; k++) bench(BK_FLOAT64, runs[k]);
+                                           { 64, 32, 16, 16, 64, 3, 3, 1, 1 }, { 2, 32, 16, 16, 64, 3, 3, 1, 1 },
+                                           /* of a residual network */
+                                           { 32, 3, 32, 32, 16, 3, 3, 1, 1 },  { 32, 16, 32, 32, 16, 3, 3, 1, 1 },
+                                           { 32, 32, 16, 16, 32, 3, 3, 1, 1 }, { 32, 64, 8, 8, 64, 3, 3, 1, 1 },
+                                           { 32, 16, 32, 32, 32, 3, 3, 2, 1 }, { 32, 32, 16, 16, 64, 3, 3, 2, 1 },
+                                           { 32, 16, 32, 32, 32, 1, 1, 2, 0 }, { 32, 32, 16, 16, 64, 1, 1, 2, 0 } };
+        for (size_t k = 0; k < sizeof runs / sizeof *runs; k++) bench(BK_FLOAT32, runs[k]);
+        for (size_t k = 0; k < sizeof runs / sizeof *runs; k++) bench(BK_FLOAT64, runs[k]);
         return 0;
     }
     ctx *c = ctx_new(1);

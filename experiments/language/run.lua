@@ -141,7 +141,8 @@ local f = triples.functions(bk.loss.cross_entropy(model))
 say([[
 Does the sign of the bracket tell which of two sources of text is better read first, for a third?
 %s, %d characters; a transformer of %d parameters (%d layers, width %d, %d heads),
-%d windows of %d a source, full batch, h = %g, from %s]], #texts > 0 and #texts .. " files" or #families .. " families of generated text", vocabulary,
+%d windows of %d a source, full batch, h = %g, from %s]],
+    #texts > 0 and #texts .. " files" or #families .. " families of generated text", vocabulary,
     model.n_params, o.layers, o.width, o.heads, o.batch, o.time, o.lr,
     o.warm > 0 and o.warm .. " steps on other text of the three sources together" or "its initial weights")
 local panel = triples.run(#texts > 0 and "files" or "generated text", o, function(t)

@@ -39,6 +39,8 @@ function TestExperiments:test_tournament() lu.assertStrContains(run("tournament"
 function TestExperiments:test_planner() lu.assertStrContains(run("planner"), "random orders that are worse") end
 function TestExperiments:test_conflict() lu.assertStrContains(run("conflict"), "A-GEM") end
 function TestExperiments:test_forgetting() lu.assertStrContains(run("forgetting"), "rank correlation") end
+function TestExperiments:test_drift() lu.assertStrContains(run("drift"), "what the optimizer remembers") end
+function TestExperiments:test_language() lu.assertStrContains(run("language"), "along the path") end
 function TestExperiments:test_shuffling()
     local out = run("shuffling")
     local slopes = {}

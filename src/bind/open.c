@@ -16,11 +16,6 @@ static int module_doc(lua_State *L) {
     return 1;
 }
 
-static int internal_restricted(lua_State *L) {
-    lua_pushboolean(L, env_restricted(L));
-    return 1;
-}
-
 static int internal_check_path(lua_State *L) {
     env_check_path(L, luaL_checkstring(L, 1));
     return 0;
@@ -84,7 +79,6 @@ static int internal_raise(lua_State *L) { /* raise(message): at the place in the
 }
 
 static const bind_row internal_rows[] = { { "nearest", internal_nearest, NULL },
-                                           { "restricted", internal_restricted, NULL },
                                           { "check_path", internal_check_path, NULL },
                                           { "raise", internal_raise, NULL },
                                           { "blas", internal_blas, NULL },

@@ -67,8 +67,6 @@ func *func_vjp(func *f, int n_args,
 func *func_vmap(func *f, int n_axes, const signed char *axes, err *e);
 func *func_field(func *f, err *e);        /* a loss stands for its gradient field; a field for itself */
 func *func_lie(func *x, func *y, err *e); /* DY X - DX Y of the fields of x and y */
-/* sum_i coef[i] f_i */
-func *func_sum(ctx *c, int n, const double *coef, func *const *fs, err *e);
 
 /* check.c: the largest relative error of f's gradient and Hessian-vector products at θ against central differences,
  * extrapolated to fourth order, along the axes or (more than 6 parameters) 6 fixed random directions. f is 0-d. */

@@ -385,18 +385,8 @@ static bool lie_build(func *self, graph *g, int n_in, node *const *in, node_list
     node *xy = field_jvp(x, g, in[0], func_build_field(y, g, in[0], "bk.lie: Y"), "bk.lie: X");
     return one(g, g_sub(g, yx, xy), out);
 }
-static bool sum_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
-    func_of *f = (func_of *)self;
-    node *sum = NULL;
-    for (int i = 0; i < f->n; i++) {
-        node *part = g_scale(g, f->coef[i], func_build1(f->fs[i], g, n_in, in));
-        sum = sum ? g_add(g, sum, part) : part;
-    }
-    return one(g, sum, out);
-}
 static const func_class field_class = { "field", field_build, of_destroy };
 static const func_class lie_class = { "bk.lie", lie_build, of_destroy };
-static const func_class sum_class = { "sum", sum_build, of_destroy };
 
 func *func_field(func *f, err *e) {
     return of_new(f->c, &field_class, 1, 0, NULL, &f, e);
@@ -404,11 +394,4 @@ func *func_field(func *f, err *e) {
 func *func_lie(func *x, func *y, err *e) {
     func *both[2] = { x, y };
     return of_new(x->c, &lie_class, 2, 0, NULL, both, e);
-}
-func *func_sum(ctx *c, int n, const double *coef, func *const *fs, err *e) {
-    if (n < 1) {
-        err_set(e, BK_EINVAL, "bk.bea.word: expected at least one function, got %d", n);
-        return NULL;
-    }
-    return of_new(c, &sum_class, n, n, coef, fs, e);
 }

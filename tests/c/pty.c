@@ -1,13 +1,16 @@
 /* pty.c - drives a program on a pseudo-terminal: pty PROGRAM [ARGS], with a script on standard input.
  *   send TEXT         types it (escapes: \r \n \t \e \\ \xHH)
- *   expect MS TEXT    waits for TEXT in the output after the last match; prints the milliseconds it took
+ *   expect MS TEXT    waits for TEXT in the output after the last match; prints the milliseconds it took, less those in
+ *                     which program and driver stood in line for a core
  *   none MS TEXT      fails when TEXT comes within MS
+ *   file MS PATH      waits until a file of that name is there
  *   sleep MS
  *   size COLUMNS      the window's; the program hears of it
  *   rows MS A|B|C     waits until these are the screen's last rows that are not blank, blanks at their ends aside
  *   suspend           as Ctrl-Z and fg in a shell do: stops it, gives the terminal line mode, lets it go on
  *   interrupt         SIGINT to its newest thread, as the system may choose any that takes it
  *   exit MS           waits for the program's end; prints `exit STATUS`
+ * MS is what a free core needs: on a busy one it is waited PATIENCE times as long.
  * Exit status 0; 1 when an expectation fails, with what came instead. */
 #include <dirent.h>
 #include <errno.h>
@@ -24,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SIZE = 1 << 22 };
+enum { SIZE = 1 << 22, PATIENCE = 20 };
 static char output[SIZE];
 static size_t length, matched;
 static int master;
@@ -34,6 +37,28 @@ static double now_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
+}
+
+static double queued_ms(const char *path) {
+    FILE *f = fopen(path, "r");
+    double waited = 0;
+    if (f && fscanf(f, "%*s %lf", &waited) != 1) waited = 0;
+    if (f) fclose(f);
+    return 1e-6 * waited;
+}
+
+/* How long this driver and the program's threads have stood in line for a core by now: another's doing. */
+static double queued(void) {
+    char path[64];
+    double sum = queued_ms("/proc/self/schedstat");
+    snprintf(path, sizeof path, "/proc/%d/task", (int)child);
+    DIR *tasks = opendir(path);
+    for (struct dirent *d; tasks && (d = readdir(tasks));) {
+        snprintf(path, sizeof path, "/proc/%d/task/%ld/schedstat", (int)child, atol(d->d_name));
+        if (d->d_name[0] != '.') sum += queued_ms(path);
+    }
+    if (tasks) closedir(tasks);
+    return sum;
 }
 
 /* ---- the screen ---- */
@@ -285,7 +310,8 @@ int main(int argc, char **argv) {
             syscall(SYS_tgkill, child, newest, SIGINT);
             continue;
         }
-        double limit = strtod(rest, &rest), from = now_ms();
+        const double least = strtod(rest, &rest), from = now_ms(), in_line = queued();
+        const double limit = strcmp(word, "none") == 0 || strcmp(word, "sleep") == 0 ? least : PATIENCE * least;
         if (*rest == ' ') rest++;
         if (strcmp(word, "exit") == 0) {
             int status = 0;
@@ -305,6 +331,11 @@ int main(int argc, char **argv) {
             for (int i = 0; i <= row; i++) printf("%3d|%.*s\n", i + 1, window.ws_col, screen[i]);
             return fail("not the last rows", rest);
         }
+        if (strcmp(word, "file") == 0) {
+            while ((came = access(rest, F_OK) == 0) == 0 && now_ms() - from < limit && pump(5)) {}
+            if (!came) return fail("no file", rest);
+            continue;
+        }
         if (strcmp(word, "sleep") == 0)
             while (now_ms() - from < limit) pump(5);
         else {
@@ -312,7 +343,8 @@ int main(int argc, char **argv) {
             if (!came) came = find(rest, n);
             if (strcmp(word, "expect") == 0) {
                 if (!came) return fail("missing", rest);
-                printf("%.1f\n", now_ms() - from);
+                const double took = now_ms() - from - (queued() - in_line);
+                printf("%.1f\n", took < 0 ? 0 : took);
             } else if (came)
                 return fail("unwanted", rest);
         }

@@ -395,8 +395,8 @@ function TestRepl:test_an_interrupted_run_goes_on()
 end
 
 local function interrupted_within(limit, setup, input)
-    local times = drive(setup .. "send " .. input
-        .. "\\r\nsleep 400\nsend \\x03\nexpect 3000 interrupted\nexpect 3000 > \n"
+    local times = drive(setup .. "send print('go' .. 1) " .. input
+        .. "\\r\nexpect 2000 \\r\\ngo1\nsleep 200\nsend \\x03\nexpect 3000 interrupted\nexpect 3000 > \n"
         .. "send 'alive' .. 1\\r\nexpect 2000 \\r\\nalive1\\r\\n\n")
     local n = #times
     lu.assertTrue(times[n - 2] + times[n - 1] < limit, ("%s: %.0f ms"):format(input, times[n - 2] + times[n - 1]))
@@ -409,7 +409,7 @@ end
 function TestRepl:test_ctrl_c_stops_a_coroutine_within_100_ms()
     interrupted_within(100, "", "coroutine.wrap(function() while true do end end)()")
     interrupted_within(100, "",
-        "coroutine.resume(coroutine.create(function() coroutine.wrap(function() while true do end end)() end))")
+        "print(coroutine.resume(coroutine.create(function() coroutine.wrap(function() while true do end end)() end)))")
 end
 
 function TestRepl:test_ctrl_c_stops_a_script_that_catches_errors()

@@ -36,7 +36,7 @@ if o.mode == "seven" then os.exit(7) end
 if o.mode == "signal" then io.stdout:flush() os.execute("kill -9 $PPID") end
 if o.mode == "sleep" then
     io.stdout:flush()
-    local until_ = bk.clock() + 30
+    local until_ = bk.clock() + 600
     while bk.clock() < until_ do end
 end
 if o.mode == "once" then -- fails the first time
@@ -422,15 +422,14 @@ end
 -- ---- Ctrl-C ----
 
 local function wait_for(condition, what)
-    local limit = bk.clock() + 10
+    local limit = bk.clock() + 200
     while not condition() do
         if bk.clock() > limit then lu.fail("waited for " .. what) end
         os.execute("sleep 0.02")
     end
 end
 
--- Starts a sweep of sleeping runs in the background and signals it when two of them run; its output and exit status,
--- and how long it took to end.
+-- Starts a sweep of sleeping runs in the background and signals it when two of them run; its output and exit status.
 local function interrupted(signal)
     local out = folder .. "/text"
     local started = ("%s sweep %s --out %s/out --jobs 2 --grid mode=sleep --seeds 1..4 -- --log %s"):format(program,
@@ -439,12 +438,10 @@ local function interrupted(signal)
     local pid = io.popen(("%s >%s 2>&1 & echo $!; wait $!; echo $? >%s.status"):format(started, out, out))
     local id = pid:read("n")
     wait_for(function() return #calls() == 2 end, "two runs")
-    local from = bk.clock()
     os.execute(("kill -%s %d"):format(signal, id))
     wait_for(function() return (read(out .. ".status") or ""):find("\n") end, "the end")
-    local seconds = bk.clock() - from
     pid:close()
-    return read(out), tonumber(read(out .. ".status")), seconds
+    return read(out), tonumber(read(out .. ".status"))
 end
 
 local function none_is_left() -- no process has the script on its command line
@@ -454,8 +451,7 @@ end
 function TestSweep:test_an_interrupt_of_the_program_alone_ends_the_runs()
     for _, signal in ipairs { "INT", "TERM", "HUP", "USR1" } do
         os.remove(log)
-        local output, status, seconds = interrupted(signal)
-        lu.assertTrue(seconds < 5, seconds)
+        local output, status = interrupted(signal)
         lu.assertEquals(status, signal == "INT" and 130 or 75)
         lu.assertStrContains(output, "seed=1: stopped after ")
         lu.assertStrContains(output, "4 runs: 0 finished, 0 failed, 2 stopped, 2 not started\n")
@@ -488,15 +484,18 @@ function TestSweep:test_ctrl_c_on_a_terminal_reaches_the_runs_once()
     if not read(build .. "/tests/pty") then lu.skip("pty is not built: make test-programs") end
     -- the run ends by the first Ctrl-C as an error it can clean up after; a second one would kill it
     write(script, SCRIPT:gsub('local until_.-end%s-end', [[
-    local until_ = bk.clock() + 30
-    pcall(function() while bk.clock() < until_ do end end)
+    local until_ = bk.clock() + 600
+    pcall(function()
+        io.open(o.log .. ".in", "w"):close()
+        while bk.clock() < until_ do end
+    end)
     print("cleaned up")
     io.stdout:flush()
     os.execute("sleep 0.6")
     os.exit(3)
 end]], 1))
-    write(folder .. "/keys", "expect 5000 of\nexpect 5000 in\nsleep 600\nsend \\x03\nexpect 5000 stopped after\n"
-        .. "expect 5000 sweep: stopped by a signal\nexit 5000\n")
+    write(folder .. "/keys", "expect 5000 of\nexpect 5000 in\nfile 5000 " .. log
+        .. ".in\nsend \\x03\nexpect 5000 stopped after\nexpect 5000 sweep: stopped by a signal\nexit 5000\n")
     local started = ("%s sweep %s --out %s/out --grid mode=sleep -- --log %s"):format(program, script, folder, log)
     local output = output_of(("%s/tests/pty %s <%s/keys"):format(build, started, folder))
     lu.assertStrContains(output, "exit 130\n")

@@ -1,0 +1,200 @@
+-- refused_test.lua - what calls say that ask for what cannot be: the function, the argument, what was expected and what
+-- was given. Listed here is what no suite of the thing itself asks; and how things without a value of their own print.
+local bk = require "bracket"
+local lu = require "luaunit"
+
+TestRefused = {}
+
+local ONES9 = { 1, 1, 1, 1, 1, 1, 1, 1, 1 } -- more dimensions than a tensor has
+local theta = bk.tensor { 0.5, -0.25 }
+local function int64(values) return bk.tensor(values, { dtype = "int64" }) end
+local function squares(p) return (p * p):sum() end
+local function cubes(p) return (p ^ 3):sum() end
+local function fails(text, f, ...) lu.assertErrorMsgContains(text, f, ...) end
+local function near(t, expected)
+    local values = t:reshape { -1 }:totable()
+    lu.assertEquals(#values, #expected)
+    for i, x in ipairs(expected) do lu.assertAlmostEquals(values[i], x, 1e-12) end
+end
+
+function TestRefused.test_shapes()
+    local ones = bk.ones
+    fails("bk.zeros: shape: expected at most 8 dimensions, got 9", bk.zeros, ONES9)
+    fails("bk.zeros: shape: size 1: expected an integer >= 0, got -1", bk.zeros, { -1 })
+    fails('bk.zeros: dtype: expected "float64", "float32" or "int64", got "float16"', bk.zeros, { 2 },
+        { dtype = "float16" })
+    fails("bk.reshape: sizes: expected at most 8 dimensions, got 9", bk.reshape, ones { 1 }, ONES9)
+    fails("bk.reshape: (4) has 4 elements, which do not fill (3)", bk.reshape, ones { 4 }, { 3 })
+    fails("bk.broadcast_to: sizes: expected at most 8 dimensions, got 9", bk.broadcast_to, ones { 1 }, ONES9)
+    fails("bk.unsqueeze: a tensor has at most 8 dimensions", bk.unsqueeze, ones { 1, 1, 1, 1, 1, 1, 1, 1 }, 1)
+    fails("bk.unsqueeze: dim: expected a dimension from 1 to 2, got 3", bk.unsqueeze, ones { 2 }, 3)
+    fails("bk.squeeze: dimension 1 has size 2, not 1", bk.squeeze, ones { 2, 1 }, 1)
+    fails("bk.permute: dims: expected each of 1..2 once", bk.permute, ones { 2, 1 }, { 1, 1 })
+    fails("bk.transpose: expected at least 2 dimensions, got (2)", bk.transpose, ones { 2 })
+    fails("bk.narrow: dim: expected a dimension from 1 to 2, got 3", bk.narrow, ones { 2, 3 }, 3, 1, 1)
+    fails("bk.narrow: first: expected an integer >= 1, got 1.5", bk.narrow, ones { 2, 3 }, 1, 1.5, 1)
+    fails("bk.narrow: size: expected an integer from 0 to 2, got 3", bk.narrow, ones { 2, 3 }, 2, 2, 3)
+    fails("bk.pad: before: expected 2 sizes, got 1", bk.pad, ones { 2, 3 }, { 1 }, { 1 })
+    fails("bk.concat: dim: expected a dimension from 1 to 1, got 2", bk.concat, { ones { 2 }, ones { 2 } }, 2)
+    fails("bk.vmap: the result would have 9 dimensions",
+        bk.vmap(function() return ones { 1, 1, 1, 1, 1, 1, 1, 1 } end), ones { 2 })
+end
+
+function TestRefused.test_products_and_images()
+    local ones = bk.ones
+    fails("bk.matmul: expected at least one dimension, got () and (2,2)", bk.matmul, bk.tensor(1.0), ones { 2, 2 })
+    fails("bk.matmul: leading sizes do not broadcast: (2,2,2) x (3,2,2)", bk.matmul, ones { 2, 2, 2 },
+        ones { 3, 2, 2 })
+    fails("bk.dot: shapes differ: (2) and (3)", bk.dot, ones { 2 }, ones { 3 })
+    fails("bk.outer: expected two 1-d tensors, got (2,1) and (3)", bk.outer, ones { 2, 1 }, ones { 3 })
+    fails("bk.take: expected int64 indices of shape (rows...), got float64 (2) for a of (3,2)", bk.take,
+        ones { 3, 2 }, ones { 2 })
+    fails("bk.linalg.solve: u: expected (..., n) or (..., n, k) for t (..., n, n), got (4,2) for (3,3)",
+        bk.linalg.solve, bk.eye(3), ones { 4, 2 })
+    fails("bk.conv2d: channels differ: images (1,2,4,4), weights (1,3,2,2)", bk.conv2d, ones { 1, 2, 4, 4 },
+        ones { 1, 3, 2, 2 })
+    fails("bk.conv2d: the kernel 5x2 does not fit the padded image 4x4", bk.conv2d, ones { 1, 1, 4, 4 },
+        ones { 1, 1, 5, 2 })
+    fails("bk.conv2d: stride: expected an integer from 1 to 1048576, got 0", bk.conv2d, ones { 1, 1, 4, 4 },
+        ones { 1, 1, 2, 2 }, { stride = 0 })
+    fails("bk.maxpool2d: the window 5 does not fit the image (1,1,4,4)", bk.maxpool2d, ones { 1, 1, 4, 4 }, 5)
+end
+
+function TestRefused.test_rows_of_a_batch_in_place()
+    local gather, rows = bk.internal.gather, bk.ones { 2, 2 }
+    fails("gather: index: expected an int64 tensor of 1 dimension", gather, rows:clone(), 1, rows, bk.ones { 2 }, 1, 2)
+    fails("gather: out: expected float64 rows of 2 elements as source, got float64 rows of 3", gather,
+        bk.ones { 2, 3 }, 1, rows, int64 { 1, 2 }, 1, 2)
+    fails("gather: out: expected a row-major tensor", gather, bk.tensor(1.0), 1, rows, int64 { 1, 2 }, 1, 2)
+    fails("gather: first, count: 2..3 is outside the index's 1..2", gather, rows:clone(), 1, rows, int64 { 1, 2 }, 2, 2)
+    fails("gather: at: rows 2..3 are outside out's 1..2", gather, rows:clone(), 2, rows, int64 { 1, 2 }, 1, 2)
+    local out = bk.zeros { 2, 2 }
+    fails("gather: index: 3 is outside 1..2", gather, out, 1, rows, int64 { 1, 3 }, 1, 2)
+    near(out, { 0, 0, 0, 0 }) -- all are looked at before the first is written
+end
+
+function TestRefused.test_functions_and_derivatives()
+    fails("bk.grad: takes one function and returns one; call the result: bk.grad(f)(θ)", bk.grad, squares, theta)
+    fails("bk.grad: expected at least 1 argument, got 0", bk.grad(squares))
+    local float = "bk.grad: the function must return a 0-d float tensor, got float64 (2)"
+    fails(float, bk.grad(function(p) return p end), theta)
+    fails(float, bk.hessian(function(p) return p * 2 end), theta)
+    fails("this function returned nothing; expected a tensor", bk.compile(function() end), theta)
+    fails('result 1 of this function: expected a tensor, got "x"', bk.grad(function() return "x" end), theta)
+    fails('result 2 of this function: expected a tensor, got "x"', bk.compile(function(p) return p, "x" end), theta)
+    fails("expected a function with one result, got 2", bk.grad(function(p) return p:sum(), p:sum() end), theta)
+    fails("bk.jvp: tangents: expected at most 1, one an argument, got 2", bk.jvp, squares, { theta }, { theta, theta })
+    fails("bk.jvp: tangent 1: expected shape (2), got (3)", bk.jvp, squares, { theta }, { bk.ones { 3 } })
+    local _, pullback = bk.vjp(squares, theta)
+    fails("bk.vjp: cotangent 1: expected shape (), got (3)", pullback, bk.ones { 3 })
+    fails('bk.vjp: pullback: cotangent: expected a tensor, got "x"', pullback, "x")
+    fails("bk.vmap: argument 1: expected a leading dimension to map over, got ()", bk.vmap(squares), bk.tensor(1.0))
+end
+
+-- Tables of one may be left away, and numbers are 0-d tensors.
+function TestRefused.test_what_stands_for_a_tensor()
+    local value, tangent = bk.jvp(squares, theta, bk.tensor { 1, 0 })
+    near(value, { 0.3125 })
+    near(tangent, { 1 })
+    value, tangent = bk.jvp(function(x) return x * x end, { 3 }, { 2 })
+    near(value, { 9 })
+    near(tangent, { 12 })
+    local _, pullback = bk.vjp(squares, theta)
+    near(pullback(2), { 2, -1 })
+    local _, _, two = bk.vjp(function(p) return p:sum(), p * 3 end, theta)
+    near(two(bk.tensor(1.0)), { 1, 1 }) -- a result without a cotangent counts as one of zeros
+    near(select(2, bk.compile(function(p) return p, 2 end)(theta)), { 2 })
+    local mapped, constant = bk.vmap(function(x) return x, bk.ones { 2 } end)(bk.tensor { 3, 4 })
+    near(mapped, { 3, 4 })
+    lu.assertEquals(constant:shape(), { 2, 2 })
+end
+
+-- Arguments that are no tensors are handed on: to the function that a product or a bracket is made of too.
+function TestRefused.test_other_arguments_reach_the_function()
+    local function scaled(p, options) return cubes(p) * options.k end -- Hessian 6 k p
+    near(bk.hvp(scaled)(theta, bk.ones { 2 }, { k = 2 }), { 6, -3 })
+    near(bk.hvp(function(p, _, k) return cubes(p) * k end)(theta, bk.ones { 2 }, "name", 2), { 6, -3 })
+    near(bk.lie(scaled, squares)(theta, { k = 2 }), { -12 * 0.25, -12 * 0.0625 }) -- 2 (3 k p^2) - 6 k p (2 p)
+    local by = bk.hvp(scaled)
+    for k = 1, 40 do near(by(theta, bk.ones { 2 }, { k = k }), { 3 * k, -1.5 * k }) end -- more than are remembered
+end
+
+function TestRefused.test_backward_error_analysis()
+    local bea = bk.bea
+    local both = { squares, cubes }
+    local function path(more)
+        local given = { squares, cubes, target = squares, theta = theta, time = 1 }
+        for name, value in pairs(more) do given[name] = value end
+        return bea.path_bracket(given)
+    end
+    fails("bk.bea.multitask: losses: expected at least one loss", bea.multitask, { losses = {}, lr = 0.1 })
+    fails("bk.bea.multitask: expected losses = {L1, L2, ...} and lr = h", bea.multitask, {})
+    fails("bk.bea.continual: lr: the mean rate must be positive, got 0", bea.continual, { losses = both, lr = 0 })
+    fails("continual:field: order: expected an integer from 1 to 3, got 4",
+        function() return bea.continual { losses = both, lr = 0.1 }:field(4) end)
+    fails("bk.bea.tournament: expected sources = {L1, L2, ...}, target = E and theta = tensor", bea.tournament,
+        { target = squares, theta = theta })
+    fails("bk.bea.tournament: sources: expected at least one loss", bea.tournament,
+        { sources = {}, target = squares, theta = theta })
+    fails("bk.bea.path_bracket: time: expected a finite number, got inf", path, { time = math.huge })
+    fails("bk.bea.path_bracket: steps: expected an integer from 1 to", path, { steps = 0 })
+    fails("bk.bea.path_bracket: theta: expected floating point, got int64", path, { theta = int64 { 1, 2 } })
+    fails("bk.bea.path_bracket: expected two losses A, B, or sources = {...}, got 2 losses in the list besides sources",
+        path, { sources = { squares } })
+    fails("bk.bea.path_bracket: expected target = E, theta = tensor and time = kappa", bea.path_bracket, both)
+    fails("bk.bea.word: step 1: rate: expected a finite number, got inf", bea.word, { { squares, math.huge } })
+    local word = bea.word { { squares, 0.1 }, { cubes, 0.2 } }
+    fails("word: theta: expected floating point, got int64 (2)", word:log(1), int64 { 1, 2 })
+    fails("word: expected theta, got 3 arguments", word:log(1), theta, theta, theta)
+    local function verify(given) return word:verify(given) end
+    fails("word:verify: theta: missing; expected the tensor to start from", verify, {})
+    fails("word:verify: scales: expected finite numbers other than 0, got 0", verify,
+        { theta = theta, scales = { 1, 0 } })
+    fails("word:verify: scales: a slope needs at least two, got 1", verify, { theta = theta, scales = { 1 } })
+    fails("word:verify: orders: expected whole numbers from 1 on, got 1.5", verify, { theta = theta, orders = { 1.5 } })
+    local descent = bk.grad(squares)
+    fails("bk.flow: theta: expected floating point, got int64 (2)", bk.flow, descent, int64 { 1, 2 }, { time = 1 })
+    fails("bk.flow: steps: expected an integer >= 1, got 0", bk.flow, descent, theta,
+        { time = 1, method = "rk4", steps = 0 })
+    fails("bk.flow: rtol, atol: expected numbers >= 0, not both 0, got 0, 0", bk.flow, descent, theta,
+        { time = 1, rtol = 0, atol = 0 })
+    fails("bk.flow: the field must return one tensor of theta's shape (2) float64, got () float64", bk.flow, squares,
+        theta, { time = 1 })
+end
+
+function TestRefused.test_models()
+    local model = bk.nn.mlp { 2, 3, 2 }
+    local start = model:init { seed = 1 }
+    fails("model:init: dtype: expected float64 or float32, got int64",
+        function() return model:init { seed = 1, dtype = "int64" } end)
+    fails("model:forward: argument 2: expected a tensor, got nil", model.forward, model, start)
+    fails("model:forward: options: expected a table, got 1", model.forward, model, start, bk.ones { 1, 2 }, 1)
+    fails("bk.nn.sequential: layer 2 (layer_norm): expected an input of (batch, 3), got (..., 2)", bk.nn.sequential,
+        { bk.nn.linear { 2, 2 }, bk.nn.layer_norm { 3 } })
+    local pooled = bk.nn.sequential { bk.nn.linear { 2, 2 }, bk.nn.avgpool2d { 2 } }
+    fails("layer 2 (avgpool2d): expected an input of (batch, channels, height >= 2, width >= 2), got (1,2)",
+        pooled.forward, pooled, bk.ones { 6 }, bk.ones { 1, 2 })
+    local grouped = bk.nn.sequential { bk.nn.group_norm { 2, 4 } }
+    fails("x: expected (batch, 4, ...), got (2,3)", grouped.forward, grouped, bk.ones { 8 }, bk.ones { 2, 3 })
+    local flat = bk.nn.sequential { bk.nn.flatten() }
+    fails("x: expected (batch, ...), got ()", flat.forward, flat, bk.ones { 0 }, bk.tensor(1.0))
+    fails('no field "foo"; it has name, class_ids, accuracy and its options',
+        function() return bk.loss.huber { delta = 2 }.foo end)
+end
+
+function TestRefused.test_how_things_print()
+    lu.assertEquals(tostring(bk.nn.conv2d { 1, 8, kernel = 5 }), "conv2d{1, 8, kernel = 5, stride = 1, padding = 0}")
+    lu.assertEquals(tostring(bk.nn.linear { 2, 3 }), "linear{2, 3}")
+    lu.assertEquals(tostring(bk.loss.huber { delta = 2 }), "bk.loss.huber{ delta = 2.0 }")
+    local function map(p) return p end
+    local word = bk.bea.word { { squares, 0.5, exact = true }, { map = map, lr = 0.25 }, { squares, 0.1 } }
+    lu.assertEquals(tostring(word), "word(exact 1:0.5 map 1:0.25 1:0.1)")
+    lu.assertEquals(#word, 3)
+    local long = {}
+    for i = 1, 41 do long[i] = { squares, 0.5 } end
+    lu.assertEquals(tostring(bk.bea.word(long)), "word(" .. ("1:0.5 "):rep(40) .. "...)")
+    lu.assertEquals(tostring(bk.zeros { 2, 0 }), "tensor float64 (2,0)\n[]")
+    lu.assertEquals(tostring(bk.ones { 2, 1, 2 }), "tensor float64 (2,1,2)\n[[[1 1]]\n\n [[1 1]]]")
+    lu.assertEquals(tostring(int64 { { 1, -2 }, { 300, 4 } }), "tensor int64 (2,2)\n[[  1  -2]\n [300   4]]")
+    lu.assertEquals(tostring(bk.arange(0, 3000)), "tensor float64 (3000)\n[   0    1    2 ... 2997 2998 2999]")
+end

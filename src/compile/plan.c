@@ -2,66 +2,15 @@
  * place: an argument, a result, a constant, or the arena. */
 #include "arena.h"
 #include "../ops/ops.h"
+#include "builder.h"
 #include "lower.h"
 #include "program.h"
 
 #include <string.h>
 
-typedef struct buffer { /* what a node owns, before it is placed */
-    int slot;           /* -1: to be placed in the arena */
-    size_t bytes, offset;
-    int first, last;     /* turns between which it lives */
-    int readers, reader; /* units of its last turn that read it; the last found */
-    int last_read;       /* the node of that unit that reads it last */
-    bool moved;          /* that unit reads it otherwise than as it lies */
-    int over;            /* the buffer it is laid over, -1 none */
-} buffer;
-
-typedef struct unit { /* one step to be: a kernel node, or a group of elementwise ones */
-    int n;
-    node **nodes;
-    bool open;
-} unit;
-
-typedef struct builder {
-    graph *g;
-    plan *p;
-    int count, n; /* nodes of the graph; live ones */
-    node **sorted;
-    int *level;
-    int *group;     /* by id: index of its unit, -1 none */
-    bool *stored;   /* by id: has memory of its own */
-    int *root;      /* by id: the buffer it lies in */
-    size_t *shift;  /* by id: bytes into it */
-    bool *absorbed; /* by id: a broadcast read as a view by every user */
-    unit *units;
-    int n_units;
-    int *order, *turn; /* units in running order; of each place, its turn: those of one turn are independent */
-    int n_order, n_turns;
-    buffer *buffers;
-    int n_buffers;
-    int n_in, n_out;
-    node *const *inputs;
-    node **outs;
-    size_t scratch;       /* the largest any step needs */
-    size_t scratch_split; /* the largest that one needs which several threads share */
-    int widest;           /* turn: every one of its steps has scratch of its own */
-    int *temp_of, *temp_last; /* by id, for the pass in hand: see temps */
-} builder;
-
-static void *make(graph *g, size_t size, int64_t n) {
-    void *p = graph_alloc(g, size * (size_t)(n > 0 ? n : 1));
-    if (p) memset(p, 0, size * (size_t)(n > 0 ? n : 1));
-    return p;
-}
-
 static size_t node_bytes(const node *n) {
     return (size_t)n->count * dtype_size(n->dtype);
 }
-static bool is_pass(const node *n) {
-    return n->op->kind == OP_ELEMENTWISE;
-}
-
 /* A node that is another's memory seen differently: reshape, or a slice without gaps. */
 static bool is_alias(const node *n, size_t *shift) {
     *shift = 0;
@@ -141,111 +90,6 @@ static bool make_units(builder *b) {
         b->units[at].nodes[b->units[at].n++] = n;
         b->group[n->id] = at;
     }
-    return true;
-}
-
-/* Units in an order in which every input is ready: depth first from the results, so that what is made is
- * used soon. An explicit stack: traced loops can be deep. */
-static bool order_units(builder *b) {
-    int depth = 0;
-    typedef struct frame {
-        int unit, node, input;
-    } frame;
-    frame *stack = make(b->g, sizeof *stack, b->n_units + 1);
-    bool *wanted = make(b->g, sizeof *wanted, b->count);
-    b->order = make(b->g, sizeof *b->order, b->n_units);
-    if (!stack || !wanted || !b->order) return false;
-    for (int k = 0; k < b->n_out; k++) wanted[b->outs[k]->id] = true;
-    for (int k = 0; k < b->n; k++) {
-        node *top = b->sorted[k];
-        if (!wanted[top->id]) continue;
-        while (b->group[top->id] < 0 && top->n_in) top = top->in[0];
-        int u = b->group[top->id];
-        if (u < 0 || b->units[u].open) continue;
-        b->units[u].open = true;
-        stack[depth++] = (frame){ u, 0, 0 };
-        while (depth) {
-            frame *f = &stack[depth - 1];
-            unit *at = &b->units[f->unit];
-            if (f->node == at->n) {
-                b->order[b->n_order++] = f->unit;
-                depth--;
-                continue;
-            }
-            node *n = at->nodes[f->node];
-            if (f->input == n->n_in) {
-                f->node++;
-                f->input = 0;
-                continue;
-            }
-            node *a = n->in[f->input++];
-            while (b->group[a->id] < 0 && a->n_in) a = a->in[0]; /* through aliases and absorbed views */
-            int v = b->group[a->id];
-            if (v >= 0 && !b->units[v].open) {
-                b->units[v].open = true;
-                stack[depth++] = (frame){ v, 0, 0 };
-            }
-        }
-    }
-    return true;
-}
-
-/* What a unit costs, in floating-point operations or their like: those of products, and ELEMENT_COST for every element
- * that an operation writes, or that a kernel which is no product reads, where it reads more (a sum). */
-static double unit_cost(const unit *u) {
-    const node *only = u->nodes[0];
-    if (only->op == &op_concat) return 0; /* its parts are mostly made in their place */
-    double cost = node_flops(only);
-    int64_t most = 0;
-    for (int k = 0; k < only->n_in && u->n == 1 && cost == 0; k++)
-        if (only->in[k]->count > most) most = only->in[k]->count;
-    for (int i = 0; i < u->n; i++) {
-        const int64_t writes = u->nodes[i]->count;
-        cost += ELEMENT_COST * (double)(writes > most ? writes : most);
-    }
-    return cost;
-}
-
-/* Units that are worth a thread and need nothing of each other are brought together into one turn. The turns
- * depend on the graph alone; a turn's units run at once when there are threads, one by one when not. */
-static bool take_turns(builder *b) {
-    enum { AHEAD = 96 };
-    int *made = make(b->g, sizeof *made, b->n_units), *order = make(b->g, sizeof *order, b->n_order);
-    double *costs = make(b->g, sizeof *costs, b->n_units);
-    b->turn = make(b->g, sizeof *b->turn, b->n_order);
-    if (!made || !order || !costs || !b->turn) return false;
-    for (int i = 0; i < b->n_units; i++) {
-        made[i] = INT32_MAX; /* the turn that makes it */
-        costs[i] = unit_cost(&b->units[i]);
-    }
-    int n = 0;
-    for (int s = 0; s < b->n_order; s++) {
-        int first = b->order[s], members = 0;
-        if (made[first] != INT32_MAX) continue;
-        double cost = costs[first];
-        int ahead = cost >= THREAD_WORTH ? AHEAD : 1;
-        for (int k = s; k < b->n_order && k < s + ahead && members < PLAN_TOGETHER; k++) {
-            int u = b->order[k];
-            const unit *at = &b->units[u];
-            if (made[u] != INT32_MAX) continue;
-            double own = costs[u];
-            bool ready = k == s || (own >= THREAD_WORTH && own <= 4 * cost && cost <= 4 * own);
-            for (int i = 0; i < at->n && ready && k != s; i++)
-                for (int m = 0; m < at->nodes[i]->n_in && ready; m++) {
-                    node *a = at->nodes[i]->in[m];
-                    while (b->group[a->id] < 0 && a->n_in) a = a->in[0];
-                    int from = b->group[a->id];
-                    ready = from < 0 || from == u || made[from] < b->n_turns;
-                }
-            if (!ready) continue;
-            made[u] = b->n_turns;
-            order[n] = u;
-            b->turn[n++] = b->n_turns;
-            members++;
-        }
-        b->n_turns++;
-    }
-    b->order = order;
     return true;
 }
 
@@ -647,7 +491,7 @@ static bool build(builder *b) {
             if (!is_pass(b->sorted[i])) b->absorbed[a->id] = false;
         }
     for (int k = 0; k < b->n_out; k++) b->absorbed[b->outs[k]->id] = false;
-    if (!make_units(b) || !order_units(b) || !take_turns(b)) return false;
+    if (!make_units(b)) return false;
     for (int i = 0; i < b->n; i++) {
         node *n = b->sorted[i];
         if (b->group[n->id] >= 0 && !is_pass(n)) b->stored[n->id] = true;
@@ -663,10 +507,11 @@ static bool build(builder *b) {
         }
     }
     for (int k = 0; k < b->n_out; k++) b->stored[b->outs[k]->id] = true;
-    if (!place_nodes(b)) return false;
+    if (!place_nodes(b) || !schedule_units(b)) return false;
     lifetimes(b);
     write_in_place(b);
-    return place_buffers(b) && make_steps(b);
+    if (!place_buffers(b)) return false;
+    return make_steps(b);
 }
 
 bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, plan **out, err *e) {

@@ -1,0 +1,69 @@
+/* builder.h - a plan in the making: its units, their order, and the buffers they write, before these are placed. */
+#ifndef COMPILE_BUILDER_H
+#define COMPILE_BUILDER_H
+
+#include "order.h"
+#include "plan.h"
+
+#include <string.h>
+
+typedef struct buffer { /* what a node owns, before it is placed */
+    int slot;           /* -1: to be placed in the arena */
+    size_t bytes, offset;
+    int first, last;     /* turns between which it lives */
+    int readers, reader; /* units of its last turn that read it; the last found */
+    int last_read;       /* the node of that unit that reads it last */
+    bool moved;          /* that unit reads it otherwise than as it lies */
+    int over;            /* the buffer it is laid over, -1 none */
+} buffer;
+
+typedef struct unit { /* one step to be: a kernel node, or a group of elementwise ones */
+    int n;
+    node **nodes;
+    bool open;
+} unit;
+
+typedef struct builder {
+    graph *g;
+    plan *p;
+    int count, n; /* nodes of the graph; live ones */
+    node **sorted;
+    int *level;
+    int *group;     /* by id: index of its unit, -1 none */
+    bool *stored;   /* by id: has memory of its own */
+    int *root;      /* by id: the buffer it lies in */
+    size_t *shift;  /* by id: bytes into it */
+    bool *absorbed; /* by id: a broadcast read as a view by every user */
+    unit *units;
+    int n_units;
+    int *order, *turn; /* units in running order; of each place, its turn: those of one turn are independent */
+    int n_order, n_turns;
+    buffer *buffers;
+    int n_buffers;
+    order_use *use; /* of memory, by place in the order, units running one by one */
+    size_t most;    /* ... at once */
+    int n_in, n_out;
+    node *const *inputs;
+    node **outs;
+    size_t scratch;       /* the largest any step needs */
+    size_t scratch_split; /* the largest that one needs which several threads share */
+    int widest;           /* turn: every one of its steps has scratch of its own */
+    int *temp_of, *temp_last; /* by id, for the pass in hand: see temps */
+} builder;
+
+/* Cleared memory of the graph; NULL after failing it. */
+static inline void *make(graph *g, size_t size, int64_t n) {
+    void *p = graph_alloc(g, size * (size_t)(n > 0 ? n : 1));
+    if (p) memset(p, 0, size * (size_t)(n > 0 ? n : 1));
+    return p;
+}
+
+static inline bool is_pass(const node *n) {
+    return n->op->kind == OP_ELEMENTWISE;
+}
+
+/* schedule.c: the running order of units, and its turns. Nodes are in their buffers. false after failing b->g. */
+bool schedule_units(builder *b);
+double unit_cost(const unit *u);
+
+#endif

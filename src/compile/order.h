@@ -1,0 +1,30 @@
+/* order.h - running orders: which task comes next, so that little memory is in use at once. Knows no operations. */
+#ifndef COMPILE_ORDER_H
+#define COMPILE_ORDER_H
+
+#include "../graph/graph.h"
+
+typedef struct order_task { /* each list names a thing once */
+    int n_before, n_reads, n_writes;
+    int *before;         /* the tasks it needs */
+    int *reads, *writes; /* buffers */
+    bool in_place;       /* what it writes may take the place of what it reads last */
+} order_task;
+
+typedef struct order_tasks {
+    int n, n_buffers;
+    order_task *tasks;
+    size_t *bytes; /* of every buffer; 0: its place is found elsewhere */
+    int *kept;     /* by buffer: readers besides the tasks: it lives to the end */
+} order_tasks;
+
+typedef struct order_use { /* of memory, by the task at a place of the order */
+    size_t live; /* bytes in use while it runs */
+    size_t takes; /* those it is the first to write */
+} order_use;
+
+/* Permutes order[0..n-1], in which every task comes after those it needs, to another such order that needs no more
+ * memory at once; use[i] is of its i-th task, *most the largest of use[].live. false after failing g. */
+bool order_for_memory(graph *g, const order_tasks *all, int *order, order_use *use, size_t *most);
+
+#endif

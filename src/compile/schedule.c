@@ -1,0 +1,163 @@
+/* schedule.c - the order in which units run, for little memory, and the turns of those that may run at once. */
+#include "builder.h"
+#include "../ops/ops.h"
+#include "program.h"
+
+/* The unit that makes what n reads as a: through aliases and absorbed views. -1: none does. */
+static int unit_of(const builder *b, const node *a) {
+    while (b->group[a->id] < 0 && a->n_in) a = a->in[0];
+    return b->group[a->id];
+}
+
+/* What every unit needs, reads and writes, for the order. */
+static bool make_tasks(builder *b, order_tasks *all) {
+    graph *g = b->g;
+    int operands = 0;
+    for (int i = 0; i < b->n; i++) operands += b->sorted[i]->n_in;
+    int *seen = make(g, sizeof *seen, b->n_units), *read = make(g, sizeof *read, b->n_buffers);
+    int *room = make(g, sizeof *room, 2 * (int64_t)operands + b->n);
+    *all = (order_tasks){ b->n_units, b->n_buffers, make(g, sizeof *all->tasks, b->n_units),
+                          make(g, sizeof *all->bytes, b->n_buffers), make(g, sizeof *all->kept, b->n_buffers) };
+    if (!seen || !read || !room || !all->tasks || !all->bytes || !all->kept) return false;
+    for (int i = 0; i < b->n_buffers; i++)
+        if (b->buffers[i].slot < 0) all->bytes[i] = (b->buffers[i].bytes + 63) / 64 * 64;
+    for (int k = 0; k < b->n_out; k++)
+        if (b->root[b->outs[k]->id] >= 0) all->kept[b->root[b->outs[k]->id]] = 1;
+    for (int u = 0; u < b->n_units; u++) { /* entries of seen and read: the unit that was there last, from 1 */
+        const unit *at = &b->units[u];
+        order_task *t = &all->tasks[u];
+        t->in_place = is_pass(at->nodes[0]);
+        t->before = room;
+        seen[u] = u + 1;
+        for (int i = 0; i < at->n; i++)
+            for (int k = 0; k < at->nodes[i]->n_in; k++) {
+                const int from = unit_of(b, at->nodes[i]->in[k]);
+                if (from < 0 || seen[from] == u + 1) continue;
+                seen[from] = u + 1;
+                t->before[t->n_before++] = from;
+            }
+        t->reads = room += t->n_before;
+        for (int i = 0; i < at->n; i++)
+            for (int k = 0; k < at->nodes[i]->n_in; k++) {
+                node *a = at->nodes[i]->in[k];
+                const int x = b->root[(b->absorbed[a->id] ? a->in[0] : a)->id];
+                if (x < 0 || read[x] == 2 * u + 2) continue;
+                if (b->group[a->id] == u) continue; /* within the unit */
+                read[x] = 2 * u + 2;
+                t->reads[t->n_reads++] = x;
+            }
+        t->writes = room += t->n_reads;
+        for (int i = 0; i < at->n; i++) {
+            const int x = b->root[at->nodes[i]->id];
+            if (!b->stored[at->nodes[i]->id] || x < 0 || read[x] >= 2 * u + 2) continue;
+            read[x] = 2 * u + 3;
+            t->writes[t->n_writes++] = x;
+        }
+        room += t->n_writes;
+    }
+    return true;
+}
+
+/* Units in an order in which every input is ready: depth first from the results, so that what is made is
+ * used soon. An explicit stack: traced loops can be deep. */
+static bool order_units(builder *b) {
+    order_tasks all;
+    int depth = 0;
+    int *stack = make(b->g, sizeof *stack, b->n_units + 1), *next = make(b->g, sizeof *next, b->n_units);
+    bool *wanted = make(b->g, sizeof *wanted, b->count);
+    b->order = make(b->g, sizeof *b->order, b->n_units);
+    b->use = make(b->g, sizeof *b->use, b->n_units);
+    if (!stack || !next || !wanted || !b->order || !b->use || !make_tasks(b, &all)) return false;
+    for (int k = 0; k < b->n_out; k++) wanted[b->outs[k]->id] = true;
+    for (int k = 0; k < b->n; k++) {
+        const int u = wanted[b->sorted[k]->id] ? unit_of(b, b->sorted[k]) : -1;
+        if (u < 0 || b->units[u].open) continue;
+        b->units[u].open = true;
+        stack[depth++] = u;
+        while (depth) {
+            const order_task *at = &all.tasks[stack[depth - 1]];
+            int *n = &next[stack[depth - 1]];
+            if (*n == at->n_before) {
+                b->order[b->n_order++] = stack[--depth];
+                continue;
+            }
+            const int v = at->before[(*n)++];
+            if (b->units[v].open) continue;
+            b->units[v].open = true;
+            stack[depth++] = v;
+        }
+    }
+    return order_for_memory(b->g, &all, b->order, b->use, &b->most);
+}
+
+/* What a unit costs, in floating-point operations or their like: those of products, and ELEMENT_COST for every element
+ * that an operation writes, or that a kernel which is no product reads, where it reads more (a sum). */
+double unit_cost(const unit *u) {
+    const node *only = u->nodes[0];
+    if (only->op == &op_concat) return 0; /* its parts are mostly made in their place */
+    double cost = node_flops(only);
+    int64_t most = 0;
+    for (int k = 0; k < only->n_in && u->n == 1 && cost == 0; k++)
+        if (only->in[k]->count > most) most = only->in[k]->count;
+    for (int i = 0; i < u->n; i++) {
+        const int64_t writes = u->nodes[i]->count;
+        cost += ELEMENT_COST * (double)(writes > most ? writes : most);
+    }
+    return cost;
+}
+
+/* Makes what the unit at place k writes live from place s on, unless more memory would then be in use at once than
+ * units one by one need. */
+static bool begin_early(builder *b, int s, int k) {
+    const size_t takes = b->use[k].takes;
+    for (int i = s; i < k && takes; i++)
+        if (b->use[i].live + takes > b->most) return false;
+    for (int i = s; i < k; i++) b->use[i].live += takes;
+    return true;
+}
+
+/* Units that are worth a thread and need nothing of each other are brought together into one turn. The turns
+ * depend on the graph alone; a turn's units run at once when there are threads, one by one when not. */
+static bool take_turns(builder *b) {
+    enum { AHEAD = 96 };
+    int *made = make(b->g, sizeof *made, b->n_units), *order = make(b->g, sizeof *order, b->n_order);
+    double *costs = make(b->g, sizeof *costs, b->n_units);
+    b->turn = make(b->g, sizeof *b->turn, b->n_order);
+    if (!made || !order || !costs || !b->turn) return false;
+    for (int i = 0; i < b->n_units; i++) {
+        made[i] = INT32_MAX; /* the turn that makes it */
+        costs[i] = unit_cost(&b->units[i]);
+    }
+    int n = 0;
+    for (int s = 0; s < b->n_order; s++) {
+        int first = b->order[s], members = 0;
+        if (made[first] != INT32_MAX) continue;
+        double cost = costs[first];
+        int ahead = cost >= THREAD_WORTH ? AHEAD : 1;
+        for (int k = s; k < b->n_order && k < s + ahead && members < PLAN_TOGETHER; k++) {
+            int u = b->order[k];
+            const unit *at = &b->units[u];
+            if (made[u] != INT32_MAX) continue;
+            double own = costs[u];
+            bool ready = k == s || (own >= THREAD_WORTH && own <= 4 * cost && cost <= 4 * own);
+            for (int i = 0; i < at->n && ready && k != s; i++)
+                for (int m = 0; m < at->nodes[i]->n_in && ready; m++) {
+                    node *a = at->nodes[i]->in[m];
+                    int from = unit_of(b, a);
+                    ready = from < 0 || from == u || made[from] < b->n_turns;
+                }
+            if (!ready || (k != s && !begin_early(b, s, k))) continue;
+            made[u] = b->n_turns;
+            order[n] = u;
+            b->turn[n++] = b->n_turns;
+            members++;
+        }
+        b->n_turns++;
+    }
+    b->order = order;
+    return true;
+}
+
+bool schedule_units(builder *b) {
+    return order_units(b) && take_turns(b);
+}

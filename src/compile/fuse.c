@@ -167,6 +167,7 @@ static void view_load(const fuse_view *v, size_t size, const char *data, int64_t
 /* Elements start to end; start is where a block starts. folds: what all parts leave for fold_end. */
 static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, char *folds, int64_t start,
                      int64_t end) {
+    enum { FAR_BYTES = 1 << 20 }; /* of an operand that the L2 does not hold: its next block is asked for in time */
     const size_t size = dtype_size(p->dtype), temp_size = temp_bytes(p);
     const int64_t block = p->block;
     reach *reaches = (reach *)(void *)(scratch + (size_t)p->n_temps * temp_size);
@@ -189,6 +190,7 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
         if (p->fills[i].pointer >= 0) run_copy(size, temp, pointers[p->fills[i].pointer], 0, n);
         else vec_get(VEC_FILL, p->dtype)(n, temp, NULL, NULL, NULL, p->fills[i].x);
     }
+    const size_t ahead = (size_t)p->count * size < FAR_BYTES ? 0 : (size_t)block * size;
     for (int64_t first = start; first < end; first += block) {
         int64_t n = end - first < block ? end - first : block;
         for (int i = 0; i < p->n_views; i++) {
@@ -204,7 +206,10 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
                 fold_block(p->dtype, f->run, first % f->run, (double *)(void *)r->at[3] + part_at(p, f, first), n,
                            r->at[0]);
             }
-            for (int k = 0; k < 4; k++) r->at[k] += r->step[k];
+            for (int k = 0; k < 4; k++) {
+                r->at[k] += r->step[k];
+                for (size_t at = 0; r->step[k] && at < ahead; at += 64) __builtin_prefetch(r->at[k] + at, 0, 2);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-/* fuse.c - runs a group of elementwise operations block by block, with what passes between them
- * in temporaries that stay in the L1 cache. */
+/* fuse.c - runs a group of elementwise operations block by block, with what passes between them, and what is summed and
+ * not kept, in temporaries that stay in the L1 cache. */
 #include "fuse.h"
 
 #include <string.h>
@@ -29,12 +29,13 @@ static int set_block(fuse_pass *p, int64_t most) {
     return once;
 }
 
-/* In a short block an operation begins while the one before it waits for memory. */
+/* In a short block an operation begins while the one before it waits for memory; what is summed is cut in fewer parts
+ * by a longer one. */
 void fuse_set_block(fuse_pass *p) {
     enum { SHORT = FUSE_BLOCK_BYTES / 4 };
-    const int64_t size = (int64_t)dtype_size(p->dtype);
+    const int64_t size = (int64_t)dtype_size(p->dtype), brief = p->n_folds ? 2 * SHORT : SHORT;
     const int once = set_block(p, FUSE_BLOCK_BYTES / size);
-    if (set_block(p, SHORT / size) < once) set_block(p, FUSE_BLOCK_BYTES / size);
+    if (set_block(p, brief / size) < once) set_block(p, FUSE_BLOCK_BYTES / size);
 }
 
 /* Where an operation's operands and its result are, in the block at hand, and how far on in the next. */
@@ -48,8 +49,76 @@ static size_t temp_bytes(const fuse_pass *p) {
     return ((size_t)p->block * dtype_size(p->dtype) + 63) / 64 * 64;
 }
 
-size_t fuse_scratch(const fuse_pass *p) {
+static size_t share_bytes(const fuse_pass *p) {
     return (size_t)p->n_temps * temp_bytes(p) + sizeof(reach) * (size_t)p->n_ops; /* both of whole cache lines */
+}
+
+/* ---- folds ---- */
+
+fuse_fold fuse_fold_of(int ndim, const int64_t *shape, int64_t mask) {
+    fuse_fold f = { .run = 1, .places = 1 };
+    int d = ndim - 1;
+    for (; d >= 0 && (shape[d] == 1 || mask >> d & 1); d--) f.run *= shape[d];
+    f.ndim = d + 1;
+    for (; d >= 0; d--) {
+        f.shape[d] = shape[d];
+        f.steps[d] = mask >> d & 1 ? 0 : f.places;
+        if (f.steps[d]) f.places *= shape[d];
+    }
+    return f;
+}
+
+/* Blocks cut runs, in the same places for any number of threads: the part from an element on has a place. */
+static int64_t part_at(const fuse_pass *p, const fuse_fold *f, int64_t element) {
+    return element / p->block + element / f->run;
+}
+
+/* Doubles: of the parts, then of the result. */
+static int64_t fold_doubles(const fuse_pass *p, const fuse_fold *f) {
+    return (part_at(p, f, p->count) + 1 + f->places + 7) / 8 * 8;
+}
+
+static double *fold_parts(const fuse_pass *p, char *folds, int which) {
+    double *parts = (double *)(void *)folds;
+    for (int i = 0; i < which; i++) parts += fold_doubles(p, &p->folds[i]);
+    return parts;
+}
+
+/* n elements, a block that begins `into` a run: its parts. */
+static void fold_block(bk_dtype dtype, int64_t run, int64_t into, double *parts, int64_t n, const char *in) {
+    for (int64_t left = run - into; n > 0; left = run) {
+        if (left > n) left = n;
+        *parts++ = vec_sum(dtype, left, in);
+        in += (size_t)left * dtype_size(dtype);
+        n -= left;
+    }
+}
+
+static void fold_end(const fuse_pass *p, int which, char *const *pointers, char *folds) {
+    const fuse_fold *f = &p->folds[which];
+    const double *parts = fold_parts(p, folds, which);
+    double *sums = (double *)(uintptr_t)parts + part_at(p, f, p->count) + 1;
+    int64_t index[BK_MAX_DIMS] = { 0 }, place = 0;
+    memset(sums, 0, sizeof *sums * (size_t)f->places);
+    for (int64_t i = 0, at = 0, block = p->block; i < p->count; i += f->run) {
+        double run = parts[at++];
+        for (; block < i + f->run; block += p->block) run += parts[at++];
+        if (block == i + f->run) at++, block += p->block; /* where both begin one place is left out */
+        sums[place] += run;
+        for (int d = f->ndim - 1; d >= 0; d--) {
+            place += f->steps[d];
+            if (++index[d] < f->shape[d]) break;
+            place -= index[d] * f->steps[d];
+            index[d] = 0;
+        }
+    }
+    vec_cast(f->places, p->dtype, pointers[f->pointer], BK_FLOAT64, sums);
+}
+
+size_t fuse_scratch(const fuse_pass *p) {
+    size_t bytes = share_bytes(p);
+    for (int i = 0; i < p->n_folds; i++) bytes += sizeof(double) * (size_t)fold_doubles(p, &p->folds[i]);
+    return bytes;
 }
 
 static void run_copy(size_t size, char *out, const char *in, int64_t step, int64_t n) {
@@ -65,9 +134,13 @@ static void run_copy(size_t size, char *out, const char *in, int64_t step, int64
         for (int64_t i = 0; i < n; i++) ((double *)(void *)out)[i] = ((const double *)(const void *)in)[i * step];
 }
 
-/* Elements first .. first+n-1 of the view, in row-major order, into out. */
-static void view_load(const fuse_view *v, size_t size, const char *data, int64_t first, int64_t n, char *out) {
+/* Elements first .. first+n-1 of the view, in row-major order, into out, where those of the block before still are, as
+ * long as this one and more. */
+static void view_load(const fuse_view *v, size_t size, const char *data, int64_t first, int64_t n, bool before,
+                      char *out) {
     int last = v->ndim - 1;
+    if (before && v->strides[last] == 0 && first % v->shape[last] >= n && first % v->shape[last] + n <= v->shape[last])
+        return; /* the same number throughout */
     int64_t index[BK_MAX_DIMS], rest = first, at = 0;
     for (int d = last; d >= 0; d--) {
         index[d] = rest % v->shape[d];
@@ -91,8 +164,10 @@ static void view_load(const fuse_view *v, size_t size, const char *data, int64_t
     }
 }
 
-/* Elements start to end; start is where a block starts. */
-static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, int64_t start, int64_t end) {
+/* Elements start to end; start is where a block starts. folds: what all parts leave for fold_end. */
+static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, char *folds, int64_t start,
+                     int64_t end) {
+    enum { FAR_BYTES = 1 << 20 }; /* of an operand that the L2 does not hold: its next block is asked for in time */
     const size_t size = dtype_size(p->dtype), temp_size = temp_bytes(p);
     const int64_t block = p->block;
     reach *reaches = (reach *)(void *)(scratch + (size_t)p->n_temps * temp_size);
@@ -104,6 +179,10 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, i
                                : s->kind == SOURCE_TEMP ? scratch + (size_t)s->at * temp_size
                                                         : scratch;
             reaches[i].step[k] = memory ? (size_t)block * size : 0;
+            if (k == 3 && !p->ops[i].fn) {
+                reaches[i].at[k] = (char *)fold_parts(p, folds, p->ops[i].fold);
+                reaches[i].step[k] = 0;
+            }
         }
     for (int i = 0; i < p->n_fills; i++) {
         char *temp = scratch + (size_t)p->fills[i].temp * temp_size;
@@ -111,39 +190,51 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, i
         if (p->fills[i].pointer >= 0) run_copy(size, temp, pointers[p->fills[i].pointer], 0, n);
         else vec_get(VEC_FILL, p->dtype)(n, temp, NULL, NULL, NULL, p->fills[i].x);
     }
+    const size_t ahead = (size_t)p->count * size < FAR_BYTES ? 0 : (size_t)block * size;
     for (int64_t first = start; first < end; first += block) {
         int64_t n = end - first < block ? end - first : block;
         for (int i = 0; i < p->n_views; i++) {
             if (first > start && p->views[i].once) continue;
-            view_load(&p->views[i], size, pointers[p->views[i].pointer], first, n,
+            view_load(&p->views[i], size, pointers[p->views[i].pointer], first, n, first > start,
                       scratch + (size_t)p->views[i].temp * temp_size);
         }
         for (int i = 0; i < p->n_ops; i++) {
             reach *r = &reaches[i];
-            p->ops[i].fn(n, r->at[3], r->at[0], r->at[1], r->at[2], p->ops[i].x);
-            for (int k = 0; k < 4; k++) r->at[k] += r->step[k];
+            if (p->ops[i].fn) p->ops[i].fn(n, r->at[3], r->at[0], r->at[1], r->at[2], p->ops[i].x);
+            else {
+                const fuse_fold *f = &p->folds[p->ops[i].fold];
+                fold_block(p->dtype, f->run, first % f->run, (double *)(void *)r->at[3] + part_at(p, f, first), n,
+                           r->at[0]);
+            }
+            for (int k = 0; k < 4; k++) {
+                r->at[k] += r->step[k];
+                for (size_t at = 0; r->step[k] && at < ahead; at += 64) __builtin_prefetch(r->at[k] + at, 0, 2);
+            }
         }
     }
 }
 
 void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
-    run_part(p, pointers, scratch, 0, p->count);
+    char *folds = scratch + share_bytes(p);
+    run_part(p, pointers, scratch, folds, 0, p->count);
+    for (int i = 0; i < p->n_folds; i++) fold_end(p, i, pointers, folds);
 }
 
 typedef struct shared_pass {
     const fuse_pass *p;
     char *const *pointers;
-    char *scratch;
+    char *scratch, *folds;
 } shared_pass;
 
 static void run_range(void *arg, int share, int64_t first, int64_t end) {
     const shared_pass *s = arg;
     const int64_t to = end * s->p->block;
-    run_part(s->p, s->pointers, s->scratch + fuse_scratch(s->p) * (size_t)share, first * s->p->block,
+    run_part(s->p, s->pointers, s->scratch + share_bytes(s->p) * (size_t)share, s->folds, first * s->p->block,
              to < s->p->count ? to : s->p->count);
 }
 
 void fuse_run_shared(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch) {
-    shared_pass s = { p, pointers, scratch };
+    shared_pass s = { p, pointers, scratch, scratch + FUSE_SHARES * share_bytes(p) };
     ctx_ranges(c, (p->count + p->block - 1) / p->block, FUSE_SHARES, run_range, &s);
+    for (int i = 0; i < p->n_folds; i++) fold_end(p, i, pointers, s.folds);
 }

@@ -17,7 +17,16 @@ typedef struct fuse_op {
     vec_fn fn;
     fuse_source in[3], out;
     double x;
+    int fold; /* fn NULL: its place among the folds */
 } fuse_op;
+
+/* A sum of what the pass makes, which need not be stored: runs of neighbouring elements are summed block by block, and
+ * the runs in the end. Axes that are left, of which one step is a run; a step of 0 is of one that is summed. */
+typedef struct fuse_fold {
+    int64_t run, places; /* elements of a run; of the result */
+    int ndim, pointer;   /* where the result is */
+    int64_t shape[BK_MAX_DIMS], steps[BK_MAX_DIMS];
+} fuse_fold;
 
 /* An operand that is not laid out as the pass runs: copied into a temp block by block, or once where every
  * block reads the same. */
@@ -30,8 +39,9 @@ typedef struct fuse_view {
 typedef struct fuse_pass {
     bk_dtype dtype;
     int64_t count, block; /* elements: in all, at a time */
-    int n_ops, n_views, n_fills, n_temps;
+    int n_ops, n_views, n_fills, n_temps, n_folds;
     fuse_op *ops;
+    fuse_fold *folds;
     fuse_view *views;
     struct {
         int temp, pointer;
@@ -48,5 +58,8 @@ size_t fuse_scratch(const fuse_pass *p);
 
 /* Sets the block from the views: a whole number of rows where a row is repeated, so that it is laid out once. */
 void fuse_set_block(fuse_pass *p);
+
+/* The fold that is the sum over the axes of the mask of elements of that shape, without its pointer. */
+fuse_fold fuse_fold_of(int ndim, const int64_t *shape, int64_t mask);
 
 #endif

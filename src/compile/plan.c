@@ -29,9 +29,25 @@ static bool is_alias(const node *n, size_t *shift) {
     return true;
 }
 
+/* A pass sees elements in their order alone: what it reads of another shape it reads as they lie. */
+static node *reshaped(node *a) {
+    while (a->op == &op_reshape) a = a->in[0];
+    return a;
+}
+
 static bool fusable(const node *from, const node *to) {
-    return is_pass(from) && is_pass(to) && from->dtype == to->dtype &&
-           shape_equal(from->ndim, from->shape, to->ndim, to->shape);
+    return is_pass(from) && is_pass(to) && from->dtype == to->dtype && from->count == to->count;
+}
+
+/* n is a sum whose runs are long enough to be taken as the pass that makes its operand goes by. */
+static bool folds(const node *from, const node *n) {
+    enum { RUN = 16, COUNT = 1024 };
+    return n->op == &op_sum && is_pass(from) && n->dtype != BK_INT64 && from->dtype == n->dtype &&
+           from->count >= COUNT && fuse_fold_of(n->in[0]->ndim, n->in[0]->shape, n->ints[0]).run >= RUN;
+}
+
+static bool joins(const node *from, const node *to) {
+    return fusable(from, to) || folds(from, to);
 }
 
 static int find(int *up, int i) {
@@ -47,8 +63,8 @@ static bool is_number(const node *n, const bool *number) {
     return n->n_in || n->count == 1;
 }
 
-/* Units: elementwise nodes of one level, shape and connection form a group. A node's level exceeds that
- * of every input it cannot fuse with, so no path leaves a group and comes back. What is made of single numbers comes
+/* Units: elementwise nodes of one level, count and connection form a group, with sums of them. A node's level exceeds
+ * that of every input it cannot join, so no path leaves a group and comes back. What is made of single numbers comes
  * before all else: a rate or a correction does not part the pass that uses it late. */
 static bool make_units(builder *b) {
     enum { NUMBERS = -(1 << 24) };
@@ -62,13 +78,15 @@ static bool make_units(builder *b) {
         number[n->id] = is_number(n, number);
         int level = number[n->id] ? NUMBERS : 0;
         for (int k = 0; k < n->n_in; k++) {
-            node *a = n->in[k];
-            int l = b->level[a->id] + (fusable(a, n) ? 0 : 1);
+            node *a = reshaped(n->in[k]);
+            int l = b->level[a->id] + (joins(a, n) ? 0 : 1);
             if (l > level) level = l;
         }
         b->level[n->id] = level;
-        for (int k = 0; k < n->n_in; k++)
-            if (fusable(n->in[k], n) && b->level[n->in[k]->id] == level) up[find(up, n->in[k]->id)] = find(up, n->id);
+        for (int k = 0; k < n->n_in; k++) {
+            const node *a = reshaped(n->in[k]);
+            if (joins(a, n) && b->level[a->id] == level) up[find(up, a->id)] = find(up, n->id);
+        }
     }
     int *size = make(g, sizeof *size, b->count);
     b->units = make(g, sizeof *b->units, b->n);
@@ -79,12 +97,12 @@ static bool make_units(builder *b) {
         node *n = b->sorted[i];
         size_t shift;
         if (n->op->kind == OP_LEAF || n->op == &op_full || is_alias(n, &shift) || b->absorbed[n->id]) continue;
-        int root = is_pass(n) ? find(up, n->id) : n->id;
+        int root = find(up, n->id);
         int at = b->group[root];
         if (at < 0) {
             at = b->n_units++;
             b->group[root] = at;
-            b->units[at].nodes = make(g, sizeof(node *), is_pass(n) ? size[root] : 1);
+            b->units[at].nodes = make(g, sizeof(node *), size[root]);
             if (!b->units[at].nodes) return false;
         }
         b->units[at].nodes[b->units[at].n++] = n;
@@ -347,7 +365,9 @@ static fuse_source pass_source(builder *b, fuse_pass *pass, temps *t, int unit_a
         pass->views[pass->n_views++] = v;
         return (fuse_source){ SOURCE_FILL, v.temp };
     }
-    if (b->group[a->id] == unit_at && !b->stored[a->id]) return (fuse_source){ SOURCE_TEMP, t->of[a->id] - 1 };
+    const node *from = reshaped(a);
+    if (b->group[from->id] == unit_at && !b->stored[from->id])
+        return (fuse_source){ SOURCE_TEMP, t->of[from->id] - 1 };
     return (fuse_source){ SOURCE_MEMORY, node_pointer(b, a) };
 }
 
@@ -365,18 +385,23 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
     for (int i = 0; i < u->n; i++)
         for (int k = 0; k < u->nodes[i]->n_in; k++) {
             const node *a = u->nodes[i]->in[k];
-            t.last[a->id] = i;
+            t.last[reshaped(u->nodes[i]->in[k])->id] = i;
             copied += a->op == &op_full || b->absorbed[a->id];
         }
     pass->views = make(own, sizeof *pass->views, copied);
     pass->fills = make(own, sizeof *pass->fills, copied);
-    if (!pass->ops || !pass->views || !pass->fills) return NULL;
+    pass->folds = make(own, sizeof *pass->folds, u->n);
+    if (!pass->ops || !pass->views || !pass->fills || !pass->folds) return NULL;
     for (int i = 0; i < u->n; i++) {
         node *n = u->nodes[i];
         fuse_op *op = &pass->ops[pass->n_ops++];
-        op->fn = vec_get(n->op->vec, n->dtype);
+        op->fn = is_pass(n) ? vec_get(n->op->vec, n->dtype) : NULL;
         op->x = n->x;
-        if (!op->fn) {
+        if (!is_pass(n)) {
+            fuse_fold *f = &pass->folds[op->fold = pass->n_folds++];
+            *f = fuse_fold_of(n->in[0]->ndim, n->in[0]->shape, n->ints[0]);
+            f->pointer = node_pointer(b, n);
+        } else if (!op->fn) {
             graph_fail(b->g, BK_EUNSUPPORTED, "bk.%s: not defined for %s", op_title(n->op), dtype_name(n->dtype));
             return NULL;
         }
@@ -385,9 +410,9 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
             if (op->in[k].kind == SOURCE_FILL) op->in[k].kind = SOURCE_TEMP;
         }
         for (int k = 0; k < n->n_in; k++) { /* the result may take a dying operand's temp */
-            node *a = n->in[k];
+            const node *a = reshaped(n->in[k]);
             bool again = false;
-            for (int j = 0; j < k; j++) again = again || n->in[j] == a;
+            for (int j = 0; j < k; j++) again = again || reshaped(n->in[j]) == a;
             if (!again && b->group[a->id] == unit_at && !b->stored[a->id] && t.last[a->id] == i)
                 t.free[t.n_free++] = t.of[a->id] - 1;
         }
@@ -495,18 +520,18 @@ static bool build(builder *b) {
     for (int i = 0; i < b->n; i++) {
         node *n = b->sorted[i];
         if (b->group[n->id] >= 0 && !is_pass(n)) b->stored[n->id] = true;
-        for (int k = 0; k < n->n_in; k++) {
+        for (int k = 0; k < n->n_in && n->op != &op_reshape; k++) {
             node *a = n->in[k];
             if (a->op == &op_full && is_pass(n)) continue;
             if (b->absorbed[a->id]) {
-                node *under = a->in[0];
-                if (under->op != &op_full) b->stored[under->id] = true;
+                if (a->in[0]->op != &op_full) b->stored[reshaped(a->in[0])->id] = true;
                 continue;
             }
+            a = reshaped(a);
             if (b->group[a->id] != b->group[n->id] || b->group[n->id] < 0) b->stored[a->id] = true;
         }
     }
-    for (int k = 0; k < b->n_out; k++) b->stored[b->outs[k]->id] = true;
+    for (int k = 0; k < b->n_out; k++) b->stored[reshaped(b->outs[k])->id] = true;
     if (!place_nodes(b) || !schedule_units(b)) return false;
     lifetimes(b);
     write_in_place(b);

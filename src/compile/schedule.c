@@ -42,7 +42,7 @@ static bool make_tasks(builder *b, order_tasks *all) {
                 node *a = at->nodes[i]->in[k];
                 const int x = b->root[(b->absorbed[a->id] ? a->in[0] : a)->id];
                 if (x < 0 || read[x] == 2 * u + 2) continue;
-                if (b->group[a->id] == u) continue; /* within the unit */
+                if (unit_of(b, a) == u) continue; /* within the unit */
                 read[x] = 2 * u + 2;
                 t->reads[t->n_reads++] = x;
             }

@@ -302,15 +302,28 @@ WIDE static ALWAYS void NAME(spread)(const NAME(place) *p, int rows, int64_t c, 
     }
 }
 
-/* Windows, or (`back`) what they are weighed by, of channels first .. first + n - 1. */
-WIDE static void NAME(gather)(const NAME(place) *p, bool back, int64_t first, int64_t n, REAL *to, int64_t step,
-                              int64_t pitch) {
-#define EACH(WHAT, ROWS) for (int64_t c = 0; c < n; c++) WHAT(p, ROWS, first + c, to + c * step, pitch)
+/* Where the rows of vector `i` of all images begin that the one before does not read. */
+static const REAL *NAME(next_rows)(const tiling *t, int64_t i, const void *images, int64_t channels, int64_t height,
+                                   int64_t width, int64_t pad) {
+    const int64_t image = i / t->vectors, at = i % t->vectors, row = at / t->across * t->rows * 2;
+    return (const REAL *)images + (image * channels * height + (at ? row + 2 * pad : 0)) * width +
+           at % t->across * 2 * LANES / t->rows;
+}
+
+/* Windows, or (`back`) what they are weighed by, of channels first .. first + n - 1, as those of the vector after are
+ * asked for: a plane is too far from the next for the processor to see it coming. */
+WIDE static void NAME(gather)(const NAME(place) *p, bool back, int64_t first, int64_t n, const REAL *next,
+                              int64_t plane, REAL *to, int64_t step, int64_t pitch) {
+#define EACH(WHAT, ROWS)                                                                                               \
+    for (int64_t c = 0; c < n; c++) {                                                                                  \
+        UNROLL for (int i = 0; i < 4; i++) __builtin_prefetch(next + (first + c) * plane + i * LANES, 0, 2);           \
+        WHAT(p, ROWS, first + c, to + c * step, pitch);                                                                \
+    }
 #define EITHER(WHAT)                                                                                                   \
     do {                                                                                                               \
-        if (p->rows == 1) EACH(WHAT, 1);                                                                               \
-        else if (!IS_F32 || p->rows == 2) EACH(WHAT, 2);                                                               \
-        else EACH(WHAT, 4);                                                                                            \
+        if (p->rows == 1) EACH(WHAT, 1)                                                                                \
+        else if (!IS_F32 || p->rows == 2) EACH(WHAT, 2)                                                                \
+        else EACH(WHAT, 4)                                                                                             \
     } while (0)
     if (back) EITHER(NAME(spread));
     else EITHER(NAME(window));
@@ -451,7 +464,9 @@ WIDE static void NAME(convolve)(void *arg, int share, int64_t first, int64_t end
             const int64_t image = (item * COLUMNS + q) / t->vectors, i = (item * COLUMNS + q) % t->vectors;
             const REAL *from = (const REAL *)j->from + image * z->in * t->height * t->width;
             const NAME(place) p = NAME(place_of)(t, i, from, t->height, t->width, t->pad, 4);
-            NAME(gather)(&p, false, 0, z->in, v + q * LANES, columns * LANES, z->v_pitch * LANES);
+            const REAL *next = NAME(next_rows)(t, item * COLUMNS + q + 1, j->from, z->in, t->height, t->width, t->pad);
+            NAME(gather)(&p, false, 0, z->in, next, t->height * t->width, v + q * LANES, columns * LANES,
+                         z->v_pitch * LANES);
             to[q] = NAME(place_of)(t, i, (const REAL *)j->to + image * z->out * t->out_height * t->out_width,
                                    t->out_height, t->out_width, 0, 2);
         }
@@ -522,7 +537,9 @@ WIDE static void NAME(read_chunk)(const job *j, bool back, int64_t first, int64_
         const REAL *from = (const REAL *)(back ? j->to : j->from) + image * channels * height * width;
         const NAME(place) p = NAME(place_of)(t, (first + i) % t->vectors, from, height, width, back ? 0 : t->pad,
                                              back ? 2 : 4);
-        NAME(gather)(&p, back, channel, count, v + i * LANES, chunk * LANES, pitch * LANES);
+        const REAL *next = NAME(next_rows)(t, first + i + 1, back ? j->to : j->from, channels, height, width,
+                                           back ? 0 : t->pad);
+        NAME(gather)(&p, back, channel, count, next, height * width, v + i * LANES, chunk * LANES, pitch * LANES);
     }
     for (int i = 0; i < PLACES && count % 4; i++)
         memset(v + (i * pitch + count * chunk) * LANES, 0, (size_t)((up(count, 4) - count) * chunk) * VECTOR_BYTES);

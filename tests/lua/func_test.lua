@@ -389,9 +389,37 @@ function TestTracing.test_describe_shows_passes_kernels_times_and_steps()
         r:normal { 4, 30 }, r:normal { 4, 5 })), theta, "x")
 end
 
+-- Sums that are taken as a pass goes by, of values it keeps and of others: runs longer and shorter than a block, cut by
+-- one, several a place, after a change of shape; against sums of whole numbers, which are exact.
+function TestTracing.test_sums_in_a_pass()
+    for _, case in ipairs{ { { 3, 5, 700 }, 3 }, { { 3, 5, 700 }, { 2, 3 } }, { { 3, 5, 700 }, { 1, 3 } },
+        { { 2, 3, 4, 50 }, { 1, 3, 4 } }, { { 70, 16 }, 2 }, { { 1500 }, 1 }, { { 9, 1, 333, 1 }, { 3, 4 } },
+        { { 40, 3, 16, 17 }, { 1, 3, 4 } }, { { 20, 100 }, 1 } } do
+        local shape, axes = table.unpack(case)
+        local count = 1
+        for _, n in ipairs(shape) do count = count * n end
+        for _, dtype in ipairs{ "float32", "float64" } do
+            local a = bk.rng(1):integers(shape, 9):to(dtype)
+            local function of(x)
+                local y = x * 2 + 1
+                local flat = (y * y):reshape{ count }
+                return y, (flat - 3):reshape(shape):sum(axes), y:sum(axes), flat:sum()
+            end
+            local one, two, three, four = of(a) -- operation by operation
+            local kept, squares, sum, all = bk.compile(of)(a)
+            near(kept, one, 0)
+            near(squares, two, 0)
+            near(sum, three, 0)
+            near(all, four, 0)
+        end
+    end
+    local function of(x) return (x * x):sum(2) end
+    lu.assertEquals(bk.compile(of):stats(bk.ones{ 32, 64 }).steps, 1)
+end
+
 function TestTracing.test_results_are_the_same_bits_at_any_number_of_threads()
     -- products that are cut, passes with biases (views) that are shared, turns of two, three and more steps,
-    -- convolutions, pooling
+    -- convolutions, pooling, norms
     local r, nn = bk.rng(5), bk.nn
     for _, case in ipairs{
         { nn.mlp{ 576, 301, 260, 10, activation = "tanh" }, { 150, 576 } },
@@ -400,6 +428,9 @@ function TestTracing.test_results_are_the_same_bits_at_any_number_of_threads()
             nn.linear{ 800, 10 } }, { 64, 1, 24, 24 } },
         { nn.sequential{ nn.conv2d{ 2, 5, kernel = 3 }, nn.relu(), nn.maxpool2d{ 2 }, nn.flatten(),
             nn.linear{ 605, 10 } }, { 75, 2, 24, 24 } },
+        { nn.sequential{ nn.conv2d{ 3, 16, kernel = 3, padding = 1 }, nn.group_norm{ 4, 16 }, nn.relu(),
+            nn.residual{ nn.conv2d{ 16, 16, kernel = 3, padding = 1 }, nn.group_norm{ 4, 16 } }, nn.avgpool2d{ 16 },
+            nn.flatten(), nn.linear{ 16, 10 } }, { 13, 3, 16, 16 } },
     } do
         local model, shape = table.unpack(case)
         local losses = {}

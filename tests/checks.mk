@@ -35,11 +35,12 @@ valgrind:
 	@$(MAKE) one-by-one SUITES='$(or $(SUITES),$(VALGRIND_SUITES))' RUN_TESTS= \
 	  RUN='valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
 
+# Where MPI is there, the one source that is compiled twice counts as it is with MPI: gcovr cannot add the two up.
 coverage:
 	$(call need,gcovr,gcovr)
 	$(call need,luac5.4,lua5.4)
 	@rm -rf build/coverage/lua; $(MAKE) SANITIZE=coverage BRACKET_COVERAGE=build/coverage/lua test
-	@gcovr -r . -f src/ build/coverage/obj | tee build/coverage/src.txt | tail -n 6
+	@gcovr -r . -f src/ $(if $(MPI_PC),--exclude-directories '.*/obj/ranks') build/coverage/obj | tee build/coverage/src.txt | tail -n 6
 	@build/coverage/bracket tests/coverage.lua build/coverage/lua | tee build/coverage/lua.txt | tail -n 3
 	@echo 'by file: build/coverage/src.txt, build/coverage/lua.txt'
 

@@ -25,6 +25,7 @@ enum {
     FEW = 4,                 /* rows of A for which B is read as it lies */
     AHEAD = 4,               /* rows asked for before they are packed */
     PARTS = 8,               /* of a slab: more short terms make more slabs */
+    NEXT = 2,                /* L2: where what is asked for early comes */
     LATE = 64,               /* of depth: C is asked for so many steps before a tile is done */
 };
 

@@ -29,7 +29,7 @@ static bool is_alias(const node *n, size_t *shift) {
     return true;
 }
 
-/* What a pass can read where its operand lies: a broadcast, or a slice with gaps, of runs that are worth a copy each. */
+/* What a pass can read where its operand lies: a broadcast, or a slice with gaps of runs that are worth a copy each. */
 static bool is_view(const node *n) {
     enum { RUN = 16 };
     size_t shift;

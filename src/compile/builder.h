@@ -33,7 +33,7 @@ typedef struct builder {
     bool *stored;   /* by id: has memory of its own */
     int *root;      /* by id: the buffer it lies in */
     size_t *shift;  /* by id: bytes into it */
-    bool *absorbed; /* by id: a broadcast read as a view by every user */
+    bool *absorbed; /* by id: a broadcast or slice read as a view by every user */
     unit *units;
     int n_units;
     int *order, *turn; /* units in running order; of each place, its turn: those of one turn are independent */

@@ -35,6 +35,14 @@ static node *reshaped(node *a) {
     return a;
 }
 
+/* What a pass can read where its operand lies: a broadcast, or a slice with gaps of runs that are worth a copy each. */
+static bool is_view(const node *n) {
+    enum { RUN = 16 };
+    size_t shift;
+    if (n->op == &op_broadcast) return true;
+    return n->op == &op_slice && !is_alias(n, &shift) && n->shape[n->ndim - 1] >= RUN;
+}
+
 static bool fusable(const node *from, const node *to) {
     return is_pass(from) && is_pass(to) && from->dtype == to->dtype && from->count == to->count;
 }
@@ -202,7 +210,7 @@ static void lives(builder *b, const node *n, int at) {
     if (at > x->last) x->last = at;
 }
 
-/* What a pass reads for operand a: the memory under an absorbed broadcast. */
+/* What a pass reads for operand a: the memory under an absorbed broadcast or slice. */
 static node *under(const builder *b, node *a) {
     return b->absorbed[a->id] ? a->in[0] : a;
 }
@@ -293,9 +301,12 @@ static int place_pointer(builder *b, int slot, size_t offset) {
     return p->n_places++;
 }
 
-static int node_pointer(builder *b, const node *n) {
+static int node_pointer_at(builder *b, const node *n, int64_t element) {
     const buffer *x = &b->buffers[b->root[n->id]];
-    return place_pointer(b, x->slot, x->offset + b->shift[n->id]);
+    return place_pointer(b, x->slot, x->offset + b->shift[n->id] + (size_t)element * dtype_size(n->dtype));
+}
+static int node_pointer(builder *b, const node *n) {
+    return node_pointer_at(b, n, 0);
 }
 
 /* A kernel sees its node and its inputs' shapes after the graph is gone. */
@@ -338,13 +349,14 @@ static fuse_source pass_source(builder *b, fuse_pass *pass, temps *t, int unit_a
     }
     if (b->absorbed[a->id]) {
         node *from = a->in[0];
-        fuse_view v = { .ndim = n->ndim, .pointer = node_pointer(b, from) };
-        int64_t strides[BK_MAX_DIMS];
+        int64_t strides[BK_MAX_DIMS], start = 0;
         shape_strides(from->ndim, from->shape, strides);
+        for (int i = 0; a->op == &op_slice && i < a->ndim; i++) start += a->ints[i] * strides[i];
+        fuse_view v = { .ndim = n->ndim, .pointer = node_pointer_at(b, from, start) };
         for (int i = 0; i < n->ndim; i++) {
             int j = i - (n->ndim - from->ndim);
             v.shape[i] = n->shape[i];
-            v.strides[i] = j < 0 || from->shape[j] == 1 ? 0 : strides[j];
+            v.strides[i] = j < 0 || (a->op == &op_broadcast && from->shape[j] == 1) ? 0 : strides[j];
         }
         v.ndim = shape_collapse(v.ndim, v.shape, v.strides);
         if (v.ndim == 1 && v.strides[0] == 1) return (fuse_source){ SOURCE_MEMORY, v.pointer };
@@ -508,8 +520,8 @@ static bool build(builder *b) {
     b->temp_of = make(g, sizeof *b->temp_of, b->count);
     b->temp_last = make(g, sizeof *b->temp_last, b->count);
     if (graph_failed(g)) return false;
-    /* a broadcast is read through strides by elementwise users; others need it laid out */
-    for (int i = 0; i < b->n; i++) b->absorbed[b->sorted[i]->id] = b->sorted[i]->op == &op_broadcast;
+    /* a broadcast or slice is read through strides by elementwise users; others need it laid out */
+    for (int i = 0; i < b->n; i++) b->absorbed[b->sorted[i]->id] = is_view(b->sorted[i]);
     for (int i = 0; i < b->n; i++)
         for (int k = 0; k < b->sorted[i]->n_in; k++) {
             node *a = b->sorted[i]->in[k];

@@ -1,5 +1,5 @@
-/* concat.c - joining and flipping; and the rule that makes the gradient of one flat parameter vector a
- * single concatenation of its layers' gradients. */
+/* concat.c - joining and flipping; and the rule that makes one concatenation of a sum of parts: of a flat parameter
+ * vector's gradient its layers', of a recurrent step's cotangent its gates'. */
 #include "ops.h"
 
 #include <math.h>
@@ -205,52 +205,76 @@ node *g_flip(graph *g, node *a, int axis) {
     return a ? graph_op(g, &op_flip, 1, &a, 1, &ints, 0) : NULL;
 }
 
-/* ---- sums of vectors made of parts ---- */
+/* ---- sums of tensors made of parts ---- */
 
 typedef struct part {
-    int64_t first, size;
+    int64_t first, size; /* along the axis */
     node *n;
     double x;
 } part; /* x n; n NULL: zeros */
 
-/* The parts of a 1-d vector x*v that may hold more than zeros, in order: an empty one would share its place with the
- * next. -1 when v is not made of parts. */
-static int parts_of(node *v, double x, part *out) {
-    if (v->op == &op_scale) return isfinite(x * v->x) ? parts_of(v->in[0], x * v->x, out) : -1;
-    if (v->ndim != 1) return -1;
+static node *unscaled(node *v) {
+    while (v->op == &op_scale) v = v->in[0];
+    return v;
+}
+
+/* The axis along which v is put together of parts, or -1. */
+static int axis_of_parts(node *v) {
+    int axis = -1;
+    v = unscaled(v);
+    if (v->op == &op_concat) return (int)v->ints[0];
+    for (int i = 0; v->op == &op_pad && i < v->ndim; i++) {
+        if (!v->ints[i] && !v->ints[v->ndim + i]) continue;
+        if (axis >= 0) return -1;
+        axis = i;
+    }
+    return axis;
+}
+
+/* The parts of x*v along its axis that may hold more than zeros, in order: an empty one would share its place with the
+ * next. -1 when a factor is infinite. */
+static int parts_of(node *v, int axis, double x, part *out) {
+    if (v->op == &op_scale) return isfinite(x * v->x) ? parts_of(v->in[0], axis, x * v->x, out) : -1;
     if (v->op == &op_pad) {
-        out[0] = (part){ v->ints[0], v->in[0]->count, v->in[0], x };
+        out[0] = (part){ v->ints[axis], v->in[0]->shape[axis], v->in[0], x };
         return out[0].size > 0;
     }
-    if (v->op != &op_concat) return -1;
     int n = 0;
     int64_t at = 0;
     for (int k = 0; k < v->n_in; k++) {
         node *a = v->in[k];
-        if (a->count > 0 && !(a->op == &op_full && a->x == 0)) out[n++] = (part){ at, a->count, a, x };
-        at += a->count;
+        if (a->count > 0 && !(a->op == &op_full && a->x == 0)) out[n++] = (part){ at, a->shape[axis], a, x };
+        at += a->shape[axis];
     }
     return n;
+}
+
+static node *zeros_part(graph *g, const node *whole, int axis, int64_t size) {
+    int64_t shape[BK_MAX_DIMS];
+    memcpy(shape, whole->shape, sizeof *shape * (size_t)whole->ndim);
+    shape[axis] = size;
+    return g_full(g, whole->dtype, whole->ndim, shape, 0);
 }
 
 static node *part_node(graph *g, const part *p) {
     return g_scale(g, p->x, p->n);
 }
 
-static int parts_bound(const node *v) {
-    while (v->op == &op_scale) v = v->in[0];
+static int parts_bound(node *v) {
+    v = unscaled(v);
     return v->op == &op_concat ? v->n_in : 1;
 }
 
-/* a + b as one concatenation, where both lay disjoint or equally cut parts into a vector; else NULL. */
+/* a + b as one concatenation, where both lay disjoint or equally cut parts along one axis; else NULL. */
 node *g_join_parts(graph *g, node *a, node *b) {
-    if (a->ndim != 1 || a->count != b->count || a->count == 0) return NULL;
-    if (a->op != &op_scale && a->op != &op_pad && a->op != &op_concat) return NULL;
+    if (!shape_equal(a->ndim, a->shape, b->ndim, b->shape) || a->count == 0) return NULL;
+    const int axis = axis_of_parts(a);
+    if (axis < 0 || axis != axis_of_parts(b)) return NULL;
     int bound_a = parts_bound(a), bound_b = parts_bound(b);
     part *pa = graph_alloc(g, sizeof *pa * (size_t)bound_a), *pb = graph_alloc(g, sizeof *pb * (size_t)bound_b);
     node **out = graph_alloc(g, sizeof *out * (size_t)(2 * (bound_a + bound_b) + 1));
     if (!pa || !pb || !out) return NULL;
-    int na = parts_of(a, 1, pa), nb = na < 0 ? -1 : parts_of(b, 1, pb), n = 0, i = 0, j = 0;
+    int na = parts_of(a, axis, 1, pa), nb = na < 0 ? -1 : parts_of(b, axis, 1, pb), n = 0, i = 0, j = 0;
     if (na < 0 || nb < 0) return NULL;
     for (i = 0, j = 0; i < na && j < nb;) { /* only equal or disjoint parts can be joined */
         if (pa[i].first == pb[j].first && pa[i].size == pb[j].size)
@@ -267,15 +291,12 @@ node *g_join_parts(graph *g, node *a, node *b) {
         bool from_a = i < na && (j >= nb || pa[i].first <= pb[j].first);
         bool from_b = j < nb && (i >= na || pb[j].first <= pa[i].first);
         int64_t first = from_a ? pa[i].first : pb[j].first, size = from_a ? pa[i].size : pb[j].size;
-        if (first > at) {
-            int64_t gap = first - at;
-            out[n++] = g_full(g, a->dtype, 1, &gap, 0);
-        }
+        if (first > at) out[n++] = zeros_part(g, a, axis, first - at);
         node *sum = from_a ? part_node(g, &pa[i]) : NULL, *other = from_b ? part_node(g, &pb[j]) : NULL;
         if (sum && other) { /* in the parts' own shape, where products can be accumulated */
             node *s = sum->op == &op_scale ? sum->in[0] : sum, *o = other->op == &op_scale ? other->in[0] : other;
             double xs = sum->op == &op_scale ? sum->x : 1, xo = other->op == &op_scale ? other->x : 1;
-            if (s->op == &op_reshape && o->op == &op_reshape &&
+            if (a->ndim == 1 && s->op == &op_reshape && o->op == &op_reshape &&
                 shape_equal(s->in[0]->ndim, s->in[0]->shape, o->in[0]->ndim, o->in[0]->shape)) {
                 int64_t flat = size;
                 out[n++] = g_reshape(g, g_add(g, g_scale(g, xs, s->in[0]), g_scale(g, xo, o->in[0])), 1, &flat);
@@ -287,9 +308,6 @@ node *g_join_parts(graph *g, node *a, node *b) {
         j += from_b;
         at = first + size;
     }
-    if (a->count > at) {
-        int64_t gap = a->count - at;
-        out[n++] = g_full(g, a->dtype, 1, &gap, 0);
-    }
-    return g_concat(g, 0, n, out);
+    if (a->shape[axis] > at) out[n++] = zeros_part(g, a, axis, a->shape[axis] - at);
+    return g_concat(g, axis, n, out);
 }

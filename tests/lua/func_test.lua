@@ -416,6 +416,22 @@ function TestTracing.test_sums_in_a_pass()
     local function of(x) return (x * x):sum(2) end
     lu.assertEquals(bk.compile(of):stats(bk.ones{ 32, 64 }).steps, 1)
 end
+-- d (abc) = (bc, ac, ab), the parts of one matrix: read where they lie, and laid side by side.
+function TestTracing.test_slices_are_read_where_they_lie_and_their_cotangents_joined()
+    local t = bk.rng(3):normal { 5 * 50 }
+    local function parts(m) return m:narrow(2, 1, 16), m:narrow(2, 17, 17), m:narrow(2, 35, 16) end
+    local g = bk.grad(function(u)
+        local a, b, c = parts(u:reshape { 5, 50 })
+        return (a * b:narrow(2, 2, 16) * c):sum()
+    end)
+    local a, b, c = parts(t:reshape { 5, 50 })
+    local none = bk.zeros { 5, 1 }
+    b = b:narrow(2, 2, 16)
+    local expected = bk.concat({ b * c, none, a * c, none, a * b }, 2):flatten()
+    lu.assertTrue((g(t) - expected):abs():max():item() < 1e-14)
+    lu.assertNil(g:describe(t):match("\n +%d+  pad [^\n]*"))
+    lu.assertNil(g:describe(t):match("\n +%d+  slice [^\n]*"))
+end
 
 function TestTracing.test_results_are_the_same_bits_at_any_number_of_threads()
     -- products that are cut, passes with biases (views) that are shared, turns of two, three and more steps,

@@ -48,7 +48,7 @@ local function layer(kind, options)
             -- Every time in one product; then time after time in one vector, whose parts cost nothing to cut out and
             -- whose cotangent is put together once.
             local size = batch * k.gates * hidden
-            local a = (x:matmul(p.weight) + p.bias):permute{ 2, 1, 3 }:flatten()
+            local a = (x:permute{ 2, 1, 3 }:matmul(p.weight) + p.bias):flatten()
             local h = bk.zeros({ batch, hidden }, { dtype = x:dtype() })
             local c, all = k.cell_state and h or nil, {}
             for t = 1, time do

@@ -28,7 +28,7 @@ typedef struct builder {
     plan *p;
     int count, n; /* nodes of the graph; live ones */
     node **sorted;
-    int *level;
+    int *level, *cap; /* by id; of copies for late readers the highest level */
     int *group;     /* by id: index of its unit, -1 none */
     bool *stored;   /* by id: has memory of its own */
     int *root;      /* by id: the buffer it lies in */
@@ -62,8 +62,13 @@ static inline bool is_pass(const node *n) {
     return n->op->kind == OP_ELEMENTWISE;
 }
 
-/* schedule.c: the running order of units, and its turns. Nodes are in their buffers. false after failing b->g. */
-bool schedule_units(builder *b);
+/* recompute.c: outs, the results with copies of cheap nodes for late readers, where there are any. After order_units,
+ * whose use it spoils. false after failing b->g. */
+bool recompute(builder *b, node **outs, int *copies);
+
+/* schedule.c: the running order of units, when nodes are in their buffers, and its turns. false after failing b->g. */
+bool order_units(builder *b);
+bool take_turns(builder *b);
 double unit_cost(const unit *u);
 
 #endif

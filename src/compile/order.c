@@ -60,6 +60,8 @@ static bool lists_make(scheduler *s) {
     return true;
 }
 
+static void ready(scheduler *s, int task, bool heaped);
+
 static void start(scheduler *s, int *order) {
     s->order = order;
     s->n = s->n_ahead = s->n_heap = 0;
@@ -72,6 +74,8 @@ static void start(scheduler *s, int *order) {
         s->unread[i] = s->readers.first[i + 1] - s->readers.first[i] + s->all->kept[i];
         s->there[i] = false;
     }
+    for (int i = 0; i < s->all->n; i++)
+        if (s->all->tasks[i].lazy && !s->all->tasks[i].n_before) ready(s, i, false);
 }
 
 /* Bytes that the task takes and gives back if it runs now. */
@@ -102,8 +106,21 @@ static int heap_take(scheduler *s) {
     return top;
 }
 
+/* The task has all it needs. What a lazy one makes is as good as there. */
+static void ready(scheduler *s, int task, bool heaped) {
+    if (!s->all->tasks[task].lazy) {
+        s->ahead[s->n_ahead++] = task;
+        if (heaped) heap_add(s, task);
+        return;
+    }
+    for (int i = s->after.first[task]; i < s->after.first[task + 1]; i++)
+        if (--s->missing[s->after.at[i]] == 0) ready(s, s->after.at[i], heaped);
+}
+
 static void run(scheduler *s, int task, bool heaped) {
     const order_task *t = &s->all->tasks[task];
+    for (int k = 0; k < t->n_before; k++)
+        if (!s->done[t->before[k]]) run(s, t->before[k], heaped); /* a lazy one */
     size_t takes, gives;
     change(s, task, &takes, &gives);
     const size_t beside = t->in_place && takes > gives ? takes - gives : t->in_place ? 0 : takes;
@@ -118,14 +135,11 @@ static void run(scheduler *s, int task, bool heaped) {
         if (--s->unread[x] == 0) s->live -= s->all->bytes[x];
         if (s->unread[x] != 1 || !s->all->bytes[x]) continue;
         for (int i = s->readers.first[x]; i < s->readers.first[x + 1]; i++)
-            if (!s->done[s->readers.at[i]] && !s->missing[s->readers.at[i]]) s->ahead[s->n_ahead++] = s->readers.at[i];
+            if (!s->done[s->readers.at[i]] && !s->missing[s->readers.at[i]] && !s->all->tasks[s->readers.at[i]].lazy)
+                s->ahead[s->n_ahead++] = s->readers.at[i];
     }
-    for (int i = s->after.first[task]; i < s->after.first[task + 1]; i++) {
-        const int next = s->after.at[i];
-        if (--s->missing[next]) continue;
-        s->ahead[s->n_ahead++] = next;
-        if (heaped) heap_add(s, next);
-    }
+    for (int i = s->after.first[task]; i < s->after.first[task + 1] && !t->lazy; i++)
+        if (--s->missing[s->after.at[i]] == 0) ready(s, s->after.at[i], heaped);
 }
 
 /* What gives back as much as it takes, or nearly, runs as soon as it can. */
@@ -144,7 +158,7 @@ static void run_ahead(scheduler *s, size_t little, bool heaped) {
 static void schedule(scheduler *s, const int *base, int *order, size_t little, bool eager) {
     start(s, order);
     for (int i = 0; i < s->all->n; i++) {
-        if (s->done[base[i]]) continue;
+        if (s->done[base[i]] || s->all->tasks[base[i]].lazy) continue;
         run(s, base[i], eager);
         run_ahead(s, little, eager);
         while (s->n_heap) {

@@ -8,6 +8,7 @@ typedef struct order_task { /* each list names a thing once */
     int n_before, n_reads, n_writes;
     int *before;         /* the tasks it needs */
     int *reads, *writes; /* buffers */
+    bool lazy;           /* it runs right before the first task that needs it */
     bool in_place;       /* what it writes may take the place of what it reads last */
 } order_task;
 

@@ -71,6 +71,21 @@ static bool is_number(const node *n, const bool *number) {
     return n->n_in || n->count == 1;
 }
 
+/* Copies for late readers join these: their level is the highest that their readers allow. */
+static void raise_late(builder *b) {
+    for (int i = 0; i < b->n; i++)
+        if (b->sorted[i]->late) b->cap[b->sorted[i]->id] = INT32_MAX;
+    for (int i = b->n - 1; i >= 0; i--) {
+        const node *n = b->sorted[i];
+        if (n->late && b->cap[n->id] != INT32_MAX && b->cap[n->id] > b->level[n->id]) b->level[n->id] = b->cap[n->id];
+        for (int k = 0; k < n->n_in && n->op != &op_reshape; k++) {
+            const node *a = reshaped(n->in[k]);
+            const int most = b->level[n->id] - (joins(a, n) ? 0 : 1);
+            if (a->late && most < b->cap[a->id]) b->cap[a->id] = most;
+        }
+    }
+}
+
 /* Units: elementwise nodes of one level, count and connection form a group, with sums of them. A node's level exceeds
  * that of every input it cannot join, so no path leaves a group and comes back. What is made of single numbers comes
  * before all else: a rate or a correction does not part the pass that uses it late. */
@@ -91,9 +106,13 @@ static bool make_units(builder *b) {
             if (l > level) level = l;
         }
         b->level[n->id] = level;
+    }
+    raise_late(b);
+    for (int i = 0; i < b->n; i++) {
+        const node *n = b->sorted[i];
         for (int k = 0; k < n->n_in; k++) {
             const node *a = reshaped(n->in[k]);
-            if (joins(a, n) && b->level[a->id] == level) up[find(up, a->id)] = find(up, n->id);
+            if (joins(a, n) && b->level[a->id] == b->level[n->id]) up[find(up, a->id)] = find(up, n->id);
         }
     }
     int *size = make(g, sizeof *size, b->count);
@@ -507,11 +526,13 @@ static bool make_steps(builder *b) {
 
 /* ---- the whole ---- */
 
-static bool build(builder *b) {
+/* Units, their buffers and their order. */
+static bool arrange(builder *b) {
     graph *g = b->g;
     b->sorted = graph_sorted(g, b->n_out, b->outs, &b->n);
     b->count = graph_count(g);
     b->level = make(g, sizeof *b->level, b->count);
+    b->cap = make(g, sizeof *b->cap, b->count);
     b->group = make(g, sizeof *b->group, b->count);
     b->stored = make(g, sizeof *b->stored, b->count);
     b->root = make(g, sizeof *b->root, b->count);
@@ -544,7 +565,37 @@ static bool build(builder *b) {
         }
     }
     for (int k = 0; k < b->n_out; k++) b->stored[reshaped(b->outs[k])->id] = true;
-    if (!place_nodes(b) || !schedule_units(b)) return false;
+    return place_nodes(b) && order_units(b);
+}
+
+/* Back to the results alone. */
+static void forget(builder *b) {
+    plan *p = b->p;
+    for (int i = 0; i < p->n_consts; i++) tensor_release(&p->consts[i]);
+    p->n_consts = 0;
+    *b = (builder){ .g = b->g, .p = p, .n_in = b->n_in, .n_out = b->n_out, .inputs = b->inputs, .outs = b->outs };
+}
+
+/* With copies for late readers where less memory is then in use at once. */
+static bool build(builder *b) {
+    enum { WORTH = 1 << 12 }; /* bytes that are worth planning twice */
+    if (!arrange(b)) return false;
+    node **as_built = b->outs, **outs = make(b->g, sizeof *outs, b->n_out);
+    int copies = 0;
+    if (!outs) return false;
+    const size_t before = b->most;
+    if (before >= WORTH && !recompute(b, outs, &copies)) return false;
+    if (copies) {
+        forget(b);
+        b->outs = outs;
+        if (!arrange(b)) return false;
+        if (b->most >= before) {
+            forget(b);
+            b->outs = as_built;
+            if (!arrange(b)) return false;
+        }
+    }
+    if (!take_turns(b)) return false;
     lifetimes(b);
     write_in_place(b);
     if (!place_buffers(b)) return false;

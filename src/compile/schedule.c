@@ -27,6 +27,8 @@ static bool make_tasks(builder *b, order_tasks *all) {
         const unit *at = &b->units[u];
         order_task *t = &all->tasks[u];
         t->in_place = is_pass(at->nodes[0]);
+        t->lazy = true;
+        for (int i = 0; i < at->n; i++) t->lazy = t->lazy && at->nodes[i]->late;
         t->before = room;
         seen[u] = u + 1;
         for (int i = 0; i < at->n; i++)
@@ -60,7 +62,7 @@ static bool make_tasks(builder *b, order_tasks *all) {
 
 /* Units in an order in which every input is ready: depth first from the results, so that what is made is
  * used soon. An explicit stack: traced loops can be deep. */
-static bool order_units(builder *b) {
+bool order_units(builder *b) {
     order_tasks all;
     int depth = 0;
     int *stack = make(b->g, sizeof *stack, b->n_units + 1), *next = make(b->g, sizeof *next, b->n_units);
@@ -118,7 +120,7 @@ static bool begin_early(builder *b, int s, int k) {
 
 /* Units that are worth a thread and need nothing of each other are brought together into one turn. The turns
  * depend on the graph alone; a turn's units run at once when there are threads, one by one when not. */
-static bool take_turns(builder *b) {
+bool take_turns(builder *b) {
     enum { AHEAD = 96 };
     int *made = make(b->g, sizeof *made, b->n_units), *order = make(b->g, sizeof *order, b->n_order);
     double *costs = make(b->g, sizeof *costs, b->n_units);
@@ -156,8 +158,4 @@ static bool take_turns(builder *b) {
     }
     b->order = order;
     return true;
-}
-
-bool schedule_units(builder *b) {
-    return order_units(b) && take_turns(b);
 }

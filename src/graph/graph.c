@@ -242,6 +242,13 @@ static node *node_store(graph *g, const node *probe, bool unique) {
     return n;
 }
 
+node *graph_copy(graph *g, const node *n, node *const *in, bool late) {
+    node probe = *n;
+    probe.in = (node **)in;
+    probe.late = late;
+    return node_store(g, &probe, true);
+}
+
 /* ---- leaves ---- */
 
 static bool leaf_shape(graph *g, node *n) {

@@ -32,6 +32,7 @@ struct node {
     const tensor *value; /* op_const only */
     node *chain;         /* in its hash bucket */
     int place;           /* in the last graph_sorted that found it: see graph_place */
+    bool late;           /* a copy for late readers (compile/recompute.c): it runs right before them */
     bool weak;           /* a number () whose dtype yields to that of a tensor it meets: see op_binary */
 };
 
@@ -218,6 +219,9 @@ node *graph_const(graph *g, const tensor *value);
 node *graph_op(graph *g, const op_row *op, int n_in, node *const *in, int n_ints, const int64_t *ints, double x);
 /* The same operation as n on other inputs. */
 node *graph_again(graph *g, node *n, node *const *in);
+
+/* n on other inputs as they are, neither simplified nor shared with a node that is equal. */
+node *graph_copy(graph *g, const node *n, node *const *in, bool late);
 
 /* ---- transforms ---- */
 /* Tangents of outs when wrt[i] moves with tangents[i] (NULL: it does not move); dy[k] NULL: zero. */

@@ -106,3 +106,24 @@ function TestFlops.test_two_traces_share_their_passes()
         lu.assertEquals(flops(twice, theta), flops(L, theta), name)
     end
 end
+
+-- A layer's gradient is made as soon as it can be, and its activations leave the memory then; what is cheap is computed
+-- again: a layer more adds two arrays.
+function TestFlops.test_memory_of_a_deeper_network_grows_by_its_activations_alone()
+    local r, labels = bk.rng(1), bk.tensor({ 0, 1, 2, 3 }, { dtype = "int64" })
+    local function arena(depth, derivative)
+        local layers = {}
+        for i = 1, depth do
+            layers[3 * i - 2], layers[3 * i - 1], layers[3 * i] = bk.nn.linear{ 256, 256 }, bk.nn.layer_norm{ 256 },
+                bk.nn.relu()
+        end
+        layers[#layers + 1] = bk.nn.linear{ 256, 4 }
+        local model = bk.nn.sequential(layers)
+        local L, theta = bk.loss.cross_entropy(model, r:normal{ 4, 256 }, labels), model:init{ seed = 1 }
+        return bk[derivative](L):stats(theta, derivative == "hvp" and theta or nil).arena_bytes
+    end
+    local value = 8 * 4 * 256 -- bytes
+    -- of a norm its centred input, and the activation; as much again with tangents
+    lu.assertTrue(arena(24, "grad") - arena(8, "grad") <= 16 * 2.2 * value)
+    lu.assertTrue(arena(24, "hvp") - arena(8, "hvp") <= 16 * 4.4 * value)
+end

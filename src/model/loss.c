@@ -4,12 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-const loss_row *loss_find(const char *name) {
-    for (const loss_row *const *r = loss_rows; *r; r++)
-        if (strcmp((*r)->name, name) == 0) return *r;
-    return NULL;
-}
-
 typedef struct loss_func {
     func base;
     model *m;

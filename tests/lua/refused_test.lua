@@ -182,7 +182,35 @@ function TestRefused.test_models()
         function() return bk.loss.huber { delta = 2 }.foo end)
 end
 
+function TestRefused.test_copies_and_kinds()
+    local copy = bk.tensor(theta)
+    near(copy, { 0.5, -0.25 })
+    lu.assertEquals(bk.tensor(theta, { dtype = "float32" }):dtype(), "float32")
+    lu.assertEquals(bk.tensor(bk.tensor { 1.7, -2.5 }, { dtype = "int64" }):totable(), { 1, -2 })
+    lu.assertEquals(bk.eye { 2, dtype = "float32" }:dtype(), "float32")
+    near(bk.eye { 2, dtype = "int64" }, { 1, 0, 0, 1 })
+end
+
+-- A plan is kept for each of the last shapes only: those before are made anew.
+function TestRefused.test_more_shapes_than_are_kept()
+    local f = bk.compile(function(t) return (t * 2):sum() end)
+    local slope = bk.grad(f)
+    for _ = 1, 2 do
+        for n = 1, 40 do
+            lu.assertEquals(f(bk.ones { n }):item(), 2 * n)
+            lu.assertEquals(slope(bk.ones { n }):sum():item(), 2 * n)
+        end
+    end
+end
+
 function TestRefused.test_how_things_print()
+    local text, kept
+    bk.compile(function(t)
+        text, kept = tostring(t), t
+        return t
+    end)(theta)
+    lu.assertEquals(text, "tensor float64 (2), traced")
+    lu.assertEquals(tostring(kept), "tensor of a trace that is over")
     lu.assertEquals(tostring(bk.nn.conv2d { 1, 8, kernel = 5 }), "conv2d{1, 8, kernel = 5, stride = 1, padding = 0}")
     lu.assertEquals(tostring(bk.nn.linear { 2, 3 }), "linear{2, 3}")
     lu.assertEquals(tostring(bk.loss.huber { delta = 2 }), "bk.loss.huber{ delta = 2.0 }")

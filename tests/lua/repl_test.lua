@@ -63,6 +63,15 @@ function TestRepl:test_a_signal_that_another_thread_took_ends_the_wait()
     drive("send coro\nexpect 2000 coro\nsleep 100\ninterrupt\nexpect 2000 ^C\nexpect 2000 > \n")
 end
 
+function TestRepl:test_a_tab_lists_what_is_possible()
+    drive("send coroutine.\\t\nexpect 2000 close\nexpect 2000 isyieldable\nexpect 2000 yield\nexpect 2000 coroutine.\n"
+        .. "send running() and 6 * 7\\r\nexpect 2000 \\r\\n42\\r\\n\n")
+end
+
+function TestRepl:test_a_word_is_deleted_forwards()
+    drive("send 20 + hundred + 22\\eb\\eb\\ed0\\r\nexpect 2000 \\r\\n42\\r\\n\n")
+end
+
 function TestRepl:test_keys_work_after_a_suspension()
     drive("send coro\nexpect 2000 coro\nsuspend\nexpect 2000 coro\nsend \\t\nexpect 2000 utine\nsend \\x03\nexpect 2000 > \n")
 end

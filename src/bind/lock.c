@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -147,12 +148,28 @@ static int file_age(lua_State *L) { /* file_age(path): seconds since it was writ
     return 1;
 }
 
+/* Whether a process has ended though its id is still taken, until its parent asks how it ended. False where the system
+ * has no /proc to tell. */
+static bool has_ended(pid_t id) {
+    char path[64], text[256];
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)id);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    const ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    const char *name_end = strrchr(text, ')'); /* "ID (NAME) STATE ..." */
+    return name_end && (strncmp(name_end, ") Z", 3) == 0 || strncmp(name_end, ") X", 3) == 0);
+}
+
 /* process(): this one's id; process("parent"): its starter's; process(id): whether that one lives, on this machine */
 static int process(lua_State *L) {
-    if (lua_isnoneornil(L, 1) || lua_type(L, 1) == LUA_TSTRING)
+    if (lua_isnoneornil(L, 1) || lua_type(L, 1) == LUA_TSTRING) {
         lua_pushinteger(L, lua_isnoneornil(L, 1) ? getpid() : getppid());
-    else
-        lua_pushboolean(L, kill((pid_t)luaL_checkinteger(L, 1), 0) == 0 || errno == EPERM);
+    } else {
+        const pid_t id = (pid_t)luaL_checkinteger(L, 1);
+        lua_pushboolean(L, (kill(id, 0) == 0 || errno == EPERM) && !has_ended(id));
+    }
     return 1;
 }
 

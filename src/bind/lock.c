@@ -10,6 +10,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -148,18 +149,22 @@ static int file_age(lua_State *L) { /* file_age(path): seconds since it was writ
     return 1;
 }
 
-/* Whether a process has ended though its id is still taken, until its parent asks how it ended. False where the system
- * has no /proc to tell. */
+/* Whether a process has ended though its id is still taken, until its parent asks how it ended. While one of its threads
+ * is left it may still hold a lock. False where the system has no /proc to tell. */
 static bool has_ended(pid_t id) {
-    char path[64], text[256];
+    char path[64], text[512];
     snprintf(path, sizeof path, "/proc/%ld/stat", (long)id);
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return false;
     const ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
     text[n > 0 ? n : 0] = 0;
-    const char *name_end = strrchr(text, ')'); /* "ID (NAME) STATE ..." */
-    return name_end && (strncmp(name_end, ") Z", 3) == 0 || strncmp(name_end, ") X", 3) == 0);
+    const char *at = strrchr(text, ')'); /* "ID (NAME) STATE ...": the state is the 3rd word, the threads the 20th */
+    if (!at || (strncmp(at, ") Z", 3) != 0 && strncmp(at, ") X", 3) != 0)) return false;
+    enum { STATE = 3, THREADS = 20 };
+    at += 2;
+    for (int k = STATE; k < THREADS && at; k++) at = strchr(at + 1, ' ');
+    return at && atol(at) <= 1;
 }
 
 /* process(): this one's id; process("parent"): its starter's; process(id): whether that one lives, on this machine */

@@ -149,8 +149,8 @@ static int file_age(lua_State *L) { /* file_age(path): seconds since it was writ
     return 1;
 }
 
-/* Whether a process has ended though its id is still taken, until its parent asks how it ended. While one of its threads
- * is left it may still hold a lock. False where the system has no /proc to tell. */
+/* Whether a process has ended though its id is still taken, until its parent asks how it ended. While one of its
+ * threads is left it may still hold a lock. False where the system has no /proc to tell. */
 static bool has_ended(pid_t id) {
     char path[64], text[512];
     snprintf(path, sizeof path, "/proc/%ld/stat", (long)id);
@@ -159,7 +159,7 @@ static bool has_ended(pid_t id) {
     const ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
     text[n > 0 ? n : 0] = 0;
-    const char *at = strrchr(text, ')'); /* "ID (NAME) STATE ...": the state is the 3rd word, the threads the 20th */
+    const char *at = strrchr(text, ')'); /* "ID (NAME) STATE ...": words 3 and 20 are it and the threads */
     if (!at || (strncmp(at, ") Z", 3) != 0 && strncmp(at, ") X", 3) != 0)) return false;
     enum { STATE = 3, THREADS = 20 };
     at += 2;

@@ -166,12 +166,16 @@ local function interrupt_sweeps()
     assert(os.execute(command(root .. "/sweep") .. " > /dev/null"))
     local lasts = bk.clock() - from
     local interrupted, before, together = { TERM = 0, INT = 0, HUP = 0, KILL = 0 }, failures, 0
-    for k = 1, o.sweeps do
+    local k, all = 0, 0
+    while all < o.sweeps do -- those that ended before their signal are not counted
+        k = k + 1
         local dir, signal = ("%s/s%d"):format(root, k), ({ "TERM", "INT", "HUP", "KILL" })[1 + k % 4]
         -- a shell gives what it starts in the background no Ctrl-C: a sweep of its own session has it
         local id = start("exec setsid " .. (signal == "INT" and "env --default-signal=INT " or "")
             .. command(dir):gsub("^exec ", ""))
-        if kill_after(id, random() * lasts, signal) then interrupted[signal] = interrupted[signal] + 1 end
+        if kill_after(id, random() * lasts, signal) then
+            interrupted[signal], all = interrupted[signal] + 1, all + 1
+        end
         wait_for(id)
         local left = bk.clock() + 5
         local function orphans() return output_of("ps -eo args | grep -F -e '--out " .. dir .. "/' | grep -v grep") end
@@ -199,8 +203,8 @@ local function interrupt_sweeps()
         end
         if failures == before then os.execute(("rm -rf %s %s.begun"):format(dir, dir)) end
     end
-    print(("%d sweeps interrupted (%d TERM, %d INT, %d HUP, %d KILL), then ended, %d of them by %d at once: %d failures")
-        :format(o.sweeps, interrupted.TERM, interrupted.INT, interrupted.HUP, interrupted.KILL, together, AT_ONCE,
+    print(("%d sweeps interrupted (%d TERM, %d INT, %d HUP, %d KILL) of %d, then ended, %d by %d at once: %d failures")
+        :format(all, interrupted.TERM, interrupted.INT, interrupted.HUP, interrupted.KILL, k, together, AT_ONCE,
         failures - before))
 end
 

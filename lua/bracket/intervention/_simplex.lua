@@ -43,9 +43,9 @@ function simplex.min_norm(M)
     return w
 end
 
--- How far from w towards i and away from j, at most `most`, the objective below is least: its slope along the pair is
--- l + radius t / |g_w|, where t = q1 + q2 s is that of |g_w|^2 / 2 = (t^2 + D) / 2 q2, D >= 0. It is 0 where t has the
--- sign of -l and t^2 (q2 radius^2 - l^2) = l^2 D; were it found by values of the objective, half of the digits were lost.
+-- How far from w towards i and away from j, at most `most`, the objective below is least. Its slope along the pair is
+-- l + radius t / |g_w|, where t = q1 + q2 s is the slope of |g_w|^2 / 2 = (t^2 + D) / 2 q2 with D >= 0: it is 0 where t
+-- has the sign of -l and t^2 (q2 radius^2 - l^2) = l^2 D. A search by values would lose half of the digits.
 local function least_along(l, radius, q0, q1, q2, most)
     local steep = q2 * radius * radius - l * l
     if steep <= 0 then return l < 0 and most or 0 end

@@ -7,7 +7,7 @@ local bk = ...
 local internal = bk.internal
 local checkpoint = {}
 
-local FORMAT = "bracket checkpoint 2"
+local FORMAT = "bracket checkpoint 3"
 
 local function before(a, b)
     if type(a) ~= type(b) then return type(a) < type(b) end

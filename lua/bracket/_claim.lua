@@ -54,7 +54,7 @@ function claim.take(path)
     end
     local me = { host = HERE, pid = internal.process(), since = bk._text_file.stamp() }
     lock:write(internal.to_json(me) .. "\n")
-    return setmetatable({ lock = lock, beaten = bk.clock() }, claim)
+    return setmetatable({ lock = lock, beaten = internal.seconds() }, claim)
 end
 
 -- Who holds a claim by that file: nil where nobody does.
@@ -68,7 +68,7 @@ end
 
 -- To be called often: it shows that the holder lives.
 function claim:beat()
-    local now = bk.clock()
+    local now = internal.seconds()
     if now - self.beaten < BEAT then return end
     self.beaten = now
     self.lock:touch()

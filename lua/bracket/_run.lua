@@ -161,6 +161,7 @@ local function append(self, row)
         column[r] = value == nil and 0 / 0 or value
     end
     self.recorded = row
+    if self.log then self.log:add(r, row) end
     self.rows = r -- last: an interrupt may come anywhere above
 end
 

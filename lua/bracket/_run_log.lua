@@ -2,6 +2,7 @@
 -- killed even, and loses no more than the steps since its last checkpoint. One log at a time writes a folder.
 local bk = ...
 local internal = bk.internal
+local clock = internal.seconds
 local run_folder, checkpoint, claim = bk._run_folder, bk._checkpoint, bk._claim
 local readable, now, text_in = bk._text_file.readable, bk._text_file.stamp, bk._text_file.read
 local run_log = {}
@@ -9,6 +10,7 @@ run_log.__index = run_log
 
 -- Where no checkpoint_every is told, a checkpoint is put off while they would take more than a hundredth of the time.
 local SHARE = 100
+local LOOK_AGAIN = 0.5 -- seconds for which rows wait, so as not to slow the run; a checkpoint has those before it
 
 -- Texts for people too: 0.05 is not 0.050000000000000003.
 local function text_of(value) return internal.to_json(value, 2, 15) .. "\n" end
@@ -39,11 +41,11 @@ local function part(data) return { x = internal.digest(data.x), y = internal.dig
 function run_log.config(protocol, seed)
     local spec, tasks, interventions = protocol.spec, {}, {}
     for i, t in ipairs(protocol.problem.tasks) do
+        local train = part(t.train)
         tasks[i] = { name = plain(tostring(t.name)), train = t.train.n, test = t.test.n,
             loss = not t.source.field and plain(t.source.loss or "cross_entropy") or nil,
             field = plain(t.source.field), head = plain(t.source.head),
-                digest = { train = part(t.train),
-                test = part(t.test) } }
+            digest = { train = train, test = t.test == t.train and train or part(t.test) } }
     end
     for k, iv in ipairs(spec.interventions) do
         interventions[k] = own(iv, { "name", "doc", "strength", "weight" })
@@ -203,8 +205,8 @@ function run_log.open(protocol, dir, seed, options)
         error("protocol:run: out: needs io and os, which this state does not have", 0)
     end
     local self = setmetatable({ dir = dir, not_before = -math.huge, keep = options.keep or 2, saved_at = -1,
-        seconds = 0, began = bk.clock(), flushed = bk.clock(), started = now(), pending = {}, infinite = {},
-        lines = { n = 0, digest = "" }, file = { rows = 0, bytes = 0 } }, run_log)
+        seconds = 0, began = clock(), looked = clock(), started = now(), waiting = {},
+        infinite = {}, file = { rows = 0, bytes = 0, digest = "" } }, run_log)
     self.told, self.spec = options.checkpoint_every, protocol.spec
     self.config = run_log.config(protocol, seed)
     self.config.theta = options.theta and internal.digest(options.theta) or nil
@@ -219,8 +221,8 @@ function run_log.open(protocol, dir, seed, options)
     if not saved then return self end
     saved.history = run_folder.columns(text, run_folder.metrics_path(dir))
     for _, entry in ipairs(saved.infinite) do saved.history[entry[1]][entry[2]] = entry[3] end
-    self.infinite, self.lines = saved.infinite, { n = saved.rows, digest = saved.rows_digest }
-    self.file = { rows = saved.rows, bytes = #text }
+    self.infinite = saved.infinite
+    self.file = { rows = saved.rows, bytes = #text, digest = saved.rows_digest }
     self.saved_at = saved.step
     return self, saved
 end
@@ -228,30 +230,33 @@ end
 -- ---- while it runs ----
 
 -- A row as a line of the file, where inf is null as nan is: infinite remembers them.
-local function row_text(history, r, infinite)
-    local row = {}
-    for name, column in pairs(history) do
-        local value = column[r]
-        row[name] = type(value) == "string" and readable(value) or value
+local function row_text(row, r, infinite)
+    local plain_row = {}
+    for name, value in pairs(row) do
+        plain_row[name] = type(value) == "string" and readable(value) or value
         if value == math.huge or value == -math.huge then infinite[#infinite + 1] = { name, r, value } end
     end
-    return internal.to_json(row) .. "\n"
+    return internal.to_json(plain_row) .. "\n"
 end
 
--- Rows wait for half a second, and so do not slow the run; a checkpoint has those before it in the file. An interrupt
--- may come between any two of these statements: what was done is then done again, with the same outcome.
-function run_log:write_rows(state, at_once)
-    for r = self.lines.n + 1, state.rows do
-        local line = row_text(state.history, r, self.infinite)
-        self.pending[r] = line
-        self.lines = { n = r, digest = run_folder.row_digest(self.lines.digest, line) }
+-- Row r waits to be written. It may come twice, after an interrupt.
+function run_log:add(r, row) self.waiting[r] = row end
+
+-- The rows that are not in the file yet, which then has all of them; synced: on the disk too. An interrupt may come
+-- between any two of these statements: what was done is then done again, with the same outcome.
+function run_log:write_rows(state, synced)
+    local file, lines, infinite = self.file, {}, {}
+    local digest = file.digest
+    for r = file.rows + 1, state.rows do
+        local line = row_text(self.waiting[r], r, infinite)
+        lines[#lines + 1] = line
+        digest = run_folder.row_digest(digest, line)
     end
-    local rows, last = self.file.rows, self.lines.n
-    if not at_once and (rows == last or bk.clock() - self.flushed < 0.5) then return end
-    local text = table.concat(self.pending, "", rows + 1, last)
-    internal.append_file(run_folder.metrics_path(self.dir), text, self.file.bytes, at_once)
-    self.file = { rows = last, bytes = self.file.bytes + #text }
-    self.pending, self.flushed = {}, bk.clock()
+    local text = table.concat(lines)
+    internal.append_file(run_folder.metrics_path(self.dir), text, file.bytes, synced)
+    table.move(infinite, 1, #infinite, #self.infinite + 1, self.infinite)
+    self.file = { rows = state.rows, bytes = file.bytes + #text, digest = digest }
+    self.waiting = {}
 end
 
 local function list(rows) -- accuracy[0], accuracy[1], ... as an array
@@ -262,7 +267,7 @@ end
 
 function run_log:write_status(state, status, message)
     local result = state:result()
-    local seconds = self.seconds + bk.clock() - self.began
+    local seconds = self.seconds + clock() - self.began
     internal.write_file(self.dir .. "/status.json", text_of({ status = status, message = message, step = state.step,
         total = state.total, started = self.started, updated = now(), seconds = seconds,
         metrics = next(result.metrics) and result.metrics or nil, accuracy = list(result.accuracy),
@@ -312,7 +317,7 @@ function run_log:save(state)
     if self.saved_at == state.step then return end
     self:tell_of_state(state)
     local saved = state:save("history") -- its rows are in metrics.jsonl
-    saved.rows_digest, saved.infinite = self.lines.digest, self.infinite
+    saved.rows_digest, saved.infinite = self.file.digest, self.infinite
     checkpoint.save(run_folder.checkpoint_path(self.dir, state.step), saved)
     self.saved_at = state.step
     remove_old(self.dir, state.step, self.keep)
@@ -361,18 +366,22 @@ end
 
 -- After every step. Where a signal came that asks for the end, the run ends after this, with a checkpoint.
 function run_log:step(state, signal)
-    self.claim:beat()
-    if state.rows > self.file.rows then self:write_rows(state) end
+    local at = clock()
+    if at - self.looked >= LOOK_AGAIN then -- what need not be done at every step
+        self.looked = at
+        self.claim:beat()
+        if state.rows > self.file.rows then self:write_rows(state) end
+    end
     if state.step == state.total then return end
     if signal then
         self:save(state)
         self:close(state, "stopped", ("stopped by %s after step %d of %d, whose checkpoint is in %s"):format(signal,
             state.step, state.total, self.dir))
-    elseif state.step % self.every == 0 and (self.told or bk.clock() >= self.not_before) then
-        local from = bk.clock()
+    elseif state.step % self.every == 0 and (self.told or clock() >= self.not_before) then
+        local from = clock()
         self:save(state)
         self:write_status(state, "running")
-        local now_is = bk.clock()
+        local now_is = clock()
         self.not_before = now_is + SHARE * (now_is - from)
     end
 end

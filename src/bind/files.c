@@ -177,10 +177,13 @@ static int to_json(lua_State *L) {
     t->root = checked_json(L, t, 0);
     fill_json(L, t, t->root, 1);
     const size_t how = JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits) | JSON_INDENT(indent);
-    const size_t n = json_dumpb(t->root, NULL, 0, how);
+    char shorter[1024], *text = shorter; /* than most: a row of a run, which is then formatted once */
+    const size_t n = json_dumpb(t->root, text, sizeof shorter, how);
     if (n == 0) return args_error(L, "json", "out of memory");
-    char *text = lua_newuserdatauv(L, n, 0);
-    if (json_dumpb(t->root, text, n, how) != n) return args_error(L, "json", "out of memory");
+    if (n > sizeof shorter) {
+        text = lua_newuserdatauv(L, n, 0);
+        if (json_dumpb(t->root, text, n, how) != n) return args_error(L, "json", "out of memory");
+    }
     json_tree_free(t);
     lua_pushlstring(L, text, n);
     return 1;
@@ -278,29 +281,53 @@ static int append_file(lua_State *L) {
     return why ? luaL_error(L, "%s: cannot be written: %s", path, strerror(why)) : 0;
 }
 
-/* digest(tensor or string): 16 hex digits that tell values apart (FNV-1a's step over words), whatever the strides */
+/* FNV-1a's step over words: one to one in h and in the word, so that words that differ in one place never agree */
+static inline uint64_t mixed(uint64_t h, uint64_t word) {
+    h = (h ^ word) * 0x9e3779b97f4a7c15u;
+    return h ^ h >> 32;
+}
+
+static uint64_t mixed_bytes(uint64_t h, const char *p, size_t n) {
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, p + i, n - i < 8 ? n - i : 8);
+        h = mixed(h, word);
+    }
+    return h;
+}
+
+/* The same over lanes, since a step waits for the one before it: of every LANES words each is one lane's. */
+static uint64_t mixed_lanes(uint64_t h, const char *p, size_t n) {
+    enum { LANES = 8, BLOCK = 8 * LANES };
+    uint64_t lane[LANES], word[LANES];
+    for (int j = 0; j < LANES; j++) lane[j] = mixed(h, (uint64_t)j);
+    size_t i = 0;
+    for (; i + BLOCK <= n; i += BLOCK) {
+        memcpy(word, p + i, BLOCK);
+#pragma GCC unroll 8
+        for (int j = 0; j < LANES; j++) lane[j] = mixed(lane[j], word[j]);
+    }
+    return mixed_bytes(mixed_bytes(h, (const char *)lane, sizeof lane), p + i, n - i);
+}
+
+/* digest(tensor or string): 16 hex digits that tell values apart, whatever the strides */
 static int digest(lua_State *L) {
     uint64_t h = 0xcbf29ce484222325u;
     tensor whole = { 0 };
     size_t n;
     const char *p = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &n) : NULL;
-    if (!p) {
+    if (p) {
+        h = mixed_bytes((h ^ n) * 0x100000001b3u, p, n);
+    } else {
         const tensor *t = bind_check_tensor(L, 1, "digest", "value");
         err e = { 0 };
         if (tensor_contiguous_as(t, t->dtype, &whole, &e)) return bind_raise(L, &e);
         n = (size_t)tensor_count(t) * dtype_size(t->dtype);
-        p = tensor_data(&whole);
         h ^= (uint64_t)t->dtype + 1;
         for (int d = 0; d < t->ndim; d++) h = (h ^ (uint64_t)t->shape[d]) * 0x100000001b3u;
+        h = mixed_lanes((h ^ n) * 0x100000001b3u, tensor_data(&whole), n);
+        tensor_release(&whole);
     }
-    h = (h ^ n) * 0x100000001b3u;
-    for (size_t i = 0; i < n; i += 8) {
-        uint64_t word = 0;
-        memcpy(&word, p + i, n - i < 8 ? n - i : 8);
-        h = (h ^ word) * 0x9e3779b97f4a7c15u;
-        h ^= h >> 32;
-    }
-    tensor_release(&whole);
     char text[17];
     snprintf(text, sizeof text, "%016llx", (unsigned long long)h);
     lua_pushstring(L, text);

@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -147,12 +149,32 @@ static int file_age(lua_State *L) { /* file_age(path): seconds since it was writ
     return 1;
 }
 
+/* Whether a process has ended though its id is still taken, until its parent asks how it ended. While one of its
+ * threads is left it may still hold a lock. False where the system has no /proc to tell. */
+static bool has_ended(pid_t id) {
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)id);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    const ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    const char *at = strrchr(text, ')'); /* "ID (NAME) STATE ...": words 3 and 20 are it and the threads */
+    if (!at || (strncmp(at, ") Z", 3) != 0 && strncmp(at, ") X", 3) != 0)) return false;
+    enum { STATE = 3, THREADS = 20 };
+    at += 2;
+    for (int k = STATE; k < THREADS && at; k++) at = strchr(at + 1, ' ');
+    return at && atol(at) <= 1;
+}
+
 /* process(): this one's id; process("parent"): its starter's; process(id): whether that one lives, on this machine */
 static int process(lua_State *L) {
-    if (lua_isnoneornil(L, 1) || lua_type(L, 1) == LUA_TSTRING)
+    if (lua_isnoneornil(L, 1) || lua_type(L, 1) == LUA_TSTRING) {
         lua_pushinteger(L, lua_isnoneornil(L, 1) ? getpid() : getppid());
-    else
-        lua_pushboolean(L, kill((pid_t)luaL_checkinteger(L, 1), 0) == 0 || errno == EPERM);
+    } else {
+        const pid_t id = (pid_t)luaL_checkinteger(L, 1);
+        lua_pushboolean(L, (kill(id, 0) == 0 || errno == EPERM) && !has_ended(id));
+    }
     return 1;
 }
 

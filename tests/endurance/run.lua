@@ -1,7 +1,7 @@
 -- bracket tests/endurance/run.lua [--kills N] [--sweeps N] [--bits N] [--seed N]: runs and sweeps killed at random
 -- moments, half of them while writing, syncing and renaming wait; and checkpoints with flipped bits. What is killed is
 -- called again until it is done, and must then have the bits of what was not. Prints what it counted; exit status 1
--- after a failure, whose folder stays. The defaults take half an hour.
+-- after a failure, whose folder stays. The defaults take a quarter of an hour; --seed lets several share the work.
 local bk = require "bracket"
 local o = bk.arguments{ kills = 500, sweeps = 200, bits = 10000, seed = 1 }
 local internal, run_folder = bk.internal, bk._run_folder
@@ -60,7 +60,7 @@ end
 local function kill_after(id, seconds, signal)
     local stop = bk.clock() + seconds
     while bk.clock() < stop and internal.process(id) do internal.sleep(math.min(0.02, stop - bk.clock() + 1e-4)) end
-    return os.execute(("kill -%s %d 2>/dev/null"):format(signal, id)) == true
+    return internal.process(id) and os.execute(("kill -%s %d 2>/dev/null"):format(signal, id)) == true
 end
 local function wait_for(id)
     while internal.process(id) do internal.sleep(0.01) end
@@ -134,10 +134,28 @@ end
 local SWEPT = [[
 local bk = require "bracket"
 local o = bk.arguments{ out = "", seed = 0 }
+do
+    local begun <close> = assert(io.open(o.out:match("^(.*)/") .. ".begun", "a"))
+    begun:write(o.seed, "\n")
+end
 bk.protocol{ model = bk.nn.mlp{ 4, 8, 1 }, tasks = bk.tasks.regression{ n = 2, seed = 1 }, steps = 60, lr = 0.05,
     seed = o.seed, record = { every = 5, "loss" } }:run{ out = o.out, checkpoint_every = 10, resume = true }
 ]]
 local SEEDS = 5
+local AT_ONCE = 3
+
+-- How often a sweep's jobs were begun, by seed, and which of them it holds for done.
+local function jobs_of(dir)
+    local begun, done = {}, {}
+    for seed in (read(dir .. ".begun") or ""):gmatch("%d+") do
+        begun[tonumber(seed)] = (begun[tonumber(seed)] or 0) + 1
+    end
+    for seed = 1, SEEDS do
+        local job = read(("%s/seed=%d/job.json"):format(dir, seed))
+        done[seed] = job and internal.from_json(job).exit == 0
+    end
+    return begun, done
+end
 
 local function interrupt_sweeps()
     write(root .. "/swept.lua", SWEPT)
@@ -147,19 +165,29 @@ local function interrupt_sweeps()
     local from = bk.clock()
     assert(os.execute(command(root .. "/sweep") .. " > /dev/null"))
     local lasts = bk.clock() - from
-    local interrupted, before = { TERM = 0, INT = 0, HUP = 0, KILL = 0 }, failures
-    for k = 1, o.sweeps do
+    local interrupted, before, together = { TERM = 0, INT = 0, HUP = 0, KILL = 0 }, failures, 0
+    local k, all = 0, 0
+    while all < o.sweeps do -- those that ended before their signal are not counted
+        k = k + 1
         local dir, signal = ("%s/s%d"):format(root, k), ({ "TERM", "INT", "HUP", "KILL" })[1 + k % 4]
         -- a shell gives what it starts in the background no Ctrl-C: a sweep of its own session has it
         local id = start("exec setsid " .. (signal == "INT" and "env --default-signal=INT " or "")
             .. command(dir):gsub("^exec ", ""))
-        if kill_after(id, random() * lasts, signal) then interrupted[signal] = interrupted[signal] + 1 end
+        if kill_after(id, random() * lasts, signal) then
+            interrupted[signal], all = interrupted[signal] + 1, all + 1
+        end
         wait_for(id)
         local left = bk.clock() + 5
         local function orphans() return output_of("ps -eo args | grep -F -e '--out " .. dir .. "/' | grep -v grep") end
         while orphans() ~= "" and bk.clock() < left do internal.sleep(0.05) end
         if orphans() ~= "" then fail("%s: after SIG%s there are still %s", dir, signal, orphans()) end
-        os.execute(command(dir) .. " > /dev/null 2>&1")
+
+        local begun, done = jobs_of(dir)
+        local ends = {}
+        for j = 1, pick{ 1, AT_ONCE } do ends[j] = start(command(dir)) end
+        together = together + (#ends == AT_ONCE and 1 or 0)
+        for _, one in ipairs(ends) do wait_for(one) end
+        local now = jobs_of(dir)
         for seed = 1, SEEDS do
             local at, same = ("%s/seed=%d"):format(dir, seed), ("%s/sweep/seed=%d"):format(root, seed)
             local ok, run = pcall(run_folder.read, at)
@@ -168,11 +196,16 @@ local function interrupt_sweeps()
             elseif read(at .. "/metrics.jsonl") ~= read(same .. "/metrics.jsonl") then
                 fail("%s: other rows after SIG%s", at, signal)
             end
+            local again = (now[seed] or 0) - (begun[seed] or 0)
+            if again ~= (done[seed] and 0 or 1) then
+                fail("%s: begun %d times by %d sweeps, done before: %s", at, again, #ends, done[seed])
+            end
         end
-        if failures == before then os.execute("rm -rf " .. dir) end
+        if failures == before then os.execute(("rm -rf %s %s.begun"):format(dir, dir)) end
     end
-    print(("%d sweeps interrupted (%d TERM, %d INT, %d HUP, %d KILL), then ended: %d failures"):format(o.sweeps,
-        interrupted.TERM, interrupted.INT, interrupted.HUP, interrupted.KILL, failures - before))
+    print(("%d sweeps interrupted (%d TERM, %d INT, %d HUP, %d KILL) of %d, then ended, %d by %d at once: %d failures")
+        :format(all, interrupted.TERM, interrupted.INT, interrupted.HUP, interrupted.KILL, k, together, AT_ONCE,
+        failures - before))
 end
 
 -- ---- flipped bits ----

@@ -267,6 +267,27 @@ function TestGradientMethods:test_cagrad_stays_in_its_ball_and_is_worst_case_opt
         end
     end)
 end
+-- The objective's slope is one number over the weights that are not 0, to rounding: a search by values finds weights to
+-- half of the digits, and runs of other numbers of ranks part there.
+function TestGradientMethods:test_cagrad_weights_are_found_to_rounding()
+    for trial = 1, 60 do
+        local n, c, g, r = 2 + trial % 4, ({ 0.1, 0.5, 0.9 })[1 + trial % 3], {}, bk.rng(trial)
+        local mean, gw = bk.zeros{ 6 }, bk.zeros{ 6 }
+        for i = 1, n do
+            g[i] = r:normal{ 6 }
+            mean = mean + g[i] * (1 / n)
+        end
+        local w = bk.intervention._simplex.cagrad(bk._gram(g), c)
+        for i = 1, n do gw = gw + g[i] * w[i] end
+        local slope_of = mean + gw * (c * mean:norm():item() / gw:norm():item())
+        local low, high = math.huge, -math.huge
+        for i = 1, n do
+            local slope = g[i]:dot(slope_of):item()
+            low, high = math.min(low, slope), w[i] > 0 and math.max(high, slope) or high
+        end
+        lu.assertTrue(high - low <= 1e-12 * mean:norm():item(), trial .. ": " .. high - low)
+    end
+end
 function TestGradientMethods:test_cagrad_at_zero_is_the_mean()
     local a = endpoint{ tasks = against, order = "joint", steps = 3, interventions = { bk.intervention.cagrad{
         c = 0 } } }

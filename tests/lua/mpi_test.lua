@@ -277,6 +277,7 @@ local CASES = [[
         penalty = { order = "cyclic", interventions = { I.bracket_penalty{ weight = .1 } },
             optimizer = bk.optim.adam{}, lr = .003 },
         pcgrad = { order = "joint", interventions = { I.pcgrad{} } },
+        cagrad = { order = "joint", interventions = { I.cagrad{} } },
         replay = { order = "cyclic", interventions = { I.replay{ memory = 40 } },
             optimizer = bk.optim.heavy_ball{ momentum = .9 } },
         ewc = { interventions = { I.ewc{ weight = 10 } } },
@@ -310,12 +311,12 @@ local CASES = [[
 ]]
 function TestDistributed:test_every_run_is_that_of_one_process()
     write("script.lua", HEAD .. CASES)
-    lu.assertStrContains(output_of(("%s/bracket %s/script.lua %s"):format(build, root, root)), "0: done 13")
+    lu.assertStrContains(output_of(("%s/bracket %s/script.lua %s"):format(build, root, root)), "0: done 14")
     for n = 2, 3 do
         local lines, status, output = ranks(n, CASES)
         lu.assertEquals(status, 0, output)
         local expected = {}
-        for r = 0, n - 1 do expected[r + 1] = r .. ": done 13" end
+        for r = 0, n - 1 do expected[r + 1] = r .. ": done 14" end
         lu.assertEquals(lines, expected)
     end
 end

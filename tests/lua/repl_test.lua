@@ -384,18 +384,19 @@ local function make(slow) return bk.protocol{ model = bk.nn.mlp{ 20, 8, 3 }, ord
     name = "slow", before_step = function(state, memory)
         memory.n = (memory.n or 0) + 1
         calls = calls + (slow and 1 or 0)
-        local until_ = bk.clock() + (slow and 0.005 or 0)
+        if slow and memory.n == 20 then print "going" end
+        local until_ = bk.clock() + (slow and memory.n >= 20 and pause or 0) -- the run lasts until it is interrupted
         while bk.clock() < until_ do end
     end } } } end
-want, p = make(false):run{ progress = false }, make(true)
+want, p, pause = make(false):run{ progress = false }, make(true), 0.05
 function told() local r = p.result
     return tostring(r.theta == want.theta and #r.history.loss == #want.history.loss) .. " " .. calls end
 ]])
-    drive(("send dofile '%s/p.lua'\\r\nexpect 5000 > \nsend p:run{progress = false%s} print 'over'\\r\nsleep 400\n"
-        .. "send \\x03\nexpect 5000 %s\nexpect 2000 > \n"
-        .. "send 'step ' .. (p.current.step < 400 and 'early' or 'late')\\r\nexpect 2000 step early\nexpect 2000 > \n"
-        .. "send r = p:run{progress = false}\\r\nexpect 20000 > \nsend 'same ' .. told()\\r\nexpect 9000 same true 400\n")
-        :format(home, out, said))
+    drive(("send dofile '%s/p.lua'\\r\nexpect 30000 > \nsend p:run{progress = false%s} print 'over'\\r\n"
+        .. "expect 30000 going\nsend \\x03\nexpect 30000 %s\nexpect 30000 > \n"
+        .. "send pause, at = 0, p.current.step < 400 and 'early' or 'late'; print('step ' .. at)\\r\nexpect 30000 step early\n"
+        .. "expect 30000 > \nsend r = p:run{progress = false}\\r\nexpect 30000 > \n"
+        .. "send 'same ' .. told()\\r\nexpect 30000 same true 400\n"):format(home, out, said))
 end
 
 function TestRepl:test_an_interrupted_run_goes_on()

@@ -200,6 +200,8 @@ function TestRunEnds:test_claims_without_locks()
     local p = io.popen("echo $$")
     local dead = p:read("n")
     p:close()
+    local parent = io.popen("true & echo $! $$; exec sleep 60") -- it never asks how its child ended
+    local ended, sleeps = parent:read("n", "n")
     internal.lock = function(p) return (lock(p)), false end
     internal.lock_held = function() return nil end
     local ok, problem = pcall(function()
@@ -208,6 +210,12 @@ function TestRunEnds:test_claims_without_locks()
         lu.assertStrContains(claim.holder(path), "process")
         holder(here, dead)
         lu.assertNil(claim.holder(path))
+        lu.assertTrue(taken())
+        holder(here, ended)
+        for _ = 1, 1000 do
+            if not internal.process(ended) then break end
+            internal.sleep(0.01)
+        end
         lu.assertTrue(taken())
         holder("elsewhere", 1)
         lu.assertStrContains(claim.holder(path), "process 1 on elsewhere")
@@ -218,6 +226,8 @@ function TestRunEnds:test_claims_without_locks()
         lu.assertTrue(taken())
     end)
     internal.lock, internal.lock_held = lock, lock_held
+    os.execute("kill " .. sleeps)
+    parent:close()
     if not ok then error(problem, 0) end
     holder(here, internal.process()) -- with locks, the lock says that its holder is dead
     lu.assertNil(claim.holder(path))

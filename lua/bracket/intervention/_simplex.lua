@@ -43,51 +43,42 @@ function simplex.min_norm(M)
     return w
 end
 
+-- How far from w towards i and away from j, at most `most`, the objective below is least. Its slope along the pair is
+-- l + radius t / |g_w|, where t = q1 + q2 s is the slope of |g_w|^2 / 2 = (t^2 + D) / 2 q2 with D >= 0: it is 0 where t
+-- has the sign of -l and t^2 (q2 radius^2 - l^2) = l^2 D. A search by values would lose half of the digits.
+local function least_along(l, radius, q0, q1, q2, most)
+    local steep = q2 * radius * radius - l * l
+    if steep <= 0 then return l < 0 and most or 0 end
+    local t = -l * math.sqrt(math.max(0, q0 * q2 - q1 * q1) / steep)
+    return math.max(0, math.min(most, (t - q1) / q2))
+end
+
 -- argmin over the simplex of  <g_w, g_0> + c |g_0| |g_w|,  g_0 the mean of the gradients with Gram matrix M
 function simplex.cagrad(M, c)
     local n, mean, w = #M, {}, {}
     for i = 1, n do mean[i], w[i] = 1 / n, 1 / n end
     local b = product(M, mean)
     local radius = c * math.sqrt(math.max(0, dot(mean, b)))
-    local function value(u) return dot(u, b) + radius * math.sqrt(math.max(0, dot(u, product(M, u)))) end
-    local now = value(w)
     for _ = 1, 2000 do
         local v = product(M, w)
-        local norm = math.sqrt(math.max(dot(w, v), 1e-300))
+        local squared = math.max(dot(w, v), 1e-300)
+        local norm = math.sqrt(squared)
         local i, j
-        local slope = {}
-        for k = 1, n do slope[k] = b[k] + radius * v[k] / norm end
+        local slope, size = {}, 0
+        for k = 1, n do
+            slope[k] = b[k] + radius * v[k] / norm
+            size = math.max(size, math.abs(b[k]) + radius * math.abs(v[k]) / norm)
+        end
         for k = 1, n do
             if not i or slope[k] < slope[i] then i = k end
             if w[k] > 0 and (not j or slope[k] > slope[j]) then j = k end
         end
-        if slope[j] - slope[i] <= 1e-13 * (math.abs(slope[j]) + 1e-300) then break end
-        -- golden section along the pair: the objective is convex
-        local function at(s)
-            local u = {}
-            for k = 1, n do u[k] = w[k] end
-            u[i], u[j] = u[i] + s, u[j] - s
-            return value(u)
-        end
-        local low, high, ratio = 0, w[j], 0.6180339887498949
-        local p, q = high - ratio * (high - low), low + ratio * (high - low)
-        local fp, fq = at(p), at(q)
-        for _ = 1, 60 do
-            if fp <= fq then
-                high, q, fq = q, p, fp
-                p = high - ratio * (high - low)
-                fp = at(p)
-            else
-                low, p, fp = p, q, fq
-                q = low + ratio * (high - low)
-                fq = at(q)
-            end
-        end
-        local s = (low + high) / 2
-        if at(w[j]) <= at(s) then s = w[j] end
-        local next_value = at(s)
-        if not (next_value < now) then break end
-        w[i], w[j], now = w[i] + s, w[j] - s, next_value
+        local curve = M[i][i] + M[j][j] - 2 * M[i][j]
+        if slope[j] - slope[i] <= 1e-15 * size or curve <= 0 then break end
+        local step = least_along(b[i] - b[j], radius, squared, v[i] - v[j], curve, w[j])
+        local to, from = w[i] + step, w[j] - step
+        if to == w[i] or from == w[j] then break end
+        w[i], w[j] = to, from
     end
     return w
 end

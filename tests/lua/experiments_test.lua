@@ -59,6 +59,11 @@ function TestExperiments:test_own_problem()
     lu.assertTrue(lines < 100)
 end
 function TestExperiments:test_optimizers() lu.assertStrContains(run("optimizers"), "drawn order") end
+function TestExperiments:test_term_regression()
+    local slope, other = run("term_regression"):match("flatness (%S+), conflict (%S+)")
+    lu.assertAlmostEquals(tonumber(slope), 1, 0.02)
+    lu.assertAlmostEquals(tonumber(other), 1, 0.02)
+end
 function TestExperiments:test_flatness() lu.assertStrContains(run("flatness"), "sharpness") end
 
 -- The three predictors of order_prediction against the realised difference of k full-batch steps a task in the limit of

@@ -1,0 +1,96 @@
+-- bracket fit DIR...: the terms of the modified equation from logged trajectories.
+local bk = ...
+local command_line, fit_log = bk.command._command_line, bk.command._fit_log
+local misused = command_line.misused
+
+local function number(options, name, least)
+    local text = options[name]
+    if not text then return nil end
+    local value = math.tointeger(tonumber(text))
+    if not value or value < least then misused("--%s: expected a whole number >= %d, got %q", name, least, text) end
+    return value
+end
+
+local function order_of(text)
+    if not text or text:find("^%a+$") then return text end
+    local word = {}
+    for part in (text .. ","):gmatch("([^,]*),") do
+        word[#word + 1] = math.tointeger(tonumber(part)) or misused("--order: expected a name or tasks 1,2,2,1, got %q",
+            text)
+    end
+    return word
+end
+
+local function line(name, v, told)
+    print(("%-10s%14.6g   [%.6g, %.6g]   %s"):format(name, v.value, v.low, v.high, told))
+end
+
+local function show(r, runs)
+    print(("%d run%s, %d intervals; a round is %s"):format(runs, runs == 1 and "" or "s", r.intervals,
+        type(r.order) == "table" and "tasks " .. table.concat(r.order, ",") or r.order == "random"
+        and "every task once" or "a step"))
+    print(("%-10s%14s   95 %% interval"):format("", "value"))
+    line("rate", r.rate, "along the gradient, a round")
+    line("flatness", r.flatness, ("gradient steps: rate/4 = %.6g"):format(r.flatness.expected))
+    if r.conflict then
+        line("conflict", r.conflict, ("gradient steps: rate/2 = %.6g"):format(r.conflict.expected))
+    end
+    local m = r.momentum.value
+    line("momentum", r.momentum, m > 1 and ("(1 + b)/(1 - b) for b = %.4g"):format((m - 1) / (m + 1)) or "1 without")
+    print(("residual  %14.3g   of the squared changes"):format(r.residual))
+end
+
+local function fit(paths, o)
+    local logs = {}
+    for k, path in ipairs(paths) do logs[k] = fit_log.read(path) end
+    local config = logs[1].config or {}
+    local losses = fit_log.losses(o.loss, config)
+    local order = o.order or fit_log.order(config, #losses) or "joint"
+    local round = order == "joint" and 1 or order == "palindromic" and 2 * #losses or type(order) == "table" and #order
+        or #losses
+    local runs, steps, lr = {}, nil, nil
+    for k, log in ipairs(logs) do
+        runs[k], steps = fit_log.whole_rounds(log, round)
+        lr = log.lr
+        if k > 1 and (#runs[k] ~= #runs[1] or lr) then
+            error(("%s: expected %d rows and one rate, as %s has"):format(paths[k], #runs[1], paths[1]), 0)
+        end
+    end
+    local ok, r = pcall(bk.bea.fit, { losses = losses, trajectory = #runs == 1 and runs[1] or runs, order = order,
+        every = o.every, steps = not o.every and steps or nil, lr = lr, skip = o.skip, degree = o.degree,
+        resamples = o.resamples, seed = o.seed })
+    if not ok then error((tostring(r):gsub("^[^\n]-%.lua:%d+: ", "")), 0) end
+    show(r, #runs)
+end
+
+return command_line.define{
+    name = "fit",
+    arguments = "DIR...",
+    doc = "The terms of the modified equation, from logged trajectories alone (bk.bea.fit): the rate, flatness (h/4 "
+        .. "for gradient steps of rate h), conflict (h/2) and momentum's factor (1 + b)/(1 - b), each with its 95 % "
+        .. "interval. DIR is a run's folder with its checkpoints (checkpoint_every = 1, keep = 1000), or holds "
+        .. "trajectory.safetensors (theta (rows, parameters), and step and lr where they are not 1, 2, ... and "
+        .. "constant), trajectory.npy or trajectory.csv (rows, parameters); or is such a file. Several are fitted "
+        .. "together.",
+    options = {
+        { "loss", "FILE",
+            doc = "a Lua file that returns a loss, a list of losses (one a task), or { model =, tasks = }" },
+        { "order", "ORDER",
+            doc = "of tasks: joint, cyclic, palindromic, random, or a list 1,2,2,1 (default: the run's, or joint)" },
+        { "every", "N", doc = "steps between rows, where the log does not tell (default: a round)" },
+        { "skip", "N", doc = "rows at the beginning to leave out: momentum's transient" },
+        { "degree", "N", doc = "2, 3 or 4: of the last terms in the rate (default 4)" },
+        { "resamples", "N", doc = "samples for the intervals (default 1000)" },
+        { "seed", "N", doc = "of what is drawn (default 0)" },
+    },
+    prepare = function(plain, options)
+        if #plain == 0 then misused("expected DIR..., got nothing") end
+        if not options.loss then misused("--loss: missing; expected FILE") end
+        local o = { loss = options.loss, order = order_of(options.order), every = number(options, "every", 1),
+            skip = number(options, "skip", 0), degree = number(options, "degree", 2),
+            resamples = number(options, "resamples", 1), seed = number(options, "seed", 0) }
+        if o.degree and o.degree > 4 then misused("--degree: expected 2, 3 or 4, got %q", options.degree) end
+        return plain, o
+    end,
+    call = fit,
+}

@@ -135,7 +135,11 @@ function problem:position()
     return at
 end
 
-local function permutation(t, epoch) return bk.rng(stream.key(t.key, epoch)):permutation(t.train.n) end
+-- A task with shuffle = false is a stream: its examples come as they stand, in every epoch.
+local function permutation(t, epoch)
+    if t.source.shuffle == false then return bk.linspace(1, t.train.n, t.train.n):to("int64") end
+    return bk.rng(stream.key(t.key, epoch)):permutation(t.train.n)
+end
 
 function problem:seek(seed, at, step)
     self:begin_step(seed, step)

@@ -282,6 +282,11 @@ calls["bk.bea.spectrum"] = function()
     return s:mean(math.abs)
 end
 calls["bk.landscape"] = function() return bk.landscape(quartic, v, { size = 2 }) end
+local trajectory = { v }
+for k = 2, 13 do trajectory[k] = trajectory[k - 1] * 0.95 end
+calls["bk.bea.fit"] = function()
+    return bk.bea.fit { losses = { quartic }, trajectory = trajectory, degree = 2, resamples = 2 }
+end
 calls["bk.bea.trace"] = function() return bk.bea.trace { loss = quartic, theta = v, samples = 3 } end
 local function reshuffled() return bk.bea.reshuffled { losses = losses, lr = 0.1 } end
 calls["bk.bea.reshuffled"] = reshuffled
@@ -335,6 +340,13 @@ end
 calls["bk.tasks.permuted"] = function() return bk.tasks.permuted { data = digits, n = 2 } end
 calls["bk.tasks.rotated"] = function() return bk.tasks.rotated { data = digits, angles = { 0, 30 } } end
 calls["bk.tasks.split"] = function() return bk.tasks.split { data = digits, classes = { { 0, 1 }, { 2, 3 } } } end
+calls["bk.tasks.incremental"] = function() return bk.tasks.incremental { tasks = { digits }, scenario = "task" } end
+calls["bk.tasks.multi_mnist"] = function() return bk.tasks.multi_mnist { data = digits, shift = 1 } end
+local nine = { x = bk.rng(1):uniform { 18, 2, 2 }, y = bk.arange(18) }
+nine.y = nine.y - (nine.y:to("float64") / 9):floor():to("int64") * 9
+calls["bk.tasks.mnist_360"] = function()
+    return bk.tasks.mnist_360 { data = nine, rounds = 1, test_fraction = 0 }
+end
 calls["bk.tasks.regression"] = function() return bk.tasks.regression { n = 2, examples = 4, inputs = 2 } end
 
 -- ---- protocols: each name in a run of two tasks and two steps ----
@@ -389,7 +401,7 @@ end
 local specs = {
     sequential = { agem = { memory = 1 }, ewc = { weight = 1, samples = 1 }, replay = { memory = 1 },
         si = { strength = 1 }, lwf = {}, gem = { memory = 1 }, der = { memory = 1, beta = 1 },
-        online_ewc = { weight = 1, samples = 1, fisher = "batched" } },
+        online_ewc = { weight = 1, samples = 1, fisher = "batched" }, naive_rehearsal = { memory = 1 } },
     cyclic = { bracket_penalty = { weight = 0.1 }, conflict = { strength = 0 } },
     joint = { flatness = { strength = 0 } },
 }
@@ -407,6 +419,9 @@ end
 local accuracy = { [0] = { 0.5, 0.5 }, { 0.9, 0.5 }, { 0.7, 0.8 } }
 for name, metric in pairs(bk.metric) do
     calls["bk.metric." .. name] = function() return metric(accuracy, { 1, 2 }) end
+end
+calls["bk.metric.learning_curve_area"] = function()
+    return bk.metric.learning_curve_area({ { 0.5 }, { 0.75 } }, { batches = 1, learning = { 0, 1 } })
 end
 calls["bk.metric.interval"] = function() return bk.metric.interval { 1, 2, 3 } end
 

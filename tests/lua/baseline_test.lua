@@ -206,3 +206,62 @@ function TestBaselines:test_bad_input_is_named()
         end)
     end
 end
+
+-- The memory holds as many examples of every task seen; a step averages its gradient with that of the memory's batch.
+function TestBaselines:test_naive_rehearsal_divides_its_memory()
+    local sizes, one = {}, nil
+    local rehearsal = bk.intervention.naive_rehearsal { memory = 13 }
+    local hooks = {}
+    for name, value in pairs(rehearsal) do hooks[name] = value end
+    function hooks.end_task(state, memory)
+        rehearsal.end_task(state, memory)
+        local count, seen = {}, {}
+        for k, task in ipairs(memory.examples.task) do
+            count[task] = (count[task] or 0) + 1
+            local name = task .. "," .. memory.examples.id[k]
+            lu.assertNil(seen[name])
+            seen[name] = true
+        end
+        sizes[#sizes + 1] = count
+    end
+    run({ hooks })
+    lu.assertEquals(sizes, { { 13 }, { 6, 6 }, { 4, 4, 4 } })
+    -- one example in memory: its gradient is known
+    local id
+    local small = bk.intervention.naive_rehearsal { memory = 1 }
+    run({ { name = "start", doc = "", end_task = small.end_task, begin_run = small.begin_run,
+        before_step = function(s, memory)
+            small.before_step(s, memory)
+            if s.task == 2 and not one then
+                id = memory.examples.id[1]
+                local g = bk.grad(bk.loss.cross_entropy(model, tasks[1].x:narrow(1, id, 1),
+                    tasks[1].y:narrow(1, id, 1)))(s.theta)
+                one = (s.gradient - (s.task_gradient + g) * 0.5):norm():item()
+            elseif s.task == 1 then
+                lu.assertTrue(s.gradient == s.task_gradient)
+            end
+        end } })
+    lu.assertTrue(one < 1e-14)
+end
+
+local HEADS = { { 0, 1, 2 }, { 1, 0, 2 }, { 2, 1, 0 } } -- the same classes, functions of their own
+
+-- Full batches: joint steps on the mean of the losses. Minibatches: the same on average, whatever task is told.
+function TestBaselines:test_joint_training_is_joint()
+    local joint = bk.protocol { model = model, tasks = tasks, order = "joint", steps = 9, lr = 0.1, batch = "full",
+        reduction = "mean", evaluate = false }:run { theta = theta0 }
+    local r = run({ bk.intervention.joint_training {} }, { steps = 3, batch = "full" })
+    lu.assertTrue((r.theta - joint.theta):norm():item() < 1e-14)
+    local G = 0
+    for i = 1, 3 do G = G + bk.grad(bk.loss.cross_entropy(model, tasks[i].x, tasks[i].y))(theta0) / 3 end
+    for _, head in ipairs { false, true } do
+        local list, sum, squares, n = {}, 0, 0, 3000
+        for i, t in ipairs(tasks) do list[i] = { x = t.x, y = t.y, head = head and HEADS[i] or nil } end
+        run({ bk.intervention.joint_training {}, { name = "spy", before_step = function(s)
+            sum, squares = sum + s.gradient, squares + s.gradient:square()
+        end } }, { tasks = list, steps = n // 3, lr = 0 })
+        local mean = sum / n
+        local deviation = ((squares / n - mean:square()) / n):sqrt()
+        lu.assertTrue(((mean - G):abs() / (deviation + 1e-9)):max():item() < 4.5) -- always the same draws
+    end
+end

@@ -19,6 +19,32 @@ function memory.add(m, state)
     return slots
 end
 
+-- The mean gradient at state.theta over examples of tasks that share their functions: ids[task], a list, `size` of
+-- them in all.
+function memory.batch_gradient(state, ids, size)
+    local problem, first = state.problem, next(ids)
+    local like = problem.tasks[first].train
+    local key = "memory" .. size .. like.y:dtype()
+    local buffer = problem[key]
+    if not buffer then
+        local sx, sy = like.x:shape(), like.y:shape()
+        sx[1], sy[1] = size, size
+        buffer = { x = bk.zeros(sx, { dtype = like.x:dtype() }), y = bk.zeros(sy, { dtype = like.y:dtype() }) }
+        problem[key] = buffer
+    end
+    local at = 1
+    for task = 1, state.n_tasks do
+        local list = ids[task]
+        if list then
+            local index = bk.tensor(list, { dtype = "int64" })
+            bk.internal.gather(buffer.x, at, problem.tasks[task].train.x, index, 1, #list)
+            bk.internal.gather(buffer.y, at, problem.tasks[task].train.y, index, 1, #list)
+            at = at + #list
+        end
+    end
+    return problem.tasks[first].f.grad(state.theta, buffer.x, buffer.y)
+end
+
 -- The mean gradient at state.theta over `size` examples drawn from the memory (with replacement, among the tasks for
 -- which keep(task) holds); nil when there are none. Tasks that share their functions share one batch; otherwise one
 -- task is drawn, each in proportion to its share of the memory, so that the estimate stays unbiased.
@@ -49,26 +75,7 @@ function memory.gradient(m, state, size, keep)
         end
         list[#list + 1] = m.id[k]
     end
-    local like = problem.tasks[first].train
-    local key = "memory" .. size .. like.y:dtype()
-    local buffer = problem[key]
-    if not buffer then
-        local sx, sy = like.x:shape(), like.y:shape()
-        sx[1], sy[1] = size, size
-        buffer = { x = bk.zeros(sx, { dtype = like.x:dtype() }), y = bk.zeros(sy, { dtype = like.y:dtype() }) }
-        problem[key] = buffer
-    end
-    local at = 1
-    for task = 1, state.n_tasks do
-        local list = ids[task]
-        if list then
-            local index = bk.tensor(list, { dtype = "int64" })
-            bk.internal.gather(buffer.x, at, problem.tasks[task].train.x, index, 1, #list)
-            bk.internal.gather(buffer.y, at, problem.tasks[task].train.y, index, 1, #list)
-            at = at + #list
-        end
-    end
-    return f.grad(state.theta, buffer.x, buffer.y)
+    return memory.batch_gradient(state, ids, size)
 end
 
 -- An intervention that keeps such a memory of options.memory examples and looks at it before every step:

@@ -1,0 +1,105 @@
+local bk = ...
+local dataset = bk.tasks._dataset
+local where = "bk.tasks.mnist_360"
+
+-- Row numbers by class 0..8, in random order.
+local function by_class(set, rng)
+    local y, lists = set.y:totable(), {}
+    for _, k in ipairs(rng:permutation(set.n):totable()) do
+        local id = y[k]
+        lists[id] = lists[id] or {}
+        table.insert(lists[id], k)
+    end
+    return lists
+end
+
+-- Two lists as one in which every stretch has them in their proportion.
+local function mixed(a, b)
+    local list, i, j = {}, 0, 0
+    while i < #a or j < #b do
+        if j == #b or i < #a and (i + 1) * #b <= (j + 1) * #a then
+            i = i + 1
+            list[#list + 1] = a[i]
+        else
+            j = j + 1
+            list[#list + 1] = b[j]
+        end
+    end
+    return list
+end
+
+-- Examples as a part { x, y }: entries { row, degrees } of a set, each turned by its angle.
+local function part(set, entries, shape)
+    local rows, degrees = {}, {}
+    for k, e in ipairs(entries) do rows[k], degrees[k] = e.row, e.degrees end
+    local x = dataset.rows(set.x, rows)
+    return { x = bk.tasks._rotation(x, shape[1], shape[2], bk.tensor(degrees, { dtype = "float64" })),
+        y = dataset.rows(set.y, rows) }
+end
+
+local function mnist_360(o)
+    local data, checked = dataset.open(where, o)
+    local shape = data.shape
+    if type(shape) ~= "table" or #shape ~= 2 or shape[1] * shape[2] ~= data.size then
+        error(where .. ": data: expected images of {rows, columns}", 0)
+    end
+    local train, test = dataset.divide(where, data, checked)
+    train.n, test = #train.y, test or train
+    test.n = #test.y
+    local rng, groups, of_test = bk.rng(o.seed * 2 + 1), {}, nil
+    local lists, count = by_class(train, rng), 2 * o.rounds
+    for digit = 0, 8 do -- 9 is a 6 when turned
+        local list, n = lists[digit] or {}, #(lists[digit] or {})
+        if n < count then
+            error(("%s: digit %d: expected %d examples or more, one a visit, got %d"):format(where, digit, count, n), 0)
+        end
+        groups[digit] = {}
+        for g = 1, count do -- the digit's k-th example of n is turned by 360 k / n: no angle comes twice
+            groups[digit][g] = {}
+            for k = (g - 1) * n // count + 1, g * n // count do
+                table.insert(groups[digit][g], { row = list[k], degrees = 360 * (k - 1) / n })
+            end
+        end
+    end
+    of_test = by_class(test, rng)
+    local angles = rng:uniform{ test.n, a = 0, b = 360 }:totable()
+    local visits, tests, tasks = {}, {}, {}
+    local function next_group(digit)
+        visits[digit] = (visits[digit] or 0) + 1
+        return groups[digit][visits[digit]]
+    end
+    for round = 1, o.rounds do
+        for first = 0, 8 do
+            local second = (first + 1) % 9
+            if not tests[first] then
+                local entries = {}
+                for _, digit in ipairs{ first, second } do
+                    for _, row in ipairs(of_test[digit] or {}) do
+                        entries[#entries + 1] = { row = row, degrees = angles[row] }
+                    end
+                end
+                tests[first] = #entries > 0 and part(test, entries, shape) or nil
+            end
+            tasks[#tasks + 1] = { name = ("digits %d %d round %d"):format(first, second, round), classes = 9,
+                loss = "cross_entropy", shape = shape, shuffle = false, test = tests[first],
+                train = part(train, mixed(next_group(first), next_group(second)), shape) }
+        end
+    end
+    return tasks
+end
+
+return bk.define{
+    name = "bk.tasks.mnist_360",
+    returns = "list of tasks",
+    doc = [[
+MNIST-360, a stream without clear boundaries: the nine pairs of digits (0, 1), (1, 2), ..., (8, 0) in turn, rounds
+times, 9 left out, since it is a 6 when turned. Every example is shown once, and each digit turns by 360 degrees over
+all of its examples, so that no two of a digit have one angle. A pair is a task with shuffle = false, its digits
+mixed in proportion; train with epochs = 1 (batch = 16 in the paper). Test examples are turned by random angles.]],
+    source = "Buzzega et al. 2020 (Dark Experience, appendix)",
+    errors = "fewer than 2 rounds examples of a digit.",
+    options = dataset.options{
+        { "rounds", "count", default = 3, doc = "how often every pair is visited" },
+    },
+    call = mnist_360,
+}

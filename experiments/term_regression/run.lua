@@ -88,5 +88,5 @@ if o.out ~= "" then
     end
     experiment.plot{ curve(flatness, "flatness, fitted"), line(0.25, "h/4"), curve(conflict, "conflict, fitted"),
         line(0.5, "h/2"), title = "Terms regressed from logs, joint steps", xlabel = "h", ylabel = "coefficient",
-        logx = true, logy = true, key = "upper left", out = o.out }
+        logx = true, logy = true, key = "left", out = o.out }
 end

@@ -59,6 +59,12 @@ function TestExperiments:test_own_problem()
     lu.assertTrue(lines < 100)
 end
 function TestExperiments:test_optimizers() lu.assertStrContains(run("optimizers"), "drawn order") end
+function TestExperiments:test_tables()
+    local out = run("tables")
+    for _, name in ipairs{ "GEM", "A-GEM", "EWC", "SI", "LwF", "DER++", "naive rehearsal", "joint" } do
+        lu.assertNotNil(out:find("\n  " .. name:gsub("%p", "%%%0") .. " +0%.%d"), name)
+    end
+end
 function TestExperiments:test_term_regression()
     local slope, other = run("term_regression"):match("flatness (%S+), conflict (%S+)")
     lu.assertAlmostEquals(tonumber(slope), 1, 0.02)

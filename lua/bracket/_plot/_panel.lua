@@ -51,9 +51,8 @@ function panel:add(given, where)
         local known = {}
         for name in pairs(marks) do known[#known + 1] = name end
         table.sort(known)
-        local near = type(style) == "string" and bk.internal.nearest(style, known)
         fail("%s: style: expected %s, got %s%s", where, table.concat(known, ", "), type(style) == "string"
-            and ("%q"):format(style) or "a " .. type(style), near and (" (did you mean %s?)"):format(near) or "")
+            and ("%q"):format(style) or "a " .. type(style), bk.internal.hint(style, known))
     end
     local s = check_options("bk.plot: " .. where, given, mark.declared, 0)
     if s.colour and not s.colour:find("^#%x%x%x%x%x%x$") then

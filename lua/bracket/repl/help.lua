@@ -180,6 +180,18 @@ local function search(words)
     return found
 end
 
+-- " (did you mean bk.bea.word?)" for a name that is near one with help, its path or the end of it; else "".
+local function meant(x)
+    local paths = {}
+    for name in pairs(bk.repl.guide.titles()) do paths[name] = name end
+    help.each_name(function(path)
+        paths[path:match("[%w_]+$") or path] = path
+        paths[path] = path
+    end)
+    local near = bk.repl.names.near(x, paths)
+    return near and (" (did you mean %s?)"):format(paths[near]) or ""
+end
+
 -- The names in a table, in lines as wide as text may be.
 function help.members(x)
     local names, lines, width = {}, {}, wrap.width()
@@ -200,7 +212,7 @@ function help.page(x)
     if type(x) == "string" then
         if x == "guides" then return bk.repl.guide.list() end
         local page, found = bk.repl.guide.page(x), search(x)
-        if not page and #found == 0 then return ("nothing is documented under %q"):format(x) end
+        if not page and #found == 0 then return ("nothing is documented under %q%s"):format(x, meant(x)) end
         if page and #found == 0 then return page end
         return (page and page .. "\n\nFound under the same word:\n" or "") .. table.concat(found, "\n")
     end

@@ -44,8 +44,8 @@ bk_status model_init(const model *m, const init_options *o, tensor *out, err *e)
     int s = 0;
     while (o->scheme && s < SCHEMES && strcmp(o->scheme, scheme_names[s]) != 0) s++;
     if (s == SCHEMES)
-        return err_set(e, BK_EINVAL, "model:init: scheme: expected glorot, he, lecun or orthogonal, got %s%s", o->scheme,
-                       name_meant(o->scheme, scheme_names).text);
+        return err_set(e, BK_EINVAL, "model:init: scheme: expected glorot, he, lecun or orthogonal, got %s%s",
+                       o->scheme, name_meant(o->scheme, scheme_names).text);
     if (o->dtype != BK_FLOAT64 && o->dtype != BK_FLOAT32)
         return err_set(e, BK_EINVAL, "model:init: dtype: expected float64 or float32, got %s", dtype_name(o->dtype));
     tensor full = { 0 };

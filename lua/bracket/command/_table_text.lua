@@ -83,6 +83,8 @@ local function shortened(cell, most)
         .. (tail > 0 and cell:sub(utf8.offset(cell, -tail)) or "")
 end
 
+table_text.shortened = shortened
+
 -- The columns' widths, which of them stand to the right, and the width of all.
 local function measure(rows, head, indent)
     local widths, right, total, n, known = {}, {}, indent - 2, #rows, {}

@@ -85,7 +85,8 @@ end
 function failure.meant_in_script(message)
     local file, line = message:match("^(.-):(%d+): [^\n]*a nil value")
     if not file then return "" end
-    local near = meant(message:match("^[^\n]*"), { source = "@" .. file, line = tonumber(line), values = { bk = bk } }, "")
+    local frame = { source = "@" .. file, line = tonumber(line), values = { bk = bk } }
+    local near = meant(message:match("^[^\n]*"), frame, "")
     return near and ("; did you mean %s?"):format(near) or ""
 end
 

@@ -26,8 +26,8 @@ local function resolve(loss, where)
         for _, name in ipairs(known) do
             if name == loss then return bk.loss[name] end
         end
-        error(("%s: loss: expected one of %s, one of bk.loss, or a function (model, theta, x, y), got %q"):format(where,
-            table.concat(known, ", "), loss), 0)
+        error(("%s: loss: expected one of %s, one of bk.loss, or a function (model, theta, x, y), got %q%s"):format(
+            where, table.concat(known, ", "), loss, bk.internal.hint(loss, known)), 0)
     end
     if type(loss) == "function" or bk.is_loss(loss) then return loss end
     error(("%s: loss: expected a name, one of bk.loss or a function (model, theta, x, y), got a %s"):format(where,

@@ -5,7 +5,7 @@
 -- below does not. by_place: it may stand without its name, in this order. A declaration with items = "what they are"
 -- takes a list part as well.
 local bk = ...
-local nearest = bk.internal.nearest
+local hint = bk.internal.hint
 
 local function finite(v) return type(v) == "number" and v - v == 0 end
 local function whole(v) return type(v) == "number" and math.tointeger(v) ~= nil end
@@ -72,8 +72,7 @@ local function unknown(where, name, declared, level)
     local known = {}
     for i, o in ipairs(declared) do known[i] = o[1] end
     table.sort(known)
-    local near = nearest(name, known)
-    error(("%s: unknown option %s%s; %s"):format(where, name, near and (" (did you mean %s?)"):format(near) or "",
+    error(("%s: unknown option %s%s; %s"):format(where, name, hint(name, known),
         #known > 0 and "the options are " .. table.concat(known, ", ") or "there are no options"),
         level == 0 and 0 or level + 1)
 end
@@ -118,7 +117,8 @@ function options.check(where, given, declared, level)
             end
             value = o.default
         elseif not fits(o, value) then
-            error(("%s: %s: expected %s, got %s"):format(where, name, options.wanted(o), show(value)), level)
+            error(("%s: %s: expected %s, got %s%s"):format(where, name, options.wanted(o), show(value),
+                type(o[2]) == "table" and hint(value, o[2]) or ""), level)
         end
         values[name] = value
     end

@@ -81,6 +81,18 @@ function problem:part(where, data, loss, shape)
     return { x = x, y = y, n = n }
 end
 
+local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape" }
+
+-- A task may have fields of its user's; one that is nearly one of ours would be left unread.
+local function check_fields(task, where)
+    local known = {}
+    for _, name in ipairs(FIELDS) do known[name] = true end
+    for name in pairs(task) do
+        local meant = not known[name] and #tostring(name) > 3 and bk.internal.hint(name, FIELDS) or ""
+        if meant ~= "" then error(("%s: unknown field %s%s"):format(where, name, meant), 0) end
+    end
+end
+
 function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: over the ranks
     local self = setmetatable({ model = model, dtype = dtype, tasks = {}, n = #tasks, mode = {} }, problem)
     if type(tasks) ~= "table" or #tasks == 0 then error("bk.protocol: tasks: expected a list of tasks, got none", 0) end
@@ -89,6 +101,7 @@ function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: ove
         if type(task) ~= "table" then error(where .. ": expected a table, got a " .. type(task), 0) end
         local t = { name = task.name or ("task " .. i), source = task }
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
+        check_fields(task, where)
         local loss = bk._functions.kind_of(task, where)
         t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)
         t.test = task.test and self:part(where .. ": test", task.test, loss, task.shape) or t.train

@@ -50,9 +50,10 @@ local function view_of(state)
             end
         end
         local list, place = MAY_SET[state.calling], tostring(state.calling or "a schedule, order or record")
-        error(("bk.protocol: step %d: state.%s cannot be set in %s; %s%s. What a hook remembers goes into its memory, what it "
-            .. "tells others into state.shared"):format(state.step, tostring(name), place, list
-            and "it may set state." .. table.concat(list, " and state.") or "nothing can", ""), 2)
+        local meant = bk.internal.hint(name, list or {})
+        error(("bk.protocol: step %d: state.%s cannot be set in %s%s; %s. What a hook remembers goes into its memory, what it "
+            .. "tells others into state.shared"):format(state.step, tostring(name), place, meant,
+            list and "it may set state." .. table.concat(list, " and state.") or "nothing can"), 2)
     end
     return setmetatable(view, { __index = state, __newindex = guard, __pairs = function() return pairs(state) end,
         __name = "bracket.state" })

@@ -42,9 +42,8 @@ end
 local function check_docs(defaults, docs)
     for name, text in pairs(docs) do
         if name ~= 1 and defaults[name] == nil then
-            local near = type(name) == "string" and bk.internal.nearest(name, sorted_names(defaults))
-            error(("bk.arguments: docs: there is no argument %s%s"):format(tostring(name), near
-                and (" (did you mean %s?)"):format(near) or ""), 3)
+            error(("bk.arguments: docs: there is no argument %s%s"):format(tostring(name),
+                bk.internal.hint(name, sorted_names(defaults))), 3)
         elseif type(text) ~= "string" then
             error(("bk.arguments: docs: %s: expected a text, got a %s"):format(tostring(name), type(text)), 3)
         end
@@ -104,9 +103,8 @@ local function values_of(defaults, argv)
         local name, text = split(argv[k])
         if not name then
             local known = known_names(defaults)
-            local near = bk.internal.nearest(tostring(argv[k]):match("^[^=]*"), known)
-            error(("unknown argument %q%s; known: %s"):format(argv[k], near
-                and (" (did you mean %s?)"):format(near) or "", table.concat(known, " ")), 0)
+            error(("unknown argument %q%s; known: %s"):format(argv[k],
+                bk.internal.hint(tostring(argv[k]):match("^[^=]*"), known), table.concat(known, " ")), 0)
         end
         local default, following = defaults[name], argv[k + 1]
         if text then

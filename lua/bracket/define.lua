@@ -92,5 +92,6 @@ type: any, number, integer, count (>= 1), positive, callable, boolean, string, t
 by "|", or a list of strings to choose from; says: the default in words, where it is no value. With options.items =
 "what they are" the table may hold a list as well. arguments: the names of what stands before the options; of a method
 (name = "class:method") the object is not counted. example: inputs of the session, each behind "> ", and what they
-show; the tests run it. Errors: a field of another name or type.]]
+show; the tests run it.
+Errors: a field of another name or type.]]
 return define

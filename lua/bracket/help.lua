@@ -4,7 +4,7 @@ return bk.doc(function(x)
     if x == nil then x = "bk" end
     print(bk.repl.help.page(x))
 end, [[
-bk.help([x])
+bk.help([x]) -> nothing
 
 Prints the docstring of a function or table, of the name a string holds ("bk.lie", "model:init"), or, for other
 strings, the first lines of every docstring that holds all its words; of an object, its methods. Without an argument:

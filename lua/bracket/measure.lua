@@ -205,7 +205,7 @@ function measure.only(v, layer)
 end
 
 bk.doc(measure.needs_losses, [[
-bk.measure.needs_losses(state, what)
+bk.measure.needs_losses(state, what) -> nothing
 Raises an error in the name of `what`, a record or hook, where a task has a field in place of a loss.]])
 bk.doc(measure.gradient, [[
 bk.measure.gradient(state, i) -> tensor
@@ -243,18 +243,21 @@ Whether its update is theta <- theta - h (g + decay theta), which the implicit t
 bk.optim.custom that is the same.]])
 bk.doc(measure.decay, [[
 bk.measure.decay(state, what) -> number
-The weight decay of a run that takes gradient steps, theta <- theta - h (g + decay theta). Errors: another optimizer,
+The weight decay of a run that takes gradient steps, theta <- theta - h (g + decay theta).
+Errors: another optimizer,
 for which `what` ("record x: the conflict") is not stated.]])
 bk.doc(measure.conflict_field, [[
 bk.measure.conflict_field(state) -> tensor
-1/2 sum_{i<j} W_ij [g_i, g_j] of one round, per unit time; the g_i with the optimizer's weight decay. Errors: an
+1/2 sum_{i<j} W_ij [g_i, g_j] of one round, per unit time; the g_i with the optimizer's weight decay.
+Errors: an
 optimizer that does not take gradient steps.]])
 bk.doc(measure.predicted_order_effect, [[
 bk.measure.predicted_order_effect(state) -> number
 E(round) - E(reversed round) to second order, E the sum of the losses: <grad E, sum_{i<j} W_ij [g_i, g_j]>.]])
 bk.doc(measure.realised_order_effect, [[
 bk.measure.realised_order_effect(state) -> number
-E(round) - E(reversed round) by running both with gradient steps. Errors: an optimizer that does not take those.]])
+E(round) - E(reversed round) by running both with gradient steps.
+Errors: an optimizer that does not take those.]])
 bk.doc(measure.layers, [[
 bk.measure.layers(model) -> list of { first, size, name }
 Where each layer's parameters lie in theta.]])

@@ -172,6 +172,6 @@ bk.doc(mpi.broadcast, [[
 bk.mpi.broadcast(value [, from]) -> value
 What value is on rank `from` (0), on every rank: a tensor, number, string, boolean, or a table of these.]])
 bk.doc(mpi.barrier, [[
-bk.mpi.barrier()
+bk.mpi.barrier() -> nothing
 Returns when every rank has called it.]])
 return mpi

@@ -113,6 +113,11 @@ local function plot(options)
     end
     figure.need_gnuplot()
     local f = figure.new(kind, options.font)
+    if not many and not options.height and options.key == nil then -- a long key makes the figure higher
+        panels[1]:measure(f, width, height)
+        local below, high = panels[1]:key_below()
+        height = below and height + math.max(0, high - 60) or height
+    end
     for _, p in ipairs(panels) do p:script(f, width / columns, height / rows) end
     local opening = (many or title) and ("set multiplot layout %d,%d%s"):format(rows, columns,
         title and " title " .. figure.quote(title) .. " noenhanced" or "") or ""
@@ -143,9 +148,6 @@ style takes. Without a style it is an image where it has one, otherwise linespoi
 
 ]] .. table.concat(styles, "\n\n"),
     errors = "without gnuplot: says how to install it. Of a figure that fails no file is left.",
-    example = [[
-bk.plot{ { y = {3, 2, 1}, low = {2, 1, 0.5}, high = {4, 3, 2}, label = "loss" }, xlabel = "step",
-      width = "3.25in", height = "2.4in", font = 8, out = "loss.pdf" }]],
     options = FIGURE,
     call = plot,
 }

@@ -1,6 +1,6 @@
 -- bk.protocol: checks the options, resolves names to orders, schedules and records, and runs (_run.lua).
 local bk = ...
-local run, check_options, distributed = bk._run, bk._options.check, bk._distributed
+local run, check_options, distributed, hint = bk._run, bk._options.check, bk._distributed, bk.internal.hint
 local protocol = {}
 protocol.__index = protocol
 protocol.__name = "bracket.protocol"
@@ -9,7 +9,7 @@ local function names_of(room)
     local names = {}
     for name in pairs(bk[room]) do names[#names + 1] = name end
     table.sort(names)
-    return table.concat(names, ", ")
+    return names
 end
 
 local function known(room, name)
@@ -22,7 +22,9 @@ local function resolve_order(order)
     if type(order) == "string" then
         local make = known("order", order)
         if not make then
-            error(string.format("bk.protocol: order: expected one of %s, got %q", names_of("order"), order), 3)
+            local names = names_of("order")
+            error(string.format("bk.protocol: order: expected one of %s, got %q%s", table.concat(names, ", "), order,
+                hint(order, names)), 3)
         end
         return make{}
     end
@@ -81,8 +83,9 @@ local function check_record(record)
             end
         elseif type(key) == "number" then
             if type(value) ~= "string" or not known("record", value) then
-                error(string.format("bk.protocol: record: expected one of %s, got %s", names_of("record"),
-                    tostring(value)), 3)
+                local all = names_of("record")
+                error(string.format("bk.protocol: record: expected one of %s, got %s%s", table.concat(all, ", "),
+                    tostring(value), hint(value, all)), 3)
             end
         elseif type(value) == "function" then
             functions[key] = value
@@ -90,8 +93,8 @@ local function check_record(record)
             check_options("bk.protocol: record." .. tostring(key), value, RECORD, 3)
             functions[key] = value
         else
-            error(string.format("bk.protocol: unknown option record.%s; known: every, at, samples, or name = function(state, memory)",
-                tostring(key)), 3)
+            error(("bk.protocol: unknown option record.%s%s; known: every, at, samples, or name = function(state, "
+                .. "memory)"):format(tostring(key), hint(key, { "every", "at", "samples" })), 3)
         end
     end
     for _, name in ipairs(record) do names[#names + 1] = name end

@@ -17,10 +17,6 @@ began has a row too. `bracket runs list` shows the same.]],
             doc = "a name, -name for the greatest first, several with commas between" },
     },
     errors = "a folder that is none, files of a run that are broken, a name in where or sort that no run has",
-    example = [[
-for _, run in ipairs(bk.runs("runs/sweep", { where = "status == 'finished'", sort = "-accuracy" })) do
-    print(run.name, run.config.lr, run.metrics.average_accuracy)
-end]],
     call = function(dir, options)
         if type(dir) ~= "string" then
             error("bk.runs: dir: expected the name of a folder, got " .. type(dir), 3)

@@ -276,13 +276,36 @@ static bool push_command(lua_State *L, const char *name) {
            lua_getfield(L, -1, "command") == LUA_TTABLE && lua_getfield(L, -1, name) == LUA_TFUNCTION;
 }
 
+/* bk.ROOM.MODULE.FUNCTION(text), a text. */
+static void push_hint(lua_State *L, const char *room, const char *module, const char *function, const char *text) {
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_getfield(L, -1, "bracket");
+    lua_getfield(L, -1, room);
+    lua_getfield(L, -1, module);
+    lua_getfield(L, -1, function);
+    lua_pushstring(L, text);
+    lua_call(L, 1, 1);
+    lua_replace(L, -5);
+    lua_settop(L, -4);
+}
+
+static int script_hint(lua_State *L) {
+    push_hint(L, "repl", "failure", "meant_in_script", lua_tostring(L, 1));
+    return 1;
+}
+
 static int run_script(lua_State *L) {
     options *o = lua_touserdata(L, 1);
     const char *path = o->script < o->argc ? o->argv[o->script] : "-";
     bool literal = o->script < o->argc && o->script > 1 && strcmp(o->argv[o->script - 1], "--") == 0;
     bool standard_input = !literal && strcmp(path, "-") == 0;
     if (!literal && o->script < o->argc && push_command(L, path)) return run_command(L, o);
-    if (luaL_loadfile(L, standard_input ? NULL : path) != LUA_OK) return lua_error(L);
+    const int loaded = luaL_loadfile(L, standard_input ? NULL : path);
+    if (loaded == LUA_ERRFILE) {
+        push_hint(L, "command", "_program", "meant", path);
+        lua_concat(L, 2);
+    }
+    if (loaded != LUA_OK) return lua_error(L);
     if (lua_getglobal(L, "arg") != LUA_TTABLE) return luaL_error(L, "'arg' is not a table");
     int args = lua_gettop(L), n = o->script < o->argc ? (int)luaL_len(L, args) : 0;
     luaL_checkstack(L, n + 3, "too many arguments to script");
@@ -305,8 +328,15 @@ static bool run(bk_env *env, lua_CFunction part, options *o) {
     fflush(stdout);
     const char *text = bk_error(env), *trace = strstr(text, "\nstack traceback:");
     const bool told = app_stopped || (trace && strcmp(trace, "\nstack traceback:\n\t[C]: in ?") == 0);
-    if (!told) trace = NULL; /* what never ran has no frames to tell of */
-    fprintf(stderr, "bracket: %.*s\n", trace ? (int)(trace - text) : (int)strlen(text), text);
+    const char *hint = NULL;
+    if (strstr(text, "a nil value")) {
+        lua_pushcfunction(L, script_hint);
+        lua_pushstring(L, text);
+        hint = lua_pcall(L, 1, 1, 0) == LUA_OK ? lua_tostring(L, -1) : NULL;
+    }
+    /* what never ran has no frames to tell of */
+    fprintf(stderr, "bracket: %.*s%s%s\n", trace ? (int)(trace - text) : (int)strlen(text), text, hint ? hint : "",
+            trace && !told ? trace : "");
     fflush(stderr);
     return false;
 }

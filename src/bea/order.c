@@ -89,7 +89,7 @@ static bool tournament_build(func *f, graph *g, int n_in, node *const *in, node_
     return order_outputs(g, out, a, g_sum(g, a, 2u, false), hole, in[0]);
 }
 
-static const func_class tournament_class = { "bk.bea.tournament", tournament_build, order_destroy };
+static const func_class tournament_class = { "bk.bea.tournament", tournament_build, order_destroy, .tells = true };
 
 func *tournament_func(ctx *c, int n, func *const *sources, func *target, double drift, err *e) {
     order_func *o = order_new(c, &tournament_class, n, sources, target, e);

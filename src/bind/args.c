@@ -1,6 +1,7 @@
 /* args.c - see args.h. Messages are built on the Lua stack, so nothing is held when they are raised. */
 #include "args.h"
 #include "env.h"
+#include "../base/nearest.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -47,8 +48,49 @@ int args_error(lua_State *L, const char *fname, const char *format, ...) {
     return lua_error(L);
 }
 
+/* Pushes " (did you mean NAME?)", or "". */
+static const char *push_hint(lua_State *L, const char *name, const char *const *known) {
+    return lua_pushstring(L, name_meant(name, known).text);
+}
+
+int args_hint(lua_State *L) {
+    size_t n = 0;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    const size_t most = lua_rawlen(L, 2);
+    const char **known = lua_newuserdatauv(L, (most + 1) * sizeof *known, 0);
+    for (size_t i = 0; i < most; i++, lua_pop(L, 1)) {
+        lua_rawgeti(L, 2, (lua_Integer)i + 1);
+        if (lua_type(L, -1) == LUA_TSTRING) known[n++] = lua_tostring(L, -1); /* the list keeps it */
+    }
+    known[n] = NULL;
+    if (lua_type(L, 1) == LUA_TSTRING)
+        push_hint(L, lua_tostring(L, 1), known);
+    else
+        lua_pushliteral(L, "");
+    return 1;
+}
+
+const char *args_quoted_hint(lua_State *L, const char *name, const char *expected) {
+    enum { MOST = 16, ROOM = 256 };
+    char text[ROOM];
+    const char *known[MOST + 1];
+    int n = 0;
+    snprintf(text, sizeof text, "%s", expected);
+    for (char *p = strchr(text, '"'); p && n < MOST; p = strchr(p + 1, '"')) {
+        char *end = strchr(p + 1, '"');
+        if (!end) break;
+        *end = '\0';
+        known[n++] = p + 1;
+        p = end;
+    }
+    known[n] = NULL;
+    return push_hint(L, name, known);
+}
+
 int args_fail(lua_State *L, int index, const char *fname, const char *argument, const char *expected) {
-    return args_error(L, fname, "%s: expected %s, got %s", argument, expected, args_got(L, index));
+    index = lua_absindex(L, index);
+    const char *hint = lua_type(L, index) == LUA_TSTRING ? args_quoted_hint(L, lua_tostring(L, index), expected) : "";
+    return args_error(L, fname, "%s: expected %s, got %s%s", argument, expected, args_got(L, index), hint);
 }
 
 double args_number(lua_State *L, int index, const char *fname, const char *argument) {
@@ -126,39 +168,6 @@ int args_dim(lua_State *L, int index, const char *fname, const char *argument, i
     return (int)d - 1;
 }
 
-/* Letters to put in, take out, change or swap with the next between a and b; more than most: most + 1. */
-static int edits(const char *a, const char *b, int most) {
-    enum { LONGEST = 40 };
-    int n = (int)strlen(a), m = (int)strlen(b);
-    if (n > LONGEST || m > LONGEST || abs(n - m) > most) return most + 1;
-    int d[LONGEST + 1][LONGEST + 1];
-    for (int i = 0; i <= n; i++)
-        for (int j = 0; j <= m; j++) {
-            if (i == 0 || j == 0) {
-                d[i][j] = i + j;
-                continue;
-            }
-            int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
-            if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
-            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-            if (swapped && d[i - 2][j - 2] + 1 < best) best = d[i - 2][j - 2] + 1;
-            d[i][j] = best;
-        }
-    return d[n][m];
-}
-
-const char *args_nearest(const char *name, const char *const *known) {
-    const char *best = NULL;
-    int fewest = strlen(name) < 4 ? 1 : strlen(name) < 8 ? 2 : 3; /* more than that is another word */
-    for (; *known; known++) {
-        bool begins = strlen(name) >= 3 && strncmp(*known, name, strlen(name)) == 0;
-        int n = begins ? 1 : edits(name, *known, fewest);
-        if (n <= fewest && (!best || n < fewest)) best = *known, fewest = n;
-    }
-    return best;
-}
-
 int args_no_field(lua_State *L, const char *class, const char *what, int methods) {
     int n = 0;
     const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
@@ -168,8 +177,8 @@ int args_no_field(lua_State *L, const char *class, const char *what, int methods
     for (lua_pushnil(L); lua_next(L, methods); lua_pop(L, 1))
         if (lua_type(L, -2) == LUA_TSTRING) known[n++] = lua_tostring(L, -2);
     known[n] = NULL;
-    const char *near = name ? args_nearest(name, known) : NULL;
-    if (near) return args_error(L, class, "%s \"%s\" (did you mean %s?)", what, name, near);
+    const char *hint = name ? push_hint(L, name, known) : "";
+    if (*hint) return args_error(L, class, "%s \"%s\"%s", what, name, hint);
     return args_error(L, class, "%s %s", what, args_got(L, 2));
 }
 
@@ -177,17 +186,13 @@ static int options_unknown(lua_State *L, const char *fname, const char *const *k
     luaL_Buffer b;
     const bool named = lua_type(L, key) == LUA_TSTRING;
     const char *got = named ? lua_tostring(L, key) : args_got(L, key);
-    const char *near = named ? args_nearest(got, known) : NULL;
+    const char *hint = named ? push_hint(L, got, known) : "";
     bind_where(L);
     luaL_buffinit(L, &b);
     luaL_addstring(&b, fname);
     luaL_addstring(&b, ": unknown option ");
     luaL_addstring(&b, got);
-    if (near) {
-        luaL_addstring(&b, " (did you mean ");
-        luaL_addstring(&b, near);
-        luaL_addstring(&b, "?)");
-    }
+    luaL_addstring(&b, hint);
     luaL_addstring(&b, known[0] ? "; the options are " : "; there are no options");
     for (int i = 0; known[i]; i++) {
         if (i) luaL_addstring(&b, ", ");

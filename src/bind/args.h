@@ -33,8 +33,10 @@ int args_dim(lua_State *L, int index, const char *fname, const char *argument, i
 int args_options(lua_State *L, int index, const char *fname, const char *const *known, bool list);
 /* The same of a function that declares its options in its row. */
 int args_declared(lua_State *L, int index, const char *fname, const bind_option *options, bool list);
-/* The known name (NULL-ended) that `name` most likely means, or NULL. */
-const char *args_nearest(const char *name, const char *const *known);
+/* hint(name, names) -> " (did you mean NAME?)", or "" where none is near: what messages about names end with. */
+int args_hint(lua_State *L);
+/* Pushes that of the words that stand in quotes in `expected`. */
+const char *args_quoted_hint(lua_State *L, const char *name, const char *expected);
 /* Raises `CLASS: WHAT "key" (did you mean ...?)` for the key at index 2, which the table of methods does not have. */
 int args_no_field(lua_State *L, const char *class, const char *what, int methods);
 /* Pushes table[name] and returns true; or pushes nothing and returns false when there is none. */

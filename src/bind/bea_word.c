@@ -318,9 +318,8 @@ static const bind_row word_rows[] = {
       "first\n"
       "appearance: antisymmetric, 0 for palindromes. Maps do not count." },
     { "verify", word_verify_,
-      "word:verify{ theta = theta [, scales = {1, 1/2, 1/4}, orders = {1, 2, 3}, rtol = 1e-12, atol = 1e-14,\n"
-      "             control = \"none\" | \"no_conflict\" | \"flipped\"] } -> { {order, slope, errors, expected}, ... "
-      "}\n"
+      "word:verify{ theta = theta [, scales, orders, rtol, atol, control] } -> { {order, slope, errors, expected}, "
+      "... }\n"
       "The order check: with all rates times each scale, the distance between the steps' end and the time-1 flow of "
       "log(order),\n"
       "for any orders, and the least-squares slope of its logarithm; expected is order + 1. control leaves the "

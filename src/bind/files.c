@@ -396,8 +396,8 @@ static int internal_columns(lua_State *L) { /* columns(): of the terminal, 80 wh
 void bind_files(lua_State *L) {
     static const bind_row rows[] = {
         { "save_safetensors", save_safetensors,
-          "bk.save_safetensors(path, {name = tensor, ...} [, {name = text, ...}])\nNamed tensors, and texts as "
-          "metadata, in one file in the safetensors format, which appears whole or not at all." },
+          "bk.save_safetensors(path, {name = tensor, ...} [, {name = text, ...}]) -> nothing\nNamed tensors, and "
+          "texts as metadata, in one file in the safetensors format, which appears whole or not at all." },
         { NULL, NULL, NULL },
     };
     bind_rows(L, rows);

@@ -207,11 +207,9 @@ static const bind_row rows[] = {
       "first; every "
       "step with its result's shape (a fused pass: its elements; a copy: its bytes)." },
     { "stats", m_stats,
-      "f:stats(θ, ...)\nA table: nodes_built (by tracing), nodes (after the last pass), steps, flops_built, flops "
-      "(of "
-      "products and convolutions, before and after re-association), arena_bytes, passes = { { name, nodes, flops "
-      "}, "
-      "... }. Compiles, runs nothing." },
+      "f:stats(θ, ...) -> table\nIts fields: nodes_built (by tracing), nodes (after the last pass), steps, "
+      "flops_built, flops (of products and convolutions, before and after re-association), arena_bytes, passes = { { "
+      "name, nodes, flops }, ... }. Compiles, runs nothing." },
     { NULL, NULL, NULL },
 };
 

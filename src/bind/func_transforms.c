@@ -213,8 +213,8 @@ static int t_check_grad(lua_State *L) {
 
 static const bind_row rows[] = {
     { "grad", t_grad,
-      "bk.grad(f)(θ, ...)\nThe gradient of f in its first argument, of θ's shape; f returns a 0-d tensor. f is a plain "
-      "Lua "
+      "bk.grad(f)(θ, ...) -> tensor\nThe gradient of f in its first argument, of θ's shape; f returns a 0-d tensor. "
+      "f is a plain Lua "
       "function over tensors, or anything made by bk; it is traced once for each combination of shapes and dtypes and "
       "compiled. What else f reads from outside is fixed at that moment; where it is another at a later call (a local, "
       "a "
@@ -226,16 +226,16 @@ static const bind_row rows[] = {
       "bk.value_and_grad(f)(θ, ...) -> value, gradient\nBoth at the price of bk.grad. What else f "
       "returns comes after them, as it is." },
     { "hvp", t_hvp,
-      "bk.hvp(f)(θ, v, ...)\nThe Hessian-vector product H v without the Hessian (Pearlmutter 1994), forward "
+      "bk.hvp(f)(θ, v, ...) -> tensor\nThe Hessian-vector product H v without the Hessian (Pearlmutter 1994), forward "
       "over reverse. v has θ's shape, or a leading dimension before it for several directions at once." },
     { "hessian", t_hessian,
-      "bk.hessian(f)(θ, ...)\nAll second derivatives: shape (θ's shape, θ's shape), (P,P) for a flat "
+      "bk.hessian(f)(θ, ...) -> tensor\nAll second derivatives: shape (θ's shape, θ's shape), (P,P) for a flat "
       "θ. Some rows at a time, so that it takes less than three times the result's memory, which grows as P^2; "
       "bk.hvp needs only vectors." },
     { "vmap", t_vmap,
-      "bk.vmap(f [, {in_axes = {1, ...}}])(batched, ...)\nf over one dimension of its arguments at once; the results "
-      "carry it first. A single entry of in_axes holds for all, and 1 for those not named. All mapped dimensions have "
-      "one size.\n"
+      "bk.vmap(f [, {in_axes = {1, ...}}])(batched, ...) -> results of f\nf over one dimension of its arguments at "
+      "once; the results carry it first. A single entry of in_axes holds for all, and 1 for those not named. All "
+      "mapped dimensions have one size.\n"
       "Per-example gradients of a loss L = bk.loss.mse(model): bk.vmap(bk.grad(L), {in_axes = {false, 1, 1}})(θ, x, y) "
       "with x (examples, 1, ...), y (examples, 1, ...): (examples, n_params). Nests.",
       vmap_told },
@@ -246,12 +246,12 @@ static const bind_row rows[] = {
       "bk.vjp(f, θ, ...) -> y, pullback\nThe value and the function ct -> gradients of sum(ct * y) in every "
       "tensor argument; pullback() stands for ct = 1 where y is 0-d." },
     { "compile", t_compile,
-      "bk.compile(f)\nf as a func: traced and compiled at the first call for each combination of "
+      "bk.compile(f) -> function\nf as a func: traced and compiled at the first call for each combination of "
       "shapes, and again when what f reads from outside has changed (bk.grad). Lua runs while tracing only: prints, "
       "counters and draws do not happen again. f:describe(θ, ...) shows the program and its times, f:stats(θ, ...) its "
       "sizes." },
     { "lie", t_lie,
-      "bk.lie(X, Y)\nThe Lie bracket [X, Y] = DY X - DX Y of two fields on θ, itself a field. A loss stands "
+      "bk.lie(X, Y) -> field\nThe Lie bracket [X, Y] = DY X - DX Y of two fields on θ, itself a field. A loss stands "
       "for its gradient field, so bk.lie(L1, L2)(θ) = H_2 g_1 - H_1 g_2. No Jacobian is formed." },
     { "check_grad", t_check_grad,
       "bk.check_grad(f, θ) -> largest relative error\nGradient and Hessian-vector products of the 0-d f against "

@@ -3,6 +3,7 @@
 #include "args.h"
 #include "rooms.h"
 #include "tensor_value.h"
+#include "../base/nearest.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,15 +40,16 @@ static int call_activation(lua_State *L) { /* upvalue: the row */
     return bind_tensor_apply(L, &call, 1, &x);
 }
 
-/* Pushes "gelu, relu, tanh": every activation there is. */
+/* Pushes "gelu", "relu", "tanh": every activation there is. */
 static const char *push_activations(lua_State *L) {
     luaL_Buffer b;
     luaL_buffinit(L, &b);
     int n = 0;
     for (const layer_row *const *r = layer_rows; *r; r++)
         if ((*r)->activation) {
-            luaL_addstring(&b, n++ ? ", " : "");
+            luaL_addstring(&b, n++ ? ", \"" : "\"");
             luaL_addstring(&b, (*r)->name);
+            luaL_addstring(&b, "\"");
         }
     luaL_pushresult(&b);
     return lua_tostring(L, -1);
@@ -57,7 +59,8 @@ static const layer_row *check_activation(lua_State *L, const char *fname, const 
     const layer_row *row = layer_find(name);
     if (!row || !row->activation) {
         const char *known = push_activations(L);
-        args_error(L, fname, "activation: expected one of %s, got \"%s\"", known, name);
+        args_error(L, fname, "activation: expected one of %s, got \"%s\"%s", known, name,
+                   args_quoted_hint(L, name, known));
     }
     return row;
 }
@@ -449,7 +452,7 @@ static int model_index(lua_State *L) {
             static const char *const known[] = { "n_params",   "layers",          "n_buffers", "buffers",
                                                  "init",       "forward",         "accuracy",  "init_buffers",
                                                  "state_dict", "load_state_dict", NULL };
-            const char *near = args_nearest(key, known);
+            const char *near = name_nearest(key, known);
             if (near) return args_error(L, "model", "no field \"%s\" (did you mean %s?)", key, near);
             return args_error(L, "model",
                               "no field %s; it has n_params, layers, n_buffers, buffers, "

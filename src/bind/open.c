@@ -2,6 +2,7 @@
 #include "args.h"
 #include "env.h"
 #include "rooms.h"
+#include "../base/nearest.h"
 #include "../tensor/gemm.h"
 
 #include <time.h>
@@ -75,7 +76,7 @@ static int internal_nearest(lua_State *L) { /* nearest(name, names) -> the one i
         known[i] = luaL_checkstring(L, -1); /* the list keeps it */
     }
     known[n] = NULL;
-    lua_pushstring(L, args_nearest(name, known));
+    lua_pushstring(L, name_nearest(name, known));
     return 1;
 }
 
@@ -87,6 +88,7 @@ static int internal_raise(lua_State *L) { /* raise(message): at the place in the
 }
 
 static const bind_row internal_rows[] = { { "nearest", internal_nearest, NULL },
+                                          { "hint", args_hint, NULL },
                                           { "check_path", internal_check_path, NULL },
                                           { "raise", internal_raise, NULL },
                                           { "seconds", internal_seconds, NULL },

@@ -78,10 +78,10 @@ static const bind_row methods[] = {
     { "dtype", m_dtype, "t:dtype() -> string\n\"float64\", \"float32\" or \"int64\"." },
     { "ndim", m_ndim, "t:ndim() -> integer\nThe number of dimensions." },
     { "count", m_count, "t:count() -> integer\nThe number of elements." },
-    { "item", m_item, "t:item()\nThe one element as a Lua number; an integer for int64. An error while tracing." },
+    { "item", m_item,
+      "t:item() -> number\nThe one element as a Lua number; an integer for int64.\nErrors: while tracing." },
     { "totable", bind_tensor_totable,
-      "t:totable()\nNested tables of Lua numbers; the number itself for 0-d. An error while "
-      "tracing." },
+      "t:totable() -> table\nNested tables of Lua numbers; the number itself for 0-d.\nErrors: while tracing." },
     { "clone", m_clone, "t:clone() -> tensor\nA copy with its own memory." },
     { "save", m_save,
       "t:save(path) -> tensor\nWrites NumPy's .npy format and returns t; the file appears whole or not at all." },

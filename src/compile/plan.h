@@ -28,6 +28,7 @@ typedef struct plan_stats {
 } plan_stats;
 plan_stats plan_info(const plan *p);
 
+void plan_tells(plan *p, const char *what); /* of each run: how many of its steps are done; what stays with its owner */
 void plan_profile(plan *p, bool on); /* time each step, of the runs from now on */
 
 typedef struct plan_step {

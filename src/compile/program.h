@@ -36,6 +36,7 @@ struct plan {
     char *arena, *scratch; /* scratch: in the arena, what all steps share */
     size_t arena_bytes;
     bool profile;
+    const char *told_as; /* NULL, or the name under which it says how far a run is */
     plan_stats stats;
 };
 

@@ -92,6 +92,7 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
         step *at = &p->steps[i];
         s = ctx_poll(p->c, e);
         if (s) break;
+        if (p->told_as) ctx_tell(p->c, p->told_as, i, p->n_steps);
         if (at->together) end = i + at->together; /* a turn begins */
         const int n = threads > 1 && end > i + 1 ? steps_at_once(at, end - i, threads) : 1;
         if (n > 1) {
@@ -107,6 +108,7 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
         }
     }
     gemm_leave();
+    if (p->told_as) ctx_tell(p->c, p->told_as, p->n_steps, p->n_steps);
     return s;
 }
 
@@ -156,6 +158,10 @@ bool plan_overwrites(const plan *p, int input, int output) {
 plan_stats plan_info(const plan *p) {
     return p->stats;
 }
+void plan_tells(plan *p, const char *what) {
+    p->told_as = what;
+}
+
 void plan_profile(plan *p, bool on) {
     p->profile = on;
     for (int i = 0; i < p->n_steps && on; i++) p->steps[i].seconds = 0, p->steps[i].runs = 0;

@@ -3,6 +3,7 @@
  * matrix of numbers. */
 #include "format.h"
 #include "source.h"
+#include "../base/nearest.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -314,7 +315,7 @@ static bk_status find_column(const reader *r, const char *which, const value *v,
         return err_set(e, BK_EIO, "%s: %s: expected a column from 1 to %lld, got %lld", r->path, which,
                        (long long)r->wide, (long long)v->count);
     }
-    if (v->kind != VALUE_TEXT) return err_set(e, BK_EINVAL, "bk.data.csv: %s: expected names or numbers", which);
+    if (v->kind != VALUE_TEXT) return err_set(e, BK_EINVAL, "%s: expected names or numbers", which);
     for (int64_t i = 0; i < r->wide; i++) {
         const char *name = column_name(r, i, number, sizeof number);
         if (used < sizeof list - 1)
@@ -326,7 +327,11 @@ static bk_status find_column(const reader *r, const char *which, const value *v,
         *at = i;
     }
     if (*at >= 0) return BK_OK;
-    return err_set(e, BK_EIO, "%s: %s: no column is named \"%.60s\"; there are %s", r->path, which, v->text, list);
+    enum { MOST = 256 };
+    const char *known[MOST + 1] = { NULL };
+    for (int64_t i = 0; r->header && i < r->wide && i < MOST; i++) known[i] = r->first[i].text;
+    return err_set(e, BK_EIO, "%s: %s: no column is named \"%.60s\"%s; there are %s", r->path, which, v->text,
+                   name_meant(v->text, known).text, list);
 }
 
 static int64_t place_of(const reader *r, int64_t at) {
@@ -357,13 +362,13 @@ static bk_status make_category(reader *r, const value *v, err *e) {
     col->category = true;
     if (!v->key) return BK_OK;
     if (v->kind != VALUE_TABLE || !v->first)
-        return err_set(e, BK_EINVAL, "bk.data.csv: categories: %.60s: expected a list of its classes", v->key);
+        return err_set(e, BK_EINVAL, "categories: %.60s: expected a list of its classes", v->key);
     col->fixed = true;
     for (const value *w = v->first; w && !status; w = w->next) {
         if (w->kind != VALUE_TEXT || w->key)
-            return err_set(e, BK_EINVAL, "bk.data.csv: categories: %.60s: expected a list of texts", v->key);
+            return err_set(e, BK_EINVAL, "categories: %.60s: expected a list of texts", v->key);
         if (col->n && *find_slot(col, w->text))
-            return err_set(e, BK_EINVAL, "bk.data.csv: categories: %.60s: \"%.60s\" stands twice", v->key, w->text);
+            return err_set(e, BK_EINVAL, "categories: %.60s: \"%.60s\" stands twice", v->key, w->text);
         status = add_word(r, col, w->text, e);
     }
     return status;
@@ -377,7 +382,7 @@ static bk_status choose_columns(reader *r, const format_call *call, err *e) {
     for (const value *v = columns ? columns->first : NULL; v && !status; v = v->next) {
         status = find_column(r, "columns", v, &at, e);
         if (!status && place_of(r, at) >= 0)
-            status = err_set(e, BK_EINVAL, "bk.data.csv: columns: column %lld stands twice", (long long)at + 1);
+            status = err_set(e, BK_EINVAL, "columns: column %lld stands twice", (long long)at + 1);
         if (!status) status = ask_for(r, at, &place, e);
     }
     for (const value *v = categories ? categories->first : NULL; v && !status; v = v->next)
@@ -503,7 +508,7 @@ static bk_status add_names(const reader *r, value *to, err *e) {
 }
 
 static bk_status add_table(const reader *r, value *out, err *e) {
-    if (r->n_columns == (r->target >= 0)) return err_set(e, BK_EINVAL, "bk.data.csv: columns: none is left for x");
+    if (r->n_columns == (r->target >= 0)) return err_set(e, BK_EINVAL, "columns: none is left for x");
     value *to = value_add(out, NULL, VALUE_TABLE, e);
     bk_status status = to ? add_values(r, to, "x", -1, e) : BK_ENOMEM;
     if (!status && r->target >= 0) status = add_values(r, to, "y", r->target, e);
@@ -542,15 +547,16 @@ static bk_status csv_read(const format_call *call, value *out, err *e) {
     const value *separator = call->given[SEPARATOR], *missing = call->given[MISSING];
     reader r = { .c = call->c, .target = -1, .separator = separator ? *separator->text : ',' };
     if (separator && strlen(separator->text) != 1)
-        return err_set(e, BK_EINVAL, "bk.data.csv: separator: expected one character, got \"%.40s\"", separator->text);
+        return err_set(e, BK_EINVAL, "separator: expected one character, got \"%.40s\"", separator->text);
     if (strchr("0123456789.+-\"\n\r", r.separator) || (r.separator >= 'a' && r.separator <= 'z') ||
         (r.separator >= 'A' && r.separator <= 'Z'))
-        return err_set(e, BK_EINVAL, "bk.data.csv: separator: expected a character no number contains, got \"%c\"",
+        return err_set(e, BK_EINVAL, "separator: expected a character no number contains, got \"%c\"",
                        r.separator);
     while (missing && missing_names[r.missing] && strcmp(missing_names[r.missing], missing->text) != 0) r.missing++;
-    if (!missing_names[r.missing])
-        return err_set(e, BK_EINVAL, "bk.data.csv: missing: expected \"error\", \"nan\" or \"drop\", got \"%.40s\"",
-                       missing->text);
+    if (!missing_names[r.missing]) {
+        return err_set(e, BK_EINVAL, "missing: expected \"error\", \"nan\" or \"drop\", got \"%.40s\"%s",
+                       missing->text, name_meant(missing->text, missing_names).text);
+    }
     r.by_blanks = r.separator == ' ';
     r.table =
         call->option[HEADER] != 0 || call->given[COLUMNS] || call->given[CATEGORIES] || call->given[TARGET] || missing;

@@ -179,6 +179,7 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **o
             entry->p = rows;
             entry->rows = n_rows;
             if (!by_rows) s = plan_new(g, n_in, in, outs.n, outs.v, &entry->p, e);
+            if (!s && entry->p && f->cls->tells) plan_tells(entry->p, f->cls->name);
         }
     }
     graph_free(g);

@@ -20,6 +20,7 @@ typedef struct func_class {
     /* NULL, or: its one result is (in[0]'s shape, in[0]'s shape), and this adds the rows of it along directions (rows,
      * in[0]'s shape). Calls then compute a large result some rows at a time, in its own memory. */
     node *(*build_rows)(func *f, graph *g, int n_in, node *const *in, node *directions);
+    bool tells; /* a call may take long, and says how far it is under the name */
 } func_class;
 
 struct func {

@@ -1,4 +1,5 @@
 /* init.c - starting values of theta. */
+#include "../base/nearest.h"
 #include "../base/rng.h"
 #include "model.h"
 #include <math.h>
@@ -36,14 +37,15 @@ static void fill_orthogonal(rng *r, const model_block *b, double *out, double *w
 }
 
 typedef enum scheme { GLOROT, HE, LECUN, ORTHOGONAL, SCHEMES } scheme;
-static const char *const scheme_names[SCHEMES] = { "glorot", "he", "lecun", "orthogonal" };
+static const char *const scheme_names[SCHEMES + 1] = { "glorot", "he", "lecun", "orthogonal", NULL };
 
 bk_status model_init(const model *m, const init_options *o, tensor *out, err *e) {
     memset(out, 0, sizeof *out);
     int s = 0;
     while (o->scheme && s < SCHEMES && strcmp(o->scheme, scheme_names[s]) != 0) s++;
     if (s == SCHEMES)
-        return err_set(e, BK_EINVAL, "model:init: scheme: expected glorot, he, lecun or orthogonal, got %s", o->scheme);
+        return err_set(e, BK_EINVAL, "model:init: scheme: expected glorot, he, lecun or orthogonal, got %s%s",
+                       o->scheme, name_meant(o->scheme, scheme_names).text);
     if (o->dtype != BK_FLOAT64 && o->dtype != BK_FLOAT32)
         return err_set(e, BK_EINVAL, "model:init: dtype: expected float64 or float32, got %s", dtype_name(o->dtype));
     tensor full = { 0 };

@@ -42,19 +42,19 @@ mine.scale(x, { scale = 1, mode, [share], [callback] }) -> x times scale
 
 Scales x.
 
+Options:
+  scale: a finite number (1): what x is multiplied by
+  mode: "up" or "down", required: which way
+  share: a finite number >= 0 and < 1 (none): a part
+  callback: a function or true or false: told of it
+
 Formula: x scale
 
 Source: nobody 2026
 
 Example:
   > mine.scale(2, { mode = 'up' })
-  2
-
-Options:
-  scale: a finite number (1): what x is multiplied by
-  mode: "up" or "down", required: which way
-  share: a finite number >= 0 and < 1 (none): a part
-  callback: a function or true or false: told of it]])
+  2]])
 end
 
 function TestDefine.test_values_by_place_and_lists()
@@ -102,4 +102,66 @@ function TestDefine.test_every_option_is_documented_and_checked()
         end
     end)
     lu.assertTrue(n > 100)
+end
+
+-- ---- the form of an entry ----
+
+TestEntry = {}
+
+-- Calls visit(name, docstring, value) with every public name that is no room, and every method.
+local function each_entry(visit)
+    local seen = {}
+    bk.repl.help.walk(function(path, value)
+        local text = value ~= nil and bk.internal.docs[value]
+        if text and not bk.repl.rooms[path] then
+            seen[value] = true
+            visit(path, text, value)
+        end
+    end)
+    for key, text in pairs(bk.internal.docs) do
+        if not seen[key] and text:find("^[%a_]+:") then visit(text:match("^[%a_]+:[%a_]+"), text, key) end
+    end
+end
+
+-- Signature, text, options, what is labelled, example: one form, whoever wrote the docstring.
+function TestEntry.test_every_public_name_has_the_form()
+    local n, place, faults = 0, {}, {}
+    for k, label in ipairs(bk.repl.entry.LABELS) do place[label] = k end
+    each_entry(function(name, text, value)
+        n = n + 1
+        local parts = bk.repl.entry.parts(text)
+        local function holds(what, is)
+            faults[#faults + 1] = not is and ("%s: %s:\n%s"):format(name, what, text) or nil
+        end
+        holds("the signature gives the name", bk.repl.help.name(text) == name)
+        holds("what a call returns", not parts.signature:find("[({]") or parts.signature:find(" %-> %S") ~= nil)
+        holds("a text that ends as a sentence or with code", parts.text:find("[.:)]$")
+            or parts.text:find("\n  [^\n]*$"))
+        for _, label in ipairs(bk.repl.entry.LABELS) do
+            holds(label .. " begins a line", not parts.text:find(label .. ": ", 1, true)
+                or not parts.text:find("%f[%w]" .. label .. ": "))
+        end
+        local last = 0
+        for _, l in ipairs(parts.labelled) do
+            holds(l[1] .. " once, and not empty", place[l[1]] > last and l[2]:find("%S"))
+            last = place[l[1]]
+        end
+        for _, o in ipairs(bk.repl.help.options(value) or {}) do
+            holds("option " .. o.name .. ": what it is, and what for", o.wanted ~= "" and o.doc ~= "")
+        end
+        holds("an example of the session", (bk.repl.examples.of(name, text) or ""):find("^> ") ~= nil)
+    end)
+    lu.assertEquals(table.concat(faults, "\n\n"), "")
+    lu.assertTrue(n > 300, n)
+end
+
+function TestEntry.test_help_keeps_the_order()
+    local page = bk.repl.help.page(bk.bea.game)
+    local last = 0
+    for _, text in ipairs{ "bk.bea.game{", "\n\nTwo or more players", "option ", "\nMethods: word", "\nErrors: players",
+        "\nSource: Rosca", "\nExample:\n  > " } do
+        local at = page:find(text, 1, true)
+        lu.assertTrue(at ~= nil and at > last, text .. "\nin\n" .. page)
+        last = at
+    end
 end

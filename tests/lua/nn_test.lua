@@ -27,7 +27,7 @@ end
 function TestModel.test_every_activation_and_its_derivatives()
     local rng = bk.rng(5)
     local x, y = rng:normal { 4, 3 }, rng:normal { 4, 2 }
-    local names = bk.internal.options[bk.nn.mlp][1].wanted:match("one of ([%a%d_, ]+)")
+    local names = bk.internal.options[bk.nn.mlp][1].wanted:match('one of ([%a%d_", ]+)')
     local n = 0
     for name in names:gmatch("[%a%d_]+") do
         n = n + 1

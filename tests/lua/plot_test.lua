@@ -359,6 +359,36 @@ function TestPlot:test_panels_keep_their_ticks()
     lu.assertErrorMsgContains("xlabel: give it to the panels", bk.plot, { panels = panels, xlabel = "x" })
 end
 
+-- A label wider than the figure loses its middle, its key stands below the axes, and nothing of it is outside.
+function TestPlot:test_long_labels_are_not_cut()
+    local figure, ends = { title = ("a long title "):rep(12) }, {}
+    for k = 1, 3 do
+        figure[k] = { y = { 1, 2, 3 }, label = ("k%d, %s ends in %d"):format(k, ("width = 128, "):rep(10), k) }
+    end
+    local svg = self:svg(figure)
+    local wide, high = svg:match('viewBox="0 0 (%d+) (%d+)"')
+    lu.assertEquals({ wide, high }, { "640", "420" })
+    local text = svg:gsub("<[^>]*>", "")
+    for k = 1, 3 do lu.assertStrContains(text, ("k%d, width"):format(k)) lu.assertStrContains(text, "ends in " .. k) end
+    lu.assertTrue(select(2, text:gsub("…", "")) >= 3) -- a pointer that rests on a line sees it as well
+    lu.assertEquals(select(2, text:gsub("a long title", "")), 12)
+    for line in text:gmatch("[^\n]+") do lu.assertTrue(utf8.len(line) * 6 < 640, line) end
+    local code = "bk.plot{ "
+    for k = 1, 3 do code = code .. ("{ y = {1, 2, 3}, label = %q }, "):format(figure[k].label) end
+    local drawn = self:terminal(code .. "}")
+    for k = 1, 3 do
+        lu.assertStrContains(drawn, ("k%d, width"):format(k))
+        lu.assertStrContains(drawn, "ends in " .. k)
+    end
+    -- many of them make the figure higher, unless its height is given
+    for k = 1, 14 do
+        figure[k] = { y = { 1, 2, 3 }, label = "a label that takes half of the width of a figure, " .. k }
+    end
+    lu.assertTrue(tonumber(self:svg(figure):match('viewBox="0 0 %d+ (%d+)"')) > 550)
+    figure.height = 420
+    lu.assertEquals(self:svg(figure):match('viewBox="0 0 %d+ (%d+)"'), "420")
+end
+
 function TestPlot:test_text_is_never_a_command()
     local mark = self.dir .. "/mark"
     local evil = "`touch " .. mark .. "` $(touch " .. mark .. ")'; system('touch " .. mark .. "') \" @x \\1 #\n!touch "

@@ -87,6 +87,24 @@ print "done"]])
     self:shows(script, "bk.bea.path_bracket", "left", "done")
 end
 
+-- One call of C: the steps of its program are told.
+function TestLongWork:test_a_tournament_shows_it()
+    local script = self:write("t.lua", [[
+local bk = require "bracket"
+local sources, target = {}, function(t) return t:square():sum() end
+for k = 1, 12 do
+    sources[k] = function(t) for _ = 1, 8 do t = (t * (0.1 * k)):tanh() + t end return t:sum() end
+end
+local n = 20000
+repeat
+    local began = bk.clock()
+    bk.bea.tournament{ sources = sources, target = target, theta = bk.ones{ n } }
+    n = n * 4
+until bk.clock() - began > 4
+print "done"]])
+    self:shows(script, "bk.bea.tournament", "left", "done")
+end
+
 -- What each analysis in Lua says adds up.
 function TestLongWork:test_parts_are_counted()
     local tell, calls = bk.internal.tell, {}

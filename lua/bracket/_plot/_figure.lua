@@ -55,7 +55,19 @@ function figure:whiskers(block, colour)
     end
 end
 
-function figure:title(s) return s.label and "title " .. self.quote(s.label) or "notitle" end
+-- Of a label wider than the figure gnuplot would show nothing, or a part: its middle is left out. panel:script says how
+-- many letters there is room for.
+function figure:title(s)
+    return s.label and "title " .. self.quote(bk.command._table_text.shortened(s.label, self.room)) or "notitle"
+end
+
+-- A line of text, as several where it is longer than so many letters.
+function figure.quote_lines(text, letters)
+    local lines = {}
+    bk.repl.wrap.fill(lines, text, math.max(20, letters), "", "")
+    for k, line in ipairs(lines) do lines[k] = figure.quote(line):sub(2, -2) end
+    return '"' .. table.concat(lines, "\\n") .. '"'
+end
 
 -- The line that sets the terminal (pdfcairo's points are larger than a point): a size in pixels, or units = true: pixels of 1/96 inch at a printer's resolution.
 function figure:terminal(width, height, units)

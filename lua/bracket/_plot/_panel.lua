@@ -51,9 +51,8 @@ function panel:add(given, where)
         local known = {}
         for name in pairs(marks) do known[#known + 1] = name end
         table.sort(known)
-        local near = type(style) == "string" and bk.internal.nearest(style, known)
         fail("%s: style: expected %s, got %s%s", where, table.concat(known, ", "), type(style) == "string"
-            and ("%q"):format(style) or "a " .. type(style), near and (" (did you mean %s?)"):format(near) or "")
+            and ("%q"):format(style) or "a " .. type(style), bk.internal.hint(style, known))
     end
     local s = check_options("bk.plot: " .. where, given, mark.declared, 0)
     if s.colour and not s.colour:find("^#%x%x%x%x%x%x$") then
@@ -108,14 +107,40 @@ end
 
 local SPOTS = { left = "left top", right = "right top", lower = "right bottom", ["lower left"] = "left bottom",
     below = "bmargin center horizontal height 1.5", outside = "outside right top" }
-local CORNERS = { { "right", 0.55, 1, 0.6, 1 }, { "left", 0, 0.45, 0.6, 1 }, { "lower left", 0, 0.45, 0, 0.4 },
-    { "lower", 0.55, 1, 0, 0.4 } }
+local SAMPLE = 7 -- letters that the piece of line beside a label and the margins take
+
+-- The sizes that the key needs: of the panel, of a line, and how many letters of a label fit beside its sample.
+function panel:measure(figure, width, height)
+    self.width, self.height, self.line_height = width, height, figure.dumb and 1 or 1.45 * figure.font
+    local letters = figure.dumb and width - 14 or self:axis_width() / (figure.font * 0.56)
+    self.room = math.max(8, math.floor(letters) - SAMPLE)
+end
+
+-- The part of the axes' width and height that the key takes in a corner, and how high it is below them.
+function panel:key_size()
+    local longest, n = 0, 0
+    for _, s in ipairs(self.series) do
+        if s.label and s.mark.layer ~= 0 then longest, n = math.max(longest, utf8.len(s.label) or #s.label), n + 1 end
+    end
+    local wide = (math.min(longest, self.room) + SAMPLE) / (self.room + SAMPLE)
+    return wide, n * self.line_height / (0.75 * self.height), math.ceil(n / math.max(1, 1 // wide)) * self.line_height
+end
+
+-- Whether the key is too large for a corner, and what it then takes of the height.
+function panel:key_below()
+    local wide, high, below = self:key_size()
+    return wide > 0.7 or high > 0.5, below
+end
 
 -- The emptiest corner; below the axes where none is empty, or the corner holds a map.
 function panel:key_spot()
     if self.scale then return "below" end
+    if self:key_below() then return "below" end
+    local w, h = self:key_size()
+    w, h = math.max(w, 0.45), math.max(h, 0.4)
     local best, least = "right", math.huge
-    for _, corner in ipairs(CORNERS) do
+    for _, corner in ipairs{ { "right", 1 - w, 1, 1 - h, 1 }, { "left", 0, w, 1 - h, 1 }, { "lower left", 0, w, 0, h },
+        { "lower", 1 - w, 1, 0, h } } do
         local n = 0
         for _, point in ipairs(self.sample) do
             local u, v = self.x:share(point[1]), self.y:share(point[2])
@@ -175,9 +200,9 @@ end
 function panel:script(figure, width, height)
     local o, quote, script = self.options, figure.quote, figure.script
     local function line(format, ...) script[#script + 1] = format:format(...) end
-    self.width, self.height = width, height
     if self.scale and self.scale.low == self.scale.high then self:scale_lines(function() end, figure) end
-    figure.plots, figure.unders, figure.thins = {}, {}, {}
+    self:measure(figure, width, height)
+    figure.plots, figure.unders, figure.thins, figure.room = {}, {}, {}, self.room
     local below = 0 -- maps and contours, then bands, then the rest
     for layer = 0, 3 do
         for _, s in ipairs(self.series) do
@@ -194,11 +219,11 @@ function panel:script(figure, width, height)
     if not figure.dumb then
         line("set border 3 linecolor rgb '#444444'; set tics textcolor rgb '#222222' scale 0.6, 0.35")
     end
-    line("set title %s noenhanced", quote(o.title or ""))
+    local letter = figure.dumb and 1 or figure.font * 0.62
+    line("set title %s noenhanced", figure.quote_lines(o.title or "", width / letter))
     line("set xlabel %s noenhanced", quote(o.xlabel or ""))
     line("set ylabel %s noenhanced", quote(o.ylabel or ""))
-    local letters = figure.dumb and width or self:axis_width() / (figure.font * 0.62)
-    self.x:lines(script, quote, figure.dumb, letters)
+    self.x:lines(script, quote, figure.dumb, figure.dumb and width or self:axis_width() / letter)
     self.y:lines(script, quote, figure.dumb, height)
     if self.scale then
         local bar = self.scale.bar and (self.scale.label and 14 or 9)

@@ -283,8 +283,8 @@ return bk.define{
     name = "bk.bea.reshuffled",
     returns = "reshuffled",
     doc = [[
-One epoch of gradient steps, each loss once, in a random order. Methods: loss, variance, scatter, verify; in float64
-whatever theta's dtype.]],
+One epoch of gradient steps, each loss once, in a random order. In float64 whatever theta's dtype.
+Methods: loss, variance, scatter, verify.]],
     errors = "fewer than two losses, or a field where a loss has to stand.",
     source = "the loss: Smith et al. 2021; the variance from brackets: this program",
     options = {

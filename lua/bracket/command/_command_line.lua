@@ -1,7 +1,7 @@
 -- The program's commands: what each is called, takes and does, as data. Usage, messages about mistakes, completion by
 -- shells and the man page are made from it.
 local bk = ...
-local nearest = bk.internal.nearest
+local hint = bk.internal.hint
 local command_line = { rows = setmetatable({}, { __mode = "k" }) }
 
 -- In a command's prepare: the message and the usage go to stderr, and the exit status is 2.
@@ -72,8 +72,7 @@ local function unknown(option, known)
     local names = {}
     for name in pairs(known) do names[#names + 1] = "--" .. name end
     table.sort(names)
-    local near = nearest(option:match("^[^=]*"), names)
-    misused("unknown option %q%s; known: %s", option, near and (" (did you mean %s?)"):format(near) or "",
+    misused("unknown option %q%s; known: %s", option, hint(option:match("^[^=]*"), names),
         #names > 0 and table.concat(names, " ") or "none")
 end
 
@@ -124,10 +123,9 @@ local function verb_of(row, args)
     end
     local verb = known[args[1]]
     if verb or args[1] == "--help" or args[1] == "-h" then return verb end
-    local near = args[1] and nearest(args[1], names)
-    local last = table.remove(names)
+    local meant, last = hint(args[1], names), table.remove(names)
     misused("expected %s or %s, got %s%s", table.concat(names, ", "), last, args[1] and ("%q"):format(args[1])
-        or "nothing", near and (" (did you mean %s?)"):format(near) or "")
+        or "nothing", meant)
 end
 
 -- A command: { name, doc, arguments = "DIR...", options, prepare, call [, rest = "arguments", notes] }, or with

@@ -30,6 +30,13 @@ function program.commands()
     return rows
 end
 
+-- " (did you mean the command runs?)" for what is near a command's name, else "".
+function program.meant(name)
+    local known = {}
+    for _, row in ipairs(program.commands()) do known[#known + 1] = row.name end
+    return (bk.internal.hint(name, known):gsub("mean ", "mean the command "))
+end
+
 local function option_of(o) return o[1] .. (o[2] and " " .. o[2] or "") .. (o.also and ", " .. o.also or "") end
 
 function program.usage()

@@ -3,19 +3,19 @@
 return [[
 :root { color-scheme: light dark; --bg: #fff; --fg: #1d2127; --soft: #565e68; --line: #d4d8dd; --edge: #7c848e;
 --card: #f6f7f9; --link: #1f5fa8; --good: #1a7440; --bad: #b3261e; --wait: #8a5200; --grid: #e6e8eb;
---c0: #1f5fa8; --c1: #c75d0a; --c2: #1a1a1a; --c3: #8c1d40; --c4: #00815f; --c5: #6b5b00; --c6: #b94a8c;
+--c0: #1f5fa8; --c1: #c75d0a; --c2: #1a1a1a; --c3: #8c1d40; --c4: #00815f; --c5: #5c4e00; --c6: #b94a8c;
 --c7: #5b3a1e;
 --c8: #6e6e6e }
 :root[data-theme=dark] { color-scheme: dark; --bg: #16181c; --fg: #e8eaed; --soft: #b3bac3; --line: #3a4049;
 --edge: #838c98; --card: #1e2127; --link: #8ec1ff; --good: #6fd391; --bad: #ff8f86; --wait: #f5bd6b; --grid: #2a2f37;
---c0: #6cb0f5; --c1: #f2a65a; --c2: #f2f2f2; --c3: #f0719b; --c4: #3fc79d; --c5: #d2c04a; --c6: #e79bd0;
---c7: #c9a27e;
+--c0: #4f93e0; --c1: #f5b36b; --c2: #f2f2f2; --c3: #ff8fb0; --c4: #2fa882; --c5: #e0d36c; --c6: #e79bd0;
+--c7: #a87b50;
 --c8: #a5a5a5 }
 @media (prefers-color-scheme: dark) { :root:not([data-theme=light]) { --bg: #16181c; --fg: #e8eaed; --soft: #b3bac3;
 --line: #3a4049; --edge: #838c98; --card: #1e2127; --link: #8ec1ff; --good: #6fd391; --bad: #ff8f86; --wait: #f5bd6b;
---grid: #2a2f37; --c0: #6cb0f5; --c1: #f2a65a; --c2: #f2f2f2; --c3: #f0719b; --c4: #3fc79d; --c5: #d2c04a;
+--grid: #2a2f37; --c0: #4f93e0; --c1: #f5b36b; --c2: #f2f2f2; --c3: #ff8fb0; --c4: #2fa882; --c5: #e0d36c;
 --c6: #e79bd0;
---c7: #c9a27e; --c8: #a5a5a5 } }
+--c7: #a87b50; --c8: #a5a5a5 } }
 * { box-sizing: border-box } [hidden] { display: none !important }
 body { font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: var(--fg); background: var(--bg);
 max-width: 1500px; margin: 0 auto; padding: 1em clamp(.7em, 2vw, 2em) 3em }

@@ -182,9 +182,9 @@ local function path_named(command, name, runs)
         for path in pairs(entries) do known[shown(path)] = true end
     end
     if name == "seed" then return "seed" end
-    local near = bk.internal.nearest(name, sorted(known))
+    known.seed = true
     error(("%s: --group-by: no run has an argument or option %q%s"):format(command, name,
-        near and (" (did you mean %s?)"):format(near) or ""), 0)
+        bk.internal.hint(name, sorted(known))), 0)
 end
 
 -- Whether the last recorded loss is no number, or the run failed because its loss was none.

@@ -8,7 +8,7 @@ local internal = bk.internal
 local index = {}
 
 local NAME = "/.bracket-runs.sqlite"
-local FORM = "1 of bracket " .. bk.version -- of what stands in it: another one is another index
+local FORM = "2 of bracket " .. bk.version -- of what stands in it: another one is another index
 local FEW = 200 -- runs that are read as soon as an index would be
 local SETTLED = 2 -- seconds: a file may change twice in an instant, and its time only once
 local PARTS = { "config", "entries" }

@@ -3,7 +3,7 @@
 -- on; the first that has the name. `arguments`, `config`, `metrics` and `env` are the tables themselves.
 local bk = ...
 local table_text = bk.command._table_text
-local sorted, nearest = table_text.sorted, bk.internal.nearest
+local sorted, hint = table_text.sorted, bk.internal.hint
 local query = {}
 
 local OWN = {
@@ -25,6 +25,8 @@ local OWN = {
 for _, name in ipairs{ "status", "message", "step", "total", "started", "updated", "seconds" } do
     OWN[name] = function(run) return run.status[name] end
 end
+
+local IN_TABLES = { arguments = true, config = true, metrics = true, env = true }
 
 -- Whether a name is a run's own, which an argument of that name has to be told from: arguments.NAME.
 function query.is_own(name) return OWN[name] ~= nil end
@@ -79,12 +81,23 @@ local function names_of(runs)
     return known
 end
 
+-- The names in the table that the first part of a name leads to, with that part before them.
+local function names_within(first, runs)
+    local known = {}
+    for _, run in ipairs(runs) do
+        local t = query.value(run, first)
+        for name in pairs(type(t) == "table" and t or {}) do known[first .. "." .. tostring(name)] = true end
+    end
+    return known
+end
+
 local function unknown(command, option, name, runs)
-    local known = sorted(names_of(runs))
-    local near = nearest(name, known)
-    local quoted = option == "--where" and (" (a text stands in quotes: \"%s\")"):format(name) or ""
-    error(("%s: %s: no run has %s%s; there are %s"):format(command, option, name, near
-        and (" (did you mean %s?)"):format(near) or quoted, table.concat(known, ", ")), 0)
+    local first = name:match("^([^.]+)%.")
+    local inner = first and sorted(names_within(first, runs)) or {}
+    local known = #inner > 0 and inner or sorted(names_of(runs))
+    local meant = hint(name, known)
+    if meant == "" and option == "--where" then meant = (" (a text stands in quotes: \"%s\")"):format(name) end
+    error(("%s: %s: no run has %s%s; there are %s"):format(command, option, name, meant, table.concat(known, ", ")), 0)
 end
 
 -- Names that no run has are mistakes.
@@ -111,7 +124,12 @@ function query.where(text)
     local values = setmetatable({ math = math, tonumber = tonumber, tostring = tostring }, {
         __index = function(_, name)
             asked[name] = true
-            return query.value(current, name)
+            local value = query.value(current, name)
+            if not IN_TABLES[name] then return value end
+            return setmetatable({}, { __index = function(_, inner) -- so that a name in it is asked for as well
+                asked[name .. "." .. tostring(inner)] = true
+                return value[inner]
+            end, __pairs = function() return pairs(value) end })
         end,
         __newindex = function(_, name) error("assignment to " .. tostring(name), 0) end,
     })

@@ -1,6 +1,7 @@
 -- Values of JSON files and aligned tables as text for a terminal.
 local bk = ...
 local table_text = {}
+local NOT_ASCII, BLANK = "[\x80-\xff]", (" "):byte()
 
 local natural_key = bk.internal.natural_key
 -- Whether a comes before b in the order of the numbers in them: 2 before 10, 0.05 before 0.1, lr=1e-3 before lr=0.01.
@@ -31,6 +32,7 @@ table_text.sorted = sorted
 local function text(value, inner)
     if value == nil then return "-" end
     if type(value) == "string" then
+        if not value:find("[%s%c]") then return value end
         return (value:gsub("%s", " "):gsub("%c", function(c) return ("\\x%02x"):format(c:byte()) end))
     end
     if math.type(value) == "float" and value == value then
@@ -62,7 +64,7 @@ end
 table_text.number = number
 
 local function is_number(cell)
-    return cell == "" or cell == "-" or cell == "nan" or cell:find("^%-?[%d./]+$") or tonumber(cell) ~= nil
+    return cell == "" or cell == "-" or cell == "nan" or cell:find("^%-?[%d./]+$") ~= nil or tonumber(cell) ~= nil
 end
 table_text.is_number = is_number
 
@@ -81,15 +83,23 @@ local function shortened(cell, most)
         .. (tail > 0 and cell:sub(utf8.offset(cell, -tail)) or "")
 end
 
+table_text.shortened = shortened
+
 -- The columns' widths, which of them stand to the right, and the width of all.
 local function measure(rows, head, indent)
-    local widths, right, total, n = {}, {}, indent - 2, #rows
+    local widths, right, total, n, known = {}, {}, indent - 2, #rows, {}
     for c = 1, #(head or rows[1] or {}) do
         local widest, numbers = head and length(head[c]) or 0, head ~= nil or n > 0 and is_number(rows[1][c])
         for r = 1, n do
             local cell = rows[r][c]
             if #cell > widest then widest = math.max(widest, length(cell)) end
-            numbers = numbers and is_number(cell)
+            if numbers then
+                numbers = known[cell]
+                if numbers == nil then
+                    numbers = is_number(cell)
+                    known[cell] = numbers
+                end
+            end
         end
         widths[c], right[c] = widest, numbers
         total = total + 2 + widest
@@ -100,22 +110,22 @@ end
 -- Some columns of the rows as lines.
 local function add_lines(lines, rows, columns, widths, right, indent)
     local parts, count = {}, #columns
-    for k, c in ipairs(columns) do -- %99s is the widest there is
+    for k, c in ipairs(columns) do -- %99s is the widest there is; what is wider counts as below
         parts[k] = widths[c] > 99 and "%s" or ("%%%s%ds"):format(right[c] and c > 1 and "" or "-", widths[c])
     end
     local form = (" "):rep(indent) .. table.concat(parts, "  ")
+    local cells = {}
     for _, row in ipairs(rows) do
-        local cells = {}
-        for k = 1, count do
-            local c = columns[k]
-            local cell = row[c]
-            if widths[c] > 99 or length(cell) ~= #cell then -- %s counts bytes
-                local blank = (" "):rep(widths[c] - length(cell))
-                cell = right[c] and c > 1 and blank .. cell or cell .. blank
+        for k = 1, count do cells[k] = row[columns[k]] end
+        local line = form:format(table.unpack(cells, 1, count))
+        if line:find(NOT_ASCII) or form:find("%s", 1, true) then -- %99s counts bytes
+            for k, c in ipairs(columns) do
+                local cell, blank = cells[k], (" "):rep(widths[c] - length(cells[k]))
+                cells[k] = right[c] and c > 1 and blank .. cell or cell .. blank
             end
-            cells[k] = cell
+            line = (" "):rep(indent) .. table.concat(cells, "  ")
         end
-        lines[#lines + 1] = (form:format(table.unpack(cells, 1, count)):gsub(" +$", ""))
+        lines[#lines + 1] = line:byte(-1) == BLANK and line:gsub(" +$", "") or line
     end
 end
 

@@ -49,8 +49,8 @@ local function columns_of(runs, wanted)
     table.sort(names, table_text.natural)
     if #names > 0 then return names end
     local known = table_text.sorted(every)
-    error(("plot: COLUMN: expected %s, got %q"):format(#known > 0 and "one of " .. table.concat(known, ", ")
-        or "a recorded column, of which there is none", wanted), 0)
+    error(("plot: COLUMN: expected %s, got %q%s"):format(#known > 0 and "one of " .. table.concat(known, ", ")
+        or "a recorded column, of which there is none", wanted, bk.internal.hint(wanted, known)), 0)
 end
 
 -- The figure's curves, and how many of its looks are used before those of single runs.

@@ -15,4 +15,5 @@ end
 bk.metric._kind[metric] = "once"
 return bk.doc(metric, [[
 bk.metric.forgetting(a, order) -> number
-(1/(n-1)) sum_{i<n} max_{k<n} (a_{k,i} - a_{n,i}). Source: Chaudhry et al. 2018.]])
+(1/(n-1)) sum_{i<n} max_{k<n} (a_{k,i} - a_{n,i}).
+Source: Chaudhry et al. 2018.]])

@@ -14,4 +14,5 @@ end
 bk.metric._kind[metric] = "once"
 return bk.doc(metric, [[
 bk.metric.forward_transfer(a, order) -> number
-(1/(n-1)) sum_{i>1} (a_{i-1,i} - a_{0,i}); a[0]: the row before any training. Source: Lopez-Paz & Ranzato 2017.]])
+(1/(n-1)) sum_{i>1} (a_{i-1,i} - a_{0,i}); a[0]: the row before any training.
+Source: Lopez-Paz & Ranzato 2017.]])

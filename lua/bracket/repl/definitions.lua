@@ -6,7 +6,7 @@ local NO_OPTIONS = {}
 -- A text's first line and the rest, without the list of options, which is written from the data.
 local function parts(text)
     local signature, rest = text:match("^([^\n]*)\n*(.*)$")
-    return signature, (rest:gsub("\n\nOptions:\n  .*$", ""):gsub("%s+$", ""))
+    return signature, ((rest .. "\n\n"):gsub("\n\nOptions:\n  .-\n\n", "\n\n"):gsub("%s+$", ""))
 end
 
 local function options_of(value)

@@ -27,7 +27,6 @@ end
 function examples.split(text)
     local before, example = text:match("^(.-)\n*\nExample:\n(%s*> .*)$")
     if not before then return text end
-    example = example:gsub("\n\nOptions:\n.*$", "") -- written after it, of what declares them
     local lines = {}
     for line in (example:gsub("%s+$", "") .. "\n"):gmatch("([^\n]*)\n") do lines[#lines + 1] = line:gsub("^  ", "") end
     return before, table.concat(lines, "\n")

@@ -81,6 +81,15 @@ function failure.meant_path(path)
     return near and owner .. "." .. near
 end
 
+-- What a script's message "FILE:LINE: ... a nil value (field 'wrod')" is probably about, with blanks around it, or "".
+function failure.meant_in_script(message)
+    local file, line = message:match("^(.-):(%d+): [^\n]*a nil value")
+    if not file then return "" end
+    local frame = { source = "@" .. file, line = tonumber(line), values = { bk = bk } }
+    local near = meant(message:match("^[^\n]*"), frame, "")
+    return near and ("; did you mean %s?"):format(near) or ""
+end
+
 -- ---- the frames ----
 
 local function frame_at(level)

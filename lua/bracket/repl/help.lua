@@ -4,7 +4,7 @@ local docs, option_lists, rooms = bk.internal.docs, bk.internal.options, bk.repl
 local getmetatable_, getupvalue = debug and debug.getmetatable, debug and debug.getupvalue -- nil in restricted mode
 local type, rawget = type, rawget
 
-local wrap = bk.repl.wrap
+local wrap, entry = bk.repl.wrap, bk.repl.entry
 
 local help = {}
 
@@ -42,14 +42,17 @@ local function option_line(o)
     return ("  %s: %s%s%s"):format(o.name, o.wanted, default, o.doc ~= "" and ": " .. o.doc or "")
 end
 
--- The text that is recorded for x, with its options after the first paragraphs; or nil.
+-- The text that is recorded for x, with its options, in the form of an entry; or nil.
 local function written(x)
     local text, list = docs[x], option_lists[x]
-    if not text or not list or #list == 0 then return text end
-    local lines = { "Options:" }
-    for i, o in ipairs(list) do lines[i + 1] = option_line(o) end
-    return text:gsub("%s+$", "") .. "\n\n" .. table.concat(lines, "\n")
+    if not text then return nil end
+    local lines = list and #list > 0 and { "Options:" } or {}
+    for i, o in ipairs(list or {}) do lines[i + 1] = option_line(o) end
+    return entry.text(entry.parts(text), table.concat(lines, "\n"))
 end
+
+-- The docstring as it was recorded for a value, or that text where there is none.
+function help.recorded(x, text) return x ~= nil and docs[x] or text end
 
 -- What docs has for the name bk.lie, or for a method by its signature: t:sum, model:init; or nil.
 local function documented(name)
@@ -123,15 +126,15 @@ end
 -- The docstring of x in lines of at most width columns, its options as a table.
 local function page_of(text, list, width)
     local out, paragraph = {}, {}
+    local parts = entry.parts(text)
     local example = bk.repl.examples.of(help.name(text), text)
-    text = bk.repl.examples.split(text)
     local function flush()
         if #paragraph > 0 then wrap.fill(out, table.concat(paragraph, " "), width, "", "") end
         paragraph = {}
     end
-    local signature, rest = text:match("^([^\n]*)\n?(.*)$")
-    wrap.fill(out, signature, width, "", "    ")
-    for line in (rest:gsub("%s+$", "") .. "\n"):gmatch("([^\n]*)\n") do
+    wrap.fill(out, parts.signature, width, "", "    ")
+    if parts.text ~= "" then out[#out + 1] = "" end
+    for line in (parts.text .. "\n"):gmatch("([^\n]*)\n") do
         if prose(line) then
             paragraph[#paragraph + 1] = line
         else
@@ -152,6 +155,10 @@ local function page_of(text, list, width)
         end
         out[#out + 1] = ""
         wrap.table(out, rows, width, width >= 70 and { 20, 24, 14 } or { 14, 14, 10 }, "")
+    end
+    for _, l in ipairs(parts.labelled) do
+        out[#out + 1] = ""
+        wrap.fill(out, l[1] .. ": " .. l[2]:gsub("\n", " "), width, "", "  ")
     end
     if example then out[#out + 1] = "\nExample:\n  " .. example:gsub("\n", "\n  ") end
     return table.concat(out, "\n")
@@ -180,6 +187,18 @@ local function search(words)
     return found
 end
 
+-- " (did you mean bk.bea.word?)" for a name that is near one with help, its path or the end of it; else "".
+local function meant(x)
+    local paths = {}
+    for name in pairs(bk.repl.guide.titles()) do paths[name] = name end
+    help.each_name(function(path)
+        paths[path:match("[%w_]+$") or path] = path
+        paths[path] = path
+    end)
+    local near = bk.repl.names.near(x, paths)
+    return near and (" (did you mean %s?)"):format(paths[near]) or ""
+end
+
 -- The names in a table, in lines as wide as text may be.
 function help.members(x)
     local names, lines, width = {}, {}, wrap.width()
@@ -200,7 +219,7 @@ function help.page(x)
     if type(x) == "string" then
         if x == "guides" then return bk.repl.guide.list() end
         local page, found = bk.repl.guide.page(x), search(x)
-        if not page and #found == 0 then return ("nothing is documented under %q"):format(x) end
+        if not page and #found == 0 then return ("nothing is documented under %q%s"):format(x, meant(x)) end
         if page and #found == 0 then return page end
         return (page and page .. "\n\nFound under the same word:\n" or "") .. table.concat(found, "\n")
     end

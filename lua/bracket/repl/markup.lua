@@ -110,30 +110,18 @@ function markup.html(text, level, link)
     return table.concat(out, "\n")
 end
 
-local LABELS = { Formula = true, Source = true, Returns = true, Errors = true, Shapes = true, Methods = true }
-
--- A docstring's body (without signature, options and example): text, and what is labelled, { label, html } in order.
+-- The text of a docstring (without signature, options, labels and example).
 function markup.docstring(text, link)
-    local out, labelled, lines, indented = {}, {}, {}, nil
+    local out, lines, indented = {}, {}, nil
     local function flush()
         if #lines > 0 and indented then
             out[#out + 1] = code(lines)
         elseif #lines > 0 then
-            local words = table.concat(lines, " "):gsub("%f[%w](%u%l+): ", function(label)
-                return LABELS[label] and "\n" .. label .. ": " or nil -- a label begins a line of its own
-            end)
-            for line in words:gmatch("[^\n]+") do
-                local label, rest = line:match("^(%u%l+): (.*)$")
-                if LABELS[label] then
-                    labelled[#labelled + 1] = { label, inline(rest, link) }
-                else
-                    out[#out + 1] = "<p>" .. inline(line, link) .. "</p>"
-                end
-            end
+            out[#out + 1] = "<p>" .. inline(table.concat(lines, " "), link) .. "</p>"
         end
         lines, indented = {}, nil
     end
-    for line in (text:gsub("%s+$", "") .. "\n"):gmatch("([^\n]*)\n") do
+    for line in (text .. "\n"):gmatch("([^\n]*)\n") do
         local deep = line:find("^%s%s") ~= nil
         if line == "" then
             flush()
@@ -145,7 +133,7 @@ function markup.docstring(text, link)
         end
     end
     flush()
-    return table.concat(out, "\n"), labelled
+    return table.concat(out, "\n")
 end
 
 return markup

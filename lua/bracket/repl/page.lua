@@ -185,17 +185,19 @@ end
 
 local function entry(e, link)
     local example = examples.of(e.name, e.text)
-    local text = examples.split(e.text):gsub("\n\nOptions:\n.*$", "")
-    local signature, rest = text:match("^([^\n]*)\n*(.*)$")
-    local body, labelled = markup.docstring(rest, function(name) return name ~= e.name and link(name) or nil end)
+    local parts = bk.repl.entry.parts(help.recorded(e.value, e.text))
+    local function linked(name) return name ~= e.name and link(name) or nil end
     local id = anchor(e.name)
     local out = { ('<article id="%s">\n<h3><a href="#%s">%s</a></h3>'):format(id, id, escape(e.name)),
-        '<pre class="signature"><code>' .. escape(signature) .. "</code></pre>", body }
+        '<pre class="signature"><code>' .. escape(parts.signature) .. "</code></pre>",
+        markup.docstring(parts.text, linked) }
     local options = help.options(e.value)
     if options and #options > 0 then out[#out + 1] = options_table(options) end
-    if #labelled > 0 then
+    if #parts.labelled > 0 then
         out[#out + 1] = "<dl>"
-        for _, l in ipairs(labelled) do out[#out + 1] = ("<dt>%s</dt><dd>%s</dd>"):format(l[1], l[2]) end
+        for _, l in ipairs(parts.labelled) do
+            out[#out + 1] = ("<dt>%s</dt><dd>%s</dd>"):format(l[1], markup.inline(l[2]:gsub("\n", " "), linked))
+        end
         out[#out + 1] = "</dl>"
     end
     if example then out[#out + 1] = "<h4>Example</h4>\n" .. markup.code{ example } end

@@ -5,6 +5,6 @@ return bk.doc(function(rates)
     end
     return bk.schedule._rate(rates)
 end, [[
-bk.schedule.per_task{0.05, bk.schedule.cosine{ lr = 0.1 }, ...}
+bk.schedule.per_task{0.05, bk.schedule.cosine{ lr = 0.1 }, ...} -> function (step, state) -> rate
 One rate or schedule per task; as an option: lr = {0.05, 0.1}. Rates tied to tasks, not to positions, so that the
 clock (theory: order effects) stays out.]])

@@ -126,24 +126,28 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, i
     }
 }
 
-void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
-    run_part(p, pointers, scratch, 0, p->count);
-}
-
-typedef struct shared_pass {
+typedef struct job {
     const fuse_pass *p;
     char *const *pointers;
     char *scratch;
-} shared_pass;
+} job;
 
 static void run_range(void *arg, int share, int64_t first, int64_t end) {
-    const shared_pass *s = arg;
-    const int64_t to = end * s->p->block;
-    run_part(s->p, s->pointers, s->scratch + fuse_scratch(s->p) * (size_t)share, first * s->p->block,
-             to < s->p->count ? to : s->p->count);
+    const job *j = arg;
+    const int64_t to = end * j->p->block;
+    run_part(j->p, j->pointers, j->scratch + fuse_scratch(j->p) * (size_t)share, first * j->p->block,
+             to < j->p->count ? to : j->p->count);
 }
 
-void fuse_run_shared(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch) {
-    shared_pass s = { p, pointers, scratch };
-    ctx_ranges(c, (p->count + p->block - 1) / p->block, FUSE_SHARES, run_range, &s);
+static bk_status run(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared, double work) {
+    job j = { p, pointers, scratch };
+    return ctx_ranges(c, (p->count + p->block - 1) / p->block, shared ? FUSE_SHARES : 1, work, run_range, &j);
+}
+
+bk_status fuse_run(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared) {
+    return run(c, p, pointers, scratch, shared, (double)p->count * (p->n_ops + p->n_views));
+}
+
+void fuse_run_whole(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared) {
+    run(c, p, pointers, scratch, shared, 0); /* one piece a share: all is done when it looks */
 }

@@ -36,6 +36,7 @@ struct plan {
     char *arena, *scratch; /* scratch: in the arena, what all steps share */
     size_t arena_bytes;
     bool profile;
+    bool in_place; /* this run's last step writes over an input: it is done whole */
     plan_stats stats;
 };
 

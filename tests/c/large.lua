@@ -138,7 +138,7 @@ calls["rng:permutation"] = function() return bk.rng(1):permutation(n) end
 local function quartic(t) return (t ^ 4):sum() + t:dot(t) end
 local function coupled(t) return t:sum() ^ 2 + t:tanh():sum() end
 local losses = { bk.compile(quartic), bk.compile(coupled) }
-local ops = math.min(20000, n // 100)
+local ops = math.min(20000, n // 100) -- a list holds 4096 tensors
 calls["compile of many operations"] = function()
     return bk.compile(function(t)
         for i = 1, ops do t = (t + i):sin() end
@@ -161,7 +161,7 @@ end
 calls["concat of many"] = function()
     return bk.grad(function(t)
         local parts = {}
-        for i = 1, ops // 4 do parts[i] = t[i % 3 + 1]:unsqueeze(1) * i end
+        for i = 1, math.min(ops, 4096) do parts[i] = t[i % 3 + 1]:unsqueeze(1) * i end
         return bk.concat(parts):square():sum()
     end)(bk.ones { 3 })
 end

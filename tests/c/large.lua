@@ -17,7 +17,7 @@ for name, value in pairs(bk) do
     if signature:find("%f[%a]t:" .. name .. "%([%[%)]") then
         calls[name] = function() return bk[name](v) end
         calls[name .. ", of integers"] = function() return pcall(bk[name], places) end
-        if signature:find("%[dim") then
+        if signature:find("%[dim") and name ~= "squeeze" and name ~= "transpose" then
             for dim = 1, 2 do calls[name .. " along " .. dim] = function() return bk[name](x, dim) end end
         end
     elseif signature:find("%f[%a]t:" .. name .. "%(u%)") or signature:find("bk." .. name .. "(t, u)", 1, true) then
@@ -26,6 +26,7 @@ for name, value in pairs(bk) do
     end
 end
 calls.transpose = function() return bk.matmul(x:transpose():clone(), v:narrow(1, 1, side)) end
+calls.outer = function() return bk.outer(v:narrow(1, 1, side), w:narrow(1, 1, side)) end
 calls.zeros = function() return bk.zeros { n } end
 calls.ones = function() return bk.ones({ n }, { dtype = "int64" }) end
 calls.full = function() return bk.full({ n }, 7) end
@@ -191,7 +192,8 @@ calls["model:init"] = function() return wide:init { seed = 1 } end
 local wide_theta = wide:init { seed = 1 }
 calls["matmul in a model"] = function() return wide:forward(wide_theta, x) end
 calls["model:state_dict"] = function() return wide:load_state_dict(wide:state_dict(wide_theta)) end
-calls["matmul in accuracy"] = function() return wide:accuracy(wide_theta, x, ids % 10) end
+local labels = g:integers({ side }, 10)
+calls["matmul in accuracy"] = function() return wide:accuracy(wide_theta, x, labels) end
 for name, make in pairs(bk.optim) do
     if name ~= "custom" then calls["optim." .. name] = function() return make {}:step(v, w, 0.1) end end
 end

@@ -330,20 +330,41 @@ void ctx_parallel(ctx *c, int64_t n, work_fn fn, void *arg) {
 }
 
 typedef struct ranges {
-    int64_t n, shares;
+    ctx *c;
+    int64_t n, shares, piece;
     range_fn fn;
     void *arg;
+    atomic_bool stopped;
 } ranges;
 
 static void run_range(void *arg, int64_t i) {
-    const ranges *r = arg;
-    r->fn(r->arg, (int)i, i * r->n / r->shares, (i + 1) * r->n / r->shares);
+    ranges *r = arg;
+    const int64_t end = (i + 1) * r->n / r->shares;
+    for (int64_t first = i * r->n / r->shares; first < end; first += r->piece) {
+        r->fn(r->arg, (int)i, first, end - first < r->piece ? end : first + r->piece);
+        if (ctx_poll(r->c, NULL)) {
+            atomic_store_explicit(&r->stopped, true, memory_order_relaxed);
+            return;
+        }
+    }
 }
 
-void ctx_ranges(ctx *c, int64_t n, int most, range_fn fn, void *arg) {
+bk_status ctx_ranges(ctx *c, int64_t n, int most, double work, range_fn fn, void *arg) {
     const int threads = ctx_threads(c), shares = threads < most ? threads : most;
-    ranges r = { n, shares < n ? shares : n, fn, arg };
+    const double piece = work > POLL_WORK ? (double)n * POLL_WORK / work : (double)n;
+    ranges r = { c, n, shares < n ? shares : n, piece < 1 ? 1 : (int64_t)piece, fn, arg, false };
     ctx_parallel(c, r.shares, run_range, &r);
+    return r.stopped ? BK_EINTERRUPTED : BK_OK;
+}
+
+bk_status ctx_copy_long(ctx *c, void *to, const void *from, size_t bytes) {
+    enum { PIECE = 8 * POLL_WORK };
+    for (; bytes > PIECE; bytes -= PIECE, to = (char *)to + PIECE, from = (const char *)from + PIECE) {
+        memcpy(to, from, PIECE);
+        if (ctx_poll(c, NULL)) return BK_EINTERRUPTED;
+    }
+    memcpy(to, from, bytes);
+    return BK_OK;
 }
 
 /* ---- the context ---- */

@@ -12,6 +12,7 @@
 
 #include "err.h"
 #include <stdatomic.h>
+#include <string.h>
 
 typedef struct workers workers;
 typedef struct mem_block mem_block;
@@ -78,9 +79,26 @@ typedef void (*work_fn)(void *arg, int64_t item);
 /* Calls fn(arg, 0..n-1), spread over the workers and the calling thread; returns when all are done. Inside a share all
  * of it runs on that thread. */
 void ctx_parallel(ctx *c, int64_t n, work_fn fn, void *arg);
-/* 0..n-1 cut in as many even ranges as there are threads, `most` at most: calls fn(arg, share, first, end) for each,
- * share counting from 0; for none when n is 0. What fn makes of an item must not depend on where the cuts fall. */
+/* 0..n-1 cut in as many even ranges as there are threads, `most` at most, and these in pieces of POLL_WORK where
+ * `work`, the elements that all of it touches, is more: calls fn(arg, share, first, end) for each, share counting from
+ * 0; for none when n is 0. What fn makes of an item must not depend on where the cuts fall. `most` 1: in order, by this
+ * thread. BK_EINTERRUPTED, and what is left is not done, once there is an interrupt; an fn that sees it itself may just
+ * return. */
+enum { POLL_WORK = 1 << 17 }; /* under a millisecond */
 typedef void (*range_fn)(void *arg, int share, int64_t first, int64_t end);
-void ctx_ranges(ctx *c, int64_t n, int most, range_fn fn, void *arg);
+bk_status ctx_ranges(ctx *c, int64_t n, int most, double work, range_fn fn, void *arg);
+/* For a loop that looks after every POLL_WORK elements: whether it is to stop, `work` more being done since. */
+static inline bool ctx_stops(ctx *c, int64_t *since, int64_t work) {
+    if ((*since += work) < POLL_WORK) return false;
+    *since = 0;
+    return ctx_poll(c, NULL) != BK_OK;
+}
+/* memcpy of any size, polled. */
+bk_status ctx_copy_long(ctx *c, void *to, const void *from, size_t bytes);
+static inline bk_status ctx_copy(ctx *c, void *to, const void *from, size_t bytes) {
+    if (bytes > 8 * POLL_WORK) return ctx_copy_long(c, to, from, bytes);
+    memcpy(to, from, bytes);
+    return BK_OK;
+}
 
 #endif

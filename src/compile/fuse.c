@@ -214,27 +214,31 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
     }
 }
 
-void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch) {
-    char *folds = scratch + share_bytes(p);
-    run_part(p, pointers, scratch, folds, 0, p->count);
-    for (int i = 0; i < p->n_folds; i++) fold_end(p, i, pointers, folds);
-}
-
-typedef struct shared_pass {
+typedef struct job {
     const fuse_pass *p;
     char *const *pointers;
     char *scratch, *folds;
-} shared_pass;
+} job;
 
 static void run_range(void *arg, int share, int64_t first, int64_t end) {
-    const shared_pass *s = arg;
-    const int64_t to = end * s->p->block;
-    run_part(s->p, s->pointers, s->scratch + share_bytes(s->p) * (size_t)share, s->folds, first * s->p->block,
-             to < s->p->count ? to : s->p->count);
+    const job *j = arg;
+    const int64_t to = end * j->p->block;
+    run_part(j->p, j->pointers, j->scratch + share_bytes(j->p) * (size_t)share, j->folds, first * j->p->block,
+             to < j->p->count ? to : j->p->count);
 }
 
-void fuse_run_shared(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch) {
-    shared_pass s = { p, pointers, scratch, scratch + FUSE_SHARES * share_bytes(p) };
-    ctx_ranges(c, (p->count + p->block - 1) / p->block, FUSE_SHARES, run_range, &s);
-    for (int i = 0; i < p->n_folds; i++) fold_end(p, i, pointers, s.folds);
+static bk_status run(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared, double work) {
+    const int shares = shared ? FUSE_SHARES : 1;
+    job j = { p, pointers, scratch, scratch + (size_t)shares * share_bytes(p) };
+    const bk_status status = ctx_ranges(c, (p->count + p->block - 1) / p->block, shares, work, run_range, &j);
+    for (int i = 0; i < p->n_folds && !status; i++) fold_end(p, i, pointers, j.folds);
+    return status;
+}
+
+bk_status fuse_run(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared) {
+    return run(c, p, pointers, scratch, shared, (double)p->count * (p->n_ops + p->n_views));
+}
+
+void fuse_run_whole(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared) {
+    run(c, p, pointers, scratch, shared, 0); /* one piece a share: all is done when it looks */
 }

@@ -52,8 +52,8 @@ typedef struct fuse_pass {
 /* scratch: fuse_scratch(p) bytes, 64-byte aligned; shared by c's threads, FUSE_SHARES times as much. The bits are the
  * same at any number of them. */
 enum { FUSE_SHARES = 8 };
-void fuse_run(const fuse_pass *p, char *const *pointers, char *scratch);
-void fuse_run_shared(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch);
+bk_status fuse_run(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared);
+void fuse_run_whole(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared); /* unpolled */
 size_t fuse_scratch(const fuse_pass *p);
 
 /* Sets the block from the views: a whole number of rows where a row is repeated, so that it is laid out once. */

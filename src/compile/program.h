@@ -37,6 +37,7 @@ struct plan {
     size_t arena_bytes;
     bool profile;
     const char *told_as; /* NULL, or the name under which it says how far a run is */
+    bool in_place; /* this run's last step writes over an input: it is done whole */
     plan_stats stats;
 };
 

@@ -14,12 +14,17 @@ static double now(void) {
 
 static bk_status step_run(plan *p, const step *s, err *e) {
     if (s->pass) {
-        if (s->cost >= THREAD_WORTH && ctx_threads(p->c) > 1) fuse_run_shared(p->c, s->pass, p->pointers, p->scratch);
-        else fuse_run(s->pass, p->pointers, s->scratch);
+        const bool shared = s->cost >= THREAD_WORTH && ctx_threads(p->c) > 1;
+        char *scratch = shared ? p->scratch : s->scratch;
+        if (p->in_place && s == &p->steps[p->n_steps - 1])
+            fuse_run_whole(p->c, s->pass, p->pointers, scratch, shared);
+        else if (fuse_run(p->c, s->pass, p->pointers, scratch, shared))
+            return err_set(e, BK_EINTERRUPTED, "interrupted");
         return BK_OK;
     }
     if (!s->n) {
-        memcpy(p->pointers[s->out], p->pointers[s->in[0]], s->copy_bytes);
+        if (ctx_copy(p->c, p->pointers[s->out], p->pointers[s->in[0]], s->copy_bytes))
+            return err_set(e, BK_EINTERRUPTED, "interrupted");
         return BK_OK;
     }
     const void *in[64], **many = in;
@@ -84,6 +89,9 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
     for (int i = 0; i < p->n_out; i++) p->bases[first + p->n_in + i] = out[i];
     for (int i = 0; i < p->n_places; i++)
         if (p->places[i].slot >= first) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
+    p->in_place = false;
+    for (int i = 0; i < p->n_in; i++)
+        for (int k = 0; k < p->n_out; k++) p->in_place = p->in_place || in[i] == out[k];
     bk_status s = BK_OK;
     gemm_enter();
     const int threads = p->profile ? 1 : ctx_threads(p->c);
@@ -146,7 +154,8 @@ static bool pass_overwrites(const plan *p, const fuse_pass *f, int from, int to)
     return true;
 }
 
-/* Only the last step does, alone in its turn: a run that fails or is interrupted has overwritten nothing. */
+/* Only the last step does, alone in its turn and not interrupted: a run that fails or is interrupted has overwritten
+ * nothing. */
 bool plan_overwrites(const plan *p, int input, int output) {
     const int from = 1 + p->n_consts + input, to = 1 + p->n_consts + p->n_in + output, last = p->n_steps - 1;
     if (last < 0 || !p->steps[last].pass || p->steps[last].together != 1) return false;

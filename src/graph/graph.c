@@ -97,7 +97,8 @@ node *graph_fail(graph *g, bk_status status, const char *format, ...) {
     return NULL;
 }
 
-void *graph_alloc(graph *g, size_t bytes) {
+void *graph_alloc(graph *g, size_t bytes) { /* all that makes graphs and plans passes here, and so is interrupted */
+    if (ctx_poll(g->c, NULL)) return graph_fail(g, BK_EINTERRUPTED, "interrupted");
     bytes = (bytes + CHUNK_ALIGN - 1) / CHUNK_ALIGN * CHUNK_ALIGN;
     chunk *k = g->chunks;
     if (!k || k->bytes - k->used < bytes) {
@@ -438,4 +439,22 @@ bool graph_substitute(graph *g, int n_out, node **outs, int n, node *const *from
 int op_shares(int64_t elements) {
     const double shares = ELEMENT_COST / THREAD_WORTH * (double)elements;
     return shares < 1 ? 1 : shares < INT32_MAX ? (int)shares : INT32_MAX;
+}
+
+typedef struct fill_job {
+    bk_dtype dtype;
+    char *out;
+    double x;
+} fill_job;
+
+static void fill_range(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    const fill_job *j = arg;
+    char *out = j->out + (size_t)first * dtype_size(j->dtype);
+    vec_get(VEC_FILL, j->dtype)(end - first, out, NULL, NULL, NULL, j->x);
+}
+
+bk_status op_fill(ctx *c, bk_dtype dtype, int64_t n, void *out, double x) {
+    fill_job j = { dtype, out, x };
+    return ctx_ranges(c, n, 1, (double)n, fill_range, &j);
 }

@@ -169,6 +169,7 @@ struct op_row {
 #define THREAD_WORTH 5e5
 #define ELEMENT_COST 16.0
 int op_shares(int64_t elements); /* the threads, at least 1, that a kernel over so many elements is worth */
+bk_status op_fill(ctx *c, bk_dtype dtype, int64_t n, void *out, double x); /* polled */
 
 /* The name that messages say. */
 const char *op_title(const op_row *op);

@@ -26,16 +26,17 @@ static bool concat_shape(graph *g, node *n) {
 
 /* A part the planner computed in its place is there already. */
 static bk_status concat_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
+    (void)scratch;
     int axis = (int)n->ints[0];
-    int64_t outer = shape_count(axis, n->shape);
+    int64_t outer = shape_count(axis, n->shape), since = 0;
     size_t whole = (size_t)(n->count / outer) * dtype_size(n->dtype), at = 0;
     for (int k = 0; k < n->n_in; k++) {
         size_t run = (size_t)(n->in[k]->count / outer) * dtype_size(n->dtype);
         for (int64_t o = 0; o < outer; o++) {
             char *to = (char *)out + (size_t)o * whole + at;
             const char *from = (const char *)in[k] + (size_t)o * run;
-            if (to != from) memcpy(to, from, run);
+            if (to != from && ctx_copy(c, to, from, run)) return BK_EINTERRUPTED;
+            if (ctx_stops(c, &since, (int64_t)run / 8 + 1)) return BK_EINTERRUPTED;
         }
         at += run;
     }
@@ -155,14 +156,16 @@ const op_row op_stack = {
 /* ---- flip ---- */
 
 static bk_status flip_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
+    (void)scratch;
     int axis = (int)n->ints[0];
-    int64_t outer = shape_count(axis, n->shape), size = n->shape[axis];
+    int64_t outer = shape_count(axis, n->shape), size = n->shape[axis], since = 0;
     size_t inner = (size_t)shape_count(n->ndim - axis - 1, n->shape + axis + 1) * dtype_size(n->dtype);
     for (int64_t o = 0; o < outer; o++)
-        for (int64_t i = 0; i < size; i++)
-            memcpy((char *)out + (size_t)(o * size + i) * inner,
-                   (const char *)in[0] + (size_t)(o * size + size - 1 - i) * inner, inner);
+        for (int64_t i = 0; i < size; i++) {
+            const char *from = (const char *)in[0] + (size_t)(o * size + size - 1 - i) * inner;
+            if (ctx_copy(c, (char *)out + (size_t)(o * size + i) * inner, from, inner)) return BK_EINTERRUPTED;
+            if (ctx_stops(c, &since, (int64_t)inner / 8 + 1)) return BK_EINTERRUPTED;
+        }
     return BK_OK;
 }
 static bool flip_shape(graph *g, node *n) {

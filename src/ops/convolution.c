@@ -273,8 +273,8 @@ static bk_status pool_run(ctx *c, const node *n, void *out, const void *const *i
     const node *a = n->in[0], *image = n->op == &op_avgpool2d_adjoint ? n : a;
     const int64_t *plane = image->shape + image->ndim - 2;
     pool_job j = { n, pool_of(image, n->ints, plane[0], plane[1]), out, in[0] };
-    ctx_ranges(c, j.p.planes, op_shares(image->count), pool_planes, &j);
-    return BK_OK;
+    const double work = (double)image->count + (double)n->count * (double)(n->ints[0] * n->ints[0]);
+    return ctx_ranges(c, j.p.planes, op_shares(image->count), work, pool_planes, &j);
 }
 
 static node *pool_again(graph *g, node *n, node *in) {

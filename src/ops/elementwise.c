@@ -191,10 +191,23 @@ static node *where_simplify(graph *g, node *n) {
     return op_fold(g, n);
 }
 
+typedef struct cast_job {
+    bk_dtype from, to;
+    const char *in;
+    char *out;
+} cast_job;
+
+static void cast_range(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    const cast_job *j = arg;
+    vec_cast(end - first, j->to, j->out + (size_t)first * dtype_size(j->to), j->from,
+             j->in + (size_t)first * dtype_size(j->from));
+}
+
 static bk_status cast_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
-    vec_cast(n->count, n->dtype, out, n->in[0]->dtype, in[0]);
-    return BK_OK;
+    (void)scratch;
+    cast_job j = { n->in[0]->dtype, n->dtype, in[0], out };
+    return ctx_ranges(c, n->count, 1, (double)n->count, cast_range, &j);
 }
 static bool cast_shape(graph *g, node *n) {
     (void)g;

@@ -51,20 +51,22 @@ static void add_to(bk_dtype dtype, void *out, const void *in, int64_t n) {
     vec_get(VEC_ADD, dtype)(n, out, out, in, NULL, 0);
 }
 static bk_status gather_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
+    (void)scratch;
     bool gather = n->op == &op_gather;
     const node *table = gather ? n->in[0] : n, *many = n->in[1];
     int b = lead(n);
     const int64_t *index = in[1];
     int64_t tables = shape_count(b, many->shape), size = table->shape[b], each = many->count / (tables ? tables : 1);
+    int64_t since = 0;
     size_t row = (size_t)shape_count(table->ndim - b - 1, table->shape + b + 1), bytes = row * dtype_size(n->dtype);
-    if (!gather) memset(out, 0, (size_t)n->count * dtype_size(n->dtype));
+    if (!gather && op_fill(c, n->dtype, n->count, out, 0)) return BK_EINTERRUPTED;
     for (int64_t i = 0; i < many->count; i++) {
         if (index[i] < 0 || index[i] >= size) return BK_EINVAL;
+        if (ctx_stops(c, &since, 8 + (int64_t)row)) return BK_EINTERRUPTED; /* each may miss the caches */
         size_t at = (size_t)(i / each * size + index[i]) * bytes;
-        if (gather)
-            memcpy((char *)out + (size_t)i * bytes, (const char *)in[0] + at, bytes);
-        else
+        if (gather) {
+            if (ctx_copy(c, (char *)out + (size_t)i * bytes, (const char *)in[0] + at, bytes)) return BK_EINTERRUPTED;
+        } else
             add_to(n->dtype, (char *)out + at, (const char *)in[0] + (size_t)i * bytes, (int64_t)row);
     }
     return BK_OK;
@@ -169,15 +171,16 @@ static bool take_shape(graph *g, node *n) {
     return true;
 }
 static bk_status take_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
+    (void)scratch;
     bool take = n->op == &op_take;
     const node *table = take ? n->in[0] : n;
     const int64_t *index = in[1];
-    int64_t size = table->shape[table->ndim - 1];
+    int64_t size = table->shape[table->ndim - 1], since = 0;
     size_t bytes = dtype_size(n->dtype);
-    if (!take) memset(out, 0, (size_t)n->count * bytes);
+    if (!take && op_fill(c, n->dtype, n->count, out, 0)) return BK_EINTERRUPTED;
     for (int64_t i = 0; i < n->in[1]->count; i++) {
         if (index[i] < 0 || index[i] >= size) return BK_EINVAL;
+        if (ctx_stops(c, &since, 8)) return BK_EINTERRUPTED;
         size_t place = (size_t)(i * size + index[i]) * bytes;
         if (take)
             memcpy((char *)out + (size_t)i * bytes, (const char *)in[0] + place, bytes);

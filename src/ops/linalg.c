@@ -65,7 +65,7 @@ static bk_status each(ctx *c, const node *n, void *out, const void *const *in, v
     const size_t size = dtype_size(n->dtype), step = size * (size_t)(rows(a) * columns(a));
     const size_t out_step = batch ? size * (size_t)(n->count / batch) : 0;
     for (int64_t i = 0; i < batch; i++) {
-        if (atomic_load_explicit(&c->interrupted, memory_order_relaxed)) return BK_EINTERRUPTED;
+        if (ctx_poll(c, NULL)) return BK_EINTERRUPTED;
         const char *b = n->n_in > 1 ? (const char *)in[1] + (size_t)i * out_step : NULL; /* as large as what it gives */
         bk_status s = one(n, (char *)out + (size_t)i * out_step, (const char *)in[0] + (size_t)i * step, b, scratch, e);
         if (!s) continue;

@@ -72,7 +72,7 @@ static bk_status draw_run(ctx *c, const node *n, void *out, const void *const *i
         }
         draw_job j = { n, (char *)out + (size_t)(s * each) * dtype_size(n->dtype),
                        rng_place((uint64_t)seed[s], (uint64_t)n->ints[PLACE]) };
-        ctx_ranges(c, each, op_shares(each), draw_range, &j);
+        if (ctx_ranges(c, each, op_shares(each), 4 * (double)each, draw_range, &j)) return BK_EINTERRUPTED;
     }
     return BK_OK;
 }

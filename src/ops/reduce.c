@@ -59,6 +59,7 @@ static int64_t runs_at(const runs *r, int64_t i) {
 }
 
 typedef struct sums {
+    ctx *c;
     const node *n;
     char *out;
     const char *in;
@@ -70,16 +71,34 @@ typedef struct sums {
 
 enum { SUM_BLOCK = 512 };
 
+/* vec_sum, polled: the sums of whole pieces are nodes of its own tree, and are added as it adds them. */
+static double long_sum(ctx *c, bk_dtype dtype, int64_t n, const char *a) {
+    if (n <= POLL_WORK) return vec_sum(dtype, n, a);
+    double partial[64];
+    int top = 0;
+    for (int64_t i = 0; i < n; i += POLL_WORK) {
+        double s = vec_sum(dtype, n - i < POLL_WORK ? n - i : POLL_WORK, a + (size_t)i * dtype_size(dtype));
+        for (int64_t carry = i / POLL_WORK; carry & 1; carry >>= 1) s = partial[--top] + s;
+        partial[top++] = s;
+        if (ctx_poll(c, NULL)) return 0;
+    }
+    double s = partial[--top];
+    while (top) s = partial[--top] + s;
+    return s;
+}
+
 /* The sums of one place of what is kept, the innermost run being summed. */
 static void sum_along(const sums *t, int64_t place) {
     const node *n = t->n;
     const size_t size = dtype_size(n->dtype);
     double sum = 0;
     uint64_t whole = 0;
+    int64_t since = 0;
     for (int64_t s = 0; s < t->summed.count; s++) {
         const char *run = t->in + size * (size_t)(runs_at(&t->kept, place) + runs_at(&t->summed, s));
         if (n->dtype == BK_INT64) whole += (uint64_t)int_sum(t->inner, (const void *)run);
-        else sum += vec_sum(n->dtype, t->inner, run);
+        else sum += long_sum(t->c, n->dtype, t->inner, run);
+        if (ctx_stops(t->c, &since, t->inner)) return;
     }
     if (n->dtype == BK_INT64) ((int64_t *)(void *)t->out)[place] = (int64_t)whole;
     else store(n->dtype, t->out, place, sum);
@@ -95,10 +114,17 @@ static void sum_across(const sums *t, int64_t place) {
     const int64_t stride = t->summed.n ? t->summed.strides[t->summed.n - 1] : 0;
     double acc[SUM_BLOCK];
     memset(acc, 0, sizeof *acc * (size_t)len); /* all bits zero is int64's 0 too */
+    const int64_t most = POLL_WORK / len; /* rows at a time */
+    int64_t since = 0;
     for (int64_t s = 0; s < t->summed.count; s += rows) {
-        const void *top = t->in + size * (size_t)(runs_at(&t->kept, k) + runs_at(&t->summed, s) + first);
-        if (n->dtype == BK_INT64) int_add_rows(rows, stride, len, top, (void *)acc);
-        else vec_add_rows(n->dtype, rows, stride, len, top, acc);
+        const char *top = t->in + size * (size_t)(runs_at(&t->kept, k) + runs_at(&t->summed, s) + first);
+        for (int64_t r = 0; r < rows; r += most) {
+            const int64_t some = rows - r < most ? rows - r : most;
+            const void *from = top + (int64_t)size * r * stride;
+            if (n->dtype == BK_INT64) int_add_rows(some, stride, len, from, (void *)acc);
+            else vec_add_rows(n->dtype, some, stride, len, from, acc);
+            if (ctx_stops(t->c, &since, some * len)) return;
+        }
     }
     vec_cast(len, n->dtype, t->out + size * (size_t)(k * t->inner + first),
              n->dtype == BK_INT64 ? BK_INT64 : BK_FLOAT64, acc);
@@ -119,7 +145,7 @@ static bk_status sum_run(ctx *c, const node *n, void *out, const void *const *in
     }
     int64_t strides[BK_MAX_DIMS];
     shape_strides(a->ndim, a->shape, strides);
-    sums t = { .n = n, .out = out, .in = in[0], .kept.count = 1, .summed.count = 1, .inner = 1 };
+    sums t = { .c = c, .n = n, .out = out, .in = in[0], .kept.count = 1, .summed.count = 1, .inner = 1 };
     int kind = -1; /* of the last axis seen: summed or kept */
     for (int i = 0; i < a->ndim; i++) {
         bool s = n->ints[0] >> i & 1;
@@ -134,8 +160,8 @@ static bk_status sum_run(ctx *c, const node *n, void *out, const void *const *in
         own->count /= t.inner;
     }
     t.blocks = (t.inner + SUM_BLOCK - 1) / SUM_BLOCK;
-    ctx_ranges(c, t.kept.count * (t.along ? 1 : t.blocks), op_shares(a->count), sum_places, &t);
-    return BK_OK;
+    const int64_t places = t.kept.count * (t.along ? 1 : t.blocks);
+    return ctx_ranges(c, places, op_shares(a->count), (double)a->count, sum_places, &t);
 }
 
 static node *sum_node(graph *g, node *a, int64_t mask) {
@@ -366,16 +392,19 @@ static bool argmax_shape(graph *g, node *n) {
     return true;
 }
 static bk_status argmax_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
+    (void)scratch;
     const node *a = n->in[0];
     rows r = rows_of(a, (int)n->ints[0]);
+    int64_t since = 0;
     for (int64_t o = 0; o < r.outer; o++)
         for (int64_t i = 0; i < r.inner; i++) {
             int64_t base = o * r.size * r.inner + i, best = 0;
             if (a->dtype == BK_INT64) { /* exact past 2^53 */
                 const int64_t *x = in[0];
-                for (int64_t k = 1; k < r.size; k++)
+                for (int64_t k = 1; k < r.size; k++) {
                     if (x[base + k * r.inner] > x[base + best * r.inner]) best = k;
+                    if (ctx_stops(c, &since, 1)) return BK_EINTERRUPTED;
+                }
                 ((int64_t *)out)[o * r.inner + i] = best;
                 continue;
             }
@@ -385,6 +414,7 @@ static bk_status argmax_run(ctx *c, const node *n, void *out, const void *const 
                 for (double x; best < r.size - 1; best++) {
                     x = at(a, in[0], base + best);
                     if (x == most || isnan(x)) break;
+                    if (ctx_stops(c, &since, 1)) return BK_EINTERRUPTED;
                 }
                 ((int64_t *)out)[o] = best;
                 continue;
@@ -393,6 +423,7 @@ static bk_status argmax_run(ctx *c, const node *n, void *out, const void *const 
             for (int64_t k = 1; k < r.size && !isnan(top); k++) {
                 double x = at(a, in[0], base + k * r.inner);
                 if (x > top || isnan(x)) top = x, best = k;
+                if (ctx_stops(c, &since, 1)) return BK_EINTERRUPTED;
             }
             ((int64_t *)out)[o * r.inner + i] = best;
         }
@@ -509,14 +540,16 @@ static bool cumsum_shape(graph *g, node *n) {
     return axis_ok(g, "cumsum", n->in[0], n->ints[0]);
 }
 static bk_status cumsum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
+    (void)scratch;
     rows r = rows_of(n, (int)n->ints[0]);
+    int64_t since = 0;
     for (int64_t o = 0; o < r.outer; o++)
         for (int64_t i = 0; i < r.inner; i++) {
             double sum = 0;
             int64_t total = 0;
             for (int64_t k = 0; k < r.size; k++) {
                 int64_t p = (o * r.size + k) * r.inner + i;
+                if (ctx_stops(c, &since, 1)) return BK_EINTERRUPTED;
                 if (n->dtype == BK_INT64)
                     ((int64_t *)out)[p] = total += ((const int64_t *)in[0])[p];
                 else

@@ -33,12 +33,21 @@ static node *outward(graph *g, node *n) {
 TURN(turn8, int64_t)
 TURN(turn4, int32_t)
 
+/* n elements that lie step apart. */
+static void gather_run(size_t size, int64_t n, int64_t step, const char *in, char *out) {
+    if (step == 1) memcpy(out, in, size * (size_t)n);
+    else if (size == 8)
+        for (int64_t i = 0; i < n; i++) ((int64_t *)(void *)out)[i] = ((const int64_t *)(const void *)in)[i * step];
+    else
+        for (int64_t i = 0; i < n; i++) ((int32_t *)(void *)out)[i] = ((const int32_t *)(const void *)in)[i * step];
+}
+
 /* Copies in(index) to out over out's shape with the input's strides and start. */
-static void strided_copy(size_t size, int ndim, const int64_t *out_shape, const int64_t *in_strides, const char *in,
-                         char *out) {
+static bk_status strided_copy(ctx *c, size_t size, int ndim, const int64_t *out_shape, const int64_t *in_strides,
+                              const char *in, char *out) {
     int64_t count = shape_count(ndim, out_shape), index[BK_MAX_DIMS] = { 0 }, at = 0;
     int64_t shape[BK_MAX_DIMS], strides[BK_MAX_DIMS];
-    if (count == 0) return;
+    if (count == 0) return BK_OK;
     if (ndim) {
         memcpy(shape, out_shape, sizeof *shape * (size_t)ndim);
         memcpy(strides, in_strides, sizeof *strides * (size_t)ndim);
@@ -47,20 +56,19 @@ static void strided_copy(size_t size, int ndim, const int64_t *out_shape, const 
     int last = ndim - 1;
     int64_t run = shape[last], step = strides[last];
     bool turn = last > 0 && strides[last - 1] == 1 && step != 1;
-    if (turn) run *= shape[--last]; /* two axes at once */
+    const int64_t across = turn ? run : 1; /* two axes at once */
+    if (turn) run *= shape[--last];
+    int64_t piece = POLL_WORK / across / 16 * 16 * across, since = 0;
+    if (piece == 0) piece = 16 * across;
     for (int64_t done = 0; done < count; done += run) {
-        const char *from = in + (int64_t)size * at;
-        if (turn)
-            (size == 8 ? turn8 : turn4)(shape[last], shape[last + 1], step, from, out);
-        else if (step == 1)
-            memcpy(out, from, size * (size_t)run);
-        else if (size == 8)
-            for (int64_t i = 0; i < run; i++)
-                ((int64_t *)(void *)out)[i] = ((const int64_t *)(const void *)from)[i * step];
-        else
-            for (int64_t i = 0; i < run; i++)
-                ((int32_t *)(void *)out)[i] = ((const int32_t *)(const void *)from)[i * step];
-        out += size * (size_t)run;
+        for (int64_t i = 0; i < run; i += piece) {
+            const int64_t n = run - i < piece ? run - i : piece;
+            const char *from = in + (int64_t)size * (at + i / across * (turn ? 1 : step));
+            if (turn) (size == 8 ? turn8 : turn4)(n / across, across, step, from, out);
+            else gather_run(size, n, step, from, out);
+            out += size * (size_t)n;
+            if (ctx_stops(c, &since, n)) return BK_EINTERRUPTED;
+        }
         for (int d = last - 1; d >= 0; d--) {
             at += strides[d];
             if (++index[d] < shape[d]) break;
@@ -68,6 +76,7 @@ static void strided_copy(size_t size, int ndim, const int64_t *out_shape, const 
             index[d] = 0;
         }
     }
+    return BK_OK;
 }
 
 /* ---- full ---- */
@@ -80,9 +89,8 @@ static bool full_shape(graph *g, node *n) {
     return true;
 }
 static bk_status full_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)in, (void)scratch;
-    vec_get(VEC_FILL, n->dtype)(n->count, out, NULL, NULL, NULL, n->x);
-    return BK_OK;
+    (void)in, (void)scratch;
+    return op_fill(c, n->dtype, n->count, out, n->x);
 }
 const op_row op_full = {
     .name = "full",
@@ -120,9 +128,8 @@ static bool reshape_shape(graph *g, node *n) {
     return true;
 }
 static bk_status reshape_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
-    memcpy(out, in[0], (size_t)n->count * dtype_size(n->dtype));
-    return BK_OK;
+    (void)scratch;
+    return ctx_copy(c, out, in[0], (size_t)n->count * dtype_size(n->dtype));
 }
 static node *reshape_simplify(graph *g, node *n) {
     node *a = n->in[0];
@@ -306,12 +313,11 @@ static bool permute_shape(graph *g, node *n) {
     return true;
 }
 static bk_status permute_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
+    (void)scratch;
     int64_t strides[BK_MAX_DIMS], to[BK_MAX_DIMS];
     shape_strides(n->ndim, n->in[0]->shape, strides);
     for (int i = 0; i < n->ndim; i++) to[i] = strides[n->ints[i]];
-    strided_copy(dtype_size(n->dtype), n->ndim, n->shape, to, in[0], out);
-    return BK_OK;
+    return strided_copy(c, dtype_size(n->dtype), n->ndim, n->shape, to, in[0], out);
 }
 static node *permute_simplify(graph *g, node *n) {
     node *a = n->in[0];
@@ -446,13 +452,12 @@ static bool broadcast_shape(graph *g, node *n) {
     return true;
 }
 static bk_status broadcast_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
+    (void)scratch;
     const node *a = n->in[0];
     int64_t strides[BK_MAX_DIMS], to[BK_MAX_DIMS] = { 0 };
     shape_strides(a->ndim, a->shape, strides);
     for (int i = 0; i < a->ndim; i++) to[n->ndim - a->ndim + i] = a->shape[i] == 1 ? 0 : strides[i];
-    strided_copy(dtype_size(n->dtype), n->ndim, n->shape, to, in[0], out);
-    return BK_OK;
+    return strided_copy(c, dtype_size(n->dtype), n->ndim, n->shape, to, in[0], out);
 }
 static node *broadcast_simplify(graph *g, node *n) {
     node *a = n->in[0];
@@ -540,13 +545,12 @@ static bool slice_shape(graph *g, node *n) {
     return true;
 }
 static bk_status slice_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
+    (void)scratch;
     int64_t strides[BK_MAX_DIMS], at = 0;
     shape_strides(n->ndim, n->in[0]->shape, strides);
     for (int i = 0; i < n->ndim; i++) at += n->ints[i] * strides[i];
     size_t size = dtype_size(n->dtype);
-    strided_copy(size, n->ndim, n->shape, strides, (const char *)in[0] + size * (size_t)at, out);
-    return BK_OK;
+    return strided_copy(c, size, n->ndim, n->shape, strides, (const char *)in[0] + size * (size_t)at, out);
 }
 static node *slice_simplify(graph *g, node *n) {
     node *a = n->in[0];
@@ -676,20 +680,21 @@ static bool pad_shape(graph *g, node *n) {
     return true;
 }
 static bk_status pad_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)c, (void)scratch;
+    (void)scratch;
     const node *a = n->in[0];
     size_t size = dtype_size(n->dtype);
-    memset(out, 0, size * (size_t)n->count);
+    if (op_fill(c, n->dtype, n->count, out, 0)) return BK_EINTERRUPTED;
     if (a->count == 0) return BK_OK;
     int64_t strides[BK_MAX_DIMS], at = 0, index[BK_MAX_DIMS] = { 0 };
     shape_strides(n->ndim, n->shape, strides);
     for (int i = 0; i < n->ndim; i++) at += n->ints[i] * strides[i];
     int last = n->ndim - 1;
-    int64_t run = last < 0 ? 1 : a->shape[last];
+    int64_t run = last < 0 ? 1 : a->shape[last], since = 0;
     const char *from = in[0];
     for (int64_t done = 0; done < a->count; done += run) {
-        memcpy((char *)out + size * (size_t)at, from, size * (size_t)run);
+        if (ctx_copy(c, (char *)out + size * (size_t)at, from, size * (size_t)run)) return BK_EINTERRUPTED;
         from += size * (size_t)run;
+        if (ctx_stops(c, &since, run)) return BK_EINTERRUPTED;
         for (int d = last - 1; d >= 0; d--) {
             at += strides[d];
             if (++index[d] < a->shape[d]) break;

@@ -29,6 +29,7 @@ static size_t softmax_scratch(const node *n, bool shared) {
 }
 
 typedef struct softmax_job {
+    ctx *c;
     const node *n;
     const char *in;
     char *exponentials, *out;
@@ -64,7 +65,11 @@ static void softmax_block(const softmax_job *j, int64_t first, int64_t end) {
         tops[i - first] = top;
         row_apply(dtype, VEC_OFFSET, j->size, e + step * (size_t)(i - first), row, isinf(top) ? 0 : -top);
     }
-    vec_get(VEC_EXP, dtype)((end - first) * j->size, e, e, NULL, NULL, 0);
+    for (int64_t i = 0, n = (end - first) * j->size; i < n; i += POLL_WORK) { /* one row may be long */
+        char *some = e + (size_t)i * dtype_size(dtype);
+        vec_get(VEC_EXP, dtype)(n - i < POLL_WORK ? n - i : POLL_WORK, some, some, NULL, NULL, 0);
+        if (ctx_poll(j->c, NULL)) return;
+    }
     for (int64_t i = first; i < end; i++) {
         char *row = e + step * (size_t)(i - first);
         const double sum = vec_sum(dtype, j->size, row), top = tops[i - first];
@@ -82,9 +87,9 @@ static void softmax_rows(void *arg, int share, int64_t first, int64_t end) {
 
 static bk_status softmax_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     const node *a = n->in[0];
-    softmax_job j = { n, in[0], n->op == &op_softmax ? out : scratch, out, a->shape[a->ndim - 1] };
-    ctx_ranges(c, shape_count(a->ndim - 1, a->shape), op_shares(a->count), softmax_rows, &j);
-    return BK_OK;
+    softmax_job j = { c, n, in[0], n->op == &op_softmax ? out : scratch, out, a->shape[a->ndim - 1] };
+    const int64_t rows = shape_count(a->ndim - 1, a->shape);
+    return ctx_ranges(c, rows, op_shares(a->count), 4 * (double)a->count, softmax_rows, &j);
 }
 /* f, which works along the last axis, along the given one (below 0: the last): moved to the end and back. f may drop
  * it. */

@@ -25,7 +25,7 @@ static uint64_t key_of(bk_dtype dtype, const void *a, int64_t i) {
 }
 
 /* By key, equal ones in their order: few by insertion, else byte by byte from the lowest, between v and room. */
-static keyed *sorted(keyed *v, keyed *room, int64_t n) {
+static keyed *sorted(ctx *c, keyed *v, keyed *room, int64_t n) {
     enum { FEW = 64, BYTES = 8 };
     int64_t count[BYTES][256] = { { 0 } };
     if (n <= FEW) {
@@ -37,8 +37,11 @@ static keyed *sorted(keyed *v, keyed *room, int64_t n) {
         }
         return v;
     }
-    for (int64_t i = 0; i < n; i++)
+    int64_t since = 0;
+    for (int64_t i = 0; i < n; i++) {
         for (int b = 0; b < BYTES; b++) count[b][v[i].key >> 8 * b & 255]++;
+        if (ctx_stops(c, &since, 4)) return NULL;
+    }
     for (int b = 0; b < BYTES; b++) {
         if (count[b][v[0].key >> 8 * b & 255] == n) continue; /* all have this byte */
         for (int64_t k = 0, at = 0; k < 256; k++) {
@@ -46,7 +49,10 @@ static keyed *sorted(keyed *v, keyed *room, int64_t n) {
             count[b][k] = at;
             at += of_k;
         }
-        for (int64_t i = 0; i < n; i++) room[count[b][v[i].key >> 8 * b & 255]++] = v[i];
+        for (int64_t i = 0; i < n; i++) {
+            room[count[b][v[i].key >> 8 * b & 255]++] = v[i];
+            if (ctx_stops(c, &since, 4)) return NULL;
+        }
         keyed *other = v;
         v = room;
         room = other;
@@ -67,14 +73,22 @@ static void sink(keyed *heap, int64_t n, int64_t i) {
     }
     heap[i] = x;
 }
-static keyed *first_of(keyed *v, int64_t n, int64_t k) {
-    for (int64_t i = k / 2; i-- > 0;) sink(v, k, i);
-    for (int64_t i = k; k > 0 && i < n; i++)
-        if (v[i].key < v[0].key) { /* of equals the earlier stays */
+static keyed *first_of(ctx *c, keyed *v, int64_t n, int64_t k) {
+    int64_t since = 0;
+    for (int64_t i = k / 2; i-- > 0;) {
+        sink(v, k, i);
+        if (ctx_stops(c, &since, 16)) return NULL;
+    }
+    for (int64_t i = k; k > 0 && i < n; i++) {
+        const bool among = v[i].key < v[0].key; /* of equals the earlier stays */
+        if (among) {
             v[0] = v[i];
             sink(v, k, 0);
         }
+        if (ctx_stops(c, &since, among ? 64 : 1)) return NULL;
+    }
     for (int64_t left = k; left-- > 1;) {
+        if (ctx_stops(c, &since, 64)) return NULL;
         const keyed last = v[0];
         v[0] = v[left];
         v[left] = last;
@@ -98,11 +112,18 @@ static bk_status argsort_run(ctx *c, const node *n, void *out, const void *const
     const int64_t size = a->shape[a->ndim - 1], first = n->ints[FIRST], rows = shape_count(a->ndim - 1, a->shape);
     const uint64_t turn = n->ints[DESCENDING] ? UINT64_MAX : 0;
     keyed *v = scratch;
+    int64_t since = 0;
     for (int64_t r = 0; r < rows; r++) {
-        if (atomic_load_explicit(&c->interrupted, memory_order_relaxed)) return BK_EINTERRUPTED;
-        for (int64_t i = 0; i < size; i++) v[i] = (keyed){ key_of(a->dtype, in[0], r * size + i) ^ turn, i };
-        const keyed *order = first < size / 16 ? first_of(v, size, first) : sorted(v, v + size, size);
-        for (int64_t i = 0; i < first; i++) ((int64_t *)out)[r * first + i] = order[i].at;
+        for (int64_t i = 0; i < size; i++) {
+            v[i] = (keyed){ key_of(a->dtype, in[0], r * size + i) ^ turn, i };
+            if (ctx_stops(c, &since, 8)) return BK_EINTERRUPTED;
+        }
+        const keyed *order = first < size / 16 ? first_of(c, v, size, first) : sorted(c, v, v + size, size);
+        if (!order) return BK_EINTERRUPTED;
+        for (int64_t i = 0; i < first; i++) {
+            ((int64_t *)out)[r * first + i] = order[i].at;
+            if (ctx_stops(c, &since, 2)) return BK_EINTERRUPTED;
+        }
     }
     return BK_OK;
 }

@@ -235,8 +235,8 @@ static bk_status lanes_run(ctx *c, const kernels *v, conv_side what, const conv_
               { s->out, z->taps, z->pixels, z->x_pitch, z->y_pitch, tap, pixel, NULL, NULL, scratch } };
     if (what != WEIGHT) v->pack(&j.g, w, what == INPUT);
     const double shares = (double)(s->batch * s->out * z->pixels) * (double)z->taps / SHARE_WORK;
-    ctx_ranges(c, z->parts, shares < 1 ? 1 : shares < PARTS ? (int)shares : PARTS, run_parts, &j);
-    if (ctx_poll(c, NULL)) return BK_EINTERRUPTED;
+    if (ctx_ranges(c, z->parts, shares < 1 ? 1 : shares < PARTS ? (int)shares : PARTS, 0, run_parts, &j))
+        return BK_EINTERRUPTED;
     for (int64_t part = 1; part < z->parts && what == WEIGHT; part++)
         vec_get(VEC_ADD, dtype)((int64_t)(z->w_bytes / j.size), scratch, scratch, scratch + (size_t)part * z->w_bytes,
                                 NULL, 0);

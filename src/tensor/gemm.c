@@ -140,6 +140,7 @@ static void vector_call(bk_dtype dtype, int64_t m, int64_t n, const gemm_term *t
 
 /* Reads the interrupt flag. */
 static bool stop_asked(product *p) {
+    if (p->c && p->c->polled) ctx_note_poll(p->c);
     if (!p->c || !atomic_load_explicit(&p->c->interrupted, memory_order_relaxed)) return false;
     atomic_store_explicit(&p->stopped, true, memory_order_relaxed);
     return true;
@@ -310,7 +311,7 @@ bk_status gemm_batch(ctx *c, bk_dtype dtype, int64_t count, int64_t m, int64_t n
     const double work = (double)m * (double)n * (double)term->k;
     const bool whole = work < (double)(8 * OWN_PIECE_WORK); /* small ones: as many a thread as there are */
     const bool worth = whole && work * (double)count >= 2 * (double)OWN_PIECE_WORK;
-    if (c && worth) ctx_ranges(c, count, INT_MAX, batch_range, &b);
+    if (c && worth) ctx_ranges(c, count, INT_MAX, 0, batch_range, &b);
     else batch_range(&b, 0, 0, count);
     return (bk_status)atomic_load(&b.status);
 }

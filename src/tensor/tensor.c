@@ -107,8 +107,15 @@ bk_status tensor_new(ctx *c, bk_dtype dtype, int ndim, const int64_t *shape, ten
 }
 
 bk_status tensor_zeros(ctx *c, bk_dtype dtype, int ndim, const int64_t *shape, tensor *out, err *e) {
+    enum { PIECE = 8 * POLL_WORK };
     bk_status s = tensor_new(c, dtype, ndim, shape, out, e);
-    if (!s) memset(out->store->data, 0, out->store->bytes);
+    if (s) return s;
+    const size_t bytes = out->store->bytes;
+    for (size_t at = 0; at < bytes && !s; at += PIECE) {
+        memset((char *)out->store->data + at, 0, bytes - at < PIECE ? bytes - at : PIECE);
+        if (bytes > PIECE) s = ctx_poll(c, e);
+    }
+    if (s) tensor_release(out);
     return s;
 }
 

@@ -149,9 +149,9 @@ bk_status winograd_run(ctx *c, conv_side what, bk_dtype dtype, const conv_shape 
     j.shares = j.u + j.z.u_bytes;
     if (what != WEIGHT) (single ? kernels_f32 : kernels_f64)(&j, w, what == INPUT);
     const double shares = (double)(s->batch * s->out * s->out_height * s->out_width) * (double)s->in * 9 / SHARE_WORK;
-    ctx_ranges(c, j.z.items, shares < 1 ? 1 : shares < PARTS ? (int)shares : PARTS,
-               what == WEIGHT ? (single ? weigh_f32 : weigh_f64) : single ? convolve_f32 : convolve_f64, &j);
-    if (ctx_poll(c, NULL)) return BK_EINTERRUPTED;
+    const range_fn fn = what == WEIGHT ? (single ? weigh_f32 : weigh_f64) : single ? convolve_f32 : convolve_f64;
+    if (ctx_ranges(c, j.z.items, shares < 1 ? 1 : shares < PARTS ? (int)shares : PARTS, 0, fn, &j))
+        return BK_EINTERRUPTED;
     if (what == WEIGHT) (single ? kernels_back_f32 : kernels_back_f64)(&j, w);
     return BK_OK;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -392,6 +393,25 @@ static void test_fork(void) {
     bk_close(env);
 }
 
+/* Stacks for threads that the system has no room for. */
+static void test_refused_threads(void) {
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        const struct rlimit room = { 1 << 20, 1 << 20 }; /* less than is in use: nothing more is mapped */
+        ctx *c = ctx_new(1);
+        err e = { 0 };
+        setrlimit(RLIMIT_AS, &room);
+        const bool said = ctx_set_threads(c, 64, &e) == BK_EUNSUPPORTED && strstr(e.text, "refused to start 64 threads");
+        if (!said) printf("%s\n", e.text);
+        fflush(stdout);
+        _exit(said && ctx_threads(c) == 1 ? 0 : 1);
+    }
+    int status = 1;
+    waitpid(child, &status, 0);
+    check(status == 0, "threads that the system refuses", "another message");
+}
+
 int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0); /* a crash still shows what came before it */
     alarm(600);
@@ -401,6 +421,9 @@ int main(void) {
     test_memory();
     test_json();
     test_fork();
+#ifndef __SANITIZE_ADDRESS__ /* whose own memory the limit stops */
+    test_refused_threads();
+#endif
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }

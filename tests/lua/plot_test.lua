@@ -99,6 +99,11 @@ function TestPlot:test_files_of_each_kind()
     lu.assertNil(svg:lower():find("<title>gnuplot", 1, true))
 end
 
+function TestPlot:test_texts_that_begin_with_an_apostrophe()
+    local svg = self:svg { { label = "'tis", y = { 1, 2 } }, title = "'twas", xlabel = "'twill" }
+    for _, word in ipairs { "tis", "twas", "twill" } do has_text(svg, "'" .. word) end
+end
+
 function TestPlot:test_sizes_in_inches_and_points()
     local figure = { { y = { 1, 2 } }, width = "3.25in", height = "180pt", font = 8, xlabel = "step" }
     local svg = self:svg(figure) -- 96 pixels an inch

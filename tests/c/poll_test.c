@@ -1,0 +1,132 @@
+/* poll_test.c - how soon native code sees an interrupt: of every long call of large.lua the longest processor time
+ * between two looks at the flag, and 200 interrupts at random moments of them. Processor time, so that a busy core
+ * changes nothing. LARGE=n in the environment makes the tensors n times as large; VERBOSE=1 shows each call. */
+#include "src/bind/env.h"
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CALLS = 400, MOST_MS = 100, INTERRUPTS = 200 };
+
+static int passed, failed;
+
+static void check(bool ok, const char *what, const char *detail) {
+    if (ok)
+        passed++;
+    else {
+        failed++;
+        printf("FAILED: %s: %s\n", what, detail);
+    }
+}
+
+static int64_t processor_time(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+typedef struct call {
+    char name[60];
+    double ms, gap; /* the whole; the longest between two polls */
+} call;
+
+static bk_env *env;
+static call calls[CALLS];
+static int n_calls;
+static volatile int64_t came; /* when the interrupt did */
+
+static void on_alarm(int signal) {
+    (void)signal;
+    came = processor_time();
+    bk_interrupt(env);
+}
+
+static bool load(const char *folder) {
+    const long times = getenv("LARGE") ? atol(getenv("LARGE")) : 1;
+    char script[300];
+    snprintf(script, sizeof script,
+             "large, names = assert(loadfile('tests/c/large.lua'))(%ld, '%s'), {} "
+             "for k in pairs(large) do names[#names + 1] = k end table.sort(names) return #names", times << 22, folder);
+    if (bk_dostring(env, script, "large")) return false;
+    lua_State *L = bk_lua(env);
+    lua_getglobal(L, "names");
+    for (int i = 1; lua_rawgeti(L, -1, i) == LUA_TSTRING && n_calls < CALLS; i++) {
+        snprintf(calls[n_calls++].name, sizeof calls->name, "%s", lua_tostring(L, -1));
+        lua_pop(L, 1);
+    }
+    lua_settop(L, 0);
+    return n_calls > 100;
+}
+
+static bk_status run(const call *c) {
+    char script[200];
+    snprintf(script, sizeof script, "local r = large['%.59s']() collectgarbage() return r", c->name);
+    return bk_dostring(env, script, c->name);
+}
+
+static void test_gaps(void) {
+    ctx *c = env_ctx(env);
+    char text[300];
+    for (int i = 0; i < n_calls; i++) {
+        call *at = &calls[i];
+        const int64_t start = c->polled = processor_time();
+        c->unpolled = 0;
+        const bk_status s = run(at);
+        ctx_note_poll(c);
+        at->ms = (double)(c->polled - start) / 1e6;
+        at->gap = (double)c->unpolled / 1e6;
+        c->polled = 0;
+        check(s == BK_OK, at->name, bk_error(env));
+        snprintf(text, sizeof text, "%.1f ms of %.1f without a look at the interrupt", at->gap, at->ms);
+        if (getenv("VERBOSE")) printf("%8.1f of %8.1f ms: %s\n", at->gap, at->ms, at->name);
+        /* kernels of products read the flag themselves, which is not noted */
+        check(at->gap < MOST_MS || !strncmp(at->name, "matmul", 6), at->name, text);
+    }
+}
+
+static void test_interrupts(void) {
+    uint32_t seed = 1;
+    double worst = 0;
+    struct sigaction act = { .sa_handler = on_alarm };
+    sigaction(SIGPROF, &act, NULL);
+    for (int i = 0; i < INTERRUPTS; i++) {
+        seed = seed * 1664525 + 1013904223;
+        const call *at = &calls[(seed >> 8) % (uint32_t)n_calls];
+        seed = seed * 1664525 + 1013904223;
+        const long us = 1000 + (long)(at->ms * 900 * (double)(seed >> 8) / (1 << 24));
+        char text[300];
+        came = 0;
+        setitimer(ITIMER_PROF, &(struct itimerval){ .it_value = { us / 1000000, us % 1000000 } }, NULL);
+        const bk_status s = run(at);
+        const int64_t end = processor_time();
+        setitimer(ITIMER_PROF, &(struct itimerval){ 0 }, NULL);
+        const double late = came ? (double)(end - came) / 1e6 : 0;
+        if (late > worst) worst = late;
+        snprintf(text, sizeof text, "status %d, %.1f ms after the interrupt at %ld us: %s", s, late, us, bk_error(env));
+        check(s == BK_EINTERRUPTED || s == BK_OK, at->name, text);
+        check(late < MOST_MS, at->name, text);
+    }
+    if (getenv("VERBOSE")) printf("%d interrupts, the latest answered after %.1f ms\n", INTERRUPTS, worst);
+}
+
+int main(void) {
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    char folder[] = "/tmp/bracket-poll-XXXXXX";
+    env = bk_open(&(bk_options){ .step_limit = (uint64_t)1 << 62 }); /* with a limit Lua's own code polls */
+    if (!mkdtemp(folder)) return 1;
+    const bool loaded = load(folder);
+    check(loaded, "large.lua", bk_error(env));
+    if (!loaded) return 1;
+    test_gaps();
+    test_interrupts();
+    bk_close(env);
+    char command[100];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    check(system(command) == 0, "its folder", folder);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}

@@ -82,11 +82,14 @@ function problem:part(where, data, loss, shape)
 end
 
 local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape" }
+local ALSO = { "names", "classes", "outputs", "size", "n" } -- of what bk.data and bk.tasks give
 
 -- A task may have fields of its user's; one that is nearly one of ours would be left unread.
 local function check_fields(task, where)
     local known = {}
-    for _, name in ipairs(FIELDS) do known[name] = true end
+    for _, list in ipairs{ FIELDS, ALSO } do
+        for _, name in ipairs(list) do known[name] = true end
+    end
     for name in pairs(task) do
         local meant = not known[name] and #tostring(name) > 3 and bk.internal.hint(name, FIELDS) or ""
         if meant ~= "" then error(("%s: unknown field %s%s"):format(where, name, meant), 0) end

@@ -135,7 +135,7 @@ function TestDataFiles.test_csv_says_where_and_what()
     end
     refused('line 5, column 2 ("width, cm"): expected a value (missing = "nan" or "drop" reads on), got nothing', nil, named)
     refused('line 2, column 3 ("note"): expected a number, got "short, "fat"?round"', nil)
-    refused('columns: no column is named "lenght"; there are "length", "width, cm", "note", "kind"', nil,
+    refused('columns: no column is named "lenght" (did you mean length?); there are "length", "width, cm", "note", "kind"', nil,
         { header = true, columns = { "lenght" } })
     refused("columns: expected a column from 1 to 4, got 5", nil, { header = true, columns = { 5 } })
     refused("columns: column 1 stands twice", nil, { header = true, columns = { "length", 1 } })

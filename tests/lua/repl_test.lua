@@ -290,7 +290,9 @@ end
 function TestRepl:test_help_is_wrapped_to_the_terminal_with_options_as_a_table()
     drive("size 62\nsleep 100\nsend ?bk.schedule.cosine\\r\nrows 3000 option  is              default|lr      a finite        (required)  the first rate|"
         .. "        number|final   a finite        0           the last rate, and that|        number                      of every step after it|"
-        .. "steps   a whole number  the run's   the steps it takes|        >= 1||Example:|"
+        .. "steps   a whole number  the run's   the steps it takes|        >= 1||"
+        .. "Formula: final + (lr - final)/2 (1 + cos(pi (step - 1)/(steps|  - 1)))||"
+        .. "Source: Loshchilov & Hutter 2017||Example:|"
         .. "  > rate = bk.schedule.cosine{ lr = 1, final = 0, steps = 5 }|  > rate(1), rate(3), rate(5)|  1.0|  0.5|  0.0|>\n")
     local page = bk.repl.help.page
     bk.repl.help.walk(function(path)

@@ -231,7 +231,8 @@ static bk_status run(ctx *c, const fuse_pass *p, char *const *pointers, char *sc
     const int shares = shared ? FUSE_SHARES : 1;
     job j = { p, pointers, scratch, scratch + (size_t)shares * share_bytes(p) };
     const bk_status status = ctx_ranges(c, (p->count + p->block - 1) / p->block, shares, work, run_range, &j);
-    for (int i = 0; i < p->n_folds && !status; i++) fold_end(p, i, pointers, j.folds);
+    if (status && work > 0) return status; /* else all of it is done */
+    for (int i = 0; i < p->n_folds; i++) fold_end(p, i, pointers, j.folds);
     return status;
 }
 

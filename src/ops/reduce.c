@@ -549,7 +549,7 @@ static bk_status cumsum_run(ctx *c, const node *n, void *out, const void *const 
             int64_t total = 0;
             for (int64_t k = 0; k < r.size; k++) {
                 int64_t p = (o * r.size + k) * r.inner + i;
-                if (ctx_stops(c, &since, 1)) return BK_EINTERRUPTED;
+                if (ctx_stops(c, &since, r.inner > 1 ? 16 : 1)) return BK_EINTERRUPTED; /* a page an element */
                 if (n->dtype == BK_INT64)
                     ((int64_t *)out)[p] = total += ((const int64_t *)in[0])[p];
                 else

@@ -38,9 +38,19 @@ typedef struct softmax_job {
 
 enum { FEW = 16, ROWS_BLOCK = 2048 /* elements: in L1 from one pass to the next */ };
 
+/* A vector kernel over a row, which may be long: up to an interrupt. */
+static void apply(ctx *c, bk_dtype dtype, vec_op op, int64_t n, void *out, const void *a, double x) {
+    const size_t size = dtype_size(dtype);
+    for (int64_t i = 0; i < n; i += POLL_WORK) {
+        const int64_t some = n - i < POLL_WORK ? n - i : POLL_WORK;
+        vec_get(op, dtype)(some, (char *)out + (size_t)i * size, (const char *)a + (size_t)i * size, NULL, NULL, x);
+        if (n > POLL_WORK && ctx_poll(c, NULL)) return;
+    }
+}
+
 /* out = a + x, or x a: a call of a vector kernel costs a short row more than its elements do. */
-static void row_apply(bk_dtype dtype, vec_op op, int64_t n, void *out, const void *a, double x) {
-    if (n >= FEW) vec_get(op, dtype)(n, out, a, NULL, NULL, x);
+static void row_apply(ctx *c, bk_dtype dtype, vec_op op, int64_t n, void *out, const void *a, double x) {
+    if (n >= FEW) apply(c, dtype, op, n, out, a, x);
     else if (dtype == BK_FLOAT32)
         for (int64_t i = 0; i < n; i++) {
             const float v = ((const float *)a)[i];
@@ -63,17 +73,13 @@ static void softmax_block(const softmax_job *j, int64_t first, int64_t end) {
         const char *row = j->in + step * (size_t)i;
         const double top = vec_max(dtype, j->size, row);
         tops[i - first] = top;
-        row_apply(dtype, VEC_OFFSET, j->size, e + step * (size_t)(i - first), row, isinf(top) ? 0 : -top);
+        row_apply(j->c, dtype, VEC_OFFSET, j->size, e + step * (size_t)(i - first), row, isinf(top) ? 0 : -top);
     }
-    for (int64_t i = 0, n = (end - first) * j->size; i < n; i += POLL_WORK) { /* one row may be long */
-        char *some = e + (size_t)i * dtype_size(dtype);
-        vec_get(VEC_EXP, dtype)(n - i < POLL_WORK ? n - i : POLL_WORK, some, some, NULL, NULL, 0);
-        if (ctx_poll(j->c, NULL)) return;
-    }
+    apply(j->c, dtype, VEC_EXP, (end - first) * j->size, e, e, 0);
     for (int64_t i = first; i < end; i++) {
         char *row = e + step * (size_t)(i - first);
         const double sum = vec_sum(dtype, j->size, row), top = tops[i - first];
-        if (j->n->op == &op_softmax) row_apply(dtype, VEC_SCALE, j->size, row, row, 1 / sum);
+        if (j->n->op == &op_softmax) row_apply(j->c, dtype, VEC_SCALE, j->size, row, row, 1 / sum);
         else store(dtype, j->out, i, (isinf(top) ? (top > 0 ? top : 0) : top) + log(sum));
     }
 }

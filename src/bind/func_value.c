@@ -10,7 +10,7 @@
 enum { UV_BASE = 1, UV_OTHER, UV_VARIANTS, UVS = 3, VARIANTS_KEPT = 16 };
 
 /* addresses as registry keys; their tables exist before any of them is used from below */
-static const char RECORDS = 0, STRONG = 0, WRAPPED = 0, TRANSFORMS = 0, RAISED = 0, WATCHED_KEY = 0;
+static const char RECORDS = 0, IDS = 0, STRONG = 0, WRAPPED = 0, TRANSFORMS = 0, RAISED = 0, WATCHED_KEY = 0;
 
 typedef struct lua_fn {
     func base;
@@ -57,6 +57,18 @@ typedef struct trace_job {
 static void push_record(lua_State *L, lua_fn *f) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, f->strong ? &STRONG : &RECORDS);
     lua_rawgeti(L, -1, f->id);
+    lua_remove(L, -2);
+    if (!lua_isnil(L, -1)) return;
+    /* The userdata is dead and its finalizer has not run: weak values are cleared before that, weak keys after it. */
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &IDS);
+    lua_replace(L, -2);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+        if (lua_tointeger(L, -1) == f->id) {
+            lua_pop(L, 1);
+            lua_remove(L, -2);
+            return;
+        }
+    lua_pushnil(L);
     lua_remove(L, -2);
 }
 
@@ -267,6 +279,11 @@ static void push_lua_fn(lua_State *L) {
     lua_Integer id = (lua_Integer)++st->serial;
     lua_pushvalue(L, record);
     lua_rawseti(L, -2, id);
+    lua_pop(L, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &IDS);
+    lua_pushvalue(L, record);
+    lua_pushinteger(L, id);
+    lua_rawset(L, -3);
     lua_pop(L, 1);
     err e = { 0 };
     lua_fn *f = func_new(st->c, &lua_fn_class, sizeof *f, &e);
@@ -603,6 +620,7 @@ static void registry_table(lua_State *L, const void *key, const char *mode) {
 void bind_func_open_class(lua_State *L) {
     static const luaL_Reg meta[] = { { "__gc", m_gc }, { "__tostring", m_tostring }, { NULL, NULL } };
     registry_table(L, &RECORDS, "v");
+    registry_table(L, &IDS, "k");
     registry_table(L, &STRONG, NULL);
     registry_table(L, &WRAPPED, "k");
     registry_table(L, &TRANSFORMS, NULL);

@@ -560,6 +560,39 @@ function TestTracing.test_functions_in_a_cycle_with_their_derivative_are_collect
     lu.assertTrue(count <= 1, count .. " of 20 alive")
 end
 
+-- A loss outlives its model and the model's own layer: between their death and their finalizers, which many others
+-- precede, the layer's function is still there to be traced. A process of its own: the collector stands where it did.
+local LEFT = [[
+local layer = bk.nn.layer{ name = "scaled", input = { "batch", "features" },
+    params = { { "w", shape = { 3 }, init = "ones" } }, forward = function(p, a) return a * p.w end }
+local model = bk.nn.sequential{ layer, bk.nn.linear{ 3, 2 } }
+local theta, loss = model:init{ seed = 1 }, bk.loss.cross_entropy(model)
+local x, y = bk.ones{ 2, 3 }, bk.zeros({ 2 }, { dtype = "int64" })
+local late, mark = {}, setmetatable({}, { __mode = "v" })
+for i = 1, 60000 do late[i] = setmetatable({}, { __gc = function() end }) end
+do
+    local value = {}
+    late[1], mark[1] = setmetatable({ value }, { __gc = function() end }), value
+end
+late, layer, model = nil, nil, nil
+while mark[1] do
+    local junk = {}
+    for k = 1, 20 do junk[k] = {} end
+end
+print(bk.compile(function(t) return loss(t, x, y) end)(theta):item())
+]]
+function TestTracing.test_functions_whose_values_wait_for_their_finalizers()
+    local path = os.tmpname()
+    local f <close> = assert(io.open(path, "w"))
+    f:write(LEFT)
+    f:flush()
+    local p = io.popen((os.getenv("BRACKET_BUILD") or "build") .. "/bracket " .. path .. " 2>&1")
+    local output = p:read("a")
+    p:close()
+    os.remove(path)
+    lu.assertNotNil(tonumber(output), output)
+end
+
 function TestTracing.test_the_collector_is_told_of_compiled_plans()
     local x, most = bk.ones { 20 }, 0
     collectgarbage()

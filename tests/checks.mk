@@ -61,7 +61,7 @@ levels: all test-programs
 	@BRACKET_VEC=portable OPENBLAS_CORETYPE=Nehalem $(MAKE) test ARGS='$(ARGS)'
 
 # An instruction of AVX ends a program there.
-EMULATED_TESTS = $(filter-out %/alloc_test %/env_test,$(C_TESTS)) $(filter-out %.py,$(EMBED_TESTS))
+EMULATED_TESTS = $(filter-out %/alloc_test %/env_test %/poll_test,$(C_TESTS)) $(filter-out %.py,$(EMBED_TESTS))
 nehalem:
 	$(call need,qemu-x86_64,qemu-user)
 	@env -u OPENBLAS_CORETYPE $(MAKE) one-by-one RUN='qemu-x86_64 -cpu Nehalem' RUN_TESTS='$$(EMULATED_TESTS)' SUITES='$(SUITES)'

@@ -2,6 +2,7 @@
  * status or a Lua error, leave nothing behind, and leave the environment usable, with the results it gave before.
  * tests/c/calls.lua holds one use of every public name. N runs over the first DENSE allocations, then over a spread
  * that grows by 1/SPREAD a step; `alloc_test all` takes every N. */
+#include "check.h"
 #include "src/bind/env.h"
 #include <jansson.h>
 #include <stdio.h>
@@ -10,17 +11,7 @@
 #include <unistd.h>
 
 enum { DENSE = 40, SPREAD = 6, ROUNDS = 8 };
-static int passed, failed;
 static bool every;
-
-static void check(bool ok, const char *what, const char *detail) {
-    if (ok)
-        passed++;
-    else {
-        failed++;
-        printf("FAILED: %s: %s\n", what, detail);
-    }
-}
 
 /* ---- the system's allocator ---- */
 

@@ -1,5 +1,6 @@
 /* env_test.c - the environment under pressure: open and close, limits, restricted mode, interrupts, and what the
  * library leaves alone. Failing allocations are alloc_test's. */
+#include "check.h"
 #include "src/bind/env.h"
 #include <locale.h>
 #include <malloc.h>
@@ -10,17 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static int passed, failed;
-
-static void check(bool ok, const char *what, const char *detail) {
-    if (ok)
-        passed++;
-    else {
-        failed++;
-        printf("FAILED: %s: %s\n", what, detail);
-    }
-}
 
 /* ---- open and close ---- */
 

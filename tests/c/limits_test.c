@@ -1,5 +1,6 @@
 /* limits_test.c - what a host relies on: the step limit and an interrupt end every script, wherever Lua runs it, and
  * bk_close leaves nothing behind. A script that nothing ends hangs: the alarm ends the program then. */
+#include "check.h"
 #include "src/bind/env.h"
 #include "src/data/json_text.h"
 #include <malloc.h>
@@ -11,17 +12,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static int passed, failed;
-
-static void check(bool ok, const char *what, const char *detail) {
-    if (ok)
-        passed++;
-    else {
-        failed++;
-        printf("FAILED: %s: %s\n", what, detail);
-    }
-}
 
 /* ---- endless scripts ---- */
 

@@ -1,6 +1,7 @@
 /* poll_test.c - how soon native code sees an interrupt: of every long call of large.lua the longest processor time
  * between two looks at the flag, and 200 interrupts at random moments of them. Processor time, so that a busy core
  * changes nothing. LARGE=n in the environment makes the tensors n times as large; VERBOSE=1 shows each call. */
+#include "check.h"
 #include "src/bind/env.h"
 #include <signal.h>
 #include <stdio.h>
@@ -18,17 +19,6 @@ enum { MOST_MS = 1000 }; /* what is measured is the checking */
 enum { CALLS = 400, INTERRUPTS = 200 };
 /* What the system takes to give memory back counts as ours, and is now and then long: what does not come again is that. */
 enum { TRIES = 3 };
-
-static int passed, failed;
-
-static void check(bool ok, const char *what, const char *detail) {
-    if (ok)
-        passed++;
-    else {
-        failed++;
-        printf("FAILED: %s: %s\n", what, detail);
-    }
-}
 
 static int64_t processor_time(void) {
     struct timespec t;

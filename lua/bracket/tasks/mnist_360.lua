@@ -38,12 +38,8 @@ local function part(set, entries, shape)
 end
 
 local function mnist_360(o)
-    local data, checked = dataset.open(where, o)
+    local data, train, test = dataset.images(where, o)
     local shape = data.shape
-    if type(shape) ~= "table" or #shape ~= 2 or shape[1] * shape[2] ~= data.size then
-        error(where .. ": data: expected images of {rows, columns}", 0)
-    end
-    local train, test = dataset.divide(where, data, checked)
     train.n, test = #train.y, test or train
     test.n = #test.y
     local rng, groups, of_test = bk.rng(o.seed * 2 + 1), {}, nil

@@ -35,12 +35,8 @@ local function overlaid(set, rng, o, shape)
 end
 
 local function multi_mnist(o)
-    local data, checked = dataset.open(where, o)
+    local data, train, test = dataset.images(where, o)
     local shape = data.shape
-    if type(shape) ~= "table" or #shape ~= 2 or shape[1] * shape[2] ~= data.size then
-        error(where .. ": data: expected images of {rows, columns}", 0)
-    end
-    local train, test = dataset.divide(where, data, checked)
     local rng, c, tasks = bk.rng(o.seed * 2 + 1), data.classes, {}
     local x, left, right = overlaid(train, rng, o, shape)
     local tx, tleft, tright

@@ -283,7 +283,7 @@ static int append_file(lua_State *L) {
 
 /* FNV-1a's step over words: one to one in h and in the word, so that words that differ in one place never agree */
 static inline uint64_t mixed(uint64_t h, uint64_t word) {
-    h = (h ^ word) * 0x9e3779b97f4a7c15u;
+    h = (h ^ word) * VEC_MIX_FACTOR;
     return h ^ h >> 32;
 }
 
@@ -296,18 +296,13 @@ static uint64_t mixed_bytes(uint64_t h, const char *p, size_t n) {
     return h;
 }
 
-/* The same over lanes, since a step waits for the one before it: of every LANES words each is one lane's. */
+/* The same over lanes, since a step waits for the one before it: of every VEC_MIX_LANES words each is one lane's. */
 static uint64_t mixed_lanes(uint64_t h, const char *p, size_t n) {
-    enum { LANES = 8, BLOCK = 8 * LANES };
-    uint64_t lane[LANES], word[LANES];
-    for (int j = 0; j < LANES; j++) lane[j] = mixed(h, (uint64_t)j);
-    size_t i = 0;
-    for (; i + BLOCK <= n; i += BLOCK) {
-        memcpy(word, p + i, BLOCK);
-#pragma GCC unroll 8
-        for (int j = 0; j < LANES; j++) lane[j] = mixed(lane[j], word[j]);
-    }
-    return mixed_bytes(mixed_bytes(h, (const char *)lane, sizeof lane), p + i, n - i);
+    uint64_t lane[VEC_MIX_LANES];
+    for (int j = 0; j < VEC_MIX_LANES; j++) lane[j] = mixed(h, (uint64_t)j);
+    const size_t whole = n / sizeof lane * sizeof lane;
+    vec_mix((int64_t)(n / sizeof lane), p, lane);
+    return mixed_bytes(mixed_bytes(h, (const char *)lane, sizeof lane), p + whole, n - whole);
 }
 
 /* digest(tensor or string): 16 hex digits that tell values apart, whatever the strides */

@@ -132,12 +132,13 @@ typedef struct level {
     void (*add_rows[2])(int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
     void (*widen)(int64_t n, void *out, const void *a);   /* float32 to float64 */
     void (*shorten)(int64_t n, void *out, const void *a); /* float64 to float32 */
+    void (*mix)(int64_t blocks, const void *a, uint64_t *lane);
 } level;
 
 #define ROW(id, bytes)                                                                                                 \
     { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { top_##id##_f64, top_##id##_f32 }, \
       { sum_##id##_f64, sum_##id##_f32 }, { dot_##id##_f64, dot_##id##_f32 },                                          \
-      { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64 }
+      { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64 }
 
 static const level levels[] = {
 #if defined(__x86_64__)
@@ -237,6 +238,10 @@ double vec_dot(bk_dtype dtype, int64_t n, const void *a, const void *b) {
 
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc) {
     chosen()->add_rows[dtype](rows, stride, n, a, acc);
+}
+
+void vec_mix(int64_t blocks, const void *a, uint64_t *lane) {
+    chosen()->mix(blocks, a, lane);
 }
 
 /* ---- conversion ---- */

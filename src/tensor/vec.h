@@ -45,6 +45,12 @@ void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const
 /* out[i] = a[i] converted; n elements, no overlap. */
 void vec_cast(int64_t n, bk_dtype to, void *out, bk_dtype from, const void *a);
 
+/* For digests: h = (h ^ word) * FACTOR, h ^= h >> 32 in every lane, of every block of as many words; the same bits at
+ * every level. The step is one to one in h and in the word. */
+enum { VEC_MIX_LANES = 8 };
+#define VEC_MIX_FACTOR UINT64_C(0x9e3779b97f4a7c15)
+void vec_mix(int64_t blocks, const void *a, uint64_t *lane);
+
 /* "avx512", "avx2", "neon" or "portable". BRACKET_VEC=portable|avx2 in the environment lowers the choice. */
 const char *vec_level(void);
 int vec_bytes(void); /* of its vectors: 64, 32, 16, 16 */

@@ -418,6 +418,27 @@ static uint64_t test_sums(void) {
     return h;
 }
 
+/* vec_mix against a word at a time, of words that lie anywhere */
+static void test_mix(void) {
+    enum { MOST = 9 };
+    static unsigned char bytes[MOST * VEC_MIX_LANES * 8 + 1];
+    int bad = 0;
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)(i * 167 + i / 13);
+    for (int blocks = 0; blocks <= MOST; blocks++) {
+        uint64_t got[VEC_MIX_LANES], want[VEC_MIX_LANES];
+        for (int j = 0; j < VEC_MIX_LANES; j++) got[j] = want[j] = UINT64_C(0xcbf29ce484222325) * (uint64_t)(j + 1);
+        vec_mix(blocks, bytes + 1, got);
+        for (int k = 0; k < blocks * VEC_MIX_LANES; k++) {
+            uint64_t word, *h = &want[k % VEC_MIX_LANES];
+            memcpy(&word, bytes + 1 + 8 * k, 8);
+            *h = (*h ^ word) * VEC_MIX_FACTOR;
+            *h ^= *h >> 32;
+        }
+        bad += memcmp(got, want, sizeof got) != 0;
+    }
+    check(bad == 0, "vec_mix", "0 to 9 blocks", bad, 0);
+}
+
 int main(int argc, char **argv) {
     printf("level %s\n", vec_level());
     test_bounds();
@@ -425,6 +446,7 @@ int main(int argc, char **argv) {
     test_powers();
     test_places();
     test_max();
+    test_mix();
     uint64_t h = test_sums();
     printf("hash %016llx\n", (unsigned long long)h);
     const char *lower[] = { "avx2", "portable" };

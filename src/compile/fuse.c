@@ -38,11 +38,19 @@ void fuse_set_block(fuse_pass *p) {
     if (set_block(p, brief / size) < once) set_block(p, FUSE_BLOCK_BYTES / size);
 }
 
-/* Where an operation's operands and its result are, in the block at hand, and how far on in the next. */
+/* Where an operation's operands and its result are, in the block at hand, how far on in the next, and how many bytes of
+ * that are asked for in time. */
 typedef struct reach {
     char *at[4];
-    size_t step[4];
+    uint32_t step[4], ahead[4];
 } reach;
+
+/* Whether an operand is asked for already, by its own or an operation before it. */
+static bool asked(const reach *reaches, int i, int k) {
+    for (int j = 0; j < 4 * i + k; j++)
+        if (reaches[j / 4].at[j % 4] == reaches[i].at[k]) return true;
+    return false;
+}
 
 /* Temporaries lie close: a page apart they would all want the same few places of the cache. */
 static size_t temp_bytes(const fuse_pass *p) {
@@ -167,9 +175,10 @@ static void view_load(const fuse_view *v, size_t size, const char *data, int64_t
 /* Elements start to end; start is where a block starts. folds: what all parts leave for fold_end. */
 static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, char *folds, int64_t start,
                      int64_t end) {
-    enum { FAR_BYTES = 1 << 20 }; /* of an operand that the L2 does not hold: its next block is asked for in time */
+    enum { FAR_BYTES = 1 << 20 }; /* of an operand that the L2 does not hold */
     const size_t size = dtype_size(p->dtype), temp_size = temp_bytes(p);
     const int64_t block = p->block;
+    const bool far = (size_t)p->count * size >= FAR_BYTES;
     reach *reaches = (reach *)(void *)(scratch + (size_t)p->n_temps * temp_size);
     for (int i = 0; i < p->n_ops; i++)
         for (int k = 0; k < 4; k++) {
@@ -178,7 +187,8 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
             reaches[i].at[k] = memory                   ? pointers[s->at] + (size_t)start * size
                                : s->kind == SOURCE_TEMP ? scratch + (size_t)s->at * temp_size
                                                         : scratch;
-            reaches[i].step[k] = memory ? (size_t)block * size : 0;
+            reaches[i].step[k] = memory ? (uint32_t)((size_t)block * size) : 0;
+            reaches[i].ahead[k] = far && !asked(reaches, i, k) ? reaches[i].step[k] : 0;
             if (k == 3 && !p->ops[i].fn) {
                 reaches[i].at[k] = (char *)fold_parts(p, folds, p->ops[i].fold);
                 reaches[i].step[k] = 0;
@@ -190,7 +200,6 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
         if (p->fills[i].pointer >= 0) run_copy(size, temp, pointers[p->fills[i].pointer], 0, n);
         else vec_get(VEC_FILL, p->dtype)(n, temp, NULL, NULL, NULL, p->fills[i].x);
     }
-    const size_t ahead = (size_t)p->count * size < FAR_BYTES ? 0 : (size_t)block * size;
     for (int64_t first = start; first < end; first += block) {
         int64_t n = end - first < block ? end - first : block;
         for (int i = 0; i < p->n_views; i++) {
@@ -208,7 +217,7 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
             }
             for (int k = 0; k < 4; k++) {
                 r->at[k] += r->step[k];
-                for (size_t at = 0; r->step[k] && at < ahead; at += 64) __builtin_prefetch(r->at[k] + at, 0, 2);
+                for (uint32_t at = 0; at < r->ahead[k]; at += 64) __builtin_prefetch(r->at[k] + at, 0, 2);
             }
         }
     }

@@ -1,7 +1,7 @@
 -- define.lua - bk.define: a public function whose options are data. The check of a call, help, the reference,
 -- completion inside a call and the editor's fields are made from them.
 local bk = ...
-local check, wanted = bk._options.check, bk._options.wanted
+local check, wanted, show = bk._options.check, bk._options.wanted, bk._options.show
 local texts, option_lists = bk.internal.docs, bk.internal.options
 local WIDEST = 110 -- of a signature
 
@@ -37,6 +37,15 @@ local SECTIONS = { { "errors", "Errors: " }, { "formula", "Formula: " }, { "sour
 local FIELDS = { name = "string", call = "function", options = "table", arguments = "table", returns = "string",
     doc = "string", errors = "string", formula = "string", source = "string", example = "string" }
 
+-- As functions in C do: an argument that would be passed over, unless it may be a further result of a call.
+local PASSED_OVER = { ["nil"] = true, ["function"] = true, userdata = true }
+local function refuse_extra(name, place, arguments, i)
+    if PASSED_OVER[type(arguments[i])] then return end
+    local object = name:find(":", 1, true) and 1 or 0
+    error(("%s: expected at most %d argument%s, got %d, one of them %s"):format(name, place - object,
+        place - object == 1 and "" or "s", arguments.n - object, show(arguments[i])), 3)
+end
+
 local function define(d)
     if type(d) ~= "table" then error("bk.define: expected a table, got " .. type(d), 2) end
     for field, value in pairs(d) do
@@ -69,6 +78,7 @@ local function define(d)
     local function f(...)
         if place == 1 and select("#", ...) <= 1 then return call(check(name, (...), options, 2)) end
         local arguments = table.pack(...)
+        for i = place + 1, arguments.n do refuse_extra(name, place, arguments, i) end
         arguments[place] = check(name, arguments[place], options, 2)
         return call(table.unpack(arguments, 1, math.max(arguments.n, place)))
     end

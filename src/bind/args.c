@@ -93,6 +93,15 @@ int args_fail(lua_State *L, int index, const char *fname, const char *argument, 
     return args_error(L, fname, "%s: expected %s, got %s%s", argument, expected, args_got(L, index), hint);
 }
 
+void args_end(lua_State *L, int last, int n, bool object, const char *fname) {
+    for (int i = last + 1; i <= n; i++) {
+        const int type = lua_type(L, i);
+        if (type != LUA_TNIL && type != LUA_TFUNCTION && type != LUA_TUSERDATA)
+            args_error(L, fname, "expected at most %d argument%s, got %d, one of them %s", last - object,
+                       last - object == 1 ? "" : "s", n - object, args_got(L, i));
+    }
+}
+
 double args_number(lua_State *L, int index, const char *fname, const char *argument) {
     if (lua_type(L, index) == LUA_TNUMBER) return lua_tonumber(L, index);
     const tensor *t = bind_test_tensor(L, index);

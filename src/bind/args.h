@@ -15,6 +15,10 @@ int args_fail(lua_State *L, int index, const char *fname, const char *argument, 
 /* Raises `fname: ` and the formatted text (lua_pushfstring's formats). Never returns. */
 int args_error(lua_State *L, const char *fname, const char *format, ...);
 
+/* Of n arguments, the object before a colon one of them: raises for what comes after the last that is taken and would
+ * be passed over in silence. Tensors and functions may be: further results of a call that stands last. */
+void args_end(lua_State *L, int last, int n, bool object, const char *fname);
+
 /* Positional arguments. */
 double args_number(lua_State *L, int index, const char *fname, const char *argument);
 int64_t args_integer(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t high);

@@ -122,6 +122,7 @@ static int read_file(lua_State *L) { /* upvalues: the row, its name for users */
     const format_row *row = lua_touserdata(L, lua_upvalueindex(1));
     const char *fname = lua_tostring(L, lua_upvalueindex(2));
     format_call call = { .c = bind_ctx(L), .path = args_path(L, 1, fname) };
+    args_end(L, 2, lua_gettop(L), false, fname);
     lua_settop(L, 2);
     value *trees = push_trees(L), *out = &trees[OPTIONS_MAX];
     read_options(L, 2, fname, row, trees, &call);

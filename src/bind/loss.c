@@ -15,7 +15,9 @@ static loss *push_loss(lua_State *L) {
 
 static int loss_call(lua_State *L) { /* loss, model [, x, y [, mode]]; or loss, options */
     const loss *l = luaL_checkudata(L, 1, BIND_LOSS);
+    const int given = lua_gettop(L);
     const char *fname = lua_pushfstring(L, "bk.loss.%s", l->row->name);
+    args_end(L, lua_istable(L, 2) ? 2 : 5, given, true, fname);
     lua_insert(L, 1);
     lua_settop(L, 6);
     if (lua_istable(L, 3)) {

@@ -36,8 +36,10 @@ static void push_maker(lua_State *L, const optim_row *row) {
 static int optim_make(lua_State *L) {
     const optim_row *row = lua_touserdata(L, lua_upvalueindex(1));
     double values[OPTIONS_MAX] = { 0 };
-    lua_settop(L, 1);
+    const int given = lua_gettop(L);
+    if (!given) lua_settop(L, 1);
     const char *fname = lua_pushfstring(L, "bk.optim.%s", row->name);
+    args_end(L, 1, given, false, fname);
     args_read(L, 1, fname, row->options, values);
     optim **o = push_optim(L);
     int at = lua_gettop(L), n = 0;

@@ -98,38 +98,40 @@ static double parameter(lua_State *L, int table, int at, const char *fname, cons
     return v;
 }
 
-/* {2, 3} (sizes), {shape = {2, 3}, a = ...}, {{2, 3}, a, b}, ({2, 3}, a, b), ({2, 3}, {a = ...}); a and b by the
- * names given, and dtype. */
+/* {2, 3} (sizes), {shape = {2, 3}, a = ...}, {{2, 3}, a, b}, ({2, 3}, a, b), ({2, 3}, {a = ...}), ({2, 3}, a, b,
+ * {dtype = ...}); a and b by the names given, and dtype. */
 static void ask(lua_State *L, const char *fname, const bind_option *told, request *q) {
     const char *a = told[FIRST].name, *b = told[SECOND].name;
     double a0 = q->a, b0 = q->b;
-    int table = lua_istable(L, 2) ? args_declared(L, 2, fname, told, true) : 0, sizes = 2;
-    lua_settop(L, 4);
-    if (table && lua_getfield(L, 2, "shape") != LUA_TNIL) { /* 5: the shape */
+    int table = lua_istable(L, 2) ? args_declared(L, 2, fname, told, true) : 0, sizes = 2, last = 3;
+    lua_settop(L, 5);
+    if (table && lua_getfield(L, 2, "shape") != LUA_TNIL) { /* 6: the shape */
         if (lua_rawlen(L, 2) > 0) args_error(L, fname, "shape: given twice, by name and by sizes");
-        sizes = 5;
+        sizes = 6;
     }
-    lua_settop(L, 5);
+    lua_settop(L, 6);
     bool boxed = table && lua_rawgeti(L, 2, 1) == LUA_TTABLE;
-    lua_settop(L, 5);
+    lua_settop(L, 6);
     if (boxed) {
         lua_rawgeti(L, 2, 1);
-        lua_replace(L, 5);
-        sizes = 5;
-        lua_rawgeti(L, 2, 2); /* 6, 7: a and b */
+        lua_replace(L, 6);
+        sizes = 6;
+        lua_rawgeti(L, 2, 2); /* 7, 8: a and b */
         lua_rawgeti(L, 2, 3);
     }
     q->ndim = lua_isnil(L, 2) ? 0 : args_shape(L, sizes, fname, "shape", 0, q->shape);
     q->dtype = args_opt_dtype(L, table, fname, BK_FLOAT64);
-    int last = lua_istable(L, 3) ? 3 : lua_istable(L, 4) ? 4 : 0;
-    if (last) {
-        args_declared(L, last, fname, told + DTYPE, false);
+    while (last < 5 && !lua_istable(L, last)) last++;
+    if (boxed && last > 3 && !lua_isnil(L, 3)) args_fail(L, 3, fname, "options", "a table");
+    if (args_declared(L, last, fname, told + DTYPE, false)) {
         q->dtype = args_opt_dtype(L, last, fname, q->dtype);
+        if (last > 3 && args_field(L, last, a)) args_error(L, fname, "%s: given twice, by place and by name", a);
+        if (last > 4 && args_field(L, last, b)) args_error(L, fname, "%s: given twice, by place and by name", b);
         a0 = args_opt_number(L, last, fname, a, a0);
         b0 = args_opt_number(L, last, fname, b, b0);
     }
-    q->a = parameter(L, table, boxed ? 6 : last ? 0 : 3, fname, a, a0);
-    q->b = parameter(L, table, boxed ? 7 : last ? 0 : 4, fname, b, b0);
+    q->a = parameter(L, table, boxed ? 7 : last > 3 ? 3 : 0, fname, a, a0);
+    q->b = parameter(L, table, boxed ? 8 : last > 4 ? 4 : 0, fname, b, b0);
     if (q->dtype == BK_INT64) args_error(L, fname, "dtype: expected \"float64\" or \"float32\", got \"int64\"");
 }
 
@@ -221,12 +223,12 @@ static int m_tostring(lua_State *L) {
 void bind_rng(lua_State *L) {
     static const bind_row methods[] = {
         { "uniform", m_uniform,
-          "rng:uniform{sizes} -> tensor\nUniform on [a, b).\n\nrng:uniform{2, 3}, rng:uniform{{2, 3}, a, b}, "
-          "rng:uniform({2, 3}, a, b) and rng:uniform{shape = {2, 3}, a = 0, b = 1} are the same.",
+          "rng:uniform({sizes} [, a] [, b] [, {dtype = \"float64\"}]) -> tensor\nUniform on [a, b).\n\n"
+          "rng:uniform{2, 3}, rng:uniform{{2, 3}, a, b}, rng:uniform({2, 3}, a, b) and rng:uniform{shape = {2, 3}, a = 0, b = 1} are the same.",
           uniform_told },
         { "normal", m_normal,
-          "rng:normal{sizes} -> tensor\nNormal, by pairs of uniform numbers.\n\nrng:normal{2, 3}, "
-          "rng:normal({2, 3}, mean, std) and rng:normal{shape = {2, 3}, mean = 0, std = 1} are the same.\n\n"
+          "rng:normal({sizes} [, mean] [, std] [, {dtype = \"float64\"}]) -> tensor\nNormal, by pairs of uniform "
+          "numbers.\n\nrng:normal{2, 3}, rng:normal({2, 3}, mean, std) and rng:normal{shape = {2, 3}, mean = 0, std = 1} are the same.\n\n"
           "Source: Box & Muller 1958.",
           normal_told },
         { "permutation", m_permutation,

@@ -248,12 +248,12 @@ static const bind_row rows[] = {
       "error for ragged tables names the place.",
       dtype_told },
     { "zeros", make_zeros,
-      "bk.zeros{sizes} -> tensor\nAll 0.\n\nbk.zeros{2, 3, dtype = \"float32\"} and bk.zeros({2, 3}, {dtype = "
-      "\"float32\"}) are the same.",
+      "bk.zeros({sizes} [, {dtype = \"float64\"}]) -> tensor\nAll 0.\n\nbk.zeros{2, 3, dtype = \"float32\"} and "
+      "bk.zeros({2, 3}, {dtype = \"float32\"}) are the same.",
       dtype_told },
     { "ones", make_ones,
-      "bk.ones{sizes} -> tensor\nAll 1.\n\nbk.ones{2, 3, dtype = \"float32\"} and bk.ones({2, 3}, {dtype = "
-      "\"float32\"}) are the same.",
+      "bk.ones({sizes} [, {dtype = \"float64\"}]) -> tensor\nAll 1.\n\nbk.ones{2, 3, dtype = \"float32\"} and "
+      "bk.ones({2, 3}, {dtype = \"float32\"}) are the same.",
       dtype_told },
     { "full", make_full,
       "bk.full({sizes}, value [, {dtype = \"float64\"}]) -> tensor\nAll equal to value.\n\nAn error where an int64 "

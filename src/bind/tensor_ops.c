@@ -121,6 +121,7 @@ static void put_parts(reader *r) {
         if (parts < n) lua_replace(L, 2);
         lua_settop(L, parts < n ? 2 : 1);
     }
+    args_end(L, 2, lua_gettop(L), false, r->call.name);
     lua_settop(L, 2);
     lua_Unsigned n = lua_rawlen(L, 1);
     if (n < 1 || n > PARTS_MAX)
@@ -274,6 +275,7 @@ static int call_row(lua_State *L) {
         const op_arg *a = &row->args[k];
         if (a->option) {
             put_options(&r, a, k);
+            r.at++;
             break;
         }
         const int index = r.at++;
@@ -293,6 +295,7 @@ static int call_row(lua_State *L) {
             if (row->second && a->kind == ARG_DIM && given) r.call.n_out = 2;
         }
     }
+    if (row->args[0].kind != ARG_PARTS) args_end(L, r.at - 1, lua_gettop(L), false, r.call.name);
     if (row->view && !r.in[0]->g && push_view(&r)) return 1;
     return bind_tensor_apply(L, &r.call, r.n_in, r.in);
 }

@@ -44,8 +44,7 @@ local GROWS = {
                 bk.nn.transformer{ 128, heads = 4, causal = true }, bk.nn.transformer{ 128, heads = 4, causal = true },
                 bk.nn.linear{ 128, 64 } }
             local y = labels(4 * n, 64):reshape{ 4, n }
-            return model, losses(2, model, function() return labels(4 * n + 1, 64):narrow(1, rng:integer(1, 2), 4 * n)
-                :reshape{ 4, n } end, y)
+            return model, losses(2, model, function() return rng:integers({ 4, n }, 64) end, y)
         end },
     steps = { sizes = { 16, 32, 64, 128, 256, 512 }, says = "a GRU of width 64, batch 32", make = function(n)
         local model = bk.nn.sequential{ bk.nn.gru{ 16, 64, sequence = false }, bk.nn.linear{ 64, 10 } }
@@ -115,7 +114,7 @@ for _, kind in ipairs(o.kinds) do
     print(("%s: %s"):format(kind, grows.says))
     for j, name in ipairs(names) do
         local cells = {}
-        for k, t in ipairs(times[j]) do cells[k] = ("%d: %.3g (%.2g)"):format(grows.sizes[k], 1e3 * t, 1e3 * firsts[j][k]) end
+        for k, t in ipairs(times[j]) do cells[k] = ("%d: %.3g (%.3g)"):format(grows.sizes[k], 1e3 * t, 1e3 * firsts[j][k]) end
         print(("  %-15s exponent %.2f   ms (first call): %s"):format(name, exponent(grows.sizes, times[j]),
             table.concat(cells, "  ")))
     end

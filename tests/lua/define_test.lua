@@ -12,14 +12,15 @@ local scale = bk.define{ name = "mine.scale", doc = "Scales x.", arguments = { "
         { "share", "number", says = "none", low = 0, below = 1, doc = "a part" },
         { "callback", "callable|boolean", doc = "told of it" },
     },
-    call = function(x, o, more) return o.mode == "up" and x * o.scale or x / o.scale, o, more end }
+    call = function(x, o) return o.mode == "up" and x * o.scale or x / o.scale, o end }
 
 TestDefine = {}
 
 function TestDefine.test_a_call_is_checked_and_defaults_are_filled_in()
     local given = { mode = "down", scale = 2 }
-    local value, o, more = scale(6, given, "more")
-    lu.assertEquals({ value, more }, { 3.0, "more" })
+    local value, o = scale(6, given)
+    lu.assertEquals(value, 3.0)
+    fails('mine.scale: expected at most 2 arguments, got 3, one of them "more"', scale, 6, given, "more")
     lu.assertEquals(o, { mode = "down", scale = 2 })
     lu.assertFalse(rawequal(o, given)) -- the caller's table stays what it was
     lu.assertEquals(select(2, scale(6, { mode = "up" })).scale, 1)

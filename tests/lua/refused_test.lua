@@ -17,6 +17,37 @@ local function near(t, expected)
     for i, x in ipairs(expected) do lu.assertAlmostEquals(values[i], x, 1e-12) end
 end
 
+-- What stands behind the last argument would be passed over in silence; results of a call that stands last may.
+function TestRefused.test_more_arguments_than_there_are()
+    local ones, rng = bk.ones, bk.rng(1)
+    fails("bk.add: expected at most 2 arguments, got 3, one of them 4", bk.add, ones { 2 }, 3, 4)
+    fails("bk.sum: expected at most 3 arguments, got 4, one of them 5", bk.sum, ones { 2 }, 1, { keep = true }, 5)
+    fails("bk.full: expected at most 3 arguments, got 4, one of them true", bk.full, { 2 }, 1, {}, true)
+    fails("rng:integers: expected at most 2 arguments, got 3, one of them table", rng.integers, rng, 0, 64, { 2, 3 })
+    fails("rng:permutation: expected at most 1 argument, got 2, one of them 3", rng.permutation, rng, 2, 3)
+    fails("t:shape: expected at most 0 arguments, got 1, one of them 2", ones({ 2 }).shape, ones { 2 }, 2)
+    fails("bk.nn.relu: expected at most 1 argument, got 2, one of them 5", bk.nn.relu, {}, 5)
+    fails("bk.optim.sgd: expected at most 1 argument, got 2, one of them 3", bk.optim.sgd, {}, 3)
+    fails("bk.loss.mse: expected at most 1 argument, got 2, one of them 3", bk.loss.mse, {}, 3)
+    fails("bk.data.csv: expected at most 2 arguments, got 3, one of them 1", bk.data.csv, "x.csv", {}, 1)
+    fails("bk.schedule.cosine: expected at most 1 argument, got 2, one of them 3", bk.schedule.cosine, { lr = 1 }, 3)
+    lu.assertEquals(bk.exp(bk.zeros({ 2, 3 }):max(2)), ones { 2 }) -- max has two results
+    lu.assertEquals(bk.exp(bk.zeros { 2 }, nil), ones { 2 })
+end
+
+-- The numbers of a distribution by place, by name, and both.
+function TestRefused.test_distributions()
+    local function normal(...) return bk.rng(1):normal(...) end
+    local expected = 5 + 2 * normal { 3 }
+    lu.assertEquals(normal({ 3 }, 5, 2), expected)
+    lu.assertEquals(normal({ 3 }, { mean = 5, std = 2 }), expected)
+    lu.assertEquals(normal({ 3 }, 5, { std = 2 }), expected)
+    lu.assertEquals(normal({ 3 }, 5, 2, { dtype = "float32" }), expected:to("float32"))
+    fails("rng:normal: mean: given twice, by place and by name", normal, { 3 }, 5, { mean = 2 })
+    fails("rng:normal: std: given twice, by place and by name", normal, { 3 }, 5, 1, { std = 2 })
+    fails("rng:normal: options: expected a table, got 5", normal, { { 3 }, 1 }, 5)
+end
+
 function TestRefused.test_shapes()
     local ones = bk.ones
     fails("bk.zeros: shape: expected at most 8 dimensions, got 9", bk.zeros, ONES9)

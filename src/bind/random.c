@@ -224,11 +224,13 @@ void bind_rng(lua_State *L) {
     static const bind_row methods[] = {
         { "uniform", m_uniform,
           "rng:uniform({sizes} [, a] [, b] [, {dtype = \"float64\"}]) -> tensor\nUniform on [a, b).\n\n"
-          "rng:uniform{2, 3}, rng:uniform{{2, 3}, a, b}, rng:uniform({2, 3}, a, b) and rng:uniform{shape = {2, 3}, a = 0, b = 1} are the same.",
+          "rng:uniform{2, 3}, rng:uniform{{2, 3}, a, b}, rng:uniform({2, 3}, a, b) and "
+          "rng:uniform{shape = {2, 3}, a = 0, b = 1} are the same.",
           uniform_told },
         { "normal", m_normal,
           "rng:normal({sizes} [, mean] [, std] [, {dtype = \"float64\"}]) -> tensor\nNormal, by pairs of uniform "
-          "numbers.\n\nrng:normal{2, 3}, rng:normal({2, 3}, mean, std) and rng:normal{shape = {2, 3}, mean = 0, std = 1} are the same.\n\n"
+          "numbers.\n\nrng:normal{2, 3}, rng:normal({2, 3}, mean, std) and "
+          "rng:normal{shape = {2, 3}, mean = 0, std = 1} are the same.\n\n"
           "Source: Box & Muller 1958.",
           normal_told },
         { "permutation", m_permutation,

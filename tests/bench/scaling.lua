@@ -55,8 +55,8 @@ local GROWS = {
 }
 
 local function pair_operations(L, theta, v)
-    local product = bk.hvp(L[1])
-    return { { "gradient", bk.grad(L[1]), theta }, { "product", product, theta, v }, { "bracket", bk.lie(L[1], L[2]), theta } }
+    return { { "gradient", bk.grad(L[1]), theta }, { "product", bk.hvp(L[1]), theta, v },
+        { "bracket", bk.lie(L[1], L[2]), theta } }
 end
 
 local function task_operations(L, theta)
@@ -114,7 +114,9 @@ for _, kind in ipairs(o.kinds) do
     print(("%s: %s"):format(kind, grows.says))
     for j, name in ipairs(names) do
         local cells = {}
-        for k, t in ipairs(times[j]) do cells[k] = ("%d: %.3g (%.3g)"):format(grows.sizes[k], 1e3 * t, 1e3 * firsts[j][k]) end
+        for k, t in ipairs(times[j]) do
+            cells[k] = ("%d: %.3g (%.3g)"):format(grows.sizes[k], 1e3 * t, 1e3 * firsts[j][k])
+        end
         print(("  %-15s exponent %.2f   ms (first call): %s"):format(name, exponent(grows.sizes, times[j]),
             table.concat(cells, "  ")))
     end

@@ -1,0 +1,51 @@
+/* rows.c - tables of public functions, each of which refuses more arguments than its signature has. */
+#include "args.h"
+
+#include <limits.h>
+#include <string.h>
+
+/* How many arguments the signature on the doc's first line has, with the object before a colon; INT_MAX where it goes
+ * on: `bk.full({sizes}, value [, {dtype}]) -> tensor` has three. */
+static int most_arguments(const char *doc) {
+    int n = 0, depth = 0;
+    const char *p = doc;
+    for (; *p && !strchr("({\n", *p); p++) n += *p == ':';
+    if (*p == '{') return n + 1;
+    if (*p != '(') return INT_MAX;
+    for (p++; *p && *p != '\n' && (depth || *p != ')'); p++) {
+        if (*p == '(' || *p == '{') depth++;
+        else if (*p == ')' || *p == '}') depth--;
+        else if (depth) continue;
+        else if (strncmp(p, "...", 3) == 0) return INT_MAX;
+        else if (*p == ',') n++;
+    }
+    return n + (p[-1] != '(');
+}
+
+/* Upvalues: the function; its doc; how many arguments it has. */
+static int call_counted(lua_State *L) {
+    const int n = lua_gettop(L), most = (int)lua_tointeger(L, lua_upvalueindex(3));
+    if (n > most) {
+        const char *doc = lua_touserdata(L, lua_upvalueindex(2));
+        const size_t name = strcspn(doc, "({");
+        lua_pushlstring(L, doc, name);
+        args_end(L, most, n, memchr(doc, ':', name) != NULL, lua_tostring(L, -1));
+        lua_pop(L, 1);
+    }
+    return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+void bind_rows(lua_State *L, const bind_row *rows) {
+    for (; rows->name; rows++) {
+        const int most = rows->doc ? most_arguments(rows->doc) : INT_MAX;
+        lua_pushcfunction(L, rows->fn);
+        if (most < INT_MAX) {
+            lua_pushlightuserdata(L, (void *)(uintptr_t)rows->doc);
+            lua_pushinteger(L, most);
+            lua_pushcclosure(L, call_counted, 3);
+        }
+        if (rows->doc) bind_doc(L, -1, rows->doc);
+        for (const bind_option *o = rows->options; o && o->name; o++) bind_doc_option(L, -1, o);
+        lua_setfield(L, -2, rows->name);
+    }
+}

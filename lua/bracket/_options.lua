@@ -62,11 +62,13 @@ local function fits(o, value)
     return false
 end
 
+-- What was given, as messages say it.
 local function show(value)
     if type(value) == "string" then return ("%q"):format(value) end
     if type(value) == "number" or type(value) == "boolean" or value == nil then return tostring(value) end
     return "a " .. type(value)
 end
+options.show = show
 
 local function unknown(where, name, declared, level)
     local known = {}

@@ -1,7 +1,7 @@
 -- define.lua - bk.define: a public function whose options are data. The check of a call, help, the reference,
 -- completion inside a call and the editor's fields are made from them.
 local bk = ...
-local check, wanted = bk._options.check, bk._options.wanted
+local check, wanted, show = bk._options.check, bk._options.wanted, bk._options.show
 local texts, option_lists = bk.internal.docs, bk.internal.options
 local WIDEST = 110 -- of a signature
 
@@ -51,6 +51,9 @@ local function define(d)
     end
     local list = {}
     for i, o in ipairs(d.options) do
+        if type(o) ~= "table" or type(o[1]) ~= "string" then
+            error(("bk.define: %s: options: %s: expected { name, type, ... }, got %s"):format(d.name, i, show(o)), 2)
+        end
         local ok, text = pcall(wanted, o)
         if not ok then
             error(("bk.define: %s: option %s: unknown type %s"):format(d.name, tostring(o[1]), tostring(o[2])), 2)

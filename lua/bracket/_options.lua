@@ -62,7 +62,7 @@ local function fits(o, value)
     return false
 end
 
--- What a value is, for messages.
+-- What was given, as messages say it.
 local function show(value)
     if type(value) == "string" then return ("%q"):format(value) end
     if type(value) == "number" or type(value) == "boolean" or value == nil then return tostring(value) end

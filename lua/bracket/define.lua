@@ -60,6 +60,9 @@ local function define(d)
     end
     local list = {}
     for i, o in ipairs(d.options) do
+        if type(o) ~= "table" or type(o[1]) ~= "string" then
+            error(("bk.define: %s: options: %s: expected { name, type, ... }, got %s"):format(d.name, i, show(o)), 2)
+        end
         local ok, text = pcall(wanted, o)
         if not ok then
             error(("bk.define: %s: option %s: unknown type %s"):format(d.name, tostring(o[1]), tostring(o[2])), 2)

@@ -1,6 +1,7 @@
 -- Quantities of the current point of a run, on the tasks' diagnostic examples; each is computed once a step (kept in
 -- state.cache, which the run clears) however many records, schedules and interventions ask for it.
 local bk = ...
+local show = bk._options.show
 local measure = {}
 
 local function kept(state, key, compute)
@@ -193,15 +194,46 @@ function measure.layers(model)
             at = block.layer
         end
     end
-    if #layers == 0 then layers[1] = { first = 1, size = model.n_params, name = "all" } end
+    if #layers == 0 then
+        local told, n = pcall(function() return model.n_params end)
+        if not told or math.type(n) ~= "integer" then
+            error("bk.measure.layers: model: expected one with n_params, got " .. show(model), 2)
+        end
+        layers[1] = { first = 1, size = n, name = "all" }
+    end
     return layers
 end
 
 -- v with all but a layer's entries at zero.
 function measure.only(v, layer)
+    if not bk.is_tensor(v) then error("bk.measure.only: v: expected a tensor, got " .. show(v), 2) end
+    if type(layer) ~= "table" or not math.tointeger(layer.first) or not math.tointeger(layer.size) then
+        error("bk.measure.only: layer: expected one of bk.measure.layers(model), got " .. show(layer), 2)
+    end
     local after = #v - layer.first - layer.size + 1
     local function zeros(n) return bk.zeros({ n }, { dtype = v:dtype() }) end
     return bk.concat{ zeros(layer.first - 1), v:narrow(1, layer.first, layer.size), zeros(after) }
+end
+
+-- What is asked of a state says so where it is given something else, or a task that is none.
+local OF_TASKS = { gradient = 1, loss = 1, hvp = 1, output_change = 1, bracket = 2 }
+local OF_OTHERS = { weighted_brackets = true, is_gradient_step = true, layers = true, only = true }
+for name, f in pairs(measure) do
+    local function of_state(state, ...)
+        if type(state) ~= "table" or type(state.n_tasks) ~= "number" then
+            error(("bk.measure.%s: state: expected the state that records and hooks get, got %s"):format(name,
+                show(state)), 2)
+        end
+        for k = 1, OF_TASKS[name] or 0 do
+            local i = select(k, ...)
+            if math.type(i) ~= "integer" or i < 1 or i > state.n_tasks then
+                error(("bk.measure.%s: task: expected a whole number from 1 to %d, got %s"):format(name, state.n_tasks,
+                    show(i)), 2)
+            end
+        end
+        return f(state, ...)
+    end
+    if not OF_OTHERS[name] then measure[name] = of_state end
 end
 
 bk.doc(measure.needs_losses, [[

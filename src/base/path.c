@@ -137,3 +137,17 @@ int path_open(ctx *c, const char *path, int flags, err *e) {
     errno = why;
     return -1;
 }
+
+DIR *path_open_folder(ctx *c, const char *path) {
+    path_place p;
+    if (path_find(c, path, &p, NULL)) return NULL;
+    const int fd = openat(p.dir, p.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | p.flags);
+    path_leave(&p);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (fd >= 0 && !dir) close(fd);
+    return dir;
+}
+
+int path_links(const ctx *c) {
+    return c->folders ? AT_SYMLINK_NOFOLLOW : 0;
+}

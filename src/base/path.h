@@ -5,6 +5,7 @@
 #define BASE_PATH_H
 
 #include "ctx.h"
+#include <dirent.h>
 #include <limits.h>
 
 /* For openat and its kin: name beneath dir, with flags. */
@@ -25,5 +26,10 @@ void path_leave(path_place *p);
 
 /* A descriptor of a regular file, which is not waited for, or -1 with errno and a text in e. */
 int path_open(ctx *c, const char *path, int flags, err *e);
+
+/* A folder to be read, or NULL. What its entries are, fstatat tells with path_links(c): a confined environment is not
+ * told where links lead. */
+DIR *path_open_folder(ctx *c, const char *path);
+int path_links(const ctx *c);
 
 #endif

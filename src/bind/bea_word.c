@@ -338,7 +338,7 @@ static void set_meta(lua_State *L, const char *name, lua_CFunction fn) {
 void bind_bea_word(lua_State *L) {
     bind_rows(L, room_rows);
     bind_bea_class(L, BIND_WORD, word_rows);
-    set_meta(L, "__gc", word_gc);
+    bind_finalizer(L, word_gc, "a word: see bk.bea.word");
     set_meta(L, "__len", word_len);
     set_meta(L, "__tostring", word_tostring);
     lua_pop(L, 1);

@@ -47,6 +47,10 @@ int bind_raise(lua_State *L, const err *e); /* raises e->text with position; nev
 void bind_where(lua_State *L);
 bool bind_own_frame(const lua_Debug *d); /* of C, or of the library's own Lua; d has "S" */
 
+/* Sets the finalizer in the metatable on top, which getmetatable does not show but as a text: a script that called it
+ * would free what is in use. */
+void bind_finalizer(lua_State *L, lua_CFunction gc, const char *says);
+
 /* For loops over many elements i = 0, 1, ...: raises when an interrupt is pending, looking at every 65536th. */
 void bind_poll_now(lua_State *L);
 static inline void bind_poll(lua_State *L, int64_t i) {

@@ -69,6 +69,13 @@ void bind_poll_now(lua_State *L) {
     if (ctx_poll(bind_ctx(L), &e)) bind_raise(L, &e);
 }
 
+void bind_finalizer(lua_State *L, lua_CFunction gc, const char *says) {
+    lua_pushcfunction(L, gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushstring(L, says);
+    lua_setfield(L, -2, "__metatable");
+}
+
 lua_tensor *bind_tensor_test(lua_State *L, int index) {
     lua_tensor *t = lua_touserdata(L, index);
     if (!t || lua_islightuserdata(L, index)) return NULL;

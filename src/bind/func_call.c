@@ -19,14 +19,21 @@ static int call_traced(lua_State *L, func *f, graph *g, int first, int n) {
     return out.n;
 }
 
-/* Takes result i (from 1) of an earlier call out of the table at index `kept`, or makes room for a new one; pushed. */
-static tensor *push_result(lua_State *L, int kept, int i) {
-    if (kept && lua_rawgeti(L, kept, i) != LUA_TNIL) {
-        lua_pushnil(L);
-        lua_rawseti(L, kept, i);
-        return &((lua_tensor *)lua_touserdata(L, -1))->value;
+/* Takes result n + 1 of an earlier call out of the table at index `kept`, or makes room for a new one; pushed. What is
+ * no tensor, or one of out[0..n-1], is left aside: the table is the caller's. */
+static tensor *push_result(lua_State *L, int kept, int n, tensor *const *out) {
+    if (kept) {
+        lua_rawgeti(L, kept, n + 1);
+        lua_tensor *t = bind_tensor_test(L, -1);
+        bool fits = t && !t->g;
+        for (int i = 0; i < n && fits; i++) fits = out[i] != &t->value;
+        if (fits) {
+            lua_pushnil(L);
+            lua_rawseti(L, kept, n + 1);
+            return &t->value;
+        }
+        lua_pop(L, 1);
     }
-    if (kept) lua_pop(L, 1);
     return &bind_tensor_push_empty(L)->value;
 }
 
@@ -65,7 +72,7 @@ static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const
     bind_leave(L, &at, status, &e);
     luaL_checkstack(L, n_out + 8, fname);
     if (n_out > FEW) out = lua_newuserdatauv(L, sizeof *out * (size_t)n_out, 0);
-    for (int i = 0; i < n_out; i++) out[i] = push_result(L, kept, i + 1);
+    for (int i = 0; i < n_out; i++) out[i] = push_result(L, kept, i, out);
     at = bind_enter(L);
     status = func_call(f, n, in, n_out, out, &e);
     if (status == BK_ENOMEM && !st->raised) {
@@ -104,12 +111,13 @@ int bind_func_call_values(lua_State *L, int index, int first, int last, const ch
 }
 
 /* call_over(f, kept, ...) -> the results of f(...), which are in the table kept too. Those of an earlier call that it
- * holds, and nobody else, are written over; a call that fails leaves it empty. */
+ * holds, and nobody else, are written over; a call that fails leaves it empty. Within another call, whose argument one
+ * of them may be, all are new. */
 static int internal_call_over(lua_State *L) {
     func *f = bind_test_func(L, 1);
     luaL_argcheck(L, f, 1, "a function of tensors expected");
     luaL_checktype(L, 2, LUA_TTABLE);
-    return call_values(L, 1, 3, lua_gettop(L), 2, f->cls->name);
+    return call_values(L, 1, 3, lua_gettop(L), bind_state_of(L)->running ? 0 : 2, f->cls->name);
 }
 
 void bind_func_internal(lua_State *L) {

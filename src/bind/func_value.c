@@ -618,7 +618,6 @@ static void registry_table(lua_State *L, const void *key, const char *mode) {
 }
 
 void bind_func_open_class(lua_State *L) {
-    static const luaL_Reg meta[] = { { "__gc", m_gc }, { "__tostring", m_tostring }, { NULL, NULL } };
     registry_table(L, &RECORDS, "v");
     registry_table(L, &IDS, "k");
     registry_table(L, &STRONG, NULL);
@@ -627,7 +626,7 @@ void bind_func_open_class(lua_State *L) {
     lua_pushboolean(L, 0);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &RAISED);
     luaL_newmetatable(L, BIND_FUNC);
-    luaL_setfuncs(L, meta, 0);
-    lua_pushstring(L, "a func: see bk.grad");
-    lua_setfield(L, -2, "__metatable");
+    bind_finalizer(L, m_gc, "a func: see bk.grad");
+    lua_pushcfunction(L, m_tostring);
+    lua_setfield(L, -2, "__tostring");
 }

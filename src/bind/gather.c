@@ -34,6 +34,8 @@ static int gather(lua_State *L) {
     if (index->dtype != BK_INT64 || index->ndim != 1) {
         return luaL_error(L, "gather: index: expected an int64 tensor of 1 dimension");
     }
+    if (out->store == index->store || out->store == source->store) /* what was checked would change underway */
+        return luaL_error(L, "gather: out: expected memory of its own, got that of source or index");
     int64_t rows = source->shape[0], row = row_size(source);
     if (out->dtype != source->dtype || row_size(out) != row) {
         return luaL_error(L, "gather: out: expected %s rows of %I elements as source, got %s rows of %I",

@@ -1,9 +1,9 @@
 /* look.c - a look at a folder that opens none of its files: which folders are in it, and whether files of given names
  * have changed; and the order of names with numbers in them. What lua/bracket/_run_folder.lua finds runs by. */
+#include "../base/path.h"
 #include "args.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@ enum { NAMES_MOST = 32, HEX_BYTES = 17, NUMBER_BYTES = 64 };
 typedef struct folder {
     DIR *dir;
     const char *names[NAMES_MOST];
-    int n;
+    int n, links;  /* path_links */
     unsigned seen; /* a bit a name */
 } folder;
 
@@ -38,7 +38,8 @@ static int read_entries(lua_State *L) { /* folders, folder */
             if (strcmp(d->d_name, f->names[i]) == 0) f->seen |= 1u << i;
         struct stat st;
         const bool unsure = d->d_type == DT_UNKNOWN || d->d_type == DT_LNK;
-        if (d->d_type != DT_DIR && (!unsure || fstatat(dirfd(f->dir), d->d_name, &st, 0) != 0 || !S_ISDIR(st.st_mode)))
+        if (d->d_type != DT_DIR &&
+            (!unsure || fstatat(dirfd(f->dir), d->d_name, &st, f->links) != 0 || !S_ISDIR(st.st_mode)))
             continue;
         lua_pushstring(L, d->d_name);
         lua_rawseti(L, 1, ++n);
@@ -49,7 +50,8 @@ static int read_entries(lua_State *L) { /* folders, folder */
     luaL_buffinit(L, &b);
     for (int i = 0; i < f->n; i++) {
         struct stat st;
-        if (!(f->seen & 1u << i) || fstatat(dirfd(f->dir), f->names[i], &st, 0) != 0 || S_ISDIR(st.st_mode)) continue;
+        if (!(f->seen & 1u << i) || fstatat(dirfd(f->dir), f->names[i], &st, f->links) != 0 || S_ISDIR(st.st_mode))
+            continue;
         const uint64_t says[] = { (uint64_t)i, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec,
                                   (uint64_t)st.st_mtim.tv_nsec, (uint64_t)st.st_ino };
         for (size_t k = 0; k < sizeof says / sizeof *says; k++) add_hex(&b, says[k]);
@@ -66,7 +68,7 @@ static int read_entries(lua_State *L) { /* folders, folder */
  * of them does, "" where there is none; how many seconds ago one did. An unreadable folder has nothing in it. */
 static int look(lua_State *L) {
     const char *path = args_path(L, 1, "look");
-    folder f = { 0 };
+    folder f = { .links = path_links(bind_ctx(L)) };
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
     for (f.n = 0; lua_rawgeti(L, 2, f.n + 1) == LUA_TSTRING; f.n++) {
@@ -76,7 +78,7 @@ static int look(lua_State *L) {
     }
     lua_settop(L, 2);
     lua_newtable(L);
-    f.dir = opendir(path);
+    f.dir = path_open_folder(bind_ctx(L), path);
     if (!f.dir) {
         lua_pushliteral(L, "");
         return 2;

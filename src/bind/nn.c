@@ -607,20 +607,17 @@ static const bind_row model_rows[] = {
     { NULL, NULL, NULL },
 };
 
-static void metatable(lua_State *L, const char *name, lua_CFunction gc, lua_CFunction tostring) {
+static void metatable(lua_State *L, const char *name, const char *says, lua_CFunction gc, lua_CFunction tostring) {
     luaL_newmetatable(L, name);
-    if (gc) {
-        lua_pushcfunction(L, gc);
-        lua_setfield(L, -2, "__gc");
-    }
+    bind_finalizer(L, gc, says);
     lua_pushcfunction(L, tostring);
     lua_setfield(L, -2, "__tostring");
 }
 
 void bind_nn(lua_State *L) {
-    metatable(L, BIND_LAYER, layer_gc, layer_tostring);
+    metatable(L, BIND_LAYER, "a layer: see bk.nn", layer_gc, layer_tostring);
     lua_pop(L, 1);
-    metatable(L, BIND_MODEL, model_gc, model_tostring);
+    metatable(L, BIND_MODEL, "a model: see bk.nn.sequential", model_gc, model_tostring);
     lua_newtable(L);
     bind_rows(L, model_rows);
     lua_pushcclosure(L, model_index, 1);

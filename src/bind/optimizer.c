@@ -18,6 +18,13 @@ static optim *check_optim(lua_State *L, const char *fname) {
     return *o;
 }
 
+/* One whose state the call changes. */
+static optim *check_idle(lua_State *L, const char *fname) {
+    optim *o = check_optim(L, fname);
+    if (o->stepping) args_error(L, fname, "optimizer: expected one that is not at a step, got it within its update");
+    return o;
+}
+
 static optim **push_optim(lua_State *L) {
     optim **o = lua_newuserdatauv(L, sizeof *o, UVS);
     *o = NULL;
@@ -200,7 +207,7 @@ static int optim_gc(lua_State *L) {
 
 static int step(lua_State *L, bool ours) {
     const char *fname = "optimizer:step";
-    optim *o = check_optim(L, fname);
+    optim *o = check_idle(L, fname);
     const tensor *theta = bind_check_tensor(L, 2, fname, "theta"), *g = bind_check_tensor(L, 3, fname, "g");
     double lr = args_number(L, 4, fname, "lr");
     shape_buf a, b;
@@ -275,7 +282,7 @@ static int optim_state(lua_State *L) {
 
 static int optim_restore_(lua_State *L) {
     const char *fname = "optimizer:restore", *known[OPTIM_MAX_BUFFERS + 2] = { "step" };
-    optim *o = check_optim(L, fname);
+    optim *o = check_idle(L, fname);
     tensor buffers[OPTIM_MAX_BUFFERS] = { { 0 } };
     int n = names_of(L, known + 1);
     known[n + 1] = NULL;
@@ -301,7 +308,7 @@ static int optim_restore_(lua_State *L) {
 }
 
 static int optim_reset_(lua_State *L) {
-    optim_reset(check_optim(L, "optimizer:reset"));
+    optim_reset(check_idle(L, "optimizer:reset"));
     lua_settop(L, 1);
     return 1;
 }
@@ -481,8 +488,7 @@ static const bind_row optim_module_rows[] = {
 
 void bind_optim(lua_State *L) {
     luaL_newmetatable(L, BIND_OPTIM);
-    lua_pushcfunction(L, optim_gc);
-    lua_setfield(L, -2, "__gc");
+    bind_finalizer(L, optim_gc, "an optimizer: see bk.optim");
     lua_pushcfunction(L, optim_tostring);
     lua_setfield(L, -2, "__tostring");
     lua_newtable(L);

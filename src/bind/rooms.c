@@ -114,13 +114,14 @@ static void add_path(lua_State *L, int names, int folders, const char *room, con
 typedef struct listing {
     DIR *dir;
     bool slashes; /* behind the names of folders */
+    int links;    /* path_links */
 } listing;
 
 static int list_folder(lua_State *L) { /* names, listing */
     listing *l = lua_touserdata(L, 2);
     struct stat st;
     for (struct dirent *d; (d = readdir(l->dir));) {
-        if (l->slashes && fstatat(dirfd(l->dir), d->d_name, &st, 0) == 0 && S_ISDIR(st.st_mode))
+        if (l->slashes && fstatat(dirfd(l->dir), d->d_name, &st, l->links) == 0 && S_ISDIR(st.st_mode))
             lua_pushfstring(L, "%s/", d->d_name);
         else
             lua_pushstring(L, d->d_name);
@@ -131,16 +132,9 @@ static int list_folder(lua_State *L) { /* names, listing */
 
 /* The entries of a folder as an array; an unreadable folder has none. */
 static void push_folder(lua_State *L, const char *path, bool slashes) {
-    path_place p;
     lua_newtable(L);
-    if (path_find(bind_ctx(L), path, &p, NULL)) return;
-    const int fd = openat(p.dir, p.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | p.flags);
-    path_leave(&p);
-    listing l = { fd >= 0 ? fdopendir(fd) : NULL, slashes };
-    if (!l.dir) {
-        if (fd >= 0) close(fd);
-        return;
-    }
+    listing l = { path_open_folder(bind_ctx(L), path), slashes, path_links(bind_ctx(L)) };
+    if (!l.dir) return;
     lua_pushcfunction(L, list_folder);
     lua_pushvalue(L, -2);
     lua_pushlightuserdata(L, &l);

@@ -114,13 +114,12 @@ void bind_tensor(lua_State *L) {
     bind_state_new(L);
     luaL_newmetatable(L, BIND_TENSOR);
     static const luaL_Reg meta[] = {
-        { "__gc", m_gc }, { "__len", m_len }, { "__newindex", m_newindex },           { "__eq", m_eq },
-        { "__lt", m_lt }, { "__le", m_le },   { "__tostring", bind_tensor_tostring }, { NULL, NULL },
+        { "__len", m_len }, { "__newindex", m_newindex },           { "__eq", m_eq }, { "__lt", m_lt },
+        { "__le", m_le },   { "__tostring", bind_tensor_tostring }, { NULL, NULL },
     };
     luaL_setfuncs(L, meta, 0);
-    lua_pushstring(L, "a tensor: see bk.tensor");
-    lua_setfield(L, -2, "__metatable"); /* scripts cannot reach __gc */
-    lua_newtable(L);                    /* methods */
+    bind_finalizer(L, m_gc, "a tensor: see bk.tensor");
+    lua_newtable(L); /* methods */
     bind_tensor_ops(L, lua_gettop(L) - 2, lua_gettop(L) - 1, lua_gettop(L));
     bind_rows(L, bind_tensor_method_rows());
     lua_pushcclosure(L, m_index, 1);

@@ -74,6 +74,7 @@ static void png_warned(png_structp png, png_const_charp text) {
 static void png_bytes(png_structp png, png_bytep to, size_t n) {
     picture *p = png_get_io_ptr(png);
     if (n > p->n - p->used) png_error(png, "the file breaks off");
+    if ((p->status = ctx_poll(p->c, p->e))) longjmp(p->back, 1);
     memcpy(to, p->data + p->used, n);
     p->used += n;
 }
@@ -98,7 +99,8 @@ static void read_png(picture *p) {
     }
     if (setjmp(p->back)) return;
     png_set_read_fn(p->png, p, png_bytes);
-    png_set_chunk_malloc_max(p->png, 8 << 20);
+    /* texts and profiles are passed over: they may unpack to a thousand times their size */
+    png_set_keep_unknown_chunks(p->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     png_read_info(p->png, p->info);
     p->rows = png_get_image_height(p->png, p->info);
     p->columns = png_get_image_width(p->png, p->info);

@@ -242,7 +242,9 @@ bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, 
             in[i].shape[0] = n;
             in[i].strides[0] = 1;
         }
+        o->stepping = true;
         st = func_plan(o->update, n_in, in, &p, e);
+        o->stepping = false;
     }
     if (!st && ours && theta_alone(theta, &in[0]) && plan_overwrites(p, 0, 0)) {
         *next = *theta;

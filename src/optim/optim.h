@@ -43,6 +43,7 @@ typedef struct optim {
     func *formula, *update; /* update: (theta, g, t, lr, state...) -> theta, state... */
     int64_t t, n;           /* steps done; elements, -1 before the first */
     bk_dtype dtype;
+    bool stepping;          /* its formula is being traced: nothing may change the state meanwhile */
     tensor buffer[OPTIM_MAX_BUFFERS], spare[OPTIM_MAX_BUFFERS]; /* in theta's dtype; spare: where no update in place */
     tensor t_now, lr_now;                                       /* () float64 */
 } optim;

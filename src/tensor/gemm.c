@@ -140,8 +140,7 @@ static void vector_call(bk_dtype dtype, int64_t m, int64_t n, const gemm_term *t
 
 /* Reads the interrupt flag. */
 static bool stop_asked(product *p) {
-    if (p->c && p->c->polled) ctx_note_poll(p->c);
-    if (!p->c || !atomic_load_explicit(&p->c->interrupted, memory_order_relaxed)) return false;
+    if (!p->c || !ctx_poll(p->c, NULL)) return false;
     atomic_store_explicit(&p->stopped, true, memory_order_relaxed);
     return true;
 }
@@ -177,7 +176,7 @@ static void piece(void *arg, int64_t item) {
         blas_part(p, &x);
         return;
     }
-    x.stop = p->c ? &p->c->interrupted : NULL;
+    x.c = p->c;
     gemm_own(p->dtype, &x);
     stop_asked(p);
 }

@@ -14,7 +14,7 @@ typedef struct gemm_part {
     const gemm_term *terms;
     double beta;
     void *out; /* the first element of the part */
-    const atomic_int *stop; /* once not 0, the rest is left undone; may be NULL */
+    ctx *c;    /* once an interrupt is to stop its work, the rest is left undone; may be NULL */
 } gemm_part;
 
 /* float64 and float32, where vec_bytes() is at least 32 (AVX2, AVX-512); else does nothing. The bits of an element of C

@@ -670,6 +670,30 @@ static void test_images(void) {
     refused(as_image, "text.png", "neither PNG nor JPEG");
 }
 
+/* Texts beside the pixels, that unpack to a thousand times their size, are passed over. */
+static void test_png_texts(void) {
+    enum { TEXTS = 20, LONG = 4 << 20, AT = 33 }; /* behind IHDR */
+    static unsigned char zeros[LONG], text[8 << 10] = "\0\0\0\0zTXtk\0", all[TEXTS * sizeof text];
+    uLongf packed = sizeof text - 15;
+    if (compress(text + 11, &packed, zeros, LONG) != Z_OK) return check(false, "texts.png", "it cannot be packed");
+    const uint32_t count = (uint32_t)packed + 3, sum = (uint32_t)crc32(0, text + 4, count + 4);
+    for (int i = 0; i < 4; i++) {
+        text[i] = (unsigned char)(count >> (24 - 8 * i));
+        text[8 + count + (size_t)i] = (unsigned char)(sum >> (24 - 8 * i));
+    }
+    const size_t one = count + 12, n = get("grey.png", (char *)all, sizeof all);
+    memmove(all + AT + TEXTS * one, all + AT, n - AT);
+    for (int i = 0; i < TEXTS; i++) memcpy(all + AT + (size_t)i * one, text, one);
+    put("texts.png", all, n + TEXTS * one);
+    const size_t before = c->used;
+    atomic_store(&c->peak, before);
+    tensor t;
+    err e = { 0 };
+    check(as_image(in_folder("texts.png").text, &t, &e) == BK_OK && t.shape[1] == 13, "texts.png", e.text);
+    tensor_release(&t);
+    check(c->peak - before < LONG, "texts.png", "texts were unpacked");
+}
+
 /* ---- every reader under truncation, random damage and failing memory ---- */
 
 static void test_hostile(void) {
@@ -753,6 +777,7 @@ int main(void) {
     test_csv();
     test_cifar();
     test_images();
+    test_png_texts();
     test_irregular();
     test_hostile();
     remove_folder();

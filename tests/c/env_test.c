@@ -146,12 +146,13 @@ static void *swap_on(void *self) { /* what is a folder now is a link outside nex
 /* A folder of the script is replaced by a link while its files are opened: what is read and written stays inside. */
 static void test_race(const char *in, const char *out) {
     swap s = { .over = false };
-    char text[700];
+    char text[1200];
     pthread_t thread;
     snprintf(s.folder, sizeof s.folder, "%s/one", in);
     snprintf(s.link, sizeof s.link, "%s/two", in);
     snprintf(s.at, sizeof s.at, "%s/now", in);
-    snprintf(text, sizeof text, "mkdir %s && ln -s %s %s && echo 5,5 > %s/t.csv", s.folder, out, s.link, s.folder);
+    snprintf(text, sizeof text, "mkdir %s %s/secret && ln -s %s %s && echo 5,5 > %s/t.csv", s.folder, out, out, s.link,
+             s.folder);
     check(system(text) == 0, "a folder and a link", text);
     const char *folders[] = { in, NULL };
     bk_env *env = bk_open(&(bk_options){ .restricted = 1, .folders = folders });
@@ -163,6 +164,9 @@ static void test_race(const char *in, const char *out) {
              "    if ok then read = read + 1 assert(t:sum():item() == 10, 'a file outside was read') end\n"
              "    pcall(bk.internal.write_file, PATH .. '/x.npy', 'x', true)\n"
              "    pcall(bk.internal.append_file, PATH .. '/x.npy', 'x', 0)\n"
+             "    for _, f in ipairs{ bk.internal.look, bk.internal.folder } do\n"
+             "        local found, list = pcall(f, PATH, {})\n"
+             "        assert(not found or not table.concat(list, ' '):find('secret'), 'a folder outside was listed') end\n"
              "end",
              s.at);
     check(bk_dostring(env, text, "race") == BK_OK, "a race for a link outside", bk_error(env));
@@ -182,6 +186,11 @@ static void test_restricted(void) {
         "assert(bk.data.csv(IN .. '/t.csv'):count() == 2)",
         "assert(load('return 7')() == 7 and load(function() return nil end))",
         "assert(#bk.internal.folder(IN) > 0)",
+        /* where links lead is not told */
+        "local all = table.concat(bk.internal.folder(IN), ' ') .. ' '\n"
+        "assert(all:find('away ') and not all:find('away/') and all:find('sub/'), all)\n"
+        "assert(table.concat(bk.internal.look(IN, {}), ' '):find('sub') and\n"
+        "    not table.concat(bk.internal.look(IN, {}), ' '):find('away'))",
         "assert(bk.help and bk.protocol and bk.plot and bk.data.mnist and bk.record.loss)",
         "bk.protocol{ model = bk.nn.mlp{ 64, 3, 10 }, lr = 0.1, steps = 3, batch = 5, tasks = bk.tasks.permuted{\n"
         "    data = bk.data.glyphs{ n = 20, size = 8 }, n = 2 } }:run{ progress = true }",
@@ -299,6 +308,49 @@ static void test_restricted(void) {
     bk_close(env);
     snprintf(link, sizeof link, "rm -rf '%s' '%s'", in, out);
     check(system(link) == 0, "the folders are removed", link);
+}
+
+/* What a script may do to the library's own functions and objects while they are in use. With a memory limit what is
+ * freed goes back to the system. */
+static void test_meddling(void) {
+    static const char *const scripts[] = {
+        /* results are written over tensors alone, over one once, and over none that a call under way may be reading */
+        "local double = bk.compile(function(t) return t * 2 end)\n"
+        "for _, kept in ipairs{ 1, 'x', {}, bk.rng(1), bk.nn.mlp{ 2, 2 }, bk.nn.tanh(), double, print } do\n"
+        "    assert(bk.internal.call_over(double, { kept }, bk.ones{3}):sum():item() == 6) end",
+        "local x, f = bk.ones{3}, bk.compile(function(t) return t * 2, bk.concat{ t, t } end)\n"
+        "local a, b = bk.internal.call_over(f, { x, x }, bk.ones{3})\n"
+        "assert(a:sum():item() == 6 and b:sum():item() == 6)",
+        "local x = bk.ones{300000} local kept, twice = { x }, bk.compile(function(t) return bk.concat{ t, t } end)\n"
+        "local f = bk.compile(function(t) bk.internal.call_over(twice, kept, bk.ones{3}) return t * 2 end)\n"
+        "assert(f(x):sum():item() == 600000 and x:count() == 300000)",
+        /* places that were looked at stay what they were */
+        "local out = bk.ones({ 8 }, { dtype = 'int64' }) local far = out * (1 << 50)\n"
+        "for _, index in ipairs{ out, out:narrow(1, 1, 7) } do\n"
+        "    local ok, m = pcall(bk.internal.gather, out, 2, far, index, 1, 7)\n"
+        "    assert(not ok and m:find('gather: out: expected memory of its own'), m) end\n"
+        "assert(not pcall(bk.internal.gather, out, 2, out, bk.ones({ 8 }, { dtype = 'int64' }), 1, 7))",
+        "local places = bk.tensor({ 1, 2 }, { dtype = 'int64' })\n"
+        "local f = bk.compile(function(t) return t:gather(places), t:embedding(places) end) f(bk.ones{ 4, 4 })\n"
+        "bk.internal.gather(places, 1, bk.tensor({ 1 << 50, 1 << 51 }, { dtype = 'int64' }), places:clone(), 1, 2)\n"
+        "local ok, m = pcall(f, bk.ones{ 4, 4 }) assert(not ok and m:find('out of range'), m)",
+        /* nobody frees what a call uses */
+        "local function own(p) return p.train and 1 or 2 end\n"
+        "local function loss(t) return t:sum() end\n"
+        "for _, o in ipairs{ bk.ones{3}, bk.grad(loss), bk.nn.mlp{ 2, 2 }, bk.nn.layer{ forward = own },\n"
+        "    bk.optim.adam{}, bk.bea.word{ { loss, 0.1 } }, bk.rng(1), bk.loss.mse } do\n"
+        "    local meta = getmetatable(o) assert(type(meta) == 'string' or not meta.__gc, tostring(o)) end",
+        "local one, o = bk.ones{3}, nil\n"
+        "for _, what in ipairs{ 'step', 'reset', 'restore' } do\n"
+        "    o = bk.optim.custom{ state = { 'm' }, update = function(g, s)\n"
+        "        o[what](o, one, one, 0.1) return g, s end }\n"        "    local ok, m = pcall(o.step, o, one, one, 0.1)\n"
+        "    assert(not ok and m:find('optimizer:' .. what .. ': optimizer: expected one that is not at a step'), m)\n"
+        "    assert(o:reset() == o) end",
+    };
+    bk_env *env = bk_open(&(bk_options){ .restricted = 1, .memory_limit = 64u << 20 });
+    for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++)
+        check(bk_dostring(env, scripts[i], "meddling") == BK_OK, scripts[i], bk_error(env));
+    bk_close(env);
 }
 
 /* ---- interrupts ---- */
@@ -474,6 +526,7 @@ int main(int argc, char **argv) {
     test_limits();
     test_batches();
     test_restricted();
+    test_meddling();
     test_leaves_alone();
     test_interrupt("while true do end");
     test_interrupt("coroutine.wrap(function() while true do end end)()");

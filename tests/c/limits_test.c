@@ -127,6 +127,40 @@ static void test_endless(void) {
     bk_close(env);
 }
 
+/* ---- what is to be done whole ---- */
+
+static bk_env *interrupting;
+
+static int interrupt_itself(lua_State *L) {
+    (void)L;
+    bk_interrupt(interrupting);
+    return 0;
+}
+
+/* An interrupt waits while a step holds it off, in every kind of kernel; and then comes. */
+static void test_held(void) {
+    static const char script[] =
+        "local a, row, thin, many = bk.ones{300, 300}, bk.ones{1, 300}, bk.ones{300, 3}, bk.ones{50, 40, 40}\n"
+        "local single, images = a:to('float32'), bk.ones{40, 4, 16, 16}\n"
+        "bk.internal.hold(true) interrupt() done = {}\n"
+        "done.own, done.single = a:matmul(a):sum():item(), single:matmul(single):sum():item()\n"
+        "done.row, done.thin = row:matmul(a):sum():item(), thin:matmul(thin:transpose()):sum():item()\n"
+        "done.many, done.large = many:matmul(many):sum():item(), bk.ones{2000000}:sin():sum():item() > 0\n"
+        "done.conv = bk.conv2d(images, bk.ones{4, 4, 3, 3}):sum():item()\n"
+        "done.inv = bk.linalg.inv(bk.eye(20):broadcast_to{9, 20, 20}):sum():item()\n"
+        "bk.internal.hold(false)\n"
+        "done.late = true";
+    static const char held[] =
+        "assert(done.own == 27e6 and done.single == 27e6 and done.row == 9e4 and done.thin == 27e4)\n"
+        "assert(done.many == 50 * 64000 and done.large and done.conv == 40 * 4 * 196 * 36 and done.inv == 180)\n"
+        "assert(not done.late)";
+    bk_env *env = interrupting = bk_open(NULL);
+    lua_register(bk_lua(env), "interrupt", interrupt_itself);
+    check(bk_dostring(env, script, "held") == BK_EINTERRUPTED, "an interrupt that was held off comes", bk_error(env));
+    check(bk_dostring(env, held, "held") == BK_OK, "what held it off was done whole", bk_error(env));
+    bk_close(env);
+}
+
 /* ---- what is guarded is what Lua has ---- */
 
 /* Runs in an environment and in plain Lua: both must find it true. */
@@ -407,6 +441,7 @@ int main(void) {
     alarm(600);
     test_same_as_lua();
     test_endless();
+    test_held();
     test_close();
     test_memory();
     test_json();

@@ -82,8 +82,7 @@ static void test_gaps(void) {
         check(s == BK_OK, at->name, bk_error(env));
         snprintf(text, sizeof text, "%.1f ms of %.1f without a look at the interrupt", at->gap, at->ms);
         if (getenv("VERBOSE")) printf("%8.1f of %8.1f ms: %s\n", at->gap, at->ms, at->name);
-        /* kernels of products read the flag themselves, which is not noted */
-        check(at->gap < MOST_MS || !strncmp(at->name, "matmul", 6), at->name, text);
+        check(at->gap < MOST_MS, at->name, text);
     }
 }
 

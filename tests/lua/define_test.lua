@@ -89,6 +89,8 @@ function TestDefine.test_what_is_wrong_with_a_definition()
     fails("bk.define: colour: expected name, call", bk.define, { colour = "red" })
     fails("bk.define: f: option x: unknown type numbr", bk.define, { name = "f", doc = "d", call = print,
         options = { { "x", "numbr" } } })
+    fails("bk.define: f: options: 1: expected { name, type, ... }, got 7", bk.define, { name = "f", doc = "d",
+        call = print, options = { 7 } })
     fails("bk.define: expected a table, got nil", bk.define)
 end
 

@@ -152,6 +152,13 @@ function TestFit.test_errors()
         { losses = L, trajectory = rows, order = "cyclic", every = 3 })
     fails("lr: expected 20 rates, one a step, got 2", { losses = L, trajectory = rows, lr = { 1, 2 } })
     fails("losses: expected a list of losses", { losses = {}, trajectory = rows })
+    fails('losses: 2: expected a function of theta, got "x"', { losses = { L[1], "x" }, trajectory = rows })
+    local at, steps_at = {}, {}
+    for k = 1, 21 do at[k], steps_at[k] = rows[k], k end
+    at[9], steps_at[4] = 7, "x"
+    fails("trajectory: row 9: expected a vector, got 7", { losses = L, trajectory = at })
+    fails('steps: row 4: expected a whole number, got "x"', { losses = L, trajectory = rows, steps = steps_at })
+    fails("lr: step 2: expected a finite number, got a table", { losses = L, trajectory = rows, lr = { 1, {} } })
     -- H = I: grad |g|^2 = 2 g everywhere
     local bowl = function(t) return t:dot(t) * 0.5 end
     local t, list = bk.tensor{ 1, 2 }, {}

@@ -193,6 +193,23 @@ function TestRefused.test_backward_error_analysis()
         theta, { time = 1 })
 end
 
+function TestRefused.test_measures_of_a_run()
+    fails('bk.measure.total_hvp: state: expected the state that records and hooks get, got "x"', bk.measure.total_hvp,
+        "x", theta)
+    fails("bk.measure.round: state: expected the state that records and hooks get, got a table", bk.measure.round, {})
+    fails("bk.measure.layers: model: expected one with n_params, got 3", bk.measure.layers, 3)
+    fails("bk.measure.only: v: expected a tensor, got nil", bk.measure.only)
+    fails("bk.measure.only: layer: expected one of bk.measure.layers(model), got 1", bk.measure.only, theta, 1)
+    local told
+    local task = { x = bk.ones { 4, 2 }, y = bk.ones { 4, 1 }, loss = "mse" }
+    bk.protocol { model = bk.nn.mlp { 2, 1 }, tasks = { task, task }, lr = 0.1, steps = 1, record = { every = 1,
+        own = function(state)
+            told = told or select(2, pcall(bk.measure.bracket, state, 1, 3))
+            return bk.measure.bracket(state, 1, 2):norm():item()
+        end } }:run {}
+    lu.assertStrContains(told, "bk.measure.bracket: task: expected a whole number from 1 to 2, got 3")
+end
+
 function TestRefused.test_models()
     local model = bk.nn.mlp { 2, 3, 2 }
     local start = model:init { seed = 1 }

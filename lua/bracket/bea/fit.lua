@@ -3,6 +3,7 @@ local bk = ...
 local where = "bk.bea.fit"
 local NODES = 6 -- of the rule by which fields are integrated between two rows
 local FEWEST = 8 -- intervals
+local show = bk._options.show
 
 local function fail(format, ...) error(where .. ": " .. format:format(...), 0) end
 
@@ -58,7 +59,17 @@ local function clock(o, rows, round)
     elseif #steps ~= rows then
         fail("steps: expected %d, one a row, got %d", rows, #steps)
     end
+    for k = 1, rows do
+        if not math.tointeger(steps[k]) then
+            fail("steps: row %d: expected a whole number, got %s", k, show(steps[k]))
+        end
+    end
     local taken = steps[rows] - steps[1]
+    for k = 1, o.lr and #o.lr or 0 do
+        if type(o.lr[k]) ~= "number" or o.lr[k] - o.lr[k] ~= 0 then
+            fail("lr: step %d: expected a finite number, got %s", k, show(o.lr[k]))
+        end
+    end
     if o.lr and #o.lr ~= taken then fail("lr: expected %d rates, one a step, got %d", taken, #o.lr) end
     local mean = o.lr and bk.statistics.mean(o.lr) or 1
     local time, within, at = { 0 }, {}, 0
@@ -115,7 +126,11 @@ local function products(o, fields, run, round, list)
     local clocked = clock(o, #run, round)
     local function at(k)
         if not kept[k] then
-            local theta = run[clocked[k].row]:to("float64")
+            local theta = run[clocked[k].row]
+            if not bk.is_tensor(theta) then
+                fail("trajectory: row %d: expected a vector, got %s", clocked[k].row, show(theta))
+            end
+            theta = theta:to("float64")
             size = size or #theta
             if theta:ndim() ~= 1 or #theta ~= size then
                 fail("trajectory: row %d: expected (%d), got (%s)", clocked[k].row, size,
@@ -221,6 +236,11 @@ end
 local function fit(o)
     local losses = o.losses
     if #losses == 0 then fail("losses: expected a list of losses, got an empty one") end
+    for i = 1, #losses do
+        if not pcall(bk.grad, losses[i]) then
+            fail("losses: %d: expected a function of theta, got %s", i, show(losses[i]))
+        end
+    end
     local round, order = round_of(o.order, #losses)
     local fields = bk.bea._fit_fields(losses, order, o.degree)
     local p, rows = #fields.calls, {}

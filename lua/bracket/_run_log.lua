@@ -315,6 +315,7 @@ end
 function run_log:save(state)
     self:write_rows(state, true)
     if self.saved_at == state.step then return end
+    if not self.described then self:describe(false) end
     self:tell_of_state(state)
     local saved = state:save("history") -- its rows are in metrics.jsonl
     saved.rows_digest, saved.infinite = self.file.digest, self.infinite
@@ -329,6 +330,15 @@ local function script_arguments()
     return arg and arg[1] and plain(table.move(arg, 1, #arg, 1, {})) or nil
 end
 
+-- What the run is: its script, settings and machine. In haste they are not waited for until they are on the disk, which
+-- takes as long as ten steps: without a checkpoint there is nothing to go on from.
+function run_log:describe(haste)
+    if self.script then internal.write_file(run_folder.script_path(self.dir), self.script, haste) end
+    internal.write_file(self.dir .. "/config.json", text_of(self.config), haste)
+    internal.write_file(self.dir .. "/env.json", text_of(self.env), haste)
+    self.described = not haste
+end
+
 -- Before the first step. A finished run stays as it is, but for what a kill left unsaid.
 function run_log:begin(state)
     self:take_claim() -- a run that was paused let go of it
@@ -337,7 +347,7 @@ function run_log:begin(state)
     if #(text_in(metrics) or "") > self.file.bytes then -- rows of steps that are done again
         internal.append_file(metrics, "", self.file.bytes, true)
     end
-    self.finished = state.finished
+    self.finished, self.described = state.finished, state.finished
     if self.finished then
         if self.said ~= "finished" then
             self:save(state)
@@ -351,9 +361,8 @@ function run_log:begin(state)
     self.config.arguments = script_arguments()
     self.config.checkpoint_every, self.config.keep = self.every, self.keep
     local script = self.config.script and text_in(self.config.script)
-    if script and utf8.len(script) then internal.write_file(run_folder.script_path(self.dir), script) end -- no program
-    internal.write_file(self.dir .. "/config.json", text_of(self.config))
-    internal.write_file(self.dir .. "/env.json", text_of(self.env))
+    self.script = script and utf8.len(script) and script or nil -- no program
+    self:describe(true)
     self:write_status(state, "running")
 end
 

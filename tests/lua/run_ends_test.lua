@@ -262,6 +262,28 @@ local function script(name, arguments)
     return output, tonumber(code)
 end
 
+-- Without waiting for the disk before the first step, and then with it; the script is the one that began.
+function TestRunEnds:test_what_a_run_is_is_on_the_disk_before_its_first_checkpoint()
+    local write_file, waited, began = internal.write_file, {}, arg[0]
+    local log = root .. "/described"
+    write("began.lua", "-- as it began")
+    internal.write_file = function(path, text, haste)
+        local name = path:match("[^/]+$")
+        if haste then write("began.lua", "-- edited since") end
+        if not haste and not waited[name] then waited[name] = #run_folder.checkpoints(log) end
+        return write_file(path, text, haste)
+    end
+    arg[0] = root .. "/began.lua"
+    local ok, message = pcall(function() protocol():run{ out = log, checkpoint_every = 3, progress = false } end)
+    internal.write_file, arg[0] = write_file, began
+    if not ok then error(message, 0) end
+    lu.assertEquals(waited["config.json"], 0)
+    lu.assertEquals(waited["env.json"], 0)
+    lu.assertEquals(waited["script-as-run.lua"], 0)
+    local f <close> = io.open(run_folder.script_path(log))
+    lu.assertEquals(f:read("a"), "-- as it began")
+end
+
 function TestRunEnds:test_a_signal_ends_the_run_after_its_step_with_a_checkpoint()
     script("whole")
     for signal, expected in pairs{ TERM = 75, HUP = 75, USR1 = 75, INT = 130 } do

@@ -217,8 +217,9 @@ bk_status winograd_run(ctx *c, conv_side what, bk_dtype dtype, const conv_shape 
 /* What a vector of tiles reads, or writes: LANES places of two runs side by side in a row (1 row of tiles), of two rows
  * (2), of which each is in halves of two rows (4). A row outside the image is one of zeros for every channel. */
 typedef struct NAME(place) {
-    const REAL *row[4][4]; /* [row of the window][row of tiles], at the first column of the window */
-    int64_t step[4][4];    /* to the next channel */
+    /* (Aligned, or GCC 12 may fill them as if they were, on a stack that is not: it does under ThreadSanitizer.) */
+    _Alignas(VECTOR_BYTES) const REAL *row[4][4]; /* [row of the window][row of tiles], at the window's first column */
+    int64_t step[4][4];                           /* to the next channel */
     MASK near[2], far[2];  /* columns of the image: of the first and the second run, and of those 2 further on */
     int64_t rows;
 } NAME(place);

@@ -68,7 +68,7 @@ tell("bk.inner", 2, 2)
 tell("bk.outer", 5, 10)
 tell("bk.outer", 10, 10)
 print "done"]])
-    self:shows("-l bk=bracket " .. script, "bk.outer 5/10  0:01 left", "\\r\\e[Kdone")
+    self:shows("-l bk=bracket " .. script, "bk.outer 5/10  0:", " left", "\\r\\e[Kdone")
     lu.assertEquals(self:silent("-l bk=bracket " .. script), "done\n")
 end
 

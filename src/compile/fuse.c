@@ -142,12 +142,13 @@ static void run_copy(size_t size, char *out, const char *in, int64_t step, int64
         for (int64_t i = 0; i < n; i++) ((double *)(void *)out)[i] = ((const double *)(const void *)in)[i * step];
 }
 
-/* Elements first .. first+n-1 of the view, in row-major order, into out, where those of the block before still are, as
- * long as this one and more. */
-static void view_load(const fuse_view *v, size_t size, const char *data, int64_t first, int64_t n, bool before,
+/* Elements first .. first+n-1 of the view, in row-major order, into out, where those of the block before still are:
+ * `before` of them, no fewer than n, or none. */
+static void view_load(const fuse_view *v, size_t size, const char *data, int64_t first, int64_t n, int64_t before,
                       char *out) {
     int last = v->ndim - 1;
-    if (before && v->strides[last] == 0 && first % v->shape[last] >= n && first % v->shape[last] + n <= v->shape[last])
+    const int64_t into = first % v->shape[last];
+    if (before && v->strides[last] == 0 && into >= before && into + n <= v->shape[last])
         return; /* the same number throughout */
     int64_t index[BK_MAX_DIMS], rest = first, at = 0;
     for (int d = last; d >= 0; d--) {
@@ -204,7 +205,7 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
         int64_t n = end - first < block ? end - first : block;
         for (int i = 0; i < p->n_views; i++) {
             if (first > start && p->views[i].once) continue;
-            view_load(&p->views[i], size, pointers[p->views[i].pointer], first, n, first > start,
+            view_load(&p->views[i], size, pointers[p->views[i].pointer], first, n, first > start ? block : 0,
                       scratch + (size_t)p->views[i].temp * temp_size);
         }
         for (int i = 0; i < p->n_ops; i++) {

@@ -54,6 +54,19 @@ function TestNumerics.test_empty_parts_beside_others()
     close(bk.compile(padded)(x), { 0, 0, math.sin(3) })
 end
 
+-- The last block of a pass is shorter than those before it, and so is a run of one number in it.
+function TestNumerics.test_columns_spread_over_rows()
+    for _, dtype in ipairs { "float32", "float64" } do
+        local column = bk.arange(9):reshape { 9, 1 }:to(dtype)
+        for length = 1, 1100 do
+            local rows = bk.zeros({ 9, length }, { dtype = dtype }) + column
+            for _, of in ipairs { rows:max(2), -(-rows):max(2) } do
+                lu.assertEquals((of - column:reshape { 9 }):abs():max():item(), 0, dtype .. " " .. length)
+            end
+        end
+    end
+end
+
 function TestNumerics.test_powers_of_zero()
     local exponents = bk.arange(4)
     local function poly(x) return (bk.tensor { 5, 7, 11, 13 } * x ^ exponents):sum() end

@@ -6,7 +6,7 @@
 #include "fuzz.h"
 #include <math.h>
 
-enum { INPUTS = 4, MOST_OPS = 16, MOST_NODES = 64, MOST_ELEMENTS = 256, OUTS = 8 };
+enum { INPUTS = 4, MOST_OPS = 16, MOST_NODES = 64, MOST_ELEMENTS = 4096, OUTS = 8 };
 
 typedef struct bytes_in {
     const uint8_t *at;
@@ -196,7 +196,9 @@ static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     static ctx *c;
-    static const int64_t shapes[][3] = { { 0 }, { 1, 3 }, { 2, 3, 4 }, { 2, 4, 4 }, { 1, 16 }, { 2, 1, 3 }, { 2, 5, 16 }, { 2, 33, 2 } };
+    static const int64_t shapes[][3] = { /* the last of more elements than a pass has in a block */
+        { 0 }, { 1, 3 }, { 2, 3, 4 }, { 2, 4, 4 }, { 1, 16 }, { 2, 1, 3 }, { 2, 5, 16 }, { 2, 33, 2 },
+        { 1, 9 }, { 2, 9, 1 }, { 2, 9, 114 }, { 1, 114 }, { 2, 17, 65 }, { 2, 17, 1 }, { 1, 700 }, { 2, 3, 257 } };
     if (!c && !(c = ctx_new(1))) abort();
     const size_t before = c->used;
     bytes_in b = { data, n };
@@ -205,7 +207,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     node *have[MOST_NODES], *in[2 * INPUTS + OUTS], *tangents[INPUTS], *out[OUTS + 2], *cts[OUTS], *dy[OUTS], *grads[INPUTS];
     int count = 0, n_in = 0, n_out = 0, identity = -1;
     for (; n_in < INPUTS; n_in++) {
-        const int64_t *s = shapes[take(&b) % 8];
+        const int64_t *s = shapes[take(&b) % 16];
         have[count++] = in[n_in] = graph_input(g, BK_FLOAT64, (int)s[0], s + 1);
     }
     const unsigned seed = take(&b), transforms = take(&b);

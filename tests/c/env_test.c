@@ -341,9 +341,10 @@ static void test_meddling(void) {
         "    bk.optim.adam{}, bk.bea.word{ { loss, 0.1 } }, bk.rng(1), bk.loss.mse } do\n"
         "    local meta = getmetatable(o) assert(type(meta) == 'string' or not meta.__gc, tostring(o)) end",
         "local one, o = bk.ones{3}, nil\n"
-        "for _, what in ipairs{ 'step', 'reset', 'restore' } do\n"
+        "for what, given in pairs{ step = { one, one, 0.1 }, reset = {}, restore = { one } } do\n"
         "    o = bk.optim.custom{ state = { 'm' }, update = function(g, s)\n"
-        "        o[what](o, one, one, 0.1) return g, s end }\n"        "    local ok, m = pcall(o.step, o, one, one, 0.1)\n"
+        "        o[what](o, table.unpack(given)) return g, s end }\n"
+        "    local ok, m = pcall(o.step, o, one, one, 0.1)\n"
         "    assert(not ok and m:find('optimizer:' .. what .. ': optimizer: expected one that is not at a step'), m)\n"
         "    assert(o:reset() == o) end",
     };

@@ -17,6 +17,11 @@ local function data(state, i)
     return t.f, t.diagnostic.x, t.diagnostic.y
 end
 
+function measure.examples(state, i)
+    local _, x, y = data(state, i)
+    return x, y
+end
+
 -- An error, in the name of `what`, where a task has a field in place of a loss.
 function measure.needs_losses(state, what)
     for i, f in ipairs(state.f) do
@@ -204,6 +209,10 @@ function measure.only(v, layer)
     return bk.concat{ zeros(layer.first - 1), v:narrow(1, layer.first, layer.size), zeros(after) }
 end
 
+bk.doc(measure.examples, [[
+bk.measure.examples(state, i) -> x, y
+The first training examples of task i, in the run's dtype: 1000 unless record = { samples = n }, or all where there are
+fewer.]])
 bk.doc(measure.needs_losses, [[
 bk.measure.needs_losses(state, what) -> nothing
 Raises an error in the name of `what`, a record or hook, where a task has a field in place of a loss.]])

@@ -81,7 +81,7 @@ function problem:part(where, data, loss, shape)
     return { x = x, y = y, n = n }
 end
 
-local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape" }
+local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape", "shuffle" }
 local ALSO = { "names", "classes", "outputs", "size", "n" } -- of what bk.data and bk.tasks give
 
 -- A task may have fields of its user's; one that is nearly one of ours would be left unread.

@@ -700,6 +700,7 @@ function TestProtocolErrors:test_tasks()
     fails("train.y: expected class ids, got fractions", { tasks = { { x = x, y = y + 0.5 } } })
     protocol{ tasks = { { x = x, y = y:to("float32") } } } -- whole numbers are class ids in any dtype
     fails("holds nan or inf", { tasks = { { x = x + 0 / 0, y = y } } })
+    fails("task 1: unknown field shufle (did you mean shuffle?)", { tasks = { { x = x, y = y, shufle = false } } })
     fails("task 1: loss: expected a 0-d tensor, got (10,3)", { tasks = { { x = x, y = y, loss = function(m, t, of)
         return m:forward(t, of)
     end } } }, true)

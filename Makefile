@@ -200,8 +200,10 @@ $(B)/gen/vec_rows.h: $(KERNELS_SRC) $(B)/gen/kernels.list
 	  awk '{ printf "VEC_ROW%s(%s, %s)\n", $$1 == "REAL" ? "_REAL" : "", $$2, toupper($$2) }'; } > $@.new
 	@cmp -s $@.new $@ || cp $@.new $@
 
+# Files that define functions come first: one of mere KERNEL and REAL lines may call any of them.
 $(B)/gen/vec_kernels.h: $(KERNELS_SRC) $(B)/gen/kernels.list
-	@{ echo '/* Generated: do not edit. */'; for f in $(KERNELS_SRC); do \
+	@{ echo '/* Generated: do not edit. */'; \
+	  for f in $$(grep -l '^INL ' $(KERNELS_SRC)) $$(grep -L '^INL ' $(KERNELS_SRC)); do \
 	  if grep -q '^KERNEL' $$f; then echo "#include \"$$f\""; \
 	  else printf '#if TYPE != 1\n#include "%s"\n#endif\n' $$f; fi; done; } > $@.new
 	@cmp -s $@.new $@ || cp $@.new $@

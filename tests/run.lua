@@ -10,24 +10,30 @@ end
 local counted = os.getenv("BRACKET_COVERAGE") and dofile("tests/coverage.lua")
 local wanted = {}
 for _, name in ipairs(arg) do wanted[name] = true end
+local all = next(wanted) == nil
 local list = io.popen("ls tests/lua")
 for file in list:lines() do
     local name = file:match("^(.+)_test%.lua$")
-    if name and (next(wanted) == nil or wanted[name]) then
+    if name and (all or wanted[name]) then
+        wanted[name] = nil
         local returned = dofile("tests/lua/" .. file)
         if type(returned) == "table" then _G["Test_" .. name] = returned end
     end
 end
 list:close()
+if next(wanted) then
+    io.stderr:write(("no suite tests/lua/%s_test.lua\n"):format(next(wanted)))
+    os.exit(2)
+end
 local runner = luaunit.LuaUnit.new()
 runner:setOutputType("text")
 runner:runSuiteByInstances(luaunit.LuaUnit.collectTests and (function()
-    local all = {}
+    local tests = {}
     for _, name in ipairs(luaunit.LuaUnit.collectTests()) do
         local class, method = name:match("^([^.]+)%.(.+)$")
-        all[#all + 1] = { name, class and _G[class] or _G[name] }
+        tests[#tests + 1] = { name, class and _G[class] or _G[name] }
     end
-    return all
+    return tests
 end)())
 local r = runner.result
 local failed = r.failureCount + r.errorCount

@@ -156,7 +156,14 @@ local function functions(model, task, outputs, where, shared)
         end
         f.loss, right = with_head(model, task, outputs)
     elseif type(kind) == "function" then
-        f.loss = function(theta, x, y) return kind(model, theta, x, y) end
+        f.loss = function(theta, x, y)
+            local value = kind(model, theta, x, y)
+            if not bk.is_tensor(value) or value:ndim() > 0 then
+                error(("%s: loss: expected a 0-d tensor, got %s"):format(where or "task", bk.is_tensor(value)
+                    and "(" .. table.concat(value:shape(), ",") .. ")" or "a " .. type(value)), 0)
+            end
+            return value
+        end
     else
         f.loss = kind(model)
         right = kind:accuracy(model)

@@ -81,7 +81,7 @@ function problem:part(where, data, loss, shape)
     return { x = x, y = y, n = n }
 end
 
-local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape" }
+local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape", "shuffle" }
 local ALSO = { "names", "classes", "outputs", "size", "n" } -- of what bk.data and bk.tasks give
 
 -- A task may have fields of its user's; one that is nearly one of ours would be left unread.
@@ -105,6 +105,10 @@ function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: ove
         local t = { name = task.name or ("task " .. i), source = task }
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
         check_fields(task, where)
+        if not task.train and not (is_tensor(task.x) and is_tensor(task.y)) then
+            error(("%s: expected tensors x and y, or train = { x =, y = }; got %s and %s"):format(where,
+                is_tensor(task.x) and "a tensor" or type(task.x), is_tensor(task.y) and "a tensor" or type(task.y)), 0)
+        end
         local loss = bk._functions.kind_of(task, where)
         t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)
         t.test = task.test and self:part(where .. ": test", task.test, loss, task.shape) or t.train
@@ -219,7 +223,7 @@ function problem:ids(i, epoch, first)
 end
 
 -- Mean loss (nil for a field) and accuracy (nil for mse) of task i at theta on all of its `which` data, in blocks of
--- 1000 examples.
+-- 1000 examples. A loss's own accuracy is a share of right answers, whose number is whole; a task's may be anything.
 function problem:evaluate(i, theta, which)
     local t = self.tasks[i]
     local data, loss, right, first = t[which], 0, 0, 1
@@ -228,7 +232,7 @@ function problem:evaluate(i, theta, which)
         local x, y = data.x:narrow(1, first, m), data.y:narrow(1, first, m)
         local value, share = t.f.measure(theta, x, y)
         if value then loss = loss + m * value end
-        if share then right = right + math.floor(m * share + 0.5) end
+        if share then right = right + (t.source.accuracy and m * share or math.floor(m * share + 0.5)) end
         first = first + m
     end
     return t.f.value and loss / data.n or nil, t.f.accuracy and right / data.n or nil

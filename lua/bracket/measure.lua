@@ -18,6 +18,11 @@ local function data(state, i)
     return t.f, t.diagnostic.x, t.diagnostic.y
 end
 
+function measure.examples(state, i)
+    local _, x, y = data(state, i)
+    return x, y
+end
+
 -- An error, in the name of `what`, where a task has a field in place of a loss.
 function measure.needs_losses(state, what)
     for i, f in ipairs(state.f) do
@@ -216,7 +221,7 @@ function measure.only(v, layer)
 end
 
 -- What is asked of a state says so where it is given something else, or a task that is none.
-local OF_TASKS = { gradient = 1, loss = 1, hvp = 1, output_change = 1, bracket = 2 }
+local OF_TASKS = { gradient = 1, loss = 1, hvp = 1, output_change = 1, bracket = 2, examples = 1 }
 local OF_OTHERS = { weighted_brackets = true, is_gradient_step = true, layers = true, only = true }
 for name, f in pairs(measure) do
     local function of_state(state, ...)
@@ -236,6 +241,10 @@ for name, f in pairs(measure) do
     if not OF_OTHERS[name] then measure[name] = of_state end
 end
 
+bk.doc(measure.examples, [[
+bk.measure.examples(state, i) -> x, y
+The first training examples of task i, in the run's dtype: 1000 unless record = { samples = n }, or all where there are
+fewer.]])
 bk.doc(measure.needs_losses, [[
 bk.measure.needs_losses(state, what) -> nothing
 Raises an error in the name of `what`, a record or hook, where a task has a field in place of a loss.]])

@@ -412,7 +412,8 @@ In a training step models are in training: dropout and own layers draw from the 
 in own losses and interventions too; all else is evaluation.
 
 state: step total task position n_tasks tasks theta lr loss gradient task_gradient gradients (joint) x y model optimizer
-problem recorded (the last row) history R W seed; state:measure("conflict") -> columns now.]],
+problem recorded (the last row) history R W seed; state:measure("conflict") -> columns now. tasks is the list as given;
+bk.measure.examples(state, i) has a task's data as the run has them.]],
     options = {
         { "model", "any", required = true, doc = "of bk.nn" },
         { "tasks", "table", required = true, doc = "a list of tasks" },

@@ -32,7 +32,7 @@ bk_env *env_open(const bk_options *options, bool no_environment, err *e) {
     static const bk_options defaults = { 0 };
     const bk_options *o = options ? options : &defaults;
     ctx *c = ctx_new(1);
-    if (c && o->threads > 0 && ctx_set_threads(c, o->threads, e)) {
+    if (c && o->threads != 0 && ctx_set_threads(c, o->threads, e)) {
         ctx_release(c);
         return NULL;
     }

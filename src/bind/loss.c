@@ -29,6 +29,13 @@ static int loss_call(lua_State *L) { /* loss, model [, x, y [, mode]]; or loss, 
     lua_model *m = bind_check_model(L, 3, fname, "model");
     const tensor *x = lua_isnil(L, 4) ? NULL : bind_check_tensor(L, 4, fname, "x");
     const tensor *y = lua_isnil(L, 5) ? NULL : bind_check_tensor(L, 5, fname, "y");
+    for (int i = 0; lua_istable(L, 6) && i < option_count(l->row->options); i++) {
+        const char *name = l->row->options[i].name;
+        if (lua_getfield(L, 6, name) != LUA_TNIL)
+            return args_error(L, fname, "%s: an option of the loss itself, expected in %s{ %s = ... }(model, x, y)",
+                              name, fname, name);
+        lua_pop(L, 1);
+    }
     err e = { 0 };
     model_with with = bind_push_with(L, 6, fname);
     tensor values[2] = { 0 };

@@ -36,7 +36,6 @@ static bk_status step_run(plan *p, const step *s, err *e) {
         status = s->n->op->explain(p->c, s->n, p->pointers[s->out], many, scratch, e);
     if (many != in) mem_free(p->c, many, sizeof *many * (size_t)s->n_in);
     if (status == BK_EINTERRUPTED) return err_set(e, status, "interrupted");
-    if (status == BK_EINVAL) return err_set(e, status, "bk.%s: an index is out of range", op_title(s->n->op));
     if (status && s->n->op->explain) return status;
     if (status) return err_set(e, status, "bk.%s: failed (status %d)", op_title(s->n->op), status);
     return BK_OK;

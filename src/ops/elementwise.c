@@ -333,7 +333,8 @@ const op_row op_mul = {
     ELEMENTWISE(mul, 2), .dtypes = OP_ANY, .formula = "t u",
     .simplify = mul_simplify, .jvp = mul_jvp, .transpose = mul_jvp,
     PUBLIC(binary), .meta = "__mul", .sign = "t * u",
-    .doc = "Elementwise product. " BROADCASTS " The matrix product is bk.matmul.",
+    .doc = "Elementwise product. " BROADCASTS " The matrix product is bk.matmul. The number 0 makes 0 of all, NaN and "
+           "infinity too; a tensor's 0 makes NaN of these.",
 };
 node *g_mul(graph *g, node *a, node *b) {
     return op_binary(g, &op_mul, a, b);

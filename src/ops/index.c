@@ -61,7 +61,7 @@ static bk_status gather_run(ctx *c, const node *n, void *out, const void *const 
     size_t row = (size_t)shape_count(table->ndim - b - 1, table->shape + b + 1), bytes = row * dtype_size(n->dtype);
     if (!gather && op_fill(c, n->dtype, n->count, out, 0)) return BK_EINTERRUPTED;
     for (int64_t i = 0; i < many->count; i++) {
-        if (index[i] < 0 || index[i] >= size) return BK_EINVAL;
+        if (index[i] < 0 || index[i] >= size) return BK_ERUNTIME;
         if (ctx_stops(c, &since, 8 + (int64_t)row)) return BK_EINTERRUPTED; /* each may miss the caches */
         size_t at = (size_t)(i / each * size + index[i]) * bytes;
         if (gather) {
@@ -70,6 +70,17 @@ static bk_status gather_run(ctx *c, const node *n, void *out, const void *const 
             add_to(n->dtype, (char *)out + at, (const char *)in[0] + (size_t)i * bytes, (int64_t)row);
     }
     return BK_OK;
+}
+/* Which index it was, of gather, take and their adjoints. */
+static bk_status index_explain(ctx *c, const node *n, void *out, const void *const *in, void *scratch, err *e) {
+    const node *table = n->op == &op_gather || n->op == &op_take ? n->in[0] : n;
+    const int axis = n->op == &op_gather || n->op == &op_scatter ? lead(n) : table->ndim - 1;
+    const int64_t size = table->shape[axis], *index = in[1];
+    int64_t i = 0;
+    (void)c, (void)out, (void)scratch;
+    while (i < n->in[1]->count - 1 && index[i] >= 0 && index[i] < size) i++;
+    return err_set(e, BK_EINVAL, "bk.%s: an index is out of range: counted from 0, expected one below %lld, got %lld",
+                   op_title(n->op), (long long)size, (long long)index[i]);
 }
 static node *gather_node(graph *g, node *a, node *index, int64_t b) {
     node *in[2] = { a, index };
@@ -127,6 +138,7 @@ const op_row op_gather = {
     .formula = "y[i] = a[index[i]], rows of a",
     .shape = gather_shape,
     .run = gather_run,
+    .explain = index_explain,
     .simplify = pull_scale,
     .jvp = linear_jvp,
     .transpose = gather_transpose,
@@ -145,6 +157,7 @@ const op_row op_scatter = {
     .formula = "y[r] = sum of the rows a[i] with index[i] = r: the adjoint of gather",
     .shape = scatter_shape,
     .run = gather_run,
+    .explain = index_explain,
     .simplify = pull_scale,
     .jvp = linear_jvp,
     .transpose = scatter_transpose,
@@ -179,7 +192,7 @@ static bk_status take_run(ctx *c, const node *n, void *out, const void *const *i
     size_t bytes = dtype_size(n->dtype);
     if (!take && op_fill(c, n->dtype, n->count, out, 0)) return BK_EINTERRUPTED;
     for (int64_t i = 0; i < n->in[1]->count; i++) {
-        if (index[i] < 0 || index[i] >= size) return BK_EINVAL;
+        if (index[i] < 0 || index[i] >= size) return BK_ERUNTIME;
         if (ctx_stops(c, &since, 8)) return BK_EINTERRUPTED;
         size_t place = (size_t)(i * size + index[i]) * bytes;
         if (take)
@@ -209,6 +222,7 @@ const op_row op_take = {
     .formula = "y[r] = a[r, index[r]]",
     .shape = take_shape,
     .run = take_run,
+    .explain = index_explain,
     .simplify = pull_scale,
     .jvp = linear_jvp,
     .transpose = take_transpose,
@@ -226,6 +240,7 @@ const op_row op_put = {
     .formula = "y[r, index[r]] = a[r], else 0: the adjoint of take",
     .shape = take_shape,
     .run = take_run,
+    .explain = index_explain,
     .simplify = pull_scale,
     .jvp = linear_jvp,
     .transpose = put_transpose,

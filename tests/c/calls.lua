@@ -452,9 +452,9 @@ for name in pairs(bk.measure) do -- what records are made of
         calls["bk.measure." .. name] = function()
             return run { record = { every = 2, value = function(state)
                 local measure = bk.measure
-                local arguments = { gradient = { 1 }, loss = { 1 }, hvp = { 1, state.theta }, bracket = { 1, 2 },
-                    needs_losses = { "calls" }, output_change = { 1, state.theta }, total_hvp = { state.theta },
-                    decay = { "the term" } }
+                local arguments = { examples = { 1 }, gradient = { 1 }, loss = { 1 }, hvp = { 1, state.theta },
+                    bracket = { 1, 2 }, needs_losses = { "calls" }, output_change = { 1, state.theta },
+                    total_hvp = { state.theta }, decay = { "the term" } }
                 if name == "is_gradient_step" then return measure.is_gradient_step(state.optimizer) and 1 or 0 end
                 if name == "weighted_brackets" then return measure.conflict_field(state):norm():item() end
                 local value = measure[name](state, table.unpack(arguments[name] or {}))

@@ -539,6 +539,7 @@ int main(int argc, char **argv) {
           bk_error(env));
     check(bk_dofile(env, "/nonexistent/file.lua", 0, NULL) == BK_EIO, "a missing file is BK_EIO", bk_error(env));
     check(!bk_open(&(bk_options){ .threads = 300 }), "300 threads are refused", "");
+    check(!bk_open(&(bk_options){ .threads = -1 }), "-1 threads are refused", "");
     bk_close(NULL);
     bk_interrupt(NULL);
     check(!bk_lua(NULL) && strcmp(bk_error(NULL), "") == 0, "NULL has no state and no error", "");

@@ -83,7 +83,17 @@ function TestFieldTask.test_an_accuracy_of_its_own_is_measured()
     list[1].accuracy = function(z) return z:gt(0):to("float64"):mean() end
     local r = run(list, { record = { every = 3, "accuracy" } })
     local want = model:forward(r.theta, list[1].x):gt(0):to("float64"):mean():item()
-    lu.assertAlmostEquals(r.history.accuracy_1[#r.history.accuracy_1], want, 0.5 / 12)
+    lu.assertAlmostEquals(r.history.accuracy_1[#r.history.accuracy_1], want, 1e-12)
+end
+
+function TestFieldTask.test_an_accuracy_need_be_no_share_of_the_examples()
+    local n = 1500 -- two blocks
+    local x, y = bk.rng(1):normal { n, 3 }, bk.rng(2):normal { n, 2 }
+    local list = { { x = x, y = y, loss = "mse", accuracy = function(_, of) return of:mean():item() end },
+        { x = x:narrow(1, 1, 1), y = y:narrow(1, 1, 1), loss = "mse", accuracy = function() return 0.1 end } }
+    local r = bk.protocol { model = model, tasks = list, lr = 0.1, steps = 1 }:run {}
+    lu.assertAlmostEquals(r.accuracy[2][1], y:mean():item(), 1e-12)
+    lu.assertAlmostEquals(r.accuracy[0][2], 0.1, 1e-15)
 end
 
 function TestFieldTask.test_a_run_of_fields_goes_on_bit_for_bit()

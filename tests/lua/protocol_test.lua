@@ -700,7 +700,14 @@ function TestProtocolErrors:test_tasks()
     fails("train.y: expected class ids, got fractions", { tasks = { { x = x, y = y + 0.5 } } })
     protocol{ tasks = { { x = x, y = y:to("float32") } } } -- whole numbers are class ids in any dtype
     fails("holds nan or inf", { tasks = { { x = x + 0 / 0, y = y } } })
-    fails("expected a table { x = tensor, y = tensor }", { tasks = { { x = x } } })
+    fails("task 1: unknown field shufle (did you mean shuffle?)", { tasks = { { x = x, y = y, shufle = false } } })
+    fails("task 1: loss: expected a 0-d tensor, got (10,3)", { tasks = { { x = x, y = y, loss = function(m, t, of)
+        return m:forward(t, of)
+    end } } }, true)
+    fails("task 1: loss: expected a 0-d tensor, got a number", { tasks = { { x = x, y = y, loss = function()
+        return 1
+    end } } }, true)
+    fails("task 1: expected tensors x and y, or train = { x =, y = }; got a tensor and nil", { tasks = { { x = x } } })
     fails("got none", { tasks = {} })
 end
 function TestProtocolErrors:test_what_was_recorded_survives_a_diverging_run()

@@ -226,6 +226,8 @@ function TestRefused.test_models()
     fails("x: expected (batch, 4, ...), got (2,3)", grouped.forward, grouped, bk.ones { 8 }, bk.ones { 2, 3 })
     local flat = bk.nn.sequential { bk.nn.flatten() }
     fails("x: expected (batch, ...), got ()", flat.forward, flat, bk.ones { 0 }, bk.tensor(1.0))
+    fails("bk.loss.huber: delta: an option of the loss itself, expected in bk.loss.huber{ delta = ... }(model, x, y)",
+        bk.loss.huber, bk.nn.mlp { 1, 1 }, bk.ones { 1, 1 }, bk.ones { 1, 1 }, { delta = 2 })
     fails('no field "foo"; it has name, class_ids, accuracy and its options',
         function() return bk.loss.huber { delta = 2 }.foo end)
 end

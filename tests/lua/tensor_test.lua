@@ -195,6 +195,12 @@ function TestTensorMath.test_arithmetic_broadcasts_and_mixes_numbers()
     lu.assertEquals(a[1]:clamp(nil, 2):totable(), { 1, 2, 2 })
 end
 
+function TestTensorMath.test_the_number_0_makes_0_of_all_and_a_tensors_0_does_not()
+    local t = bk.tensor { 1 / 0, 0 / 0, 2 }
+    lu.assertEquals((t * 0):totable(), { 0, 0, 0 })
+    lu.assertEquals((t * bk.zeros { 3 }):isnan():totable(), { 1, 1, 0 })
+end
+
 function TestTensorMath.test_dtypes_promote_and_numbers_do_not()
     local i = bk.tensor({ 1, 2 }, { dtype = "int64" })
     local f, d = bk.ones({ 2 }, { dtype = "float32" }), bk.ones { 2 }

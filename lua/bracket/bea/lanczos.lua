@@ -4,7 +4,7 @@ local lanczos = bk.bea._lanczos
 
 return bk.define{
     name = "bk.bea.lanczos",
-    returns = "{ largest, second, ..., lowest, residuals }",
+    returns = "{ largest, second, ..., lowest = x, residuals = list }",
     doc = [[
 Ritz values at both ends of the Hessian's spectrum at theta, by Lanczos with full reorthogonalisation: one
 Hessian-vector product a step.

@@ -85,8 +85,18 @@ end
 function failure.meant_in_script(message)
     local file, line = message:match("^(.-):(%d+): [^\n]*a nil value")
     if not file then return "" end
-    local frame = { source = "@" .. file, line = tonumber(line), values = { bk = bk } }
-    local near = meant(message:match("^[^\n]*"), frame, "")
+    local head, near = message:match("^[^\n]*"), nil
+    local function look(source, input)
+        near = near or meant(head, { source = source, line = tonumber(line), values = { bk = bk } }, input)
+    end
+    if file == "(command line)" then
+        for k, text in next, arg do
+            local code = arg[k - 1] == "-e" and text or text:match("^%-e(.+)")
+            if code then look("=stdin", code) end
+        end
+    else
+        look("@" .. file, "")
+    end
     return near and ("; did you mean %s?"):format(near) or ""
 end
 

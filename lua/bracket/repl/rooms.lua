@@ -1,7 +1,8 @@
 -- rooms.lua - docstrings of the tables that files make: room path -> text. help lists the names in a room after it.
 return {
     ["bk"] = "bk\n\nThe module bracket: tensors, functions of theta and their derivatives, models, "
-        .. "backward error analysis, tasks and protocols. help(bk.lie) explains one name, help \"words\" searches, "
+        .. "backward error analysis, tasks and protocols. Dimensions and positions count from 1, dimensions below 0 from "
+        .. "the end; class ids count from 0. help(bk.lie) explains one name, help \"words\" searches, "
         .. "help \"tutorial\" is the first of the guides, help \"guides\" lists them.",
     ["bk.nn"] = "bk.nn\n\nModels and layers over one flat parameter vector theta.",
     ["bk.loss"] = "bk.loss\n\nLosses of a model on data: callables of theta.",

@@ -3,8 +3,8 @@
  * has lanes, from 1, 2 or 4 rows of tiles by the image's width, so images are read and written where they lie, with no
  * padded copy. The adjoint in x is the same with the kernels turned; that in w sums (A Y A') . (B' d B) over tiles.
  * Those of stride 2 differ in the transforms, which are winograd_stride.inc, and have 25 places. AVX-512 only. The file
- * includes itself once per element type for the typed part at its end (REAL defined). Threads share chunks of tiles, cut
- * by the shape alone: the bits are the same at any number of them. */
+ * includes itself once per element type for the typed part at its end (REAL defined). Threads share chunks of tiles,
+ * cut by the shape alone: the bits are the same at any number of them. */
 #ifndef REAL
 
 #include "winograd.h"
@@ -25,7 +25,7 @@
 #endif
 
 enum { VECTOR_BYTES = 64, COLUMNS = 6, OUT_BLOCK = 16, PARTS = 8 };
-enum { WEIGHT_IN = 32, WEIGHT_VECTORS = 8192, WEIGHT_OUT = 8 }; /* channels, vectors of all places, in a block */
+enum { WEIGHT_IN = 512, WEIGHT_VECTORS = 8192, WEIGHT_OUT = 8 }; /* channels times places, vectors, channels: a block */
 static const double SHARE_WORK = 1 << 18; /* multiply-adds that a thread is worth waking for */
 
 static int64_t up(int64_t n, int64_t step) {
@@ -74,13 +74,16 @@ bool winograd_serves(const conv_shape *s, bk_dtype dtype) {
     if (s->kh != 3 || s->kw != 3 || vec_bytes() != VECTOR_BYTES) return false;
     if (s->stride == 1 ? s->pad > 2 : s->stride != 2 || s->pad != 1) return false;
     if (s->batch < 1 || s->in < 1 || s->out < 1 || s->out_height < 1 || s->out_width < 1) return false;
-    return s->in * s->out >= 48 && tiles_of(s, FORWARD, dtype).full > 0.7 && tiles_of(s, INPUT, dtype).full > 0.7;
+    const double most = s->stride == 1 ? 0.7 : 0.8; /* of the lanes have to be full: there is less to win at stride 2 */
+    return s->in * s->out >= 48 && tiles_of(s, FORWARD, dtype).full > most && tiles_of(s, INPUT, dtype).full > most;
 }
 
 typedef struct sizes {
     int64_t in, out; /* channels that are summed over and computed; WEIGHT: as the shape's */
     int64_t places;  /* of a tile */
+    const int8_t *window_at, *result_at; /* where those of a window lie, and of what it is weighed by: some are equal */
     int64_t items, parts, blocks; /* work to share; WEIGHT: parts of the tiles by blocks of channels */
+    int64_t block; /* channels of one */
     int64_t chunk, chunks; /* vectors of tiles at a time */
     int64_t v_pitch, m_pitch; /* in vectors, from one of the places to the next */
     size_t u_bytes, share_bytes;
@@ -92,15 +95,24 @@ static int64_t odd(int64_t vectors) {
 }
 
 static sizes sizes_of(const conv_shape *s, conv_side what, bk_dtype dtype) {
+    static const int8_t every[25] = { 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12,
+                                      13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24 };
+    static const int8_t small[25] = { 0, 1,  2,  3,  1,  4,  5,  6, 7, 5, 8, 9, 10,
+                                      11, 9, 12, 13, 14, 15, 13, 4, 5, 6, 7, 5 };
+    static const int8_t spread[25] = { 0, 1, 2, 0, 2, 3, 4, 5, 3, 5, 6, 7, 8, 6, 8, 0, 1, 2, 0, 2, 6, 7, 8, 6, 8 };
+    const bool strided = s->stride == 2;
     const tiling t = tiles_of(s, what, dtype);
     const int64_t total = s->batch * t.vectors;
-    sizes z = { what == INPUT ? s->out : s->in, what == INPUT ? s->in : s->out, s->stride == 2 ? 25 : 16 };
+    sizes z = { what == INPUT ? s->out : s->in, what == INPUT ? s->in : s->out, strided ? 25 : 16 };
+    z.window_at = strided && what == INPUT ? small : every;
+    z.result_at = strided ? spread : every;
     z.u_bytes = (size_t)(z.places * up(z.in, 4) * up(z.out, 4)) * dtype_size(dtype);
     if (what == WEIGHT) {
-        const int64_t channels = up(least(z.in, WEIGHT_IN), 4);
+        z.block = WEIGHT_IN / z.places / 4 * 4; /* 32, of stride 2 20 */
+        const int64_t channels = up(least(z.in, z.block), 4);
         z.chunk = least(WEIGHT_VECTORS / z.places / channels, least(total, 32));
         z.chunks = (total + z.chunk - 1) / z.chunk;
-        z.blocks = (z.in + WEIGHT_IN - 1) / WEIGHT_IN;
+        z.blocks = (z.in + z.block - 1) / z.block;
         z.parts = least(z.chunks, z.blocks < PARTS ? (PARTS + z.blocks - 1) / z.blocks : 1);
         z.items = z.parts * z.blocks;
         z.v_pitch = odd(channels * z.chunk);
@@ -232,8 +244,8 @@ bk_status winograd_run(ctx *c, conv_side what, bk_dtype dtype, const conv_shape 
 #endif
 
 /* What a vector of tiles reads, or writes. Tiles 2 apart: LANES places of two runs side by side in a row (1 row of
- * tiles), of two rows (2), of which each is in halves of two rows (4). Tiles 4 apart: four runs of LANES places, side by
- * side, two in a row, or one. A row outside the image is one of zeros for every channel. */
+ * tiles), of two rows (2), of which each is in halves of two rows (4). Tiles 4 apart: four runs of LANES places, all in
+ * a row, two in each of two, or one in each. A row outside the image is one of zeros for every channel. */
 typedef struct NAME(place) {
     const REAL *row[5][4]; /* [row of the window][row of tiles], at the first column of the window */
     int64_t step[5][4];    /* to the next channel */
@@ -472,8 +484,8 @@ WIDE static ALWAYS void NAME(products)(const int columns, const sizes *z, int64_
     const int64_t row = up(z->in, 4) * 4, pitch = row * (up(z->out, 4) / 4);
     for (int i = 0; i < z->places; i++)
         for (int64_t o = 0; o < n; o += 4)
-            NAME(product)(columns, z->in, u + i * pitch + (first + o) / 4 * row, v + i * z->v_pitch * LANES,
-                          m + (i * z->m_pitch + o * columns) * LANES);
+            NAME(product)(columns, z->in, u + i * pitch + (first + o) / 4 * row,
+                          v + z->window_at[i] * z->v_pitch * LANES, m + (i * z->m_pitch + o * columns) * LANES);
 }
 
 /* The outputs A' M A of channel c. */
@@ -598,7 +610,7 @@ WIDE static void NAME(weigh)(void *arg, int share, int64_t first, int64_t end) {
     const int64_t total = j->s->batch * j->t.vectors, row = up(z->in, 4) * 4, place = row * (up(z->out, 4) / 4);
     REAL *v = (REAL *)(void *)(j->shares + (size_t)share * z->share_bytes), *d = v + z->places * z->v_pitch * LANES;
     for (int64_t item = first; item < end; item++) {
-        const int64_t part = item / z->blocks, c = item % z->blocks * WEIGHT_IN, channels = least(WEIGHT_IN, z->in - c);
+        const int64_t part = item / z->blocks, c = item % z->blocks * z->block, channels = least(z->block, z->in - c);
         REAL *u = (REAL *)(void *)j->u + part * z->places * place + c * 4;
         for (int64_t i = 0; i < z->places * (up(z->out, 4) / 4); i++)
             memset(u + i * row, 0, (size_t)(up(channels, 4) * 4) * sizeof *u);
@@ -612,8 +624,8 @@ WIDE static void NAME(weigh)(void *arg, int share, int64_t first, int64_t end) {
                 for (int i = 0; i < z->places; i++)
                     for (int64_t q = 0; q < channels; q += 4)
                         for (int64_t r = 0; r < outs; r += 4)
-                            NAME(sums)(n, z->chunk, d + (i * z->m_pitch + r * z->chunk) * LANES,
-                                       v + (i * z->v_pitch + q * z->chunk) * LANES,
+                            NAME(sums)(n, z->chunk, d + (z->result_at[i] * z->m_pitch + r * z->chunk) * LANES,
+                                       v + (z->window_at[i] * z->v_pitch + q * z->chunk) * LANES,
                                        u + i * place + (o + r) / 4 * row + q * 4);
             }
         }

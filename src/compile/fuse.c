@@ -35,7 +35,7 @@ void fuse_set_block(fuse_pass *p) {
     enum { SHORT = FUSE_BLOCK_BYTES / 4 };
     const int64_t size = (int64_t)dtype_size(p->dtype), brief = p->n_folds ? 2 * SHORT : SHORT;
     const int once = set_block(p, FUSE_BLOCK_BYTES / size);
-    if (set_block(p, brief / size) < once) set_block(p, FUSE_BLOCK_BYTES / size);
+    for (int64_t bytes = brief; set_block(p, bytes / size) < once; bytes *= 2) continue;
 }
 
 /* Where an operation's operands and its result are, in the block at hand, how far on in the next, and how many bytes of

@@ -11,6 +11,7 @@ typedef struct lowering {
     node **relu;  /* by place: max(node, 0), where the graph has it */
     bool *curved; /* by place: the graph has a derivative of gelu at the node */
     int *uses;    /* by place */
+    int *turned;  /* by place: products that would turn the matrix for themselves */
 } lowering;
 
 /* The part of a sum or product that a kernel may swallow: nobody else reads it. */
@@ -98,20 +99,48 @@ static node *sqrt_affine(lowering *l, const node *n) {
     return NULL;
 }
 
-/* gelu and its derivatives at one place share erfc(-a/sqrt 2) and e^(-a²/2). */
+/* gelu and its derivatives at one place share e^(-a²/2) and Phi(a). */
 static node *gelu_part(lowering *l, const node *n) {
     static const double density = 0.39894228040143267794;
     if (!l->curved[n->in[0]->place]) return NULL;
     graph *g = l->g;
-    node *a = l->image[n->in[0]->place], *e = g_exp(g, g_scale(g, -0.5, g_square(g, a)));
-    node *c = g_erfc(g, g_scale(g, -0.70710678118654752440, a));
-    if (n->op == &op_gelu) return graph_op(g, &op_mulscale, 2, (node *[]){ a, c }, 0, NULL, 0.5);
+    node *a = l->image[n->in[0]->place], *e = graph_op(g, &op_gauss, 1, &a, 0, NULL, 0);
     if (n->op == &op_gelu_curve) {
         node *less = graph_op(g, &op_square_rsub, 1, &a, 0, NULL, 2);
         return graph_op(g, &op_mulscale, 2, (node *[]){ less, e }, 0, NULL, density);
     }
-    node *tail = graph_op(g, &op_mulscale, 2, (node *[]){ a, e }, 0, NULL, density);
-    return graph_op(g, &op_axpy, 2, (node *[]){ c, tail }, 0, NULL, 0.5);
+    node *c = graph_op(g, &op_gauss_cdf, 2, (node *[]){ a, e }, 0, NULL, 0);
+    if (n->op == &op_gelu) return g_mul(g, a, c);
+    return graph_op(g, &op_gelu_slope_of, 3, (node *[]){ a, e, c }, 0, NULL, 0);
+}
+
+/* Whether a product or sum of products turns operand k for itself, and so many that this is a good part of its work. */
+static bool turns(const node *n, int k) {
+    enum { FEW_ROWS = 64 };
+    const bool sum = n->op == &op_matmul_sum;
+    if ((!sum && n->op != &op_matmul) || n->ndim != 2 || k % 2 == 0) return false;
+    return n->ints[sum ? 3 * (k / 2) + 1 : 1] && n->shape[0] <= FEW_ROWS;
+}
+
+/* n with those operands turned once for all products. A sum of products, for a product would take the turn back. */
+static node *turn_once(lowering *l, const node *n) {
+    enum { WORTH = 4 };
+    graph *g = l->g;
+    const double one = 1;
+    node **in = graph_alloc(g, sizeof *in * (size_t)n->n_in);
+    int64_t *ints = graph_alloc(g, sizeof *ints * 3 * (size_t)n->n_in / 2);
+    bool any = false;
+    if (!in || !ints) return NULL;
+    memcpy(ints, n->ints, sizeof *ints * (size_t)n->n_ints);
+    if (n->op == &op_matmul) memcpy(&ints[2], &one, sizeof one);
+    for (int k = 0; k < n->n_in; k++) {
+        in[k] = l->image[n->in[k]->place];
+        if (!turns(n, k) || l->turned[n->in[k]->place] < WORTH) continue;
+        in[k] = g_permute(g, in[k], (int64_t[]){ 1, 0 });
+        ints[3 * (k / 2) + 1] = 0;
+        any = true;
+    }
+    return any ? graph_op(g, &op_matmul_sum, n->n_in, in, 3 * n->n_in / 2, ints, 0) : NULL;
 }
 
 /* What stands for n, or NULL: nothing better than itself. */
@@ -121,6 +150,7 @@ static node *pattern(lowering *l, const node *n) {
         better = average(l, n, false);
     else if (n->op == &op_offset) better = sqrt_affine(l, n);
     else if (n->op == &op_gelu || n->op == &op_gelu_slope || n->op == &op_gelu_curve) better = gelu_part(l, n);
+    else if (n->op == &op_matmul || n->op == &op_matmul_sum) better = turn_once(l, n);
     if (better) return better;
     if (n->op == &op_div && alone(l, n->in[0], &op_mul) && plain(l, n->in[0]))
         return build(l, &op_muldiv, 0, 3, (node *[]){ n->in[0]->in[0], n->in[0]->in[1], n->in[1] });
@@ -159,14 +189,19 @@ bool graph_lower(graph *g, int n_out, node **outs) {
     int n;
     node **sorted = graph_sorted(g, n_out, outs, &n);
     lowering l = { g, graph_alloc(g, sizeof(node *) * (size_t)n), graph_alloc(g, sizeof(node *) * (size_t)n),
-                   graph_alloc(g, (size_t)n), graph_alloc(g, sizeof(int) * (size_t)n) };
-    if (!sorted || !l.image || !l.relu || !l.curved || !l.uses) return false;
+                   graph_alloc(g, (size_t)n), graph_alloc(g, sizeof(int) * (size_t)n),
+                   graph_alloc(g, sizeof(int) * (size_t)n) };
+    if (!sorted || !l.image || !l.relu || !l.curved || !l.uses || !l.turned) return false;
     memset(l.curved, 0, (size_t)n);
     memset(l.image, 0, sizeof(node *) * (size_t)n);
     memset(l.relu, 0, sizeof(node *) * (size_t)n);
     memset(l.uses, 0, sizeof(int) * (size_t)n);
+    memset(l.turned, 0, sizeof(int) * (size_t)n);
     for (int i = 0; i < n; i++) {
-        for (int k = 0; k < sorted[i]->n_in; k++) l.uses[sorted[i]->in[k]->place]++;
+        for (int k = 0; k < sorted[i]->n_in; k++) {
+            l.uses[sorted[i]->in[k]->place]++;
+            l.turned[sorted[i]->in[k]->place] += turns(sorted[i], k);
+        }
         if (sorted[i]->op == &op_relu) l.relu[sorted[i]->in[0]->place] = sorted[i];
         if (sorted[i]->op == &op_gelu_slope || sorted[i]->op == &op_gelu_curve)
             l.curved[sorted[i]->in[0]->place] = true;

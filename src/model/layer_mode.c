@@ -157,10 +157,14 @@ static void group_expects(const layer *l, char *buf, size_t bytes) {
 }
 
 static node *group_build(const layer *l, graph *g, node *const *p, node *x) {
-    const int64_t groups = layer_size(l, GROUPS);
-    const int64_t rows[3] = { x->shape[0], groups, shape_count(x->ndim - 1, x->shape + 1) / groups };
-    node *y = g_layer_norm(g, g_reshape(g, x, 3, rows), l->option[GROUP_EPS]);
-    return affine(g, p, g_reshape(g, y, x->ndim, x->shape));
+    /* one shape throughout: then sums over pixels are shared, and what is the same for all of a channel is left out of
+     * them */
+    const int64_t groups = layer_size(l, GROUPS), channels = layer_size(l, OF) / groups;
+    const int64_t apart[4] = { x->shape[0], groups, channels, shape_count(x->ndim - 2, x->shape + 2) };
+    const int64_t by_channel[3] = { groups, channels, 1 };
+    node *y = g_normalized(g, g_reshape(g, x, 4, apart), 2, l->option[GROUP_EPS]);
+    y = g_mul(g, y, g_reshape(g, p[0], 3, by_channel));
+    return g_reshape(g, g_add(g, y, g_reshape(g, p[1], 3, by_channel)), x->ndim, x->shape);
 }
 
 const layer_row layer_group_norm = {

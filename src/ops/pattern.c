@@ -26,4 +26,7 @@ const op_row op_tanh_grad = { PATTERN(tanh_grad, 2, "b (1 - a^2), a = tanh") };
 const op_row op_tanh_grad_sum = { PATTERN(tanh_grad_sum, 3, "(b + c) (1 - a^2), a = tanh") };
 const op_row op_tanh_grad_add = { PATTERN(tanh_grad_add, 3, "x b (1 - a^2) + c, a = tanh") };
 const op_row op_sigmoid_grad = { PATTERN(sigmoid_grad, 2, "b (a (1 - a)), a = sigmoid") };
+const op_row op_gauss = { PATTERN(gauss, 1, "e^(-a^2/2)") };
+const op_row op_gauss_cdf = { PATTERN(gauss_cdf, 2, "Phi(a), b = e^(-a^2/2)") };
+const op_row op_gelu_slope_of = { PATTERN(gelu_slope_of, 3, "c + a b/sqrt(2 pi)") };
 const op_row op_relu_mask = { PATTERN(relu_mask, 2, "b where a > 0, else 0") };

@@ -168,6 +168,35 @@ static node *sum_node(graph *g, node *a, int64_t mask) {
     return a ? graph_op(g, &op_sum, 1, &a, 1, &mask, 0) : NULL;
 }
 
+/* The sum of a product with what is repeated along some of the axes: over those first, without the factor. */
+static node *factor_out(graph *g, const node *n, const node *a, node *factor, node *rest) {
+    if (factor->op != &op_broadcast) return NULL;
+    const node *from = factor->in[0];
+    int64_t shape[BK_MAX_DIMS], along = 0, times = 1;
+    for (int i = 0; i < a->ndim; i++) {
+        const int j = i - (a->ndim - from->ndim);
+        shape[i] = j < 0 ? 1 : from->shape[j];
+        if (shape[i] > 1 || !(n->ints[0] >> i & 1)) continue;
+        along |= (int64_t)1 << i;
+        times *= a->shape[i];
+    }
+    if (times <= 1) return NULL;
+    node *sum = sum_node(g, rest, along);
+    return sum_node(g, g_mul(g, sum, g_reshape(g, factor->in[0], a->ndim, shape)), n->ints[0] & ~along);
+}
+
+/* The same for factors of a factor. */
+static node *factors_out(graph *g, const node *n, const node *a) {
+    for (int k = 0; k < 2; k++) {
+        node *factor = a->in[k], *rest = a->in[1 - k], *sum = factor_out(g, n, a, factor, rest);
+        for (int j = 0; j < 2 && !sum && factor->op == &op_mul; j++)
+            if (factor->in[j]->op == &op_broadcast)
+                sum = factor_out(g, n, a, factor->in[j], g_mul(g, rest, factor->in[1 - j]));
+        if (sum) return sum;
+    }
+    return NULL;
+}
+
 static node *sum_simplify(graph *g, node *n) {
     node *a = n->in[0];
     if (shape_equal(a->ndim, a->shape, n->ndim, n->shape)) return a;
@@ -179,6 +208,7 @@ static node *sum_simplify(graph *g, node *n) {
         node *s = sum_node(g, a->in[0], (1 << a->in[0]->ndim) - 1);
         return s ? g_reshape(g, s, n->ndim, n->shape) : NULL;
     }
+    if (a->op == &op_mul) return factors_out(g, n, a);
     if (a->op == &op_broadcast) { /* repeated and then summed: a factor */
         const node *from = a->in[0];
         int64_t shape[BK_MAX_DIMS], times = 1;

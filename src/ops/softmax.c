@@ -36,7 +36,7 @@ typedef struct softmax_job {
     int64_t size; /* of a row */
 } softmax_job;
 
-enum { FEW = 16, ROWS_BLOCK = 2048 /* elements: in L1 from one pass to the next */ };
+enum { ROWS_BLOCK = 2048 /* elements: in L1 from one pass to the next */ };
 
 /* A vector kernel over a row, which may be long: up to an interrupt. */
 static void apply(ctx *c, bk_dtype dtype, vec_op op, int64_t n, void *out, const void *a, double x) {
@@ -48,46 +48,36 @@ static void apply(ctx *c, bk_dtype dtype, vec_op op, int64_t n, void *out, const
     }
 }
 
-/* out = a + x, or x a: a call of a vector kernel costs a short row more than its elements do. */
-static void row_apply(ctx *c, bk_dtype dtype, vec_op op, int64_t n, void *out, const void *a, double x) {
-    if (n >= FEW) apply(c, dtype, op, n, out, a, x);
-    else if (dtype == BK_FLOAT32)
-        for (int64_t i = 0; i < n; i++) {
-            const float v = ((const float *)a)[i];
-            ((float *)out)[i] = op == VEC_OFFSET ? v + (float)x : v * (float)x;
-        }
-    else
-        for (int64_t i = 0; i < n; i++) {
-            const double v = ((const double *)a)[i];
-            ((double *)out)[i] = op == VEC_OFFSET ? v + x : v * x;
-        }
+/* vec_softmax of one row that may be long. */
+static void long_row(ctx *c, bk_dtype dtype, int64_t n, void *out, const void *a, bool scaled, double *top,
+                     double *sum) {
+    *top = vec_max(dtype, n, a);
+    apply(c, dtype, VEC_OFFSET, n, out, a, isinf(*top) ? 0 : -*top);
+    apply(c, dtype, VEC_EXP, n, out, out, 0);
+    *sum = vec_sum(dtype, n, out);
+    if (scaled) apply(c, dtype, VEC_SCALE, n, out, out, 1 / *sum);
 }
 
-/* A block of rows: exp(a - max), where the exponential sees all of it at once, and the sums. */
+/* A block of rows: exp(a - max) and the sums. */
 static void softmax_block(const softmax_job *j, int64_t first, int64_t end) {
     const bk_dtype dtype = j->n->in[0]->dtype;
     const size_t step = dtype_size(dtype) * (size_t)j->size;
+    const char *a = j->in + step * (size_t)first;
     char *e = j->exponentials + step * (size_t)first;
-    double tops[ROWS_BLOCK];
-    for (int64_t i = first; i < end; i++) {
-        const char *row = j->in + step * (size_t)i;
-        const double top = vec_max(dtype, j->size, row);
-        tops[i - first] = top;
-        row_apply(j->c, dtype, VEC_OFFSET, j->size, e + step * (size_t)(i - first), row, isinf(top) ? 0 : -top);
-    }
-    apply(j->c, dtype, VEC_EXP, (end - first) * j->size, e, e, 0);
-    for (int64_t i = first; i < end; i++) {
-        char *row = e + step * (size_t)(i - first);
-        const double sum = vec_sum(dtype, j->size, row), top = tops[i - first];
-        if (j->n->op == &op_softmax) row_apply(j->c, dtype, VEC_SCALE, j->size, row, row, 1 / sum);
-        else store(dtype, j->out, i, (isinf(top) ? (top > 0 ? top : 0) : top) + log(sum));
+    const bool scaled = j->n->op == &op_softmax;
+    double tops[ROWS_BLOCK], sums[ROWS_BLOCK];
+    if (j->size <= VEC_SHORT) vec_softmax(dtype, end - first, j->size, e, a, scaled, tops, sums);
+    else long_row(j->c, dtype, j->size, e, a, scaled, tops, sums);
+    for (int64_t i = first; i < end && !scaled; i++) {
+        const double top = tops[i - first];
+        store(dtype, j->out, i, (isinf(top) ? (top > 0 ? top : 0) : top) + log(sums[i - first]));
     }
 }
 
 static void softmax_rows(void *arg, int share, int64_t first, int64_t end) {
     (void)share;
     const softmax_job *j = arg;
-    const int64_t some = j->size < ROWS_BLOCK ? ROWS_BLOCK / (j->size > 0 ? j->size : 1) : 1;
+    const int64_t some = j->size <= VEC_SHORT ? ROWS_BLOCK / (j->size > 0 ? j->size : 1) : 1;
     for (int64_t i = first; i < end; i += some) softmax_block(j, i, end - i < some ? end : i + some);
 }
 
@@ -211,11 +201,16 @@ node *g_layer_norm(graph *g, node *a, double eps) {
     a = op_operand(g, &op_layer_norm, a);
     if (!a) return NULL;
     if (a->ndim == 0) return graph_fail(g, BK_EINVAL, "bk.layer_norm: expected at least 1 dimension, got ()");
-    const unsigned last = 1u << (a->ndim - 1);
-    if (a->shape[a->ndim - 1] == 0) return graph_fail(g, BK_EINVAL, "bk.layer_norm: no elements");
-    const double inverse = 1.0 / (double)a->shape[a->ndim - 1];
-    node *centred = g_sub(g, a, g_scale(g, inverse, g_sum(g, a, last, true)));
-    node *var = g_scale(g, inverse, g_sum(g, g_square(g, centred), last, true));
+    return g_normalized(g, a, 1, eps);
+}
+
+/* The same along that many last axes, 1 or more. */
+node *g_normalized(graph *g, node *a, int last, double eps) {
+    if (!a) return NULL;
+    const unsigned axes = ((1u << last) - 1) << (a->ndim - last);
+    const int64_t n = shape_count(last, a->shape + a->ndim - last);
+    if (n == 0) return graph_fail(g, BK_EINVAL, "bk.layer_norm: no elements");
+    node *centred = g_sub(g, a, g_mean(g, a, axes, true)), *var = g_mean(g, g_square(g, centred), axes, true);
     return g_mul(g, centred, g_powx(g, g_offset(g, eps, var), -0.5));
 }
 OP_BUILD(layer_norm, g_layer_norm(g, v[0].t, v[1].x))

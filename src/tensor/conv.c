@@ -1,10 +1,10 @@
-/* conv.c - convolution three ways. 3 x 3 kernels of stride 1 are winograd.c's where there is AVX-512. Else, where there
- * are AVX2 units, groups of images lie in the vector lanes: an element of xl or yl is the same pixel of `lanes` images,
- * so any kernel, stride and width runs full vectors without im2col, and register tiles of 4 x 3 vectors (AVX-512: 4 x
- * 6) keep the FMA units busy even with 8 channels; those kernels are conv_lanes.inc. Left-over images, and other
- * machines, go through im2col blocks and gemm. The file includes itself once per element type for the typed part at
- * its end (REAL defined). Threads share parts of the batch, cut by the shape alone: the bits are the same at any number
- * of them. */
+/* conv.c - convolution four ways. 3 x 3 kernels of stride 1 and 2 are winograd.c's where there is AVX-512. 1 x 1
+ * kernels are matrix products over the pixels that they read. Else, where there are AVX2 units, groups of images lie in
+ * the vector lanes: an element of xl or yl is the same pixel of `lanes` images, so any kernel, stride and width runs
+ * full vectors without im2col, and register tiles of 4 x 3 vectors (AVX-512: 4 x 6) keep the FMA units busy even with 8
+ * channels; those kernels are conv_lanes.inc. Left-over images, and other machines, go through im2col blocks and gemm.
+ * The file includes itself once per element type for the typed part at its end (REAL defined). Threads share parts of
+ * the batch, cut by the shape alone: the bits are the same at any number of them. */
 #ifndef REAL
 
 #include "conv.h"
@@ -81,12 +81,12 @@ static void valid_range(int64_t n, int64_t size, int64_t stride, int64_t shift, 
 #undef NAME
 #undef IS_F32
 
-/* Wide vectors where few of their lanes stay empty, and where an image is more than moved. */
+/* Wide vectors where few of their lanes stay empty. */
 static const kernels *lanes_kernels(bk_dtype dtype, const conv_shape *s) {
 #ifdef CONV_LANES
     const kernels *wide = dtype == BK_FLOAT32 ? &kernels_wide_f32 : &kernels_wide_f64;
     const bool full = s->batch % wide->lanes == 0 || s->batch >= 4 * wide->lanes;
-    if (vec_bytes() == 64 && full && s->kh * s->kw > 1) return wide;
+    if (vec_bytes() == 64 && full) return wide;
     if (vec_bytes() >= 32) return dtype == BK_FLOAT32 ? &kernels_narrow_f32 : &kernels_narrow_f64;
 #endif
     (void)dtype, (void)s;
@@ -142,8 +142,18 @@ static sizes conv_sizes(const conv_shape *s, bk_dtype dtype, bool shared) {
     return z;
 }
 
+/* 1 x 1 kernels are matrix products over the pixels that they read. */
+static bool is_pointwise(const conv_shape *s) {
+    return s->kh == 1 && s->kw == 1 && s->pad == 0;
+}
+
+static size_t pointwise_scratch(const conv_shape *s, bk_dtype dtype) { /* the pixels that are read */
+    return s->stride == 1 ? 0 : (size_t)(s->batch * s->in * s->out_height * s->out_width) * dtype_size(dtype);
+}
+
 size_t conv_scratch(const conv_shape *s, bk_dtype dtype, bool shared) {
     const size_t bytes = winograd_serves(s, dtype) ? winograd_scratch(s, dtype, shared)
+                         : is_pointwise(s)         ? pointwise_scratch(s, dtype)
                                                    : conv_sizes(s, dtype, shared).bytes;
     return bytes + LINE; /* + LINE: the caller's block may be unaligned */
 }
@@ -270,6 +280,51 @@ static bk_status columns_run(ctx *c, conv_side what, const conv_shape *s, const 
     return BK_OK;
 }
 
+/* ---- 1 x 1 kernels ---- */
+
+typedef struct thinning {
+    const conv_shape *s;
+    void (*run)(const conv_shape *s, void *plane, void *pixels);
+    size_t plane_bytes, pixel_bytes;
+    char *planes, *pixels;
+} thinning;
+
+static void thin_planes(void *arg, int share, int64_t first, int64_t end) {
+    const thinning *t = arg;
+    (void)share;
+    for (int64_t i = first; i < end; i++)
+        t->run(t->s, t->planes + (size_t)i * t->plane_bytes, t->pixels + (size_t)i * t->pixel_bytes);
+}
+
+static bk_status pointwise_run(ctx *c, conv_side what, const conv_shape *s, bk_dtype dtype, char *x, char *w, char *y,
+                               char *scratch) {
+    const int64_t n = s->out_height * s->out_width, size = (int64_t)dtype_size(dtype);
+    const bool single = dtype == BK_FLOAT32;
+    thinning t = { s, what == INPUT ? (single ? scatter_f32 : scatter_f64) : single ? gather_f32 : gather_f64,
+                   (size_t)(s->height * s->width * size), (size_t)(n * size), x, s->stride == 1 ? x : scratch };
+    const double work = (double)(s->batch * s->in) * (double)(s->height * s->width);
+    bk_status status = BK_OK;
+    if (what != INPUT && s->stride > 1) status = ctx_ranges(c, s->batch * s->in, PARTS, work, thin_planes, &t);
+    if (status) return status;
+    if (what == WEIGHT) {
+        gemm_term terms[GEMM_TERMS];
+        for (int64_t b = 0, count = 0; b < s->batch && !status; b++) {
+            terms[count++] = (gemm_term){ false, true, n, 1, y + b * s->out * n * size, n,
+                                          t.pixels + b * s->in * n * size, n };
+            if (count < GEMM_TERMS && b + 1 < s->batch) continue;
+            status = gemm_sum(c, dtype, s->out, s->in, (int)count, terms, b < GEMM_TERMS ? 0 : 1, w, s->in);
+            count = 0;
+        }
+        return status;
+    }
+    const bool back = what == INPUT;
+    const int64_t from = back ? s->out : s->in, to = back ? s->in : s->out;
+    const gemm_term term = { back, false, from, 1, w, s->in, back ? y : t.pixels, n };
+    status = gemm_batch(c, dtype, s->batch, to, n, &term, 0, from * n, back ? t.pixels : y, to * n, n);
+    if (back && !status && s->stride > 1) status = ctx_ranges(c, s->batch * s->in, PARTS, work, thin_planes, &t);
+    return status;
+}
+
 static bk_status conv_run(ctx *c, conv_side what, bk_dtype dtype, const conv_shape *s, char *x, char *w, char *y,
                           void *scratch) {
     if (dtype != BK_FLOAT32 && dtype != BK_FLOAT64) return BK_EINVAL;
@@ -285,6 +340,7 @@ static bk_status conv_run(ctx *c, conv_side what, bk_dtype dtype, const conv_sha
         if (what == INPUT) memset(x, 0, (size_t)(s->batch * x_image) * size);
         return BK_OK;
     }
+    if (is_pointwise(s)) return pointwise_run(c, what, s, dtype, x, w, y, aligned);
     const kernels *v = lanes_kernels(dtype, s);
     const int64_t done = v ? least(z.groups * v->lanes, s->batch) : 0;
     if (done) {
@@ -368,6 +424,28 @@ static void NAME(columns_scatter)(const conv_shape *s, int64_t first, int64_t ro
                     for (int64_t j = lo; j < hi; j++) to[j * s->stride] += col[j];
                 }
             }
+}
+
+/* ---- the pixels of a plane that 1 x 1 kernels read ---- */
+
+static void NAME(gather)(const conv_shape *s, void *plane, void *pixels) {
+    REAL *to = pixels;
+    for (int64_t i = 0; i < s->out_height; i++, to += s->out_width) {
+        const REAL *from = (const REAL *)plane + i * s->stride * s->width;
+        if (s->stride == 2)
+            for (int64_t j = 0; j < s->out_width; j++) to[j] = from[2 * j];
+        else
+            for (int64_t j = 0; j < s->out_width; j++) to[j] = from[j * s->stride];
+    }
+}
+
+static void NAME(scatter)(const conv_shape *s, void *plane, void *pixels) {
+    const REAL *from = pixels;
+    memset(plane, 0, (size_t)(s->height * s->width) * sizeof *from);
+    for (int64_t i = 0; i < s->out_height; i++, from += s->out_width) {
+        REAL *to = (REAL *)plane + i * s->stride * s->width;
+        for (int64_t j = 0; j < s->out_width; j++) to[j * s->stride] = from[j];
+    }
 }
 
 /* ---- pooling ---- */

@@ -2,7 +2,7 @@
  * images (batch, channel, height, width) and weights (out, in, kh, kw). float64 and float32.
  * The three convolutions are one trilinear form seen from its three sides, so every derivative
  * of any order is again one of them. Results do not depend on the number of threads. Where 3 x 3 kernels of stride 1
- * meet an infinity or a NaN, a pixel beside those that read it may be NaN (winograd.h). */
+ * or 2 meet an infinity or a NaN, a pixel beside those that read it may be NaN (winograd.h). */
 #ifndef TENSOR_CONV_H
 #define TENSOR_CONV_H
 

@@ -6,14 +6,15 @@
 
 #include <math.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #if defined(__clang__)
+#define TURN(v, mask, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
 #pragma STDC FP_CONTRACT OFF /* as gcc -std=c11: the same bits from both compilers */
 #define UNROLL
 #else
+#define TURN(v, mask, ...) __builtin_shuffle(v, (mask){ __VA_ARGS__ })
 #define UNROLL _Pragma("GCC unroll 8") /* -O2 alone would keep the running sums in memory */
 #endif
 #if defined(__x86_64__)
@@ -129,6 +130,7 @@ typedef struct level {
     double (*top[2])(int64_t n, const void *a);
     double (*sum[2])(int64_t n, const void *a, const void *b);
     double (*dot[2])(int64_t n, const void *a, const void *b);
+    void (*softmax[2])(int64_t rows, int64_t n, void *out, const void *a, bool scaled, double *tops, double *sums);
     void (*add_rows[2])(int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
     void (*widen)(int64_t n, void *out, const void *a);   /* float32 to float64 */
     void (*shorten)(int64_t n, void *out, const void *a); /* float64 to float32 */
@@ -138,7 +140,8 @@ typedef struct level {
 #define ROW(id, bytes)                                                                                                 \
     { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { top_##id##_f64, top_##id##_f32 }, \
       { sum_##id##_f64, sum_##id##_f32 }, { dot_##id##_f64, dot_##id##_f32 },                                          \
-      { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64 }
+      { softmax_##id##_f64, softmax_##id##_f32 }, { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64,      \
+      shorten_##id##_f64, mix_##id##_i64 }
 
 static const level levels[] = {
 #if defined(__x86_64__)
@@ -234,6 +237,11 @@ double vec_sum(bk_dtype dtype, int64_t n, const void *a) {
 double vec_dot(bk_dtype dtype, int64_t n, const void *a, const void *b) {
     if (dtype == BK_INT64) return int_sum(n, a, b);
     return pairwise(chosen()->dot[dtype], dtype == BK_FLOAT32 ? 4 : 8, n, a, b);
+}
+
+void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, void *out, const void *a, bool scaled, double *tops,
+                 double *sums) {
+    chosen()->softmax[dtype](rows, n, out, a, scaled, tops, sums);
 }
 
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc) {

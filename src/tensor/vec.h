@@ -12,6 +12,8 @@
 
 #include "../bracket.h"
 
+#include <stdbool.h>
+
 /* VEC_NAME of every kernel in src/tensor/kernels, where each says what it computes; and VEC_OF_name, the same for
  * macros of the operation's name. */
 typedef enum vec_op {
@@ -38,6 +40,13 @@ double vec_dot(bk_dtype dtype, int64_t n, const void *a, const void *b);
 
 /* The largest, NaN if there is one, -infinity for n = 0. Floats only. */
 double vec_max(bk_dtype dtype, int64_t n, const void *a);
+
+/* Rows of n elements: out = e^(a - top) of each, top its largest, 0 where that is infinite; tops and sums of each, and
+ * with `scaled` the row times 1/sum. The same bits as vec_max, vec_sum and the kernels offset, exp and scale give. n is
+ * at most VEC_SHORT. Floats only; out may not overlap a. */
+enum { VEC_SHORT = 1024 };
+void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, void *out, const void *a, bool scaled, double *tops,
+                 double *sums);
 
 /* acc[j] += sum_i a[stride i + j], j < n, i < rows in rising order, in float64. Floats only. */
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);

@@ -1,7 +1,8 @@
-/* winograd.h - 3 x 3 convolutions of stride 1 by the minimal filtering F(2 x 2, 3 x 3) of Winograd 1980, as Lavin &
- * Gray 2016 apply it to images: 16 products where the sum itself has 36. For conv.c, which chooses. Rounding errors are
- * 0.8 to 2.5 times those of the sum (3 to 256 channels). Where an image holds an infinity or a NaN, the other pixels of
- * the 2 x 2 that read it may be NaN too. */
+/* winograd.h - 3 x 3 convolutions by minimal filtering (Winograd 1980), as Lavin & Gray 2016 apply it to images: of
+ * stride 1 by F(2 x 2, 3 x 3), 16 products where the sum itself has 36, of stride 2 (and padding 1) by F(2, 2) for the
+ * outer places of the kernel, 25. For conv.c, which chooses. Rounding errors are 0.7 to 2.5 times those of the sum (3
+ * to 256 channels). Where an image holds an infinity or a NaN, the other pixels of the tile that read it may be NaN
+ * too. */
 #ifndef TENSOR_WINOGRAD_H
 #define TENSOR_WINOGRAD_H
 

@@ -688,6 +688,10 @@ static node *low_adam(graph *g, node *const *in) {
     node *root = g_sqrt(g, g_exp(g, in[1]));
     return g_div(g, g_mul(g, in[0], in[2]), g_offset(g, 1e-3, g_mul(g, in[2], root)));
 }
+static node *low_gelu(graph *g, node *const *in) { /* with its derivatives; alone it stays what it is */
+    node *p = g_mul(g, g_gelu(g, in[0]), g_gelu_slope(g, in[0]));
+    return g_add(g, g_mul(g, p, g_gelu_curve(g, in[0])), g_gelu(g, in[1]));
+}
 static node *low_shared(graph *g, node *const *in) { /* a product that is read twice stays one */
     node *p = g_mul(g, in[0], in[1]);
     return g_mul(g, g_exp(g, p), g_add(g, p, in[2]));
@@ -706,6 +710,7 @@ static const struct {
     { "tanh_grad_sum", 1, low_tanh_sum },  { "mul3", 2, low_mul3 },
     { "average", 1, low_average }, { "average_square", 1, low_average }, { "axpy", 1, low_average },
     { "sqrt_affine", 1, low_adam }, { "muldiv", 1, low_adam },
+    { "gauss", 1, low_gelu }, { "gauss_cdf", 1, low_gelu }, { "gelu_slope_of", 1, low_gelu }, { "gelu", 1, low_gelu },
     { "tanh_grad_add", 3, low_tanh_add },  { "tanh_grad_add", 0, low_tanh_twice },
 };
 

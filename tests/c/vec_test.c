@@ -40,6 +40,15 @@ static long double softplus_ref(long double x) {
 static long double sigmoid_ref(long double x) {
     return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x));
 }
+static long double phi_ref(long double x) { /* the normal distribution function */
+    return 0.5L * erfcl(-x * 0.707106781186547524400844362105L);
+}
+static long double gauss_ref(long double x) {
+    return expl(-0.5L * x * x);
+}
+static long double gelu_ref(long double x) {
+    return isinf(x) && x < 0 ? NAN : x * phi_ref(x);
+}
 static long double recip_ref(long double x) {
     return 1 / x;
 }
@@ -66,6 +75,8 @@ static const function functions[] = {
     { "cos", VEC_COS, cosl, -10, 10, { 1.0, 1.0 } },
     { "erf", VEC_ERF, erfl, -6, 6, { 1.3, 1.3 } },
     { "erfc", VEC_ERFC, erfcl, -3, 28, { 5.3, 5.3 } },
+    { "gauss", VEC_GAUSS, gauss_ref, -5, 5, { 2.2, 2.2 } },
+    { "gelu", VEC_GELU, gelu_ref, -5, 5, { 20, 9 } }, /* where Phi is denormal; else 4.7 */
     { "floor", VEC_FLOOR, floorl, -10, 10, { 0, 0 } },
 };
 
@@ -439,6 +450,40 @@ static void test_mix(void) {
     check(bad == 0, "vec_mix", "0 to 9 blocks", bad, 0);
 }
 
+/* The rows of vec_softmax have the bits of its parts, infinities and NaN among them, and nothing else is written. */
+static void test_softmax(void) {
+    static const int64_t sizes[] = { 0, 1, 2, 3, 7, 10, 16, 17, 63, 64, 100, 1024 };
+    enum { ROWS = 5, MOST = 1024 };
+    static double a[ROWS * MOST + 1], got[ROWS * MOST + 1], row[MOST];
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+        for (int single = 0; single < 2; single++)
+            for (int scaled = 0; scaled < 2; scaled++) {
+                const int64_t n = sizes[k];
+                const bk_dtype dtype = single ? BK_FLOAT32 : BK_FLOAT64;
+                const size_t size = single ? 4 : 8;
+                double tops[ROWS], sums[ROWS];
+                for (int64_t i = 0; i < ROWS * n; i++) put(a, i, 40 * (uniform() - 0.5), single);
+                if (n > 1) put(a, n, -INFINITY, single), put(a, 2 * n + 1, INFINITY, single), put(a, 3 * n, NAN, single);
+                for (int64_t i = 4 * n; i < 5 * n; i++) put(a, i, -INFINITY, single);
+                put(got, ROWS * n, 42, single);
+                vec_softmax(dtype, ROWS, n, got, a, scaled, tops, sums);
+                int64_t other = 0;
+                for (int64_t r = 0; r < ROWS; r++) {
+                    const char *from = (const char *)a + (size_t)(r * n) * size;
+                    const double top = vec_max(dtype, n, from);
+                    vec_get(VEC_OFFSET, dtype)(n, row, from, NULL, NULL, isinf(top) ? 0 : -top);
+                    vec_get(VEC_EXP, dtype)(n, row, row, NULL, NULL, 0);
+                    const double sum = vec_sum(dtype, n, row);
+                    if (scaled) vec_get(VEC_SCALE, dtype)(n, row, row, NULL, NULL, 1 / sum);
+                    other += !same_double(tops[r], top) || !same_double(sums[r], sum);
+                    for (int64_t i = 0; i < n; i++)
+                        other += !same_double(at(got, r * n + i, single), at(row, i, single));
+                }
+                check(other == 0, "softmax", "the bits of its parts", (double)other, 0);
+                check(at(got, ROWS * n, single) == 42, "softmax", "writes its rows alone", at(got, ROWS * n, single), 42);
+            }
+}
+
 int main(int argc, char **argv) {
     printf("level %s\n", vec_level());
     test_bounds();
@@ -447,6 +492,7 @@ int main(int argc, char **argv) {
     test_places();
     test_max();
     test_mix();
+    test_softmax();
     uint64_t h = test_sums();
     printf("hash %016llx\n", (unsigned long long)h);
     const char *lower[] = { "avx2", "portable" };

@@ -37,6 +37,23 @@ function TestDerivatives.test_closed_forms_of_orders_one_to_four()
     near({ bk.grad(function(s) return s ^ 2 end)(3):item() }, { 6 }) -- a number as the first argument is a 0-d tensor
 end
 
+-- A compiled sum leaves factors that are repeated along its axes out of it; operations one by one multiply by them.
+function TestDerivatives.test_sums_of_products_with_repeated_factors()
+    local shape, axes = { 2, 3, 4, 5 }, { {}, { 1 }, { 4 }, { 1, 4 }, { 3, 4 }, { 2, 3 }, { 1, 2, 3, 4 }, { 2, 4 } }
+    local factors = { { 1, 3, 1, 1 }, { 2, 1, 4, 1 }, { 5 }, { 3, 4, 5 }, { 1, 1, 1, 1 }, {}, { 2, 3, 1, 1 }, shape }
+    local x, y = bk.rng(11):normal(shape), bk.rng(12):normal(shape)
+    for k, size in ipairs(factors) do
+        local f = bk.rng(12 + k):normal(size)
+        local parts = { [0] = x * f, x * (y * f), (f * y) * (x * f) }
+        for _, dims in ipairs(axes) do
+            local function sum(t) if #dims == 0 then return t:sum() end return t:sum(dims) end
+            near(bk.compile(function(a, b) return sum(a * b) end)(x, f), sum(parts[0]), 1e-12)
+            near(bk.compile(function(a, b, c) return sum(a * (b * c)) end)(x, y, f), sum(parts[1]), 1e-12)
+            near(bk.compile(function(a, b, c) return sum((c * b) * (a * c)) end)(x, y, f), sum(parts[2]), 1e-12)
+        end
+    end
+end
+
 -- For every function the largest error of gradient and second derivatives against central differences.
 function TestDerivatives.test_every_function_against_finite_differences()
     local m = bk.rng(9):normal { 4, 3 }

@@ -5,8 +5,8 @@ local bk = require "bracket"
 local experiment, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common.lua"), bk.statistics
 local say = experiment.say
 local o = experiment.options(arg, { train = 500, test = 500, stages = 8, steps = 10, before = 200, batch = 64, lr = 0.1,
-    adam_lr = 0.002, seeds = 6, path_steps = 4, draws = 2000, out = "",
-    networks = { "tanh", "relu", "cnn" }, changes = { "rotated", "inverted", "permuted" },
+    adam_lr = 0.002, seeds = 5, path_steps = 4, draws = 2000,
+    networks = { "tanh", "relu" }, changes = { "rotated", "inverted", "permuted" },
     optimizers = { "sgd", "heavy_ball", "adam" } })
 if o.quick then
     o.train, o.test, o.stages, o.steps, o.before, o.batch, o.seeds = 60, 60, 2, 3, 6, 16, 2

@@ -102,7 +102,18 @@ function TestAggregation:test_equal_projections_and_equal_cosines()
     end
 end
 
--- The rows it makes are orthogonal and equally long, so that the mean's inner products with them are equal.
+-- Of G = U S V^T the nearest matrix with all singular values the smallest is s_R U V^T; d is its rows' mean.
+function TestAggregation:test_aligned_mtl_aligns_principal_components()
+    for seed = 1, 10 do
+        local rows = random_rows(seed, 2 + seed % 3, 9)
+        local U, values, Vt = bk.linalg.svd(bk.tensor(rows))
+        local aligned = U:matmul(Vt) * values[#rows]:item()
+        local want = aligned:mean(1)
+        local d = combined("aligned_mtl", rows)
+        lu.assertTrue((d - want):norm():item() <= 1e-8 * want:norm():item(), seed)
+    end
+end
+
 function TestAggregation:test_aligned_mtl_of_orthogonal_gradients()
     local d = combined("aligned_mtl", { { 3, 0, 0 }, { 0, 0, 0.5 } })
     lu.assertAlmostEquals(d[1]:item(), 0.25, 1e-14)

@@ -100,6 +100,28 @@ function TestBaselines:test_lwf_is_the_gradient_of_distillation()
     lu.assertEquals(checked, 20)
 end
 
+-- As T grows, T^2 times the distillation's gradient tends to that of half the mean squared distance of centred outputs
+-- (Hinton, Vinyals & Dean 2015, 2.1), at first order in 1/T.
+function TestBaselines:test_lwf_at_high_temperature()
+    local temperatures, errors = { 30, 100, 300, 1000 }, {}
+    for k, T in ipairs(temperatures) do
+        local teacher
+        run({ bk.intervention.lwf { temperature = T }, { name = "spy",
+            end_task = function(s) teacher = s.theta:clone() end,
+            before_step = function(s)
+                if s.step ~= 15 then return end
+                local x = s.x:clone()
+                local old = model:forward(teacher, x)
+                local want = bk.grad(function(theta)
+                    local d = model:forward(theta, x) - old
+                    return (d - d:mean(2):reshape { 8, 1 }):square():mean() / 2
+                end)(s.theta)
+                errors[k] = (s.gradient - s.task_gradient - want):norm():item() / want:norm():item()
+            end } }, { tasks = { tasks[1], tasks[2] } })
+    end
+    lu.assertAlmostEquals(bk.statistics.slope(temperatures, errors), -1, 0.05)
+end
+
 -- Outputs are those of the step that met the example; with nothing learned since, the distance's gradient is 0.
 function TestBaselines:test_der_keeps_outputs()
     local r = run({ bk.intervention.der { memory = 15, alpha = 3 }, { name = "spy", before_step = function(s)
@@ -128,6 +150,29 @@ function TestBaselines:test_der_keeps_outputs()
             found = found or same
         end
         lu.assertTrue(found)
+    end
+end
+
+-- One example in memory: what is added is known.
+function TestBaselines:test_der_is_the_gradient_of_its_formula()
+    for _, beta in ipairs { 0, 0.5 } do
+        local der, checked = bk.intervention.der { memory = 1, alpha = 3, beta = beta }, 0
+        run({ { name = "start", begin_run = der.begin_run, after_step = der.after_step,
+            before_step = function(s, memory)
+                der.before_step(s, memory)
+                local m = memory.reservoir
+                if #m.id == 0 then return end
+                local t = tasks[m.task[1]]
+                local x, y = t.x:narrow(1, m.id[1], 1), t.y:narrow(1, m.id[1], 1)
+                local kept = bk.tensor { memory.outputs[1] }
+                local want = bk.grad(function(theta)
+                    return (model:forward(theta, x) - kept):square():mean() * 3
+                end)(s.theta) + bk.grad(bk.loss.cross_entropy(model, x, y))(s.theta) * beta
+                local added = s.gradient - s.task_gradient
+                lu.assertTrue((added - want):norm():item() <= 1e-12 * (1 + want:norm():item()))
+                checked = checked + 1
+            end } })
+        lu.assertEquals(checked, 29)
     end
 end
 

@@ -149,7 +149,8 @@ function TestScenario.test_mnist_360()
     fails("expected 400 examples or more", bk.tasks.mnist_360, { data = glyphs, rounds = 200 })
 end
 
--- On images of one bright pixel the angle can be read off: all of a digit differ, and rise along the stream.
+-- On images of a bright line the angle can be read off: all of a digit differ, and rise along the stream. The start,
+-- 60 degrees a digit, is that of the authors' code.
 function TestScenario.test_mnist_360_angles_rise()
     local n, side = 90, 41
     local x, y = bk.zeros{ n, side, side }:totable(), {}
@@ -158,9 +159,9 @@ function TestScenario.test_mnist_360_angles_rise()
         x[k][21][37], x[k][21][36], x[k][21][35], x[k][21][34] = 1, 1, 1, 1
     end
     local tasks = bk.tasks.mnist_360{ data = { x = bk.tensor(x), y = ids(y) }, rounds = 2, test_fraction = 0 }
-    local angles = {}
-    for _, t in ipairs(tasks) do
-        local images, labels = t.train.x:reshape{ #t.train.y, side, side }:totable(), t.train.y:totable()
+    local angles, tested = {}, {}
+    local function read(part, into)
+        local images, labels = part.x:reshape{ #part.y, side, side }:totable(), part.y:totable()
         for r, image in ipairs(images) do
             local sx, sy = 0, 0
             for row = 1, side do
@@ -168,17 +169,26 @@ function TestScenario.test_mnist_360_angles_rise()
                     sx, sy = sx + image[row][column] * (column - 21), sy + image[row][column] * (21 - row)
                 end
             end
-            local list = angles[labels[r]] or {}
-            angles[labels[r]] = list
+            local list = into[labels[r]] or {}
+            into[labels[r]] = list
             list[#list + 1] = math.deg(math.atan(sy, sx)) % 360
         end
+    end
+    for k, t in ipairs(tasks) do
+        read(t.train, angles)
+        if k <= 9 then read(t.test, tested) end -- each digit in two pairs
     end
     for digit = 0, 8 do
         lu.assertEquals(#angles[digit], 10)
         -- digit 0 is in the last pair of a round with the group after that of its first
         for k, angle in ipairs(angles[digit]) do
-            local off = (angle - 36 * (k - 1) + 180) % 360 - 180
+            local off = (angle - 60 * (digit - 1) - 36 * (k - 1) + 180) % 360 - 180
             lu.assertTrue(math.abs(off) < 1.5, ("digit %d, example %d: %g degrees"):format(digit, k, angle))
+        end
+        lu.assertEquals(#tested[digit], 20)
+        for k, angle in ipairs(tested[digit]) do
+            local off = (angle - 36 * ((k - 1) % 10) + 180) % 360 - 180
+            lu.assertTrue(math.abs(off) < 1.5, ("digit %d, tested %d: %g degrees"):format(digit, k, angle))
         end
     end
 end

@@ -33,9 +33,9 @@ end
 
 return bk.doc(metric, [[
 bk.metric.learning_curve_area(a [, { batches = 10, learning }]) -> number
-LCA: how fast tasks are learned, the mean over tasks of the accuracy on them after 0, 1, ..., `batches` batches of their
-own. a: a run's history with accuracy recorded at every step, or rows of accuracies, one a batch, and in learning the
-task of each, 0 for the row before the first.
+LCA, as its paper defines it: how fast tasks are learned, the mean over tasks of the accuracy on them after 0, 1, ...,
+`batches` batches of their own. a: a run's history with accuracy recorded at every step, or rows of accuracies, one a
+batch, and in learning the task of each, 0 for the row before the first.
 
 Formula: 1/(beta+1) sum_{b=0..beta} Z_b, Z_b = (1/T) sum_k a_{k,b,k}, beta = batches
 

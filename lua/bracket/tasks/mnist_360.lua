@@ -28,6 +28,13 @@ local function mixed(a, b)
     return list
 end
 
+-- A digit's rows, each turned further than the last: all of them go once round.
+local function turning(rows, start)
+    local entries = {}
+    for k, row in ipairs(rows) do entries[k] = { row = row, degrees = start + 360 * (k - 1) / #rows } end
+    return entries
+end
+
 -- Examples as a part { x, y }: entries { row, degrees } of a set, each turned by its angle.
 local function part(set, entries, shape)
     local rows, degrees = {}, {}
@@ -42,23 +49,23 @@ local function mnist_360(o)
     local shape = data.shape
     train.n, test = #train.y, test or train
     test.n = #test.y
-    local rng, groups, of_test = bk.rng(o.seed * 2 + 1), {}, nil
+    local rng, groups, of_test = bk.rng(o.seed * 2 + 1), {}, {}
     local lists, count = by_class(train, rng), 2 * o.rounds
+    local test_lists = by_class(test, rng)
     for digit = 0, 8 do -- 9 is a 6 when turned
-        local list, n = lists[digit] or {}, #(lists[digit] or {})
-        if n < count then
-            error(("%s: digit %d: expected %d examples or more, one a visit, got %d"):format(where, digit, count, n), 0)
+        local list = lists[digit] or {}
+        if #list < count then
+            error(("%s: digit %d: expected %d examples or more, one a visit, got %d"):format(where, digit, count,
+                #list), 0)
         end
+        local entries = turning(list, 60 * (digit - 1))
         groups[digit] = {}
-        for g = 1, count do -- the digit's k-th example of n is turned by 360 k / n: no angle comes twice
-            groups[digit][g] = {}
-            for k = (g - 1) * n // count + 1, g * n // count do
-                table.insert(groups[digit][g], { row = list[k], degrees = 360 * (k - 1) / n })
-            end
+        for g = 1, count do
+            local first, last = (g - 1) * #list // count + 1, g * #list // count
+            groups[digit][g] = table.move(entries, first, last, 1, {})
         end
+        of_test[digit] = turning(test_lists[digit] or {}, 0)
     end
-    of_test = by_class(test, rng)
-    local angles = rng:uniform{ test.n, a = 0, b = 360 }:totable()
     local visits, tests, tasks = {}, {}, {}
     local function next_group(digit)
         visits[digit] = (visits[digit] or 0) + 1
@@ -68,12 +75,8 @@ local function mnist_360(o)
         for first = 0, 8 do
             local second = (first + 1) % 9
             if not tests[first] then
-                local entries = {}
-                for _, digit in ipairs{ first, second } do
-                    for _, row in ipairs(of_test[digit] or {}) do
-                        entries[#entries + 1] = { row = row, degrees = angles[row] }
-                    end
-                end
+                local entries = table.move(of_test[first], 1, #of_test[first], 1, {})
+                table.move(of_test[second], 1, #of_test[second], #entries + 1, entries)
                 tests[first] = #entries > 0 and part(test, entries, shape) or nil
             end
             tasks[#tasks + 1] = { name = ("digits %d %d round %d"):format(first, second, round), classes = 9,
@@ -89,10 +92,11 @@ return bk.define{
     returns = "list of tasks",
     doc = [[
 MNIST-360, a stream without clear boundaries: the nine pairs of digits (0, 1), (1, 2), ..., (8, 0) in turn, rounds
-times, 9 left out, since it is a 6 when turned. Every example is shown once, and each digit turns by 360 degrees over
-all of its examples, so that no two of a digit have one angle. A pair is a task with shuffle = false, its digits
-mixed in proportion; train with epochs = 1 (batch = 16 in the paper). Test examples are turned by random angles.]],
-    source = "Buzzega et al. 2020 (Dark Experience, appendix)",
+times, 9 left out, since it is a 6 when turned. Every example is shown once, and each digit goes once round over all of
+its examples, so that no two of a digit have one angle. A pair is a task with shuffle = false, its digits mixed in
+proportion; train with epochs = 1 (batch = 16 in the paper). Test examples of a digit go once round too, from 0.]],
+    formula = "degrees of the k-th of n examples of digit d: 60 (d - 1) + 360 (k - 1)/n, counter-clockwise",
+    source = "Buzzega et al. 2020 (2004.07211); pairs, rounds and angles as in the authors' code",
     errors = "fewer than 2 rounds examples of a digit.",
     options = dataset.options{
         { "rounds", "count", default = 3, doc = "how often every pair is visited" },

@@ -346,7 +346,8 @@ end
 
 function TestRepl:test_help_by_value_question_mark_and_words()
     drive("send help(bk.lie)\\r\nexpect 2000 \\r\\nbk.lie(\nsend ?bk.grad\\r\nexpect 2000 \\r\\nbk.grad(\n"
-        .. "send help 'hessian'\\r\nexpect 3000 \\r\\nbk.hessian(\nsend help 'nosuchwordanywhere'\\r\nexpect 2000 nothing is documented\n")
+        .. "send help 'hessian'\\r\nexpect 3000 \\r\\nbk.hessian(\nsend help 'nosuchwordanywhere'\\r\nexpect 2000 nothing is documented\n"
+        .. "send help 'bracket_i_j_layer_l'\\r\nexpect 3000 Example:\n") -- the only entry
 end
 
 function TestRepl:test_time_and_type()

@@ -47,7 +47,7 @@ local function mnist_360(o)
     for digit = 0, 8 do -- 9 is a 6 when turned
         local list, n = lists[digit] or {}, #(lists[digit] or {})
         if n < count then
-            error(("%s: digit %d: expected %d examples or more, one a visit, got %d"):format(where, digit, count, n), 0)
+            error(("%s: digit %d: expected %d examples or more, one a visit, got %d"):format(where, digit, count, n), 2)
         end
         groups[digit] = {}
         for g = 1, count do -- the digit's k-th example of n is turned by 360 k / n: no angle comes twice

@@ -26,7 +26,9 @@ local function plain(value) -- what JSON can say of it
         for k, v in pairs(value) do result[k] = plain(v) end
         return result
     end
-    if kind == "function" then return "function " .. bk._fingerprint(value) end
+    if kind == "function" then
+        return bk.schedule._described.text(value) or "function " .. bk._fingerprint(value)
+    end
     return (kind == "string" or kind == "userdata") and readable(tostring(value)) or kind
 end
 
@@ -91,6 +93,14 @@ local function reads_total(rate, step)
     return read
 end
 
+-- What an entry is the digest of: "another order", "other data of task 2"; nil where it is none.
+local function in_words(entry)
+    if entry == "order_digest" then return "another order" end
+    local what, k = entry:match("^(%a+)%.(%d+)%.digest")
+    if what == "tasks" then return "other data of task " .. k end
+    return what and "another intervention " .. k
+end
+
 -- An error where the folder's run is not the one that goes on. More steps go on with it where those so far are those of
 -- the longer run.
 local function check_same(dir, old, config, spec)
@@ -104,9 +114,10 @@ local function check_same(dir, old, config, spec)
         local longer = name == "steps" and not spec.order.blocks and math.type(was) == "integer"
             and math.type(now_is) == "integer" and now_is > was and not reads_total(spec.rate, was)
         if at and not longer then
-            error(string.format("protocol:run: resume: %s was run with %s = %s, this protocol has %s", dir, at,
-                say(was),
-                say(now_is)), 0)
+            local what = was ~= nil and now_is ~= nil and in_words(at)
+            local told = what and ("%s (digest %s, not %s)"):format(what, was, now_is)
+                or ("%s = %s, this protocol has %s"):format(at, say(was), say(now_is))
+            error(("protocol:run: resume: %s was run with %s; name another folder"):format(dir, told), 0)
         end
     end
 end

@@ -130,16 +130,17 @@ local function wants_help(defaults, argv)
     return false
 end
 
-local function has_names(t)
+-- Texts about the script, not what it was called with: names, or a sentence alone.
+local function is_docs(t)
     for key in pairs(t) do
         if type(key) == "string" then return true end
     end
-    return false
+    return #t == 1 and type(t[1]) == "string" and t[1]:find("^[^-].* ") ~= nil
 end
 
 local function arguments(defaults, docs, argv)
     check(defaults)
-    if argv == nil and (type(docs) ~= "table" or not has_names(docs)) then docs, argv = nil, docs end
+    if argv == nil and (type(docs) ~= "table" or not is_docs(docs)) then docs, argv = nil, docs end
     if docs ~= nil and type(docs) ~= "table" then
         error("bk.arguments: docs: expected a table of texts by name, got " .. type(docs), 2)
     end

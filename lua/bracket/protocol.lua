@@ -275,7 +275,8 @@ protocol.run = bk.define{
     doc = [[
 Trains, from the beginning or, called again, from where the last run stopped.
 r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for
-mse), r.test_loss, r.metrics, r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
+mse), r.test_loss, r.metrics (those that ask in what order tasks were learned, as forgetting, where each is learned
+once), r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
 
 The run's folder holds config.json, env.json, metrics.jsonl, status.json (running, paused, finished, failed, stopped)
 and checkpoint-STEP.safetensors; `bracket runs show` reads it. One process at a time writes a folder (run.lock):
@@ -420,7 +421,8 @@ bk.measure.examples(state, i) has a task's data as the run has them.]],
         { "lr", "any", required = true,
             doc = "a rate, a list of rates (one a task), a bk.schedule, or function(step, state) -> rate" },
         { "order", "any", default = "sequential",
-            doc = "a name of bk.order, one of its values, a list of tasks {1, 2, 2, 1}, or function(step, state) -> task" },
+            doc = "a name of bk.order, one of its values, function(step, state) -> task, or a list {1, 2, 2, 1}, a task "
+                .. "a step, repeated; bk.order.sequential{ order = {2, 1} } learns one after the other" },
         { "steps", "count|table", doc = "of each task when sequential (or a list of these), in all otherwise" },
         { "epochs", "count", doc = "in place of steps: passes over a task's examples" },
         { "batch", "integer|string", default = 64, doc = "examples a step, or \"full\"" },

@@ -1,6 +1,23 @@
 -- runs.lua - bk.runs: what runs left in folders, as rows.
 local bk = ...
 
+local FIELDS = { "name", "dir", "status", "message", "step", "total", "started", "updated", "seconds", "seed", "tags",
+    "config", "metrics", "loss", "env", "history" }
+local IS_FIELD = {}
+for _, name in ipairs(FIELDS) do IS_FIELD[name] = true end
+
+-- A field that a run lacks is nil; a name that is no field is a mistake.
+local ROW = { __index = function(row, name)
+    if IS_FIELD[name] or type(name) ~= "string" then return nil end
+    local place
+    for _, at in ipairs{ { "config", row.config }, { "config.arguments", row.config.arguments },
+        { "metrics", row.metrics } } do
+        if type(at[2]) == "table" and at[2][name] ~= nil then place = at[1] end
+    end
+    error(("bk.runs: a row has no field %s%s; it has %s"):format(name, place and (" (it is in %s)"):format(place)
+        or bk.internal.hint(name, FIELDS), table.concat(FIELDS, ", ")), 2)
+end }
+
 return bk.define{
     name = "bk.runs",
     arguments = { "dir" },
@@ -9,7 +26,7 @@ return bk.define{
 The runs in a folder (or the run that it is), in the order of their names, a row each: name, dir, status, message, step,
 total, started, updated, seconds, seed, tags, config (what was asked for), metrics (final numbers), loss (the last one
 recorded), env (what it ran on), and history(), the recorded columns by name. A job of a sweep that ended before its run
-began has a row too. `bracket runs list` shows the same.]],
+began has a row too. where and sort know recorded columns too, by their last row. `bracket runs list` shows the same.]],
     options = {
         { "where", "string|callable", says = "all",
             doc = "which ones: a text as 'lr < 0.1 and status == \"finished\"', or a function of the row" },
@@ -19,16 +36,16 @@ began has a row too. `bracket runs list` shows the same.]],
     errors = "a folder that is none, files of a run that are broken, a name in where or sort that no run has",
     call = function(dir, options)
         if type(dir) ~= "string" then
-            error("bk.runs: dir: expected the name of a folder, got " .. type(dir), 3)
+            error("bk.runs: dir: expected the name of a folder, got " .. type(dir), 2)
         end
         bk.internal.check_path(dir)
         local run_list, run_query = bk.command._run_list, bk.command._run_query
-        local runs, problems = run_list.read("bk.runs", { dir }, { config = true, inner = true })
-        if #problems > 0 then error(table.concat(problems, "\n"), 3) end
+        local runs, problems = run_list.read("bk.runs", { dir }, { config = true, recorded = true, inner = true })
+        if #problems > 0 then error(table.concat(problems, "\n"), 2) end
         local where = options.where
         if type(where) == "string" then
             local which, why = run_query.where(where)
-            if not which then error("bk.runs: where: " .. why, 3) end
+            if not which then error("bk.runs: where: " .. why, 2) end
             runs, where = which("bk.runs", runs), nil
         end
         if options.sort then run_query.sort("bk.runs", runs, options.sort) end
@@ -36,6 +53,7 @@ began has a row too. `bracket runs list` shows the same.]],
         for _, run in ipairs(runs) do
             local row = run_list.row(run)
             row.env, row.history = run.env, function() return (bk._run_folder.metrics(run.dir)) end
+            setmetatable(row, ROW)
             if not where or where(row) then rows[#rows + 1] = row end
         end
         return rows

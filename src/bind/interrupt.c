@@ -95,11 +95,38 @@ void env_raised(bk_env *env, const err *e) {
     env->last = *e;
 }
 
+/* What the library's Lua raises without a place, deep below the call at fault: pushes the place of the user's line, or
+ * "" where the text names one, or another raised it. */
+static void push_place(lua_State *L, const char *text) {
+    static const char own[] = "@bracket/";
+    lua_Debug frame;
+    int place = 0;
+    for (int level = 2; lua_getstack(L, level, &frame); level++) {
+        lua_getinfo(L, "S", &frame);
+        const bool inside = strncmp(frame.source, own, strlen(own)) == 0;
+        if (level == 2 && !inside) break; /* not by error() in a file of ours */
+        luaL_where(L, level);
+        const char *where = lua_tostring(L, -1);
+        if (*where && strncmp(text, where, strlen(where)) == 0) place = -1;
+        if (place == 0 && *where && !inside) place = level;
+        lua_pop(L, 1);
+    }
+    const size_t word = strcspn(text, " \t\n"); /* "script.lua:12:", of an error that was caught and raised again */
+    const bool told = word > 1 && text[word - 1] == ':' && text[word - 2] >= '0' && text[word - 2] <= '9';
+    if (place > 0 && !told)
+        luaL_where(L, place);
+    else
+        lua_pushliteral(L, "");
+}
+
 static int message_handler(lua_State *L) {
     const char *text = lua_tostring(L, 1);
     if (!text) {
         if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING) return 1;
         text = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
+    } else if (!env_of(L)->delivered) {
+        push_place(L, text);
+        text = lua_pushfstring(L, "%s%s", lua_tostring(L, -1), text);
     }
     luaL_traceback(L, L, text, 1);
     return 1;

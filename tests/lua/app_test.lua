@@ -50,6 +50,30 @@ function TestProgram:test_errors_exit_1_with_a_traceback()
     output, status = run("/nonexistent.lua")
     lu.assertEquals(status, 1)
     lu.assertStrContains(output, "/nonexistent.lua")
+    lu.assertStrContains((run("help")), 'cannot open help: No such file or directory (bracket --help; in a session ')
+end
+
+-- What the library raises deep below the call at fault has the place of the script's line; what has a place, keeps it.
+function TestProgram:test_errors_of_the_library_name_the_scripts_line()
+    local path = os.tmpname()
+    local function first_line(text)
+        local f <close> = assert(io.open(path, "w"))
+        f:write("local bk = require 'bracket'\n", text)
+        f:close()
+        return (run(path):match("^[^\n]*"))
+    end
+    local at = "bracket: " .. path .. ":2: "
+    lu.assertStrContains(first_line "bk.tasks.split{ data = 3 }", at .. "bk.tasks.split: ")
+    lu.assertStrContains(first_line "bk.tasks.split{ data = { x = 3 } }", at .. "bk.tasks.split: data: expected ")
+    lu.assertStrContains(first_line "bk.plot{ { y = { 1, 2 }, error = 3 } }", at .. "bk.plot: ")
+    lu.assertEquals(first_line "bk.order.planned{ target = 'x' }",
+        at .. 'bk.order.planned: target: expected "average", a task or a table { x =, y = }, got "x"')
+    local run_of = "bk.protocol{ model = bk.nn.mlp{ 4, 1 }, tasks = bk.tasks.regression{ n = 1, examples = 4 }, "
+        .. "lr = 0.1, steps = 1, interventions = { { before_step = function(state) %s end } } }:run{}"
+    lu.assertEquals(first_line(run_of:format "error 'mine'"), at .. "mine")
+    lu.assertEquals(first_line(run_of:format "error('without a place', 0)"), at .. "without a place")
+    lu.assertEquals(first_line "error('without a place', 0)", "bracket: without a place")
+    os.remove(path)
 end
 
 function TestProgram:test_usage_errors_exit_2()

@@ -115,8 +115,10 @@ function TestArguments:test_the_global_arg_is_the_default()
     local ok, o = pcall(bk.arguments, { seed = 1 })
     arg = nil
     local ok_2, o_2 = pcall(bk.arguments, { seed = 1 })
+    local ok_3, o_3 = pcall(bk.arguments, { seed = 1 }, { "A sentence is no list of arguments." })
     arg = before
-    lu.assertTrue(ok and ok_2)
+    lu.assertTrue(ok and ok_2 and ok_3)
+    lu.assertEquals(o_3, { seed = 1 })
     lu.assertEquals(o, { seed = 7 })
     lu.assertEquals(o_2, { seed = 1 })
 end

@@ -168,6 +168,21 @@ function TestRuns:test_digests_vary_with_the_seed_or_are_settings()
     lu.assertStrMatches(output, ".*\n  b +3 of 3 +4%.%.6\n.*")
 end
 
+-- A digest that is one for each setting, whatever the seed, neither varies with the seed nor is a setting.
+function TestRuns:test_digests_that_follow_from_the_settings_are_not_told()
+    for k = 1, 2 do
+        for seed = 1, 3 do
+            make(("s/%d,%d"):format(k, seed), { seed = seed, order = "sequential", order_digest = "o" .. k,
+                theta = "t" .. seed, arguments = { seed = seed, first = k } })
+        end
+    end
+    local output = run("runs", "compare", "s")
+    lu.assertStrMatches(output, ".*varies with the seed: theta\n.*")
+    lu.assertNotStrContains(output:match("equal in all 6: [^\n]*"), "order")
+    lu.assertNotStrContains(output, "order_digest")
+    lu.assertEquals(select(2, output:gsub("\n  %d +3 of 3 +1%.%.3\n", "\n")), 1)
+end
+
 -- A job that failed before its run began is one of the group that its arguments name.
 function TestRuns:test_a_job_without_a_run_is_in_its_group()
     for c = 0, 1 do
@@ -380,7 +395,7 @@ end
 
 TestReport = { setUp = set_up, tearDown = tear_down }
 
-local VOID = { ["!doctype"] = true, meta = true, br = true, hr = true, img = true, link = true, input = true }
+local VOID = { ["!doctype"] = true, meta = true, br = true, wbr = true, img = true, link = true, input = true }
 
 -- Every tag is closed in its order, every id is there once, and what is referred to is there.
 local function check_html(text)
@@ -487,7 +502,7 @@ function TestReport:test_a_page_over_several_runs()
     lu.assertEquals({ run("report", "s") }, { "s/report.html\n", 0 })
     local text = read("s/report.html")
     check_html(text)
-    for _, part in ipairs{ "<title>s: 3 runs</title>", '<th scope="row">s/x&lt;1&gt;</th><td class="state finished">',
+    for _, part in ipairs{ "<title>s: 3 runs</title>", '<th scope="row">x&lt;1&gt;</th><td class="state finished">',
         "95 % interval", "equal in all 3: ", '<td class="n">0.2500</td>' } do
         lu.assertStrContains(text, part)
     end
@@ -565,7 +580,7 @@ function TestPlotCommand:tearDown() if root then tear_down() end end
 function TestPlotCommand:test_on_the_terminal()
     local output, status = run("plot", "r", "loss", "--logy")
     lu.assertEquals(status, 0)
-    lu.assertStrContains(output, "bracket plot: r/c has no column loss: left out")
+    lu.assertStrContains(output, "bracket plot: no column loss in r/c: left out")
     lu.assertStrContains(output, "mean (3 of 3 finished) ***A***")
     lu.assertStrContains(output, "\nall: 3 of 3 finished\n")
     lu.assertStrContains(output, "1e-1")
@@ -636,6 +651,14 @@ function TestPlotCommand:test_long_curves_are_thinned()
 end
 
 function TestPlotCommand:test_nothing_to_draw()
+    for k = 1, 6 do make("l/" .. k, nil, nil, { { step = 1, loss = 1 / k, own = k < 2 and 3 or nil } }) end
+    lu.assertStrContains((run("plot", "l", "own", "--out", "f.svg")),
+        "bracket plot: no column own in l/2, l/3, l/4, 2 more: left out\n")
+    local output, status = run("plot", "l", "lsos")
+    lu.assertEquals({ output, status }, { 'bracket: plot: COLUMN: expected one of loss, own, step, got "lsos" (did you '
+        .. "mean loss?)\n", 1 })
+    fails(1, "plot: COLUMN: average_accuracy is a final number, not a column over the steps: runs compare shows it",
+        "plot", "l", "average_accuracy")
     fails(1, "plot: COLUMN: expected a recorded column, of which there is none, got \"loss\"", "plot", "r/c", "loss")
     make("r/d", nil, nil, { { step = 1, loss = -1 }, { step = 2, loss = 0 / 0 } })
     fails(1, "plot: loss: no recorded number is finite and positive", "plot", "r/d", "loss", "--logy")

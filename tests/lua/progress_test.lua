@@ -105,6 +105,51 @@ print "done"]])
     self:shows(script, "bk.bea.tournament", "left", "done")
 end
 
+-- One call of C that is grown until it takes long.
+function TestLongWork:shows_of(what, call)
+    self:shows(self:write("c.lua", ([[
+local bk = require "bracket"
+local function L(t) return (t:square() * 0.5 + t:tanh()):sum() + t:sum():square() end
+local function M(t) return (t:exp() * 0.1 + t:tanh()):sum() end
+local n = 500
+repeat
+    local theta, began = bk.ones{ n } * 0.1, bk.clock()
+    %s
+    n = n * 2
+until bk.clock() - began > 2.5
+print "done"]]):format(call)), what .. " ", "left", "done")
+end
+
+function TestLongWork:test_a_hessian_shows_it() self:shows_of("bk.hessian", "bk.hessian(L)(theta)") end
+
+function TestLongWork:test_a_words_verification_shows_it()
+    self:shows_of("word:verify", "bk.bea.word{ {L, 1e-6}, {M, 1e-6}, {L, 1e-6} }:verify{ theta = theta }")
+end
+
+-- In Lua: work that is asleep in the user's functions, a product or, since what it reads changes, a trace.
+function TestLongWork:test_analyses_in_Lua_show_it()
+    for what, call in pairs{
+        ["bk.bea.spectrum"] = "bk.bea.spectrum{ hvp = slow, theta = theta, steps = 8, probes = 1 }",
+        ["bk.bea.lanczos"] = "bk.bea.lanczos{ hvp = slow, theta = theta, steps = 8 }",
+        ["equation:verify"] = "bk.bea.optimizer{ loss = L, optimizer = bk.optim.sgd{}, lr = 1e-3 }:verify{ "
+            .. "theta = theta, time = 0.01 }",
+        ["reshuffled:verify"] = "bk.bea.reshuffled{ losses = { L, L, L }, lr = 1e-3 }:verify{ theta = theta }",
+    } do
+        self:shows(self:write("l.lua", [[
+local bk = require "bracket"
+local theta, state = bk.arange(12):to("float64") / 12, { k = 0 }
+local diagonal = bk.arange(1, 13):to("float64")
+local function slow(v) bk.internal.sleep(0.3) return diagonal * v end
+local function L(t)
+    bk.internal.sleep(0.1)
+    local loss = (t ^ 4):sum() + 0 * state.k
+    state.k = state.k + 1
+    return loss
+end
+]] .. call .. '\nprint "done"\n'), what .. " ", "left", "done")
+    end
+end
+
 -- What each analysis in Lua says adds up.
 function TestLongWork:test_parts_are_counted()
     local tell, calls = bk.internal.tell, {}

@@ -346,7 +346,8 @@ end
 
 function TestRepl:test_help_by_value_question_mark_and_words()
     drive("send help(bk.lie)\\r\nexpect 2000 \\r\\nbk.lie(\nsend ?bk.grad\\r\nexpect 2000 \\r\\nbk.grad(\n"
-        .. "send help 'hessian'\\r\nexpect 3000 \\r\\nbk.hessian(\nsend help 'nosuchwordanywhere'\\r\nexpect 2000 nothing is documented\n")
+        .. "send help 'hessian'\\r\nexpect 3000 \\r\\nbk.hessian(\nsend help 'nosuchwordanywhere'\\r\nexpect 2000 nothing is documented\n"
+        .. "send help 'bracket_i_j_layer_l'\\r\nexpect 3000 Example:\n") -- the only entry
 end
 
 function TestRepl:test_time_and_type()
@@ -422,6 +423,14 @@ function TestRepl:test_ctrl_c_stops_a_coroutine_within_100_ms()
     interrupted_within(100, "", "coroutine.wrap(function() while true do end end)()")
     interrupted_within(100, "",
         "print(coroutine.resume(coroutine.create(function() coroutine.wrap(function() while true do end end)() end)))")
+end
+
+-- Lua's own library has no place at which it could be stopped: what runs ends with the call, and :help says so.
+function TestRepl:test_ctrl_c_waits_for_a_long_find_and_help_says_so()
+    drive("send :help\\r\nexpect 2000 string.find\nexpect 2000 > \n"
+        .. "send s, p = ('a'):rep(20), ('a?'):rep(20) .. ('a'):rep(20)\\r\nexpect 2000 > \n"
+        .. "send print('go' .. 1) while true do s:find(p) end\\r\nexpect 2000 \\r\\ngo1\nsleep 100\nsend \\x03\n"
+        .. "expect 5000 interrupted\nexpect 2000 > \nsend 'alive' .. 1\\r\nexpect 2000 \\r\\nalive1\\r\\n\n")
 end
 
 function TestRepl:test_ctrl_c_stops_a_script_that_catches_errors()

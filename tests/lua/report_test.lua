@@ -30,7 +30,8 @@ local function make(root, seeds, steps)
             metrics = { average_accuracy = 0.5 + k / 100 } })
         local lines = {}
         for step = 0, steps, 5 do
-            local row = { step = step, loss = math.exp(-step / 40) / lr + seed / 10, lr = lr }
+            local row = { step = step, loss = math.exp(-step / 40) / lr + seed / 10, lr = lr,
+                task = step > steps / 2 and 2 or 1 }
             for c = 1, 8 do row["loss_" .. c] = row.loss * (1 + c / 10) end
             lines[#lines + 1] = internal.to_json(row) .. "\n"
         end
@@ -127,14 +128,14 @@ function TestReportPage:test_hover_keys_toggle_logarithm_and_zoom()
         document.getElementById("theme").click();
         out.theme = theme !== getComputedStyle(document.body).backgroundColor;
         out.requests = performance.getEntriesByType("resource").map(function (r) { return r.name; });]]
-    lu.assertEquals(out.figures, 10)
+    lu.assertEquals(out.figures, 11)
     lu.assertEquals(out.bands, 2)
     lu.assertStrContains(out.tip, "lr = 0.1: ")
     lu.assertStrContains(out.tip, "n = 3")
     lu.assertTrue(out.gone)
     lu.assertStrContains(out.said, "step 5; lr = 0.1")
     lu.assertEquals(out.labels, { "lr = 0.1 (3 of 3 finished)", "lr = 0.5 (2 of 3 finished; failed: seed 2)" })
-    lu.assertEquals({ out.before, out.after, out.pressed }, { 20, 10, "false" })
+    lu.assertEquals({ out.before, out.after, out.pressed }, { 22, 11, "false" })
     lu.assertEquals(out.singles, 6)
     lu.assertEquals(out.log, "true")
     lu.assertNotEquals(out.log_ticks, out.ticks)
@@ -227,8 +228,15 @@ function TestReportPage:test_columns_by_width()
         document.body.style.width = WIDTH; // windows are no narrower than 500
         out.beside = boxes[0].getBoundingClientRect().top === boxes[1].getBoundingClientRect().top;
         var most = 0;
-        document.querySelectorAll("main > *, header, nav").forEach(function (e) {
-            most = Math.max(most, e.getBoundingClientRect().right);
+        document.querySelectorAll("header *, nav *, main *").forEach(function (e) { // what does not scroll by itself
+            var fixed = e.matches(".wide") || !e.closest(".wide, pre, .sr, .tip, .plot");
+            if (fixed && e.getClientRects().length) most = Math.max(most, e.getBoundingClientRect().right);
+        });
+        document.querySelectorAll("figure").forEach(function (f) {
+            var marks = f.querySelectorAll("svg text[text-anchor=middle]");
+            var title = f.querySelector("strong").textContent;
+            if (title === "task") out.path = f.querySelector("path.mean").getAttribute("d");
+            out.ticks = Math.min(out.ticks || 99, marks.length - 1);
         });
         out.over = most - document.body.getBoundingClientRect().right;
         out.keys = Array.from(document.querySelectorAll(".plot, .wide")).every(function (e) {
@@ -238,7 +246,9 @@ function TestReportPage:test_columns_by_width()
     lu.assertTrue(wide.beside and wide.keys)
     local narrow = self:use((script:gsub("WIDTH", '"390px"')), 500)
     lu.assertFalse(narrow.beside)
-    lu.assertTrue(narrow.over <= 0)
+    lu.assertTrue(narrow.over <= 0, narrow.over)
+    lu.assertTrue(narrow.ticks >= 3, narrow.ticks)
+    lu.assertStrMatches(narrow.path, "M[%d.]+,[%d.]+V[%d.]+H[%d.]+") -- a task is a step, not a slope
 end
 
 function TestReportPage:test_three_hundred_runs_stay_below_two_megabytes()

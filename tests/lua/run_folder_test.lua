@@ -238,16 +238,17 @@ function TestRunFolder:test_the_folder_of_another_protocol_is_refused()
     for i = 1, 3 do tasks[i] = { x = r:normal{ 30, 4 }, y = r:integers({ 30 }, 3), name = "task <" .. i .. ">" } end
     local constant = 0.5
     local others = {
-        { "tasks.1.digest.test.x = ", {}, { tasks = tasks } },
-        { "order_digest = ", { order = bk.order.blocks{ size = 2 }, steps = 30 },
+        { "other data of task 1 (digest ", {}, { tasks = tasks } },
+        { "another order (digest ", { order = bk.order.blocks{ size = 2 }, steps = 30 },
             { order = bk.order.blocks{ size = 3 }, steps = 30 } },
-        { "order_digest", { order = bk.order.word{ 1, 2, 3 }, interventions = {} },
+        { "another order (digest ", { order = bk.order.word{ 1, 2, 3 }, interventions = {} },
             { order = bk.order.word{ 3, 2, 1 }, interventions = {} } },
-        { "lr", { lr = bk.schedule.cosine{ lr = 0.1 } }, { lr = bk.schedule.cosine{ lr = 0.2 } } },
+        { "lr = \"cosine{final = 0, lr = 0.1}\", this protocol has \"cosine{final = 0, lr = 0.2}\"; name",
+            { lr = bk.schedule.cosine{ lr = 0.1 } }, { lr = bk.schedule.cosine{ lr = 0.2 } } },
         { "lr", { lr = function(step) return 0.1 / step end }, { lr = function(step) return 0.2 / step end } },
         { "lr", { lr = function() return constant end }, { lr = function() return constant end },
             function() constant = 0.6 end },
-        { "interventions.1.digest = ", { interventions = { bk.intervention.ewc{ weight = 1, samples = 3 } } },
+        { "another intervention 1 (digest ", { interventions = { bk.intervention.ewc{ weight = 1, samples = 3 } } },
             { interventions = { bk.intervention.ewc{ weight = 1, samples = 4 } } } },
     }
     for k, case in ipairs(others) do
@@ -436,4 +437,24 @@ function TestRunFolder:test_a_checkpoint_keeps_every_value()
         end
     end
     check(state, back)
+end
+
+-- Every schedule has a text, by which config.json names it; one with a function of the user's in it, and none has it, a
+-- digest.
+function TestRunFolder:test_schedules_are_named()
+    local text, made = bk.schedule._described.text, {
+        constant = { lr = 0.1 }, cosine = { lr = 0.1, final = 0.01 }, linear = { lr = 0.1 }, one_cycle = { lr = 0.1 },
+        step = { lr = 0.1, every = 5 }, warmup = { steps = 3, after = bk.schedule.constant{ lr = 1 / 3 } },
+    }
+    for name in pairs(bk.schedule) do
+        if not name:find("^_") and name ~= "per_task" then -- as a list of rates, whose own have theirs
+            lu.assertStrContains(text(bk.schedule[name](made[name])), name .. "{")
+        end
+    end
+    lu.assertEquals(text(bk.schedule.cosine(made.cosine)), "cosine{final = 0.01, lr = 0.1}")
+    lu.assertEquals(text(bk.schedule.warmup(made.warmup)),
+        "warmup{after = constant{lr = 0.333333333333333}, steps = 3}")
+    lu.assertNil(text(bk.schedule.warmup{ steps = 3, after = function() return 0.1 end }))
+    protocol{ lr = bk.schedule.linear{ lr = 0.1 } }:run{ out = root .. "/a", stop = 3, progress = false }
+    lu.assertEquals(run_folder.read(root .. "/a").config.lr, "linear{final = 0, lr = 0.1}")
 end

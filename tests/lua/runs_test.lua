@@ -45,7 +45,8 @@ local function make(dir, arguments, status)
         optimizer = { name = "sgd", momentum = 0.5 }, arguments = arguments })
     write(dir .. "/env.json", internal.to_json{ threads = 1 })
     write(dir .. "/status.json", internal.to_json(s))
-    write(dir .. "/metrics.jsonl", '{"step": 0, "loss": 2}\n{"step": 20, "loss": ' .. arguments.lr .. "}\n")
+    write(dir .. "/metrics.jsonl", ('{"step": 0, "loss": 2}\n{"step": 20, "loss": %.14g, "bracket": %g}\n')
+        :format(arguments.lr, arguments.seed + 0.25))
 end
 
 -- The first words of a table's lines.
@@ -90,6 +91,8 @@ r/b  0.01     2  8                      0.5         -
 r/c     1    10  8                      0.5    0.7500
 ]])
     lu.assertEquals((run("runs", "list", "r", "--where", "lr > 5")), "none of 3 runs in r\n")
+    lu.assertEquals((run("runs", "list", "r", "--where", "bracket > 2", "--sort", "-bracket", "--columns", "bracket")),
+        "run  bracket\nr/c  10.2500\nr/b   2.2500\n") -- a recorded column: the last row
 end
 
 function TestRunsCommand:test_csv_and_json()
@@ -205,6 +208,13 @@ function TestRunsCommand:test_in_lua()
     local own = bk.runs(root .. "/r", { where = function(row) return row.config.lr == 1 end })
     lu.assertEquals({ #own, own[1].name }, { 1, "c" })
     lu.assertEquals(bk.runs(root .. "/r/a")[1].name, root .. "/r/a")
+    lu.assertEquals({ rows[1].message, #bk.runs(root .. "/r", { where = "bracket < 2" }) }, { nil, 1 })
+    local ok, message = pcall(function() return rows[1].statsu end)
+    lu.assertFalse(ok)
+    lu.assertStrMatches(message, ".*runs_test.lua:%d+: bk.runs: a row has no field statsu %(did you mean status%?%).*")
+    lu.assertErrorMsgContains("no field own (it is in metrics)", function() return rows[2].own end)
+    lu.assertErrorMsgContains("no field layers (it is in config.arguments)", function() return rows[2].layers end)
+    lu.assertErrorMsgContains("runs_test.lua", function() bk.runs(3) end)
     lu.assertErrorMsgContains("bk.runs: dir: expected the name of a folder, got nil", bk.runs)
     lu.assertErrorMsgContains("bk.runs: DIR: expected a folder, got ", bk.runs, root .. "/nosuch")
     lu.assertErrorMsgContains("bk.runs: where: ", bk.runs, root .. "/r", { where = "lr <" })
@@ -264,6 +274,25 @@ function TestRunIndex:test_what_it_says_is_what_the_folders_say()
         shell("find many -type f -exec touch -d '1 hour ago' {} +")
     end
     lu.assertStrMatches(compared(), ".*\n  0%.1 +209 of 209 .*\n  0%.5 +0 of 1 .*")
+end
+
+-- With the index, a run costs less than one read from a disk, however many files it has; their time is in tests/bench.
+function TestRunIndex:test_the_runs_files_are_not_read()
+    local function reads(want)
+        local function count()
+            local f <close> = assert(io.open("/proc/self/io"))
+            return tonumber(f:read("a"):match("syscr: (%d+)"))
+        end
+        local before = count()
+        lu.assertEquals(#bk.command._run_list.read("runs list", { root .. "/many" }, want), N)
+        return count() - before
+    end
+    if not io.open("/proc/self/io") then lu.skip("the system does not count a program's reads") end
+    local first = reads{}
+    lu.assertTrue(first > 4 * N, first) -- four files each
+    for _, want in ipairs{ {}, { entries = true }, { config = true, recorded = true } } do
+        lu.assertTrue(reads(want) < N)
+    end
 end
 
 function TestRunIndex:test_a_run_that_ends_without_a_word_is_stopped()

@@ -50,7 +50,8 @@ function page.section(s, id)
         end
         lines[#lines + 1] = "<tbody>"
         for _, row in ipairs(s.rows) do
-            local cells = { '<tr><th scope="row">' .. escape(row[1]) .. "</th>" }
+            local name = escape(row[1]):gsub(",", ",<wbr>") -- "lr=0.1,seed=1" breaks where a person would break it
+            local cells = { '<tr><th scope="row">' .. name .. "</th>" }
             for c = 2, s.head and #s.head or #row do
                 local class = STATES[row[c]] and (' class="state %s"'):format(row[c]) or right[c] or ""
                 cells[c] = ("<td%s>%s</td>"):format(class, escape(row[c]))
@@ -100,7 +101,7 @@ function page.matrix(m)
         .. '<tbody>%s</tbody></table></div><p class="note">%s<span class="scale" style="background:'
         .. 'linear-gradient(to right,%s)"></span>%s%s</p></div>'):format(escape(m.title), escape(m.title),
         table.concat(head), table.concat(lines, "\n"), table_text.number(low), table.concat(stops, ","),
-        table_text.number(high), m.note and ". " .. escape(m.note) or "")
+        table_text.number(high), m.note and "; " .. escape(m.note) or "")
 end
 
 -- Writes the page. parts: of its body, as HTML; contents: { { id, title }, ... }; data: for the script, as JSON.

@@ -122,7 +122,7 @@ Figure.prototype.draw = function () {
         svg.appendChild(make("line", { x1: L, x2: W - R, y1: y, y2: y, "class": "grid" }));
         svg.appendChild(make("text", { x: L - 6, y: y + 4, "text-anchor": "end" }, t[1]));
     });
-    linear(r[0], r[1], Math.max(3, Math.floor(W / 110))).forEach(function (t) {
+    linear(r[0], r[1], Math.max(4, Math.floor(W / 90))).forEach(function (t) {
         var x = X(t[0]);
         svg.appendChild(make("line", { x1: x, x2: x, y1: T, y2: H - B, "class": "grid" }));
         svg.appendChild(make("text", { x: x, y: H - B + 16, "text-anchor": "middle" }, t[1]));
@@ -130,11 +130,13 @@ Figure.prototype.draw = function () {
     svg.appendChild(make("text", { x: (L + W - R) / 2, y: H - 4, "text-anchor": "middle", "class": "soft" }, "step"));
     svg.appendChild(make("path", { d: "M" + L + "," + T + "V" + (H - B) + "H" + (W - R), "class": "axis" }));
     function inside(x, v) { return number(v) && !(log && v <= 0) && x >= r[0] && x <= r[1]; }
+    var stepped = this.d.title === "task"; // there is nothing between two tasks
     function path(xs, list) {
         var d = "", pen = false, n = 0;
         for (var i = 0; i < xs.length; i++) {
             if (inside(xs[i], list[i])) {
-                d += (pen ? "L" : "M") + X(xs[i]).toFixed(1) + "," + Y(list[i]).toFixed(1);
+                var px = X(xs[i]).toFixed(1), py = Y(list[i]).toFixed(1);
+                d += !pen ? "M" + px + "," + py : stepped ? "V" + py + "H" + px : "L" + px + "," + py;
                 pen = true;
                 n++;
             } else pen = false;

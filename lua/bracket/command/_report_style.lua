@@ -45,6 +45,7 @@ td, tbody th { overflow-wrap: break-word; max-width: 44em }
 progress { width: 9em; vertical-align: middle; accent-color: var(--link) }
 .two { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 2em }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 460px), 1fr)); gap: 1em }
+@media (max-width: 600px) { th, td { padding: .22em .4em } }
 @media (min-width: 1100px) { .two { grid-template-columns: repeat(2, minmax(0, 1fr)) } }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .5em .7em; min-width: 0 }
 figcaption { display: flex; flex-wrap: wrap; gap: .2em .6em; align-items: center; justify-content: space-between }
@@ -71,6 +72,7 @@ pre .add { color: var(--good) } pre .del { color: var(--bad) } .hatch { backgrou
 #c4c4c4, #c4c4c4 4px, #8a8a8a 4px, #8a8a8a 5px); color: #101010 }
 .scale { display: inline-block; width: 9em; height: .8em; vertical-align: middle; border: 1px solid var(--edge);
 margin: 0 .4em } .maps { display: flex; flex-wrap: wrap; gap: .5em 2em } .maps td { min-width: 4em }
+.maps > div { min-width: 0; max-width: 100% }
 .filter label { display: flex; gap: .5em; align-items: center } .filter { display: flex; flex-wrap: wrap;
 gap: .3em .8em; align-items: center; margin: .3em 0 }
 .sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }

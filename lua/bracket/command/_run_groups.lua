@@ -111,9 +111,10 @@ local function composite(paths)
     end
 end
 
--- Whether, in each part, a digest is one for a seed, and is everywhere another or everywhere the same: that it varies
--- with the seed. An order may be the same at two seeds by chance.
-local function varies_with_seed(parts, runs, entry, kind)
+-- Whether, in each part, a digest is one for a seed, and is everywhere another or everywhere the same: that it says
+-- nothing beside settings and seed. An order may be the same at two seeds by chance. The second result is whether it
+-- varies with the seed; where it does not, it follows from the settings.
+local function follows(parts, runs, entry, kind)
     local of_seed, of_digest, n_digests, n_seeds = {}, {}, {}, {}
     for k, run in ipairs(runs) do
         local part, seed, digest = parts.of[k], groups.seed(run), entry(run)
@@ -123,10 +124,12 @@ local function varies_with_seed(parts, runs, entry, kind)
         if (of_seed[part][seed] or digest) ~= digest then return false end
         of_seed[part][seed], of_digest[part][digest] = digest, seed
     end
+    local varies = false
     for part, n in pairs(n_digests) do
         if n > 1 and n < n_seeds[part] and kind ~= "order" then return false end
+        varies = varies or n > 1
     end
-    return true
+    return true, varies
 end
 
 -- The settings that tell runs apart, and their partition; what varies with the seed. An option that follows from the
@@ -152,8 +155,10 @@ local function settings_of(runs)
         if paths then
             local entry = composite(paths)
             -- without named arguments nothing else may say what a function does
-            if (kind ~= "functions" or named) and varies_with_seed(parts, runs, entry, kind) then
-                varies[#varies + 1] = kind
+            local told, varied
+            if kind ~= "functions" or named then told, varied = follows(parts, runs, entry, kind) end
+            if told then
+                varies[#varies + 1] = varied and kind or nil
             else
                 for _, path in ipairs(paths) do
                     local finer = refined(parts, runs, function(run) return groups.entries(run)[path] end)

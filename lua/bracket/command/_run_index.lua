@@ -8,10 +8,10 @@ local internal = bk.internal
 local index = {}
 
 local NAME = "/.bracket-runs.sqlite"
-local FORM = "2 of bracket " .. bk.version -- of what stands in it: another one is another index
+local FORM = "3 of bracket " .. bk.version -- of what stands in it: another one is another index
 local FEW = 200 -- runs that are read as soon as an index would be
 local SETTLED = 2 -- seconds: a file may change twice in an instant, and its time only once
-local PARTS = { "config", "entries" }
+local PARTS = { "config", "entries", "recorded" }
 
 local function is_indexed(path)
     local f <close> = io.open(path, "rb")
@@ -55,7 +55,8 @@ local function make(db)
     query(db, "COMMIT")
 end
 
--- The found runs that the index knows: n -> { head, config, entries }; and by path where in the cells a run is.
+-- The found runs that the index knows: n -> { head, config, entries, recorded }; and by path where in the cells a run
+-- is.
 local function known(db, root, found, want)
     local cells, has, of_id, answers = cells_of(db, "run"), {}, {}, {}
     local from = root == "/" and 2 or #root + 2
@@ -77,7 +78,7 @@ local function known(db, root, found, want)
     return answers, has, cells
 end
 
--- Puts in what is new and takes out what is gone. news: { path, stamp, head, config, entries } each.
+-- Puts in what is new and takes out what is gone. news: { path, stamp, head, config, entries, recorded } each.
 local function update(db, has, cells, root, found, news)
     local there, gone, from = {}, {}, root == "/" and 2 or #root + 2
     for _, at in ipairs(found) do there[at.dir:sub(from)] = true end
@@ -91,7 +92,8 @@ local function update(db, has, cells, root, found, news)
     if #gone == 0 and #news == 0 then return end
     query(db, "BEGIN IMMEDIATE")
     local id = query(db, "SELECT ifnull(max(id), 0) FROM run")[1]
-    local rows = { run = {}, config = {}, entries = {} }
+    local rows = { run = {} }
+    for _, part in ipairs(PARTS) do rows[part] = {} end
     for n, one in ipairs(news) do
         table.move({ id + n, one.path, one.stamp, one.head }, 1, 4, #rows.run + 1, rows.run)
         for _, part in ipairs(PARTS) do table.move({ id + n, one[part] }, 1, 2, #rows[part] + 1, rows[part]) end
@@ -107,8 +109,8 @@ local function update(db, has, cells, root, found, news)
 end
 
 -- index.read(root, found, want, load): for each of the found runs { dir, stamp, age }, below root, the texts of its
--- head and of the parts that are wanted, as load(at) -> { head, config, entries } or nil makes them; nil for those that
--- load has to be asked for otherwise. The second result is whether there is an index.
+-- head and of the parts that are wanted, as load(at) -> { head, config, entries, recorded } or nil makes them; nil for
+-- those that load has to be asked for otherwise. The second result is whether there is an index.
 function index.read(root, found, want, load)
     local path = root .. NAME
     if not internal.database or #found < FEW then return {}, false end

@@ -2,6 +2,7 @@
 --   dir                the run's folder        name     what it is called in the folder that was looked at
 --   status             status.json or what job.json says in its place; from an index without matrices and lists
 --   config, env        config.json, env.json   metrics  its final numbers      loss   the last recorded one
+--   recorded           the last row of what it recorded
 --   seed, lr, tags, entries (_run_groups.lua), told: whether its script had arguments, job_only: a job that ended
 --   before its run began
 local bk = ...
@@ -54,7 +55,8 @@ function list.load(command, dir, name)
     for key, value in pairs(type(run.status.metrics) == "table" and run.status.metrics or {}) do
         if type(value) == "number" then run.metrics[tostring(key)] = value end
     end
-    run.loss = tonumber(last_row(dir).loss)
+    run.recorded = last_row(dir)
+    run.loss = tonumber(run.recorded.loss)
     local arguments = run.config.arguments
     run.seed, run.lr = run_groups.seed(run), run.config.lr
     run.told = type(arguments) == "table" and next(arguments) ~= nil
@@ -69,15 +71,17 @@ local function texts_of(run)
     local head = internal.to_json{ status = status, metrics = run.metrics, loss = run.loss, seed = run.seed,
         tags = run.tags, job_only = run.job_only, lr = run.lr, told = run.told }
     return { head = table.concat(list.cells(run), "\t") .. "\n" .. head, config = internal.to_json(run.config),
-        entries = internal.to_json(run_groups.entries(run)), settled = run.settled }
+        entries = internal.to_json(run_groups.entries(run)), recorded = internal.to_json(run.recorded),
+        settled = run.settled }
 end
 
 local of_index = {}
 function of_index.__index(run, key)
     local texts, value = rawget(run, "texts"), nil
-    if key == "config" or key == "entries" then
+    if key == "config" or key == "entries" or key == "recorded" then
         value = texts[key] and internal.from_json(texts[key])
         if not value and key == "config" then value = run_folder.read(run.dir).config end
+        if not value and key == "recorded" then value = last_row(run.dir) end
     elseif key == "env" then
         value = run_folder.object(run.dir, "env")
     elseif key == "cells" then
@@ -143,8 +147,9 @@ function list.folders(command, dirs, inner)
     return folders
 end
 
--- list.read(command, dirs [, { inner =, config =, entries = }]) -> runs, problems: those that can be read, and what is
--- wrong with the others: one does not hide the rest. config, entries: all of these will be asked for.
+-- list.read(command, dirs [, { inner =, config =, entries =, recorded = }]) -> runs, problems: those that can be read,
+-- and what is wrong with the others: one does not hide the rest. config, entries, recorded: all of these will be asked
+-- for.
 function list.read(command, dirs, want)
     local runs, problems = {}, {}
     want = want or {}

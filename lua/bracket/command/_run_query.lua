@@ -1,6 +1,7 @@
 -- What is asked of runs: which of them (--where), in what order (--sort), and what of each (--columns). A run's values
--- go by name: its own (OWN), the arguments of its script, the options of its protocol, its final metrics, what it ran
--- on; the first that has the name. `arguments`, `config`, `metrics` and `env` are the tables themselves.
+-- go by name: its own (OWN), the arguments of its script, the options of its protocol, its final metrics, the last it
+-- recorded, what it ran on; the first that has the name. `arguments`, `config`, `metrics` and `env` are the tables
+-- themselves.
 local bk = ...
 local table_text = bk.command._table_text
 local sorted, hint = table_text.sorted, bk.internal.hint
@@ -49,6 +50,8 @@ function query.value(run, name)
         found = run.config[name]
     elseif run.metrics[name] ~= nil then
         found = run.metrics[name]
+    elseif run.recorded[name] ~= nil then
+        found = run.recorded[name]
     else
         found = run.env[name]
     end
@@ -66,15 +69,18 @@ end
 
 -- Whether that value is a measured number, of which a few digits are worth reading.
 function query.is_measured(run, name)
-    return name == "loss" or name == "accuracy" or name == "seconds" or run.metrics[name] ~= nil
-        and run.metrics[name] == query.value(run, name)
+    if name == "loss" or name == "accuracy" or name == "seconds" then return true end
+    local measured = run.metrics[name]
+    if OWN[name] or OWN.arguments(run)[name] ~= nil or run.config[name] ~= nil then return false end
+    if measured == nil then measured = run.recorded[name] end
+    return type(measured) == "number" and measured == query.value(run, name)
 end
 
 local function names_of(runs)
     local known = {}
     for name in pairs(OWN) do known[name] = true end
     for _, run in ipairs(runs) do
-        for _, t in ipairs{ OWN.arguments(run), run.config, run.metrics } do
+        for _, t in ipairs{ OWN.arguments(run), run.config, run.metrics, run.recorded } do
             for name in pairs(t) do known[tostring(name)] = true end
         end
     end

@@ -230,6 +230,7 @@ local function equal_entries(differ)
         local top = path:match("^[^.]*")
         equal[differs[top] and path or top] = true
     end
+    if differs.order_digest then equal.order = nil end -- orders of one name that are not the same
     return sorted(equal)
 end
 

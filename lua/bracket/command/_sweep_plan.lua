@@ -179,7 +179,11 @@ function plan.prepare(plain, options, more)
         if options[name] then o[name] = count(name, options[name]) end
     end
     if not o.script then misused("a script is missing") end
-    if plain[2] then misused("%q: there is a script already (arguments for it come after --)", plain[2]) end
+    if plain[2] then
+        misused("%q: there is a script already (%s)", plain[2], plain[2]:find("^[%a_][%w_]*=")
+            and "each of several takes its own: --grid NAME=VALUE,... --grid NAME=VALUE,..."
+            or "arguments for it come after --")
+    end
     if #o.axes == 0 then misused("--grid, --list, --random or --seeds is missing: there is nothing to vary") end
     local runs = 1
     for _, a in ipairs(o.axes) do

@@ -38,16 +38,26 @@ end
 
 -- The columns that some run has and `wanted` names.
 local function columns_of(runs, wanted)
-    local every, asked, names = {}, {}, {}
+    local every, asked, names, lacking = {}, {}, {}, {}
     for _, run in ipairs(runs) do
         local own = matching(run.names, wanted)
         for _, name in ipairs(run.names) do every[name] = true end
         for _, name in ipairs(own) do asked[name] = true end
-        if #own == 0 then io.stderr:write("bracket plot: ", run.dir, " has no column ", wanted, ": left out\n") end
+        if #own == 0 then lacking[#lacking + 1] = run.dir end
     end
     for name in pairs(asked) do names[#names + 1] = name end
     table.sort(names, table_text.natural)
-    if #names > 0 then return names end
+    if #names > 0 then
+        if #lacking > 3 then lacking = { table.concat(lacking, ", ", 1, 3), ("%d more"):format(#lacking - 3) } end
+        if #lacking > 0 then
+            io.stderr:write("bracket plot: no column ", wanted, " in ", table.concat(lacking, ", "), ": left out\n")
+        end
+        return names
+    end
+    if runs[1] and runs[1].metrics[wanted] then
+        error(("plot: COLUMN: %s is a final number, not a column over the steps: runs compare shows it")
+            :format(wanted), 0)
+    end
     local known = table_text.sorted(every)
     error(("plot: COLUMN: expected %s, got %q%s"):format(#known > 0 and "one of " .. table.concat(known, ", ")
         or "a recorded column, of which there is none", wanted, bk.internal.hint(wanted, known)), 0)

@@ -366,7 +366,9 @@ local function several_runs(dir, folders, path, options)
     for k, s in ipairs(#runs > 1 and run_view.comparison("report", runs, options.by) or {}) do
         self:section(s, "comparison-" .. k, s.title:match("^[^:(]*"))
     end
-    self:section(run_view.overview(runs), "runs", "runs")
+    local overview = run_view.overview(runs)
+    for k, label in ipairs(run_view.labels(runs)) do overview.rows[k][1] = text(label) end
+    self:section(overview, "runs", "runs")
     self:section(environment(runs), "environment", "environment")
     local made = script.html(runs, "script")
     if made then

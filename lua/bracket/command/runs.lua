@@ -80,7 +80,7 @@ local function list(dirs, o)
     local plain = not (o.where_text or o.sort or o.columns or o.csv or o.json)
     if #dirs > 0 or bk.internal.folder("runs")[1] then -- without a DIR, no folder is no mistake
         runs, problems = run_view.read("runs list", #dirs > 0 and dirs or { "runs" }, { inner = true,
-            config = not plain })
+            config = not plain, recorded = not plain })
     end
     local n = #runs
     runs = o.where("runs list", runs)
@@ -126,7 +126,8 @@ local function show(dir)
 end
 
 local function compare(dirs, where, by, narrowed)
-    local runs, problems = run_view.read("runs compare", dirs, { entries = true, config = narrowed })
+    local runs, problems = run_view.read("runs compare", dirs, { entries = true, config = narrowed,
+        recorded = narrowed })
     local n = #runs + #problems
     runs = where("runs compare", runs)
     if #runs + #problems < 2 then
@@ -140,7 +141,7 @@ end
 -- ---- tag, untag, rm ----
 
 local function chosen(command, dirs, where)
-    local runs, problems = run_view.read(command, dirs, { config = where ~= nil })
+    local runs, problems = run_view.read(command, dirs, { config = where ~= nil, recorded = where ~= nil })
     return where and where(command, runs) or runs, problems
 end
 
@@ -233,7 +234,8 @@ end
 -- ---- the command ----
 
 local WHERE = { "where", "EXPR", doc = "those for which it holds: 'lr < 0.1 and status == \"finished\"', in Lua, with "
-    .. "the names of arguments, options and metrics, and name, status, step, seed, tags, accuracy, loss, ..." }
+    .. "the names of arguments, options, metrics and recorded columns (the last row), and name, status, step, seed, "
+    .. "tags, accuracy, loss, ..." }
 
 return command_line.define{
     name = "runs",

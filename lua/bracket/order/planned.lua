@@ -165,7 +165,7 @@ cheaper way found beats chance by much.]],
     call = function(options)
         if type(options.target) == "string" and options.target ~= "average" then
             error(("bk.order.planned: target: expected \"average\", a task or a table { x =, y = }, got %q"):format(
-                options.target), 3)
+                options.target), 2)
         end
         return bk.order._object.new{
             name = "planned",

@@ -164,27 +164,27 @@ local function page_of(text, list, width)
     return table.concat(out, "\n")
 end
 
--- The first lines of every docstring that holds all the words.
+-- The first lines of every docstring that holds all the words, and, of the last of them, what it is of.
 local function search(words)
-    local found, seen = {}, {}
-    local function consider(text, label)
+    local found, seen, of = {}, {}, nil
+    local function consider(text, label, key)
         local haystack = (label .. " " .. text):lower()
         for word in words:lower():gmatch("%S+") do
             if not haystack:find(word, 1, true) then return end
         end
         local line = text:match("^[^\n]*")
         if not seen[line] then
-            seen[line] = true
+            seen[line], of = true, key
             found[#found + 1] = line
         end
     end
-    help.walk(function(path, _, text) if text then consider(text, path) end end)
-    for key in pairs(docs) do consider(written(key), type(key) == "string" and key or "") end
+    help.walk(function(path, value, text) if text then consider(text, path, docs[path] and path or value) end end)
+    for key in pairs(docs) do consider(written(key), type(key) == "string" and key or "", key) end
     for name, title in pairs(bk.repl.guide.titles()) do
         if name ~= words:lower() then consider(('help "%s": %s'):format(name, title), "guide") end
     end
     table.sort(found)
-    return found
+    return found, of
 end
 
 -- " (did you mean bk.bea.word?)" for a name that is near one with help, its path or the end of it; else "".
@@ -218,9 +218,10 @@ function help.page(x)
     if value ~= nil and docs[value] then return page_of(docs[value], option_lists[value], width) end
     if type(x) == "string" then
         if x == "guides" then return bk.repl.guide.list() end
-        local page, found = bk.repl.guide.page(x), search(x)
+        local page, found, of = bk.repl.guide.page(x), search(x)
         if not page and #found == 0 then return ("nothing is documented under %q%s"):format(x, meant(x)) end
         if page and #found == 0 then return page end
+        if not page and #found == 1 and docs[of] then return page_of(docs[of], option_lists[of], width) end
         return (page and page .. "\n\nFound under the same word:\n" or "") .. table.concat(found, "\n")
     end
     local methods = type(x) == "userdata" and help.methods(x)

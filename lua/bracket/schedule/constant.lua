@@ -1,4 +1,5 @@
 local bk = ...
+local described = bk.schedule._described
 return bk.define{
     name = "bk.schedule.constant",
     returns = "function (step, state) -> rate",
@@ -8,6 +9,6 @@ return bk.define{
     },
     call = function(options)
         local lr = options.lr
-        return function() return lr end
+        return described("constant", options, function() return lr end)
     end,
 }

@@ -1,4 +1,5 @@
 local bk = ...
+local described = bk.schedule._described
 return bk.define{
     name = "bk.schedule.cosine",
     returns = "function (step, state) -> rate",
@@ -12,10 +13,10 @@ return bk.define{
     },
     call = function(options)
         local lr, final = options.lr, options.final
-        return function(step, state)
+        return described("cosine", options, function(step, state)
             local steps = bk.schedule._span("bk.schedule.cosine", options, state)
             local part = math.min(1, (step - 1) / math.max(1, steps - 1))
             return final + 0.5 * (lr - final) * (1 + math.cos(math.pi * part))
-        end
+        end)
     end,
 }

@@ -1,4 +1,5 @@
 local bk = ...
+local described = bk.schedule._described
 return bk.define{
     name = "bk.schedule.linear",
     returns = "function (step, state) -> rate",
@@ -11,9 +12,9 @@ return bk.define{
     },
     call = function(options)
         local lr, final = options.lr, options.final
-        return function(step, state)
+        return described("linear", options, function(step, state)
             local steps = bk.schedule._span("bk.schedule.linear", options, state)
             return lr + (final - lr) * math.min(1, (step - 1) / math.max(1, steps - 1))
-        end
+        end)
     end,
 }

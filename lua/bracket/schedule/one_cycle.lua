@@ -1,4 +1,5 @@
 local bk = ...
+local described = bk.schedule._described
 return bk.define{
     name = "bk.schedule.one_cycle",
     returns = "function (step, state) -> rate",
@@ -18,13 +19,13 @@ return bk.define{
         end
         local start, final, peak = options.start or lr / 25, options.final or lr / 250000, options.peak
         local function between(a, b, part) return b + 0.5 * (a - b) * (1 + math.cos(math.pi * part)) end
-        return function(step, state)
+        return described("one_cycle", options, function(step, state)
             local last = bk.schedule._span("bk.schedule.one_cycle", options, state) - 1
             local top = math.max(1, peak * last)
             local s = step - 1
             if s > last then return final end
             if s <= top then return between(start, lr, s / top) end
             return between(lr, final, math.min(1, (s - top) / math.max(1e-9, last - top)))
-        end
+        end)
     end,
 }

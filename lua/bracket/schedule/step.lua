@@ -1,4 +1,5 @@
 local bk = ...
+local described = bk.schedule._described
 return bk.define{
     name = "bk.schedule.step",
     returns = "function (step, state) -> rate",
@@ -11,6 +12,6 @@ return bk.define{
     },
     call = function(options)
         local lr, every, factor = options.lr, options.every, options.factor
-        return function(step) return lr * factor ^ ((step - 1) // every) end
+        return described("step", options, function(step) return lr * factor ^ ((step - 1) // every) end)
     end,
 }

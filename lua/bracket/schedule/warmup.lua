@@ -1,4 +1,5 @@
 local bk = ...
+local described = bk.schedule._described
 return bk.define{
     name = "bk.schedule.warmup",
     returns = "function (step, state) -> rate",
@@ -15,13 +16,13 @@ return bk.define{
         local steps, lr = options.steps, options.lr
         if not lr and not options.after then error("bk.schedule.warmup: lr or after is missing", 2) end
         local after = bk.schedule._rate(options.after or lr)
-        return function(step, state)
+        return described("warmup", options, function(step, state)
             state = type(state) == "table" and state or {}
             if step > steps then
                 local rest = { total = state.total and state.total - steps }
                 return after(step - steps, setmetatable(rest, { __index = state }))
             end
             return (lr or after(1, state)) * step / steps
-        end
+        end)
     end,
 }

@@ -134,13 +134,14 @@ function dataset.open(where, options)
     return data, copy
 end
 
--- open and divide of flat images { rows, columns }: the data, its training and test parts.
+-- open and divide of flat images { rows, columns }: the data, its training and test parts. For a maker of tasks itself,
+-- whose caller an error names.
 function dataset.images(where, options)
     local data, checked = dataset.open(where, options)
     local shape = data.shape
     if type(shape) ~= "table" or #shape ~= 2 or shape[1] * shape[2] ~= data.size then
         error(("%s: data: expected images of {rows, columns}, %d numbers each, got shape %s"):format(where, data.size,
-            type(shape) == "table" and "{" .. table.concat(shape, ", ") .. "}" or "nil"), 0)
+            type(shape) == "table" and "{" .. table.concat(shape, ", ") .. "}" or "nil"), 3)
     end
     return data, dataset.divide(where, data, checked)
 end

@@ -56,7 +56,7 @@ local function mnist_360(o)
         local list = lists[digit] or {}
         if #list < count then
             error(("%s: digit %d: expected %d examples or more, one a visit, got %d"):format(where, digit, count,
-                #list), 0)
+                #list), 2)
         end
         local entries = turning(list, 60 * (digit - 1))
         groups[digit] = {}

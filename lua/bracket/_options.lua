@@ -77,7 +77,8 @@ function options.numbers(where, name, list, level)
     end
     for k = 1, #list do
         if type(list[k]) ~= "number" then
-            error(("%s: %s: entry %d: expected a number, got %s"):format(where, name, k, show(list[k])), (level or 2) + 1)
+            error(("%s: %s: entry %d: expected a number, got %s"):format(where, name, k, show(list[k])),
+                (level or 2) + 1)
         end
     end
 end

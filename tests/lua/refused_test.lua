@@ -91,6 +91,23 @@ function TestRefused.test_products_and_images()
     fails("bk.maxpool2d: the window 5 does not fit the image (1,1,4,4)", bk.maxpool2d, ones { 1, 1, 4, 4 }, 5)
 end
 
+-- What a call is made of does not speak in its place, traced or not.
+function TestRefused.test_in_the_name_of_the_call()
+    local ones = bk.ones
+    fails("bk.sub: shapes do not broadcast: (2) and (3)", function() return ones { 2 } - ones { 3 } end)
+    fails("bk.sub: shapes do not broadcast: (2) and (3)", bk.compile(function(t) return t - ones { 3 } end), ones { 2 })
+    fails("bk.add: shapes do not broadcast", bk.compile(function(t) -- not of the product, which comes later
+        pcall(function() return t - ones { 3 } end)
+        return t * 2
+    end), ones { 2 })
+    fails("bk.lt: shapes do not broadcast", bk.lt, ones { 2 }, ones { 3 })
+    fails("bk.log_softmax: expected a float tensor of at least 1 dimension, got", bk.log_softmax, bk.tensor(1.0))
+    fails("bk.embedding: an index is out of range", bk.embedding, ones { 2, 2 }, int64 { 1, 7 })
+    fails("bk.uniform: the result's shape (1099511627776,1099511627776) is impossible", bk.uniform, 1,
+        { 1 << 40, 1 << 40 })
+    fails("bk.normal: out of memory: ", bk.normal, 1, { 1 << 50 })
+end
+
 function TestRefused.test_rows_of_a_batch_in_place()
     local gather, rows = bk.internal.gather, bk.ones { 2, 2 }
     fails("gather: index: expected an int64 tensor of 1 dimension", gather, rows:clone(), 1, rows, bk.ones { 2 }, 1, 2)
@@ -251,6 +268,8 @@ function TestRefused.test_odd_parts_of_options()
     end)
     fails("bk.bea.lanczos: hvp: expected a function that returns as many numbers as it is given, got nil",
         bk.bea.lanczos, { hvp = function() end, theta = theta, steps = 2 })
+    fails("bk.bea.trace: loss: expected a function of theta, got 5", bk.bea.trace, { loss = 5, theta = theta })
+    fails("bk.arguments: argv: entry 2: expected a string, got 3", bk.arguments, { lr = 1 }, { "--lr", 3 })
     fails("bk.schedule.per_task: lr: expected a rate >= 0, got -1", bk.schedule.per_task, { -1 })
 end
 

@@ -25,6 +25,9 @@ function lanczos.product(where, options)
         end, like
     end
     if options.loss == nil then error(where .. ": loss or hvp is missing", 3) end
+    if not pcall(bk.compile, options.loss) then
+        error(("%s: loss: expected a function of theta, got %s"):format(where, bk._options.show(options.loss)), 3)
+    end
     local f = bk.hvp(options.loss)
     return function(v) return f(like, v) end, like
 end

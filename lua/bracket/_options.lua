@@ -70,6 +70,19 @@ local function show(value)
 end
 options.show = show
 
+-- An error unless `list` holds numbers and nothing else.
+function options.numbers(where, name, list, level)
+    if type(list) ~= "table" then
+        error(("%s: %s: expected a list of numbers, got %s"):format(where, name, show(list)), (level or 2) + 1)
+    end
+    for k = 1, #list do
+        if type(list[k]) ~= "number" then
+            error(("%s: %s: entry %d: expected a number, got %s"):format(where, name, k, show(list[k])),
+                (level or 2) + 1)
+        end
+    end
+end
+
 local function unknown(where, name, declared, level)
     local known = {}
     for i, o in ipairs(declared) do known[i] = o[1] end

@@ -151,6 +151,11 @@ local function arguments(defaults, docs, argv)
     if type(argv) ~= "table" then
         error("bk.arguments: argv: expected an array of strings, got " .. type(argv), 2)
     end
+    for k = 1, #argv do
+        if type(argv[k]) ~= "string" then
+            error(("bk.arguments: argv: entry %d: expected a string, got %s"):format(k, bk._options.show(argv[k])), 2)
+        end
+    end
     local leave = of_script and bk.internal.leave -- the program ends a script for whoever called it
     if leave and wants_help(defaults, argv) then
         io.stdout:write(usage(defaults, docs))

@@ -69,6 +69,9 @@ a, b = bk.compile(function(t) return t:square():sum() end), bk.compile(function(
         { "seed", "integer", default = 0, doc = "of random directions" },
     },
     call = function(loss, theta, options)
+        if not pcall(bk.compile, loss) then
+            error("bk.landscape: loss: expected a function of theta, got " .. bk._options.show(loss), 2)
+        end
         if not bk.is_tensor(theta) then error("bk.landscape: theta: expected a tensor, got " .. tostring(theta), 2) end
         local span, size, rng = ends("span", options.span), options.size, bk.rng(options.seed)
         local u = options.u and direction("u", options.u, theta)

@@ -1,6 +1,7 @@
 -- Small statistics: mean with its 95 % interval (Student's t), Wilson interval of a proportion, Spearman's rank
 -- correlation with Fisher's interval or one by groups, slope of a line in log-log, correlation.
 local bk = ...
+local show, numbers = bk._options.show, bk._options.numbers
 local statistics = {}
 local T = { 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042 }
@@ -112,6 +113,40 @@ function statistics.slope(x, y)
         sxx = sxx + (lx[i] - mx) ^ 2
     end
     return sxy / sxx
+end
+
+-- The same with their arguments checked: lists, and numbers; x and y belong together.
+local ARGUMENTS = { t95 = { "df" }, mean = { { "values" } }, interval = { { "values" } }, ranks = { { "values" } },
+    proportion = { "hits", "n" }, correlation = { { "x" }, { "y" } }, spearman = { { "x" }, { "y" } },
+    slope = { { "x" }, { "y" } }, spearman_grouped = { { "x" }, { "y" } } }
+for name, f in pairs(statistics) do
+    local where, arguments = "bk.statistics." .. name, ARGUMENTS[name]
+    local function checked(...)
+        for k, argument in ipairs(arguments) do
+            local value = select(k, ...)
+            if type(argument) == "table" then
+                numbers(where, argument[1], value)
+            elseif type(value) ~= "number" then
+                error(("%s: %s: expected a number, got %s"):format(where, argument, show(value)), 2)
+            end
+        end
+        local x, y, groups, draws, s = ...
+        if #arguments == 2 and type(x) == "table" and #x ~= #y then
+            error(("%s: y: expected %d numbers, as x has, got %d"):format(where, #x, #y), 2)
+        end
+        if name == "spearman_grouped" then
+            if type(groups) ~= "table" or #groups ~= #x then
+                error(("%s: groups: expected %d, one a point, got %s"):format(where, #x,
+                    type(groups) == "table" and #groups or show(groups)), 2)
+            end
+            if math.type(draws) ~= "integer" or draws < 1 then
+                error(("%s: draws: expected a whole number >= 1, got %s"):format(where, show(draws)), 2)
+            end
+            if type(s) ~= "table" then error(("%s: stream: expected a stream, got %s"):format(where, show(s)), 2) end
+        end
+        return f(...)
+    end
+    statistics[name] = checked
 end
 
 bk.doc(statistics.t95, [[

@@ -1,13 +1,19 @@
 -- Random streams whose whole state is two integers (SplitMix64 in counter form, as bk.rng), so that a protocol's
 -- state can hold them as numbers. stream.key(seed, ...) derives the key of an independent stream from integers.
 local bk = ...
+local show = bk._options.show
 local stream = {}
 stream.__index = stream
 local GAMMA, mix = 0x9E3779B97F4A7C15, bk.internal.mix
 
 function stream.key(...)
     local z = 0
-    for i = 1, select("#", ...) do z = mix(z + select(i, ...) * 0xD1342543DE82EF95 + GAMMA) end
+    for i = 1, select("#", ...) do
+        local part = select(i, ...)
+        local whole = type(part) == "number" and math.tointeger(part)
+        if not whole then error("bk.stream.key: seed: expected whole numbers, got " .. show(part), 2) end
+        z = mix(z + whole * 0xD1342543DE82EF95 + GAMMA)
+    end
     return z & 0x7fffffffffff -- exact in a double as well
 end
 
@@ -15,13 +21,20 @@ function stream.new(key, counter) return setmetatable({ key = key, counter = cou
 
 -- the same on a plain table {key =, counter =}
 function stream.next(s)
+    if type(s) ~= "table" or type(s.key) ~= "number" or type(s.counter) ~= "number" then
+        error("bk.stream: stream: expected { key, counter }, got " .. show(s), 2)
+    end
     s.counter = s.counter + 1
     return mix(s.key + s.counter * GAMMA)
 end
 function stream.uniform(s) return (stream.next(s) >> 11) * 2.0 ^ -53 end
-function stream.below(s, n) return math.floor(stream.uniform(s) * n) end -- 0..n-1
+function stream.below(s, n) -- 0..n-1
+    if type(n) ~= "number" then error("bk.stream.below: n: expected a whole number >= 1, got " .. show(n), 2) end
+    return math.floor(stream.uniform(s) * n)
+end
 function stream.permutation(s, n) -- 1..n
     local p = {}
+    if type(n) ~= "number" then error("bk.stream.permutation: n: expected a whole number, got " .. show(n), 2) end
     for i = 1, n do p[i] = i end
     for i = n, 2, -1 do
         local j = stream.below(s, i) + 1

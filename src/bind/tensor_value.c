@@ -192,13 +192,25 @@ bk_dtype bind_tensor_dtype(const lua_tensor *t) {
 
 /* ---- the one path of every operation ---- */
 
+/* Raises e in the call's name: what a call is made of, sub of add and log_softmax of logsumexp, has its own. */
+static int raise_in_name(lua_State *L, const op_call *call, err *e) {
+    const size_t n = strcspn(e->text, ": ");
+    if (e->status == BK_EINTERRUPTED || strncmp(call->name, "bk.", 3) != 0) return bind_raise(L, e);
+    if (strncmp(e->text, "bk.", 3) == 0 && e->text[n] == ':')
+        memmove(e->text, e->text + n + 2, strlen(e->text + n) - 1);
+    err_prefix(e, call->name);
+    return bind_raise(L, e);
+}
+
 static int apply_traced(lua_State *L, graph *g, const op_call *call, int n_in, lua_tensor *const *in) {
+    const bool failed = graph_failed(g);
     node *out[CALL_RESULTS] = { NULL };
     node **v = graph_alloc(g, sizeof *v * (size_t)(n_in ? n_in : 1));
     for (int i = 0; v && i < n_in; i++) v[i] = in[i]->g ? in[i]->n : graph_const(g, &in[i]->value);
     err e = { 0 };
     if (v && !graph_failed(g)) call->build(g, call, n_in, v, out);
-    if (graph_status(g, &e)) bind_raise(L, &e);
+    if (failed) graph_status(g, &e), bind_raise(L, &e); /* an earlier call, whose error was caught */
+    if (graph_status(g, &e)) raise_in_name(L, call, &e);
     for (int i = 0; i < call->n_out; i++) bind_tensor_push_node(L, g, out[i]);
     return call->n_out;
 }
@@ -316,7 +328,7 @@ int bind_tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *c
         if (status != BK_ENOMEM || attempt) break;
         bind_collect(L);
     }
-    if (e.status) bind_raise(L, &e);
+    if (e.status) raise_in_name(L, call, &e);
     bind_account(L, 0);
     if (scratch) lua_remove(L, scratch);
     return call->n_out;

@@ -91,6 +91,23 @@ function TestRefused.test_products_and_images()
     fails("bk.maxpool2d: the window 5 does not fit the image (1,1,4,4)", bk.maxpool2d, ones { 1, 1, 4, 4 }, 5)
 end
 
+-- What a call is made of does not speak in its place, traced or not.
+function TestRefused.test_in_the_name_of_the_call()
+    local ones = bk.ones
+    fails("bk.sub: shapes do not broadcast: (2) and (3)", function() return ones { 2 } - ones { 3 } end)
+    fails("bk.sub: shapes do not broadcast: (2) and (3)", bk.compile(function(t) return t - ones { 3 } end), ones { 2 })
+    fails("bk.add: shapes do not broadcast", bk.compile(function(t) -- not of the product, which comes later
+        pcall(function() return t - ones { 3 } end)
+        return t * 2
+    end), ones { 2 })
+    fails("bk.lt: shapes do not broadcast", bk.lt, ones { 2 }, ones { 3 })
+    fails("bk.log_softmax: expected a float tensor of at least 1 dimension, got", bk.log_softmax, bk.tensor(1.0))
+    fails("bk.embedding: an index is out of range", bk.embedding, ones { 2, 2 }, int64 { 1, 7 })
+    fails("bk.uniform: the result's shape (1099511627776,1099511627776) is impossible", bk.uniform, 1,
+        { 1 << 40, 1 << 40 })
+    fails("bk.normal: out of memory: ", bk.normal, 1, { 1 << 50 })
+end
+
 function TestRefused.test_rows_of_a_batch_in_place()
     local gather, rows = bk.internal.gather, bk.ones { 2, 2 }
     fails("gather: index: expected an int64 tensor of 1 dimension", gather, rows:clone(), 1, rows, bk.ones { 2 }, 1, 2)
@@ -208,6 +225,52 @@ function TestRefused.test_measures_of_a_run()
             return bk.measure.bracket(state, 1, 2):norm():item()
         end } }:run {}
     lu.assertStrContains(told, "bk.measure.bracket: task: expected a whole number from 1 to 2, got 3")
+end
+
+function TestRefused.test_statistics_and_streams()
+    local statistics, stream, list = bk.statistics, bk.stream, { 1, 2, 3 }
+    fails("bk.statistics.mean: values: expected a list of numbers, got 3", statistics.mean, 3)
+    fails('bk.statistics.interval: values: entry 2: expected a number, got "x"', statistics.interval, { 1, "x" })
+    fails("bk.statistics.ranks: values: entry 1: expected a number, got a table", statistics.ranks, { {} })
+    fails("bk.statistics.t95: df: expected a number, got nil", statistics.t95)
+    fails("bk.statistics.proportion: n: expected a number, got true", statistics.proportion, 1, true)
+    for _, name in ipairs { "correlation", "spearman", "slope" } do
+        local where = "bk.statistics." .. name
+        fails(where .. ": y: expected a list of numbers, got nil", statistics[name], list)
+        fails(where .. ": y: expected 3 numbers, as x has, got 2", statistics[name], list, { 1, 2 })
+    end
+    local grouped, draw = statistics.spearman_grouped, stream.new(1)
+    fails("bk.statistics.spearman_grouped: y: expected 3 numbers, as x has, got 0", grouped, list, {}, list, 5, draw)
+    fails("bk.statistics.spearman_grouped: groups: expected 3, one a point, got 1", grouped, list, list, { 1 }, 5, draw)
+    fails("bk.statistics.spearman_grouped: draws: expected a whole number >= 1, got 0", grouped, list, list, list, 0)
+    fails("bk.statistics.spearman_grouped: stream: expected a stream, got nil", grouped, list, list, list, 5)
+    fails("bk.metric.interval: values: expected a list of numbers, got nil", bk.metric.interval)
+    fails("bk.metric.interval: values: expected a list of numbers, got an empty one", bk.metric.interval, {})
+    fails("bk.stream.key: seed: expected whole numbers, got 1.5", stream.key, 1.5)
+    fails("bk.stream: stream: expected { key, counter }, got 5", stream.uniform, 5)
+    fails("bk.stream: stream: expected { key, counter }, got a table", stream.next, { key = 1 })
+    fails("bk.stream.below: n: expected a whole number >= 1, got nil", stream.below, draw)
+    fails("bk.stream.permutation: n: expected a whole number, got nil", stream.permutation, draw)
+end
+
+function TestRefused.test_odd_parts_of_options()
+    local digits = { x = bk.ones { 4, 4 }, y = int64 { 0, 1, 0, 1 }, classes = "two" }
+    fails('bk.tasks.permuted: data.classes: expected the number of classes, got "two"', bk.tasks.permuted,
+        { data = digits, n = 2 })
+    digits.classes = 2
+    fails('bk.tasks.rotated: shape: entry 1: expected a number, got "2"', bk.tasks.rotated,
+        { data = digits, angles = { 0 }, shape = { "2", 2 } })
+    fails("bk.tasks.split: classes: task 1: expected ids 0..1, got nil", bk.tasks.split,
+        { data = digits, classes = { { 0, nil, 1 } } })
+    fails('bk.landscape: loss: expected a function of theta, got "x"', bk.landscape, "x", theta)
+    fails("theta: expected a tensor, got 5", function()
+        bk.bea.game { losses = { squares, cubes }, players = { 1, 1 }, lr = 0.1 }:step(5)
+    end)
+    fails("bk.bea.lanczos: hvp: expected a function that returns as many numbers as it is given, got nil",
+        bk.bea.lanczos, { hvp = function() end, theta = theta, steps = 2 })
+    fails("bk.bea.trace: loss: expected a function of theta, got 5", bk.bea.trace, { loss = 5, theta = theta })
+    fails("bk.arguments: argv: entry 2: expected a string, got 3", bk.arguments, { lr = 1 }, { "--lr", 3 })
+    fails("bk.schedule.per_task: lr: expected a rate >= 0, got -1", bk.schedule.per_task, { -1 })
 end
 
 function TestRefused.test_models()

@@ -16,8 +16,18 @@ end
 function lanczos.product(where, options)
     local like = options.theta or options.like
     if not like then error(where .. ": theta is missing", 3) end
-    if options.hvp then return options.hvp, like end
+    if options.hvp then
+        return function(v)
+            local w = options.hvp(v)
+            if bk.is_tensor(w) and #w == #v then return w end
+            error(("%s: hvp: expected a function that returns as many numbers as it is given, got %s"):format(where,
+                bk.is_tensor(w) and #w or bk._options.show(w)), 0)
+        end, like
+    end
     if options.loss == nil then error(where .. ": loss or hvp is missing", 3) end
+    if not pcall(bk.compile, options.loss) then
+        error(("%s: loss: expected a function of theta, got %s"):format(where, bk._options.show(options.loss)), 3)
+    end
     local f = bk.hvp(options.loss)
     return function(v) return f(like, v) end, like
 end

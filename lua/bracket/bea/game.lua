@@ -99,6 +99,7 @@ local function derivative(self, i, t, weights)
 end
 
 function game:check(t)
+    if not bk.is_tensor(t) then fail("theta: expected a tensor, got %s", bk._options.show(t)) end
     local shape = t:shape()
     if #shape ~= 1 then fail("theta: expected one dimension, got (%s)", table.concat(shape, ",")) end
     if self.total and shape[1] ~= self.total then

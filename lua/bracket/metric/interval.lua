@@ -1,6 +1,7 @@
 local bk = ...
 return bk.doc(function(values)
-    if type(values) ~= "table" or #values == 0 then error("bk.metric.interval: expected a list of numbers", 2) end
+    bk._options.numbers("bk.metric.interval", "values", values)
+    if #values == 0 then error("bk.metric.interval: values: expected a list of numbers, got an empty one", 2) end
     return bk.statistics.interval(values)
 end, [[
 bk.metric.interval(values) -> { n, mean, sd, half, low, high, values }

@@ -3,7 +3,9 @@ return bk.doc(function(rates)
     if type(rates) ~= "table" or #rates == 0 then
         error("bk.schedule.per_task: expected a list with a rate or schedule per task", 2)
     end
-    return bk.schedule._rate(rates)
+    local ok, rate = pcall(bk.schedule._rate, rates)
+    if not ok then error("bk.schedule.per_task: " .. rate, 2) end
+    return rate
 end, [[
 bk.schedule.per_task{0.05, bk.schedule.cosine{ lr = 0.1 }, ...} -> function (step, state) -> rate
 One rate or schedule per task; as an option: lr = {0.05, 0.1}. Rates tied to tasks, not to positions, so that the

@@ -68,6 +68,10 @@ function dataset.check(where, data, name)
     local low, high = -((-y):max():item()), y:max():item()
     local classes = data.classes or high + 1
     if type(classes) == "table" then classes = #(classes[data.target] or {}) end -- texts by column, of bk.data.csv
+    if type(classes) ~= "number" or not math.tointeger(classes) then
+        error(("%s: %s.classes: expected the number of classes, got %s"):format(where, name,
+            bk._options.show(classes)), 0)
+    end
     if low < 0 or high >= classes then
         error(string.format("%s: %s.y: label %d is outside the classes 0..%d", where, name, low < 0 and low or high,
             classes - 1), 0)

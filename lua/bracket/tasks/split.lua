@@ -35,7 +35,8 @@ local function split(options)
                 type(group) == "table" and "an empty one" or tostring(group)), 2)
         end
         local ids, test_ids, map = {}, {}, scenario == "domain" and {} or nil
-        for place, id in ipairs(group) do
+        for place = 1, #group do
+            local id = group[place]
             if math.type(id) ~= "integer" or id < 0 or id >= data.classes then
                 error(string.format("bk.tasks.split: classes: task %d: expected ids 0..%d, got %s", k, data.classes - 1,
                     tostring(id)), 2)

@@ -9,14 +9,18 @@ need = @command -v $(1) >/dev/null || { echo '$@: needs $(1) (Debian: apt-get in
 asan:
 	@ASAN_OPTIONS=$(ASAN_OPTIONS) $(MAKE) SANITIZE=1 test
 
-# One after the other, `RUN` before each: programs of C_TESTS and EMBED_TESTS, and suites.
+# One after the other, `RUN` before each: programs of C_TESTS and EMBED_TESTS, and suites. EMULATED=1: what tests start
+# by themselves is found in a folder whose program is a script with the same `RUN`.
 SUITES ?=
 RUN ?=
+EMULATED ?=
 one-by-one: test-programs $(if $(SUITES),all)
+	@$(if $(EMULATED),rm -rf $(B)/emulated; mkdir $(B)/emulated; ln -s $(abspath $(B))/* $(B)/emulated; cd $(B)/emulated; \
+	  rm -f bracket emulated; printf '#!/bin/sh\nexec $(RUN) $(abspath $(B))/bracket "$$@"\n' > bracket; chmod +x bracket)
 	@passed=0; failed=0; mkdir -p $(B)/logs; \
 	for t in $(RUN_TESTS) $(SUITES); do name=$$(basename $$t); \
 	  if [ -x $$t ]; then set -- $$t; else set -- $(B)/bracket tests/run.lua $$t; fi; \
-	  BRACKET_BUILD=$(B) $(RUN) "$$@" > $(B)/logs/$$name.log 2>&1; rc=$$?; \
+	  BRACKET_BUILD=$(B)$(if $(EMULATED),/emulated) $(RUN) "$$@" > $(B)/logs/$$name.log 2>&1; rc=$$?; \
 	  line=$$(grep -aE '^[0-9]+ passed, [0-9]+ failed' $(B)/logs/$$name.log | tail -n 1); \
 	  printf '  %-20s %s\n' $$name "$${line:-exit status $$rc}"; \
 	  if [ $$rc -eq 0 ]; then passed=$$((passed + 1)); else failed=$$((failed + 1)); tail -n 40 $(B)/logs/$$name.log; fi; \
@@ -64,7 +68,7 @@ levels: all test-programs
 EMULATED_TESTS = $(filter-out %/alloc_test %/env_test %/poll_test,$(C_TESTS)) $(filter-out %.py,$(EMBED_TESTS))
 nehalem:
 	$(call need,qemu-x86_64,qemu-user)
-	@env -u OPENBLAS_CORETYPE $(MAKE) one-by-one RUN='qemu-x86_64 -cpu Nehalem' RUN_TESTS='$$(EMULATED_TESTS)' SUITES='$(SUITES)'
+	@env -u OPENBLAS_CORETYPE $(MAKE) one-by-one EMULATED=1 RUN='qemu-x86_64 -cpu Nehalem' RUN_TESTS='$$(EMULATED_TESTS)' SUITES='$(SUITES)'
 
 # ---- arm64: Debian's packages unpacked into a folder, its cross compiler, qemu for what is run ----
 ARM := build/arm64
@@ -91,4 +95,4 @@ ARM_SUITES ?= tensor func bea nn optim linalg data
 arm64: arm64-root
 	$(call need,aarch64-linux-gnu-gcc,gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	$(call need,qemu-aarch64,qemu-user)
-	@env -u OPENBLAS_CORETYPE $(ARM_MAKE) one-by-one RUN=qemu-aarch64 RUN_TESTS='$$(EMULATED_TESTS)' SUITES='$(or $(SUITES),$(ARM_SUITES))'
+	@env -u OPENBLAS_CORETYPE $(ARM_MAKE) one-by-one EMULATED=1 RUN=qemu-aarch64 RUN_TESTS='$$(EMULATED_TESTS)' SUITES='$(or $(SUITES),$(ARM_SUITES))'

@@ -3,7 +3,7 @@ local lu = require "luaunit"
 
 TestOrderCheck = {}
 
-local program = arg and arg[-1] or "build/bracket"
+local program = (os.getenv("BRACKET_BUILD") or "build") .. "/bracket"
 
 local function run(arguments, environment)
     local dir = os.tmpname()

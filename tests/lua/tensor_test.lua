@@ -396,7 +396,7 @@ function TestTensorMemory.test_the_collector_hears_of_tensor_bytes()
     if not io.open("/proc/self/status") then return end
     local script = "local t = bk.ones{512, 512} for _ = 1, 400 do t = t * 1.0000001 end " -- 800 MiB, unless given back
         .. "print(io.open('/proc/self/status'):read 'a':match 'VmHWM:%s+(%d+)')"
-    local program = arg[-1] or "build/bracket"
+    local program = (os.getenv("BRACKET_BUILD") or "build") .. "/bracket"
     local pipe = io.popen(("'%s' -e \"%s\""):format(program, script))
     local peak = tonumber(pipe:read "a")
     pipe:close()

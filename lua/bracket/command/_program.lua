@@ -30,9 +30,8 @@ function program.commands()
     return rows
 end
 
--- " (did you mean the command runs?)" for what is near a command's name, what there is for "help", else "".
+-- " (did you mean the command runs?)" for what is near a command's name, else "".
 function program.meant(name)
-    if name == "help" then return " (bracket --help; in a session help() and help \"tutorial\")" end
     local known = {}
     for _, row in ipairs(program.commands()) do known[#known + 1] = row.name end
     return (bk.internal.hint(name, known):gsub("mean ", "mean the command "))

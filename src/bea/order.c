@@ -167,19 +167,25 @@ static void add_pairs(const path *p, double weight, double *pairs) {
         pairs[i] += weight * (p->dtype == BK_FLOAT32 ? ((const float *)p->pairs)[i] : ((const double *)p->pairs)[i]);
 }
 
+/* kappa^2 dt, times what the integral has at place j of the path. */
+static double weight_at(const path_options *o, double j) {
+    double t = j / (double)o->steps, weight = o->time * o->time / (double)o->steps;
+    return o->weight == PATH_TENT ? weight * 4 * fmin(t, 1 - t) : weight;
+}
+
 /* v: grad E at the path's end, overwritten by p going back. */
 static bk_status backward(path *p, ctx *c, const path_options *o, void *v, double *pairs, err *e) {
-    double d = o->time / (double)o->steps, weight = o->time * d; /* kappa^2 dt */
+    double d = o->time / (double)o->steps;
     const char *end = p->states + (size_t)o->steps * p->row;
     bk_status st = o->method == PATH_HEUN ? adjoint_run(p, end, v, p->k1, e) : BK_OK;
-    if (!st && o->method == PATH_HEUN) add_pairs(p, 0.5 * weight, pairs);
+    if (!st && o->method == PATH_HEUN) add_pairs(p, 0.5 * weight_at(o, (double)o->steps), pairs);
     for (int64_t j = o->steps - 1; j >= 0 && !st; j--) {
         const char *now = p->states + (size_t)j * p->row;
         ctx_tell(c, PATH, 2 * o->steps - 1 - j, 2 * o->steps);
         if ((st = ctx_poll(c, e))) return st;
         if (o->method == PATH_EULER) {
             if ((st = adjoint_run(p, now, v, p->k1, e))) return st;
-            add_pairs(p, weight, pairs);
+            add_pairs(p, weight_at(o, (double)j + 0.5), pairs);
             axpy(p, v, -d, p->k1, v);
             continue;
         }
@@ -189,7 +195,7 @@ static bk_status backward(path *p, ctx *c, const path_options *o, void *v, doubl
         axpy(p, v, -0.5 * d, p->k2, v);
         if ((st = adjoint_run(p, now, v, p->k1, e))) /* the next step's first stage, and this place's brackets */
             return st;
-        add_pairs(p, j ? weight : 0.5 * weight, pairs);
+        add_pairs(p, (j ? 1 : 0.5) * weight_at(o, (double)j), pairs);
     }
     return st;
 }
@@ -201,6 +207,8 @@ bk_status path_bracket(ctx *c, int n, func *const *sources, func *target, const 
     if (o->steps < 1)
         return err_set(e, BK_EINVAL, "bk.bea.path_bracket: steps: expected a whole number >= 1, got %lld",
                        (long long)o->steps);
+    if (o->weight == PATH_TENT && n != 2)
+        return err_set(e, BK_EINVAL, "bk.bea.path_bracket: weight: expected two losses with \"tent\", got %d", n);
     if (theta->dtype == BK_INT64)
         return err_set(e, BK_EINVAL, "bk.bea.path_bracket: theta: expected floating point, got int64");
     int64_t count = tensor_count(theta), rows = o->steps + 5;

@@ -6,8 +6,8 @@ local here = arg[0]:match("^.*/") or ""
 local experiment, generated = dofile(here .. "../common.lua"), dofile(here .. "../language/text.lua")
 local statistics, stream = bk.statistics, bk.stream
 local say = experiment.say
-local o = experiment.options(arg, { train = 500, test = 500, windows = 96, stages = 8, steps = 10, before = 200, batch = 64,
-    lr = 0.1, adam_lr = 0.002, seeds = 6, path_steps = 2, tries = 4, draws = 1000, dtype = "float32",
+local o = experiment.options(arg, { train = 500, test = 500, windows = 96, stages = 8, steps = 10, before = 200,
+    batch = 64, lr = 0.1, adam_lr = 0.002, seeds = 6, path_steps = 2, tries = 4, draws = 1000, dtype = "float32",
     networks = { "tanh", "relu", "cnn", "transformer" },
     changes = { "rotated", "inverted", "permuted", "letters", "noise", "mixed" },
     optimizers = { "sgd", "heavy_ball", "adam" } })
@@ -94,7 +94,7 @@ local networks = {
 
 -- ---- predictors of the rise in a stage of k steps, from theta and the optimizer's state alone ----
 local PREDICTORS = { "first", "second", "memory", "both", "norm", "directed", "path", "flow", "tried" }
-for _, name in ipairs{ "norm", "directed", "path", "flow", "tried" } do PREDICTORS[name] = true end -- more than first order
+for _, name in ipairs{ "norm", "directed", "path", "flow", "tried" } do PREDICTORS[name] = true end -- of higher order
 local LABEL = { first = "-kappa <g_1, g_s>", second = "to second order, with the step's own term",
     norm = "|[g_1, g_s]|", directed = "<g_1, [g_1, g_s]>", path = "the same along the joint path",
     memory = "what the optimizer remembers", both = "first order and memory",

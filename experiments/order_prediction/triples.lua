@@ -31,7 +31,8 @@ function triples.functions(loss, weight)
         local A, B, g = field(xa, ya), field(xb, yb), f.grad(theta, xe, ye)
         local ab = bracket(A, B)
         local function X(t) return A(t) - B(t) end
-        local left = weight == "tent" and bracket(X, bracket(X, ab))(theta) / 48 or bracket(B, bracket(A, ab))(theta) / 12
+        local left = weight == "tent" and bracket(X, bracket(X, ab))(theta) / 48
+            or bracket(B, bracket(A, ab))(theta) / 12
         return g:dot(ab(theta)), g:dot(left)
     end)
     return f

@@ -6,7 +6,7 @@ local here = arg[0]:match("^.*/") or ""
 local experiment, generated = dofile(here .. "../common.lua"), dofile(here .. "../language/text.lua")
 local statistics, stream = bk.statistics, bk.stream
 local say = experiment.say
-local o = experiment.options(arg, { train = 500, test = 500, windows = 96, stages = 8, steps = 10, before = 200,
+local o = experiment.options(arg, { train = 500, test = 500, windows = 32, stages = 8, steps = 10, before = 200,
     batch = 64, lr = 0.1, adam_lr = 0.002, seeds = 6, path_steps = 2, tries = 4, draws = 1000, dtype = "float32",
     networks = { "tanh", "relu", "cnn", "transformer" },
     changes = { "rotated", "inverted", "permuted", "letters", "noise", "mixed" },

@@ -343,7 +343,7 @@ function TestOrderEffects.test_what_the_path_formula_leaves()
     for weight, left in pairs { uniform = dE:dot(bk.lie(B, bk.lie(A, bracket))(theta)):item() / -12,
         tent = dE:dot(bk.lie(X, bk.lie(X, bracket))(theta)):item() / 48 } do
         local kappas, c = { 0.02, 0.01, 0.005 }, {}
-        for i, e in ipairs(path_errors(kappas, { steps = 200, weight = weight })) do c[i] = e / kappas[i] ^ 4 end
+        for i, e in ipairs(path_errors(kappas, { steps = 201, weight = weight })) do c[i] = e / kappas[i] ^ 4 end
         local limit = (4 * (2 * c[3] - c[2]) - (2 * c[2] - c[1])) / 3 -- of c as kappa falls (Richardson)
         lu.assertAlmostEquals(limit, left, 0.01 * math.abs(left), weight)
     end
@@ -375,6 +375,13 @@ function TestOrderEffects.test_all_pairs_of_one_path()
             method = method }
         local now = bk.bea.tournament { sources = sources, target = L[4], theta = theta }.pairs
         close(short * 1e8, now, 1e-2)
+        for _, weight in ipairs { "uniform", "tent" } do -- whatever the number of steps
+            for steps = 1, 4 do
+                local ab = bk.bea.path_bracket { L[1], L[2], target = L[4], theta = theta, time = 1e-4, method = method,
+                    weight = weight, steps = steps }
+                lu.assertAlmostEquals(ab * 1e8 / now[1][2]:item(), 1, 1e-2)
+            end
+        end
     end
     local pair = { L[1], L[2], target = L[4], theta = theta, time = 0.3, steps = 200 }
     local heun = bk.bea.path_bracket(pair)

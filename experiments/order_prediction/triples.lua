@@ -8,8 +8,8 @@ local NAMES = { "start", "drift", "path" }
 local LABELS = { start = "at start", drift = "drift-matched", path = "along the path" }
 
 -- Compiled functions of (theta, x, y): a loss; what steps of rate h descend (the loss and its flatness term, as a
--- function of h); derivatives; the size of the predicted remainder.
-function triples.functions(loss)
+-- function of h); derivatives; the size of the predicted remainder of the path with this weight.
+function triples.functions(loss, weight)
     local f = { value = bk.compile(loss), grad = bk.grad(loss), hvp = bk.hvp(loss), loss = loss }
     function f.stepped(t, h)
         return function(theta)
@@ -24,12 +24,16 @@ function triples.functions(loss)
             return along - back
         end
     end
-    -- The order effect on E at theta has kappa² <g_E, [A,B]> and kappa⁴ <g_E, [B,[A,[A,B]]]> / 12: these two factors.
+    -- The order effect on E at theta has kappa² <g_E, [A,B]>, and the path leaves kappa⁴ <g_E, [B,[A,[A,B]]]> / 12, or
+    -- <g_E, [X,[X,[A,B]]]> / 48 with X = A - B of the tent: these two factors.
     f.leading = bk.compile(function(theta, xa, ya, xb, yb, xe, ye)
         local function field(x, y) return function(t) return -f.grad(t, x, y) end end
         local A, B, g = field(xa, ya), field(xb, yb), f.grad(theta, xe, ye)
         local ab = bracket(A, B)
-        return g:dot(ab(theta)), g:dot(bracket(B, bracket(A, ab))(theta)) / 12
+        local function X(t) return A(t) - B(t) end
+        local left = weight == "tent" and bracket(X, bracket(X, ab))(theta) / 48
+            or bracket(B, bracket(A, ab))(theta) / 12
+        return g:dot(ab(theta)), g:dot(left)
     end)
     return f
 end
@@ -64,7 +68,7 @@ local function compared(f, A, B, E, theta0, ks, h, o, rows)
         local path = bk.bea.path_bracket{
             f.stepped(A, h), f.stepped(B, h), target = function(theta) return f.loss(theta, E.x, E.y) end,
             theta = theta0, time = kappa, steps = o.path_steps > 0 and o.path_steps or math.ceil(k / 2),
-            method = o.method,
+            method = o.method, weight = o.weight,
         }
         rows[k] = { realised = value(ab[k]) - value(ba[k]), start = kappa ^ 2 * gE:dot(bracket):item(),
             drift = kappa ^ 2 * drifted:dot(bracket):item(), path = path, h = h }

@@ -5,7 +5,7 @@ local experiment, stream, statistics = dofile((arg[0]:match("^.*/") or "") .. ".
 local say = experiment.say
 local o = experiment.options(arg, { kinds = { "rotated", "permuted", "split" }, n = 8, steps = { 15 }, batch = 64,
     lr = 0.05, hidden = 32, starts = 10, orders = 20, budget = 40, images = 8000, samples = 1024, path_steps = 5,
-    methods = { "all" } })
+    forgetting = true, methods = { "all" } })
 if o.quick then
     o.kinds, o.n, o.steps, o.batch, o.hidden = { "rotated", "split" }, 3, { 3 }, 16, 8
     o.starts, o.orders, o.budget, o.images, o.samples, o.path_steps = 2, 4, 3, 240, 40, 2
@@ -46,18 +46,28 @@ local function start(kind, steps, seed)
         w.loss[i] = function(theta) return loss(theta, judge.x, judge.y) end
     end
     w.run = w.n * steps * math.min(o.batch, tasks[1].train.x:shape()[1]) -- gradients of one example in a run
-    function w.train(order, all_steps) -- all_steps: the number of steps in all, without looks at the test images
+    function w.train(order, all_steps, evaluate) -- all_steps: the number of steps in all
         return bk.protocol{ model = model, tasks = tasks, order = order, steps = all_steps or steps, lr = o.lr,
-            batch = o.batch, seed = seed, dtype = "float32", evaluate = not all_steps }:run{ theta = w.theta }
+            batch = o.batch, seed = seed, dtype = "float32", evaluate = evaluate or false }:run{ theta = w.theta }
     end
     return w
 end
 
--- The end of a run in this order: loss, accuracy and forgetting, by test images.
+-- The end of a run in this order: loss, accuracy and forgetting, by test images; without --forgetting by one look at
+-- them, in the end.
+local accuracy = bk.loss.cross_entropy:accuracy(model)
 local function final(w, order)
-    local r = w.train(bk.order.sequential{ order = order })
-    return { loss = statistics.mean(r.test_loss[w.n]), accuracy = statistics.mean(r.accuracy[w.n]),
-        forgetting = r.metrics.forgetting, theta = r.theta }
+    local r = w.train(bk.order.sequential{ order = order }, nil, o.forgetting)
+    if o.forgetting then
+        return { loss = statistics.mean(r.test_loss[w.n]), accuracy = statistics.mean(r.accuracy[w.n]),
+            forgetting = r.metrics.forgetting }
+    end
+    local losses, accuracies = {}, {}
+    for i, t in ipairs(w.tasks) do
+        local x = t.test.x:to("float32")
+        losses[i], accuracies[i] = loss(r.theta, x, t.test.y):item(), accuracy(r.theta, x, t.test.y):item()
+    end
+    return { loss = statistics.mean(losses), accuracy = statistics.mean(accuracies) }
 end
 
 -- An order that is decided at every boundary, where training is: choose(theta, rest, last) -> one of rest.
@@ -145,7 +155,7 @@ method("random search", function(w)
         local theta = w.train(bk.order.sequential{ order = order }).theta
         for i = 1, w.n do
             local j = w.judge[i]
-            value = value + loss(theta, j.x, j.y):item() - bk.loss.cross_entropy:accuracy(model)(theta, j.x, j.y):item()
+            value = value + loss(theta, j.x, j.y):item() - accuracy(theta, j.x, j.y):item()
         end
         if not lowest or value < lowest then best, lowest = order, value end
         w.cost = w.cost + w.run + judging
@@ -187,7 +197,7 @@ asked.all = nil
 if next(asked) then error("--methods: no method " .. next(asked), 0) end
 
 -- ---- one kind at one length ----
-local WHAT = { "loss", "accuracy", "forgetting" }
+local WHAT = { "loss", "accuracy", o.forgetting and "forgetting" or nil }
 local function study(kind, steps)
     local share, cost = {}, {}
     for _, name in ipairs(names) do share[name], cost[name] = { loss = {}, accuracy = {}, forgetting = {} }, {} end
@@ -216,7 +226,7 @@ local function study(kind, steps)
         end
     end
     say("\n%s, %d steps a task, %d starts: share of %d random orders that are worse, %%", kind, steps, o.starts, o.orders)
-    say("  %-24s %6s   %-14s %-14s %-14s", "", "cost", "loss", "accuracy", "forgetting")
+    say("  %-24s %6s   %-14s %-14s %-14s", "", "cost", "loss", "accuracy", WHAT[3] or "")
     for _, name in ipairs(names) do
         local cells = {}
         for k, what in ipairs(WHAT) do
@@ -225,8 +235,9 @@ local function study(kind, steps)
         end
         say("  %-24s %6.1f   %s", name, statistics.mean(cost[name]), table.concat(cells, " "))
     end
-    say("  (between random orders: sd of loss %.4f, accuracy %.4f, forgetting %.4f)", statistics.mean(spread.loss),
-        statistics.mean(spread.accuracy), statistics.mean(spread.forgetting))
+    local scatter = {}
+    for k, what in ipairs(WHAT) do scatter[k] = ("%s %.4f"):format(what, statistics.mean(spread[what])) end
+    say("  (between random orders: sd of %s)", table.concat(scatter, ", "))
 end
 
 say([[

@@ -167,19 +167,38 @@ static void add_pairs(const path *p, double weight, double *pairs) {
         pairs[i] += weight * (p->dtype == BK_FLOAT32 ? ((const float *)p->pairs)[i] : ((const double *)p->pairs)[i]);
 }
 
+/* The tent 4 min(t, 1 - t), 0 outside 0..1, integrated up to t, and once more. */
+static double tent_area(double t) {
+    double left = fmax(t < 0.5 ? t : 1 - t, 0);
+    return t < 0.5 ? 2 * left * left : 1 - 2 * left * left;
+}
+static double tent_moment(double t) {
+    double left = fmax(t < 0.5 ? t : 1 - t, 0);
+    return 2.0 / 3 * left * left * left + (t < 0.5 ? 0 : t - 0.5);
+}
+
+/* kappa^2 times the share of the integral that place j of the path has: heun's places are joined by lines, euler's hold
+ * until the next. */
+static double weight_at(const path_options *o, int64_t j) {
+    double d = 1 / (double)o->steps, t = (double)j * d, square = o->time * o->time;
+    if (o->weight == PATH_UNIFORM) return square * (o->method == PATH_HEUN && j % o->steps == 0 ? 0.5 * d : d);
+    if (o->method == PATH_EULER) return square * (tent_area(t + d) - tent_area(t));
+    return square * (tent_moment(t + d) - 2 * tent_moment(t) + tent_moment(t - d)) / d;
+}
+
 /* v: grad E at the path's end, overwritten by p going back. */
 static bk_status backward(path *p, ctx *c, const path_options *o, void *v, double *pairs, err *e) {
-    double d = o->time / (double)o->steps, weight = o->time * d; /* kappa^2 dt */
+    double d = o->time / (double)o->steps;
     const char *end = p->states + (size_t)o->steps * p->row;
     bk_status st = o->method == PATH_HEUN ? adjoint_run(p, end, v, p->k1, e) : BK_OK;
-    if (!st && o->method == PATH_HEUN) add_pairs(p, 0.5 * weight, pairs);
+    if (!st && o->method == PATH_HEUN) add_pairs(p, weight_at(o, o->steps), pairs);
     for (int64_t j = o->steps - 1; j >= 0 && !st; j--) {
         const char *now = p->states + (size_t)j * p->row;
         ctx_tell(c, PATH, 2 * o->steps - 1 - j, 2 * o->steps);
         if ((st = ctx_poll(c, e))) return st;
         if (o->method == PATH_EULER) {
             if ((st = adjoint_run(p, now, v, p->k1, e))) return st;
-            add_pairs(p, weight, pairs);
+            add_pairs(p, weight_at(o, j), pairs);
             axpy(p, v, -d, p->k1, v);
             continue;
         }
@@ -189,7 +208,7 @@ static bk_status backward(path *p, ctx *c, const path_options *o, void *v, doubl
         axpy(p, v, -0.5 * d, p->k2, v);
         if ((st = adjoint_run(p, now, v, p->k1, e))) /* the next step's first stage, and this place's brackets */
             return st;
-        add_pairs(p, j ? weight : 0.5 * weight, pairs);
+        add_pairs(p, weight_at(o, j), pairs);
     }
     return st;
 }
@@ -201,6 +220,8 @@ bk_status path_bracket(ctx *c, int n, func *const *sources, func *target, const 
     if (o->steps < 1)
         return err_set(e, BK_EINVAL, "bk.bea.path_bracket: steps: expected a whole number >= 1, got %lld",
                        (long long)o->steps);
+    if (o->weight == PATH_TENT && n != 2)
+        return err_set(e, BK_EINVAL, "bk.bea.path_bracket: weight: expected two losses with \"tent\", got %d", n);
     if (theta->dtype == BK_INT64)
         return err_set(e, BK_EINVAL, "bk.bea.path_bracket: theta: expected floating point, got int64");
     int64_t count = tensor_count(theta), rows = o->steps + 5;

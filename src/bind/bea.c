@@ -126,11 +126,12 @@ static const bind_option path_told[] = {
     { "steps", "a whole number >= 1", "16", "along the joint path" },
     { "method", "\"heun\" or \"euler\"", "heun",
       "euler with steps = k is the discrete joint run itself, at half the work" },
+    { "weight", "\"uniform\" or \"tent\"", "uniform", "along the path; tent: 4 min(t, 1 - t), for two losses" },
     { NULL, NULL, NULL, NULL },
 };
 
 static int bea_path_bracket(lua_State *L) {
-    static const char *const methods[] = { "heun", "euler", NULL };
+    static const char *const methods[] = { "heun", "euler", NULL }, *const weights[] = { "uniform", "tent", NULL };
     const char *fname = "bk.bea.path_bracket";
     lua_settop(L, 1);
     args_table(L, 1, fname, "options");
@@ -148,6 +149,7 @@ static int bea_path_bracket(lua_State *L) {
         .time = bind_bea_finite_number(L, 5, fname, "time"),
         .steps = args_opt_integer(L, table, fname, "steps", 1, INT64_MAX / 2, 16),
         .method = args_opt_choice(L, table, fname, "method", methods, 0) ? PATH_EULER : PATH_HEUN,
+        .weight = args_opt_choice(L, table, fname, "weight", weights, 0) ? PATH_TENT : PATH_UNIFORM,
     };
     func **sources = bind_bea_check_losses(L, 2, fname, named ? "sources" : "losses", &n);
     tensor pairs = { 0 };
@@ -174,12 +176,17 @@ static const bind_row order_rows[] = {
       "Source: Sweeney 2026; Rukhovich et al. 2025.",
       tournament_told },
     { "path_bracket", bea_path_bracket,
-      "bk.bea.path_bracket{ A, B, target = E, theta = theta, time = kappa [, steps = 16, method] } -> number\n"
+      "bk.bea.path_bracket{ A, B, target = E, theta = theta, time = kappa [, steps = 16, method, weight] } -> number\n"
       "Predicted E(theta_AB) - E(theta_BA) for blocks of time kappa = k h a task: kappa^2 times the integral of <p, "
       "[g_A, g_B]>\n"
       "along the joint flow theta' = -kappa (g_A + g_B), p its adjoint from grad E at the end. With sources instead of "
       "A, B: one\n"
-      "joint path of all of them, and the matrix (n, n) of all pairs.",
+      "joint path of all of them, and the matrix (n, n) of all pairs. weight = \"tent\" weighs the integral by "
+      "4 min(t, 1 - t): the\n"
+      "first derivative in how far the orders leave the joint path, exact where A and B have one constant Hessian.\n"
+      "Errors, of order kappa^4: -<grad E, [g_B, [g_A, [g_A, g_B]]]> / 12, with the tent "
+      "<grad E, [X, [X, [g_A, g_B]]]> / 48,\n"
+      "X = g_A - g_B.",
       path_told },
     { NULL, NULL, NULL },
 };

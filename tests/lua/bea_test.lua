@@ -306,7 +306,7 @@ function TestOrderEffects.test_the_tournament_is_all_brackets_against_the_target
     lu.assertAlmostEquals(d.pairs:totable()[1][2], bk.grad(target)(at):dot(bk.lie(L[1], L[2])(theta)):item(), 1e-10)
 end
 
--- E(theta_AB) - E(theta_BA) with exact flows of each task for the time kappa, and the path formula.
+-- E(theta_AB) - E(theta_BA) with exact flows of each task for the time kappa, less the path formula.
 local function path_errors(kappas, options)
     local L, theta = tasks(3)
     local errors = {}
@@ -318,7 +318,7 @@ local function path_errors(kappas, options)
         local measured = (L[3](flow(2, flow(1, theta))) - L[3](flow(1, flow(2, theta)))):item()
         local o = { L[1], L[2], target = L[3], theta = theta, time = kappa }
         for k, v in pairs(options) do o[k] = v end
-        errors[i] = math.abs(bk.bea.path_bracket(o) - measured)
+        errors[i] = measured - bk.bea.path_bracket(o)
     end
     return errors
 end
@@ -328,8 +328,37 @@ function TestOrderEffects.test_the_path_formula_is_right_to_fourth_order()
         local e = path_errors({ 0.05, 0.025, 0.0125 }, { steps = steps })
         lu.assertAlmostEquals(math.log(e[1] / e[3], 2) / 2, 4, 0.1)
     end
-    local e = path_errors({ 0.05, 0.0125 }, { steps = 8, method = "euler" })
-    lu.assertAlmostEquals(math.log(e[1] / e[2], 2) / 2, 3, 0.5) -- kappa^2 h, h = kappa/8
+    for _, weight in ipairs { "uniform", "tent" } do
+        local e = path_errors({ 0.01, 0.0025 }, { steps = 8, method = "euler", weight = weight })
+        lu.assertAlmostEquals(math.log(e[1] / e[2], 2) / 2, 3, 0.5) -- kappa^2 h, h = kappa/8
+    end
+end
+
+-- By the Baker-Campbell-Hausdorff series of both orders.
+function TestOrderEffects.test_what_the_path_formula_leaves()
+    local L, theta = tasks(3)
+    local A, B = bk.grad(L[1]), bk.grad(L[2])
+    local function X(t) return A(t) - B(t) end
+    local bracket, dE = bk.lie(A, B), bk.grad(L[3])(theta)
+    for weight, left in pairs { uniform = dE:dot(bk.lie(B, bk.lie(A, bracket))(theta)):item() / -12,
+        tent = dE:dot(bk.lie(X, bk.lie(X, bracket))(theta)):item() / 48 } do
+        local kappas, c = { 0.02, 0.01, 0.005 }, {}
+        for i, e in ipairs(path_errors(kappas, { steps = 201, weight = weight })) do c[i] = e / kappas[i] ^ 4 end
+        local limit = (4 * (2 * c[3] - c[2]) - (2 * c[2] - c[1])) / 3 -- of c as kappa falls (Richardson)
+        lu.assertAlmostEquals(limit, left, 0.01 * math.abs(left), weight)
+    end
+end
+
+-- Where both tasks have one Hessian the tent is exact at any time: theta_AB - theta_BA = (1 - e^(-kappa H))^2 (b - a).
+function TestOrderEffects.test_the_tent_is_exact_of_one_hessian()
+    local h, a, b = bk.tensor { 0.5, 2, 6 }, bk.tensor { 1, -1, 0.5 }, bk.tensor { -0.3, 2, 1 }
+    local function task(centre) return function(t) return (h * (t - centre):square()):sum() / 2 end end
+    local want = ((1 - (-2 * h):exp()):square() * (b - a)):sum():item()
+    local got = bk.bea.path_bracket { task(a), task(b), target = function(t) return t:sum() end, theta = bk.zeros { 3 },
+        time = 2, steps = 4000, weight = "tent" }
+    lu.assertAlmostEquals(got, want, 1e-4)
+    lu.assertErrorMsgContains("weight: expected two losses with \"tent\", got 3", bk.bea.path_bracket,
+        { sources = { task(a), task(b), task(a) }, target = task(a), theta = h, time = 1, weight = "tent" })
 end
 
 function TestOrderEffects.test_all_pairs_of_one_path()
@@ -346,6 +375,13 @@ function TestOrderEffects.test_all_pairs_of_one_path()
             method = method }
         local now = bk.bea.tournament { sources = sources, target = L[4], theta = theta }.pairs
         close(short * 1e8, now, 1e-2)
+        for _, weight in ipairs { "uniform", "tent" } do -- whatever the number of steps
+            for steps = 1, 4 do
+                local ab = bk.bea.path_bracket { L[1], L[2], target = L[4], theta = theta, time = 1e-4, method = method,
+                    weight = weight, steps = steps }
+                lu.assertAlmostEquals(ab * 1e8 / now[1][2]:item(), 1, 1e-2)
+            end
+        end
     end
     local pair = { L[1], L[2], target = L[4], theta = theta, time = 0.3, steps = 200 }
     local heun = bk.bea.path_bracket(pair)

@@ -135,9 +135,21 @@ static size_t block_round(size_t bytes, int *kind) {
     return (bytes + step - 1) / step * step;
 }
 
+/* Under a limit large blocks are pages of their own: what malloc keeps between those in use, a workspace's place of
+ * some megabytes, would be held past the limit. */
+enum { PAGES = 1 << 17 };
+
+static bool in_pages(const ctx *c, size_t bytes) {
+    return c->limit && bytes >= PAGES;
+}
+
 /* Large ones lie in huge pages, where the system has them: a product goes down the rows of its operands, and every row
  * of a wide matrix is another small page. */
-static void *block_new(size_t bytes) {
+static void *block_new(const ctx *c, size_t bytes) {
+    if (in_pages(c, bytes)) {
+        void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return pages == MAP_FAILED ? NULL : pages;
+    }
 #ifdef MADV_HUGEPAGE
     void *p;
     if (bytes >= HUGE_PAGE) {
@@ -163,10 +175,10 @@ void *mem_block_alloc(ctx *c, size_t bytes) {
         c->cached -= bytes;
         return kept;
     }
-    void *p = block_new(bytes);
+    void *p = block_new(c, bytes);
     if (!p) {
         mem_block_flush(c);
-        p = block_new(bytes);
+        p = block_new(c, bytes);
     }
     if (!p) mem_dismiss(c, bytes + BLOCK_ALIGN);
     return p;
@@ -177,6 +189,10 @@ void mem_block_free(ctx *c, void *p, size_t bytes) {
     if (!p) return;
     bytes = block_round(bytes, &kind);
     mem_dismiss(c, bytes + BLOCK_ALIGN);
+    if (in_pages(c, bytes)) {
+        munmap(p, bytes);
+        return;
+    }
     if (c->limit || c->cached + bytes > CACHE_LIMIT) {
         free(p);
         return;

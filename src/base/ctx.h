@@ -22,7 +22,7 @@ enum { BLOCK_CLASSES = 1024 };
 typedef struct ctx {
     _Atomic size_t used;      /* bytes now in use */
     _Atomic size_t peak;      /* its maximum so far */
-    size_t limit;             /* 0: none */
+    size_t limit;             /* 0: none; set before the first block */
     size_t cached;            /* bytes in the lists of freed blocks */
     mem_block *freed[BLOCK_CLASSES]; /* blocks kept for reuse, by size */
     _Atomic int64_t fail_at;  /* allocation countdown for tests: the one that reaches 0 fails; <0: off */

@@ -281,6 +281,8 @@ static const char *const hungry[] = {
     "bk.internal.from_json('[' .. ('{},'):rep(5e6) .. '1]')",
     "bk.internal.from_json('[' .. ('1,'):rep(9e6) .. '1]')",
     "local t = {} for i = 1, 3e5 do t[i] = {} end bk.internal.to_json(t) bk.internal.to_json({ t, t, t, t, t, t })",
+    "local t = {} for i = 1, 1e5 do local a = bk.ones{600, 600} t[i] = a:matmul(a) end",
+    "local t, r = {}, bk.rng(1) for i = 1, 1e5 do t[i] = { bk.linalg.svd(r:normal{300, 300}) } end",
     "local s = '[' .. ('[],'):rep(4e6) .. '1]' s = ('<I8'):pack(#s + 6) .. '{\"a\":' .. s .. '}'\n"
     "local f = io.open(FILE, 'wb') f:write(s) f:close() s = nil bk.load_safetensors(FILE)",
 };

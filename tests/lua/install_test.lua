@@ -67,6 +67,26 @@ function TestInstall:test_hosts_build_against_it_and_uninstall_leaves_no_file()
     lu.assertEquals(succeeds("find " .. self.dir .. "/opt ! -type d"), "")
 end
 
+-- What is installed is in one of Debian's packages: debhelper refuses what is in none.
+function TestInstall:test_packages_have_all_of_it()
+    if not io.open(".packaging/README.md") then lu.skip("no packaging here") end
+    local packed = {}
+    for line in succeeds("cat .packaging/debian/*.install"):gmatch("%S+") do
+        line = line:gsub("^usr/", ""):gsub("^lib/%*/", "lib/"):gsub("%W", "%%%0"):gsub("%%%*", "[^/]*")
+        packed[#packed + 1] = "^" .. line
+    end
+    local missing = {}
+    for path in succeeds(("cd %s/opt/bracket && find * ! -type d"):format(self.dir)):gmatch("[^\n]+") do
+        local found = false
+        for _, pattern in ipairs(packed) do
+            local _, last = path:find(pattern)
+            found = found or last and (last == #path or path:sub(last + 1, last + 1) == "/")
+        end
+        missing[#missing + 1] = not found and path or nil
+    end
+    lu.assertEquals(missing, {})
+end
+
 -- What the header declares is visible, with the version that brought it, and nothing else; the library needs no Lua of
 -- its own.
 function TestInstall:test_symbols_and_soname()

@@ -74,7 +74,7 @@ function TestSort.test_one_hot()
     lu.assertEquals(ids:one_hot(3):totable(), { { { 0, 0, 1 }, { 1, 0, 0 } }, { { 0, 1, 0 }, { 0, 0, 1 } } })
     lu.assertTrue(ids:one_hot(4):argmax(3) == ids)
     fails("bk.one_hot: ids: expected int64, got float64", bk.one_hot, bk.ones { 2 }, 3)
-    fails("bk.take: an index is out of range: counted from 0, expected one below 2, got 2", bk.one_hot, ids, 2)
+    fails("bk.one_hot: an index is out of range: counted from 0, expected one below 2, got 2", bk.one_hot, ids, 2)
     fails("bk.one_hot: n: expected", bk.one_hot, ids, 0)
 end
 

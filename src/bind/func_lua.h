@@ -17,6 +17,7 @@ typedef enum func_kind {
     KIND_JVP,
     KIND_VJP,
     KIND_LIE,
+    KIND_COMPILE,
     KINDS
 } func_kind;
 
@@ -24,6 +25,7 @@ typedef enum func_kind {
 typedef struct func_how {
     int n;                            /* KIND_VJP: the number of arguments; KIND_VMAP: of axes given */
     signed char axes[FUNC_ARGUMENTS]; /* KIND_VMAP: see func_vmap */
+    int64_t memory;                   /* KIND_COMPILE: see func_compile */
 } func_how;
 
 typedef struct lua_func {

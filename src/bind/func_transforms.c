@@ -61,9 +61,18 @@ static int t_vmap(lua_State *L) {
     return 1;
 }
 
+static const bind_option compile_told[] = {
+    { "memory", "bytes", "as much as it takes",
+      "the most that the program works in, beside arguments and results: it computes again what does not fit" },
+    { NULL, NULL, NULL, NULL },
+};
+
 static int t_compile(lua_State *L) {
     bind_check_func(L, 1, "bk.compile", "f");
-    lua_settop(L, 1);
+    const int table = args_declared(L, 2, "bk.compile", compile_told, false);
+    const func_how how = { .memory = args_opt_integer(L, table, "bk.compile", "memory", 1, INT64_MAX, 0) };
+    if (how.memory) bind_func_transform(L, KIND_COMPILE, 1, 0, &how);
+    else lua_settop(L, 1);
     return 1;
 }
 
@@ -246,10 +255,18 @@ static const bind_row rows[] = {
       "bk.vjp(f, θ, ...) -> y, pullback\nThe value and the function ct -> gradients of sum(ct * y) in every "
       "tensor argument; pullback() stands for ct = 1 where y is 0-d." },
     { "compile", t_compile,
-      "bk.compile(f) -> function\nf as a func: traced and compiled at the first call for each combination of "
-      "shapes, and again when what f reads from outside has changed (bk.grad). Lua runs while tracing only: prints, "
-      "counters and draws do not happen again. f:describe(θ, ...) shows the program and its times, f:stats(θ, ...) its "
-      "sizes." },
+      "bk.compile(f [, { memory = bytes }]) -> function\nf as a func: traced and compiled at the first call for each "
+      "combination of shapes, and again when what f reads from outside has changed (bk.grad). Lua runs while tracing "
+      "only: prints, counters and draws do not happen again. f:describe(θ, ...) shows the program and its times, "
+      "f:stats(θ, ...) its sizes.\n"
+      "With memory the program works in at most so many bytes (its arena, f:stats(...).arena_bytes; not its arguments "
+      "and results): values that are used late are computed again there instead of being kept, those that take the "
+      "fewest operations a byte first, and only as many as it takes. The results have the same bits, at any number of "
+      "threads; time grows as memory shrinks. Where memory is less than is possible, the call fails and says the "
+      "least. bk.hessian takes fewer rows at a time. It holds for calls of this function: within another one, or under "
+      "bk.grad, it is f.\n\n"
+      "Source: Griewank & Walther 2000; chosen greedily, as in Kirisame et al. 2021.",
+      compile_told },
     { "lie", t_lie,
       "bk.lie(X, Y) -> field\nThe Lie bracket [X, Y] = DY X - DX Y of two fields on θ, itself a field. A loss stands "
       "for its gradient field, so bk.lie(L1, L2)(θ) = H_2 g_1 - H_1 g_2. No Jacobian is formed." },

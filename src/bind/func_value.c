@@ -357,6 +357,8 @@ static func *make(func_kind kind, func *f, func *other, const func_how *how, err
         return func_vjp(f, how->n, e);
     case KIND_LIE:
         return func_lie(f, other, e);
+    case KIND_COMPILE:
+        return func_compile(f, (size_t)how->memory, e);
     default:
         err_set(e, BK_EINVAL, "not a transform");
         return NULL;
@@ -382,10 +384,11 @@ static void weak_subtable(lua_State *L, int key) {
 
 void bind_func_transform(lua_State *L, func_kind kind, int index, int second, const func_how *how) {
     static const func_how nothing;
-    char key[2 + FUNC_ARGUMENTS] = { (char)kind };
+    char key[2 + FUNC_ARGUMENTS + sizeof how->memory] = { (char)kind };
     if (!how) how = &nothing;
     key[1] = (char)how->n;
     memcpy(key + 2, how->axes, sizeof how->axes);
+    memcpy(key + 2 + FUNC_ARGUMENTS, &how->memory, sizeof how->memory);
     index = lua_absindex(L, index);
     luaL_checkstack(L, 12, "func");
     lua_pushlstring(L, key, sizeof key);

@@ -1,6 +1,6 @@
-/* arena.c - first fit by address among the buffers alive at the same time, largest first. What was placed at a buffer's
- * turns is found in a few lists of spans, which become one where memory is full: no look at every buffer placed
- * before. */
+/* arena.c - first fit by address among the buffers alive at the same time, in several orders, of which the one that
+ * needs the least is taken. What was placed at a buffer's turns is found in a few lists of spans, which become one
+ * where memory is full: no look at every buffer placed before. */
 #include "arena.h"
 
 #include <stdlib.h>
@@ -88,19 +88,35 @@ static int visit_ranges(range *tree, int i, int low, int high, int first, int la
     return visit_ranges(tree, 2 * i + 1, mid + 1, high, first, last, to, n);
 }
 
-static int larger_first(const void *a, const void *b) {
-    const arena_item *x = a, *y = b;
+/* Orders: the most bytes first, or bytes^w times the turns that they are there for. */
+static int compare(const arena_item *x, const arena_item *y, int w) {
+    double u = x->last - x->first + 1, v = y->last - y->first + 1;
+    for (int i = 0; i < w; i++) u *= (double)x->bytes, v *= (double)y->bytes;
+    if (w >= 0 && u != v) return u < v ? 1 : -1;
     if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
     return (x->tag > y->tag) - (x->tag < y->tag);
 }
+static int larger_first(const void *a, const void *b) {
+    return compare(a, b, -1);
+}
+static int longer_first(const void *a, const void *b) {
+    return compare(a, b, 0);
+}
+static int more_first(const void *a, const void *b) {
+    return compare(a, b, 1);
+}
+static int large_then_long(const void *a, const void *b) {
+    return compare(a, b, 2);
+}
 
-bool arena_place(graph *g, int n, arena_item *items, int turns, size_t *bytes) {
+/* The items one by one, in their order. */
+static bool place_all(graph *g, int n, arena_item *items, int turns, size_t *bytes) {
     int leaves = 1;
     while (leaves < turns) leaves *= 2;
     range *tree = graph_alloc(g, sizeof *tree * 2 * (size_t)leaves);
     if (!tree) return false;
     memset(tree, 0, sizeof *tree * 2 * (size_t)leaves);
-    qsort(items, (size_t)n, sizeof *items, larger_first);
+    *bytes = 0;
     for (int i = 0; i < n; i++) {
         arena_item *x = &items[i];
         const size_t room = (x->bytes + 63) / 64 * 64;
@@ -118,6 +134,44 @@ bool arena_place(graph *g, int n, arena_item *items, int turns, size_t *bytes) {
         }
         x->offset = at;
         if (at + room > *bytes) *bytes = at + room;
+    }
+    return true;
+}
+
+/* The most that is there at once: no places need less. */
+static bool most_at_once(graph *g, int n, const arena_item *items, int turns, size_t *most) {
+    size_t *change = graph_alloc(g, sizeof *change * ((size_t)turns + 1)), live = 0;
+    if (!change) return false;
+    memset(change, 0, sizeof *change * ((size_t)turns + 1));
+    for (int i = 0; i < n; i++) {
+        if (items[i].last < items[i].first) continue;
+        change[items[i].first] += items[i].bytes;
+        change[items[i].last + 1] -= items[i].bytes;
+    }
+    *most = 0;
+    for (int i = 0; i < turns; i++) {
+        live += change[i];
+        if (live > *most) *most = live;
+    }
+    return true;
+}
+
+bool arena_place(graph *g, int n, arena_item *items, int turns, size_t *bytes) {
+    static int (*const orders[])(const void *, const void *) = { large_then_long, larger_first, more_first,
+                                                                 longer_first };
+    const size_t size = sizeof *items * (size_t)n;
+    arena_item *tried = graph_alloc(g, size + 1);
+    size_t most;
+    if (!tried || !most_at_once(g, n, items, turns, &most)) return false;
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        size_t needs;
+        if (n) memcpy(tried, items, size);
+        if (n) qsort(tried, (size_t)n, sizeof *tried, orders[i]);
+        if (!place_all(g, n, tried, turns, &needs)) return false;
+        if (i && needs >= *bytes) continue;
+        *bytes = needs;
+        if (n) memcpy(items, tried, size);
+        if (needs - needs / 64 <= most) break;
     }
     return true;
 }

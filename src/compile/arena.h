@@ -11,7 +11,7 @@ typedef struct arena_item {
     size_t offset;   /* the result: a multiple of 64 */
 } arena_item;
 
-/* Sets the offsets, reorders the items, and raises *bytes to the end of the last. false after failing g. */
+/* Sets the offsets, reorders the items, and sets *bytes to the end of the last. false after failing g. */
 bool arena_place(graph *g, int n, arena_item *items, int turns, size_t *bytes);
 
 #endif

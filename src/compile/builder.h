@@ -38,6 +38,8 @@ typedef struct builder {
     int n_units;
     int *order, *turn; /* units in running order; of each place, its turn: those of one turn are independent */
     int n_order, n_turns;
+    int *rank; /* NULL, or by id: place in the order of a graph that had no copies for late readers yet; those: -1 */
+    bool alone; /* no turn is of more than one unit */
     buffer *buffers;
     int n_buffers;
     order_use *use; /* of memory, by place in the order, units running one by one */
@@ -45,9 +47,9 @@ typedef struct builder {
     int n_in, n_out;
     node *const *inputs;
     node **outs;
-    size_t scratch;       /* the largest any step needs */
+    size_t scratch;       /* what the steps of a turn need at most */
+    size_t *scratch_at;   /* by step: where in it its own is */
     size_t scratch_split; /* the largest that one needs which several threads share */
-    int widest;           /* turn: every one of its steps has scratch of its own */
     int *temp_of, *temp_last; /* by id, for the pass in hand: see temps */
 } builder;
 
@@ -62,9 +64,10 @@ static inline bool is_pass(const node *n) {
     return n->op->kind == OP_ELEMENTWISE;
 }
 
-/* recompute.c: outs, the results with copies of cheap nodes for late readers, where there are any. After order_units,
- * whose use it spoils. false after failing b->g. */
-bool recompute(builder *b, node **outs, int *copies);
+/* recompute.c: outs, the results with copies of nodes for late readers, cheap ones or any, as many as bring the memory
+ * in use at once down to the goal or are found, and the rank for their order. After order_units, whose use it spoils.
+ * false after failing b->g. */
+bool recompute(builder *b, bool any, size_t goal, node **outs, int *copies);
 
 /* schedule.c: the running order of units, when nodes are in their buffers, and its turns. false after failing b->g. */
 bool order_units(builder *b);

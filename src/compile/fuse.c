@@ -30,12 +30,17 @@ static int set_block(fuse_pass *p, int64_t most) {
 }
 
 /* In a short block an operation begins while the one before it waits for memory; what is summed is cut in fewer parts
- * by a longer one. */
+ * by a longer one, and always in the same: the bits of a sum do not depend on what else its pass does. */
 void fuse_set_block(fuse_pass *p) {
     enum { SHORT = FUSE_BLOCK_BYTES / 4 };
-    const int64_t size = (int64_t)dtype_size(p->dtype), brief = p->n_folds ? 2 * SHORT : SHORT;
-    const int once = set_block(p, FUSE_BLOCK_BYTES / size);
-    for (int64_t bytes = brief; set_block(p, bytes / size) < once; bytes *= 2) continue;
+    const int64_t size = (int64_t)dtype_size(p->dtype);
+    if (!p->n_folds) {
+        const int once = set_block(p, FUSE_BLOCK_BYTES / size);
+        for (int64_t bytes = SHORT; set_block(p, bytes / size) < once; bytes *= 2) continue;
+        return;
+    }
+    p->block = 2 * SHORT / size;
+    for (int i = 0; i < p->n_views; i++) p->views[i].once = p->block % view_period(&p->views[i]) == 0;
 }
 
 /* Where an operation's operands and its result are, in the block at hand, how far on in the next, and how many bytes of

@@ -178,7 +178,17 @@ static void replay(scheduler *s, const int *order, int *out) {
     }
 }
 
-bool order_for_memory(graph *g, const order_tasks *all, int *order, order_use *use, size_t *most) {
+/* By task, the longest way to it. */
+static void depths(scheduler *s, const int *order) {
+    for (int i = 0; i < s->all->n; i++)
+        for (int k = 0; k < s->all->tasks[order[i]].n_before; k++) {
+            const int d = s->depth[s->all->tasks[order[i]].before[k]] + 1;
+            if (d > s->depth[order[i]]) s->depth[order[i]] = d;
+        }
+}
+
+bool order_for_memory(graph *g, const order_tasks *all, int bases, int *const *base, int *order, order_use *use,
+                      size_t *most) {
     const int n = all->n;
     scheduler s = { .g = g, .all = all };
     if (!lists_make(&s)) return false;
@@ -189,23 +199,26 @@ bool order_for_memory(graph *g, const order_tasks *all, int *order, order_use *u
     s.depth = zeros(g, sizeof(int), n);
     s.ahead = zeros(g, sizeof(int), n + all->n_buffers);
     s.heap = zeros(g, sizeof(int), n);
-    int *tried[3] = { zeros(g, sizeof(int), n), zeros(g, sizeof(int), n), zeros(g, sizeof(int), n) };
+    int *tried = zeros(g, sizeof(int), n), *best = zeros(g, sizeof(int), n);
     if (graph_failed(g)) return false;
-    for (int i = 0; i < n; i++)
-        for (int k = 0; k < all->tasks[order[i]].n_before; k++) {
-            const int d = s.depth[all->tasks[order[i]].before[k]] + 1;
-            if (d > s.depth[order[i]]) s.depth[order[i]] = d;
+    depths(&s, base[0]);
+    *most = SIZE_MAX;
+    for (int i = 0; i < bases; i++) {
+        size_t as_it_is = 0;
+        for (int rule = 0; rule < 3; rule++) {
+            if (rule)
+                schedule(&s, base[i], tried, as_it_is / 1024, rule == 2);
+            else
+                replay(&s, base[i], tried);
+            if (!rule) as_it_is = s.most;
+            if (s.most >= *most) continue;
+            *most = s.most;
+            int *swap = best;
+            best = tried;
+            tried = swap;
         }
-    replay(&s, order, tried[0]);
-    const size_t first = s.most;
-    size_t best = first;
-    int at = 0;
-    for (int rule = 1; rule < 3; rule++) {
-        schedule(&s, order, tried[rule], first / 1024, rule == 2);
-        if (s.most < best) best = s.most, at = rule;
     }
     s.use = use;
-    replay(&s, tried[at], order);
-    *most = best;
+    replay(&s, best, order);
     return true;
 }

@@ -24,8 +24,9 @@ typedef struct order_use { /* of memory, by the task at a place of the order */
     size_t takes; /* those it is the first to write */
 } order_use;
 
-/* Permutes order[0..n-1], in which every task comes after those it needs, to another such order that needs no more
- * memory at once; use[i] is of its i-th task, *most the largest of use[].live. false after failing g. */
-bool order_for_memory(graph *g, const order_tasks *all, int *order, order_use *use, size_t *most);
+/* Sets order[0..n-1] to one that needs no more memory at once than any of the bases, at least one, in which every task
+ * comes after those it needs; use[i] is of its i-th task, *most the largest of use[].live. false after failing g. */
+bool order_for_memory(graph *g, const order_tasks *all, int bases, int *const *base, int *order, order_use *use,
+                      size_t *most);
 
 #endif

@@ -71,7 +71,8 @@ static bool is_number(const node *n, const bool *number) {
     return n->n_in || n->count == 1;
 }
 
-/* Copies for late readers join these: their level is the highest that their readers allow. */
+/* Copies for late readers join these: their level is the highest that their readers allow; of a sum, which is to be
+ * taken as its operand is made, that of the operand. */
 static void raise_late(builder *b) {
     for (int i = 0; i < b->n; i++)
         if (b->sorted[i]->late) b->cap[b->sorted[i]->id] = INT32_MAX;
@@ -83,6 +84,10 @@ static void raise_late(builder *b) {
             const int most = b->level[n->id] - (joins(a, n) ? 0 : 1);
             if (a->late && most < b->cap[a->id]) b->cap[a->id] = most;
         }
+    }
+    for (int i = 0; i < b->n; i++) {
+        const node *n = b->sorted[i], *of = n->late && n->op == &op_sum ? reshaped(n->in[0]) : NULL;
+        if (of && folds(of, n)) b->level[n->id] = b->level[of->id];
     }
 }
 
@@ -468,8 +473,10 @@ static bool make_steps(builder *b) {
     p->pointers = make(own, sizeof *p->pointers, operands);
     p->bases = make(own, sizeof *p->bases, 1 + p->n_consts + b->n_in + b->n_out);
     p->steps = make(own, sizeof *p->steps, b->n_order + b->n_out);
-    if (!p->places || !p->pointers || !p->bases || !p->steps) return false;
+    b->scratch_at = make(b->g, sizeof *b->scratch_at, b->n_order + b->n_out);
+    if (!p->places || !p->pointers || !p->bases || !p->steps || !b->scratch_at) return false;
     int lead = 0, turn_now = -1;
+    size_t taken = 0; /* scratch, by the turn's steps so far */
     for (int s = 0; s < b->n_order; s++) {
         int at = b->order[s];
         node *n = b->units[at].nodes[0];
@@ -492,8 +499,11 @@ static bool make_steps(builder *b) {
         x->cost = unit_cost(&b->units[at]);
         x->shared = x->pass || n->op->shared;
         size_t scratch = x->pass ? fuse_scratch(x->pass) : n->op->scratch ? n->op->scratch(n, false) : 0;
-        if (scratch) { /* after everything else: one region every step shares */
-            if (scratch > b->scratch) b->scratch = scratch;
+        if (b->turn[s] != turn_now) taken = 0;
+        if (scratch) { /* after everything else: one region that turns share */
+            b->scratch_at[p->n_steps - 1] = taken;
+            taken += (scratch + 63) / 64 * 64;
+            if (taken > b->scratch) b->scratch = taken;
             x->scratch = own; /* marks the need; addressed in plan_new */
         }
         const size_t split = x->pass && x->cost >= THREAD_WORTH ? scratch * FUSE_SHARES
@@ -505,7 +515,6 @@ static bool make_steps(builder *b) {
             lead = p->n_steps - 1, turn_now = b->turn[s];
         else
             p->steps[lead].together++;
-        if (p->steps[lead].together > b->widest) b->widest = p->steps[lead].together;
     }
     for (int k = 0; k < b->n_out; k++) {
         node *n = b->outs[k];
@@ -569,40 +578,85 @@ static bool arrange(builder *b) {
 }
 
 /* Back to the results alone. */
-static void forget(builder *b) {
+static bool forget(builder *b) {
     plan *p = b->p;
     for (int i = 0; i < p->n_consts; i++) tensor_release(&p->consts[i]);
-    p->n_consts = 0;
-    *b = (builder){ .g = b->g, .p = p, .n_in = b->n_in, .n_out = b->n_out, .inputs = b->inputs, .outs = b->outs };
+    graph_free(p->own);
+    p->own = ops_graph(p->c);
+    p->n_consts = p->n_places = p->n_steps = 0;
+    *b = (builder){ .g = b->g, .p = p, .n_in = b->n_in, .n_out = b->n_out, .inputs = b->inputs, .outs = b->outs,
+                    .rank = b->rank, .alone = b->alone };
+    return p->own || graph_fail(b->g, BK_ENOMEM, "out of memory: a plan");
 }
 
-/* With copies for late readers where less memory is then in use at once. */
-static bool build(builder *b) {
+static bool arrange_anew(builder *b, node **outs) {
+    if (!forget(b)) return false;
+    b->outs = outs;
+    return arrange(b);
+}
+
+static bool lay_out(builder *b) {
+    if (!take_turns(b)) return false;
+    lifetimes(b);
+    write_in_place(b);
+    return place_buffers(b) && make_steps(b);
+}
+
+/* What the steps work in comes after the buffers. */
+static size_t arena_needed(const builder *b) {
+    return b->p->arena_bytes + (b->scratch > b->scratch_split ? b->scratch : b->scratch_split);
+}
+
+/* Of a plan that is laid out: another one with copies until it fits into memory. First as few as do; then these, one
+ * step after the other; then all that lower what is in use at once: so the least does not depend on what was asked. */
+static bool fit(builder *b, size_t memory) {
+    enum { ROUNDS = 12 };
+    node **const as_built = b->outs;
+    size_t least = arena_needed(b);
+    for (int way = 0; way < 3; way++) {
+        const bool all = way == 2;
+        size_t before = SIZE_MAX;
+        b->alone = way > 0;
+        b->rank = NULL;
+        if (way && (!arrange_anew(b, as_built) || !lay_out(b))) return false;
+        for (int round = 0; round < ROUNDS; round++) {
+            const size_t needs = arena_needed(b), beside = needs > b->most ? needs - b->most : 0;
+            if (needs < least) least = needs;
+            if (needs <= memory) return true;
+            if (needs >= before) break;
+            before = needs;
+            int copies = 0;
+            node **outs = make(b->g, sizeof *outs, b->n_out);
+            if (!outs || !arrange_anew(b, b->outs)) return false;
+            if (!recompute(b, true, all || memory < beside ? 0 : memory - beside, outs, &copies)) return false;
+            if (!copies) break;
+            if (!arrange_anew(b, outs) || !lay_out(b)) return false;
+        }
+    }
+    graph_fail(b->g, BK_EINVAL,
+               "bk.compile: memory: expected at least %zu bytes for arguments of these shapes, got %zu", least, memory);
+    return false;
+}
+
+/* With copies of what is cheap for late readers where less memory is then in use at once. */
+static bool build(builder *b, size_t memory) {
     enum { WORTH = 1 << 12 }; /* bytes that are worth planning twice */
     if (!arrange(b)) return false;
     node **as_built = b->outs, **outs = make(b->g, sizeof *outs, b->n_out);
     int copies = 0;
     if (!outs) return false;
     const size_t before = b->most;
-    if (before >= WORTH && !recompute(b, outs, &copies)) return false;
+    if (before >= WORTH && !recompute(b, false, 0, outs, &copies)) return false;
     if (copies) {
-        forget(b);
-        b->outs = outs;
-        if (!arrange(b)) return false;
-        if (b->most >= before) {
-            forget(b);
-            b->outs = as_built;
-            if (!arrange(b)) return false;
-        }
+        if (!arrange_anew(b, outs)) return false;
+        b->rank = NULL;
+        if (b->most >= before && !arrange_anew(b, as_built)) return false;
     }
-    if (!take_turns(b)) return false;
-    lifetimes(b);
-    write_in_place(b);
-    if (!place_buffers(b)) return false;
-    return make_steps(b);
+    return lay_out(b) && (!memory || fit(b, memory));
 }
 
-bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, plan **out, err *e) {
+bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, size_t memory, plan **out,
+                   err *e) {
     *out = NULL;
     if (graph_status(g, e)) return graph_status(g, e);
     ctx *c = graph_ctx(g);
@@ -624,33 +678,29 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
         memcpy(b.outs, outs, sizeof *outs * (size_t)n_out);
         p->stats.nodes_built = graph_count(g);
         ok = op_rank_order(g, n_out, b.outs) && graph_simplify(g, n_out, b.outs, p->stats.passes) &&
-             graph_lower(g, n_out, b.outs) && build(&b);
-    }
-    if (ok) {
-        p->stats.passes[REWRITES] = (rewrite){ "lowered", b.n, p->stats.passes[REWRITES - 1].flops };
-        p->stats.steps = p->n_steps;
-        p->stats.arena_bytes = p->arena_bytes;
+             graph_lower(g, n_out, b.outs) && build(&b, memory);
     }
     bk_status s = graph_status(g, e);
-    if (!s) s = graph_status(p->own, e);
+    if (!s && p->own) s = graph_status(p->own, e);
     if (!s && !ok) s = err_set(e, BK_ERUNTIME, "plan: internal failure");
-    const size_t scratch_at = p->arena_bytes, scratch_step = (b.scratch + 63) / 64 * 64;
-    const size_t scratch_turn = scratch_step * (size_t)(b.widest > 0 ? b.widest : 1);
-    p->arena_bytes += scratch_turn > b.scratch_split ? scratch_turn : b.scratch_split;
+    const size_t scratch_at = p->arena_bytes;
+    p->arena_bytes = arena_needed(&b);
     if (!s && p->arena_bytes && !(p->arena = mem_block_alloc(c, p->arena_bytes))) s = err_nomem(e, p->arena_bytes);
     if (s) {
         plan_free(p);
         return s;
     }
+    p->stats.passes[REWRITES] = (rewrite){ "lowered", b.n, 0 };
+    for (int i = 0; i < p->n_steps; i++) p->stats.passes[REWRITES].flops += p->steps[i].flops;
+    p->stats.steps = p->n_steps;
+    p->stats.arena_bytes = p->arena_bytes;
     p->bases[SLOT_ARENA] = p->arena;
     p->scratch = p->arena ? p->arena + scratch_at : NULL;
     for (int i = 0; i < p->n_consts; i++) p->bases[1 + i] = tensor_data(&p->consts[i]);
     for (int i = 0; i < p->n_places; i++)
         if (p->places[i].slot <= p->n_consts) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
-    for (int i = 0, k = 0; i < p->n_steps; i++) {
-        k = p->steps[i].together ? 0 : k + 1;
-        if (p->steps[i].scratch) p->steps[i].scratch = p->scratch + scratch_step * (size_t)k;
-    }
+    for (int i = 0; i < p->n_steps; i++)
+        if (p->steps[i].scratch) p->steps[i].scratch = p->scratch + b.scratch_at[i];
     *out = p;
     return BK_OK;
 }

@@ -7,8 +7,11 @@
 
 typedef struct plan plan;
 
-/* A program computing outs from inputs (graph_input nodes). The graph may be freed after. */
-bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, plan **out, err *e);
+/* A program computing outs from inputs (graph_input nodes), whose arena has at most so many bytes (0: as many as it
+ * takes): what else would be kept is computed again, to the same bits. BK_EINVAL, saying how few are possible, where
+ * that is not enough. The graph may be freed after. */
+bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, size_t memory, plan **out,
+                   err *e);
 void plan_free(plan *p);
 
 /* in[i]: row-major data of input i; out[k]: room for output k. Not reentrant. An output overlaps no input, but may lie
@@ -24,7 +27,7 @@ typedef struct plan_stats {
     int nodes_built;             /* by tracing and transforming, needed or not */
     rewrite passes[PLAN_PASSES]; /* what every rewrite of the graph left */
     int steps;                   /* of the program */
-    size_t arena_bytes;
+    size_t arena_bytes; /* with what its steps work in */
 } plan_stats;
 plan_stats plan_info(const plan *p);
 

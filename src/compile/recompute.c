@@ -1,31 +1,44 @@
-/* recompute.c - computes cheap values again where they are used late, instead of keeping them while other things need
- * the memory. A copy of a node has the node's bits: only the place and the time of its buffer change. */
+/* recompute.c - computes values again where they are used late, instead of keeping them while other things need the
+ * memory: cheap ones, or any, the fewest operations a byte first. A copy of a node has the node's bits: only the place
+ * and the time of its buffer change. */
 #include "builder.h"
+#include "../ops/ops.h"
+#include "simplify.h"
 
 #include <limits.h>
+#include <math.h>
 
-enum { DEEPEST = 4, MOST_TAKEN = 8, MOST_COPIES = 400 };
+enum { MOST_TAKEN = 64 };
 
-typedef struct value { /* of a node with a buffer of its own, in places of the order */
-    node *n;
-    int before, after; /* the widest gap between two accesses */
-    int last;
-    bool by_kernel; /* something else than a pass reads it after the gap */
-    bool spent;     /* decided */
-} value;
+typedef struct reads { /* of a node: places of the order, ascending, each once */
+    int *at, n, room;
+} reads;
+
+typedef struct change { /* to take back: what `from` was, or, where it is below 0, the read that was added */
+    const node *n;
+    int from, read;
+} change;
 
 typedef struct recomputing {
     builder *b;
-    int *pos;     /* by id: place of its unit */
-    int *last;    /* by id: the last place that reads it */
-    int *from;    /* by id: copies serve readers at this place and later; INT_MAX: none is made */
-    bool *pinned; /* by id: a copy reads it */
-    int *own;     /* by buffer: nodes in it */
-    value *values;
+    bool any;    /* whatever it costs */
+    int *pos;    /* by id: place of its unit */
+    int *from;   /* by id: copies serve readers at this place and later; INT_MAX: none is made */
+    bool *kept;  /* by id: a result, or seen as one */
+    bool *spent; /* by id: a copy of it lowered nothing */
+    int *own;    /* by buffer: nodes in it */
+    double *price; /* by id: see cost_of */
+    reads *reads;
+    node **values; /* that may be copied and have a buffer of their own */
     int n_values;
-    node **image, **late; /* by id: in the new graph */
-    node *taken[MOST_TAKEN]; /* by the copy in hand */
+    int *mark, marks; /* by id: the last copy in which it was looked at */
+    node *taken[MOST_TAKEN]; /* by the copy in hand, ... */
     int n_taken;
+    double cost, bound; /* ... which takes so many operations, and may take so many ... */
+    size_t extra; /* ... and keeps so much else */
+    change *log;
+    int n_log;
+    node **image, **late; /* by id: in the new graph */
 } recomputing;
 
 static node *maker(const builder *b, node *a) { /* through aliases and absorbed views */
@@ -54,136 +67,239 @@ static bool cheap(const node *n) {
     return is_pass(n) && is[n->op->vec] && n->count > 1;
 }
 
+static bool may_copy(const recomputing *r, const node *n) {
+    if (!r->any) return cheap(n) && !n->late;
+    return n->op != &op_rank_sum && n->op != &op_rank_copy; /* every rank takes part in a sum, once */
+}
+
+/* Floating-point operations, or what takes their time, of computing n in a pass that is there anyway, or by itself. */
+static double cost_of(const node *n) {
+    if (is_pass(n)) return ELEMENT_COST * (double)n->count * (cheap(n) ? 0.5 : 2);
+    int64_t most = n->count;
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k]->count > most) most = n->in[k]->count;
+    return node_flops(n) + ELEMENT_COST * (double)most;
+}
+
+static bool read_at(recomputing *r, const node *a, int s) {
+    reads *d = &r->reads[a->id];
+    int i = d->n;
+    while (i && d->at[i - 1] > s) i--;
+    if (i && d->at[i - 1] == s) return false;
+    if (d->n == d->room) {
+        int *at = graph_alloc(r->b->g, sizeof *at * (size_t)(d->room = 2 * d->n + 2));
+        if (!at) return false;
+        if (d->n) memcpy(at, d->at, sizeof *at * (size_t)d->n);
+        d->at = at;
+    }
+    memmove(d->at + i + 1, d->at + i, sizeof *d->at * (size_t)(d->n - i));
+    d->at[i] = s;
+    d->n++;
+    return true;
+}
+
 static bool survey(recomputing *r) {
     builder *b = r->b;
     graph *g = b->g;
     r->pos = make(g, sizeof(int), b->count);
-    r->last = make(g, sizeof(int), b->count);
     r->from = make(g, sizeof(int), b->count);
-    r->pinned = make(g, sizeof(bool), b->count);
-    r->own = make(g, sizeof(int), b->n_buffers);
+    r->kept = make(g, sizeof(bool), b->count);
+    r->spent = make(g, sizeof(bool), b->count);
+    r->mark = make(g, sizeof(int), b->count);
+    r->reads = make(g, sizeof *r->reads, b->count);
     r->values = make(g, sizeof *r->values, b->n);
-    int *at = make(g, sizeof(int), b->count), *place = make(g, sizeof(int), b->n_units);
-    if (!r->pos || !r->last || !r->from || !r->pinned || !r->own || !r->values || !at || !place) return false;
+    r->log = make(g, sizeof *r->log, (int64_t)MOST_TAKEN * 8);
+    r->own = make(g, sizeof(int), b->n_buffers);
+    r->price = make(g, sizeof *r->price, b->count);
+    int *place = make(g, sizeof(int), b->n_units);
+    if (graph_failed(g)) return false;
     for (int s = 0; s < b->n_order; s++) place[b->order[s]] = s;
     for (int i = 0; i < b->n; i++) {
         const node *n = b->sorted[i];
         r->from[n->id] = INT_MAX;
-        r->pos[n->id] = r->last[n->id] = b->group[n->id] < 0 ? -1 : place[b->group[n->id]];
-        if (b->group[n->id] < 0) continue;
-        if (b->stored[n->id] && b->root[n->id] >= 0) r->own[b->root[n->id]]++;
+        r->price[n->id] = cost_of(n);
+        r->pos[n->id] = b->group[n->id] < 0 ? -1 : place[b->group[n->id]];
+        if (b->group[n->id] >= 0 && b->stored[n->id] && b->root[n->id] >= 0) r->own[b->root[n->id]]++;
     }
-    for (int i = 0; i < b->n; i++) {
-        node *n = b->sorted[i];
-        at[n->id] = -1;
-        if (!cheap(n) || n->late || b->group[n->id] < 0 || !in_arena(r, n)) continue;
-        at[n->id] = r->n_values;
-        const int here = r->pos[n->id];
-        r->values[r->n_values++] = (value){ .n = n, .before = here, .after = here, .last = here };
-    }
-    for (int k = 0; k < b->n_out; k++) {
-        at[maker(b, b->outs[k])->id] = -1;
-        r->last[maker(b, b->outs[k])->id] = INT_MAX;
-    }
-    for (int s = 0; s < b->n_order; s++) { /* accesses in order */
+    for (int k = 0; k < b->n_out; k++) r->kept[maker(b, b->outs[k])->id] = true;
+    for (int s = 0; s < b->n_order; s++) {
         const unit *u = &b->units[b->order[s]];
         for (int i = 0; i < u->n; i++)
             for (int k = 0; k < u->nodes[i]->n_in; k++) {
-                node *a = maker(b, u->nodes[i]->in[k]);
-                if (b->group[a->id] < 0) continue;
-                if (r->last[a->id] < s) r->last[a->id] = s;
-                if (at[a->id] < 0) continue;
-                value *v = &r->values[at[a->id]];
-                if (s - v->last > v->after - v->before) {
-                    v->before = v->last;
-                    v->after = s;
-                    v->by_kernel = false;
-                }
-                v->last = s;
-                v->by_kernel = v->by_kernel || !is_pass(u->nodes[0]) ||
-                               !shape_equal(a->ndim, a->shape, u->nodes[0]->ndim, u->nodes[0]->shape);
+                const node *a = maker(b, u->nodes[i]->in[k]);
+                if (b->group[a->id] >= 0) read_at(r, a, s);
             }
     }
-    int n = 0;
-    for (int i = 0; i < r->n_values; i++) {
-        const value *v = &r->values[i];
-        if (at[v->n->id] == i && v->after - v->before > 8) r->values[n++] = *v;
+    for (int i = 0; i < b->n; i++) {
+        node *n = b->sorted[i];
+        if (b->group[n->id] >= 0 && !r->kept[n->id] && may_copy(r, n) && in_arena(r, n)) r->values[r->n_values++] = n;
     }
-    r->n_values = n;
-    return true;
+    return !graph_failed(g);
 }
 
-/* Whether n can be computed again for readers from..last with what is there then, and for how many operations. */
-static bool reachable(recomputing *r, node *n, int from, int last, size_t room, int depth, int *ops) {
-    if (depth > DEEPEST || r->n_taken == MOST_TAKEN) return false;
-    r->taken[r->n_taken++] = n;
-    ++*ops;
-    for (int k = 0; k < n->n_in; k++) {
-        node *a = maker(r->b, n->in[k]);
-        if (r->b->group[a->id] < 0) continue; /* an argument or a constant */
-        if (r->from[a->id] <= from) continue; /* copied for as late readers already */
-        const bool stored = r->b->stored[a->id] && r->b->root[a->id] >= 0;
-        const bool there = stored && r->from[a->id] == INT_MAX &&
-                           (r->last[a->id] >= last || r->b->buffers[r->b->root[a->id]].slot >= 0);
-        if (there) continue;
-        if (stored && r->from[a->id] == INT_MAX && (r->last[a->id] >= from || bytes_of(a) * 16 <= room)) continue;
-        if (!cheap(a) || a->late || a->count != n->count || r->from[a->id] != INT_MAX) return false;
-        if (!reachable(r, a, from, last, room, depth + 1, ops)) return false;
-    }
-    return true;
+/* ---- what a copy takes ---- */
+
+static int last_read(const recomputing *r, const node *n, int before) { /* its own place where nobody does */
+    const reads *d = &r->reads[n->id];
+    int i = d->n;
+    while (i && d->at[i - 1] >= before) i--;
+    return i ? d->at[i - 1] : r->pos[n->id];
 }
 
-static void note_copy(recomputing *r, const value *v) {
-    order_use *use = r->b->use;
-    for (int j = 0; j < r->n_taken; j++) {
-        node *n = r->taken[j];
-        r->from[n->id] = v->after;
-        for (int k = 0; k < n->n_in; k++) {
-            node *a = maker(r->b, n->in[k]);
-            bool taken = false;
-            for (int i = 0; i < r->n_taken; i++) taken = taken || r->taken[i] == a;
-            if (taken || r->b->group[a->id] < 0 || r->last[a->id] == INT_MAX) continue;
-            r->pinned[a->id] = true;
-            if (!in_arena(r, a)) continue;
-            for (int s = r->last[a->id] + 1; s <= v->last; s++) use[s].live += bytes_of(a);
-            if (r->last[a->id] < v->last) r->last[a->id] = v->last;
-        }
-    }
-    for (int s = v->before + 1; s < v->after; s++) use[s].live -= bytes_of(v->n);
-}
-
-/* Picks what to copy, most bytes at the peak for the cost first, until nothing more lowers it. */
-static int choose(recomputing *r) {
+/* Whether n can be computed again at a place, where memory is short at `peak` before it, with what is there then. */
+static bool reachable(recomputing *r, node *n, int peak, int at, size_t room, int depth) {
     const builder *b = r->b;
-    int n = 0;
-    while (n < MOST_COPIES) {
-        int peak = 0, best = -1;
-        double gain = 0;
-        for (int s = 1; s < b->n_order; s++)
-            if (b->use[s].live > b->use[peak].live) peak = s;
-        for (int i = 0; i < r->n_values; i++) {
-            value *v = &r->values[i];
-            int ops = 0;
-            if (v->spent || v->before >= peak || v->after <= peak) continue;
-            if (r->pinned[v->n->id] || r->from[v->n->id] != INT_MAX) continue;
-            r->n_taken = 0;
-            if (!reachable(r, v->n, v->after, v->last, bytes_of(v->n), 0, &ops)) continue;
-            const double cost = ELEMENT_COST * (double)v->n->count * (0.5 * ops + v->by_kernel);
-            if (best >= 0 && (double)bytes_of(v->n) / cost <= gain) continue;
-            best = i;
-            gain = (double)bytes_of(v->n) / cost;
+    if (depth > (r->any ? 24 : 4) || r->n_taken == (r->any ? MOST_TAKEN : 8)) return false;
+    r->taken[r->n_taken++] = n;
+    r->mark[n->id] = r->marks;
+    if ((r->cost += r->price[n->id]) > r->bound) return false;
+    for (int k = 0; k < n->n_in; k++) {
+        node *a = maker(b, n->in[k]);
+        if (b->group[a->id] < 0 || r->mark[a->id] == r->marks || r->kept[a->id]) continue;
+        if (r->from[a->id] <= at && (r->from[a->id] > peak || last_read(r, a, INT_MAX) > peak)) continue;
+        if (b->stored[a->id] && b->root[a->id] >= 0 && r->from[a->id] > at) {
+            if (b->buffers[b->root[a->id]].slot >= 0) continue;
+            const int last = last_read(r, a, r->from[a->id]);
+            if (last >= at || (r->any && last > peak)) continue;
+            if (bytes_of(a) * 16 <= room) {
+                r->extra += bytes_of(a);
+                continue;
+            }
         }
-        if (best < 0) break;
-        value *v = &r->values[best];
-        int ops = 0;
-        r->n_taken = 0;
-        reachable(r, v->n, v->after, v->last, bytes_of(v->n), 0, &ops);
-        note_copy(r, v);
-        v->spent = true;
-        n++;
+        if (r->from[a->id] <= at || !may_copy(r, a) || (!r->any && a->count != n->count)) return false;
+        if (!reachable(r, a, peak, at, room, depth + 1)) return false;
+    }
+    return true;
+}
+
+static bool copy_reachable(recomputing *r, node *n, int peak, int at, double bound) {
+    r->marks++;
+    r->n_taken = 0;
+    r->cost = 0;
+    r->bound = bound;
+    r->extra = 0;
+    return reachable(r, n, peak, at, bytes_of(n), 0);
+}
+
+/* Adds bytes to what is in use while n, or its copy, is there. */
+static void charge(recomputing *r, const node *n, size_t bytes) {
+    if (!in_arena(r, n) || r->kept[n->id]) return;
+    order_use *use = r->b->use;
+    const int from = r->from[n->id], last = last_read(r, n, from);
+    const int end = from == INT_MAX ? -1 : last_read(r, n, INT_MAX);
+    for (int s = r->pos[n->id]; s <= last; s++) use[s].live += bytes;
+    for (int s = from; s <= end; s++) use[s].live += bytes;
+}
+
+static void note(recomputing *r, const node *n, int from, int read) {
+    charge(r, n, -bytes_of(n));
+    if (from >= 0) {
+        r->log[r->n_log++] = (change){ n, r->from[n->id], -1 };
+        r->from[n->id] = from;
+    } else if (read_at(r, n, read))
+        r->log[r->n_log++] = (change){ n, -1, read };
+    charge(r, n, bytes_of(n));
+}
+
+static void take_back(recomputing *r) {
+    while (r->n_log) {
+        const change *c = &r->log[--r->n_log];
+        reads *d = &r->reads[c->n->id];
+        charge(r, c->n, -bytes_of(c->n));
+        if (c->from >= 0)
+            r->from[c->n->id] = c->from;
+        else {
+            int i = 0;
+            while (d->at[i] != c->read) i++;
+            memmove(d->at + i, d->at + i + 1, sizeof *d->at * (size_t)(--d->n - i));
+        }
+        charge(r, c->n, bytes_of(c->n));
+    }
+}
+
+/* Notes the copy in hand. false: it reads too much. */
+static bool take(recomputing *r, int at) {
+    r->n_log = 0;
+    for (int j = 0; j < r->n_taken; j++) {
+        if (r->n_log + 1 + r->taken[j]->n_in > MOST_TAKEN * 8) return false;
+        note(r, r->taken[j], at, 0);
+        for (int k = 0; k < r->taken[j]->n_in; k++) {
+            const node *a = maker(r->b, r->taken[j]->in[k]);
+            if (r->b->group[a->id] >= 0) note(r, a, -1, at);
+        }
+    }
+    return true;
+}
+
+static int peak_of(const builder *b) {
+    int peak = 0;
+    for (int s = 1; s < b->n_order; s++)
+        if (b->use[s].live > b->use[peak].live) peak = s;
+    return peak;
+}
+
+/* The place of n's first reader after the peak, where n waits for it at the peak; 0: it does not. */
+static int waits(const recomputing *r, const node *n, int peak) {
+    enum { SHORT = 8 };
+    const reads *d = &r->reads[n->id];
+    int before = r->pos[n->id], i = 0;
+    if (before >= peak) return 0;
+    while (i < d->n && d->at[i] < peak) before = d->at[i++];
+    if (i == d->n || d->at[i] == peak || d->at[i] >= r->from[n->id] || before >= r->from[n->id]) return 0;
+    return r->any || d->at[i] - before > SHORT ? d->at[i] : 0;
+}
+
+/* What a pass of its own costs that a copy needs whose reader there is no pass over its elements. */
+static double own_pass(const recomputing *r, const node *n, int at) {
+    enum { LARGE = 1 << 20, SLOWER = 3 }; /* beyond the L2 it waits for memory */
+    const node *reader = r->b->units[r->b->order[at]].nodes[0];
+    const bool joins = is_pass(reader) && shape_equal(n->ndim, n->shape, reader->ndim, reader->shape);
+    return is_pass(n) && !joins ? ELEMENT_COST * (double)n->count * (bytes_of(n) > LARGE ? SLOWER : 1) : 0;
+}
+
+/* Picks what to copy, most bytes at the peak for the cost first, until no more than `goal` is in use at once or nothing
+ * more lowers it; of what is cheap as much as nobody notices. */
+static int choose(recomputing *r, size_t goal) {
+    const builder *b = r->b;
+    enum { PART = 128 }; /* of the program's time */
+    const int most = r->any ? 1 << 14 : 400;
+    int n = 0;
+    double left = 0;
+    for (int i = 0; i < b->n_units; i++) left += unit_cost(&b->units[i]) / PART;
+    while (n < most && !graph_failed(b->g)) {
+        const int peak = peak_of(b);
+        const size_t live = b->use[peak].live;
+        node *best = NULL;
+        double gain = 0;
+        if (live <= goal) break;
+        for (int i = 0; i < r->n_values; i++) {
+            node *v = r->values[i];
+            const int at = r->spent[v->id] ? 0 : waits(r, v, peak);
+            if (!at) continue;
+            const double own = own_pass(r, v, at), bytes = (double)bytes_of(v);
+            if (!copy_reachable(r, v, peak, at, best ? bytes / gain - own : INFINITY)) continue;
+            if (r->extra >= bytes_of(v)) continue;
+            const double rate = (bytes - (double)r->extra) / (r->cost + own);
+            if ((best && rate <= gain) || (!r->any && r->cost + own > left)) continue;
+            best = v;
+            gain = rate;
+        }
+        if (!best) break;
+        const int at = waits(r, best, peak);
+        copy_reachable(r, best, peak, at, INFINITY);
+        const bool taken = take(r, at);
+        if (taken && b->use[peak].live < live && b->use[peak_of(b)].live <= live) {
+            left -= r->cost + own_pass(r, best, at);
+            n++;
+            continue;
+        }
+        take_back(r);
+        r->spent[best->id] = true;
     }
     return n;
 }
+
+/* ---- the graph with copies ---- */
 
 static node *late_of(recomputing *r, node *a, int at);
 
@@ -220,13 +336,17 @@ static bool rebuild(recomputing *r, node **outs) {
         if (!(r->image[n->id] = moved ? graph_copy(b->g, n, in, n->late) : n)) return false;
     }
     for (int k = 0; k < b->n_out; k++) outs[k] = r->image[b->outs[k]->id];
+    const int count = graph_count(b->g);
+    if (!(b->rank = make(b->g, sizeof *b->rank, count))) return false;
+    for (int i = 0; i < count; i++) b->rank[i] = -1;
+    for (int i = 0; i < b->n; i++) b->rank[r->image[b->sorted[i]->id]->id] = r->pos[b->sorted[i]->id];
     return true;
 }
 
-bool recompute(builder *b, node **outs, int *copies) {
-    recomputing r = { .b = b };
+bool recompute(builder *b, bool any, size_t goal, node **outs, int *copies) {
+    recomputing r = { .b = b, .any = any };
     *copies = 0;
     if (!survey(&r)) return false;
-    *copies = choose(&r);
-    return !*copies || rebuild(&r, outs);
+    *copies = choose(&r, goal);
+    return !graph_failed(b->g) && (!*copies || rebuild(&r, outs));
 }

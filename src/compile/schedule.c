@@ -3,6 +3,8 @@
 #include "../ops/ops.h"
 #include "program.h"
 
+#include <stdlib.h>
+
 /* The unit that makes what n reads as a: through aliases and absorbed views. -1: none does. */
 static int unit_of(const builder *b, const node *a) {
     while (b->group[a->id] < 0 && a->n_in) a = a->in[0];
@@ -60,36 +62,69 @@ static bool make_tasks(builder *b, order_tasks *all) {
     return true;
 }
 
-/* Units in an order in which every input is ready: depth first from the results, so that what is made is
- * used soon. An explicit stack: traced loops can be deep. */
-bool order_units(builder *b) {
-    order_tasks all;
-    int depth = 0;
+typedef struct ranked { /* a unit that is asked for, and how soon */
+    int rank, unit;
+} ranked;
+
+static int by_rank(const void *a, const void *b) {
+    const ranked *x = a, *y = b;
+    return x->rank != y->rank ? (x->rank > y->rank) - (x->rank < y->rank) : (x->unit > y->unit) - (x->unit < y->unit);
+}
+
+/* Units in an order in which every input is ready: depth first from those wanted, one after the other, so that what is
+ * made is used soon. An explicit stack: traced loops can be deep. */
+static int *depth_first(builder *b, const order_tasks *all, int n, const ranked *wanted) {
+    int depth = 0, n_order = 0;
     int *stack = make(b->g, sizeof *stack, b->n_units + 1), *next = make(b->g, sizeof *next, b->n_units);
-    bool *wanted = make(b->g, sizeof *wanted, b->count);
-    b->order = make(b->g, sizeof *b->order, b->n_units);
-    b->use = make(b->g, sizeof *b->use, b->n_units);
-    if (!stack || !next || !wanted || !b->order || !b->use || !make_tasks(b, &all)) return false;
-    for (int k = 0; k < b->n_out; k++) wanted[b->outs[k]->id] = true;
-    for (int k = 0; k < b->n; k++) {
-        const int u = wanted[b->sorted[k]->id] ? unit_of(b, b->sorted[k]) : -1;
-        if (u < 0 || b->units[u].open) continue;
-        b->units[u].open = true;
-        stack[depth++] = u;
+    int *order = make(b->g, sizeof *order, b->n_units);
+    bool *open = make(b->g, sizeof *open, b->n_units);
+    if (!stack || !next || !order || !open) return NULL;
+    for (int k = 0; k < n; k++) {
+        if (open[wanted[k].unit]) continue;
+        open[wanted[k].unit] = true;
+        stack[depth++] = wanted[k].unit;
         while (depth) {
-            const order_task *at = &all.tasks[stack[depth - 1]];
-            int *n = &next[stack[depth - 1]];
-            if (*n == at->n_before) {
-                b->order[b->n_order++] = stack[--depth];
+            const order_task *at = &all->tasks[stack[depth - 1]];
+            int *m = &next[stack[depth - 1]];
+            if (*m == at->n_before) {
+                order[n_order++] = stack[--depth];
                 continue;
             }
-            const int v = at->before[(*n)++];
-            if (b->units[v].open) continue;
-            b->units[v].open = true;
+            const int v = at->before[(*m)++];
+            if (open[v]) continue;
+            open[v] = true;
             stack[depth++] = v;
         }
     }
-    return order_for_memory(b->g, &all, b->order, b->use, &b->most);
+    b->n_order = n_order;
+    return order;
+}
+
+/* From the results down; and, where there is a rank, by it. */
+bool order_units(builder *b) {
+    order_tasks all;
+    int n = 0, bases = 0, *base[2];
+    bool *is_out = make(b->g, sizeof *is_out, b->count);
+    ranked *wanted = make(b->g, sizeof *wanted, b->n);
+    b->order = make(b->g, sizeof *b->order, b->n_units);
+    b->use = make(b->g, sizeof *b->use, b->n_units);
+    if (!is_out || !wanted || !b->order || !b->use || !make_tasks(b, &all)) return false;
+    for (int k = 0; k < b->n_out; k++) is_out[b->outs[k]->id] = true;
+    for (int k = 0; k < b->n; k++)
+        if (is_out[b->sorted[k]->id] && unit_of(b, b->sorted[k]) >= 0) wanted[n++].unit = unit_of(b, b->sorted[k]);
+    if (!(base[bases++] = depth_first(b, &all, n, wanted))) return false;
+    n = 0;
+    for (int u = 0; u < b->n_units && b->rank; u++) {
+        ranked x = { -1, u };
+        for (int i = 0; i < b->units[u].n; i++) {
+            const int rank = b->rank[b->units[u].nodes[i]->id];
+            if (rank > x.rank) x.rank = rank;
+        }
+        if (x.rank >= 0) wanted[n++] = x;
+    }
+    if (n) qsort(wanted, (size_t)n, sizeof *wanted, by_rank);
+    if (n && !(base[bases++] = depth_first(b, &all, n, wanted))) return false;
+    return order_for_memory(b->g, &all, bases, base, b->order, b->use, &b->most);
 }
 
 /* What a unit costs, in floating-point operations or their like: those of products, and ELEMENT_COST for every element
@@ -110,11 +145,11 @@ double unit_cost(const unit *u) {
 
 /* Makes what the unit at place k writes live from place s on, unless more memory would then be in use at once than
  * units one by one need. */
-static bool begin_early(builder *b, int s, int k) {
-    const size_t takes = b->use[k].takes;
+static bool begin_early(const builder *b, order_use *use, int s, int k) {
+    const size_t takes = use[k].takes;
     for (int i = s; i < k && takes; i++)
-        if (b->use[i].live + takes > b->most) return false;
-    for (int i = s; i < k; i++) b->use[i].live += takes;
+        if (use[i].live + takes > b->most) return false;
+    for (int i = s; i < k; i++) use[i].live += takes;
     return true;
 }
 
@@ -124,8 +159,11 @@ bool take_turns(builder *b) {
     enum { AHEAD = 96 };
     int *made = make(b->g, sizeof *made, b->n_units), *order = make(b->g, sizeof *order, b->n_order);
     double *costs = make(b->g, sizeof *costs, b->n_units);
+    order_use *use = make(b->g, sizeof *use, b->n_order);
     b->turn = make(b->g, sizeof *b->turn, b->n_order);
-    if (!made || !order || !costs || !b->turn) return false;
+    if (!made || !order || !costs || !use || !b->turn) return false;
+    if (b->n_order) memcpy(use, b->use, sizeof *use * (size_t)b->n_order);
+    const int most = b->alone ? 1 : PLAN_TOGETHER;
     for (int i = 0; i < b->n_units; i++) {
         made[i] = INT32_MAX; /* the turn that makes it */
         costs[i] = unit_cost(&b->units[i]);
@@ -136,7 +174,7 @@ bool take_turns(builder *b) {
         if (made[first] != INT32_MAX) continue;
         double cost = costs[first];
         int ahead = cost >= THREAD_WORTH ? AHEAD : 1;
-        for (int k = s; k < b->n_order && k < s + ahead && members < PLAN_TOGETHER; k++) {
+        for (int k = s; k < b->n_order && k < s + ahead && members < most; k++) {
             int u = b->order[k];
             const unit *at = &b->units[u];
             if (made[u] != INT32_MAX) continue;
@@ -148,7 +186,7 @@ bool take_turns(builder *b) {
                     int from = unit_of(b, a);
                     ready = from < 0 || from == u || made[from] < b->n_turns;
                 }
-            if (!ready || (k != s && !begin_early(b, s, k))) continue;
+            if (!ready || (k != s && !begin_early(b, use, s, k))) continue;
             made[u] = b->n_turns;
             order[n] = u;
             b->turn[n++] = b->n_turns;

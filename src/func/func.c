@@ -86,8 +86,8 @@ static bool entry_matches(const plan_entry *entry, int n_in, const tensor *like)
 enum { ROWS_WHOLE = 64 }; /* a result of at most so many rows is computed at once */
 
 /* The program for some rows of a result whose arguments are in: as many as need no more room than the result itself,
- * directions included, so that results of any size cost at most about twice their bytes. `of` is made to depend on what
- * it was traced from. */
+ * directions included, so that results of any size cost at most about twice their bytes, and no more than f may take.
+ * `of` is made to depend on what it was traced from. */
 static bk_status rows_plan(func *f, graph *of, int n_in, const tensor *like, plan **out, int64_t *rows, err *e) {
     const int64_t all = tensor_count(&like[0]);
     const size_t row = (size_t)all * dtype_size(like[0].dtype);
@@ -107,10 +107,12 @@ static bk_status rows_plan(func *f, graph *of, int n_in, const tensor *like, pla
         graph_source **sources = s ? NULL : graph_sources(g, &n_sources);
         for (int i = 0; i < n_sources; i++) graph_depends(of, sources[i]);
         if (!s) s = graph_status(g, e);
-        if (!s) s = plan_new(g, n_in + 1, in, 1, &y, out, e);
+        if (!s) s = plan_new(g, n_in + 1, in, 1, &y, *rows == 1 ? f->memory : 0, out, e);
         graph_free(g);
         if (s) return s;
-        if (*rows == 1 || plan_info(*out).arena_bytes + (size_t)*rows * row <= (size_t)all * row) return BK_OK;
+        const size_t arena = plan_info(*out).arena_bytes;
+        const bool small = arena + (size_t)*rows * row <= (size_t)all * row && (!f->memory || arena <= f->memory);
+        if (*rows == 1 || small) return BK_OK;
         plan_free(*out);
         *out = NULL;
     }
@@ -178,7 +180,7 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **o
             }
             entry->p = rows;
             entry->rows = n_rows;
-            if (!by_rows) s = plan_new(g, n_in, in, outs.n, outs.v, &entry->p, e);
+            if (!by_rows) s = plan_new(g, n_in, in, outs.n, outs.v, f->memory, &entry->p, e);
             if (!s && entry->p && f->cls->tells) plan_tells(entry->p, f->cls->name);
         }
     }

@@ -29,6 +29,7 @@ struct func {
     atomic_int refs;
     size_t bytes; /* of the whole object */
     plan_entry *plans;
+    size_t memory; /* of a compiled program at most, in bytes; 0: as much as it takes */
 };
 
 /* A cleared object of `bytes` whose first member is a func; one reference. */
@@ -66,6 +67,9 @@ func *func_vjp(func *f, int n_args,
 /* Every argument carries a new axis of one size: argument i as its dimension axes[i] (from 1; below 0 from the end; 0:
  * none, the whole of it serves every place), 1 from n_axes on. The results carry it first. */
 func *func_vmap(func *f, int n_axes, const signed char *axes, err *e);
+/* f itself, whose programs take at most so many bytes beside arguments and results: see plan_new. Within another
+ * function it is f. */
+func *func_compile(func *f, size_t memory, err *e);
 func *func_field(func *f, err *e);        /* a loss stands for its gradient field; a field for itself */
 func *func_lie(func *x, func *y, err *e); /* DY X - DX Y of the fields of x and y */
 

@@ -209,6 +209,23 @@ func *func_hessian(func *f, err *e) {
     return of_new(f->c, &hessian_class, 1, 0, NULL, &f, e);
 }
 
+/* ---- compile ---- */
+
+static bool compile_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
+    return func_build(operand(self), g, n_in, in, out);
+}
+static node *compile_rows(func *self, graph *g, int n_in, node *const *in, node *directions) {
+    return operand(self)->cls->build_rows(operand(self), g, n_in, in, directions);
+}
+static const func_class compile_class = { "bk.compile", compile_build, of_destroy };
+static const func_class compile_rows_class = { "bk.compile", compile_build, of_destroy, compile_rows };
+
+func *func_compile(func *f, size_t memory, err *e) {
+    func *y = of_new(f->c, f->cls->build_rows ? &compile_rows_class : &compile_class, 1, 0, NULL, &f, e);
+    if (y) y->memory = memory;
+    return y;
+}
+
 /* ---- jvp, vjp ---- */
 
 static bool jvp_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {

@@ -1,0 +1,137 @@
+-- memory_test.lua - bk.compile(f, { memory = bytes }): programs that compute again what they do not keep have the bits
+-- of those that keep it, work in what they were given, and say the least where that is too little.
+local bk = require "bracket"
+local lu = require "luaunit"
+local nn = bk.nn
+TestMemory = {}
+
+local function fails(text, f, ...) lu.assertErrorMsgContains(text, f, ...) end
+local function same(a, b, what) lu.assertEquals((a:eq(b)):to("float64"):mean():item(), 1, what) end
+local labels = bk.tensor({ 0, 1, 2, 3 }, { dtype = "int64" })
+
+-- Of each kind one small network with two losses: attention, norms and gelu; convolutions; a recurrent layer; draws.
+local function networks(dtype)
+    local r = bk.rng(1)
+    local function losses(model, shape, how)
+        local function L()
+            local x = r:normal(shape):to(dtype)
+            if not how then return bk.loss.cross_entropy(model, x, labels) end
+            return function(t) return model:forward(t, x, how):square():mean() end
+        end
+        return { L(), L(), theta = model:init{ seed = 1 }:to(dtype) }
+    end
+    return {
+        transformer = losses(nn.sequential{ nn.transformer{ 8, heads = 2 }, nn.transformer{ 8, heads = 2 },
+            nn.flatten(), nn.linear{ 8 * 12, 4 } }, { 4, 12, 8 }),
+        convolution = losses(nn.sequential{ nn.conv2d{ 1, 8, kernel = 3, padding = 1 }, nn.group_norm{ 2, 8 },
+            nn.relu(), nn.residual{ nn.conv2d{ 8, 8, kernel = 3, padding = 1 }, nn.tanh() }, nn.avgpool2d{ 2 },
+            nn.flatten(), nn.linear{ 8 * 25, 4 } }, { 4, 1, 10, 10 }),
+        norms = losses(nn.sequential{ nn.linear{ 16, 100 }, nn.layer_norm{ 100 }, nn.gelu(), nn.linear{ 100, 100 },
+            nn.layer_norm{ 100 }, nn.gelu(), nn.linear{ 100, 100 }, nn.layer_norm{ 100 }, nn.gelu(),
+            nn.linear{ 100, 4 } }, { 128, 16 }, { train = true, seed = 3 }),
+        recurrent = losses(nn.sequential{ nn.gru{ 3, 8, sequence = false }, nn.linear{ 8, 4 } }, { 4, 20, 3 }),
+        draws = losses(nn.sequential{ nn.linear{ 16, 64 }, nn.gelu(), nn.dropout{ 0.3 }, nn.linear{ 64, 64 },
+            nn.noise{ 0.1 }, nn.tanh(), nn.linear{ 64, 4 } }, { 128, 16 }, { train = true, seed = 3 }),
+    }
+end
+
+local function least_of(f, ...)
+    local ok, text = pcall(bk.compile(f, { memory = 1 }), ...)
+    lu.assertFalse(ok)
+    local said = "bk%.compile: memory: expected at least (%d+) bytes for arguments of these shapes, got (%d+)"
+    local least, got = text:match(said)
+    lu.assertEquals(got, "1")
+    return math.tointeger(least)
+end
+
+function TestMemory.test_bits_are_those_of_the_program_that_keeps_all()
+    for _, dtype in ipairs{ "float32", "float64" } do
+        for name, n in pairs(networks(dtype)) do
+            local v = bk.rng(2):normal(n.theta:shape()):to(dtype)
+            local calls = { grad = { bk.grad(n[1]), n.theta }, hvp = { bk.hvp(n[1]), n.theta, v },
+                lie = { bk.lie(n[1], n[2]), n.theta } }
+            for op, call in pairs(calls) do
+                local f, arguments = call[1], { table.unpack(call, 2) }
+                local y, free = f(table.unpack(arguments)), f:stats(table.unpack(arguments)).arena_bytes
+                local least = least_of(f, table.unpack(arguments))
+                lu.assertTrue(least <= free, name .. " " .. op)
+                for part = 0, 3 do
+                    local bytes = least + (free - 1 - least) * part // 3
+                    local g = bk.compile(f, { memory = bytes })
+                    local got = g:stats(table.unpack(arguments)).arena_bytes
+                    lu.assertTrue(got <= bytes, ("%s %s: %d of %d"):format(name, op, got, bytes))
+                    same(g(table.unpack(arguments)), y, table.concat({ dtype, name, op, part }, " "))
+                    bk.threads(2)
+                    same(g(table.unpack(arguments)), y)
+                    bk.threads(1)
+                end
+            end
+        end
+    end
+end
+
+-- The values themselves, against differences.
+function TestMemory.test_a_gradient_in_little_memory_is_one()
+    local n = networks("float64").transformer
+    local L, theta = n[1], n.theta
+    local g = bk.compile(bk.grad(L), { memory = least_of(bk.grad(L), theta) })
+    local v, h = bk.rng(3):normal(theta:shape()), 1e-4
+    local difference = (L(theta + h * v) - L(theta - h * v)):item() / (2 * h)
+    lu.assertAlmostEquals(g(theta):dot(v):item(), difference, 1e-6 * (1 + math.abs(difference)))
+end
+
+function TestMemory.test_more_than_it_takes_changes_nothing()
+    local n = networks("float64").transformer
+    local f = bk.grad(n[1])
+    local all = f:stats(n.theta)
+    local s = bk.compile(f, { memory = all.arena_bytes }):stats(n.theta)
+    lu.assertEquals({ s.steps, s.arena_bytes, s.flops }, { all.steps, all.arena_bytes, all.flops })
+    lu.assertTrue(rawequal(bk.compile(f, { memory = 1 << 40 }), bk.compile(f, { memory = 1 << 40 })))
+    lu.assertTrue(rawequal(bk.compile(f, {}), f))
+end
+
+-- Within another function it is f: the derivative keeps what it likes, and may be given memory of its own.
+function TestMemory.test_under_transforms()
+    local n = networks("float64").transformer
+    local L, theta = n[1], n.theta
+    local small = bk.compile(L, { memory = bk.compile(L):stats(theta).arena_bytes })
+    same(bk.grad(small)(theta), bk.grad(L)(theta))
+    same(small(theta), L(theta))
+    local thetas = bk.rng(4):normal{ 5, theta:count() }
+    local many = bk.vmap(bk.grad(L))
+    local bytes = many:stats(thetas).arena_bytes
+    local least = least_of(many, thetas)
+    local some = bk.compile(many, { memory = least })
+    lu.assertTrue(least < 0.7 * bytes and some:stats(thetas).arena_bytes <= least)
+    same(some(thetas), many(thetas))
+    local outer = bk.vmap(bk.compile(bk.grad(L), { memory = bytes }))
+    same(outer(thetas), many(thetas))
+    local f = bk.compile(function(t, k) return (t ^ k):sum() end, { memory = 1 << 20 })
+    lu.assertEquals(f(bk.tensor{ 1, 2 }, 3):item(), 9) -- a number as argument
+end
+
+function TestMemory.test_hessian_takes_fewer_rows()
+    local model = nn.mlp{ 8, 16, 4 }
+    local L, theta = bk.loss.cross_entropy(model, bk.rng(1):normal{ 4, 8 }, labels), model:init{ seed = 1 }
+    local H = bk.hessian(L)
+    local y, free = H(theta), H:stats(theta).arena_bytes
+    local bytes = math.max(free // 4, least_of(H, theta))
+    local some = bk.compile(H, { memory = bytes })
+    lu.assertTrue(some:stats(theta).arena_bytes <= bytes)
+    lu.assertTrue((some(theta) - y):abs():max():item() <= 1e-14 * y:abs():max():item())
+end
+
+function TestMemory.test_what_is_refused()
+    local function f(t) return t:square():sum() end
+    fails("bk.compile: unknown option memroy (did you mean memory?)", bk.compile, f, { memroy = 1 })
+    for _, wrong in ipairs{ 0, -1, 1.5, "much", true } do
+        fails("bk.compile: memory: expected", bk.compile, f, { memory = wrong })
+    end
+    fails("bk.compile", bk.compile, f, 1 << 20)
+    fails("f: expected a function of tensors", bk.compile, 3, { memory = 1 })
+    -- the message's number is enough
+    local n = networks("float32").transformer
+    local g = bk.grad(n[1])
+    local least = least_of(g, n.theta)
+    lu.assertTrue(bk.compile(g, { memory = least }):stats(n.theta).arena_bytes <= least)
+end

@@ -472,7 +472,8 @@ function TestRepl:test_many_random_interrupts_leak_nothing()
     math.randomseed(3)
     local kinds = { "matmul", "lua", "routine", "flow", "model" }
     for k = 1, 200 do
-        script[#script + 1] = ("send %s()\\r\nsleep %d\nsend \\x03\nexpect 3000 ^C\nexpect 3000 > \n"):format(
+        -- (A busy session may still be reading the line, or stop before the terminal shows ^C.)
+        script[#script + 1] = ("send %s()\\r\nsleep %d\nsend \\x03\nexpect 3000 \\n> \n"):format(
             kinds[k % #kinds + 1], math.random(2, 30))
     end
     script[#script + 1] = "send collectgarbage() collectgarbage() print('grown', bk.memory() - before < 200000)\\r\nexpect 5000 grown\\ttrue\n"

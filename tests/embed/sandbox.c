@@ -48,10 +48,11 @@ typedef struct answer {
 static void child(const char *script, int out) {
     answer a = { BK_ENOMEM, 0 };
     bk_view view;
-#ifndef __SANITIZE_ADDRESS__
-    setrlimit(RLIMIT_AS, &(struct rlimit){ (rlim_t)2 << 30, (rlim_t)2 << 30 }); /* should memory_limit have a hole */
+    rlim_t bytes = (rlim_t)2 << 30, seconds = 2; /* should memory_limit have a hole; for what is no Lua */
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ /* which take both for themselves */
+    bytes = RLIM_INFINITY, seconds = 20;
 #endif
-    setrlimit(RLIMIT_CPU, &(struct rlimit){ 2, 2 }); /* seconds; for what is no Lua: the step limit comes first */
+    setrlimit(RLIMIT_AS, &(struct rlimit){ bytes, bytes }), setrlimit(RLIMIT_CPU, &(struct rlimit){ seconds, seconds });
     bk_env *env = bk_open(&(bk_options){ .restricted = 1, .memory_limit = 256u << 20, .step_limit = 100000000 });
     if (env) lua_register(bk_lua(env), "escape", escape);
     /* a first product: libraries start their threads while they still can */

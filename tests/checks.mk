@@ -9,8 +9,8 @@ need = @command -v $(1) >/dev/null || { echo '$@: needs $(1) (Debian: apt-get in
 asan:
 	@ASAN_OPTIONS=$(ASAN_OPTIONS) $(MAKE) SANITIZE=1 test
 
-# One after the other, `RUN` before each: programs of C_TESTS and EMBED_TESTS, and suites. EMULATED=1: what tests start
-# by themselves is found in a folder whose program is a script with the same `RUN`.
+# One after the other, `RUN` before each: programs of C_TESTS and EMBED_TESTS, and suites. EMULATED=1: the program that
+# suites start is a script with the same `RUN`; C tests find that in BRACKET_EMULATED, and that times mean nothing.
 SUITES ?=
 RUN ?=
 EMULATED ?=
@@ -20,7 +20,7 @@ one-by-one: test-programs $(if $(SUITES),all)
 	@passed=0; failed=0; mkdir -p $(B)/logs; \
 	for t in $(RUN_TESTS) $(SUITES); do name=$$(basename $$t); \
 	  if [ -x $$t ]; then set -- $$t; else set -- $(B)/bracket tests/run.lua $$t; fi; \
-	  BRACKET_BUILD=$(B)$(if $(EMULATED),/emulated) $(RUN) "$$@" > $(B)/logs/$$name.log 2>&1; rc=$$?; \
+	  BRACKET_BUILD=$(B)$(if $(EMULATED),/emulated BRACKET_EMULATED='$(RUN)') $(RUN) "$$@" > $(B)/logs/$$name.log 2>&1; rc=$$?; \
 	  line=$$(grep -aE '^[0-9]+ passed, [0-9]+ failed' $(B)/logs/$$name.log | tail -n 1); \
 	  printf '  %-20s %s\n' $$name "$${line:-exit status $$rc}"; \
 	  if [ $$rc -eq 0 ]; then passed=$$((passed + 1)); else failed=$$((failed + 1)); tail -n 40 $(B)/logs/$$name.log; fi; \

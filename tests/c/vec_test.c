@@ -498,8 +498,9 @@ int main(int argc, char **argv) {
     const char *lower[] = { "avx2", "portable" };
     for (int i = 0; i < 2 && argc == 1; i++) {
         char command[4200], line[200], want[40];
-        if (strlen(argv[0]) > 4000) break;
-        snprintf(command, sizeof command, "BRACKET_VEC=%s '%s' child", lower[i], argv[0]);
+        const char *emulator = getenv("BRACKET_EMULATED") ? getenv("BRACKET_EMULATED") : "";
+        if (strlen(argv[0]) + strlen(emulator) > 4000) break;
+        snprintf(command, sizeof command, "BRACKET_VEC=%s %s '%s' child", lower[i], emulator, argv[0]);
         snprintf(want, sizeof want, "hash %016llx\n", (unsigned long long)h);
         fflush(stdout);
         FILE *f = popen(command, "r");

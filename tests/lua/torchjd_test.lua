@@ -1,5 +1,5 @@
--- torchjd_test.lua - aggregations of gradients beside TorchJD's, on random rows: run where Python has torchjd (the
--- command in BRACKET_PYTHON, else python3), skipped elsewhere.
+-- torchjd_test.lua - aggregations of gradients beside TorchJD's, on random rows: run where Python (the command in
+-- BRACKET_PYTHON, else python3) has torchjd and its projector, skipped elsewhere.
 local bk = require "bracket"
 local lu = require "luaunit"
 local python = os.getenv("BRACKET_PYTHON") or "python3"
@@ -40,7 +40,9 @@ local function theirs(cases)
     local problem = f and f:read("a") or ""
     if f then f:close() end
     for _, name in ipairs{ input, script, script .. ".err" } do os.remove(name) end
-    if problem:find("No module named", 1, true) or problem:find("not found", 1, true) then return nil end
+    for _, lacks in ipairs{ "No module named", "not found", "to be installed" } do
+        if problem:find(lacks, 1, true) then return nil end
+    end
     lu.assertNotEquals(text, "", problem)
     return bk.internal.from_json(text)
 end

@@ -6,8 +6,9 @@
 .PHONY: asan tsan valgrind coverage pedantic levels nehalem arm64 arm64-root one-by-one
 need = @command -v $(1) >/dev/null || { echo '$@: needs $(1) (Debian: apt-get install $(2))' >&2; exit 1; }
 
+# (Some tests ask for more memory than there can be.)
 asan:
-	@ASAN_OPTIONS=$(ASAN_OPTIONS) $(MAKE) SANITIZE=1 test
+	@ASAN_OPTIONS=allocator_may_return_null=1:$(ASAN_OPTIONS) $(MAKE) SANITIZE=1 test
 
 # One after the other, `RUN` before each: programs of C_TESTS and EMBED_TESTS, and suites. EMULATED=1: the program that
 # suites start is a script with the same `RUN`; C tests find that in BRACKET_EMULATED, and that times mean nothing.

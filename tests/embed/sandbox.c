@@ -29,7 +29,7 @@ static int close_doors(void) {
         FIELD(arch), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL),
         FIELD(nr), ALLOW(write), ALLOW(brk), ALLOW(mmap), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise), ALLOW(futex),
         ALLOW(sched_yield), ALLOW(getpid), ALLOW(clock_gettime), ALLOW(rt_sigprocmask), ALLOW(rt_sigreturn),
-        ALLOW(exit), ALLOW(exit_group), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        ALLOW(sigaltstack), ALLOW(exit), ALLOW(exit_group), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
     };
     struct sock_fprog program = { sizeof rules / sizeof *rules, rules };
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);

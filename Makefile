@@ -118,9 +118,13 @@ EMBED_TESTS += $(if $(SAN),,$(if $(shell command -v python3),$(patsubst tests/em
 
 .PHONY: all artifacts libraries test-programs deps deps-checks run test bench lint format clean install uninstall docs FORCE
 
-# A second make reads the machine again after `deps`, and builds in parallel.
+# A second make reads the machine again after `deps`, and builds in parallel. Beside it nothing else may: with
+# `make -j2 all test-programs` two would write the same files.
 all: libraries
 	@$(MAKE) -j$(JOBS) artifacts
+ifneq ($(filter all,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
 
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 libraries: | deps

@@ -41,7 +41,7 @@ local function with_head(model, task, outputs)
         local z = logits(theta, x)
         return (z:logsumexp() - z:take(y)):mean()
     end
-    local right = bk.compile(function(theta, x, y) return logits(theta, x):argmax(2):eq(y):to("float64"):mean() end)
+    local right = bk.compile(function(theta, x, y) return logits(theta, x):argmax(-1):eq(y):to("float64"):mean() end)
     return loss, right
 end
 

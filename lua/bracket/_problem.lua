@@ -51,14 +51,17 @@ function problem:part(where, data, loss, shape)
     if not ok then
         fail(where, ".x is %s, which the model does not take: %s", shape_text(x), tostring(out))
     end
-    local outputs = out:shape()[2] or 1
+    local sizes = out:shape()
+    local outputs = #sizes > 1 and sizes[#sizes] or 1
     self.outputs = outputs
     if type(loss) ~= "function" and loss.class_ids then
         if y:dtype() ~= "int64" then
             if y:to("int64"):to(y:dtype()) ~= y then fail(where, ".y: expected class ids, got fractions") end
             y = y:to("int64")
         end
-        if #y:shape() ~= 1 then fail(where, ".y: expected class ids (examples), got %s", shape_text(y)) end
+        sizes[1] = n -- a model of sequences has classes for every time of an example
+        local expected = "(" .. table.concat(sizes, ",", 1, math.max(1, #sizes - 1)) .. ")"
+        if shape_text(y) ~= expected then fail(where, ".y: expected class ids %s, got %s", expected, shape_text(y)) end
         local low, high = -((-y):max():item()), y:max():item()
         if low < 0 or high >= outputs then
             fail(where, ".y: label %d is outside the model's classes 0..%d", low < 0 and low or high,
@@ -67,12 +70,11 @@ function problem:part(where, data, loss, shape)
     else
         if type(loss) ~= "function" or y:dtype() ~= "int64" then y = y:to(self.dtype) end
         if type(loss) ~= "function" then
-            local want = out:shape()
             local got = y:shape()
-            local same = #want == #got or #want == 2 and #got == 1 and want[2] == 1
-            for d = 2, #got do same = same and want[d] == got[d] end
+            local same = #sizes == #got or #sizes == 2 and #got == 1 and sizes[2] == 1
+            for d = 2, #got do same = same and sizes[d] == got[d] end
             if not same then
-                fail(where, ".y is %s, the model's output (%d,%s)", shape_text(y), n, table.concat(want, ",", 2))
+                fail(where, ".y is %s, the model's output (%d,%s)", shape_text(y), n, table.concat(sizes, ",", 2))
             end
         end
         sum = y:sum():item()
@@ -227,12 +229,16 @@ end
 function problem:evaluate(i, theta, which)
     local t = self.tasks[i]
     local data, loss, right, first = t[which], 0, 0, 1
+    local labels = 1 -- of an example: a loss's share is of a count of them
+    for _, size in ipairs{ table.unpack(data.y:shape(), 2) } do labels = labels * size end
     while first <= data.n do
         local m = math.min(1000, data.n - first + 1)
         local x, y = data.x:narrow(1, first, m), data.y:narrow(1, first, m)
         local value, share = t.f.measure(theta, x, y)
         if value then loss = loss + m * value end
-        if share then right = right + (t.source.accuracy and m * share or math.floor(m * share + 0.5)) end
+        if share then
+            right = right + (t.source.accuracy and m * share or math.floor(m * labels * share + 0.5) / labels)
+        end
         first = first + m
     end
     return t.f.value and loss / data.n or nil, t.f.accuracy and right / data.n or nil

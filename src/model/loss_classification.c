@@ -17,8 +17,8 @@ static node *cross_entropy_build(const loss *l, graph *g, node *z, node *y) {
 const loss_row loss_cross_entropy = {
     .name = "cross_entropy",
     .doc = "bk.loss.cross_entropy(model [, x, y]) -> loss, a function of theta; without data, of (theta, x, y)\n"
-           "Mean over the batch of -log softmax(z)[y], z = model(theta, x) (batch, classes), y (batch) class ids from "
-           "0.\n\n"
+           "Mean of -log softmax(z)[y] over batch and time, z = model(theta, x) (batch, classes) or (batch, time, "
+           "classes), y class ids from 0, of z's shape but the last.\n\n"
            "Formula: with label_smoothing s the target is (1 - s) onehot(y) + s / classes.",
     .options = { { "label_smoothing", "weight of the uniform target", OPTION_NUMBER, .high = 1 } },
     .class_ids = true,

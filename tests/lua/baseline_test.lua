@@ -10,11 +10,11 @@ for i = 1, 3 do
     tasks[i] = { x = x, y = x:matmul(rng:normal { 4, 3 }):argmax(2) }
 end
 local theta0 = model:init { seed = 9 }
-local function run(interventions, options)
+local function run(interventions, options, theta)
     local o = { model = model, tasks = tasks, order = "sequential", steps = 10, lr = 0.1, batch = 8, evaluate = false,
         interventions = interventions }
     for k, v in pairs(options or {}) do o[k] = v end
-    return bk.protocol(o):run { theta = theta0 }
+    return bk.protocol(o):run { theta = theta or theta0 }
 end
 
 -- The path integral tends to the fall of the loss, at first order in the rate.
@@ -223,6 +223,33 @@ function TestBaselines:test_fisher_information()
     lu.assertTrue((found.sampled - want):norm():item() < 0.05 * want:norm():item()) -- one key's draws, always the same
     lu.assertTrue(found.empirical == found.batched)
     lu.assertTrue((found.empirical - want):norm():item() > 0.1 * want:norm():item())
+end
+
+-- A label at each of two places: the sampled one's mean is that of the score's square over all nine pairs.
+function TestBaselines:test_fisher_information_of_sequences()
+    local model = bk.nn.sequential { bk.nn.embedding { 4, 3 }, bk.nn.gru { 3, 3 } }
+    local x, y = bk.tensor({ { 2, 0 } }, { dtype = "int64" }), bk.tensor({ { 1, 1 } }, { dtype = "int64" })
+    local theta, found = model:init { seed = 4 }
+    local function at_end(way)
+        run({ { name = "spy", end_task = function(s)
+            found = bk.intervention._fisher("test", s, { key = 7, counter = 0 }, 4000, way)
+        end } }, { model = model, tasks = { { x = x, y = y } }, batch = "full", steps = 1, lr = 0 }, theta)
+    end
+    at_end "sampled"
+    local p, want = model:forward(theta, x):softmax():reshape { 2, 3 }:totable(), nil
+    for a = 1, 3 do
+        for b = 1, 3 do
+            local function score(t)
+                local z = model:forward(t, x):log_softmax():reshape { -1 }
+                return (z:narrow(1, a, 1):sum() + z:narrow(1, 3 + b, 1):sum()) / 2
+            end
+            local g = bk.grad(score)(theta)
+            local part = g * g * (p[1][a] * p[2][b])
+            want = want and want + part or part
+        end
+    end
+    lu.assertTrue((found - want):norm():item() < 0.05 * want:norm():item())
+    lu.assertErrorMsgContains('test: fisher: "exact" needs one label an example, got y (1,2)', at_end, "exact")
 end
 
 -- min over s >= 0: the slopes are >= 0, and 0 where s > 0; singular matrices too.

@@ -1,13 +1,14 @@
 -- The diagonal Fisher information of a task at the run's theta, over `samples` of its examples, by one of the ways
 -- people compute it (van de Ven 2025, On the computation of the Fisher information in continual learning):
 --     empirical   squared gradients of single examples, at their labels
---     sampled     at labels drawn from the model's distribution
+--     sampled     at labels drawn from the model's distribution, one at every place of a sequence
 --     exact       at every label, weighted by its probability
 --     batched     squared mean gradients of batches of 128, at their labels
 local bk = ...
 local stream = bk.stream
 local BATCH = 128
 
+-- A list of lists: of each place of the one example x, every label's probability.
 local function probabilities(state, t, x, name)
     local task = t.source
     local kind = t.f.kind
@@ -19,10 +20,19 @@ local function probabilities(state, t, x, name)
     if task.head then
         local mask, inside = {}, {}
         for _, id in ipairs(task.head) do inside[id] = true end
-        for c = 1, z:shape()[2] do mask[c] = inside[c - 1] and 0 or -1e9 end
+        for c = 1, z:shape()[z:ndim()] do mask[c] = inside[c - 1] and 0 or -1e9 end
         z = z + bk.tensor(mask)
     end
-    return z:softmax():reshape{ -1 }:totable()
+    return z:softmax():reshape{ -1, z:shape()[z:ndim()] }:totable()
+end
+
+local function drawn(draw, p)
+    local left = stream.uniform(draw)
+    for c = 1, #p - 1 do
+        left = left - p[c]
+        if left < 0 then return c - 1 end
+    end
+    return #p - 1
 end
 
 return function(name, state, draw, samples, way)
@@ -50,18 +60,18 @@ return function(name, state, draw, samples, way)
         if way == "empirical" then
             add(t.f.grad(state.theta, x, y))
         else
-            local p = probabilities(state, t, x, name)
-            local left = way == "sampled" and stream.uniform(draw) or nil
-            for c = 1, #p do
-                local label = bk.tensor({ c - 1 }, { dtype = "int64" })
-                if way == "exact" then
-                    if p[c] > 0 then add(t.f.grad(state.theta, x, label), p[c]) end
-                else
-                    left = left - p[c]
-                    if left < 0 or c == #p then
-                        add(t.f.grad(state.theta, x, label))
-                        break
-                    end
+            local places = probabilities(state, t, x, name)
+            if way == "sampled" then
+                local labels = {}
+                for k, p in ipairs(places) do labels[k] = drawn(draw, p) end
+                add(t.f.grad(state.theta, x, bk.tensor(labels, { dtype = "int64" }):reshape(y:shape())))
+            elseif #places > 1 then
+                error(("%s: fisher: \"exact\" needs one label an example, got y %s; \"sampled\" takes it"):format(name,
+                    "(" .. table.concat(t.train.y:shape(), ",") .. ")"), 0)
+            else
+                for c, weight in ipairs(places[1]) do
+                    local label = bk.tensor({ c - 1 }, { dtype = "int64" })
+                    if weight > 0 then add(t.f.grad(state.theta, x, label), weight) end
                 end
             end
         end

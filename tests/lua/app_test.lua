@@ -97,6 +97,7 @@ function TestProgram:test_help_is_a_command()
     lu.assertStrContains(run("help model:init"), "model:init")
     lu.assertStrContains(run("help tutorial"), "From a first bracket")
     lu.assertStrContains(run("help hessian vector"), "bk.hvp")
+    lu.assertStrContains(run("help rng"):match("^[^\n]*"), "bk.rng(") -- names before mere mentions
     lu.assertStrContains(run("help"), "In it:")
     local output, status = run("help bk.lei")
     lu.assertEquals(status, 1)

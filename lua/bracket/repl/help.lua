@@ -164,26 +164,33 @@ local function page_of(text, list, width)
     return table.concat(out, "\n")
 end
 
--- The first lines of every docstring that holds all the words, and, of the last of them, what it is of.
+local function holds(text, words)
+    text = text:lower()
+    for word in words:lower():gmatch("%S+") do
+        if not text:find(word, 1, true) then return false end
+    end
+    return true
+end
+
+-- The first lines of every docstring that holds all the words, those with the words in their names before the others;
+-- and, of the last of them, what it is of.
 local function search(words)
-    local found, seen, of = {}, {}, nil
+    local found, named, of = {}, {}, nil
     local function consider(text, label, key)
-        local haystack = (label .. " " .. text):lower()
-        for word in words:lower():gmatch("%S+") do
-            if not haystack:find(word, 1, true) then return end
-        end
         local line = text:match("^[^\n]*")
-        if not seen[line] then
-            seen[line], of = true, key
-            found[#found + 1] = line
-        end
+        if not holds(label .. " " .. text, words) or named[line] ~= nil then return end
+        named[line], of = holds(label .. " " .. line:match("^[^({]*"), words), key
+        found[#found + 1] = line
     end
     help.walk(function(path, value, text) if text then consider(text, path, docs[path] and path or value) end end)
     for key in pairs(docs) do consider(written(key), type(key) == "string" and key or "", key) end
     for name, title in pairs(bk.repl.guide.titles()) do
         if name ~= words:lower() then consider(('help "%s": %s'):format(name, title), "guide") end
     end
-    table.sort(found)
+    table.sort(found, function(a, b)
+        if named[a] ~= named[b] then return named[a] end
+        return a < b
+    end)
     return found, of
 end
 

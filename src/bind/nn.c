@@ -585,8 +585,8 @@ static const bind_row model_rows[] = {
       "What training remembers besides theta, at its beginning: running means 0, running variances 1." },
     { "accuracy", model_accuracy,
       "model:accuracy(theta, x, y [, { buffers = b }]) -> number\n"
-      "Share of the examples (of their times) whose largest output is class y, ids from 0, of the outputs' shape but the "
-      "last." },
+      "Share of the examples (of their times) whose largest output is class y: ids from 0, of the outputs' shape but "
+      "the last." },
     { "state_dict", model_state_dict,
       "model:state_dict(theta [, { layout = \"torch\", buffers }]) -> { [\"0.weight\"] = tensor, ... }\n"
       "The parameters by name, for bk.save_safetensors: the layer's place from 0, as nn.Sequential counts, and its "

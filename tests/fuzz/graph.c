@@ -1,12 +1,14 @@
 /* graph.c - random programs of operations, with their derivatives: the plan (simplified, lowered, fused, laid out in one
- * arena) against a reference that computes node by node, each in memory of its own, from the graph as it was built; and
- * forward against reverse mode. Input: a byte an operation, then bytes for its operands. */
+ * arena) against a reference that computes node by node, each in memory of its own, from the graph as it was built;
+ * forward against reverse mode; and, bit for bit, less memory and more threads. In float64 or float32. Input: a byte an
+ * operation, then bytes for its operands. */
 #include "../../src/compile/plan.h"
 #include "../../src/ops/ops.h"
 #include "fuzz.h"
 #include <math.h>
 
-enum { INPUTS = 4, MOST_OPS = 16, MOST_NODES = 64, MOST_ELEMENTS = 4096, OUTS = 8 };
+enum { INPUTS = 4, MOST_OPS = 16, MOST_NODES = 64, MOST_ELEMENTS = 4096, LARGE = 40, OUTS = 8 };
+enum { DERIVATIVES = 1, SINGLE = 8, LESS_MEMORY = 32, THREADS = 64 }; /* bits of `transforms` */
 
 typedef struct bytes_in {
     const uint8_t *at;
@@ -28,7 +30,7 @@ static void *room(size_t bytes) {
 }
 
 /* Every node's value, in order; `values` by place in sorted. False where a kernel refuses. */
-static bool evaluate(ctx *c, int n, node **sorted, int n_in, node *const *inputs, double *const *data, void **values) {
+static bool evaluate(ctx *c, int n, node **sorted, int n_in, node *const *inputs, void *const *data, void **values) {
     for (int i = 0; i < n; i++) {
         node *at = sorted[i];
         const size_t size = dtype_size(at->dtype);
@@ -60,13 +62,17 @@ static bool evaluate(ctx *c, int n, node **sorted, int n_in, node *const *inputs
     return true;
 }
 
-/* The largest number in float64 values; infinity where one is none. */
-static double largest(int n, node **sorted, void **values) {
+static double value_at(const void *values, bk_dtype dtype, int64_t i) {
+    return dtype == BK_FLOAT64 ? ((const double *)values)[i] : ((const float *)values)[i];
+}
+
+/* The largest number in what are floats; infinity where one is none, or too large for the differences to say much. */
+static double largest(int n, node **sorted, void **values, double enough) {
     double most = 1;
     for (int i = 0; i < n; i++)
-        for (int64_t j = 0; j < sorted[i]->count && sorted[i]->dtype == BK_FLOAT64; j++) {
-            const double x = fabs(((double *)values[i])[j]);
-            if (!(x <= 1e4)) return INFINITY;
+        for (int64_t j = 0; j < sorted[i]->count && sorted[i]->dtype != BK_INT64; j++) {
+            const double x = fabs(value_at(values[i], sorted[i]->dtype, j));
+            if (!(x <= enough)) return INFINITY;
             if (x > most) most = x;
         }
     return most;
@@ -78,6 +84,123 @@ static node *positive(graph *g, node *a) {
     return g_offset(g, 1, g_square(g, a));
 }
 
+static double number(unsigned *state) { /* in -1..1 */
+    *state = *state * 1664525u + 1013904223u;
+    return (int)(*state >> 8) / 8388608.0 - 1;
+}
+
+/* A constant of this shape: ids below n, or zeros and ones where n is 0. */
+static node *constant(graph *g, bk_dtype dtype, int ndim, const int64_t *shape, int64_t n, unsigned seed) {
+    tensor t = { 0 };
+    err e = { 0 };
+    if (tensor_new(graph_ctx(g), n ? BK_INT64 : dtype, ndim, shape, &t, &e)) abort();
+    for (int64_t i = 0, count = shape_count(ndim, shape); i < count; i++) {
+        const double u = (number(&seed) + 1) / 2;
+        if (n) ((int64_t *)tensor_data(&t))[i] = (int64_t)(u * (double)n);
+        else if (dtype == BK_FLOAT64) ((double *)tensor_data(&t))[i] = u < 0.5;
+        else ((float *)tensor_data(&t))[i] = u < 0.5;
+    }
+    node *made = graph_const(g, &t);
+    tensor_release(&t);
+    return made;
+}
+
+/* The first of a's elements, again from its beginning where they are not enough, in another shape. */
+static node *formed(graph *g, node *a, int ndim, const int64_t *shape) {
+    const int64_t want = shape_count(ndim, shape);
+    if (!a || a->count == 0 || want == 0) return NULL;
+    const int64_t times = (want + a->count - 1) / a->count, all = times * a->count;
+    a = g_reshape(g, a, 1, &a->count);
+    if (times > 1) a = g_reshape(g, g_broadcast(g, a, 2, (int64_t[]){ times, a->count }), 1, &all);
+    return g_reshape(g, want < all ? g_narrow(g, a, 0, 0, want) : a, ndim, shape);
+}
+
+/* u in a shape that goes with a's elementwise. */
+static node *beside(graph *g, node *a, node *u) {
+    for (int i = 1; i <= a->ndim && i <= u->ndim; i++) {
+        const int64_t m = a->shape[a->ndim - i], n = u->shape[u->ndim - i];
+        if (m != n && m != 1 && n != 1) return formed(g, u, a->ndim, a->shape);
+    }
+    return u;
+}
+
+static node *image(graph *g, node *a, unsigned x) {
+    static const int64_t channels[] = { 1, 2, 3, 16 };
+    const int64_t c = channels[x & 3], h = 1 + (int64_t)sqrt((double)a->count / (double)c), w = x & 128 ? h : h + 3;
+    return h * w * c > 4096 ? NULL : formed(g, a, 4, (int64_t[]){ 1 + (x & 64 ? 1 : 0), c, h, w });
+}
+
+/* Operations on shapes and positions, and those with kernels of their own. */
+static node *special(graph *g, unsigned what, unsigned x, node *a, node *u) {
+    static const int64_t filters[] = { 1, 4, 5, 16 };
+    int64_t axes[BK_MAX_DIMS], rows = 0;
+    const int last = a->ndim - 1;
+    node *b = NULL;
+    switch (what) {
+    case 0: {
+        node *of = image(g, a, x);
+        const int64_t k = x & 16 ? 3 : 1 + (x >> 5 & 1);
+        if (!of) return NULL;
+        b = formed(g, u, 4, (int64_t[]){ filters[x >> 2 & 3], of->shape[1], k, k });
+        return b ? g_scale(g, 0.1, g_conv2d(g, of, b, 1 + (x >> 5 & 1), k / 2)) : NULL;
+    }
+    case 1:
+        b = image(g, a, x);
+        return b && b->shape[2] > 2 ? g_avgpool2d(g, b, 2 + (x >> 2 & 1), 1 + (x >> 3 & 1), x >> 4 & 1) : NULL;
+    case 2:
+        if (!a->ndim || !a->shape[0]) return NULL;
+        return g_gather(g, a, constant(g, a->dtype, 2, (int64_t[]){ 2, 1 + x % 7 }, a->shape[0], x));
+    case 3:
+        if (!a->ndim || !a->shape[0]) return NULL;
+        return g_scatter(g, a, constant(g, a->dtype, 1, a->shape, 1 + x % 9, x), 1 + x % 9);
+    case 4:
+        if (!a->ndim || !a->shape[last]) return NULL;
+        return g_take(g, a, constant(g, a->dtype, last, a->shape, a->shape[last], x));
+    case 5: return a->ndim < 4 ? g_put(g, a, constant(g, a->dtype, a->ndim, a->shape, 1 + x % 5, x), 1 + x % 5) : NULL;
+    case 6:
+        for (int i = 0; i <= last; i++) axes[i] = x & 16 ? last - i : (i + (int)x % a->ndim) % a->ndim;
+        return a->ndim > 1 ? g_permute(g, a, axes) : NULL;
+    case 7: return a->count && a->ndim ? g_log_softmax(g, a, (int)x % a->ndim) : NULL;
+    case 8: return a->count && a->ndim > 1 ? g_normalized(g, a, 2, 0.1) : NULL;
+    case 9: /* groups, as of a group norm */
+        rows = x % 2 ? 4 : 3;
+        if (!a->count || a->count % rows) return NULL;
+        b = g_normalized(g, g_reshape(g, a, 2, (int64_t[]){ rows, a->count / rows }), 1, 0.1);
+        return g_reshape(g, b, a->ndim, a->shape);
+    case 10: return g_powx(g, positive(g, a), ((int)x - 128) / 64.0);
+    case 11: return g_mul(g, a, constant(g, a->dtype, a->ndim, a->shape, 0, x));
+    case 12: { /* a product of matrices, written as a sum */
+        if (a->ndim != 2 || u->ndim != 2 || a->shape[1] != u->shape[1] || a->count * u->shape[0] > 65536) return NULL;
+        const int64_t m = a->shape[0], n = u->shape[0], k = a->shape[1], shape[3] = { m, n, k };
+        b = g_broadcast(g, g_reshape(g, a, 3, (int64_t[]){ m, 1, k }), 3, shape);
+        return g_sum(g, g_mul(g, b, g_broadcast(g, g_reshape(g, u, 3, (int64_t[]){ 1, n, k }), 3, shape)), 4, false);
+    }
+    case 13: { /* well-conditioned */
+        const int64_t n = 1 + x % 6, side[2] = { n, n };
+        if (!(b = formed(g, a, 2, side)) || !(u = formed(g, u, 2, side))) return NULL;
+        b = g_matmul_t(g, b, b, false, true);
+        tensor t = { 0 };
+        err e = { 0 };
+        if (a->dtype != BK_FLOAT64 || tensor_new(graph_ctx(g), BK_FLOAT64, 2, side, &t, &e)) return NULL;
+        double *eye = tensor_data(&t);
+        for (int64_t i = 0; i < n * n; i++) eye[i] = i % (n + 1) == 0;
+        node *one = graph_const(g, &t);
+        tensor_release(&t);
+        return g_solve(g, g_add(g, b, one), u);
+    }
+    case 14: return a->count ? g_dot(g, formed(g, a, 1, &a->count), formed(g, u, 1, &a->count)) : NULL;
+    default:
+        switch (x % 6) {
+        case 0: return g_expm1(g, g_tanh(g, a));
+        case 1: return g_log1p(g, g_square(g, a));
+        case 2: return g_cos(g, a);
+        case 3: return g_erfc(g, a);
+        case 4: return g_log_sigmoid(g, a);
+        default: return g_gelu_slope(g, a);
+        }
+    }
+}
+
 /* The next operation on nodes that are there; smooth, so that what differs in the last bits stays close. */
 static node *operation(graph *g, bytes_in *b, int n, node *const *have) {
     static const int64_t sizes[] = { 1, 2, 3, 4, 6, 9, 16, 33 };
@@ -86,6 +209,7 @@ static node *operation(graph *g, bytes_in *b, int n, node *const *have) {
     const unsigned x = take(b);
     const int axis = a->ndim ? (int)(x % (unsigned)a->ndim) : 0;
     int64_t shape[BK_MAX_DIMS], other[BK_MAX_DIMS];
+    if (what >= 240) return special(g, what - 240, x, a, u);
     switch (what % 40) {
     case 0: return g_tanh(g, a);
     case 1: return g_sin(g, a);
@@ -97,10 +221,10 @@ static node *operation(graph *g, bytes_in *b, int n, node *const *have) {
     case 7: return g_log(g, positive(g, a));
     case 8: return g_sqrt(g, positive(g, a));
     case 9: return g_reciprocal(g, positive(g, a));
-    case 10: case 11: return g_add(g, a, u);
-    case 12: return g_sub(g, a, u);
-    case 13: case 14: return g_mul(g, a, u);
-    case 15: return g_div(g, a, positive(g, u));
+    case 10: case 11: return g_add(g, a, beside(g, a, u));
+    case 12: return g_sub(g, a, beside(g, a, u));
+    case 13: case 14: return g_mul(g, a, beside(g, a, u));
+    case 15: return g_div(g, a, positive(g, beside(g, a, u)));
     case 16: return g_scale(g, ((int)x - 128) / 64.0, a);
     case 17: return g_offset(g, ((int)x - 128) / 64.0, a);
     case 18: return g_neg(g, a);
@@ -110,8 +234,14 @@ static node *operation(graph *g, bytes_in *b, int n, node *const *have) {
     case 22: return a->ndim >= 2 ? g_transpose(g, a) : NULL;
     case 23: case 24: case 25:
         if (a->ndim < 1 || u->ndim < 1) return NULL;
-        if (a->ndim >= 2 && u->ndim >= 2) return g_matmul_t(g, a, u, x & 1, x & 2);
-        return g_matmul(g, a, u);
+        if (a->ndim < 2 || u->ndim < 2)
+            return a->shape[a->ndim - 1] == u->shape[u->ndim > 1 ? u->ndim - 2 : 0] ? g_matmul(g, a, u) : NULL;
+        shape[0] = a->shape[a->ndim - (x & 1 ? 2 : 1)]; /* what is summed over */
+        if (shape[0] != u->shape[u->ndim - (x & 2 ? 1 : 2)] || (a->ndim > 2 && u->ndim > 2)) {
+            const int64_t m = 1 + (x >> 2) % 20;
+            u = formed(g, u, 2, x & 2 ? (int64_t[]){ m, shape[0] } : (int64_t[]){ shape[0], m });
+        }
+        return u ? g_matmul_t(g, a, u, x & 1, x & 2) : NULL;
     case 26: return g_reshape(g, a, 1, &a->count);
     case 27:
         shape[0] = sizes[x % 8], shape[1] = shape[0] && a->count % shape[0] == 0 ? a->count / shape[0] : 0;
@@ -124,9 +254,13 @@ static node *operation(graph *g, bytes_in *b, int n, node *const *have) {
     case 29:
         if (!a->ndim || a->shape[axis] < 2) return NULL;
         return g_narrow(g, a, axis, x % (a->shape[axis] - 1), 1 + x % (a->shape[axis] - x % (a->shape[axis] - 1)));
-    case 30: return a->ndim && a->ndim == u->ndim ? g_concat(g, axis, 2, (node *[]){ a, u }) : NULL;
+    case 30:
+        if (!a->ndim) return NULL;
+        memcpy(shape, a->shape, sizeof *shape * (size_t)a->ndim);
+        shape[axis] = 1 + x % 5;
+        return (u = formed(g, u, a->ndim, shape)) ? g_concat(g, axis, 2, (node *[]){ a, u }) : NULL;
     case 31: return a->ndim ? g_concat(g, axis, 3, (node *[]){ a, g_sin(g, a), a }) : NULL;
-    case 32: return g_stack(g, 2, (node *[]){ a, u });
+    case 32: return (u = formed(g, u, a->ndim, a->shape)) ? g_stack(g, 2, (node *[]){ a, u }) : NULL;
     case 33: return a->ndim ? g_flip(g, a, axis) : NULL;
     case 34:
         for (int i = 0; i < a->ndim; i++) shape[i] = x >> i & 1, other[i] = x >> (i + 2) & 1;
@@ -141,53 +275,83 @@ static node *operation(graph *g, bytes_in *b, int n, node *const *have) {
 
 /* sum_k <outs[k], cts[k]>, which are NULL where nothing flows */
 static node *inner(graph *g, int n, node *const *a, node *const *b) {
-    node *sum = g_full(g, BK_FLOAT64, 0, NULL, 0);
+    node *sum = NULL;
     for (int k = 0; k < n; k++)
-        if (a[k] && b[k]) sum = g_add(g, sum, g_sum_all(g, g_mul(g, a[k], b[k])));
-    return sum;
+        if (a[k] && b[k]) {
+            node *part = g_sum_all(g, g_mul(g, a[k], b[k]));
+            sum = sum ? g_add(g, sum, part) : part;
+        }
+    return sum ? sum : g_full(g, a[0] ? a[0]->dtype : BK_FLOAT64, 0, NULL, 0);
 }
 
-static double number(unsigned *state) { /* in -1..1 */
-    *state = *state * 1664525u + 1013904223u;
-    return (int)(*state >> 8) / 8388608.0 - 1;
+static void clear(void *const *result, int n_out, node *const *out) {
+    for (int k = 0; k < n_out; k++) memset(result[k], 0x7f, (size_t)out[k]->count * dtype_size(out[k]->dtype));
 }
 
-static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node *const *out, int identity, unsigned seed) {
-    plan *p = NULL;
+/* Whether another plan, or another number of threads, gives the bits of `result`. */
+static void again(plan *p, const char *how, void *const *data, int n_out, node *const *out, void *const *result) {
+    void *other[OUTS + 2] = { NULL };
+    err e = { 0 };
+    for (int k = 0; k < n_out; k++) other[k] = room((size_t)out[k]->count * dtype_size(out[k]->dtype));
+    clear(other, n_out, out);
+    const bk_status ran = plan_run(p, (const void *const *)data, other, &e);
+    PROMISE(!ran, "plan_run, %s: %s", how, e.text);
+    for (int k = 0; k < n_out; k++) {
+        const size_t bytes = (size_t)out[k]->count * dtype_size(out[k]->dtype);
+        PROMISE(!memcmp(other[k], result[k], bytes), "result %d: other bits %s", k, how);
+        free(other[k]);
+    }
+}
+
+static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node *const *out, int identity,
+                    unsigned seed, unsigned transforms) {
+    const bk_dtype dtype = transforms & SINGLE ? BK_FLOAT32 : BK_FLOAT64;
+    plan *p = NULL, *less = NULL;
     err e = { 0 };
     int n = 0;
-    double *data[2 * INPUTS + OUTS] = { NULL };
-    void *result[OUTS + 2] = { NULL };
+    void *data[2 * INPUTS + OUTS] = { NULL }, *result[OUTS + 2] = { NULL };
     node **sorted = graph_sorted(g, n_out, out, &n);
     if (!sorted) return;
     void **values = calloc((size_t)n + 1, sizeof *values);
     for (int k = 0; k < n_in; k++) {
-        data[k] = room((size_t)in[k]->count * sizeof(double));
-        for (int64_t i = 0; i < in[k]->count; i++) data[k][i] = number(&seed);
+        data[k] = room((size_t)in[k]->count * dtype_size(dtype));
+        for (int64_t i = 0; i < in[k]->count; i++) {
+            const double x = number(&seed);
+            if (dtype == BK_FLOAT64) ((double *)data[k])[i] = x;
+            else ((float *)data[k])[i] = (float)x;
+        }
     }
     const bool runs = evaluate(c, n, sorted, n_in, in, data, values);
     int place[OUTS + 2];
     for (int k = 0; k < n_out; k++) place[k] = graph_place(sorted, n, out[k]);
-    const double most = runs ? largest(n, sorted, values) : INFINITY, tolerance = 1e-11 * most * most;
+    const double most = runs ? largest(n, sorted, values, dtype == BK_FLOAT64 ? 1e4 : 30) : INFINITY;
+    const double tolerance = (dtype == BK_FLOAT64 ? 1e-11 : 2e-4) * most * most;
     const bk_status planned = plan_new(g, n_in, in, n_out, out, 0, &p, &e);
     PROMISE(!planned, "plan_new: %s", e.text);
-    for (int k = 0; k < n_out; k++) {
-        result[k] = room((size_t)out[k]->count * sizeof(double));
-        memset(result[k], 0x7f, (size_t)out[k]->count * sizeof(double));
-    }
+    for (int k = 0; k < n_out; k++) result[k] = room((size_t)out[k]->count * dtype_size(dtype));
+    clear(result, n_out, out);
     const bk_status ran = plan_run(p, (const void *const *)data, result, &e);
     PROMISE(!ran, "plan_run: %s", e.text);
     for (int k = 0; k < n_out && most < INFINITY; k++)
         for (int64_t i = 0; i < out[k]->count; i++) {
-            const double a = ((double *)result[k])[i], b = ((double *)values[place[k]])[i];
+            const double a = value_at(result[k], dtype, i), b = value_at(values[place[k]], dtype, i);
             PROMISE(fabs(a - b) <= tolerance, "result %d, element %lld: %.17g planned, %.17g by node (numbers up to %g)", k,
                     (long long)i, a, b, most);
         }
-    if (identity >= 0 && most < INFINITY) {
+    if (identity >= 0 && most < INFINITY && dtype == BK_FLOAT64) {
         const double a = *(double *)result[identity], b = *(double *)result[identity + 1];
         PROMISE(fabs(a - b) <= 1e3 * tolerance, "forward %.17g, reverse %.17g (numbers up to %g)", a, b, most);
     }
+    const size_t memory = plan_info(p).arena_bytes * (4 + seed % 4) / 8;
+    if (transforms & LESS_MEMORY && !plan_new(g, n_in, in, n_out, out, memory, &less, &e))
+        again(less, "with less memory", data, n_out, out, result);
+    if (transforms & THREADS && !ctx_set_threads(c, 2, &e)) {
+        again(p, "on two threads", data, n_out, out, result);
+        if (less) again(less, "with less memory on two threads", data, n_out, out, result);
+        if (ctx_set_threads(c, 1, &e)) abort();
+    }
     plan_free(p);
+    plan_free(less);
     for (int k = 0; k < n_out; k++) free(result[k]);
     for (int k = 0; k < n_in; k++) free(data[k]);
     for (int i = 0; i < n; i++) free(values[i]);
@@ -206,22 +370,29 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     if (!g) abort();
     node *have[MOST_NODES], *in[2 * INPUTS + OUTS], *tangents[INPUTS], *out[OUTS + 2], *cts[OUTS], *dy[OUTS], *grads[INPUTS];
     int count = 0, n_in = 0, n_out = 0, identity = -1;
-    for (; n_in < INPUTS; n_in++) {
+    const unsigned transforms = n > INPUTS + 1 ? data[INPUTS + 1] : 0; /* after the inputs' bytes and the seed */
+    const bk_dtype dtype = transforms & SINGLE ? BK_FLOAT32 : BK_FLOAT64;
+    const int64_t most = transforms & THREADS ? MOST_ELEMENTS * LARGE : MOST_ELEMENTS;
+    for (; n_in < INPUTS; n_in++) { /* what threads share is large */
         const int64_t *s = shapes[take(&b) % 16];
-        have[count++] = in[n_in] = graph_input(g, BK_FLOAT64, (int)s[0], s + 1);
+        int64_t shape[4] = { LARGE };
+        memcpy(shape + 1, s + 1, sizeof *s * (size_t)s[0]);
+        const int more = transforms & THREADS ? 1 : 0;
+        have[count++] = in[n_in] = graph_input(g, dtype, (int)s[0] + more, shape + 1 - more);
     }
-    const unsigned seed = take(&b), transforms = take(&b);
+    const unsigned seed = take(&b);
+    take(&b);
     for (int k = 0; k < MOST_OPS && b.left; k++) {
         node *made = operation(g, &b, count, have);
         if (graph_failed(g)) break; /* shapes that do not fit: refused */
-        if (made && made->count <= MOST_ELEMENTS && made->dtype == BK_FLOAT64) have[count++] = made;
+        if (made && made->count <= most && made->dtype == dtype) have[count++] = made;
     }
     if (graph_failed(g)) goto done;
     for (int k = count - 1; k >= 0 && n_out < 1 + (int)(seed & 3); k--) out[n_out++] = have[k];
-    if (transforms & 1) { /* and the adjoints of all of it, with forward mode beside them */
+    if (transforms & DERIVATIVES) { /* and the adjoints of all of it, with forward mode beside them */
         const int roots = n_out;
-        for (int k = 0; k < roots; k++) in[n_in++] = cts[k] = graph_input(g, BK_FLOAT64, out[k]->ndim, out[k]->shape);
-        for (int k = 0; k < INPUTS; k++) in[n_in++] = tangents[k] = graph_input(g, BK_FLOAT64, in[k]->ndim, in[k]->shape);
+        for (int k = 0; k < roots; k++) in[n_in++] = cts[k] = graph_input(g, dtype, out[k]->ndim, out[k]->shape);
+        for (int k = 0; k < INPUTS; k++) in[n_in++] = tangents[k] = graph_input(g, dtype, in[k]->ndim, in[k]->shape);
         if (!graph_jvp(g, roots, out, INPUTS, in, tangents, dy) || !graph_vjp(g, roots, out, cts, INPUTS, in, grads)) goto done;
         identity = n_out;
         out[n_out++] = inner(g, roots, dy, cts);
@@ -229,7 +400,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         for (int k = 0; k < INPUTS && n_out < OUTS; k++)
             if (grads[k]) out[n_out++] = grads[k];
     }
-    if (!graph_failed(g)) compare(c, g, n_in, in, n_out, out, identity, seed);
+    if (!graph_failed(g)) compare(c, g, n_in, in, n_out, out, identity, seed, transforms);
 done:
     graph_free(g);
     PROMISE(c->used == before, "%zu bytes stay allocated", c->used - before);

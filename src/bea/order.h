@@ -20,7 +20,7 @@ typedef struct path_options {
     path_weight weight;
 } path_options;
 
-/* What path_bracket needs of sources and target E, functions of (theta, data...): they compile once for all its calls. */
+/* What path_bracket needs of sources and target E, functions of (theta, data...): it compiles once for all calls. */
 func *path_func(ctx *c, int n, func *const *sources, func *target, err *e);
 
 /* pairs (n, n), row-major: the predicted E(theta_ij) - E(theta_ji), i's block before j's or after,

@@ -405,7 +405,9 @@ function TestOrderEffects.test_the_path_compiles_once()
     end
     local function B(t, c, d) return (t * c):sin():dot(d) end
     local function E(t, _, d) return (t * d):exp():sum() end
-    local function given(theta, c, d) return { A, B, target = E, theta = theta, time = 0.3, steps = 5, data = { c, d } } end
+    local function given(theta, c, d)
+        return { A, B, target = E, theta = theta, time = 0.3, steps = 5, data = { c, d } }
+    end
     local function baked(theta, c, d) -- the same, of functions made for this data
         local by = factor
         return bk.bea.path_bracket { function(t) return (t + c):cos():sum() * by end, function(t) return B(t, c, d) end,

@@ -94,6 +94,11 @@ function experiment.say(format, ...)
     io.stdout:flush()
 end
 
+-- string.format, with "-" in place of what repeats are too few for: a number that is not finite.
+function experiment.number(format, ...)
+    return (format:format(...):gsub("%-?[in][na][fn]", function(cell) return (" "):rep(#cell - 1) .. "-" end))
+end
+
 function experiment.clock(began) return os.difftime(os.time(), began) end
 
 -- Draws a figure where gnuplot is there; says where it is, or why not.

@@ -46,8 +46,7 @@ local function study(label, options)
     for _, name in ipairs(columns) do
         if values[name] then
             local i = bk.metric.interval(values[name])
-            cells[#cells + 1] = #values[name] > 1 and string.format("%9.4f ± %-8.2g", i.mean, i.half)
-                or string.format("%9.4f %10s", i.mean, "")
+            cells[#cells + 1] = experiment.number("%9.4f ± %-8.2g", i.mean, i.half)
         else
             cells[#cells + 1] = string.format("%-20s", "        -")
         end
@@ -119,7 +118,7 @@ if o.part == "all" or o.part == "baselines" then
             interventions = { case[3] } }:seeds{ seeds = seeds }.metrics
         local cells = {}
         for c, name in ipairs{ "average_accuracy", "forgetting", "backward_transfer" } do
-            cells[c] = string.format("%12.4f ± %-7.2g", m[name].mean, m[name].half)
+            cells[c] = experiment.number("%12.4f ± %-7.2g", m[name].mean, m[name].half)
         end
         say("%-10s%6g%s%6.1f s", case[1], case[2], table.concat(cells), (os.clock() - start) / #seeds)
         local a = m.average_accuracy

@@ -130,9 +130,8 @@ local function predicted(f, theta, now, next_, optimizer, kappa, h, s)
         + kappa ^ 2 / 2 * (u:dot(h1u):item() + g1:dot(bend):item())
     local bracket = hs1 - h1s
     p.norm, p.directed = bracket:norm():item(), g1:dot(bracket):item()
-    p.path = bk.bea.path_bracket{ function(t) return f.loss(t, x1, y1) end, function(t) return f.loss(t, xs, ys) end,
-        target = function(t) return f.loss(t, x1, y1) end, theta = theta, time = kappa, steps = o.path_steps,
-        method = "heun" }
+    p.path = bk.bea.path_bracket{ f.first, f.next_, target = f.first, data = { x1, y1, xs, ys }, theta = theta,
+        time = kappa, steps = o.path_steps, method = "heun" }
     -- what a stored average has more than it will come to: beta^n of that is in the n-th step
     local memory, beta = 0, state.first and 0.9 or optimizer.momentum
     local function left() return h * beta * (1 - beta ^ o.steps) / (1 - beta) end
@@ -160,6 +159,8 @@ local function functions_of(network)
         local loss = bk.loss.cross_entropy(network.model)
         network.loss, network.value, network.grad, network.hvp = loss, bk.compile(loss), bk.grad(loss), bk.hvp(loss)
         network.trained = function(_, theta, x, y) return loss(theta, x, y) end
+        network.first = function(theta, x1, y1) return loss(theta, x1, y1) end -- of (theta, x1, y1, xs, ys)
+        network.next_ = function(theta, _, _, xs, ys) return loss(theta, xs, ys) end
     end
     return network
 end
@@ -238,17 +239,18 @@ local function study(name_of_network, name, change_name)
         #list)
     say("  %-44s %-24s %-24s %s", "", "within a stage", "beyond the first order", "over all")
     local draw = stream.new(stream.key(o.seed, 12))
-    local function shown(x, y) -- runs drawn as wholes
+    local function shown(x, y, of_seeds) -- runs drawn as wholes
         local r = statistics.spearman_grouped(x, y, groups, o.draws, draw)
-        return ("%5.2f [%5.2f, %5.2f]    "):format(r.rho, r.low, r.high)
+        local few = o.seeds < 2 and 0 / 0 or 0
+        return experiment.number("%5.2f [%5.2f, %5.2f]    ", r.rho + (of_seeds and few or 0), r.low + few, r.high + few)
     end
     local order = within(list, name == "sgd" and "first" or "both")
     local rise = within(list, "rise")
     for _, predictor in ipairs(PREDICTORS) do
         if (predictor ~= "memory" and predictor ~= "both") or name ~= "sgd" then
             local x = within(list, predictor)
-            local beyond = PREDICTORS[predictor] and shown(rest(x, order), rest(rise, order)) or (" "):rep(24)
-            say("  %-44s %s %s %s", LABEL[predictor], shown(x, rise), beyond,
+            local beyond = PREDICTORS[predictor] and shown(rest(x, order), rest(rise, order), true) or (" "):rep(24)
+            say("  %-44s %s %s %s", LABEL[predictor], shown(x, rise, true), beyond,
                 shown(whole(list, predictor), whole(list, "rise")))
         end
     end

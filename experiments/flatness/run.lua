@@ -36,10 +36,9 @@ local function study(h, strength)
     end
     local mean = {}
     for _, name in ipairs(names) do mean[name] = bk.metric.interval(columns[name]) end
-    say("%-8g%-12s%-8d%10.4f%14.4f ± %-8.4f%12.3g%12.3f", h, strength and string.format("%g", strength) or "1",
-        steps, mean.loss.mean,
-        1 - mean.accuracy.mean, o.seeds > 1 and mean.accuracy.half or 0, mean.gradient_norm.mean ^ 2,
-            mean.sharpness.mean)
+    say("%-8g%-12s%-8d%10.4f%14.4f ± %s%12.3g%12.3f", h, strength and string.format("%g", strength) or "1", steps,
+        mean.loss.mean, 1 - mean.accuracy.mean, experiment.number("%-8.4f", mean.accuracy.half),
+        mean.gradient_norm.mean ^ 2, mean.sharpness.mean)
     return { h = h, strength = strength or 1, error = 1 - mean.accuracy.mean, square = mean.gradient_norm.mean ^ 2,
         sharpness = mean.sharpness.mean }
 end

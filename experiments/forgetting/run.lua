@@ -102,7 +102,7 @@ end
 local draw = bk.stream.new(bk.stream.key(o.seed, 11))
 local function show(list, x, y)
     local s = statistics.spearman_grouped(x, y, column(list, "angle"), o.draws, draw)
-    return string.format("%6.3f [%.2f, %.2f]", s.rho, s.low, s.high)
+    return experiment.number("%6.3f [%.2f, %.2f]", s.rho, s.low, s.high)
 end
 for _, name in ipairs{ "angle", table.unpack(measured) } do
     local cells = {}

@@ -7,16 +7,19 @@ local triples = {}
 local NAMES = { "start", "drift", "path" }
 local LABELS = { start = "at start", drift = "drift-matched", path = "along the path" }
 
--- Compiled functions of (theta, x, y): a loss; what steps of rate h descend (the loss and its flatness term, as a
--- function of h); derivatives; the size of the predicted remainder of the path with this weight.
+-- Compiled functions of (theta, x, y): a loss; derivatives. Of (theta, what `data` lists): what steps of rate h on A
+-- and B descend (the loss and its flatness term), and E. The size of the predicted remainder of the path with this
+-- weight.
 function triples.functions(loss, weight)
-    local f = { value = bk.compile(loss), grad = bk.grad(loss), hvp = bk.hvp(loss), loss = loss }
-    function f.stepped(t, h)
-        return function(theta)
-            local g = f.grad(theta, t.x, t.y)
-            return loss(theta, t.x, t.y) + h / 4 * g:dot(g)
-        end
+    local f = { value = bk.compile(loss), grad = bk.grad(loss), hvp = bk.hvp(loss) }
+    local function stepped(theta, x, y, h)
+        local g = f.grad(theta, x, y)
+        return loss(theta, x, y) + h * g:dot(g) / 4
     end
+    function f.data(A, B, E, h) return { A.x, A.y, B.x, B.y, E.x, E.y, bk.tensor(h) } end
+    function f.first(theta, xa, ya, _, _, _, _, h) return stepped(theta, xa, ya, h) end
+    function f.second(theta, _, _, xb, yb, _, _, h) return stepped(theta, xb, yb, h) end
+    function f.target(theta, _, _, _, _, xe, ye, _) return loss(theta, xe, ye) end
     local function bracket(a, b) -- of two functions of theta: the derivative of b along a less that of a along b
         return function(theta)
             local _, along = bk.jvp(b, { theta }, { a(theta) })
@@ -63,12 +66,12 @@ local function compared(f, A, B, E, theta0, ks, h, o, rows)
     local gE = f.grad(theta0, E.x, E.y)
     local bracket = f.hvp(theta0, gA, B.x, B.y) - f.hvp(theta0, gB, A.x, A.y)
     for _, k in ipairs(ks) do
-        local kappa = k * h
+        local kappa, long = k * h, o.path_steps == 0 and o.long > 0 and k >= o.long
         local drifted = f.grad(theta0 - (gA + gB) * kappa, E.x, E.y)
         local path = bk.bea.path_bracket{
-            f.stepped(A, h), f.stepped(B, h), target = function(theta) return f.loss(theta, E.x, E.y) end,
-            theta = theta0, time = kappa, steps = o.path_steps > 0 and o.path_steps or math.ceil(k / 2),
-            method = o.method, weight = o.weight,
+            f.first, f.second, target = f.target, data = f.data(A, B, E, h),
+            theta = theta0, time = kappa, steps = o.path_steps > 0 and o.path_steps or long and k or math.ceil(k / 2),
+            method = long and "euler" or "heun", weight = o.weight,
         }
         rows[k] = { realised = value(ab[k]) - value(ba[k]), start = kappa ^ 2 * gE:dot(bracket):item(),
             drift = kappa ^ 2 * drifted:dot(bracket):item(), path = path, h = h }
@@ -107,7 +110,9 @@ local function graded(p)
 end
 
 -- Studies o.triples triples, make(t) -> f, A, B, E, theta0, and prints what came out; returns a panel of a figure.
--- o: ks, lr, triples, path_steps (0: half of k), method, remainder.
+-- o: ks, lr, triples, weight, remainder, and how the joint path is run: from k = long on (0: never) as the k joint steps
+-- themselves (Euler's), which go where the training goes however stiff the losses are; else by Heun's method, in as many
+-- steps as path_steps says, 0: half of k, which costs as much.
 function triples.run(kind, o, make)
     local hits, pairs_of = {}, {}
     for _, k in ipairs(o.ks) do
@@ -136,7 +141,7 @@ function triples.run(kind, o, make)
         for i, name in ipairs(NAMES) do
             local p = statistics.proportion(hits[k][name], o.triples)
             cells[#cells + 1] = string.format("%.3f [%.2f, %.2f]", p.mean, p.low, p.high)
-            rho[#rho + 1] = string.format("%5.2f", statistics.spearman(pairs_of[k][name], pairs_of[k].realised).rho)
+            rho[#rho + 1] = experiment.number("%5.2f", statistics.spearman(pairs_of[k][name], pairs_of[k].realised).rho)
             table.insert(panel[i].x, k)
             table.insert(panel[i].y, p.mean)
             table.insert(panel[i].low, p.low)

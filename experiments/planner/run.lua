@@ -231,7 +231,7 @@ local function study(kind, steps)
         local cells = {}
         for k, what in ipairs(WHAT) do
             local p = statistics.interval(share[name][what])
-            cells[k] = ("%5.1f ± %-6.1f"):format(p.mean, p.half)
+            cells[k] = experiment.number("%5.1f ± %-6.1f", p.mean, p.half)
         end
         say("  %-24s %6.1f   %s", name, statistics.mean(cost[name]), table.concat(cells, " "))
     end

@@ -76,8 +76,7 @@ local function study(setting)
                 accuracy[#accuracy + 1], forgetting[#forgetting + 1] = m.average_accuracy, m.forgetting
             end
             local a, f = bk.metric.interval(accuracy), bk.metric.interval(forgetting)
-            local half = a.n > 1 and ("± %-7.4f"):format(a.half) or (" "):rep(9)
-            local other = f.n > 1 and ("± %-7.4f"):format(f.half) or (" "):rep(9)
+            local half, other = experiment.number("± %-7.4f", a.half), experiment.number("± %-7.4f", f.half)
             say("  %-18s%10.4f %s%10.4f %s%12s%10.1f", row[1], a.mean, half, f.mean, other,
                 published(row), (os.clock() - start) / a.n)
         end

@@ -121,9 +121,9 @@ local function study(n, instances, steps, sampled)
     for k, name in ipairs{ "start", "path" } do
         for t = 1, instances do points[k].x[t], points[k].y[t] = t, share[name][t] end
         local p, g = statistics.interval(share[name]), statistics.interval(gain[name])
-        say("  %-32s better than %5.1f %% of the orders (± %.1f)   %4.0f %% of the way from the mean to the best",
-            name == "start" and "N products at the start" or "one joint path and its adjoint", p.mean, p.half,
-                100 * g.mean)
+        say("  %-32s better than %5.1f %% of the orders (± %s)   %4.0f %% of the way from the mean to the best",
+            name == "start" and "N products at the start" or "one joint path and its adjoint", p.mean,
+            experiment.number("%.1f", p.half), 100 * g.mean)
     end
 end
 

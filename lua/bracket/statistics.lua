@@ -99,8 +99,9 @@ function statistics.spearman_grouped(x, y, groups, draws, s)
         if rhos[k] ~= rhos[k] then rhos[k] = 0 end -- one group drawn every time, all of a value
     end
     table.sort(rhos)
-    local all = statistics.correlation(statistics.ranks(x), statistics.ranks(y))
-    return { rho = all, n = #names, low = rhos[math.max(1, draws // 40)], high = rhos[draws - draws // 40] }
+    local all, n = statistics.correlation(statistics.ranks(x), statistics.ranks(y)), #names
+    if n < 2 then return { rho = all, n = n, low = -1, high = 1 } end -- one group says nothing of others
+    return { rho = all, n = n, low = rhos[math.max(1, draws // 40)], high = rhos[draws - draws // 40] }
 end
 
 -- Least-squares slope of log y against log x.

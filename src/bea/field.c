@@ -42,7 +42,7 @@ node *word_build_task(const word *w, int i, graph *g, node *theta) {
     int s = 0;
     while (w->kind[s] == STEP_MAP || w->step[s] != i) s++;
     snprintf(what, sizeof what, "word: step %d", s + 1);
-    return func_build_field(w->task[i], g, theta, what);
+    return func_build_field(w->task[i], g, 1, &theta, what);
 }
 
 /* ---- coefficients ---- */

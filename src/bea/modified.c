@@ -13,7 +13,7 @@ static bool tasks_build(graph *g, const char *name, int n, func *const *task, no
     for (int i = 0; i < n && !graph_failed(g); i++) {
         char what[64];
         snprintf(what, sizeof what, "%s: losses[%d]", name, i + 1);
-        field[i] = func_build_field(task[i], g, theta, what);
+        field[i] = func_build_field(task[i], g, 1, &theta, what);
         loss[i] = func_build1(task[i], g, 1, &theta);
         if (loss[i] && loss[i]->ndim != 0) loss[i] = NULL;
     }

@@ -11,12 +11,15 @@ typedef struct order_func {
     func **source; /* n, then the target when there is one */
     int n_funcs;
     double drift;
+    func *adjoint, *end; /* of a joint path: products along it, and grad E */
 } order_func;
 
 static void order_destroy(func *f) {
     order_func *o = (order_func *)f;
     for (int i = 0; o->source && i < o->n_funcs; i++) func_release(o->source[i]);
     mem_free(f->c, o->source, o->source ? (size_t)(o->n + 1) * sizeof *o->source : 0);
+    func_release(o->adjoint);
+    func_release(o->end);
 }
 
 static order_func *order_new(ctx *c, const func_class *cls, int n, func *const *sources, func *target, err *e) {
@@ -38,23 +41,25 @@ static order_func *order_new(ctx *c, const func_class *cls, int n, func *const *
     return o;
 }
 
-/* D field' p, the transpose's product: for a gradient H p, by the cheaper forward derivative. */
-static node *adjoint_product(func *f, graph *g, node *field, node *theta, node *p) {
-    node *y = func_build1(f, g, 1, &theta), *u = NULL;
+/* D field' p, the transpose's product at in[0], theta: for a gradient H p, by the cheaper forward derivative. */
+static node *adjoint_product(func *f, graph *g, node *field, int n_in, node *const *in, node *p) {
+    node *theta = in[0], *y = func_build1(f, g, n_in, in), *u = NULL;
     if (!y || !field || y->ndim == 0) return bea_jvp(g, field, theta, p);
     if (!graph_vjp(g, 1, &field, &p, 1, &theta, &u)) return NULL;
     return u ? u : g_zeros_like(g, theta);
 }
 
-/* Gradients or fields (n, P) and products H_i p, DF_i' p (n, P) at theta (a leaf). */
-static bool gradients_products(const order_func *o, graph *g, node *theta, node *p, node **grads, node **products) {
+/* Gradients or fields (n, P) and products H_i p, DF_i' p (n, P) at in[0], theta (a leaf); the other arguments are the
+ * sources'. */
+static bool gradients_products(const order_func *o, graph *g, int n_in, node *const *in, node *p, node **grads,
+                               node **products) {
     int n = o->n;
     node **v = graph_alloc(g, (size_t)n * sizeof *v), **u = graph_alloc(g, (size_t)n * sizeof *u);
     for (int i = 0; v && u && i < n && !graph_failed(g); i++) {
         char what[64];
         snprintf(what, sizeof what, "%s: source %d", o->base.cls->name, i + 1);
-        v[i] = func_build_field(o->source[i], g, theta, what);
-        if (p) u[i] = adjoint_product(o->source[i], g, v[i], theta, p);
+        v[i] = func_build_field(o->source[i], g, n_in, in, what);
+        if (p) u[i] = adjoint_product(o->source[i], g, v[i], n_in, in, p);
     }
     if (graph_failed(g)) return false;
     *grads = bea_rows(g, n, v);
@@ -78,11 +83,11 @@ static bool tournament_build(func *f, graph *g, int n_in, node *const *in, node_
         return false;
     }
     node *hole = bea_hole(g, in[0]), *p = bea_hole(g, in[0]), *grads = NULL, *u = NULL;
-    if (!p || !gradients_products(o, g, hole, p, &grads, &u)) return false;
+    if (!p || !gradients_products(o, g, 1, &hole, p, &grads, &u)) return false;
     node *at = hole;
     if (o->drift != 0)
         at = g_sub(g, hole, g_reshape(g, g_scale(g, o->drift, g_sum(g, grads, 1u, false)), hole->ndim, hole->shape));
-    node *de = func_build_field(o->source[o->n], g, at, "bk.bea.tournament: target");
+    node *de = func_build_field(o->source[o->n], g, 1, &at, "bk.bea.tournament: target");
     if (!de || !u || !graph_substitute(g, 1, &u, 1, &p, &de)) return false;
     node *b = g_matmul_t(g, grads, u, false, true); /* <g_i, u_j> */
     node *a = g_sub(g, b, g_transpose(g, b));
@@ -99,19 +104,26 @@ func *tournament_func(ctx *c, int n, func *const *sources, func *target, double 
 }
 
 /* ---- path ---- */
-/* theta -> sum of the gradients */
+/* theta and data, with a hole for theta. */
+static node **path_arguments(graph *g, node *hole, int n_data, node *const *data) {
+    node **at = graph_alloc(g, sizeof *at * (size_t)(n_data + 1));
+    if (!at || !hole) return NULL;
+    at[0] = hole;
+    memcpy(at + 1, data, sizeof *at * (size_t)n_data);
+    return at;
+}
+
+/* (theta, data...) -> sum of the gradients */
 static bool joint_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
-    node *hole = bea_hole(g, in[0]), *grads = NULL;
-    (void)n_in;
-    if (!hole || !gradients_products((order_func *)f, g, hole, NULL, &grads, NULL)) return false;
+    node *hole = bea_hole(g, in[0]), **at = path_arguments(g, hole, n_in - 1, in + 1), *grads = NULL;
+    if (!at || !gradients_products((order_func *)f, g, n_in, at, NULL, &grads, NULL)) return false;
     return order_outputs(g, out, g_sum(g, grads, 1u, false), NULL, hole, in[0]);
 }
 
-/* (theta, p) -> sum_i H_i p (P), A (n, n) with A_ij = <H_j p, g_i> - <H_i p, g_j> */
+/* (theta, p, data...) -> sum_i H_i p (P), A (n, n) with A_ij = <H_j p, g_i> - <H_i p, g_j> */
 static bool adjoint_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
-    node *hole = bea_hole(g, in[0]), *grads = NULL, *u = NULL;
-    (void)n_in;
-    if (!hole || !gradients_products((order_func *)f, g, hole, in[1], &grads, &u)) return false;
+    node *hole = bea_hole(g, in[0]), **at = path_arguments(g, hole, n_in - 2, in + 2), *grads = NULL, *u = NULL;
+    if (!at || !gradients_products((order_func *)f, g, n_in - 1, at, in[1], &grads, &u)) return false;
     node *b = g_matmul_t(g, grads, u, false, true);
     return order_outputs(g, out, g_sum(g, u, 1u, false), g_sub(g, b, g_transpose(g, b)), hole, in[0]);
 }
@@ -121,8 +133,19 @@ static const func_class adjoint_class = { "bk.bea.path_bracket", adjoint_build, 
 
 static const char PATH[] = "bk.bea.path_bracket";
 
+func *path_func(ctx *c, int n, func *const *sources, func *target, err *e) {
+    order_func *o = order_new(c, &joint_class, n, sources, NULL, e), *adjoint;
+    if (!o) return NULL;
+    if ((adjoint = order_new(c, &adjoint_class, n, sources, NULL, e)) && (o->adjoint = &adjoint->base) &&
+        (o->end = func_field(target, e)))
+        return &o->base;
+    func_release(&o->base);
+    return NULL;
+}
+
 typedef struct path {
     plan *joint, *adjoint;
+    const void *in[FUNC_ARGUMENTS], *in_adjoint[FUNC_ARGUMENTS]; /* theta, data; theta, p, data */
     int n;
     int64_t count;
     bk_dtype dtype;
@@ -136,13 +159,14 @@ static void axpy(const path *p, void *out, double a, const void *x, const void *
 }
 
 static bk_status joint_run(path *p, const void *theta, void *out, err *e) {
-    return plan_run(p->joint, &theta, &out, e);
+    p->in[0] = theta;
+    return plan_run(p->joint, p->in, &out, e);
 }
 
 static bk_status adjoint_run(path *p, const void *theta, const void *v, void *out, err *e) {
-    const void *in[2] = { theta, v };
     void *outs[2] = { out, p->pairs };
-    return plan_run(p->adjoint, in, outs, e);
+    p->in_adjoint[0] = theta, p->in_adjoint[1] = v;
+    return plan_run(p->adjoint, p->in_adjoint, outs, e);
 }
 
 static bk_status forward(path *p, ctx *c, const path_options *o, err *e) {
@@ -213,8 +237,11 @@ static bk_status backward(path *p, ctx *c, const path_options *o, void *v, doubl
     return st;
 }
 
-bk_status path_bracket(ctx *c, int n, func *const *sources, func *target, const tensor *theta, const path_options *o,
+bk_status path_bracket(func *f, const tensor *theta, int n_data, const tensor *data, const path_options *o,
                        double *pairs, err *e) {
+    const order_func *joint = (order_func *)f;
+    ctx *c = f->c;
+    const int n = joint->n;
     if (!isfinite(o->time))
         return err_set(e, BK_EINVAL, "bk.bea.path_bracket: time: expected a finite number, got %g", o->time);
     if (o->steps < 1)
@@ -224,19 +251,23 @@ bk_status path_bracket(ctx *c, int n, func *const *sources, func *target, const 
         return err_set(e, BK_EINVAL, "bk.bea.path_bracket: weight: expected two losses with \"tent\", got %d", n);
     if (theta->dtype == BK_INT64)
         return err_set(e, BK_EINVAL, "bk.bea.path_bracket: theta: expected floating point, got int64");
+    if (n_data > FUNC_ARGUMENTS - 2)
+        return err_set(e, BK_EINVAL, "bk.bea.path_bracket: data: expected at most %d tensors, got %d",
+                       FUNC_ARGUMENTS - 2, n_data);
     int64_t count = tensor_count(theta), rows = o->steps + 5;
     path p = { .n = n, .count = count, .dtype = theta->dtype, .row = (size_t)count * dtype_size(theta->dtype) };
-    order_func *joint = order_new(c, &joint_class, n, sources, NULL, e), *adjoint = NULL;
-    func *de = NULL;
     plan *end = NULL;
-    tensor both[2] = { *theta, *theta }, mem = { 0 }, small = { 0 };
+    tensor like[FUNC_ARGUMENTS], held[FUNC_ARGUMENTS], mem = { 0 }, small = { 0 };
     const int64_t shape[2] = { rows, count }, nn = (int64_t)n * n;
-    bk_status st = joint ? BK_OK : e->status;
-    if (!st && !(adjoint = order_new(c, &adjoint_class, n, sources, NULL, e))) st = e->status;
-    if (!st && !(de = func_field(target, e))) st = e->status;
-    if (!st) st = func_plan(&joint->base, 1, both, &p.joint, e);
-    if (!st) st = func_plan(&adjoint->base, 2, both, &p.adjoint, e);
-    if (!st) st = func_plan(de, 1, both, &end, e);
+    like[0] = like[1] = *theta;
+    for (int i = 0; i < n_data; i++) like[2 + i] = data[i], held[i] = (tensor){ 0 };
+    bk_status st = func_plan(joint->adjoint, n_data + 2, like, &p.adjoint, e); /* like + 1: without p */
+    if (!st) st = func_plan(f, n_data + 1, like + 1, &p.joint, e);
+    if (!st) st = func_plan(joint->end, n_data + 1, like + 1, &end, e);
+    for (int i = 0; i < n_data && !st; i++) {
+        st = tensor_contiguous_as(&data[i], data[i].dtype, &held[i], e);
+        if (!st) p.in[1 + i] = p.in_adjoint[2 + i] = tensor_data(&held[i]);
+    }
     if (!st) st = tensor_new(c, theta->dtype, 2, shape, &mem, e);
     if (!st) st = tensor_new(c, theta->dtype, 1, &nn, &small, e);
     if (!st) {
@@ -245,18 +276,16 @@ bk_status path_bracket(ctx *c, int n, func *const *sources, func *target, const 
         p.k2 = p.k1 + p.row, p.tmp = p.k2 + p.row;
         p.pairs = tensor_data(&small);
         void *v = p.tmp + p.row;
-        const void *last = p.states + (size_t)o->steps * p.row;
         memset(pairs, 0, (size_t)nn * sizeof *pairs);
         tensor_copy_to(theta, theta->dtype, p.states);
         st = forward(&p, c, o, e);
-        if (!st) st = plan_run(end, &last, &v, e);
+        p.in[0] = p.states + (size_t)o->steps * p.row;
+        if (!st) st = plan_run(end, p.in, &v, e);
         if (!st) st = backward(&p, c, o, v, pairs, e);
     }
     ctx_tell(c, PATH, 1, 1);
+    for (int i = 0; i < n_data; i++) tensor_release(&held[i]);
     tensor_release(&mem);
     tensor_release(&small);
-    if (joint) func_release(&joint->base);
-    if (adjoint) func_release(&adjoint->base);
-    func_release(de);
     return st;
 }

@@ -20,6 +20,9 @@ typedef struct path_options {
     path_weight weight;
 } path_options;
 
+/* What path_bracket needs of sources and target E, functions of (theta, data...): it compiles once for all calls. */
+func *path_func(ctx *c, int n, func *const *sources, func *target, err *e);
+
 /* pairs (n, n), row-major: the predicted E(theta_ij) - E(theta_ji), i's block before j's or after,
  *     kappa^2 int_0^1 <p, [g_i, g_j]> dt,   <p, [g_i, g_j]> = <H_j p, g_i> - <H_i p, g_j>,
  * along theta' = -kappa sum g from theta, with p(1) = grad E and p' = kappa sum H p backwards. heun: second order in
@@ -29,7 +32,7 @@ typedef struct path_options {
  * and -1 in the second, at e = 1 and -1; the tent gives 2 dE/de at e = 0, so that what it leaves has three factors
  * g_A - g_B: kappa^4 <grad E, [X, [X, [g_A, g_B]]]> / 48, X = g_A - g_B, where uniform leaves
  * -kappa^4 <grad E, [g_B, [g_A, [g_A, g_B]]]> / 12. */
-bk_status path_bracket(ctx *c, int n, func *const *sources, func *target, const tensor *theta, const path_options *o,
+bk_status path_bracket(func *of, const tensor *theta, int n_data, const tensor *data, const path_options *o,
                        double *pairs, err *e);
 
 #endif

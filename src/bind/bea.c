@@ -127,8 +127,24 @@ static const bind_option path_told[] = {
     { "method", "\"heun\" or \"euler\"", "heun",
       "euler with steps = k is the discrete joint run itself, at half the work" },
     { "weight", "\"uniform\" or \"tent\"", "uniform", "along the path; tent: 4 min(t, 1 - t), for two losses" },
+    { "data", "a list of tensors", "{}",
+      "what losses and E take after theta: the same functions of other data are not compiled again" },
     { NULL, NULL, NULL, NULL },
 };
+
+/* The tensors of the list at index, as an array in Lua's memory, which is pushed. */
+static const tensor *check_data(lua_State *L, int index, const char *fname, int *n) {
+    if (!lua_istable(L, index)) args_fail(L, index, fname, "data", "a list of tensors");
+    *n = (int)lua_rawlen(L, index);
+    tensor *list = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *list, 0);
+    for (int i = 0; i < *n; i++) {
+        lua_rawgeti(L, index, i + 1);
+        const char *name = lua_pushfstring(L, "data[%d]", i + 1);
+        list[i] = *bind_check_tensor(L, -2, fname, name); /* alive in the list */
+        lua_pop(L, 2);
+    }
+    return list;
+}
 
 static int bea_path_bracket(lua_State *L) {
     static const char *const methods[] = { "heun", "euler", NULL }, *const weights[] = { "uniform", "tent", NULL };
@@ -152,12 +168,21 @@ static int bea_path_bracket(lua_State *L) {
         .weight = args_opt_choice(L, table, fname, "weight", weights, 0) ? PATH_TENT : PATH_UNIFORM,
     };
     func **sources = bind_bea_check_losses(L, 2, fname, named ? "sources" : "losses", &n);
+    const int list = lua_gettop(L) - 1; /* of the sources */
+    int n_data = 0;
+    const tensor *data = args_field(L, table, "data") ? check_data(L, lua_gettop(L), fname, &n_data) : NULL;
     tensor pairs = { 0 };
     const int64_t shape[2] = { n, n };
     err e = { 0 };
+    func *of = bind_func_kept(L, fname, list, 3);
+    if (!of) {
+        if (!(of = path_func(bind_ctx(L), n, sources, target, &e))) return bind_raise(L, &e);
+        bind_push_func(L, of);
+        bind_func_keep(L, fname, list, 3);
+    }
     bind_trace at = bind_enter(L);
     bk_status st = tensor_new(bind_ctx(L), BK_FLOAT64, 2, shape, &pairs, &e);
-    if (!st) st = path_bracket(bind_ctx(L), n, sources, target, theta, &o, tensor_data(&pairs), &e);
+    if (!st) st = path_bracket(of, theta, n_data, data, &o, tensor_data(&pairs), &e);
     if (st) tensor_release(&pairs);
     bind_leave(L, &at, st, &e);
     double ab = n > 1 ? tensor_get(&pairs, 1) : 0;
@@ -176,7 +201,8 @@ static const bind_row order_rows[] = {
       "Source: Sweeney 2026; Rukhovich et al. 2025.",
       tournament_told },
     { "path_bracket", bea_path_bracket,
-      "bk.bea.path_bracket{ A, B, target = E, theta = theta, time = kappa [, steps = 16, method, weight] } -> number\n"
+      "bk.bea.path_bracket{ A, B, target = E, theta = theta, time = kappa [, steps = 16, method, weight, data] } -> "
+      "number\n"
       "Predicted E(theta_AB) - E(theta_BA) for blocks of time kappa = k h a task: kappa^2 times the integral of <p, "
       "[g_A, g_B]>\n"
       "along the joint flow theta' = -kappa (g_A + g_B), p its adjoint from grad E at the end. With sources instead of "

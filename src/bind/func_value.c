@@ -419,6 +419,42 @@ void bind_func_transform(lua_State *L, func_kind kind, int index, int second, co
     lua_remove(L, -2);
 }
 
+/* Pushes the table, with weak keys, that holds under the func at `last` what was made of it and of the list before. */
+static void push_kept(lua_State *L, const char *name, int funcs) {
+    const lua_Integer n = (lua_Integer)lua_rawlen(L, funcs);
+    luaL_checkstack(L, 12, "func");
+    lua_pushfstring(L, "%s of %I", name, n);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &TRANSFORMS);
+    weak_subtable(L, lua_gettop(L) - 1);
+    lua_remove(L, -2);
+    for (lua_Integer i = 1; i <= n; i++) {
+        lua_rawgeti(L, funcs, i);
+        lua_insert(L, -2);
+        weak_subtable(L, lua_gettop(L) - 1);
+        lua_remove(L, -2);
+    }
+}
+
+func *bind_func_kept(lua_State *L, const char *name, int funcs, int last) {
+    push_kept(L, name, funcs);
+    lua_pushvalue(L, last);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+    lua_func *u = test(L, -1);
+    if (u) return u->f;
+    lua_pop(L, 1);
+    return NULL;
+}
+
+void bind_func_keep(lua_State *L, const char *name, int funcs, int last) {
+    const int value = lua_gettop(L);
+    push_kept(L, name, funcs);
+    lua_pushvalue(L, last);
+    lua_pushvalue(L, value);
+    lua_rawset(L, -3);
+    lua_settop(L, value);
+}
+
 /* ---- arguments that are no tensors ---- */
 
 /* Whether every function below this one is traced Lua, which alone can take other values. */

@@ -28,6 +28,12 @@ void bind_push_func(lua_State *L, func *f);
 /* The same, and it keeps the Lua value at `index` alive: operands, data, the object it belongs to. */
 void bind_push_func_over(lua_State *L, func *f, int index);
 
+/* What is made of the funcs in the list at `funcs` (userdata) and the one at `last`, once for each such choice under a
+ * name: bind_func_kept pushes it and returns its func, or pushes nothing and returns NULL; then bind_func_keep keeps
+ * the func userdata on top, which stays. It lives as long as all of them do. */
+func *bind_func_kept(lua_State *L, const char *name, int funcs, int last);
+void bind_func_keep(lua_State *L, const char *name, int funcs, int last);
+
 typedef struct bind_trace {
     lua_State *before;
 } bind_trace;

@@ -77,7 +77,8 @@ func *func_lie(func *x, func *y, err *e); /* DY X - DX Y of the fields of x and 
  * extrapolated to fourth order, along the axes or (more than 6 parameters) 6 fixed random directions. f is 0-d. */
 bk_status func_check_grad(func *f, const tensor *theta, double *worst, err *e);
 
-/* The field of f at θ in g, of θ's dtype: the gradient of a loss, else its value. what: its name in messages. */
-node *func_build_field(func *f, graph *g, node *theta, const char *what);
+/* The field of f at in[0], θ, in g, of θ's dtype: the gradient of a loss, else its value; the other arguments are f's.
+ * what: its name in messages. */
+node *func_build_field(func *f, graph *g, int n_in, node *const *in, const char *what);
 
 #endif

@@ -368,9 +368,11 @@ func *func_vmap(func *f, int n_axes, const signed char *axes, err *e) {
 
 /* ---- fields ---- */
 
-node *func_build_field(func *f, graph *g, node *theta, const char *what) {
-    if (!theta || !float_argument(g, what, theta)) return NULL;
-    node *p = placeholder(g, theta), *y = func_build1(f, g, 1, &p);
+node *func_build_field(func *f, graph *g, int n_in, node *const *in, const char *what) {
+    node *theta = in[0], **at = graph_alloc(g, sizeof *at * (size_t)n_in);
+    if (!at || !theta || !float_argument(g, what, theta)) return NULL;
+    memcpy(at, in, sizeof *at * (size_t)n_in);
+    node *p = at[0] = placeholder(g, theta), *y = func_build1(f, g, n_in, at);
     if (!y) return NULL;
     if (y->ndim == 0)
         y = graph_grad(g, y, p);
@@ -386,20 +388,21 @@ node *func_build_field(func *f, graph *g, node *theta, const char *what) {
 /* D field(f) . v at θ (v: nodes of θ's shape). */
 static node *field_jvp(func *f, graph *g, node *theta, node *v, const char *what) {
     if (!theta || !v) return NULL;
-    node *p = placeholder(g, theta), *x = func_build_field(f, g, p, what), *t = NULL;
+    node *p = placeholder(g, theta), *x = func_build_field(f, g, 1, &p, what), *t = NULL;
     if (!x || !graph_jvp(g, 1, &x, 1, &p, &v, &t)) return NULL;
     if (!t) return g_zeros_like(g, theta);
     return graph_substitute(g, 1, &t, 1, &p, &theta) ? t : NULL;
 }
 
 static bool field_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
-    return need(g, "field", n_in, 1) && one(g, func_build_field(operand(self), g, in[0], "field"), out);
+    return (n_in > 1 || need(g, "field", n_in, 1)) &&
+           one(g, func_build_field(operand(self), g, n_in, in, "field"), out);
 }
 static bool lie_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     if (!need(g, "bk.lie", n_in, 1)) return false;
     func *x = ((func_of *)self)->fs[0], *y = ((func_of *)self)->fs[1];
-    node *yx = field_jvp(y, g, in[0], func_build_field(x, g, in[0], "bk.lie: X"), "bk.lie: Y");
-    node *xy = field_jvp(x, g, in[0], func_build_field(y, g, in[0], "bk.lie: Y"), "bk.lie: X");
+    node *yx = field_jvp(y, g, in[0], func_build_field(x, g, 1, in, "bk.lie: X"), "bk.lie: Y");
+    node *xy = field_jvp(x, g, in[0], func_build_field(y, g, 1, in, "bk.lie: Y"), "bk.lie: X");
     return one(g, g_sub(g, yx, xy), out);
 }
 static const func_class field_class = { "field", field_build, of_destroy };

@@ -395,6 +395,66 @@ function TestOrderEffects.test_all_pairs_of_one_path()
     lu.assertErrorMsgContains("time", bk.bea.path_bracket, { L[1], L[2], target = L[2], theta = theta })
 end
 
+-- Functions of (theta, data...) are traced when they are new, and no more for other data or another theta; what they
+-- read from outside is not served from what was compiled before.
+function TestOrderEffects.test_the_path_compiles_once()
+    local traced, factor = 0, 1
+    local function A(t, c)
+        traced = traced + 1
+        return (t + c):cos():sum() * factor
+    end
+    local function B(t, c, d) return (t * c):sin():dot(d) end
+    local function E(t, _, d) return (t * d):exp():sum() end
+    local function given(theta, c, d)
+        return { A, B, target = E, theta = theta, time = 0.3, steps = 5, data = { c, d } }
+    end
+    local function baked(theta, c, d) -- the same, of functions made for this data
+        local by = factor
+        return bk.bea.path_bracket { function(t) return (t + c):cos():sum() * by end, function(t) return B(t, c, d) end,
+            target = function(t) return E(t, c, d) end, theta = theta, time = 0.3, steps = 5 }
+    end
+    local rng, first = bk.rng(3), nil
+    for k = 1, 4 do
+        local theta, c, d = rng:normal { 3 }, rng:normal { 3 }, rng:normal { 3 }
+        if k == 4 then c = rng:normal { 1, 3 }:transpose():narrow(2, 1, 1):reshape { 3 } end
+        lu.assertAlmostEquals(bk.bea.path_bracket(given(theta, c, d)) / baked(theta, c, d), 1, 1e-12)
+        first = first or traced
+        lu.assertEquals(traced, first)
+    end
+    local theta, c, d = rng:normal { 3 }, rng:normal { 3 }, rng:normal { 3 }
+    factor = 2 -- read from outside
+    lu.assertAlmostEquals(bk.bea.path_bracket(given(theta, c, d)) / baked(theta, c, d), 1, 1e-12)
+    lu.assertEquals(traced, 2 * first)
+    local list = { sources = { A, B, A }, target = E, theta = theta, time = 0.3, steps = 5, data = { c, d } }
+    local pairs_of = bk.bea.path_bracket(list)
+    lu.assertAlmostEquals(pairs_of[1][2]:item(), -pairs_of[2][3]:item(), 1e-12)
+    list = { sources = { A }, target = B, theta = theta, time = 0.3, steps = 5, data = { c, d } }
+    lu.assertEquals(bk.bea.path_bracket(list):item(), 0)
+    local many = traced
+    bk.bea.path_bracket(list)
+    bk.bea.path_bracket(given(theta, c, d)) -- the other choice is kept too
+    lu.assertEquals(traced, many)
+    list.data = c
+    lu.assertErrorMsgContains("data: expected a list of tensors, got", bk.bea.path_bracket, list)
+    list.data = { c, 3 }
+    lu.assertErrorMsgContains("data[2]: expected", bk.bea.path_bracket, list)
+    list.data = {}
+    for i = 1, 63 do list.data[i] = c end
+    lu.assertErrorMsgContains("data: expected at most 62 tensors, got 63", bk.bea.path_bracket, list)
+end
+
+function TestOrderEffects.test_the_path_keeps_no_functions_alive()
+    local kept, theta = setmetatable({}, { __mode = "k" }), bk.tensor { 0.3, 0.4 }
+    for k = 1, 5 do
+        local function A(t) return (t * t * t):sum() * k end
+        local function B(t) return t:sin():sum() * k end
+        kept[A], kept[B] = true, true
+        bk.bea.path_bracket { A, B, target = A, theta = theta, time = 0.1, steps = 2 }
+    end
+    for _ = 1, 3 do collectgarbage() end
+    lu.assertNil(next(kept))
+end
+
 -- ---- steps of fields that are no gradients: a game of two players in turn ----
 
 TestFields = {}

@@ -3,20 +3,22 @@ local lu = require "luaunit"
 local bk = require "bracket"
 TestExperiments = {}
 
-local function run(name)
+local function run(name, ...) -- with these options, --quick by default
     local chunk = assert(loadfile("experiments/" .. name .. "/run.lua"))
     local lines, write, output = {}, io.stdout, nil
     -- the experiments print through io.stdout: a table in its place collects the lines
     io.stdout = { write = function(_, ...) lines[#lines + 1] = table.concat({ ... }) return io.stdout end,
         flush = function() end }
     local before = arg
-    arg = { [0] = "experiments/" .. name .. "/run.lua", "--quick" }
+    arg = { [0] = "experiments/" .. name .. "/run.lua", ... }
+    if not arg[1] then arg[1] = "--quick" end
     local ok, message = xpcall(chunk, debug.traceback)
     arg, io.stdout = before, write
     lu.assertTrue(ok, message)
     output = table.concat(lines)
     lu.assertTrue(#output > 200)
-    lu.assertNil(output:find("nan", 1, true), output)
+    lu.assertNil(output:find("%f[%a]nan%f[%A]"), output)
+    lu.assertNil(output:find("%f[%a]inf%f[%A]"), output)
     return output
 end
 function TestExperiments:test_order_prediction() lu.assertStrContains(run("order_prediction"), "along the path") end
@@ -40,6 +42,25 @@ function TestExperiments:test_planner() lu.assertStrContains(run("planner"), "ra
 function TestExperiments:test_conflict() lu.assertStrContains(run("conflict"), "A-GEM") end
 function TestExperiments:test_forgetting() lu.assertStrContains(run("forgetting"), "rank correlation") end
 function TestExperiments:test_drift() lu.assertStrContains(run("drift"), "what the optimizer remembers") end
+-- What takes two seeds, orders or triples is "-" of one.
+function TestExperiments:test_one_repeat()
+    local small = { "--train", "60", "--test", "60", "--batch", "16", "--seeds", "1" }
+    local out = run("drift", "--stages", "2", "--steps", "2", "--before", "3", "--networks", "tanh", "--changes",
+        "rotated", "--optimizers", "sgd", table.unpack(small))
+    local none = (" "):rep(8) .. "- [    -,     -]"
+    lu.assertStrContains(out, "<g_1, [g_1, g_s]>" .. (" "):rep(24) .. none .. " " .. none .. " ")
+    out = run("flatness", "--time", "1", "--rates", "0.2", "--train", "60", "--test", "60", "--seeds", "1")
+    lu.assertStrContains(out, " ±   - ")
+    run("forgetting", "--steps", "5", "--angles", "60", "--draws", "50", table.unpack(small))
+    out = run("tournament", "--n", "3", "--instances", "1", "--steps", "2", "--batch", "16", "--many", "4", "--pool",
+        "400", "--many_instances", "1", "--sampled", "4")
+    lu.assertStrContains(out, "(±   -)")
+    out = run("planner", "--kinds", "split", "--n", "3", "--steps", "2", "--batch", "16", "--hidden", "8", "--starts",
+        "1", "--orders", "1", "--budget", "3", "--images", "240", "--samples", "40", "--path_steps", "2")
+    lu.assertStrContains(out, " ±   - ")
+    out = run("order_prediction", "--triples", "1", "--ks", "1", "--batch", "16", "--pool", "400", "--kinds", "split")
+    lu.assertStrContains(out, "      -      -      -")
+end
 function TestExperiments:test_language() lu.assertStrContains(run("language"), "along the path") end
 function TestExperiments:test_shuffling()
     local out = run("shuffling")

@@ -30,7 +30,7 @@ local function resolve_order(order)
     end
     if getmetatable(order) == bk.order._object.class then return order end
     if type(order) == "function" then return bk.order.custom{ task = order } end
-    if type(order) == "table" and #order > 0 then return bk.order.word(order) end
+    if type(order) == "table" and (bk._options.length(order) or 0) > 0 then return bk.order.word(order) end
     error("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got a " .. type(order), 3)
 end
 
@@ -129,8 +129,8 @@ local function new(options)
     if not is_model or math.type(size) ~= "integer" then
         error("bk.protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a " .. type(spec.model), 2)
     end
-    local ok, rate = pcall(bk.schedule._rate, options.lr)
-    if not ok then error("bk.protocol: " .. rate, 2) end
+    local ok, rate = pcall(bk.schedule._rate, options.lr, "bk.protocol")
+    if not ok then error(rate, 2) end
     spec.rate = rate
     if spec.steps and spec.epochs then error("bk.protocol: give steps or epochs, not both", 2) end
     if type(spec.steps) == "table" and not spec.order.blocks then

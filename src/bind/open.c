@@ -9,7 +9,8 @@
 #include <string.h>
 
 static int module_doc(lua_State *L) {
-    if (lua_isnoneornil(L, 1)) return luaL_error(L, "bk.doc: value: expected a value, got nil");
+    if (lua_isnoneornil(L, 1) || (lua_type(L, 1) == LUA_TNUMBER && !lua_compare(L, 1, 1, LUA_OPEQ)))
+        return args_fail(L, 1, "bk.doc", "value", "a value");
     if (lua_type(L, 2) != LUA_TSTRING)
         return luaL_error(L, "bk.doc: text: expected a string, got %s", luaL_typename(L, 2));
     bind_doc(L, 1, lua_tostring(L, 2));

@@ -36,7 +36,7 @@ function update:call(theta, g, t, s)
     local step, state = nil, {}
     for i = 0, self.n do
         local v = results[1 + i]:to(theta:dtype())
-        if v:ndim() == 0 then v = v:broadcast_to(theta:shape()) end
+        if v:ndim() == 0 and i > 0 then v = v:broadcast_to(theta:shape()) end
         local got, wanted = table.concat(v:shape(), ","), table.concat(theta:shape(), ",")
         if got ~= wanted then
             error(("%s: optimizer: %s of %s: expected theta's shape (%s), got (%s)"):format(self.where,

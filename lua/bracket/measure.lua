@@ -240,9 +240,9 @@ end
 
 -- v with all but a layer's entries at zero.
 function measure.only(v, layer)
-    if not bk.is_tensor(v) or v:ndim() ~= 1 then
-        error("bk.measure.only: v: expected a tensor of one dimension, got "
-            .. (bk.is_tensor(v) and "(" .. table.concat(v:shape(), ",") .. ")" or show(v)), 2)
+    if not bk.is_tensor(v) then error("bk.measure.only: v: expected a tensor, got " .. show(v), 2) end
+    if v:ndim() ~= 1 then
+        error(("bk.measure.only: v: expected one dimension, got (%s)"):format(table.concat(v:shape(), ",")), 2)
     end
     if type(layer) ~= "table" or not math.tointeger(layer.first) or not math.tointeger(layer.size) then
         error("bk.measure.only: layer: expected one of bk.measure.layers(model), got " .. show(layer), 2)

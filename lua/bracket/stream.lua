@@ -30,8 +30,8 @@ function stream.next(s)
     if type(s) ~= "table" or not whole(s.key) or not whole(s.counter) then
         error("bk.stream: stream: expected { key, counter }, got " .. show(s), 2)
     end
-    s.counter = s.counter + 1
-    return mix(s.key + s.counter * GAMMA)
+    s.counter = math.tointeger(s.counter) + 1
+    return mix(math.tointeger(s.key) + s.counter * GAMMA)
 end
 function stream.uniform(s) return (stream.next(s) >> 11) * 2.0 ^ -53 end
 function stream.below(s, n) -- 0..n-1

@@ -81,6 +81,9 @@ function update.field(f, where, name)
         type(f)), 0) end
     local gradient = bk.grad(compiled)
     return function(theta)
+        if not bk.is_tensor(theta) then
+            error(("%s: theta: expected a tensor, got %s"):format(where, bk._options.show(theta)), 2)
+        end
         local y = compiled(theta)
         return y:ndim() == 0 and theta:ndim() > 0 and gradient(theta) or y
     end, compiled

@@ -84,9 +84,9 @@ local function new(object)
         local f = object[name]
         object[name] = function(state, ...)
             if type(state) ~= "table" or math.type(state.n_tasks) ~= "integer"
-                or type(state.steps_of) ~= "function" then
-                error(("order.%s: state: expected the state of a run, with n_tasks and steps_of, got %s"):format(name,
-                    bk._options.show(state)), 2)
+                or object.blocks and type(state.steps_of) ~= "function" then
+                error(("order.%s: state: expected the state of a run, with n_tasks%s, got %s"):format(name,
+                    object.blocks and " and steps_of" or "", bk._options.show(state)), 2)
             end
             return f(state, ...)
         end

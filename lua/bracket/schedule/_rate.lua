@@ -14,6 +14,10 @@ local function resolve(lr, where, nested)
         local rates = {}
         for i, r in ipairs(lr) do rates[i] = resolve(r, where, true) end
         return function(step, state)
+            if type(state) ~= "table" then
+                error(("%s: state: expected the state of a run, which says the task, got %s"):format(where,
+                    bk._options.show(state)), 2)
+            end
             local rate = rates[state.task]
             if not rate then
                 error(("%s: lr: has %d rates, task %s has none (a list of rates needs one task a step)"):format(where,

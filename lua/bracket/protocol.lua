@@ -318,13 +318,23 @@ function protocol:restore(saved)
     if type(saved) ~= "table" or saved.version ~= 1 then
         error("protocol:restore: expected what protocol:state() returned, got a " .. type(saved), 2)
     end
+    local show = bk._options.show
     if saved.n_tasks ~= self.problem.n or saved.dtype ~= self.dtype then
-        error(string.format("protocol:restore: the state is of %d tasks in %s, the protocol of %d in %s", saved.n_tasks,
-            saved.dtype, self.problem.n, self.dtype), 2)
+        error(string.format("protocol:restore: the state is of %s tasks in %s, the protocol of %d in %s",
+            show(saved.n_tasks), tostring(saved.dtype), self.problem.n, self.dtype), 2)
     end
-    if saved.theta:shape()[1] ~= self.spec.model.n_params then
-        error(string.format("protocol:restore: the state has %d parameters, the model %d", saved.theta:shape()[1],
+    if not bk.is_tensor(saved.theta) then
+        error("protocol:restore: theta: expected a tensor, got " .. show(saved.theta), 2)
+    end
+    if saved.theta:ndim() ~= 1 or #saved.theta ~= self.spec.model.n_params then
+        error(string.format("protocol:restore: the state has %d parameters, the model %d", saved.theta:count(),
             self.spec.model.n_params), 2)
+    end
+    for i = 1, self.problem.n do
+        local at = type(saved.streams) == "table" and saved.streams[i]
+        if type(at) ~= "table" or math.type(at.epoch) ~= "integer" or math.type(at.cursor) ~= "integer" then
+            error(("protocol:restore: streams: task %d: expected { epoch, cursor }, got %s"):format(i, show(at or nil)), 2)
+        end
     end
     if math.type(saved.step) ~= "integer" or saved.step < 0 then
         error("protocol:restore: step: expected a whole number >= 0, got " .. tostring(saved.step), 2)

@@ -35,7 +35,9 @@ function stream.next(s)
 end
 function stream.uniform(s) return (stream.next(s) >> 11) * 2.0 ^ -53 end
 function stream.below(s, n) -- 0..n-1
-    if type(n) ~= "number" or n ~= n then error("bk.stream.below: n: expected a whole number >= 1, got " .. show(n), 2) end
+    if type(n) ~= "number" or n ~= n then
+        error("bk.stream.below: n: expected a whole number >= 1, got " .. show(n), 2)
+    end
     return math.floor(stream.uniform(s) * n)
 end
 function stream.permutation(s, n) -- 1..n

@@ -115,7 +115,7 @@ static int make_tensor(lua_State *L) {
     if (lua_istable(L, 1) && n.shape[0] == 0 && (lua_pushnil(L), lua_next(L, 1)))
         return args_error(L, fname, "values: expected a list, got a table with named fields");
     if (lua_istable(L, 1) && (lua_pushliteral(L, "dtype"), lua_rawget(L, 1) != LUA_TNIL))
-        return args_error(L, fname, "values: expected numbers alone, got dtype beside them; it stands in a table behind");
+        return args_error(L, fname, "values: expected numbers alone, got a dtype, which stands in a table behind");
     tensor *t = bind_tensor_push_new(L, dtype, n.ndim, n.shape, fname);
     int64_t next = 0;
     lua_pushvalue(L, 1);

@@ -66,8 +66,8 @@ void gemm_leave(void) {
     pthread_mutex_unlock(&users_lock);
 }
 
-/* OpenBLAS maps a buffer for each thread that is inside it at once, keeps it for the next, and where it can have none asks
- * again without end: a product would hang, and so would exit(), which waits for OpenBLAS's own threads. */
+/* OpenBLAS maps a buffer for each thread that is inside it at once, keeps it for the next, and where it can have none
+ * asks again without end: a product would hang, and so would exit(), which waits for OpenBLAS's own threads. */
 static const size_t BLAS_BUFFER = (size_t)132 << 20; /* with what is around it */
 enum { BLAS_BUFFERS = 256 };
 

@@ -27,7 +27,9 @@ local function split(options)
     end
     local of_class, of_test = members(data), o.test and members(o.test)
     local widest = 0
-    for _, group in ipairs(groups) do widest = math.max(widest, type(group) == "table" and bk._options.length(group) or 0) end
+    for _, group in ipairs(groups) do
+        widest = math.max(widest, type(group) == "table" and bk._options.length(group) or 0)
+    end
     local tasks = {}
     for k, group in ipairs(groups) do
         if type(group) ~= "table" or (bk._options.length(group) or 0) == 0 then

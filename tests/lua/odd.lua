@@ -1,13 +1,13 @@
 -- odd.lua - for odd_test, in a process of its own: every public function and every method of what they return with odd
--- values in each place and in each option. `odd.lua FOLDER` prints a line for each answer that is not in our words, names
--- no function, or takes over two seconds of processor time. The right arguments are those that tests/c/calls.lua
+-- values in each place and in each option. `odd.lua FOLDER` prints a line for each answer that is not in our words,
+-- names no function, or takes over two seconds of processor time. The right arguments are those that tests/c/calls.lua
 -- passes, seen by a hook.
 local bk = require "bracket"
 local folder, only = ...
 local calls = assert(loadfile("tests/c/calls.lua"))(folder)
 local docs, options, out = bk.internal.docs, bk.internal.options, io.stdout
 local MOST = 2 -- seconds
-function print() end -- bk.help prints
+_G.print = function() end -- bk.help prints
 arg = nil -- bk.arguments would end the script
 
 local function raise() error("ODD", 0) end
@@ -23,10 +23,11 @@ local VALUES = {
     { "coroutine", coroutine.create(function() end) }, { "{}", {} }, { "gap", { [1] = 1, [3] = 2 } },
     { "{ nan }", { 0 / 0 } }, { "{ {} }", { {} } }, { "{ false }", { false } }, { "table in itself", round },
     { "length 2^27", long(1 << 27) }, { "length -5", long(-5) }, { "length x", long("x") },
-    { "index raises", setmetatable({}, { __index = raise }) }, { "pairs raises", setmetatable({}, { __pairs = raise }) },
-    { "0-d", bk.tensor(1.0) }, { "no elements", bk.zeros { 0 } }, { "int64", bk.tensor({ -1, 7 }, { dtype = "int64" }) },
-    { "matrix with nan", bk.tensor { { 0 / 0, 1 }, { 2, 3 } } }, { "closed file", closed }, { "optimizer", bk.optim.sgd {} },
-    { "model", bk.nn.mlp { 3, 2, 2 } },
+    { "index raises", setmetatable({}, { __index = raise }) },
+    { "pairs raises", setmetatable({}, { __pairs = raise }) }, { "0-d", bk.tensor(1.0) },
+    { "no elements", bk.zeros { 0 } }, { "int64", bk.tensor({ -1, 7 }, { dtype = "int64" }) },
+    { "matrix with nan", bk.tensor { { 0 / 0, 1 }, { 2, 3 } } }, { "closed file", closed },
+    { "optimizer", bk.optim.sgd {} }, { "model", bk.nn.mlp { 3, 2, 2 } },
 }
 local OURS = { ["bk.arguments"] = true } -- speaks to who typed a command
 local LUAS = { "attempt to ", "bad argument #", "bad self", "stack overflow", "invalid order function",

@@ -1,5 +1,5 @@
--- odd_test.lua - odd arguments to everything public end in an error of ours that names the function, and soon: no crash,
--- no hang, none of Lua's own words. odd.lua makes the calls, in a process of its own.
+-- odd_test.lua - odd arguments to everything public end in an error of ours that names the function, and soon: no
+-- crash, no hang, none of Lua's own words. odd.lua makes the calls, in a process of its own.
 local lu = require "luaunit"
 local BUILD = os.getenv("BRACKET_BUILD") or "build"
 

@@ -14,6 +14,14 @@ local function callable(v)
     return type(v) == "function" or (type(meta) == "table" and meta.__call ~= nil)
 end
 
+-- How many entries a list has, by its own __len where it has one; nil where that is no length, or its last entry is
+-- missing: what goes over the list would not end, or compare a text.
+local function length(list)
+    local n = #list
+    local whole = math.type(n) == "integer" and n >= 0 and (n == 0 or list[n] ~= nil)
+    return whole and n or nil
+end
+
 local TYPES = { -- name -> { test, words }
     any = { function() return true end, "any value" },
     number = { finite, "a finite number" },
@@ -23,12 +31,12 @@ local TYPES = { -- name -> { test, words }
     callable = { callable, "a function" },
     boolean = { function(v) return type(v) == "boolean" end, "true or false" },
     string = { function(v) return type(v) == "string" end, "a string" },
-    table = { function(v) return type(v) == "table" end, "a table" },
+    table = { function(v) return type(v) == "table" and length(v) ~= nil end, "a table" },
     tensor = { function(v) return bk.is_tensor(v) end, "a tensor" },
     object = { function(v) return type(v) == "userdata" end, "an object" },
 }
 
-local options = {}
+local options = { length = length, callable = callable }
 
 -- What the option may be, in words: "a finite number from 0 to 1".
 function options.wanted(o)
@@ -66,16 +74,32 @@ end
 local function show(value)
     if type(value) == "string" then return ("%q"):format(value) end
     if type(value) == "number" or type(value) == "boolean" or value == nil then return tostring(value) end
+    if type(value) == "table" and not length(value) then
+        return ("a table whose length, %s, is not that of a list"):format(show(#value))
+    end
     return "a " .. type(value)
 end
 options.show = show
 
+-- A list of `what`, or an error that says what came instead.
+function options.list(where, name, list, what, level)
+    if type(list) ~= "table" or not length(list) then
+        error(("%s: %s: expected %s, got %s"):format(where, name, what, show(list)), (level or 2) + 1)
+    end
+    return list
+end
+
+-- An error unless a method was called on an object of its class, which `maker` returns.
+function options.own(self, class, where, maker)
+    if getmetatable(self) ~= class then
+        error(("%s: expected what %s returns, got %s; call it with a colon"):format(where, maker, show(self)), 3)
+    end
+end
+
 -- An error unless `list` holds numbers and nothing else.
 function options.numbers(where, name, list, level)
-    if type(list) ~= "table" then
-        error(("%s: %s: expected a list of numbers, got %s"):format(where, name, show(list)), (level or 2) + 1)
-    end
-    for k = 1, #list do
+    options.list(where, name, list, "a list of numbers", (level or 2) + 1)
+    for k = 1, length(list) do
         if type(list[k]) ~= "number" then
             error(("%s: %s: entry %d: expected a number, got %s"):format(where, name, k, show(list[k])),
                 (level or 2) + 1)

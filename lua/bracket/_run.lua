@@ -59,10 +59,17 @@ local function view_of(state)
         __name = "bracket.state" })
 end
 
-local function copy(value)
+local DEEPEST = 100 -- of the tables in a state; one that holds itself is deeper
+
+local function copy(value, depth)
+    depth = depth or 0
     if type(value) ~= "table" then return value end
+    if depth > DEEPEST then
+        error(("bk.protocol: state: expected tables at most %d deep, got one that is deeper or holds itself"):format(
+            DEEPEST), 0)
+    end
     local result = {}
-    for k, v in pairs(value) do result[k] = copy(v) end
+    for k, v in pairs(value) do result[k] = copy(v, depth + 1) end
     return result
 end
 run.copy = copy

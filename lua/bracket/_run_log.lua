@@ -222,7 +222,7 @@ function run_log.open(protocol, dir, seed, options)
     self.config = run_log.config(protocol, seed)
     self.config.theta = options.theta and internal.digest(options.theta) or nil
     self.env = environment(seed)
-    internal.make_folder(dir)
+    internal.make_folder(dir, "protocol:run")
     self:take_claim()
     local ok, saved, text = pcall(self.look, self, options)
     if not ok then

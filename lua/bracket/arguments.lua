@@ -57,7 +57,7 @@ local function check(defaults)
     for name, value in pairs(defaults) do
         if type(name) ~= "string" or name:find("[^%w_]") then
             error(("bk.arguments: defaults: expected names of letters, digits and _, got %s"):format(tostring(name)), 3)
-        elseif not KINDS[type(value)] then
+        elseif not KINDS[type(value)] or type(value) == "table" and not bk._options.length(value) then
             error(("bk.arguments: defaults: %s: expected a number, string, boolean or list, got a %s"):format(name,
                 type(value)), 3)
         end

@@ -112,7 +112,7 @@ function measure.round(state)
 end
 
 -- sum_{i<j} W_ij [g_i, g_j] = sum_j H_j (sum_i W_ij g_i): at most n gradients and n products. nil when W = 0.
-function measure.weighted_brackets(n, W, gradient, hvp)
+local function of_brackets(n, W, gradient, hvp)
     local sum
     for j = 1, n do
         local v
@@ -130,11 +130,40 @@ function measure.weighted_brackets(n, W, gradient, hvp)
     return sum
 end
 
+function measure.weighted_brackets(n, W, gradient, hvp)
+    local where = "bk.measure.weighted_brackets"
+    if math.type(n) ~= "integer" or n < 0 then
+        error(("%s: n: expected a whole number >= 0, got %s"):format(where, show(n)), 2)
+    end
+    for i = 1, n do
+        for j = 1, n do
+            if type(W) ~= "table" or type(W[i]) ~= "table" or type(W[i][j]) ~= "number" then
+                error(("%s: W: expected a matrix of %d rows and columns, got %s in row %d, column %d"):format(where, n,
+                    show(type(W) == "table" and type(W[i]) == "table" and W[i][j] or nil), i, j), 2)
+            end
+        end
+    end
+    for name, f in pairs{ gradient = gradient or false, hvp = hvp or false } do
+        if not bk._options.callable(f) then
+            error(("%s: %s: expected a function, got %s"):format(where, name, show(f or nil)), 2)
+        end
+    end
+    local function vector(name, v)
+        if bk.is_tensor(v) then return v end
+        error(("%s: %s: expected a function that returns a tensor, got %s"):format(where, name, show(v)), 3)
+    end
+    return of_brackets(n, W, function(i) return vector("gradient", gradient(i)) end,
+        function(j, v) return vector("hvp", hvp(j, v)) end)
+end
+
 local decays = setmetatable({}, { __mode = "k" }) -- by optimizer; false: its steps are no gradient steps
 
 -- The terms of order and flatness hold for theta <- theta - h (g + decay theta); of another update they would say
 -- nothing.
 function measure.is_gradient_step(optimizer)
+    if optimizer == nil or optimizer ~= optimizer then
+        error("bk.measure.is_gradient_step: optimizer: expected one of bk.optim, got " .. show(optimizer), 2)
+    end
     if decays[optimizer] == nil then decays[optimizer] = bk.bea._update.gradient_step(optimizer) or false end
     return decays[optimizer] ~= false
 end
@@ -212,6 +241,9 @@ end
 -- v with all but a layer's entries at zero.
 function measure.only(v, layer)
     if not bk.is_tensor(v) then error("bk.measure.only: v: expected a tensor, got " .. show(v), 2) end
+    if v:ndim() ~= 1 then
+        error(("bk.measure.only: v: expected one dimension, got (%s)"):format(table.concat(v:shape(), ",")), 2)
+    end
     if type(layer) ~= "table" or not math.tointeger(layer.first) or not math.tointeger(layer.size) then
         error("bk.measure.only: layer: expected one of bk.measure.layers(model), got " .. show(layer), 2)
     end
@@ -225,10 +257,7 @@ local OF_TASKS = { gradient = 1, loss = 1, hvp = 1, output_change = 1, bracket =
 local OF_OTHERS = { weighted_brackets = true, is_gradient_step = true, layers = true, only = true }
 for name, f in pairs(measure) do
     local function of_state(state, ...)
-        if type(state) ~= "table" or type(state.n_tasks) ~= "number" then
-            error(("bk.measure.%s: state: expected the state that records and hooks get, got %s"):format(name,
-                show(state)), 2)
-        end
+        bk.record._of_run(state, "bk.measure." .. name)
         for k = 1, OF_TASKS[name] or 0 do
             local i = select(k, ...)
             if math.type(i) ~= "integer" or i < 1 or i > state.n_tasks then

@@ -30,7 +30,7 @@ local function resolve_order(order)
     end
     if getmetatable(order) == bk.order._object.class then return order end
     if type(order) == "function" then return bk.order.custom{ task = order } end
-    if type(order) == "table" and #order > 0 then return bk.order.word(order) end
+    if type(order) == "table" and (bk._options.length(order) or 0) > 0 then return bk.order.word(order) end
     error("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got a " .. type(order), 3)
 end
 
@@ -129,8 +129,8 @@ local function new(options)
     if not is_model or math.type(size) ~= "integer" then
         error("bk.protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a " .. type(spec.model), 2)
     end
-    local ok, rate = pcall(bk.schedule._rate, options.lr)
-    if not ok then error("bk.protocol: " .. rate, 2) end
+    local ok, rate = pcall(bk.schedule._rate, options.lr, "bk.protocol")
+    if not ok then error(rate, 2) end
     spec.rate = rate
     if spec.steps and spec.epochs then error("bk.protocol: give steps or epochs, not both", 2) end
     if type(spec.steps) == "table" and not spec.order.blocks then
@@ -318,13 +318,23 @@ function protocol:restore(saved)
     if type(saved) ~= "table" or saved.version ~= 1 then
         error("protocol:restore: expected what protocol:state() returned, got a " .. type(saved), 2)
     end
+    local show = bk._options.show
     if saved.n_tasks ~= self.problem.n or saved.dtype ~= self.dtype then
-        error(string.format("protocol:restore: the state is of %d tasks in %s, the protocol of %d in %s", saved.n_tasks,
-            saved.dtype, self.problem.n, self.dtype), 2)
+        error(string.format("protocol:restore: the state is of %s tasks in %s, the protocol of %d in %s",
+            show(saved.n_tasks), tostring(saved.dtype), self.problem.n, self.dtype), 2)
     end
-    if saved.theta:shape()[1] ~= self.spec.model.n_params then
-        error(string.format("protocol:restore: the state has %d parameters, the model %d", saved.theta:shape()[1],
+    if not bk.is_tensor(saved.theta) then
+        error("protocol:restore: theta: expected a tensor, got " .. show(saved.theta), 2)
+    end
+    if saved.theta:ndim() ~= 1 or #saved.theta ~= self.spec.model.n_params then
+        error(string.format("protocol:restore: the state has %d parameters, the model %d", saved.theta:count(),
             self.spec.model.n_params), 2)
+    end
+    for i = 1, self.problem.n do
+        local at = type(saved.streams) == "table" and saved.streams[i]
+        if type(at) ~= "table" or math.type(at.epoch) ~= "integer" or math.type(at.cursor) ~= "integer" then
+            error(("protocol:restore: streams: task %d: expected { epoch, cursor }, got %s"):format(i, show(at or nil)), 2)
+        end
     end
     if math.type(saved.step) ~= "integer" or saved.step < 0 then
         error("protocol:restore: step: expected a whole number >= 0, got " .. tostring(saved.step), 2)

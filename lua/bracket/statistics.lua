@@ -136,6 +136,11 @@ for name, f in pairs(statistics) do
             error(("%s: y: expected %d numbers, as x has, got %d"):format(where, #x, #y), 2)
         end
         if name == "spearman_grouped" then
+            for k = 1, type(groups) == "table" and bk._options.length(groups) or 0 do
+                if groups[k] == nil or groups[k] ~= groups[k] then
+                    error(("%s: groups: entry %d: expected a name, got %s"):format(where, k, show(groups[k])), 2)
+                end
+            end
             if type(groups) ~= "table" or #groups ~= #x then
                 error(("%s: groups: expected %d, one a point, got %s"):format(where, #x,
                     type(groups) == "table" and #groups or show(groups)), 2)

@@ -4,37 +4,45 @@ local bk = ...
 local show = bk._options.show
 local stream = {}
 stream.__index = stream
+local function whole(v) return type(v) == "number" and math.tointeger(v) ~= nil end
 local GAMMA, mix = 0x9E3779B97F4A7C15, bk.internal.mix
 
 function stream.key(...)
     local z = 0
     for i = 1, select("#", ...) do
         local part = select(i, ...)
-        local whole = type(part) == "number" and math.tointeger(part)
-        if not whole then error("bk.stream.key: seed: expected whole numbers, got " .. show(part), 2) end
-        z = mix(z + whole * 0xD1342543DE82EF95 + GAMMA)
+        if not whole(part) then error("bk.stream.key: seed: expected whole numbers, got " .. show(part), 2) end
+        z = mix(z + math.tointeger(part) * 0xD1342543DE82EF95 + GAMMA)
     end
     return z & 0x7fffffffffff -- exact in a double as well
 end
 
-function stream.new(key, counter) return setmetatable({ key = key, counter = counter or 0 }, stream) end
+function stream.new(key, counter)
+    if not whole(key) or not (counter == nil or whole(counter)) then
+        error(("bk.stream.new: %s: expected a whole number, got %s"):format(whole(key) and "counter" or "key",
+            show(whole(key) and counter or key)), 2)
+    end
+    return setmetatable({ key = key, counter = counter or 0 }, stream)
+end
 
 -- the same on a plain table {key =, counter =}
 function stream.next(s)
-    if type(s) ~= "table" or type(s.key) ~= "number" or type(s.counter) ~= "number" then
+    if type(s) ~= "table" or not whole(s.key) or not whole(s.counter) then
         error("bk.stream: stream: expected { key, counter }, got " .. show(s), 2)
     end
-    s.counter = s.counter + 1
-    return mix(s.key + s.counter * GAMMA)
+    s.counter = math.tointeger(s.counter) + 1
+    return mix(math.tointeger(s.key) + s.counter * GAMMA)
 end
 function stream.uniform(s) return (stream.next(s) >> 11) * 2.0 ^ -53 end
 function stream.below(s, n) -- 0..n-1
-    if type(n) ~= "number" then error("bk.stream.below: n: expected a whole number >= 1, got " .. show(n), 2) end
+    if type(n) ~= "number" or n ~= n then
+        error("bk.stream.below: n: expected a whole number >= 1, got " .. show(n), 2)
+    end
     return math.floor(stream.uniform(s) * n)
 end
 function stream.permutation(s, n) -- 1..n
     local p = {}
-    if type(n) ~= "number" then error("bk.stream.permutation: n: expected a whole number, got " .. show(n), 2) end
+    if not whole(n) then error("bk.stream.permutation: n: expected a whole number, got " .. show(n), 2) end
     for i = 1, n do p[i] = i end
     for i = n, 2, -1 do
         local j = stream.below(s, i) + 1

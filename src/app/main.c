@@ -367,7 +367,8 @@ int main(int argc, char **argv) {
     if (!env) {
         err_prefix(&e, "while starting");
         app_message(e.text);
-        return 1;
+        fflush(NULL);
+        _exit(1); /* exit() waits for OpenBLAS's threads, which may never get what they need */
     }
     if (!told) {
         const bool shown = run(env, show_usage, &o);

@@ -147,6 +147,24 @@ bk_dtype args_dtype(lua_State *L, int index, const char *fname, const char *argu
     return d;
 }
 
+int64_t args_list(lua_State *L, int index, const char *fname, const char *argument) {
+    enum { SHORT = 4096 }; /* of a longer list only what Lua keeps behind its last entry is looked at */
+    index = lua_absindex(L, index);
+    const lua_Integer n = (lua_Integer)lua_rawlen(L, index);
+    if (n > SHORT) lua_pushinteger(L, n);
+    else lua_pushnil(L);
+    while (lua_next(L, index)) {
+        lua_Integer i = 0;
+        if (lua_type(L, -2) == LUA_TNUMBER && (!lua_isinteger(L, -2) || (i = lua_tointeger(L, -2)) < 1 || i > n)) {
+            lua_pop(L, 1);
+            args_error(L, fname, "%s: expected a list without gaps, got %I entries and one at %s", argument,
+                       (LUAI_UACINT)n, lua_tostring(L, -1));
+        }
+        lua_pop(L, 1);
+    }
+    return n;
+}
+
 int args_shape(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t *shape) {
     index = lua_absindex(L, index);
     if (lua_type(L, index) == LUA_TNUMBER) {
@@ -154,12 +172,12 @@ int args_shape(lua_State *L, int index, const char *fname, const char *argument,
         return 1;
     }
     if (!lua_istable(L, index)) args_fail(L, index, fname, argument, "a table of sizes such as {2, 3}");
-    lua_Unsigned n = lua_rawlen(L, index);
+    const int64_t n = args_list(L, index, fname, argument);
     if (n > BK_MAX_DIMS)
         args_error(L, fname, "%s: expected at most %d dimensions, got %I", argument, BK_MAX_DIMS, (LUAI_UACINT)n);
-    for (lua_Unsigned i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++) {
         int ok = 0;
-        if (lua_rawgeti(L, index, (lua_Integer)i + 1) == LUA_TNUMBER) shape[i] = lua_tointegerx(L, -1, &ok);
+        if (lua_rawgeti(L, index, i + 1) == LUA_TNUMBER) shape[i] = lua_tointegerx(L, -1, &ok);
         if (!ok || shape[i] < low)
             args_error(L, fname, "%s: size %I: expected an integer >= %I, got %s", argument, (LUAI_UACINT)i + 1,
                        (LUAI_UACINT)low, args_got(L, -1));

@@ -27,6 +27,9 @@ const char *args_string(lua_State *L, int index, const char *fname, const char *
 const char *args_path(lua_State *L, int index, const char *fname);
 void args_table(lua_State *L, int index, const char *fname, const char *argument);
 bk_dtype args_dtype(lua_State *L, int index, const char *fname, const char *argument);
+/* The length of the list at index: raises for entries behind a gap, which would be passed over in silence; names may
+ * stand beside them. */
+int64_t args_list(lua_State *L, int index, const char *fname, const char *argument);
 /* A table of sizes {2, 3} (or one integer): fills shape, returns ndim. Sizes are >= low. */
 int args_shape(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t *shape);
 /* A dimension 1..ndim (negative: from the end) as an axis from 0. */

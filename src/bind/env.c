@@ -1,6 +1,7 @@
 /* env.c - open, close, run, exchange: the public header's functions. What stops a run is interrupt.c's; what a script
  * may touch, restrict.c's. */
 #include "../base/path.h"
+#include "../tensor/gemm.h"
 #include "env_state.h"
 
 #include <string.h>
@@ -32,7 +33,7 @@ bk_env *env_open(const bk_options *options, bool no_environment, err *e) {
     static const bk_options defaults = { 0 };
     const bk_options *o = options ? options : &defaults;
     ctx *c = ctx_new(1);
-    if (c && o->threads != 0 && ctx_set_threads(c, o->threads, e)) {
+    if (c && ((o->threads != 0 && ctx_set_threads(c, o->threads, e)) || gemm_room(ctx_threads(c), e))) {
         ctx_release(c);
         return NULL;
     }

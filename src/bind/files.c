@@ -341,12 +341,13 @@ static bool folder_at(ctx *c, const char *path, err *e) {
     return there;
 }
 
-static int make_folder(lua_State *L) { /* make_folder(path): it and those above it, where missing */
+/* make_folder(path [, name of the function that speaks]): it and those above it, where missing */
+static int make_folder(lua_State *L) {
     size_t n; /* the path may lie in folders to be made, so it is checked part by part */
-    const char *path = args_string(L, 1, "make_folder", "path");
+    const char *fname = luaL_optstring(L, 2, "make_folder"), *path = args_string(L, 1, fname, "path");
     err e = { 0 };
     lua_tolstring(L, 1, &n);
-    if (strlen(path) != n) return args_error(L, "make_folder", "path: contains a zero byte");
+    if (strlen(path) != n) return args_error(L, fname, "path: contains a zero byte");
     for (size_t i = 1; i <= n; i++) {
         if (path[i] != '/' && path[i]) continue;
         lua_pushlstring(L, path, i);

@@ -48,7 +48,8 @@ static int loss_call(lua_State *L) { /* loss, model [, x, y [, mode]]; or loss, 
 }
 
 static int loss_accuracy_(lua_State *L) {
-    const loss *l = luaL_checkudata(L, 1, BIND_LOSS);
+    const loss *l = luaL_testudata(L, 1, BIND_LOSS);
+    if (!l) args_fail(L, 1, "loss:accuracy", "self", "a loss of bk.loss (call with a colon)");
     lua_model *m = bind_check_model(L, 2, "loss:accuracy", "model");
     if (!l->row->hits) {
         lua_pushnil(L);

@@ -133,7 +133,7 @@ static layer layer_of(lua_State *L, const char *fname, const char *place) {
 
 /* Pushes the model of the layers in the list at 1, which it keeps. */
 static lua_model *push_list(lua_State *L, const char *fname, const layer_shape *input) {
-    int n = (int)lua_rawlen(L, 1);
+    int n = (int)args_list(L, 1, fname, "layers");
     layer *list = lua_newuserdatauv(L, (size_t)(n ? n : 1) * sizeof *list, 0);
     for (int i = 0; i < n; i++) {
         char place[24];

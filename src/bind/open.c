@@ -9,7 +9,8 @@
 #include <string.h>
 
 static int module_doc(lua_State *L) {
-    if (lua_isnoneornil(L, 1)) return luaL_error(L, "bk.doc: value: expected a value, got nil");
+    if (lua_isnoneornil(L, 1) || (lua_type(L, 1) == LUA_TNUMBER && !lua_compare(L, 1, 1, LUA_OPEQ)))
+        return args_fail(L, 1, "bk.doc", "value", "a value");
     if (lua_type(L, 2) != LUA_TSTRING)
         return luaL_error(L, "bk.doc: text: expected a string, got %s", luaL_typename(L, 2));
     bind_doc(L, 1, lua_tostring(L, 2));
@@ -30,7 +31,7 @@ static int module_threads(lua_State *L) {
         if (env_restricted(L) && n > ctx_threads(c))
             return args_error(L, "bk.threads", "restricted: this environment may use %d, asked for %d", ctx_threads(c),
                               n);
-        if (ctx_set_threads(c, n, &e)) return bind_raise(L, &e);
+        if (gemm_room(n, &e) || ctx_set_threads(c, n, &e)) return bind_raise(L, &e);
     }
     lua_pushinteger(L, ctx_threads(c));
     return 1;
@@ -118,6 +119,8 @@ BK_API int luaopen_bracket(lua_State *L) {
     if (lua_getfield(L, LUA_REGISTRYINDEX, ROOM_MODULE) == LUA_TTABLE) return 1;
     lua_settop(L, 0);
     bind_open_ctx(L);
+    err e = { 0 };
+    if (gemm_room(ctx_threads(bind_ctx(L)), &e)) return luaL_error(L, "bracket: %s", e.text);
     room_find_override(L);
     lua_newtable(L); /* 1: bk */
     lua_pushliteral(L, BK_VERSION);

@@ -293,7 +293,7 @@ static int internal_room(lua_State *L) { /* room(t): the name of the room that t
 }
 
 static int internal_folder(lua_State *L) { /* folder(path): its entries, folders with a slash behind */
-    push_folder(L, args_path(L, 1, "folder"), true);
+    push_folder(L, args_path(L, 1, luaL_optstring(L, 2, "folder")), true);
     return 1;
 }
 

@@ -74,6 +74,7 @@ static void fill(lua_State *L, nested *n, int depth, tensor *t, int64_t *next) {
         args_error(L, fname, "%s: ragged: expected %I entries as in the first, got %I", place(L, n, depth),
                    (LUAI_UACINT)n->shape[depth], (LUAI_UACINT)lua_rawlen(L, -1));
     luaL_checkstack(L, 8, fname);
+    args_list(L, -1, fname, "values");
     for (int64_t i = 0; i < n->shape[depth]; i++) {
         n->at[depth] = i;
         lua_rawgeti(L, -1, i + 1);
@@ -113,6 +114,8 @@ static int make_tensor(lua_State *L) {
     lua_pop(L, 1);
     if (lua_istable(L, 1) && n.shape[0] == 0 && (lua_pushnil(L), lua_next(L, 1)))
         return args_error(L, fname, "values: expected a list, got a table with named fields");
+    if (lua_istable(L, 1) && (lua_pushliteral(L, "dtype"), lua_rawget(L, 1) != LUA_TNIL))
+        return args_error(L, fname, "values: expected numbers alone, got a dtype, which stands in a table behind");
     tensor *t = bind_tensor_push_new(L, dtype, n.ndim, n.shape, fname);
     int64_t next = 0;
     lua_pushvalue(L, 1);

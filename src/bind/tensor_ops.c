@@ -123,7 +123,7 @@ static void put_parts(reader *r) {
     }
     args_end(L, 2, lua_gettop(L), false, r->call.name);
     lua_settop(L, 2);
-    lua_Unsigned n = lua_rawlen(L, 1);
+    lua_Unsigned n = (lua_Unsigned)args_list(L, 1, r->call.name, "parts");
     if (n < 1 || n > PARTS_MAX)
         args_error(L, r->call.name, "expected a list of 1 to %d tensors, got %I", PARTS_MAX, (LUAI_UACINT)n);
     r->in = lua_newuserdatauv(L, sizeof *r->in * n, 0);

@@ -8,10 +8,14 @@
 #include "vec.h"
 
 #include <cblas.h>
+#include <dlfcn.h>
 #include <limits.h>
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
 
 typedef enum way { OWN, VECTOR, BLAS } way;
 
@@ -60,6 +64,53 @@ void gemm_leave(void) {
     pthread_mutex_lock(&users_lock);
     if (users > 0 && --users == 0 && threads_before != 1) openblas_set_num_threads(threads_before);
     pthread_mutex_unlock(&users_lock);
+}
+
+/* OpenBLAS maps a buffer for each thread that is inside it at once, keeps it for the next, and where it can have none
+ * asks again without end: a product would hang, and so would exit(), which waits for OpenBLAS's own threads. */
+static const size_t BLAS_BUFFER = (size_t)132 << 20; /* with what is around it */
+enum { BLAS_BUFFERS = 256 };
+
+static bool can_map(size_t bytes) {
+    void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p != MAP_FAILED) munmap(p, bytes);
+    return p != MAP_FAILED;
+}
+
+/* So many buffers that a script's memory can no longer take the room of. */
+static void take_buffers(int count) {
+    void *(*take)(int) = NULL, (*give)(void *) = NULL, *taken[BLAS_BUFFERS];
+    *(void **)&take = dlsym(RTLD_DEFAULT, "blas_memory_alloc"); /* of every OpenBLAS, in none of its headers */
+    *(void **)&give = dlsym(RTLD_DEFAULT, "blas_memory_free");
+    if (!take || !give) return;
+    for (int i = 0; i < count; i++) taken[i] = take(1);
+    for (int i = 0; i < count; i++) give(taken[i]);
+}
+
+bk_status gemm_room(int threads, err *e) {
+    static int granted; /* to so many threads */
+    struct rlimit most;
+    bk_status status = BK_OK;
+    if (getrlimit(RLIMIT_AS, &most) || most.rlim_cur == RLIM_INFINITY) return BK_OK;
+    pthread_mutex_lock(&users_lock);
+    if (threads > granted) {
+        const int own = openblas_get_num_threads() - 1; /* its threads may have theirs, or be about to */
+        int count = threads + own;
+        if (own && !can_map((size_t)count * BLAS_BUFFER)) {
+            nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+            count = threads;
+        }
+        if (can_map((size_t)count * BLAS_BUFFER)) {
+            take_buffers(count < BLAS_BUFFERS ? count : BLAS_BUFFERS);
+            granted = threads;
+        } else
+            status = err_set(e, BK_ENOMEM,
+                             "the limit on the address space (ulimit -v), %zu MB, has no room for OpenBLAS's buffers, "
+                             "%zu MB a thread: a higher one is needed, or OPENBLAS_NUM_THREADS=1 in the environment",
+                             (size_t)most.rlim_cur >> 20, BLAS_BUFFER >> 20);
+    }
+    pthread_mutex_unlock(&users_lock);
+    return status;
 }
 
 const char *gemm_core(void) {

@@ -39,6 +39,9 @@ bk_status gemm(ctx *c, bk_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, i
 void gemm_enter(void);
 void gemm_leave(void);
 
+/* BK_ENOMEM where the process's limit on its address space keeps OpenBLAS from the buffers of so many threads. */
+bk_status gemm_room(int threads, err *e);
+
 const char *gemm_core(void);   /* OpenBLAS's name of the machine's core: "Zen", "SkylakeX" ... */
 const char *gemm_config(void); /* its version and build options */
 

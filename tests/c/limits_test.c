@@ -227,6 +227,15 @@ static size_t resident(void) {
     return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+static size_t mapped(void) { /* the address space in use */
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f) return 0;
+    if (fscanf(f, "%ld", &pages) != 1) pages = 0;
+    fclose(f);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
 static int told;
 
 static int tell(lua_State *L) {
@@ -447,6 +456,39 @@ static void test_refused_threads(void) {
     check(status == 0, "threads that the system refuses", "another message");
 }
 
+/* OpenBLAS waits without end for buffers that the address space has no room for: none is opened there, and where one is
+ * they are there, whatever the script takes. In a process of its own; kilobytes more than it has. */
+static bool in_room(size_t more, const char *script, bk_status expected) {
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(600);
+        give(20);
+        const rlim_t bytes = mapped() + (more << 10);
+        setrlimit(RLIMIT_AS, &(struct rlimit){ bytes, bytes });
+        err e = { 0 };
+        bk_env *env = env_open(NULL, false, &e);
+        const bool said = strstr(e.text, "has no room for OpenBLAS's buffers") != NULL;
+        if (!env) _exit(!script && said ? 0 : 1);
+        const bk_status s = bk_dostring(env, script ? script : "", NULL);
+        if (s != expected) fprintf(stderr, "%s\n", bk_error(env));
+        _exit(script && s == expected ? 0 : 1);
+    }
+    int status = 1;
+    waitpid(child, &status, 0);
+    return status == 0;
+}
+
+static void test_address_space(void) {
+    check(in_room(64 << 10, NULL, BK_OK), "no room for OpenBLAS", "another message, or it hangs");
+    check(in_room(1400 << 10,
+                  "local t = {} pcall(function() for i = 1, 1e6 do t[i] = bk.ones{1 << 17} end end)\n"
+                  "for i = 1, 60 do t[#t] = nil end collectgarbage() assert(#t > 0)\n"
+                  "bk.linalg.inv(bk.eye(900)) local a = bk.ones{900, 900} a:matmul(a)",
+                  BK_OK),
+          "OpenBLAS keeps its room", "it hangs");
+}
+
 int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0); /* a crash still shows what came before it */
     give(600);
@@ -461,6 +503,7 @@ int main(void) {
         test_fork();
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__ /* so does a sanitizer */
         test_refused_threads();
+        test_address_space();
 #endif
     }
     printf("%d passed, %d failed\n", passed, failed);

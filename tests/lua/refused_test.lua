@@ -71,6 +71,44 @@ function TestRefused.test_shapes()
         bk.vmap(function() return ones { 1, 1, 1, 1, 1, 1, 1, 1 } end), ones { 2 })
 end
 
+-- What stands behind a gap would be passed over in silence, and so would an option among the numbers.
+function TestRefused.test_lists_with_a_gap()
+    local gap = "expected a list without gaps, got 1 entries and one at 3"
+    fails("bk.tensor: values: " .. gap, bk.tensor, { [1] = 1, [3] = 2 })
+    fails("bk.tensor: values: " .. gap, bk.tensor, { { 1 }, { [1] = 1, [3] = 2 } })
+    fails("bk.tensor: values: expected a list without gaps, got 2 entries and one at 0", bk.tensor, { [0] = 1, 2, 3 })
+    local many = {}
+    for k = 1, 5000 do many[k] = k end
+    lu.assertEquals(bk.tensor(many):count(), 5000)
+    many[9000] = 1
+    fails("got 5000 entries and one at 9000", bk.tensor, many)
+    fails("bk.zeros: shape: " .. gap, bk.zeros, { [1] = 2, [3] = 3 })
+    fails("bk.concat: parts: " .. gap, bk.concat, { [1] = theta, [3] = theta })
+    fails("bk.bea.word: steps: " .. gap, bk.bea.word, { [1] = { squares, 1 }, [3] = { squares, 1 } })
+    fails("bk.bea.multitask: losses: " .. gap, bk.bea.multitask, { losses = { [1] = squares, [3] = cubes }, lr = 0.1 })
+    fails("bk.nn.sequential: layers: " .. gap, bk.nn.sequential, { [1] = bk.nn.tanh(), [3] = bk.nn.tanh() })
+    fails("bk.tensor: values: expected numbers alone, got a dtype", bk.tensor, { 1, 2, dtype = "float32" })
+end
+
+-- A list whose __len says what is no length.
+function TestRefused.test_lists_of_another_length()
+    local function long(n) return setmetatable({ 1, 2 }, { __len = function() return n end }) end
+    fails('bk.statistics.mean: values: expected a list of numbers, got a table whose length, "x", is not that of a list',
+        bk.statistics.mean, long("x"))
+    fails("bk.bea.game: losses: expected a table, got a table whose length, -5,", bk.bea.game,
+        { losses = long(-5), lr = 1, players = { 1 } })
+    fails("bk.arguments: defaults: n: expected a number, string, boolean or list", bk.arguments, { n = long(1 << 40) },
+        {})
+    lu.assertEquals(bk.statistics.mean(long(2)), 1.5)
+end
+
+function TestRefused.test_a_step_of_one_number()
+    local optimizer = bk.optim.custom { update = function(g) return g:norm() end }
+    fails("optimizer: step: expected theta's shape (2), got ()", optimizer.step, optimizer, theta, theta, 0.1)
+    fails("optimizer: step of custom: expected theta's shape (5), got ()", bk.bea.optimizer,
+        { loss = squares, optimizer = optimizer, lr = 0.1 })
+end
+
 function TestRefused.test_products_and_images()
     local ones = bk.ones
     fails("bk.matmul: expected at least one dimension, got () and (2,2)", bk.matmul, bk.tensor(1.0), ones { 2, 2 })

@@ -38,7 +38,8 @@ end
 local function style_of(s)
     if s.style ~= nil then return s.style end
     if s.image ~= nil then return "image" end
-    local many = (type(s.y) == "table" or type(s.y) == "userdata") and pcall(function() return #s.y end) and #s.y or 0
+    local counted, many = pcall(function() return type(s.y) == "table" and bk._options.length(s.y) or #s.y end)
+    many = counted and math.type(many) == "integer" and type(s.y) ~= "string" and many or 0
     return many > 60 and not values.is_matrix(s.y) and "lines" or "linespoints"
 end
 

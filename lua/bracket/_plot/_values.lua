@@ -18,8 +18,8 @@ local function table_of(given, where)
 end
 
 local function check(list, where)
-    if type(list) ~= "table" then
-        fail("%s: expected a list or a tensor of numbers, got a %s", where, type(list))
+    if type(list) ~= "table" or not bk._options.length(list) then
+        fail("%s: expected a list or a tensor of numbers, got %s", where, bk._options.show(list))
     end
     for k = 1, #list do
         if type(list[k]) ~= "number" then

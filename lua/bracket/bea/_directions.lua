@@ -44,9 +44,9 @@ local function direction(f, where, losses_only)
 end
 
 function directions.of(where, list, losses_only)
-    if type(list) ~= "table" or #list < 2 then
+    if type(list) ~= "table" or (bk._options.length(list) or 0) < 2 then
         error(("%s: losses: expected a list of two or more, got %s"):format(where,
-            type(list) == "table" and #list or "a " .. type(list)), 3)
+            type(list) == "table" and bk._options.length(list) or bk._options.show(list)), 3)
     end
     local d = {}
     for k, f in ipairs(list) do

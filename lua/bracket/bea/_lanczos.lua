@@ -19,9 +19,10 @@ function lanczos.product(where, options)
     if options.hvp then
         return function(v)
             local w = options.hvp(v)
-            if bk.is_tensor(w) and #w == #v then return w end
+            local numbers = bk.is_tensor(w) and w:count()
+            if numbers == v:count() then return w:reshape(v:shape()) end
             error(("%s: hvp: expected a function that returns as many numbers as it is given, got %s"):format(where,
-                bk.is_tensor(w) and #w or bk._options.show(w)), 0)
+                numbers or bk._options.show(w)), 0)
         end, like
     end
     if options.loss == nil then error(where .. ": loss or hvp is missing", 3) end

@@ -36,7 +36,7 @@ function update:call(theta, g, t, s)
     local step, state = nil, {}
     for i = 0, self.n do
         local v = results[1 + i]:to(theta:dtype())
-        if v:ndim() == 0 then v = v:broadcast_to(theta:shape()) end
+        if v:ndim() == 0 and i > 0 then v = v:broadcast_to(theta:shape()) end
         local got, wanted = table.concat(v:shape(), ","), table.concat(theta:shape(), ",")
         if got ~= wanted then
             error(("%s: optimizer: %s of %s: expected theta's shape (%s), got (%s)"):format(self.where,
@@ -81,6 +81,9 @@ function update.field(f, where, name)
         type(f)), 0) end
     local gradient = bk.grad(compiled)
     return function(theta)
+        if not bk.is_tensor(theta) then
+            error(("%s: theta: expected a tensor, got %s"):format(where, bk._options.show(theta)), 2)
+        end
         local y = compiled(theta)
         return y:ndim() == 0 and theta:ndim() > 0 and gradient(theta) or y
     end, compiled

@@ -10,19 +10,20 @@ local function fail(format, ...) error(where .. ": " .. format:format(...), 0) e
 -- ---- what was given ----
 
 -- The runs as lists of vectors (P): of one tensor (rows, P), a list of vectors, or a list of either.
-local function runs_of(trajectory)
+local function runs_of(trajectory, inner)
     local function shape_of(t) return bk.is_tensor(t) and t:shape() or nil end
-    local one = shape_of(trajectory) or type(trajectory) == "table" and shape_of(trajectory[1])
-    if not one and type(trajectory) == "table" and type(trajectory[1]) == "table" then one = {} end
-    if not one then fail("trajectory: expected a tensor (rows, parameters) or a list of vectors, got a %s",
-        type(trajectory)) end
+    local list = type(trajectory) == "table" and bk._options.length(trajectory)
+    local one = shape_of(trajectory) or list and shape_of(trajectory[1])
+    if not one and list and type(trajectory[1]) == "table" and not inner then one = {} end
+    if not one then fail("trajectory: expected a tensor (rows, parameters) or a list of vectors, got %s",
+        list == nil and show(trajectory) or "a " .. type(trajectory)) end
     if bk.is_tensor(trajectory) then
         if #one ~= 2 then fail("trajectory: expected (rows, parameters), got (%s)", table.concat(one, ",")) end
         return { trajectory }
     end
     if #one == 1 then return { trajectory } end
     local runs = {}
-    for k = 1, #trajectory do runs[k] = runs_of(trajectory[k])[1] end
+    for k = 1, #trajectory do runs[k] = runs_of(trajectory[k], true)[1] end
     return runs
 end
 

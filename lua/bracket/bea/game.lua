@@ -163,11 +163,7 @@ local function new(o)
     return self
 end
 
-local function check_self(self, name)
-    if getmetatable(self) ~= game then
-        error(("game:%s: expected what bk.bea.game returns; call it with a colon"):format(name), 3)
-    end
-end
+local function check_self(self, name) bk._options.own(self, game, "game:" .. name, "bk.bea.game") end
 
 function game:word()
     check_self(self, "word")

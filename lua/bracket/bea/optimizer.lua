@@ -142,12 +142,15 @@ local function check_theta(where, theta)
     end
 end
 
+local function check_self(self, name) bk._options.own(self, equation, "equation:" .. name, "bk.bea.optimizer") end
+
 local function kept(self, key, make)
     if not self.cache[key] then self.cache[key] = make() end
     return self.cache[key]
 end
 
 function equation:term(k)
+    check_self(self, "term")
     check_order("equation:term", k)
     return kept(self, "term" .. k, function()
         return bk.compile(function(theta) return orders(self, theta, k)["F" .. k] end)
@@ -155,6 +158,7 @@ function equation:term(k)
 end
 
 function equation:field(k)
+    check_self(self, "field")
     if k == nil then k = 2 end
     check_order("equation:field", k)
     return kept(self, "field" .. k, function() return field(self, self.lr, k) end)
@@ -186,12 +190,14 @@ local function displacement(self, theta)
 end
 
 function equation:start(theta)
+    check_self(self, "start")
     check_theta("equation:start", theta)
     local sum = displacement(self, theta)
     return sum and theta + sum * self.lr or theta:clone()
 end
 
 function equation:terms(theta)
+    check_self(self, "terms")
     check_theta("equation:terms", theta)
     local parts = kept(self, "parts", function()
         return bk.compile(function(t)
@@ -221,6 +227,7 @@ local FLOW_STEPS = 3000 -- where the series holds a few hundred do; at a corner 
 local CONTROLS = { no_memory = { memory = 0 }, flipped = { memory = -1 }, no_start = { memory = 1, stay = true } }
 
 local function verify(self, o)
+    check_self(self, "verify")
     check_theta("equation:verify", o.theta)
     local control = o.control and CONTROLS[o.control] or { memory = 1 }
     if control.stay and o.from ~= "rest" then

@@ -9,9 +9,7 @@ reshuffled.__name = "bracket.reshuffled"
 local ALL = 6 -- losses whose m! orders are all tried
 
 local function check_self(self, name)
-    if getmetatable(self) ~= reshuffled then
-        error(("reshuffled:%s: expected what bk.bea.reshuffled returns; call it with a colon"):format(name), 3)
-    end
+    bk._options.own(self, reshuffled, "reshuffled:" .. name, "bk.bea.reshuffled")
 end
 
 -- ---- the predictions ----
@@ -147,6 +145,7 @@ end
 local function checked(name, o)
     o.scales, o.theta = o.scales or { 1, 1 / 2, 1 / 4 }, directions.point(name, o.theta)
     if #o.scales == 0 then error(name .. ": scales: expected a list of numbers, got an empty one", 3) end
+    bk._options.numbers(name, "scales", o.scales, 3)
     for k, s in ipairs(o.scales) do
         if type(s) ~= "number" or not (s > 0 and s < math.huge) then
             error(("%s: scales: entry %d: expected a finite number > 0, got %s"):format(name, k, tostring(s)), 3)
@@ -159,8 +158,8 @@ local function scatter_of(self, o)
     checked("reshuffled:scatter", o)
     local optimizer, saved = o.optimizer, nil
     if optimizer ~= nil then
-        local ok, state = pcall(function() return optimizer:state() end)
-        if not ok then
+        local ok, state = pcall(function() return type(optimizer.step) == "function" and optimizer:state() end)
+        if not ok or not state then
             error("reshuffled:scatter: optimizer: expected one of bk.optim, such as bk.optim.adam{}, got a "
                 .. type(optimizer), 2)
         end

@@ -40,7 +40,16 @@ local function density(probes, count, o)
             return math.exp(-((x - node) / width) ^ 2 / 2) / (width * math.sqrt(2 * math.pi))
         end)
     end
-    function s:mean(f) return average(probes, f) end
+    function s:mean(f)
+        local where, show = "spectrum:mean", bk._options.show
+        if self ~= s then error(where .. ": expected the spectrum; call it with a colon, got " .. show(self), 2) end
+        if not bk._options.callable(f) then error(where .. ": f: expected a function, got " .. show(f), 2) end
+        return average(probes, function(x)
+            local y = f(x)
+            if type(y) == "number" then return y end
+            error(("%s: f: expected a function that returns a number, got %s"):format(where, show(y)), 0)
+        end)
+    end
     return s
 end
 

@@ -12,7 +12,7 @@ local function fail(format, ...) bk.internal.raise(("bk.data.cifar: " .. format)
 -- The batches in dir, plain or packed: those of CIFAR-10 if there is one, else those of CIFAR-100.
 local function find(dir, split)
     local there, found = {}, {}
-    for _, entry in ipairs(bk.internal.folder(dir)) do there[entry] = true end
+    for _, entry in ipairs(bk.internal.folder(dir, "bk.data.cifar")) do there[entry] = true end
     for _, kind in ipairs{ { 10, FILES }, { 100, FILES_100 } } do
         for _, name in ipairs(kind[2][split]) do
             found[#found + 1] = (there[name] or there[name .. ".gz"]) and dir .. "/" .. name or nil

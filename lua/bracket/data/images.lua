@@ -8,13 +8,13 @@ local function fail(format, ...) bk.internal.raise(("bk.data.images: " .. format
 -- The classes, in order, and every file with its class's id.
 local function list(dir)
     local classes, files = {}, {}
-    for _, entry in ipairs(bk.internal.folder(dir)) do
+    for _, entry in ipairs(bk.internal.folder(dir, "bk.data.images")) do
         if entry:sub(-1) == "/" and entry:sub(1, 1) ~= "." then classes[#classes + 1] = entry:sub(1, -2) end
     end
     table.sort(classes)
     for id, class in ipairs(classes) do
         local names = {}
-        for _, name in ipairs(bk.internal.folder(dir .. "/" .. class)) do
+        for _, name in ipairs(bk.internal.folder(dir .. "/" .. class, "bk.data.images")) do
             local hidden = name:sub(1, 1) == "."
             if not hidden and not ENDINGS[(name:match("%.(%w+)$") or ""):lower()] then
                 fail("%s/%s/%s: expected .png, .jpg or .jpeg files", dir, class, name)

@@ -4,7 +4,7 @@ local bk = ...
 -- train-images-idx3-ubyte, train-images.idx3-ubyte, ...; each plain or .gz; the test set is called t10k or test.
 local function find(dir, prefix, stems, kind)
     local tried, there = {}, {}
-    for _, entry in ipairs(bk.internal.folder(dir)) do there[entry] = true end
+    for _, entry in ipairs(bk.internal.folder(dir, "bk.data.mnist")) do there[entry] = true end
     for _, stem in ipairs(stems) do
         for _, separator in ipairs{ "-", "." } do
             for _, gz in ipairs{ "", ".gz" } do

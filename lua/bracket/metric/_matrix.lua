@@ -3,7 +3,8 @@
 local bk = ...
 return function(where, a, order)
     if bk.is_tensor(a) and a:ndim() == 2 then a = a:totable() end
-    local width = type(a) == "table" and type(a[1]) == "table" and #a[1] or 0
+    local length = bk._options.length
+    local width = type(a) == "table" and length(a) and type(a[1]) == "table" and length(a[1]) or 0
     if width == 0 then error(where .. ": expected an accuracy matrix { {...}, ... }, a row after each task", 3) end
     for k = a[0] and 0 or 1, #a do
         for i = 1, width do
@@ -13,7 +14,7 @@ return function(where, a, order)
             end
         end
     end
-    if order and not (type(order) == "table" and #order >= #a) then
+    if order and not (type(order) == "table" and (length(order) or 0) >= #a) then
         error(string.format("%s: order: expected a list of the %d tasks learned", where, #a), 3)
     end
     return a, #a, function(k)

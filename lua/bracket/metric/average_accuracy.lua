@@ -1,9 +1,9 @@
 local bk = ...
 local function metric(a)
     local rows, n = bk.metric._matrix("bk.metric.average_accuracy", a)
-    local last, sum = rows[n], 0
-    for _, v in ipairs(last) do sum = sum + v end
-    return sum / #last
+    local last, width, sum = rows[n], #rows[1], 0
+    for i = 1, width do sum = sum + last[i] end
+    return sum / width
 end
 
 bk.metric._kind[metric] = "always"

@@ -45,18 +45,22 @@ local function of_steps(state, total, at, rate, view)
         local task = at(step)
         state.task = task > 0 and task or nil
         state.lr = rate(step, view or state)
+        if type(state.lr) ~= "number" then
+            error(("order:matrix: lr: step %d: expected a rate, got %s"):format(step, bk._options.show(state.lr)), 0)
+        end
         accumulate(W, R, task, state.lr)
     end
     return W
 end
 
 local function matrix(self, n, options)
+    bk._options.own(self, order, "order:matrix", "bk.order.NAME{...}")
     if math.type(n) ~= "integer" or n < 1 then error("order:matrix: n: expected a number of tasks, got "
         .. tostring(n), 2) end
     local state = { n_tasks = n, seed = options.seed, steps = options.steps, step = 0 }
     function state.steps_of() return options.steps or 1 end
     local total, at = self.setup(state, {})
-    local rate = bk.schedule._rate(options.lr)
+    local rate = bk.schedule._rate(options.lr, "order:matrix")
     state.total = total
     return of_steps(state, total, at, rate)
 end
@@ -74,5 +78,21 @@ order.matrix = bk.define{
     call = matrix,
 }
 
-return { new = function(object) return setmetatable(object, order) end, accumulate = accumulate, empty = empty,
+-- setup and window, called by a run or by hand, say what they are of.
+local function new(object)
+    for _, name in ipairs{ "setup", "window" } do
+        local f = object[name]
+        object[name] = function(state, ...)
+            if type(state) ~= "table" or math.type(state.n_tasks) ~= "integer"
+                or object.blocks and type(state.steps_of) ~= "function" then
+                error(("order.%s: state: expected the state of a run, with n_tasks%s, got %s"):format(name,
+                    object.blocks and " and steps_of" or "", bk._options.show(state)), 2)
+            end
+            return f(state, ...)
+        end
+    end
+    return setmetatable(object, order)
+end
+
+return { new = new, accumulate = accumulate, empty = empty,
     of_word = of_word, of_steps = of_steps, class = order }

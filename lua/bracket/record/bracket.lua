@@ -1,5 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
+    bk.record._of_run(state, "bk.record.bracket")
     local measure, row, total = bk.measure, {}, 0
     local layers = measure.layers(state.model)
     for i = 1, state.n_tasks do

@@ -1,5 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
+    bk.record._of_run(state, "bk.record.conflict")
     local measure = bk.measure
     measure.decay(state, 'record "conflict": the conflict')
     if state.joint then

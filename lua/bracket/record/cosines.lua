@@ -1,5 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
+    bk.record._of_run(state, "bk.record.cosines")
     local gram, row = bk.measure.gram(state), {}
     for i = 1, #gram do
         for j = i + 1, #gram do

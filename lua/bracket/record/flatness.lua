@@ -1,5 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
+    bk.record._of_run(state, "bk.record.flatness")
     bk.measure.needs_losses(state, "record \"flatness\"")
     bk.measure.decay(state, 'record "flatness": the flatness')
     local sum = 0

@@ -1,5 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
+    bk.record._of_run(state, "bk.record.loss")
     bk.measure.needs_losses(state, "record \"loss\"")
     local row, sum = {}, 0
     for i in ipairs(state.tasks) do

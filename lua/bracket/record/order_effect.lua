@@ -1,5 +1,6 @@
 local bk = ...
 return bk.doc(function(state)
+    bk.record._of_run(state, "bk.record.order_effect")
     bk.measure.needs_losses(state, "record \"order_effect\"")
     local measure = bk.measure
     measure.decay(state, 'record "order_effect": the order effect')

@@ -21,6 +21,7 @@ local function bracket(state, i, j, d)
 end
 
 return bk.doc(function(state)
+    bk.record._of_run(state, "bk.record.swap_effect")
     local measure, row, total = bk.measure, {}, 0
     local d = measure.decay(state, "record \"swap_effect\": the swap effect")
     local layers = measure.layers(state.model)

@@ -1,27 +1,32 @@
 -- A learning rate as a function (step, state) -> rate, from what users write: a number, a function, or a list with one
--- of these per task.
+-- of these per task. where begins the messages.
 local bk = ...
-local function resolve(lr, nested)
+local function resolve(lr, where, nested)
     if type(lr) == "number" then
-        if lr ~= lr or lr < 0 or lr == math.huge then error("lr: expected a rate >= 0, got " .. tostring(lr), 0) end
+        if lr ~= lr or lr < 0 or lr == math.huge then
+            error(("%s: lr: expected a rate >= 0, got %s"):format(where, lr), 0)
+        end
         return function() return lr end
     end
     local meta = getmetatable(lr)
     if type(lr) == "function" or (type(meta) == "table" and meta.__call) then return lr end
-    if type(lr) == "table" and #lr > 0 and not nested then
+    if type(lr) == "table" and (bk._options.length(lr) or 0) > 0 and not nested then
         local rates = {}
-        for i, r in ipairs(lr) do rates[i] = resolve(r, true) end
+        for i, r in ipairs(lr) do rates[i] = resolve(r, where, true) end
         return function(step, state)
+            if type(state) ~= "table" then
+                error(("%s: state: expected the state of a run, which says the task, got %s"):format(where,
+                    bk._options.show(state)), 2)
+            end
             local rate = rates[state.task]
             if not rate then
-                error(string.format("lr: has %d rates, task %s has none (a list of rates needs one task a step)",
-                    #rates,
-                    tostring(state.task)), 0)
+                error(("%s: lr: has %d rates, task %s has none (a list of rates needs one task a step)"):format(where,
+                    #rates, tostring(state.task)), 0)
             end
             return rate(step, state)
         end
     end
-    error("lr: expected a number, a function of (step, state), a schedule, or a list with one per task, got a "
-        .. type(lr), 0)
+    error(("%s: lr: expected a number, a function of (step, state), a schedule, or a list with one per task, got %s")
+        :format(where, bk._options.show(lr)), 0)
 end
 return resolve

@@ -1,10 +1,10 @@
 local bk = ...
 return bk.doc(function(rates)
-    if type(rates) ~= "table" or #rates == 0 then
+    if type(rates) ~= "table" or (bk._options.length(rates) or 0) == 0 then
         error("bk.schedule.per_task: expected a list with a rate or schedule per task", 2)
     end
-    local ok, rate = pcall(bk.schedule._rate, rates)
-    if not ok then error("bk.schedule.per_task: " .. rate, 2) end
+    local ok, rate = pcall(bk.schedule._rate, rates, "bk.schedule.per_task")
+    if not ok then error(rate, 2) end
     return rate
 end, [[
 bk.schedule.per_task{0.05, bk.schedule.cosine{ lr = 0.1 }, ...} -> function (step, state) -> rate

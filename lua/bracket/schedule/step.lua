@@ -12,6 +12,9 @@ return bk.define{
     },
     call = function(options)
         local lr, every, factor = options.lr, options.every, options.factor
-        return described("step", options, function(step) return lr * factor ^ ((step - 1) // every) end)
+        return described("step", options, function(step)
+            bk.schedule._step("bk.schedule.step", step)
+            return lr * factor ^ ((step - 1) // every)
+        end)
     end,
 }

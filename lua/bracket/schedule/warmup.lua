@@ -15,8 +15,9 @@ return bk.define{
     call = function(options)
         local steps, lr = options.steps, options.lr
         if not lr and not options.after then error("bk.schedule.warmup: lr or after is missing", 2) end
-        local after = bk.schedule._rate(options.after or lr)
+        local after = bk.schedule._rate(options.after or lr, "bk.schedule.warmup")
         return described("warmup", options, function(step, state)
+            bk.schedule._step("bk.schedule.warmup", step)
             state = type(state) == "table" and state or {}
             if step > steps then
                 local rest = { total = state.total and state.total - steps }

@@ -72,6 +72,7 @@ function dataset.check(where, data, name)
         error(("%s: %s.classes: expected the number of classes, got %s"):format(where, name,
             bk._options.show(classes)), 0)
     end
+    if data.shape ~= nil then bk._options.numbers(where, name .. ".shape", data.shape, 0) end
     if low < 0 or high >= classes then
         error(string.format("%s: %s.y: label %d is outside the classes 0..%d", where, name, low < 0 and low or high,
             classes - 1), 0)

@@ -8,6 +8,9 @@ end
 
 -- The classes of a task's training examples, rising, and the place of each from 0.
 local function classes_of(task, i)
+    if type(task) ~= "table" then
+        error(("%s: tasks: entry %d: expected a task, a table, got %s"):format(where, i, bk._options.show(task)), 0)
+    end
     local part = part_of(task, "train")
     if not (part and bk.is_tensor(part.y) and part.y:dtype() == "int64" and part.y:ndim() == 1) then
         error(("%s: task %d: expected class ids (examples) int64"):format(where, i), 0)

@@ -54,9 +54,9 @@ local function mnist_360(o)
     local test_lists = by_class(test, rng)
     for digit = 0, 8 do -- 9 is a 6 when turned
         local list = lists[digit] or {}
-        if #list < count then
-            error(("%s: digit %d: expected %d examples or more, one a visit, got %d"):format(where, digit, count,
-                #list), 2)
+        if #list // 2 < o.rounds then
+            error(("%s: digit %d: expected %.0f examples or more, one a visit, got %d"):format(where, digit,
+                2.0 * o.rounds, #list), 2)
         end
         local entries = turning(list, 60 * (digit - 1))
         groups[digit] = {}

@@ -40,8 +40,8 @@ local function rotated(options)
     end
     local data, o = dataset.open("bk.tasks.rotated", options)
     local shape = options.shape or data.shape
-    local sizes = type(shape) == "table" and #shape or 0
-    if sizes > 0 then bk._options.numbers("bk.tasks.rotated", "shape", shape) end
+    if shape then bk._options.numbers("bk.tasks.rotated", "shape", shape) end
+    local sizes = shape and #shape or 0
     local rows, columns = sizes > 1 and shape[sizes - 1] or 0, sizes > 1 and shape[sizes] or 0
     local area = rows * columns -- a channel's
     if (sizes ~= 2 and sizes ~= 3) or (sizes == 3 and shape[1] or 1) * area ~= data.size then

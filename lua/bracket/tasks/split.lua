@@ -27,12 +27,14 @@ local function split(options)
     end
     local of_class, of_test = members(data), o.test and members(o.test)
     local widest = 0
-    for _, group in ipairs(groups) do widest = math.max(widest, type(group) == "table" and #group or 0) end
+    for _, group in ipairs(groups) do
+        widest = math.max(widest, type(group) == "table" and bk._options.length(group) or 0)
+    end
     local tasks = {}
     for k, group in ipairs(groups) do
-        if type(group) ~= "table" or #group == 0 then
+        if type(group) ~= "table" or (bk._options.length(group) or 0) == 0 then
             error(string.format("bk.tasks.split: classes: task %d: expected a list of class ids, got %s", k,
-                type(group) == "table" and "an empty one" or tostring(group)), 2)
+                type(group) == "table" and #group == 0 and "an empty one" or bk._options.show(group)), 2)
         end
         local ids, test_ids, map = {}, {}, scenario == "domain" and {} or nil
         for place = 1, #group do

@@ -39,12 +39,18 @@ const char *args_got(lua_State *L, int index) {
 
 int args_error(lua_State *L, const char *fname, const char *format, ...) {
     va_list ap;
-    bind_where(L);
     lua_pushfstring(L, "%s: ", fname);
     va_start(ap, format);
     lua_pushvfstring(L, format, ap);
     va_end(ap);
-    lua_concat(L, 3);
+    lua_concat(L, 2);
+    err e = { 0 };
+    err_set(&e, BK_EINVAL, "%s", lua_tostring(L, -1));
+    bk_env *env = env_of(L);
+    if (env) env_raised(env, &e); /* a host is told the status */
+    bind_where(L);
+    lua_insert(L, -2);
+    lua_concat(L, 2);
     return lua_error(L);
 }
 

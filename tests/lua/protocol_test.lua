@@ -515,7 +515,8 @@ function TestRecords:test_whole_numbers_may_be_floats()
     lu.assertTrue(same_bits(a.theta, b.theta))
     lu.assertEquals(b.history, a.history)
     lu.assertEquals(math.type(b.history.step[2]), "integer")
-    lu.assertTrue(same_bits(protocol{ steps = { 2, 3, 4 } }:run{}.theta, protocol{ steps = { 2.0, 3.0, 4.0 } }:run{}.theta))
+    local whole, float = protocol{ steps = { 2, 3, 4 } }, protocol{ steps = { 2.0, 3.0, 4.0 } }
+    lu.assertTrue(same_bits(whole:run{}.theta, float:run{}.theta))
 end
 function TestRecords:test_lanczos_and_trace_of_a_known_matrix()
     local d = bk.linspace(-3, 10, 40)

@@ -54,17 +54,19 @@ function options.wanted(o)
     return o.low and ("%s >= %g"):format(text, o.low) or o.high and ("%s <= %g"):format(text, o.high) or text
 end
 
+-- Whether value is one of what the option may be; and what it is taken as: 64 / 2, which is 32.0, as 32.
 local function fits(o, value)
     if type(o[2]) == "table" then
         for _, choice in ipairs(o[2]) do
-            if value == choice then return true end
+            if value == choice then return true, value end
         end
         return false
     end
     for name in o[2]:gmatch("[^|]+") do
         if TYPES[name][1](value) then
-            return type(value) ~= "number" or (not o.low or value >= o.low) and (not o.high or value <= o.high)
+            local inside = type(value) ~= "number" or (not o.low or value >= o.low) and (not o.high or value <= o.high)
                 and (not o.below or value < o.below)
+            return inside, (name == "integer" or name == "count") and math.tointeger(value) or value
         end
     end
     return false
@@ -155,9 +157,13 @@ function options.check(where, given, declared, level)
                 error(("%s: %s: missing; expected %s"):format(where, name, options.wanted(o)), level)
             end
             value = o.default
-        elseif not fits(o, value) then
-            error(("%s: %s: expected %s, got %s%s"):format(where, name, options.wanted(o), show(value),
-                type(o[2]) == "table" and hint(value, o[2]) or ""), level)
+        else
+            local ok, taken = fits(o, value)
+            if not ok then
+                error(("%s: %s: expected %s, got %s%s"):format(where, name, options.wanted(o), show(value),
+                    type(o[2]) == "table" and hint(value, o[2]) or ""), level)
+            end
+            value = taken
         end
         values[name] = value
     end

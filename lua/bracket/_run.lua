@@ -91,11 +91,12 @@ function run.new(spec, problem, seed)
     function state.steps_of(i)
         local steps, t = spec.steps, problem.tasks[i]
         if type(steps) == "table" then
-            if math.type(steps[i]) ~= "integer" or steps[i] < 1 then
+            local count = type(steps[i]) == "number" and math.tointeger(steps[i])
+            if not count or count < 1 then
                 error(string.format("bk.protocol: steps[%d]: expected a number of steps, got %s", i,
                     tostring(steps[i])), 0)
             end
-            return steps[i]
+            return count
         end
         return steps or (spec.epochs or 1) * (t.train.n // t.size)
     end
@@ -177,9 +178,13 @@ function run:measure(name)
     local f = self.spec.record_functions[name] or bk.record[name]
     local value = (type(f) == "table" and f.value or f)(self.view, self:memory_of(name))
     if type(value) == "number" then return { [name] = value } end
-    if type(value) ~= "table" then
-        error(string.format("bk.protocol: record %q: expected a number or a table of numbers, got a %s", name,
-            type(value)), 0)
+    local unfit, found = value, type(value) ~= "table"
+    for _, number in pairs(found and {} or value) do
+        if type(number) ~= "number" then unfit, found = number, true end
+    end
+    if found then
+        error(string.format("bk.protocol: record %q: expected a number or a table of numbers, got %s", name,
+            bk.is_tensor(unfit) and "a tensor; t:item() is the number of a 0-d one" or "a " .. type(unfit)), 0)
     end
     return value
 end
@@ -193,7 +198,13 @@ function run:record()
         self.lr = self.rate(1, self.view)
     end
     for _, name in ipairs(self.spec.record_names) do
-        for column, value in pairs(self:measure(name)) do row[column] = value end
+        for column, value in pairs(self:measure(name)) do
+            if row[column] ~= nil then
+                error(string.format("bk.protocol: record %q: the column %s is there already; expected another name",
+                    name, column), 0)
+            end
+            row[column] = value
+        end
     end
     self.lr = rate
     append(self, row)

@@ -64,21 +64,29 @@ local function check_interventions(list, order, optimizer)
     end
 end
 
+local function whole(value) return type(value) == "number" and math.tointeger(value) or nil end
+
 local function check_record(record)
     local names, functions, every, at = {}, {}, nil, nil
     for key, value in pairs(record) do
         if key == "every" then
-            if math.type(value) ~= "integer" or value < 1 then
+            every = whole(value)
+            if not every or every < 1 then
                 error("bk.protocol: record.every: expected a number of steps, got " .. tostring(value), 3)
             end
-            every = value
         elseif key == "at" then
             if type(value) ~= "table" then error("bk.protocol: record.at: expected a list of steps, got a "
                 .. type(value), 3) end
             at = {}
-            for _, step in ipairs(value) do at[step] = true end
+            for _, step in ipairs(value) do
+                if not whole(step) then
+                    error("bk.protocol: record.at: expected a list of steps, got " .. tostring(step), 3)
+                end
+                at[step] = true
+            end
         elseif key == "samples" then
-            if math.type(value) ~= "integer" or value < 1 then
+            local count = whole(value)
+            if not count or count < 1 then
                 error("bk.protocol: record.samples: expected a number of examples, got " .. tostring(value), 3)
             end
         elseif type(key) == "number" then
@@ -97,9 +105,17 @@ local function check_record(record)
                 .. "memory)"):format(tostring(key), hint(key, { "every", "at", "samples" })), 3)
         end
     end
-    for _, name in ipairs(record) do names[#names + 1] = name end
+    local named = {}
+    for _, name in ipairs(record) do
+        if not named[name] then names[#names + 1], named[name] = name, true end -- once, however often it is named
+    end
     local own = {}
-    for name in pairs(functions) do own[#own + 1] = name end
+    for name in pairs(functions) do
+        if named[name] then
+            error(("bk.protocol: record.%s: is bk.record.%s by name as well; expected one of them"):format(name, name), 3)
+        end
+        own[#own + 1] = name
+    end
     table.sort(own)
     for _, name in ipairs(own) do names[#names + 1] = name end
     if #names > 0 and not every and not at then every = 1 end
@@ -149,13 +165,13 @@ local function new(options)
     self.spec, self.seed, self.dtype = spec, options.seed, dtype
     self.asked = { lr = options.lr, batch = batch,
         record = #spec.record_names > 0 and { names = spec.record_names, every = spec.record_every, at = record.at,
-            samples = record.samples } or nil,
+            samples = whole(record.samples) } or nil,
         word = getmetatable(options.order) == nil and type(options.order) == "table" and options.order or nil }
     if spec.distributed and bk.mpi.size > 1 and options.model.modal and options.model.n_buffers > 0 then
         error("bk.protocol: distributed: expected a model whose outputs are each of one example, got batch_norm, whose "
             .. "statistics are the whole batch's (bk.nn.group_norm is of one)", 2)
     end
-    self.problem = bk._problem.new(options.model, options.tasks, dtype, batch, record.samples or 1000,
+    self.problem = bk._problem.new(options.model, options.tasks, dtype, batch, whole(record.samples) or 1000,
         spec.distributed)
     local n = self.problem.n
     if type(options.lr) == "table" and #options.lr > 0 and (spec.order.joint or #options.lr ~= n) then

@@ -39,12 +39,18 @@ const char *args_got(lua_State *L, int index) {
 
 int args_error(lua_State *L, const char *fname, const char *format, ...) {
     va_list ap;
-    bind_where(L);
     lua_pushfstring(L, "%s: ", fname);
     va_start(ap, format);
     lua_pushvfstring(L, format, ap);
     va_end(ap);
-    lua_concat(L, 3);
+    lua_concat(L, 2);
+    err e = { 0 };
+    err_set(&e, BK_EINVAL, "%s", lua_tostring(L, -1));
+    bk_env *env = env_of(L);
+    if (env) env_raised(env, &e); /* a host is told the status */
+    bind_where(L);
+    lua_insert(L, -2);
+    lua_concat(L, 2);
     return lua_error(L);
 }
 
@@ -147,21 +153,24 @@ bk_dtype args_dtype(lua_State *L, int index, const char *fname, const char *argu
     return d;
 }
 
-int64_t args_list(lua_State *L, int index, const char *fname, const char *argument) {
+bool args_stray(lua_State *L, int index, int64_t n, bool names) {
     enum { SHORT = 4096 }; /* of a longer list only what Lua keeps behind its last entry is looked at */
     index = lua_absindex(L, index);
-    const lua_Integer n = (lua_Integer)lua_rawlen(L, index);
     if (n > SHORT) lua_pushinteger(L, n);
     else lua_pushnil(L);
     while (lua_next(L, index)) {
-        lua_Integer i = 0;
-        if (lua_type(L, -2) == LUA_TNUMBER && (!lua_isinteger(L, -2) || (i = lua_tointeger(L, -2)) < 1 || i > n)) {
-            lua_pop(L, 1);
-            args_error(L, fname, "%s: expected a list without gaps, got %I entries and one at %s", argument,
-                       (LUAI_UACINT)n, lua_tostring(L, -1));
-        }
         lua_pop(L, 1);
+        const bool place = lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 1 && lua_tointeger(L, -1) <= n;
+        if (!place && (names || lua_type(L, -1) == LUA_TNUMBER)) return true;
     }
+    return false;
+}
+
+int64_t args_list(lua_State *L, int index, const char *fname, const char *argument) {
+    const int64_t n = (int64_t)lua_rawlen(L, index);
+    if (args_stray(L, index, n, false))
+        args_error(L, fname, "%s: expected a list without gaps, got %I entries and one at %s", argument,
+                   (LUAI_UACINT)n, lua_tostring(L, -1));
     return n;
 }
 

@@ -145,13 +145,19 @@ static json_t *checked_json(lua_State *L, json_tree *t, int depth) {
     return value;
 }
 
+static int no_memory(lua_State *L) {
+    err e = { 0 };
+    err_set(&e, BK_ENOMEM, "json: out of memory");
+    return bind_raise(L, &e);
+}
+
 static void fill_json(lua_State *L, json_tree *t, json_t *to, int depth) {
     bind_poll_now(L);
     luaL_checkstack(L, 6, "json");
     if (json_is_array(to))
         for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL || (lua_pop(L, 1), 0); i++) {
             json_t *value = checked_json(L, t, depth);
-            if (json_array_append_new(to, value)) args_error(L, "json", "out of memory");
+            if (json_array_append_new(to, value)) no_memory(L);
             fill_json(L, t, value, depth + 1);
             lua_pop(L, 1);
         }
@@ -179,10 +185,10 @@ static int to_json(lua_State *L) {
     const size_t how = JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits) | JSON_INDENT(indent);
     char shorter[1024], *text = shorter; /* than most: a row of a run, which is then formatted once */
     const size_t n = json_dumpb(t->root, text, sizeof shorter, how);
-    if (n == 0) return args_error(L, "json", "out of memory");
+    if (n == 0) return no_memory(L);
     if (n > sizeof shorter) {
         text = lua_newuserdatauv(L, n, 0);
-        if (json_dumpb(t->root, text, n, how) != n) return args_error(L, "json", "out of memory");
+        if (json_dumpb(t->root, text, n, how) != n) return no_memory(L);
     }
     json_tree_free(t);
     lua_pushlstring(L, text, n);

@@ -77,8 +77,8 @@ static int t_compile(lua_State *L) {
 }
 
 static int t_lie(lua_State *L) {
-    bind_check_func(L, 1, "lie", "X");
-    bind_check_func(L, 2, "lie", "Y");
+    bind_check_func(L, 1, "bk.lie", "X");
+    bind_check_func(L, 2, "bk.lie", "Y");
     lua_settop(L, 2);
     bind_func_transform(L, KIND_LIE, 1, 2, NULL);
     return 1;

@@ -29,9 +29,9 @@ static int module_threads(lua_State *L) {
         err e = { 0 };
         int n = (int)args_integer(L, 1, "bk.threads", "n", 1, 256);
         if (env_restricted(L) && n > ctx_threads(c))
-            return args_error(L, "bk.threads", "restricted: this environment may use %d, asked for %d", ctx_threads(c),
-                              n);
-        if (gemm_room(n, &e) || ctx_set_threads(c, n, &e)) return bind_raise(L, &e);
+            err_set(&e, BK_ERUNTIME, "bk.threads: restricted: this environment may use %d, asked for %d",
+                    ctx_threads(c), n);
+        if (e.status || gemm_room(n, &e) || ctx_set_threads(c, n, &e)) return bind_raise(L, &e);
     }
     lua_pushinteger(L, ctx_threads(c));
     return 1;

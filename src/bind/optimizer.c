@@ -153,10 +153,20 @@ static int optim_custom(lua_State *L) {
         args_table(L, 5, fname, "state");
         n = (int)lua_rawlen(L, 5);
         if (n > OPTIM_MAX_BUFFERS) return args_error(L, fname, "state: at most %d names, got %d", OPTIM_MAX_BUFFERS, n);
+        lua_settop(L, 6);
+        lua_newtable(L); /* 7: the names so far */
         for (int i = 1; i <= n; i++) {
             lua_rawgeti(L, 5, i);
-            if (lua_type(L, -1) != LUA_TSTRING || strcmp(lua_tostring(L, -1), "step") == 0)
-                return args_fail(L, -1, fname, "state", "names, none of them \"step\"");
+            if (lua_type(L, -1) != LUA_TSTRING) return args_fail(L, -1, fname, "state", "a table of names");
+            const char *given = lua_tostring(L, -1);
+            if (strcmp(given, "step") == 0)
+                return args_error(L, fname, "state: step is the step count; expected another name");
+            lua_pushvalue(L, -1);
+            if (lua_rawget(L, 7) != LUA_TNIL) return args_error(L, fname, "state: \"%s\" stands there twice", given);
+            lua_pop(L, 1);
+            lua_pushvalue(L, -1);
+            lua_pushboolean(L, true);
+            lua_rawset(L, 7);
             lua_rawseti(L, 4, i);
         }
     }
@@ -167,8 +177,8 @@ static int optim_custom(lua_State *L) {
         lua_pushnil(L);
         while (lua_next(L, 6)) {
             if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TNUMBER)
-                return args_error(L, fname, "options: expected names and numbers, got %s = %s", args_got(L, -2),
-                                  args_got(L, -1));
+                return args_error(L, fname, "options: expected names and numbers, got %s = %s", args_got(L, 7),
+                                  args_got(L, 8));
             if (strcmp(lua_tostring(L, -2), "t") == 0)
                 return args_error(L, fname, "options: t is the step count, which update finds as o.t");
             lua_pushvalue(L, -2);

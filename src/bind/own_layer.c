@@ -147,8 +147,8 @@ int bind_own_layer(lua_State *L) {
     strcpy(f->name, name);
     if (args_field(L, table, "input")) check_input(L, lua_gettop(L), fname, f);
     lua_settop(L, 2);
-    if (!args_field(L, table, "forward") || !lua_isfunction(L, -1))
-        return args_fail(L, -1, fname, "forward", "a function (params, x) -> y");
+    if (!args_field(L, table, "forward")) lua_pushnil(L);
+    if (!lua_isfunction(L, 3)) return args_fail(L, 3, fname, "forward", "a function (params, x) -> y");
     lua_newtable(L); /* 4: names */
     if (args_field(L, table, "params")) {
         args_table(L, 5, fname, "params");
@@ -158,6 +158,9 @@ int bind_own_layer(lua_State *L) {
         for (int i = 0; i < f->n_blocks; i++) {
             lua_rawgeti(L, 5, i + 1);
             check_block(L, fname, &f->blocks[i], f->block_names[i], f->torch_names[i]);
+            for (int k = 0; k < i; k++)
+                if (strcmp(f->block_names[k], f->block_names[i]) == 0)
+                    return args_error(L, fname, "params: \"%s\" stands there twice", f->block_names[i]);
             lua_pushstring(L, f->block_names[i]);
             lua_rawseti(L, 4, i + 1);
         }

@@ -44,6 +44,18 @@ static const char *place(lua_State *L, const nested *n, int depth) {
     return lua_tostring(L, -1);
 }
 
+/* What stands beside the list on the top of the stack, as {1, 2, dtype = "float32"} has it, would be passed over. */
+static void no_fields(lua_State *L, nested *n, int depth, const char *fname) {
+    const lua_Integer count = (lua_Integer)lua_rawlen(L, -1);
+    if (!args_stray(L, -1, count, true)) return;
+    const int key = lua_gettop(L);
+    if (lua_type(L, key) == LUA_TNUMBER)
+        args_error(L, fname, "%s: expected a list without gaps, got %I entries and one at %s", place(L, n, depth),
+                   (LUAI_UACINT)count, lua_tostring(L, key));
+    args_error(L, fname, "%s: expected a list, got a field %s as well; options stand behind the values",
+               place(L, n, depth), args_got(L, key));
+}
+
 static void fill(lua_State *L, nested *n, int depth, tensor *t, int64_t *next) {
     const char *fname = "bk.tensor";
     const tensor *part = bind_test_tensor(L, -1);
@@ -74,7 +86,7 @@ static void fill(lua_State *L, nested *n, int depth, tensor *t, int64_t *next) {
         args_error(L, fname, "%s: ragged: expected %I entries as in the first, got %I", place(L, n, depth),
                    (LUAI_UACINT)n->shape[depth], (LUAI_UACINT)lua_rawlen(L, -1));
     luaL_checkstack(L, 8, fname);
-    args_list(L, -1, fname, "values");
+    no_fields(L, n, depth, fname);
     for (int64_t i = 0; i < n->shape[depth]; i++) {
         n->at[depth] = i;
         lua_rawgeti(L, -1, i + 1);
@@ -86,10 +98,9 @@ static void fill(lua_State *L, nested *n, int depth, tensor *t, int64_t *next) {
 static int make_tensor(lua_State *L) {
     const char *fname = "bk.tensor";
     int table = args_declared(L, 2, fname, dtype_told, false);
-    bk_dtype dtype = args_opt_dtype(L, table, fname, BK_FLOAT64);
     const tensor *given = bind_test_tensor(L, 1);
+    const bk_dtype dtype = args_opt_dtype(L, table, fname, given ? given->dtype : BK_FLOAT64);
     if (given) { /* a copy */
-        if (!table) dtype = given->dtype;
         tensor *copy = bind_tensor_push_new(L, dtype, given->ndim, given->shape, fname);
         err e = { 0 };
         if (tensor_copy(given, dtype, tensor_data(copy), &e)) return bind_raise(L, &e);
@@ -112,10 +123,6 @@ static int make_tensor(lua_State *L) {
         lua_replace(L, -2);
     }
     lua_pop(L, 1);
-    if (lua_istable(L, 1) && n.shape[0] == 0 && (lua_pushnil(L), lua_next(L, 1)))
-        return args_error(L, fname, "values: expected a list, got a table with named fields");
-    if (lua_istable(L, 1) && (lua_pushliteral(L, "dtype"), lua_rawget(L, 1) != LUA_TNIL))
-        return args_error(L, fname, "values: expected numbers alone, got a dtype, which stands in a table behind");
     tensor *t = bind_tensor_push_new(L, dtype, n.ndim, n.shape, fname);
     int64_t next = 0;
     lua_pushvalue(L, 1);
@@ -141,7 +148,8 @@ static int filled(lua_State *L, const char *fname, int options, double x, int64_
     int64_t shape[BK_MAX_DIMS];
     bk_dtype dtype;
     int ndim = shape_and_dtype(L, fname, options, shape, &dtype);
-    if (dtype == BK_INT64 && x != floor(x)) return args_error(L, fname, "value: expected a whole number for int64");
+    if (dtype == BK_INT64 && x != (double)whole) /* of what is not whole, and past 2^63, make_full has the nearest */
+        return args_error(L, fname, "value: expected a whole number for int64, got %s", args_got(L, 2));
     tensor *t = bind_tensor_push_new(L, dtype, ndim, shape, fname);
     int64_t n = tensor_count(t);
     for (int64_t i = 0; i < n; i += FILL) {

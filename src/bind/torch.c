@@ -3,18 +3,19 @@
 #include "nn_lua.h"
 #include <string.h>
 
-/* The table on top: { name [, first = 1, rows = all] }, a part of b in PyTorch's state_dict. */
+/* The table on top: { name [, first = 1, rows = all, of = first + rows - 1] }, a part of b in PyTorch's state_dict. */
 static void check_torch_part(lua_State *L, const char *fname, const model_block *b, torch_part *to, char *name) {
-    static const char *const known[] = { "first", "rows", NULL };
+    static const char *const known[] = { "first", "rows", "of", NULL };
     int table = args_options(L, lua_gettop(L), fname, known, true);
     const char *given = table && lua_rawgeti(L, table, 1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
     if (!*given || strlen(given) >= TORCH_NAME)
-        args_error(L, fname, "params: torch: expected tables { name [, first, rows] }, names of 1 to %d characters",
+        args_error(L, fname, "params: torch: expected tables { name [, first, rows, of] }, names of 1 to %d characters",
                    TORCH_NAME - 1);
     strcpy(name, given);
     to->name = name;
     to->first = args_opt_integer(L, table, fname, "first", 1, (int64_t)1 << 40, 1) - 1;
     to->rows = args_opt_integer(L, table, fname, "rows", 1, b->shape[0], b->shape[0]);
+    to->of = args_opt_integer(L, table, fname, "of", to->first + to->rows, (int64_t)1 << 41, to->first + to->rows);
 }
 
 void bind_check_torch(lua_State *L, int table, const char *fname, model_block *b, char (*names)[TORCH_NAME]) {
@@ -41,13 +42,15 @@ void bind_set_torch(lua_State *L, const model_block *b) {
     lua_setfield(L, -2, "turned");
     lua_createtable(L, 1, 0);
     for (int i = 0; i < TORCH_PARTS && b->torch[i].name; i++) {
-        lua_createtable(L, 0, 3);
+        lua_createtable(L, 0, 4);
         lua_pushstring(L, b->torch[i].name);
         lua_setfield(L, -2, "name");
         lua_pushinteger(L, b->torch[i].first + 1);
         lua_setfield(L, -2, "first");
         lua_pushinteger(L, b->torch[i].rows);
         lua_setfield(L, -2, "rows");
+        lua_pushinteger(L, b->torch[i].of);
+        lua_setfield(L, -2, "of");
         lua_rawseti(L, -2, i + 1);
     }
     lua_setfield(L, -2, "torch");

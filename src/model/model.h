@@ -33,10 +33,10 @@ typedef enum block_init { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE } block_i
 enum { TORCH_PARTS = 2 };
 
 /* Where PyTorch's state_dict has a parameter: the block's first `rows` are rows first .. first + rows - 1, from 0, of
- * the tensor `name`. The parts add up. */
+ * the tensor `name`, which has `of` rows or more: those that no block has are 0. The parts add up. */
 typedef struct torch_part {
     const char *name; /* NULL: no part */
-    int64_t first, rows;
+    int64_t first, rows, of;
 } torch_part;
 
 enum { LAYER_PATH = 48 };

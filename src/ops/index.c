@@ -74,11 +74,16 @@ static bk_status gather_run(ctx *c, const node *n, void *out, const void *const 
 /* Which index it was, of gather, take and their adjoints. */
 static bk_status index_explain(ctx *c, const node *n, void *out, const void *const *in, void *scratch, err *e) {
     const node *table = n->op == &op_gather || n->op == &op_take ? n->in[0] : n;
-    const int axis = n->op == &op_gather || n->op == &op_scatter ? lead(n) : table->ndim - 1;
-    const int64_t size = table->shape[axis], *index = in[1];
+    const bool rows = n->op == &op_gather || n->op == &op_scatter; /* of ids, or of positions: both come here */
+    const int64_t size = table->shape[rows ? lead(n) : table->ndim - 1], *index = in[1];
     int64_t i = 0;
     (void)c, (void)out, (void)scratch;
     while (i < n->in[1]->count - 1 && index[i] >= 0 && index[i] < size) i++;
+    if (rows)
+        return err_set(e, BK_EINVAL,
+                       "bk.%s: an index is out of range: expected one of %lld rows, got position %lld, counted from 1 "
+                       "(id %lld, counted from 0)",
+                       op_title(n->op), (long long)size, (long long)index[i] + 1, (long long)index[i]);
     return err_set(e, BK_EINVAL, "bk.%s: an index is out of range: counted from 0, expected one below %lld, got %lld",
                    op_title(n->op), (long long)size, (long long)index[i]);
 }

@@ -535,6 +535,9 @@ int main(int argc, char **argv) {
     test_interrupt("local a = bk.ones{2000, 2000} while true do local b = a:matmul(a) end");
     test_random_interrupts(500);
     bk_env *env = bk_open(NULL);
+    check(bk_dostring(env, "bk.zeros{-1}", NULL) == BK_EINVAL, "a wrong argument's status comes out", bk_error(env));
+    check(bk_dostring(env, "pcall(bk.zeros, {-1}) error('another')", NULL) == BK_ERUNTIME,
+          "but not that of one that was caught", bk_error(env));
     check(bk_dostring(env, "bk.ones{2, 3}:matmul(bk.ones{4, 2})", NULL) == BK_EINVAL, "a binding's status comes out",
           bk_error(env));
     check(bk_dofile(env, "/nonexistent/file.lua", 0, NULL) == BK_EIO, "a missing file is BK_EIO", bk_error(env));

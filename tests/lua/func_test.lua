@@ -541,7 +541,7 @@ function TestTracing.test_arguments_are_checked()
     fails("int64", bk.grad(cube), bk.tensor({ 1 }, { dtype = "int64" }))
     fails("jvp: tangents: expected at most 1", bk.jvp, cube, { bk.ones { 2 } }, { bk.ones { 2 }, bk.ones { 2 } })
     fails("tangent 1: expected shape (2), got (3)", bk.jvp, cube, { bk.ones { 2 } }, { bk.ones { 3 } })
-    fails("lie: Y: expected a function", bk.lie, cube, "x")
+    fails("bk.lie: Y: expected a function", bk.lie, cube, "x")
     fails("argument 1: expected a tensor, got table", bk.grad(cube), { 1, 2 })
     near(bk.grad(function(t) return bk.tensor(t):sum() end)(bk.ones { 2 }), { 1, 1 })
     fails("t:to(dtype) casts it", bk.grad(function(t) return bk.tensor(t, { dtype = "float32" }):sum() end),

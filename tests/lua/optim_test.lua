@@ -249,6 +249,10 @@ function TestOptim.test_custom_says_what_is_wrong()
     fails("\"k\" is not in state", { state = {}, update = function(g) return g, { k = g } end })
     fails("step: expected theta's shape (3), got (2)", { update = function(g) return g:narrow(1, 1, 2) end })
     fails("options: t is the step count", { options = { t = 1 }, update = print })
+    fails("options: expected names and numbers, got \"b\" = \"x\"", { options = { b = "x" }, update = print })
+    fails("state: step is the step count", { state = { "step" }, update = print })
+    fails("state: \"m\" stands there twice", { state = { "m", "v", "m" }, update = print })
+    fails("state: expected a table of names, got 5", { state = { 5 }, update = print })
     fails("not while tracing", { update = function(g) return g * g:sum():item() end })
 end
 

@@ -529,6 +529,36 @@ function TestRecords:test_recording_changes_no_bit_and_every_is_kept()
     lu.assertTrue(same_bits(a.theta, b.theta))
     lu.assertEquals(a.history.step, { 0, 5, 10, 12 })
 end
+function TestRecords:test_a_column_is_of_one_record()
+    local function fails(text, record)
+        lu.assertErrorMsgContains(text, function() protocol{ record = record }:run{} end)
+    end
+    fails('record "step": the column step is there already', { step = function() return 5 end })
+    fails('record "own": the column loss_1 is there already', { "loss", own = function() return { loss_1 = 5 } end })
+    fails("record.loss: is bk.record.loss by name as well", { "loss", loss = function() return 5 end })
+    fails('record "own": expected a number or a table of numbers, got a string',
+        { own = function() return { a = 1, b = "x" } end })
+    fails('record "own": expected a number or a table of numbers, got a tensor',
+        { own = function(state) return state.theta:norm() end })
+    fails('record "own": expected a number or a table of numbers, got a boolean', { own = function() return false end })
+    fails("record.at: expected a list of steps, got x", { at = { "x" }, "loss" })
+    local h = protocol{ order = "cyclic", record = { every = 6, "loss", "loss" } }:run{}.history
+    lu.assertEquals(h.step, { 0, 6, 12 })
+    lu.assertEquals(#h.loss, 3)
+end
+-- 64 / 2 is 32.0
+function TestRecords:test_whole_numbers_may_be_floats()
+    local function run(batch, steps, every, samples, seed)
+        return protocol{ batch = batch, steps = steps, seed = seed,
+            record = { every = every, samples = samples, "loss" } }:run{}
+    end
+    local a, b = run(8, 3, 2, 5, 4), run(16 / 2, 6 / 2, 4 / 2, 10 / 2, 8 / 2)
+    lu.assertTrue(same_bits(a.theta, b.theta))
+    lu.assertEquals(b.history, a.history)
+    lu.assertEquals(math.type(b.history.step[2]), "integer")
+    local whole, float = protocol{ steps = { 2, 3, 4 } }, protocol{ steps = { 2.0, 3.0, 4.0 } }
+    lu.assertTrue(same_bits(whole:run{}.theta, float:run{}.theta))
+end
 function TestRecords:test_lanczos_and_trace_of_a_known_matrix()
     local d = bk.linspace(-3, 10, 40)
     local loss = function(theta) return (theta * theta * d):sum() * 0.5 end
@@ -655,6 +685,9 @@ function TestProtocolErrors:test_options()
     fails('expected one of', { record = { "speed" } })
     fails('unknown option record.evry', { record = { evry = 3, "loss" } })
     fails('got "half"', { batch = "half" })
+    fails('batch: expected a whole number or a string, got 2.5', { batch = 2.5 })
+    fails("record.every: expected a number of steps, got 2.5", { record = { every = 2.5, "loss" } })
+    fails("record.every: expected a number of steps, got 2", { record = { every = "2", "loss" } })
     fails('got "float16"', { dtype = "float16" })
     fails('pcgrad', { order = "cyclic", interventions = { bk.intervention.pcgrad{} } })
     fails('ewc', { order = "cyclic", interventions = { bk.intervention.ewc{ weight = 1 } } })

@@ -140,7 +140,10 @@ function TestRefused.test_in_the_name_of_the_call()
     end), ones { 2 })
     fails("bk.lt: shapes do not broadcast", bk.lt, ones { 2 }, ones { 3 })
     fails("bk.log_softmax: expected a float tensor of at least 1 dimension, got", bk.log_softmax, bk.tensor(1.0))
-    fails("bk.embedding: an index is out of range", bk.embedding, ones { 2, 2 }, int64 { 1, 7 })
+    fails("bk.embedding: an index is out of range: expected one of 2 rows, got position 8, counted from 1 (id 7,",
+        bk.embedding, ones { 2, 2 }, int64 { 1, 7 })
+    fails("bk.gather: an index is out of range: expected one of 2 rows, got position 0, counted from 1 (id -1,",
+        bk.gather, ones { 2, 2 }, int64 { 1, 0 })
     fails("bk.uniform: the result's shape (1099511627776,1099511627776) is impossible", bk.uniform, 1,
         { 1 << 40, 1 << 40 })
     fails("bk.normal: out of memory: ", bk.normal, 1, { 1 << 50 })

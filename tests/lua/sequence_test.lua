@@ -54,7 +54,9 @@ end
 
 function TestLayer.test_what_is_wrong_is_named()
     local function f(_, x) return x end
-    fails("bk.nn.layer: forward: expected a function", bk.nn.layer, { name = "x" })
+    fails("bk.nn.layer: forward: expected a function (params, x) -> y, got nil", bk.nn.layer, { name = "x" })
+    fails('bk.nn.layer: params: "w" stands there twice', bk.nn.layer,
+        { forward = f, params = { { "w", shape = { 1 } }, { "v", shape = { 1 } }, { "w", shape = { 1 } } } })
     fails("bk.nn.layer: params: shape: expected", bk.nn.layer, { forward = f, params = { { "w" } } })
     fails("bk.nn.layer: params: name: expected a name", bk.nn.layer, { forward = f, params = { { shape = { 1 } } } })
     fails("init", bk.nn.layer, { forward = f, params = { { "w", shape = { 1 }, init = "random" } } })

@@ -37,6 +37,27 @@ function TestTensorMaking.test_int64_keeps_every_digit()
     lu.assertEquals(bk.tensor({ big }, { dtype = "int64" })[1]:item(), big)
 end
 
+function TestTensorMaking.test_fields_beside_the_values_are_refused()
+    fails('bk.tensor: values: expected a list, got a field "dtype" as well; options stand behind the values', bk.tensor,
+        { 1, 2, dtype = "float32" })
+    fails("values[2]: expected a list, got a field", bk.tensor, { { 1, 2 }, { 3, 4, [6] = 1 } })
+    fails('expected a list, got a field "dtype"', bk.tensor, { dtype = "float32" })
+    local backwards = {} -- a list all the same
+    for i = 5, 1, -1 do backwards[i] = i end
+    lu.assertEquals(bk.tensor(backwards):totable(), { 1, 2, 3, 4, 5 })
+end
+
+function TestTensorMaking.test_a_copy_keeps_its_dtype_beside_options_without_one()
+    lu.assertEquals(bk.tensor(bk.ones({ 2 }, { dtype = "float32" }), {}):dtype(), "float32")
+end
+
+function TestTensorMaking.test_int64_is_filled_with_whole_numbers_alone()
+    fails("bk.full: value: expected a whole number for int64, got inf", bk.full, { 2 }, 1 / 0, { dtype = "int64" })
+    fails("bk.full: value: expected a whole number for int64, got 1.5", bk.full, { 2 }, 1.5, { dtype = "int64" })
+    fails("bk.full: value: expected a whole number for int64", bk.full, { 2 }, 1e300, { dtype = "int64" })
+    lu.assertEquals(bk.full({ 1 }, math.maxinteger, { dtype = "int64" }):item(), math.maxinteger)
+end
+
 function TestTensorMaking.test_a_ragged_table_is_refused_where_it_is_ragged()
     fails("values[2]: ragged: expected 2 entries", bk.tensor, { { 1, 2 }, { 3 } })
     fails("values[2][1]: expected a number, got \"x\"", bk.tensor, { { 1, 2 }, { "x", 3 } })

@@ -174,6 +174,30 @@ local function attention_shapes(before, width)
         [before .. "out_proj.weight"] = { width, width }, [before .. "out_proj.bias"] = { width } }
 end
 
+-- PyTorch's GRU has every bias twice: its bias_hh_l0 has 3 hidden rows, whatever of it a model has.
+function TestWeights.test_a_gru_without_a_recurrent_bias_has_pytorchs_shapes()
+    local gru = bk.nn.sequential{ bk.nn.gru{ 2, 3, recurrent_bias = false } }
+    local theta = gru:init{ seed = 4 }
+    local w = gru:state_dict(theta, { layout = "torch" })
+    lu.assertEquals(w["0.bias_hh_l0"]:totable(), { 0, 0, 0, 0, 0, 0, 0, 0, 0 })
+    lu.assertTrue(gru:load_state_dict(w, { layout = "torch" }) == theta)
+    w["0.bias_hh_l0"] = bk.tensor{ 1, 2, 3, 4, 5, 6, 0, 0, 0 } -- adds to bias_ih_l0 in the gates r and z
+    local bias = gru.layers[3]
+    lu.assertEquals(gru:load_state_dict(w, { layout = "torch" }):narrow(1, bias.first, 9):totable(),
+        { 1, 2, 3, 4, 5, 6, 0, 0, 0 })
+    w["0.bias_hh_l0"] = bk.tensor{ 0, 0, 0, 0, 0, 0, 0, 1, 0 }
+    lu.assertErrorMsgContains("0.bias_hh_l0: expected 0 in rows 7 to 9, which the model does not have",
+        gru.load_state_dict, gru, w, { layout = "torch" })
+end
+
+function TestWeights.test_rows_that_no_parameter_has_are_zeros()
+    local own = bk.nn.sequential{ bk.nn.layer{ forward = function(_, x) return x end,
+        params = { { "a", shape = { 2, 1 }, torch = { { "w", first = 2, of = 5 } } } } } }
+    local w = own:state_dict(bk.tensor{ 7, 8 }, { layout = "torch" })
+    lu.assertEquals(w["0.w"]:totable(), { { 0 }, { 7 }, { 8 }, { 0 }, { 0 } })
+    lu.assertEquals(own:load_state_dict(w, { layout = "torch" }):totable(), { 7, 8 })
+end
+
 function TestWeights.test_attention_and_transformer()
     local model = bk.nn.sequential{ bk.nn.attention{ 4, heads = 2 } }
     local s, t = state(attention_shapes("0.", 4))

@@ -35,7 +35,7 @@ local function layer(kind, options)
         { "recurrent", shape = { hidden, k.gates * hidden }, fan_in = hidden, fan_out = hidden, torch = "weight_hh_l0",
             turned = true },
         { "bias", shape = { k.gates * hidden }, torch = { { "bias_ih_l0" },
-            { "bias_hh_l0", rows = doubled * hidden } } },
+            { "bias_hh_l0", rows = doubled * hidden, of = k.gates * hidden } } },
     }
     if options.recurrent_bias then
         params[4] = { "recurrent_bias", shape = { hidden }, torch = { { "bias_hh_l0", first = 2 * hidden + 1 } } }

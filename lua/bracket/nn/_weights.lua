@@ -1,6 +1,6 @@
 -- model:state_dict and model:load_state_dict. A layout is a list of the tensors that a file has: { name, shape, turned,
 -- parts = { { of = block, first, rows }, ... } }: these rows of the tensor are the first ones of that block of theta,
--- which is the sum of its parts.
+-- which is the sum of its parts. Without `of` they are nobody's, and 0.
 local bk = ...
 local LAYOUT, DTYPE = { "layout", { "torch" } }, { "dtype", { "float64", "float32" } }
 local BUFFERS = { "buffers", "tensor" }
@@ -27,14 +27,14 @@ local function size_of(shape)
     return n
 end
 
-local function add_part(list, by_name, name, b, first, rows, turned)
+local function add_part(list, by_name, name, b, first, rows, of, turned)
     local t = by_name[name]
     if not t then
         t = { name = name, turned = turned, shape = table.move(b.block.shape, 1, #b.block.shape, 1, {}), parts = {} }
         t.shape[1] = 0
         list[#list + 1], by_name[name] = t, t
     end
-    t.shape[1] = math.max(t.shape[1], first + rows - 1)
+    t.shape[1] = math.max(t.shape[1], of)
     t.parts[#t.parts + 1] = { of = b, first = first, rows = rows }
 end
 
@@ -43,15 +43,27 @@ local function layout_of(model, options)
     for _, b in ipairs(blocks(model)) do
         local torch = options.layout and b.block.torch or {}
         for _, part in ipairs(torch) do
-            add_part(list, by_name, b.place .. part.name, b, part.first, part.rows, b.block.turned)
+            add_part(list, by_name, b.place .. part.name, b, part.first, part.rows, part.of,
+                b.block.turned)
         end
         if #torch == 0 then
-            add_part(list, by_name, b.place .. b.part, b, 1, b.block.shape[1], options.layout and b.block.turned)
+            add_part(list, by_name, b.place .. b.part, b, 1, b.block.shape[1], b.block.shape[1],
+                options.layout and b.block.turned)
         end
     end
     for _, t in ipairs(list) do
         if t.turned then t.shape = { t.shape[2], t.shape[1] } end
         table.sort(t.parts, function(p, q) return p.first < q.first end)
+        local parts, place = {}, 1
+        local function fill(to)
+            if to > place then parts[#parts + 1] = { first = place, rows = to - place } end
+        end
+        for _, part in ipairs(t.parts) do
+            fill(part.first)
+            parts[#parts + 1], place = part, part.first + part.rows
+        end
+        fill((t.turned and t.shape[2] or t.shape[1]) + 1)
+        t.parts = parts
     end
     return list
 end
@@ -71,12 +83,12 @@ local function state_dict(model, theta, options)
     for _, t in ipairs(layout_of(model, options)) do
         local pieces = {}
         for k, part in ipairs(t.parts) do
-            local b = part.of.block
-            local size = size_of(b.shape) // b.shape[1] * part.rows
+            local b = part.of and part.of.block
+            local size = size_of(t.shape) // (t.turned and t.shape[2] or t.shape[1]) * part.rows
             -- of parts that add up the first has the value
-            pieces[k] = given[b] and bk.zeros({ size }, { dtype = theta:dtype() })
+            pieces[k] = (not b or given[b]) and bk.zeros({ size }, { dtype = theta:dtype() })
                 or (part.of.buffers and buffers or theta):narrow(1, b.first, size)
-            given[b] = true
+            if b then given[b] = true end
         end
         local whole = #pieces == 1 and pieces[1] or bk.concat(pieces, 1)
         local shape = t.turned and { t.shape[2], t.shape[1] } or t.shape
@@ -98,6 +110,13 @@ local function check(where, list, given)
             wrong[#wrong + 1] = ("%s: expected a tensor %s, got a %s"):format(t.name, shape_text(t.shape), type(v))
         elseif shape_text(v) ~= shape_text(t.shape) then
             wrong[#wrong + 1] = ("%s: expected %s, got %s"):format(t.name, shape_text(t.shape), shape_text(v))
+        else
+            for _, part in ipairs(t.parts) do
+                if not part.of and v:narrow(t.turned and 2 or 1, part.first, part.rows):norm() > 0 then
+                    wrong[#wrong + 1] = ("%s: expected 0 in rows %d to %d, which the model does not have"):format(
+                        t.name, part.first, part.first + part.rows - 1)
+                end
+            end
         end
     end
     local extra = {}
@@ -138,11 +157,11 @@ local function load_state_dict(model, given, options)
         local wide = size_of(t.shape) // (t.turned and t.shape[2] or t.shape[1])
         v = v:reshape{ -1 }
         for _, part in ipairs(t.parts) do
-            local b = part.of.block
+            local b = part.of and part.of.block
             local rows = v:narrow(1, (part.first - 1) * wide + 1, part.rows * wide)
-            local short = size_of(b.shape) - part.rows * wide
+            local short = b and size_of(b.shape) - part.rows * wide or 0
             if short > 0 then rows = bk.concat({ rows, bk.zeros({ short }, { dtype = dtype }) }, 1) end
-            sums[b] = sums[b] and sums[b] + rows or rows
+            if b then sums[b] = sums[b] and sums[b] + rows or rows end
         end
     end
     local function joined(list)

@@ -110,9 +110,9 @@ local function graded(p)
 end
 
 -- Studies o.triples triples, make(t) -> f, A, B, E, theta0, and prints what came out; returns a panel of a figure.
--- o: ks, lr, triples, weight, remainder, and how the joint path is run: from k = long on (0: never) as the k joint steps
--- themselves (Euler's), which go where the training goes however stiff the losses are; else by Heun's method, in as many
--- steps as path_steps says, 0: half of k, which costs as much.
+-- o: ks, lr, triples, weight, remainder, and how the joint path is run: from k = long on (0: never) as the k joint
+-- steps themselves (Euler's), which go where the training goes however stiff the losses are; else by Heun's method, in
+-- as many steps as path_steps says, 0: half of k, which costs as much.
 function triples.run(kind, o, make)
     local hits, pairs_of = {}, {}
     for _, k in ipairs(o.ks) do

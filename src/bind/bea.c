@@ -132,16 +132,18 @@ static const bind_option path_told[] = {
     { NULL, NULL, NULL, NULL },
 };
 
-/* The tensors of the list at index, as an array in Lua's memory, which is pushed. */
+/* The tensors of the list at index, as an array in Lua's memory; pushes two values that keep it and them alive. */
 static const tensor *check_data(lua_State *L, int index, const char *fname, int *n) {
     if (!lua_istable(L, index)) args_fail(L, index, fname, "data", "a list of tensors");
     *n = (int)lua_rawlen(L, index);
+    lua_createtable(L, *n, 0);
     tensor *list = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *list, 0);
     for (int i = 0; i < *n; i++) {
-        lua_rawgeti(L, index, i + 1);
         const char *name = lua_pushfstring(L, "data[%d]", i + 1);
-        list[i] = *bind_check_tensor(L, -2, fname, name); /* alive in the list */
-        lua_pop(L, 2);
+        lua_rawgeti(L, index, i + 1);
+        list[i] = *bind_check_tensor(L, -1, fname, name);
+        lua_rawseti(L, -4, i + 1);
+        lua_pop(L, 1);
     }
     return list;
 }

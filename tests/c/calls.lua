@@ -259,7 +259,8 @@ do
 end
 calls["bk.bea.tournament"] = function() return bk.bea.tournament { sources = losses, target = losses[1], theta = v } end
 calls["bk.bea.path_bracket"] = function()
-    return bk.bea.path_bracket { losses[1], losses[2], target = losses[1], theta = v, time = 0.01, steps = 2 }
+    return bk.bea.path_bracket { losses[1], function(t, d) return quartic(t) * d:sum() end, target = coupled,
+        theta = v, time = 0.01, steps = 2, data = { v } }
 end
 local function game()
     return bk.bea.game { losses = losses, players = { 2, #v - 2 }, lr = 0.1, play = "alternating", steps = { 1, 2 } }

@@ -27,8 +27,7 @@ const char *args_string(lua_State *L, int index, const char *fname, const char *
 const char *args_path(lua_State *L, int index, const char *fname);
 void args_table(lua_State *L, int index, const char *fname, const char *argument);
 bk_dtype args_dtype(lua_State *L, int index, const char *fname, const char *argument);
-/* Pushes a key of the list at index that is none of 1..n, a number, or or with names any other;
- * false: there is none. */
+/* Pushes a key of the list at index that is none of 1..n: a number, with `names` anything. False: there is none. */
 bool args_stray(lua_State *L, int index, int64_t n, bool names);
 /* The length of the list at index: raises for entries behind a gap, which would be passed over in silence; names may
  * stand beside them. */

@@ -352,6 +352,14 @@ static void end_ranks(int status, void *unused) {
     ranks_close(status != 0 && !app_stopped);
 }
 
+/* Programs that this one starts may run in another folder. */
+static void make_sources_absolute(void) {
+    const char *dir = getenv("BRACKET_LUA");
+    char *whole = dir && *dir && *dir != '/' ? realpath(dir, NULL) : NULL;
+    if (whole) setenv("BRACKET_LUA", whole, 1);
+    free(whole);
+}
+
 int main(int argc, char **argv) {
     options o = { .argc = argc, .argv = argv, .threads = 1 };
     int status = 0;
@@ -363,6 +371,7 @@ int main(int argc, char **argv) {
     if (told && o.version && !o.interactive) printf("bracket %s  %s\n", BK_VERSION, LUA_RELEASE);
     bk_options settings = { .threads = o.threads };
     err e = { 0 };
+    make_sources_absolute();
     bk_env *env = env_open(&settings, o.no_environment, &e);
     if (!env) {
         err_prefix(&e, "while starting");

@@ -51,7 +51,10 @@ bk_env *env_open(const bk_options *options, bool no_environment, err *e) {
     if (!env->L || !env_learn_record_size(env) || (env->restricted && path_confine(c, o->folders, e))) goto fail;
     lua_pushcfunction(env->L, open_libraries);
     lua_pushlightuserdata(env->L, &args);
-    if (env_call(env, 1, 0) != BK_OK) goto fail;
+    const bk_status opened = env_call(env, 1, 0);
+    const char *why = bk_error(env);
+    if (opened != BK_OK && opened != BK_ENOMEM) err_set(e, opened, "%.*s", (int)strcspn(why, "\n"), why);
+    if (opened != BK_OK) goto fail;
     env_set_step_limit(env, o->step_limit); /* from here on: the library's own start does not count */
     return env;
 fail:

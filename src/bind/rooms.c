@@ -8,6 +8,7 @@
 #include "rooms.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,32 +32,6 @@ static const embed_file *find_embedded(const char *path) {
     return NULL;
 }
 
-static bool push_chunk(lua_State *L, const char *rest) {
-    if (lua_getfield(L, LUA_REGISTRYINDEX, OVERRIDE) == LUA_TSTRING) {
-        const char *path = lua_pushfstring(L, "%s/%s", lua_tostring(L, -1), rest);
-        int rc = luaL_loadfilex(L, path, "t");
-        if (rc == LUA_OK) {
-            lua_insert(L, -3);
-            lua_pop(L, 2);
-            return true;
-        }
-        if (rc != LUA_ERRFILE) lua_error(L);
-        lua_pop(L, 2);
-    }
-    lua_pop(L, 1);
-    const char *path = lua_pushfstring(L, "bracket/%s", rest);
-    const embed_file *f = find_embedded(path);
-    if (!f) {
-        lua_pop(L, 1);
-        return false;
-    }
-    const char *name = lua_pushfstring(L, "@%s", path);
-    if (luaL_loadbufferx(L, (const char *)f->bytes, f->size, name, "t") != LUA_OK) lua_error(L);
-    lua_insert(L, -3);
-    lua_pop(L, 2);
-    return true;
-}
-
 static int read_whole(lua_State *L) { /* path, FILE: the file's text */
     FILE *f = lua_touserdata(L, 2);
     luaL_Buffer b;
@@ -70,8 +45,9 @@ static int read_whole(lua_State *L) { /* path, FILE: the file's text */
     return 1;
 }
 
-/* Pushes the text of the page bracket/REST, or nothing. */
-static bool push_page(lua_State *L, const char *rest) {
+/* Pushes the text of bracket/REST in the override, or nothing. */
+static bool push_override(lua_State *L, const char *rest) {
+    const int top = lua_gettop(L);
     if (lua_getfield(L, LUA_REGISTRYINDEX, OVERRIDE) == LUA_TSTRING) {
         const char *path = lua_pushfstring(L, "%s/%s", lua_tostring(L, -1), rest);
         lua_pushcfunction(L, read_whole);
@@ -82,12 +58,36 @@ static bool push_page(lua_State *L, const char *rest) {
             int rc = lua_pcall(L, 2, 1, 0);
             fclose(f);
             if (rc != LUA_OK) lua_error(L);
+            lua_replace(L, top + 1);
+            lua_settop(L, top + 1);
             return true;
         }
-        lua_pop(L, 3);
     }
-    lua_pop(L, 1);
+    lua_settop(L, top);
+    return false;
+}
+
+/* Pushes the chunk of bracket/REST, which has this name wherever it comes from, or nothing. */
+static bool push_chunk(lua_State *L, const char *rest) {
+    const int top = lua_gettop(L);
+    const char *name = lua_pushfstring(L, "@bracket/%s", rest), *text = NULL;
+    const embed_file *f = NULL;
+    size_t size = 0;
+    if (push_override(L, rest)) text = lua_tolstring(L, -1, &size);
+    else if ((f = find_embedded(name + 1))) text = (const char *)f->bytes, size = f->size;
+    if (text) {
+        if (luaL_loadbufferx(L, text, size, name, "t") != LUA_OK) lua_error(L);
+        lua_replace(L, top + 1);
+    }
+    lua_settop(L, text ? top + 1 : top);
+    return text != NULL;
+}
+
+/* Pushes the text of the page bracket/REST, or nothing. */
+static bool push_page(lua_State *L, const char *rest) {
+    if (push_override(L, rest)) return true;
     const embed_file *f = find_embedded(lua_pushfstring(L, "bracket/%s", rest));
+    lua_pop(L, 1);
     if (f) lua_pushlstring(L, (const char *)f->bytes, f->size);
     return f != NULL;
 }
@@ -253,6 +253,12 @@ void room_make(lua_State *L, const char *room, int hidden) {
     lua_pop(L, 1);
 }
 
+static bool is_folder(const char *path) {
+    DIR *d = opendir(path);
+    if (d) closedir(d);
+    return d != NULL;
+}
+
 void room_find_override(lua_State *L) {
     lua_getfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
     bool ignore = lua_toboolean(L, -1) || env_restricted(L);
@@ -260,9 +266,9 @@ void room_find_override(lua_State *L) {
     const char *dir = ignore ? NULL : getenv("BRACKET_LUA");
     if (!dir || !*dir) return;
     const char *inner = lua_pushfstring(L, "%s/bracket", dir);
-    DIR *d = opendir(inner);
-    if (d) closedir(d);
-    lua_pushstring(L, d ? inner : dir); /* lua/ or lua/bracket */
+    const bool outer = is_folder(inner); /* lua/ or lua/bracket */
+    if (!outer && !is_folder(dir)) luaL_error(L, "BRACKET_LUA: expected a folder, got %s: %s", dir, strerror(errno));
+    lua_pushstring(L, outer ? inner : dir);
     lua_setfield(L, LUA_REGISTRYINDEX, OVERRIDE);
     lua_pop(L, 1);
 }

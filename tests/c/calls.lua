@@ -129,10 +129,13 @@ calls["f:describe"] = function() return bk.compile(quartic):describe(v) end
 calls["f:stats"] = function() return bk.compile(quartic):stats(v) end
 
 -- ---- models, losses, optimizers ----
-for name, make in pairs(bk.nn) do -- those without options; what has some is below
-    local options = {} -- what has to be given is a size: 2 of it
-    for _, o in ipairs(bk.internal.options[make] or {}) do options[o.name] = o.required and 2 or nil end
-    calls["bk.nn." .. name] = function() return make(options) end
+local function required(make, value) -- the options that have to be given, each this number
+    local options = {}
+    for _, o in ipairs(bk.internal.options[make] or {}) do options[o.name] = o.required and value or nil end
+    return options
+end
+for name, make in pairs(bk.nn) do -- what needs other than sizes is below
+    calls["bk.nn." .. name] = function() return make(required(make, 2)) end
 end
 for name, spec in pairs { avgpool2d = { 2 }, maxpool2d = { 2 }, conv2d = { 1, 2, kernel = 3 }, embedding = { 3, 2 },
     layer_norm = { 3 }, linear = { 3, 2 }, dropout = { 0.5 }, noise = { 0.1 } } do
@@ -392,26 +395,15 @@ calls["bk.schedule.warmup"] = function() return run { lr = bk.schedule.warmup { 
 calls["bk.schedule.per_task"] = function()
     return run { lr = bk.schedule.per_task { 0.1, bk.schedule.cosine { lr = 0.1 } } }
 end
+local given = { ewc = { weight = 1, samples = 1 }, der = { memory = 1, beta = 1 }, conflict = { strength = 0 },
+    online_ewc = { weight = 1, samples = 1, fisher = "batched" }, flatness = { strength = 0 },
+    bracket_penalty = { weight = 0.1 } }
 for name, make in pairs(bk.intervention) do
     calls["bk.intervention." .. name] = function()
-        local one = make {}
-        return run { order = one.needs_joint and "joint" or nil, steps = one.needs_joint and 2 or nil,
-            interventions = { one } }
-    end
-end
-local specs = {
-    sequential = { agem = { memory = 1 }, ewc = { weight = 1, samples = 1 }, replay = { memory = 1 },
-        si = { strength = 1 }, lwf = {}, gem = { memory = 1 }, der = { memory = 1, beta = 1 },
-        online_ewc = { weight = 1, samples = 1, fisher = "batched" }, naive_rehearsal = { memory = 1 } },
-    cyclic = { bracket_penalty = { weight = 0.1 }, conflict = { strength = 0 } },
-    joint = { flatness = { strength = 0 } },
-}
-for order, list in pairs(specs) do
-    for name, spec in pairs(list) do
-        calls["bk.intervention." .. name] = function()
-            return run { order = order, steps = order == "sequential" and 1 or 2,
-                interventions = { bk.intervention[name](spec) } }
-        end
+        local one = make(given[name] or required(make, 1))
+        local joint = one.needs_joint or name == "flatness"
+        local order = joint and "joint" or one.needs_blocks and "sequential" or "cyclic"
+        return run { order = order, steps = order == "sequential" and 1 or 2, interventions = { one } }
     end
 end
 for name in pairs(bk.record) do

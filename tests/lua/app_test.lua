@@ -3,8 +3,8 @@ local lu = require "luaunit"
 local build = os.getenv("BRACKET_BUILD") or "build"
 local program = build .. "/bracket"
 
-local function run(arguments)
-    local p = io.popen(("%s %s 2>&1; echo \"status $?\""):format(program, arguments))
+local function run(arguments, variables)
+    local p = io.popen(("%s %s %s 2>&1; echo \"status $?\""):format(variables or "", program, arguments))
     local text = p:read("a")
     p:close()
     local output, status = text:match("^(.*)status (%d+)\n$")
@@ -59,7 +59,7 @@ function TestProgram:test_errors_of_the_library_name_the_scripts_line()
         local f <close> = assert(io.open(path, "w"))
         f:write("local bk = require 'bracket'\n", text)
         f:close()
-        return (run(path):match("^[^\n]*"))
+        return (run(path, "BRACKET_LUA="):match("^[^\n]*")) -- of the program's own files, as users have them
     end
     local at = "bracket: " .. path .. ":2: "
     lu.assertStrContains(first_line "bk.tasks.split{ data = 3 }", at .. "bk.tasks.split: ")
@@ -90,6 +90,19 @@ function TestProgram:test_version_help_and_environment()
         .. " -E -e 'print(2)'")
     lu.assertEquals(p:read("a"), "1\n2\n2\n")
     p:close()
+end
+
+function TestProgram:test_files_beside_the_program()
+    local output, status = run("-e 'print(1)'", "BRACKET_LUA=nowhere")
+    lu.assertEquals({ output, status },
+        { "bracket: while starting: BRACKET_LUA: expected a folder, got nowhere: No such file or directory\n", 1 })
+    local folder = os.tmpname()
+    os.remove(folder)
+    local in_it = ("mkdir -p %s/room && echo 'return 5' > %s/room/five.lua && cd %s &&"):format(folder, folder, folder)
+    local there = program:find("^/") and program or io.popen("pwd"):read("l") .. "/" .. program
+    local p <close> = io.popen(([[%s BRACKET_LUA=. %s -e 'print(bk.room.five)
+        os.execute("cd / && %s -e \"print(bk.room.five)\"")'; rm -r %s]]):format(in_it, there, there, folder))
+    lu.assertEquals(p:read("a"), "5\n5\n")
 end
 
 function TestProgram:test_help_is_a_command()

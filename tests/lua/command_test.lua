@@ -5,9 +5,6 @@ local internal = bk.internal
 local program = (os.getenv("BRACKET_BUILD") or "build") .. "/bracket"
 local here = io.popen("pwd"):read("l")
 if program:sub(1, 1) ~= "/" then program = here .. "/" .. program end
-local sources = os.getenv("BRACKET_LUA") or ""
-if sources:find("^[^/]") then sources = here .. "/" .. sources end
-program = "BRACKET_LUA='" .. sources .. "' " .. program -- the commands run in another folder
 local root
 
 local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end

@@ -4,9 +4,6 @@ local lu = require "luaunit"
 local program = (os.getenv("BRACKET_BUILD") or "build") .. "/bracket"
 local here = io.popen("pwd"):read("l")
 if program:sub(1, 1) ~= "/" then program = here .. "/" .. program end
-local sources = os.getenv("BRACKET_LUA") or ""
-if sources:find("^[^/]") then sources = here .. "/" .. sources end
-program = "BRACKET_LUA='" .. sources .. "' " .. program
 
 TestFit = {}
 

@@ -24,7 +24,8 @@ function TestHouse.test_a_thing_is_one_file()
     for line in io.popen("find tests/fixtures -type f | LC_ALL=C sort"):lines() do
         local at = line:match("tests/fixtures/.-/(src/.*)$") or line:match("tests/fixtures/.-/(lua/.*)$")
         lu.assertNotNil(at, line)
-        lu.assertNil(io.open(at), at .. " is part of the tree already")
+        lu.assertNil(io.open(at), ("%s is part of the tree now: the smallest example, %s, needs another name "
+            .. "(src/README.md or lua/README.md shows it)"):format(at, line))
         lu.assertEquals(sh(("cp %s %s/%s"):format(line, scratch, at)), 0)
         placed[#placed + 1] = at
     end
@@ -56,11 +57,11 @@ for _, path in ipairs(names) do
 end
 -- an option is declared once, and known to the check, help, completion, the reference and the editor
 assert(not pcall(bk.schedule.harmonic, { lrr = 1 }) and not pcall(bk.intervention.clip, { norm = -1 }))
-assert(bk.repl.help.text("bk.intervention.clip"):find("norm: a finite number > 0 (1): the largest norm", 1, true))
+assert(bk.repl.help.text("bk.intervention.clip"):find("norm: a finite number > 0, required: the largest norm", 1, true))
 assert(bk.repl.complete("bk.intervention.clip{ no")[1] == "norm = ")
-assert(page:find("<tr><td><code>norm</code></td><td>a finite number &gt; 0</td><td><code>1</code></td>"
+assert(page:find("<tr><td><code>norm</code></td><td>a finite number &gt; 0</td><td>required</td>"
     .. "<td>the largest norm there may be</td></tr>", 1, true))
-assert(page:find("---@field norm? number the largest norm there may be", 1, true))
+assert(page:find("---@field norm number the largest norm there may be", 1, true))
 local x, y = bk.rng(1):normal{ 30, 4 }, bk.rng(2):integers({ 30 }, 3)
 local model = bk.nn.sequential{ bk.nn.scale{ 4 }, bk.nn.linear{ 4, 5 }, bk.nn.swish(), bk.nn.linear{ 5, 3 } }
 assert(bk.nn.mlp{ 2, 2, activation = "swish" })

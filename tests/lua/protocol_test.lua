@@ -386,29 +386,32 @@ function TestState:test_a_step_that_is_none_is_refused()
     end
 end
 -- Every intervention in every order it takes with every optimizer, the schedules in turn, cut at another step each
--- time. The rooms are listed by the program: what is added is taken with its defaults.
+-- time. The rooms are listed by the program: what is added is taken with its defaults and what it needs.
 function TestState:test_every_combination()
     local take = {
         intervention = { conflict = { strength = 0.5 }, flatness = { strength = 0 }, bracket_penalty = { weight = 0.1 },
-            pcgrad = {}, cagrad = {}, mgda = {}, ewc = { weight = 1, samples = 4 }, replay = { memory = 7, batch = 5 },
-            agem = { memory = 7 }, si = { strength = 0.5 }, gem = { memory = 5 }, lwf = {},
-            online_ewc = { weight = 1, samples = 4 }, der = { memory = 7, beta = 0.5 },
-            naive_rehearsal = { memory = 6 } },
-        order = { sequential = { order = { 2, 1, 3 } }, blocks = { size = 2 }, cyclic = {}, palindromic = {},
-            random = {}, joint = {}, tournament = { target = 2 }, word = { 1, 2, 2, 1, 3 },
-            custom = { task = function(step) return step * step % 3 + 1 end, window = 4 } },
-        schedule = { constant = { lr = 0.1 }, step = { lr = 0.1, every = 4 }, linear = { lr = 0.1 },
-            cosine = { lr = 0.1 }, warmup = { lr = 0.1, steps = 5 }, one_cycle = { lr = 0.1 },
-            per_task = { 0.1, 0.05, 0.2 } },
-        optim = setmetatable({ custom = { state = { "m" }, update = function(g, s)
+            ewc = { weight = 1, samples = 4 }, replay = { memory = 7, batch = 5 }, agem = { memory = 7 },
+            si = { strength = 0.5 }, gem = { memory = 5 }, online_ewc = { weight = 1, samples = 4 },
+            der = { memory = 7, beta = 0.5 }, naive_rehearsal = { memory = 6 } },
+        order = { sequential = { order = { 2, 1, 3 } }, blocks = { size = 2 }, tournament = { target = 2 },
+            word = { 1, 2, 2, 1, 3 }, custom = { task = function(step) return step * step % 3 + 1 end, window = 4 } },
+        schedule = { step = { lr = 0.1, every = 4 }, warmup = { lr = 0.1, steps = 5 }, per_task = { 0.1, 0.05, 0.2 } },
+        optim = { custom = { state = { "m" }, update = function(g, s)
             local m = 0.5 * s.m + g
             return m, { m = m }
-        end } }, { __index = function() return {} end }), -- an optimizer's options have defaults
+        end } },
     }
+    local function needed(make) -- the options that have to be given: a rate, else a count or a weight
+        local options = {}
+        for _, o in ipairs(bk.internal.options[make] or {}) do
+            options[o.name] = o.required and (o.name == "lr" and 0.1 or 1) or nil
+        end
+        return options
+    end
     local function list(room)
         local names = {}
         for name in pairs(bk[room]) do
-            take[room][name] = take[room][name] or room == "schedule" and { lr = 0.1 } or {} -- one that needs none
+            take[room][name] = take[room][name] or needed(bk[room][name])
             names[#names + 1] = name
         end
         table.sort(names)

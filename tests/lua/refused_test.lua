@@ -75,7 +75,7 @@ end
 function TestRefused.test_lists_with_a_gap()
     local gap = "expected a list without gaps, got 1 entries and one at 3"
     fails("bk.tensor: values: " .. gap, bk.tensor, { [1] = 1, [3] = 2 })
-    fails("bk.tensor: values: " .. gap, bk.tensor, { { 1 }, { [1] = 1, [3] = 2 } })
+    fails("bk.tensor: values[2]: " .. gap, bk.tensor, { { 1 }, { [1] = 1, [3] = 2 } })
     fails("bk.tensor: values: expected a list without gaps, got 2 entries and one at 0", bk.tensor, { [0] = 1, 2, 3 })
     local many = {}
     for k = 1, 5000 do many[k] = k end

@@ -5,9 +5,7 @@ local internal, table_text = bk.internal, bk.command._table_text
 local build = os.getenv("BRACKET_BUILD") or "build"
 local here = io.popen("pwd"):read("l")
 if build:sub(1, 1) ~= "/" then build = here .. "/" .. build end
-local sources = os.getenv("BRACKET_LUA") or ""
-if sources:find("^[^/]") then sources = here .. "/" .. sources end
-local program = "BRACKET_LUA='" .. sources .. "' " .. build .. "/bracket"
+local program = build .. "/bracket"
 local root
 
 local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end

@@ -40,7 +40,8 @@ end
 function TestTensorMaking.test_fields_beside_the_values_are_refused()
     fails('bk.tensor: values: expected a list, got a field "dtype" as well; options stand behind the values', bk.tensor,
         { 1, 2, dtype = "float32" })
-    fails("values[2]: expected a list, got a field", bk.tensor, { { 1, 2 }, { 3, 4, [6] = 1 } })
+    fails("values[2]: expected a list without gaps, got 2 entries and one at 6", bk.tensor,
+        { { 1, 2 }, { 3, 4, [6] = 1 } })
     fails('expected a list, got a field "dtype"', bk.tensor, { dtype = "float32" })
     local backwards = {} -- a list all the same
     for i = 5, 1, -1 do backwards[i] = i end

@@ -87,7 +87,6 @@ function TestRefused.test_lists_with_a_gap()
     fails("bk.bea.word: steps: " .. gap, bk.bea.word, { [1] = { squares, 1 }, [3] = { squares, 1 } })
     fails("bk.bea.multitask: losses: " .. gap, bk.bea.multitask, { losses = { [1] = squares, [3] = cubes }, lr = 0.1 })
     fails("bk.nn.sequential: layers: " .. gap, bk.nn.sequential, { [1] = bk.nn.tanh(), [3] = bk.nn.tanh() })
-    fails("bk.tensor: values: expected numbers alone, got a dtype", bk.tensor, { 1, 2, dtype = "float32" })
 end
 
 -- A list whose __len says what is no length.

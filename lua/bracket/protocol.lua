@@ -439,9 +439,10 @@ changed; hooks, orders, schedules and records are plain Lua and run every time.
 In a training step models are in training: dropout and own layers draw from the step's seed, batch_norm moves r.buffers,
 in own losses and interventions too; all else is evaluation.
 
-state: step total task position n_tasks tasks theta lr loss gradient task_gradient gradients (joint) x y model optimizer
-problem recorded (the last row) history R W seed; state:measure("conflict") -> columns now. tasks is the list as given;
-bk.measure.examples(state, i) has a task's data as the run has them.]],
+state: step total task position n_tasks tasks theta lr loss gradient task_gradient, in joint steps gradients and losses
+(one a task), x y model optimizer problem recorded (the last row) history R W seed; state:measure("conflict") -> columns
+now. tasks is the list as given; state.problem.tasks[i].train has its examples as the run has them, { x, y, n }, and
+bk.measure.examples(state, i) as many as records measure on.]],
     options = {
         { "model", "any", required = true, doc = "of bk.nn" },
         { "tasks", "table", required = true, doc = "a list of tasks" },

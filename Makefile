@@ -20,6 +20,7 @@ DESTDIR ?=
 ARGS ?=
 PKG_CONFIG ?= pkg-config
 JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 VERSION := $(shell sed -n 's/^\#define BK_VERSION "\(.*\)"/\1/p' src/bracket.h)
 SOMAJOR := 0
 # Of a cross compiler's kin the one that it runs itself, as `cc -print-prog-name` says.
@@ -121,7 +122,7 @@ EMBED_TESTS += $(if $(SAN),,$(if $(shell command -v python3),$(patsubst tests/em
 # A second make reads the machine again after `deps`, and builds in parallel. Beside it nothing else may: with
 # `make -j2 all test-programs` two would write the same files.
 all: libraries
-	@$(MAKE) -j$(JOBS) artifacts
+	@$(MAKE) $(PARALLEL) artifacts
 ifneq ($(filter all,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
@@ -298,7 +299,7 @@ test-programs: $(C_TESTS) $(C_TOOLS) $(EMBED_TESTS) $(RANKS_PROGRAM)
 
 # Each program's last line is `N passed, N failed`; a crash counts as one failure.
 test: all
-	@$(MAKE) -j$(JOBS) test-programs fuzz-programs
+	@$(MAKE) $(PARALLEL) test-programs fuzz-programs
 	@passed=0; failed=0; mkdir -p $(B)/logs; \
 	one() { name=$$1; shift; echo "== $$name"; "$$@" > $(B)/logs/$$name.log 2>&1; rc=$$?; \
 	  line=$$(grep -E '^[0-9]+ passed, [0-9]+ failed' $(B)/logs/$$name.log | tail -n 1); \

@@ -601,7 +601,11 @@ static void test_rows(ctx *c, rng *random) {
         const op_row *row = op_rows[i];
         const bool node_row = row->kind != OP_COMPOSITE;
         check(row->formula && row->formula[0], row->name, "has a formula", 0);
-        if (node_row) check(row->jvp && row->transpose && row->vmap, row->name, "has rules", 0);
+        if (node_row) {
+            check(row->jvp != NULL, row->name, "has a jvp", 0);
+            check(row->transpose != NULL, row->name, "has a transpose (op_no_transpose: it is not linear)", 0);
+            check(row->vmap != NULL, row->name, "has a vmap", 0);
+        }
         else check(row->args && row->build, row->name, "can be called", 0);
         if (row->args) check(row->doc && row->doc[0], row->name, "has a docstring", 0);
         subject s = { .c = c, .name = row->name, .row = row, .free = 3, .dtype = BK_FLOAT64, .random = random };

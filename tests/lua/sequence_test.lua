@@ -1,6 +1,6 @@
 -- sequence_test.lua - layers made of Lua functions: bk.nn.layer itself, recurrent layers against their cells and
 -- against plain Lua numbers, attention against loops, transformer blocks; derivatives to third order, brackets, vmap,
--- odd sizes.
+-- odd sizes; protocols whose labels stand at every time.
 local bk = require "bracket"
 local lu = require "luaunit"
 
@@ -329,4 +329,45 @@ function TestAttention.test_what_is_wrong_is_named()
     fails("bk.nn.transformer: activation: expected", bk.nn.transformer, { 4, activation = "swish" })
     local model = bk.nn.sequential{ bk.nn.position_embedding{ 2, 3 } }
     fails("at most 2 times, got 4", model.forward, model, model:init(), bk.ones{ 1, 4, 3 })
+end
+
+-- Class ids at every time: a step, loss and accuracy by the forward pass alone, and with a head per task.
+TestSequenceTasks = {}
+function TestSequenceTasks:test_labels_at_every_time()
+    local gru = bk.nn.sequential{ bk.nn.embedding{ 6, 4 }, bk.nn.gru{ 4, 5 } }
+    local r = bk.rng(5)
+    local list = {}
+    for i = 1, 2 do list[i] = { x = r:integers({ 7, 3 }, 6), y = r:integers({ 7, 3 }, 2) + 2 * (i - 1) } end
+    for _, headed in ipairs{ false, true } do
+        if headed then
+            for i, task in ipairs(list) do task.head = { 2 * (i - 1), 2 * i - 1 } end
+        end
+        local p = bk.protocol{ model = gru, tasks = list, lr = 0.3, steps = 1, batch = "full", seed = 1,
+            order = "cyclic", evaluate = true, record = { every = 1, "loss", "accuracy" } }
+        local result = p:run{}
+        local theta = gru:init{ seed = 1 }
+        local function loss(t)
+            local z = gru:forward(t, list[1].x)
+            if headed then z = z:narrow(3, 1, 2) end
+            return -z:log_softmax():take(list[1].y):sum() / 21
+        end
+        lu.assertTrue((result.theta - (theta - bk.grad(loss)(theta) * 0.3)):abs():max():item() < 1e-14)
+        local z, right = gru:forward(result.theta, list[1].x):totable(), 0
+        for i, row in ipairs(list[1].y:totable()) do
+            for j, label in ipairs(row) do
+                local best = 1
+                for c = 2, headed and 2 or 5 do best = z[i][j][c] > z[i][j][best] and c or best end
+                right = right + (best - 1 == label and 1 or 0)
+            end
+        end
+        lu.assertAlmostEquals(result.accuracy[1][1], right / 21, 1e-12)
+    end
+end
+-- A share of labels is no share of examples: 7 of 10 over 5 examples of two labels each.
+function TestSequenceTasks:test_accuracy_counts_labels()
+    local x = bk.linspace(-2, 2, 5):reshape{ 5, 1 }
+    local y = bk.tensor{ { 0, 1 }, { 0, 0 }, { 0, 0 }, { 1, 0 }, { 1, 0 } }
+    local p = bk.protocol{ model = bk.nn.mlp{ 1, 2 }, tasks = { { x = x, y = y, loss = "binary_cross_entropy" } },
+        lr = 0, steps = 1, batch = "full" }
+    lu.assertAlmostEquals(p:run{ theta = bk.tensor{ 1, 1, 0, 0 } }.accuracy[0][1], 0.7, 1e-12)
 end

@@ -15,11 +15,11 @@
 #include <unistd.h>
 
 #if defined __SANITIZE_THREAD__
-enum { ADDRESSES = 0, THREADS = 1 }; /* which sanitizer watches */
+enum { SANITIZED = 1, THREADS = 1 };
 #elif defined __SANITIZE_ADDRESS__
-enum { ADDRESSES = 1, THREADS = 0 };
+enum { SANITIZED = 1, THREADS = 0 };
 #else
-enum { ADDRESSES = 0, THREADS = 0 };
+enum { SANITIZED = 0, THREADS = 0 };
 #endif
 
 /* Processor time, so that a busy core changes nothing; emulated all takes some twenty times as long. */
@@ -345,7 +345,7 @@ static void grows(const char *script) {
     waitpid(child, &status, 0);
     snprintf(what, sizeof what, "status %d, grew by %zu MB under a limit of %zu", status, told_bytes >> 20, limit >> 20);
     if (getenv("VERBOSE")) printf("%s: %s\n", what, script);
-    if (ADDRESSES || emulated) told_bytes = 0; /* what those keep for themselves counts */
+    if (SANITIZED || emulated) told_bytes = 0; /* their own records count */
     check(status == 0 && told_bytes <= most, script, what);
 }
 
@@ -459,12 +459,12 @@ int main(void) {
     test_endless();
     test_held();
     test_close();
-    if (!THREADS) test_memory(); /* it does not see that Lua jumps off a stack, and keeps all of them: gigabytes */
+    test_memory();
     test_json();
     /* qemu-user and ThreadSanitizer start no thread in a forked child, and all need memory where the system refuses it. */
     if (!THREADS && !getenv("BRACKET_EMULATED")) {
         test_fork();
-        if (!ADDRESSES) test_refused_threads();
+        if (!SANITIZED) test_refused_threads();
     }
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;

@@ -8,7 +8,8 @@ need = @command -v $(1) >/dev/null || { echo '$@: needs $(1) (Debian: apt-get in
 
 # (Some tests ask for more memory than there can be.)
 asan:
-	@ASAN_OPTIONS=allocator_may_return_null=1:$(ASAN_OPTIONS) $(MAKE) SANITIZE=1 test
+	@ASAN_OPTIONS=allocator_may_return_null=1:$(ASAN_OPTIONS) \
+	  LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0:$(LSAN_OPTIONS) $(MAKE) SANITIZE=1 test
 
 # One after the other, `RUN` before each: programs of C_TESTS and EMBED_TESTS, and suites. EMULATED=1: the program that
 # suites start is a script with the same `RUN`; C tests find that in BRACKET_EMULATED, and that times mean nothing.

@@ -14,6 +14,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#if defined __SANITIZE_THREAD__
+enum { SANITIZED = 1, THREADS = 1 };
+#elif defined __SANITIZE_ADDRESS__
+enum { SANITIZED = 1, THREADS = 0 };
+#else
+enum { SANITIZED = 0, THREADS = 0 };
+#endif
+
 /* Processor time, so that a busy core changes nothing; emulated all takes some twenty times as long. */
 static void give(int seconds) {
     if (getenv("BRACKET_EMULATED")) seconds *= 20;
@@ -346,10 +354,7 @@ static void grows(const char *script) {
     waitpid(child, &status, 0);
     snprintf(what, sizeof what, "status %d, grew by %zu MB under a limit of %zu", status, told_bytes >> 20, limit >> 20);
     if (getenv("VERBOSE")) printf("%s: %s\n", what, script);
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-    told_bytes = 0; /* its own records count */
-#endif
-    if (emulated) told_bytes = 0; /* and what the emulator keeps */
+    if (SANITIZED || emulated) told_bytes = 0; /* their own records count */
     check(status == 0 && told_bytes <= most, script, what);
 }
 
@@ -498,13 +503,13 @@ int main(void) {
     test_close();
     test_memory();
     test_json();
-    /* qemu-user starts no thread in a forked child, and needs memory of its own where the system refuses all */
-    if (!getenv("BRACKET_EMULATED")) {
+    /* qemu-user and ThreadSanitizer start no thread in a forked child, and all need memory where the system refuses it. */
+    if (!THREADS && !getenv("BRACKET_EMULATED")) {
         test_fork();
-#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__ /* so does a sanitizer */
-        test_refused_threads();
-        test_address_space();
-#endif
+        if (!SANITIZED) {
+            test_refused_threads();
+            test_address_space();
+        }
     }
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;

@@ -140,6 +140,7 @@ function TestProgram:test_threads_sets_the_workers()
 end
 
 function TestProgram:test_starts_in_under_15_ms()
+    lu.skipIf(build ~= "build", "a sanitizer's start takes longer than ours")
     local best = math.huge -- of processor time: the others' work on the machine is no part of it
     for _ = 1, 30 do
         if best < 0.015 then break end
@@ -269,8 +270,10 @@ end
 TestModule = {}
 
 function TestModule:test_stock_lua_loads_the_module()
-    local p = io.popen(([[LUA_CPATH='%s/?.so' lua5.4 -e 'bk = require "bracket" print(bk.tensor{1,
-        2}:sum():item())' 2>&1]]):format(build))
+    -- (A sanitizer's library, if it is built with one, has to be there before lua5.4 is.)
+    local p = io.popen(([[sanitizer=$(ldd %s/bracket.so | sed -n 's/.* => \(.*san\.so[^ ]*\) .*/\1/p' | head -n 1)
+        LD_PRELOAD=$sanitizer LUA_CPATH='%s/?.so' lua5.4 -e 'bk = require "bracket" print(bk.tensor{1,
+        2}:sum():item())' 2>&1]]):format(build, build))
     lu.assertEquals(p:read("a"), "3.0\n")
     p:close()
 end

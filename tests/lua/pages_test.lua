@@ -40,8 +40,9 @@ local function scratch_folder(page)
         end
     end
     local lua = capture("for p in lua5.4 lua-5.4 lua54 lua; do pkg-config --exists $p && echo $p && break; done"):match("%S+")
+    local sanitizer = read(build .. "/flags"):match("%-fsanitize=%S+") or "" -- a host of such a library has it too
     write(folder .. "/.bin/bracket.pc", HOST:format(root, capture("pkg-config --cflags " .. lua):gsub("\n", ""), build,
-        (capture("pkg-config --libs " .. lua):gsub("\n", ""))))
+        capture("pkg-config --libs " .. lua):gsub("\n", " ") .. sanitizer))
     return folder
 end
 

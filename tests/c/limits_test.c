@@ -20,6 +20,29 @@ static void give(int seconds) {
     setitimer(ITIMER_PROF, &(struct itimerval){ .it_value.tv_sec = seconds }, NULL);
 }
 
+/* A thread's processor time, by its clock. */
+static double processor_ms(clockid_t of) {
+    struct timespec t;
+    clock_gettime(of, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* From the interrupt, or from the first instruction under a step limit, to the end. */
+#if defined __OPTIMIZE__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+enum { MOST_MS = 100 };
+#else
+enum { MOST_MS = 2000 }; /* what is measured is the checking */
+#endif
+
+static void check_soon(double ms, const char *script) {
+    char what[600], text[100];
+    if (getenv("BRACKET_EMULATED")) return;
+    snprintf(what, sizeof what, "soon: %.500s", script);
+    snprintf(text, sizeof text, "it took %.1f ms of processor time", ms);
+    if (getenv("VERBOSE")) printf("%8.1f ms: %.60s\n", ms, script);
+    check(ms < MOST_MS, what, text);
+}
+
 /* ---- endless scripts ---- */
 
 #define LOOP "function() while true do end end"
@@ -68,7 +91,9 @@ static const char *const finalized[] = {
 static void bounded(bk_options options, const char *script) {
     options.step_limit = 200000;
     bk_env *env = bk_open(&options);
+    const double start = processor_ms(CLOCK_THREAD_CPUTIME_ID);
     bk_status s = bk_dostring(env, script, "script");
+    check_soon(processor_ms(CLOCK_THREAD_CPUTIME_ID) - start, script);
     char what[600];
     snprintf(what, sizeof what, "%sthe step limit: %.500s", options.restricted ? "restricted, " : "", script);
     check(s == BK_ELIMIT && strstr(bk_error(env), "step limit of 200000"), what, bk_error(env));
@@ -79,7 +104,10 @@ static void bounded(bk_options options, const char *script) {
 
 typedef struct watcher {
     bk_env *env;
-    atomic_bool begun, over;
+    atomic_bool begun;
+    clockid_t clock; /* of the thread that runs the script */
+    long after;      /* so many microseconds of its processor time */
+    double came;     /* when the interrupt did, by that clock */
 } watcher;
 
 static atomic_bool *script_begun;
@@ -93,26 +121,39 @@ static int begun(lua_State *L) {
 static void *interrupt_once(void *self) {
     watcher *w = self;
     while (!atomic_load(&w->begun)) usleep(100);
-    usleep(3000);
+    const double first = processor_ms(w->clock);
+    for (int k = 0; k < 20000 && (processor_ms(w->clock) - first) * 1e3 < (double)w->after; k++) usleep(100);
+    w->came = processor_ms(w->clock);
     bk_interrupt(w->env);
     return NULL;
 }
 
-static void interrupted(const char *script) {
-    watcher w = { .env = bk_open(NULL) };
+/* Runs the script, interrupted after so many microseconds of it, and looks how soon it ends then. */
+static bk_status run_interrupted(bk_env *env, const char *script, long after) {
+    watcher w = { .env = env, .after = after };
     pthread_t thread;
     char text[1000];
     script_begun = &w.begun;
-    lua_register(bk_lua(w.env), "begun", begun);
+    pthread_getcpuclockid(pthread_self(), &w.clock);
+    lua_register(bk_lua(env), "begun", begun);
     snprintf(text, sizeof text, "begun() %s", script);
     pthread_create(&thread, NULL, interrupt_once, &w);
-    bk_status s = bk_dostring(w.env, text, "script");
+    const bk_status s = bk_dostring(env, text, "script");
+    const double end = processor_ms(CLOCK_THREAD_CPUTIME_ID);
     pthread_join(thread, NULL);
+    if (s == BK_EINTERRUPTED) check_soon(end - w.came, script);
+    return s;
+}
+
+static void interrupted(const char *script) {
+    bk_env *env = bk_open(NULL);
+    char text[1000];
+    const bk_status s = run_interrupted(env, script, 3000);
     snprintf(text, sizeof text, "an interrupt: %.900s", script);
-    check(s == BK_EINTERRUPTED, text, bk_error(w.env));
-    check(bk_dostring(w.env, "for i = 1, 1000 do end assert(pcall(bk.ones, { 3 }))", NULL) == BK_OK,
-          "the environment works on", bk_error(w.env));
-    bk_close(w.env);
+    check(s == BK_EINTERRUPTED, text, bk_error(env));
+    check(bk_dostring(env, "for i = 1, 1000 do end assert(pcall(bk.ones, { 3 }))", NULL) == BK_OK,
+          "the environment works on", bk_error(env));
+    bk_close(env);
 }
 
 static void test_endless(void) {
@@ -357,6 +398,37 @@ static void test_memory(void) {
     for (size_t i = 0; i < sizeof hungry / sizeof *hungry; i++) grows(hungry[i]);
 }
 
+/* Each is interrupted while it takes memory; the inputs of the fuzzer of chunks, again and again, while they run. */
+static void test_interrupts(void) {
+    static const char loop[] = "local text, n = TEXT, 0 while true do pcall(load(text)) collectgarbage('step') end";
+    char name[] = "/tmp/bracket-limits-XXXXXX", command[200];
+    close(mkstemp(name));
+    for (size_t i = 0; i < sizeof hungry / sizeof *hungry; i++)
+        for (long after = 3000; after <= 60000; after += 19000) {
+            bk_env *env = bk_open(&(bk_options){ .memory_limit = 128u << 20 });
+            lua_pushstring(bk_lua(env), name);
+            lua_setglobal(bk_lua(env), "FILE");
+            const bk_status s = run_interrupted(env, hungry[i], after);
+            check(s == BK_EINTERRUPTED || s == BK_ENOMEM, hungry[i], bk_error(env));
+            bk_close(env);
+        }
+    unlink(name);
+    FILE *p = popen("ls tests/fuzz/seeds/chunk/*", "r");
+    for (int n = 0; p && fgets(command, sizeof command, p); n++) {
+        char text[8192];
+        command[strcspn(command, "\n")] = 0;
+        FILE *f = fopen(command, "rb");
+        const size_t bytes = f ? fread(text, 1, sizeof text, f) : 0;
+        if (f) fclose(f);
+        bk_env *env = bk_open(&(bk_options){ .restricted = 1, .memory_limit = 128u << 20 });
+        lua_pushlstring(bk_lua(env), text, bytes);
+        lua_setglobal(bk_lua(env), "TEXT");
+        check(run_interrupted(env, loop, 20000) == BK_EINTERRUPTED, command, bk_error(env));
+        bk_close(env);
+    }
+    if (p) pclose(p);
+}
+
 /* Jansson's memory is counted before it is used: never too little. */
 static size_t json_now, json_most;
 
@@ -497,6 +569,7 @@ int main(void) {
     test_held();
     test_close();
     test_memory();
+    test_interrupts();
     test_json();
     /* qemu-user starts no thread in a forked child, and needs memory of its own where the system refuses all */
     if (!getenv("BRACKET_EMULATED")) {

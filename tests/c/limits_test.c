@@ -3,6 +3,7 @@
 #include "check.h"
 #include "src/bind/env.h"
 #include "src/data/json_text.h"
+#include "src/data/source.h"
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <zlib.h>
 
 /* Processor time, so that a busy core changes nothing; emulated all takes some twenty times as long. */
 static void give(int seconds) {
@@ -487,6 +489,70 @@ static void test_json(void) {
     check(ok, "the memory of JSON is counted", what);
 }
 
+/* What zlib asks for is counted: as much as it asks an allocator of ours for, for the same stream. */
+static size_t zlib_most, zlib_now;
+
+static void *zlib_take(void *self, unsigned n, unsigned size) {
+    (void)self;
+    zlib_now += (size_t)n * size;
+    if (zlib_now > zlib_most) zlib_most = zlib_now;
+    return malloc((size_t)n * size);
+}
+
+static void zlib_give(void *self, void *p) {
+    (void)self;
+    free(p);
+}
+
+static void test_zlib(void) {
+    static unsigned char plain[400000], back[400000];
+    char name[] = "/tmp/bracket-limits-XXXXXX", what[200] = "";
+    for (size_t i = 0; i < sizeof plain; i++) plain[i] = (unsigned char)(i * i >> 7);
+    close(mkstemp(name));
+    gzFile f = gzopen(name, "wb");
+    check(f && gzwrite(f, plain, sizeof plain) == (int)sizeof plain && gzclose(f) == Z_OK, "a packed file", name);
+    static unsigned char packed[500000];
+    FILE *in = fopen(name, "rb");
+    z_stream z = { .zalloc = zlib_take, .zfree = zlib_give, .next_in = packed, .next_out = back };
+    z.avail_in = in ? (unsigned)fread(packed, 1, sizeof packed, in) : 0;
+    z.avail_out = sizeof back / 2; /* not to its end: then it needs no window */
+    if (in) fclose(in);
+    check(inflateInit2(&z, 15 + 16) == Z_OK && inflate(&z, Z_NO_FLUSH) == Z_OK, "zlib by itself", z.msg ? z.msg : "");
+    inflateEnd(&z);
+
+    /* the same bytes, plain and packed */
+    ctx *c = ctx_new(1);
+    source s;
+    err e = { 0 };
+    size_t counted[2], opened = 0;
+    const size_t before = atomic_load(&c->used);
+    bk_status status = BK_OK;
+    for (int k = 0; k < 2; k++) {
+        bytes out = { 0 };
+        char path[100];
+        snprintf(path, sizeof path, "%s%s", name, k ? "" : ".plain");
+        FILE *to = k ? NULL : fopen(path, "wb");
+        if (to) check(fwrite(plain, 1, sizeof plain, to) == sizeof plain && fclose(to) == 0, "a plain file", path);
+        if (!status) status = source_open(c, path, &s, &e);
+        opened = atomic_load(&c->used) - before;
+        if (!status) status = source_read(&s, sizeof back / 2, &out, &e);
+        counted[k] = atomic_load(&c->used) - before - out.capacity;
+        bytes_free(c, &out);
+        source_close(&s);
+        if (!k) unlink(path);
+    }
+    const size_t more = counted[1] - counted[0];
+    const bool freed = atomic_load(&c->used) == before;
+    c->limit = before + opened - 1000; /* zlib's first blocks are more than that */
+    const bool refused = source_open(c, name, &s, &e) == BK_ENOMEM;
+    source_close(&s);
+    snprintf(what, sizeof what, "%zu asked for, %zu counted, %.100s", zlib_most, more, e.text);
+    check(!status && more >= zlib_most && zlib_most > 32768 && more < zlib_most + 1000, "zlib's memory is counted", what);
+    check(freed && refused, "and limited", what);
+    ctx_release(c);
+    unlink(name);
+}
+
 /* ---- threads ---- */
 
 static void test_fork(void) {
@@ -571,6 +637,7 @@ int main(void) {
     test_memory();
     test_interrupts();
     test_json();
+    test_zlib();
     /* qemu-user starts no thread in a forked child, and needs memory of its own where the system refuses all */
     if (!getenv("BRACKET_EMULATED")) {
         test_fork();

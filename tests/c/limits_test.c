@@ -90,6 +90,14 @@ static const char *const finalized[] = {
     "setmetatable({}, { __gc = function() pcall(" LOOP ") end }) collectgarbage()",
 };
 
+/* Loops in C, which no step limit counts: an interrupt ends them. */
+static const char *const native[] = {
+    "bk.flow(function(t) return -t end, bk.ones{3}, { method = 'rk4', steps = 1 << 53 })",
+    "bk.flow(function(t) return t:sin() end, bk.ones{1000}, { time = 1e9, max_steps = 1 << 53 })",
+    "local L = function(t) return (t ^ 4):sum() end\n"
+    "bk.bea.path_bracket{ L, L, target = L, theta = bk.ones{3}, time = 1e-9, steps = 1 << 53 }",
+};
+
 static void bounded(bk_options options, const char *script) {
     options.step_limit = 200000;
     bk_env *env = bk_open(&options);
@@ -169,6 +177,7 @@ static void test_endless(void) {
         bounded(none, finalized[i]);
         interrupted(finalized[i]);
     }
+    for (size_t i = 0; i < sizeof native / sizeof *native; i++) interrupted(native[i]);
     bk_env *env = bk_open(&restricted);
     check(bk_dostring(env, finalized[0], NULL) == BK_ERUNTIME && strstr(bk_error(env), "restricted: setmetatable"),
           "restricted: no finalizers", bk_error(env));

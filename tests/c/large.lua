@@ -224,4 +224,171 @@ calls.protocol = function()
     end
     return bk.protocol { model = net, tasks = tasks, lr = 0.1, steps = 300, batch = 16, evaluate = false }:run {}
 end
+
+-- ---- what works on a network: terms, fields, runs with every intervention, order and record ----
+local deep = bk.nn.mlp { 784, math.max(16, n >> 12), 10 } -- 814,090 parameters at n = 2^22
+local deep_theta = deep:init { seed = 1 }
+local pixels, digits = {}, {}
+for i = 1, 2 do pixels[i], digits[i] = g:uniform { 128, 784 }, g:integers({ 128 }, 10) end
+local A, B = bk.loss.cross_entropy(deep, pixels[1], digits[1]), bk.loss.cross_entropy(deep, pixels[2], digits[2])
+local function bea(name, options)
+    options.losses = options.losses or { A, B }
+    return bk.bea[name](options)
+end
+local function of_deep(name, f) calls["bea." .. name] = function() return f(deep_theta) end end
+of_deep("multitask", function(t) return bea("multitask", { lr = 0.1 }):terms(t) end)
+of_deep("multitask, gradient", function(t)
+    local m = bea("multitask", { lr = 0.1 })
+    return m:grad(t), m:loss()(t)
+end)
+of_deep("continual", function(t) return bea("continual", { lr = 0.1 }):terms(t) end)
+of_deep("continual, field", function(t) return bea("continual", { lr = 0.1 }):field(3)(t) end)
+of_deep("order_gap", function(t) return bk.bea.order_gap(A, B, { lr = 0.1, optimizer = bk.optim.adam {} })(t) end)
+of_deep("optimizer", function(t)
+    local m = bk.bea.optimizer { loss = A, optimizer = bk.optim.adam { eps = 1e-3 }, lr = 0.01 }
+    return m:terms(t), m:field(2)(t)
+end)
+of_deep("optimizer, start", function(t)
+    return bk.bea.optimizer { loss = A, optimizer = bk.optim.heavy_ball {}, lr = 0.01 }:start(t)
+end)
+of_deep("tournament", function(t) return bk.bea.tournament { sources = { A, B }, target = A, theta = t } end)
+of_deep("path_bracket", function(t)
+    return bk.bea.path_bracket { A, B, target = A, theta = t, time = 0.01, steps = 2 }
+end)
+of_deep("game", function(t)
+    local half = deep.n_params // 2
+    return bea("game", { players = { half, deep.n_params - half }, lr = 0.1 }):terms(t)
+end)
+of_deep("reshuffled", function(t)
+    local r = bea("reshuffled", { lr = 0.1 })
+    return r:variance(t), r:variance(t, { probes = 2 }), r:scatter { theta = t, scales = { 1 } }, r:loss()(t)
+end)
+of_deep("swap_effect", function(t) return bk.bea.swap_effect(A, { A, B }, t) end)
+of_deep("word, its parts", function(t)
+    local w = bk.bea.word { { A, 0.1 }, { B, 0.1 } }
+    return w:conflict()(t), w:flatness()(t), w:term(2)(t), w:step(t), w:order_matrix()
+end)
+of_deep("fit", function(t)
+    local trajectory = { t }
+    for k = 2, 13 do trajectory[k] = trajectory[k - 1] * 0.95 end
+    return bk.bea.fit { losses = { A }, trajectory = trajectory, degree = 2, resamples = 100 }
+end)
+
+local two = {}
+for i = 1, 2 do two[i] = { name = "t" .. i, train = { x = pixels[i], y = digits[i] }, loss = "cross_entropy" } end
+local function run(options, told)
+    local o = { model = deep, tasks = two, lr = 0.01, steps = 4, batch = 64, order = "cyclic", evaluate = false }
+    for name, value in pairs(options) do o[name] = value end
+    return bk.protocol(o):run(told or {})
+end
+local few_rows = { memory = 16 }
+local specs = { -- name -> options, the order where it is not what the intervention needs
+    agem = { few_rows, "sequential" }, gem = { few_rows, "sequential" }, replay = { few_rows, "sequential" },
+    naive_rehearsal = { few_rows, "sequential" }, der = { { memory = 16, beta = 1 }, "sequential" },
+    ewc = { { weight = 1, samples = 16 }, "sequential" }, online_ewc = { { weight = 1, samples = 16 }, "sequential" },
+    si = { { strength = 1 }, "sequential" }, lwf = { {}, "sequential" }, flatness = { { strength = 0 }, "joint" },
+    conflict = { { strength = 0 } }, bracket_penalty = { { weight = 0.1 } },
+}
+for name, make in pairs(bk.intervention) do
+    local spec = specs[name] or { {} }
+    calls["intervention." .. name] = function()
+        local one = make(spec[1])
+        local order = spec[2] or one.needs_joint and "joint" or "cyclic"
+        return run { order = order, interventions = { one }, steps = order == "sequential" and 2 or 4 }
+    end
+end
+local orders = { blocks = { size = 1 }, custom = { task = function() return 1 end }, word = { 1, 2 },
+    planned = { budget = 0.1, samples = 4 }, tournament = { target = 1 } }
+for name, make in pairs(bk.order) do
+    calls["order." .. name] = function() return run { order = make(orders[name] or {}), steps = 2 } end
+end
+for name in pairs(bk.record) do calls["record." .. name] = function() return run { record = { every = 4, name } } end end
+calls["protocol, in a folder"] = function() return run({}, { out = folder .. "/run", checkpoint_every = 2 }) end
+calls["protocol:state"] = function()
+    local p = bk.protocol { model = deep, tasks = two, lr = 0.1, steps = 2, batch = 64, evaluate = false,
+        optimizer = bk.optim.adam {} }
+    p:run { stop = 1 }
+    return p:restore(p:state()):order_matrix(), p:seeds { seeds = { 1 } }
+end
+
+-- ---- layers and losses ----
+local rows = v:narrow(1, 1, few // 64 * 64)
+for name, spec in pairs { batch_norm = { 64 }, layer_norm = { 64 }, group_norm = { 4, 64 }, dropout = { 0.5 },
+    noise = { 0.1 }, linear = { 64, 64 }, relu = {}, gelu = {}, softplus = {}, sigmoid = {}, tanh = {} } do
+    local m = bk.nn.sequential { bk.nn[name](spec), bk.nn.linear { 64, 1 } }
+    local theta = m:init {}
+    calls["nn." .. name] = function()
+        return m:forward(theta, rows:reshape { -1, 64 }, { train = true, seed = 1 })
+    end
+end
+for name, spec in pairs { attention = { 32 }, position_embedding = { 64, 32 } } do
+    calls["nn." .. name] = function()
+        local m = bk.nn.sequential { bk.nn[name](spec) }
+        return m:forward(m:init {}, rows:narrow(1, 1, few // 2048 * 2048):reshape { few // 2048, 64, 32 })
+    end
+end
+calls["nn.layer_norm, along"] = function() return rows:reshape { -1, 64 }:layer_norm() end
+local targets = { cross_entropy = labels, hinge = g:integers({ side }, 10), mse = g:uniform { side, 10 } }
+targets.l1, targets.huber, targets.binary_cross_entropy = targets.mse, targets.mse, targets.mse
+targets.kl_divergence = targets.mse:softmax(2)
+for name, y in pairs(targets) do
+    local loss = bk.loss[name](wide, x, y)
+    calls["loss." .. name] = function() return bk.value_and_grad(loss)(wide_theta) end
+end
+calls["optim.custom"] = function()
+    local o = bk.optim.custom { state = { "m" }, update = function(d, s) return d:sign(), { m = s.m + d } end }
+    return o:restore(o:state()), o:step(v, w, 0.1), o:state()
+end
+
+-- ---- data, tasks, statistics ----
+local set = { x = g:uniform { few // 784, 784 }, y = g:integers({ few // 784 }, 9), classes = 10, shape = { 28, 28 } }
+for name, spec in pairs { permuted = { n = 3 }, rotated = { angles = { 0, 30 } }, multi_mnist = {},
+    split = { classes = { { 0, 1 }, { 2, 3 } } }, mnist_360 = { rounds = 1, test_fraction = 0 } } do
+    spec.data = set
+    calls["tasks." .. name] = function() return bk.tasks[name](spec) end
+end
+calls["tasks.incremental"] = function() return bk.tasks.incremental { tasks = { set, set }, scenario = "class" } end
+calls["tasks.regression"] = function() return bk.tasks.regression { n = 2, examples = 2000, inputs = 100 } end
+local function list(count)
+    local values, stream = {}, bk.stream.new(bk.stream.key(1))
+    for k = 1, count do values[k] = bk.stream.uniform(stream) end
+    return values
+end
+local long, longer, matrix, groups = list(few // 8), list(few // 8), {}, {}
+for k = 1, 300 do matrix[k], groups[k] = list(300), k % 10 end
+for _, name in ipairs { "mean", "interval", "ranks" } do
+    calls["statistics." .. name] = function() return bk.statistics[name](long) end
+end
+for _, name in ipairs { "correlation", "spearman", "slope" } do
+    calls["statistics." .. name] = function() return bk.statistics[name](long, longer) end
+end
+calls["statistics.spearman_grouped"] = function()
+    return bk.statistics.spearman_grouped(matrix[1], matrix[2], groups, 200, bk.stream.new(3))
+end
+calls["stream.permutation"] = function() return bk.stream.permutation(bk.stream.new(3), few // 4) end
+for _, name in ipairs { "average_accuracy", "backward_transfer", "forgetting", "forward_transfer", "min_accuracy",
+    "worst_case_accuracy" } do
+    calls["metric." .. name] = function() return pcall(bk.metric[name], matrix) end
+end
+calls["mpi.allreduce"] = function() return bk.mpi.allreduce(v), bk.mpi.sum(quartic)(v), bk.mpi.broadcast { v } end
+calls.plot = function() -- what Lua's own library does in one call runs to its end: the figure's file is searched so
+    return bk.plot { { y = v:narrow(1, 1, few // 32) }, out = folder .. "/p.svg" }
+end
+calls.save_many = function()
+    local many = {}
+    for k = 1, 2000 do many["t" .. k] = v:narrow(1, k, 1000) end
+    return bk.save_safetensors(path .. "2.st", many), bk.load_safetensors(path .. "2.st")
+end
+calls["bk.runs"] = function()
+    if not io.open(folder .. "/runs/1/status.json") then
+        for k = 1, 100 do
+            bk.internal.make_folder(folder .. "/runs/" .. k)
+            for name, text in pairs { status = '{"status": "finished", "step": 2}', config = '{"seed": 1}' } do
+                local f <close> = assert(io.open(("%s/runs/%d/%s.json"):format(folder, k, name), "w"))
+                f:write(text)
+            end
+        end
+    end
+    return #bk.runs(folder .. "/runs", { sort = "seed" })
+end
 return calls

@@ -3,6 +3,7 @@
 #include "check.h"
 #include "src/bind/env.h"
 #include "src/data/json_text.h"
+#include "src/data/source.h"
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #if defined __SANITIZE_THREAD__
 enum { SANITIZED = 1, THREADS = 1 };
@@ -26,6 +28,29 @@ enum { SANITIZED = 0, THREADS = 0 };
 static void give(int seconds) {
     if (getenv("BRACKET_EMULATED")) seconds *= 20;
     setitimer(ITIMER_PROF, &(struct itimerval){ .it_value.tv_sec = seconds }, NULL);
+}
+
+/* A thread's processor time, by its clock. */
+static double processor_ms(clockid_t of) {
+    struct timespec t;
+    clock_gettime(of, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* From the interrupt, or from the first instruction under a step limit, to the end. */
+#if defined __OPTIMIZE__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+enum { MOST_MS = 100 };
+#else
+enum { MOST_MS = 2000 }; /* what is measured is the checking */
+#endif
+
+static void check_soon(double ms, const char *script) {
+    char what[600], text[100];
+    if (getenv("BRACKET_EMULATED")) return;
+    snprintf(what, sizeof what, "soon: %.500s", script);
+    snprintf(text, sizeof text, "it took %.1f ms of processor time", ms);
+    if (getenv("VERBOSE")) printf("%8.1f ms: %.60s\n", ms, script);
+    check(ms < MOST_MS, what, text);
 }
 
 /* ---- endless scripts ---- */
@@ -73,10 +98,20 @@ static const char *const finalized[] = {
     "setmetatable({}, { __gc = function() pcall(" LOOP ") end }) collectgarbage()",
 };
 
+/* Loops in C, which no step limit counts: an interrupt ends them. */
+static const char *const native[] = {
+    "bk.flow(function(t) return -t end, bk.ones{3}, { method = 'rk4', steps = 1 << 53 })",
+    "bk.flow(function(t) return t:sin() end, bk.ones{1000}, { time = 1e9, max_steps = 1 << 53 })",
+    "local L = function(t) return (t ^ 4):sum() end\n"
+    "bk.bea.path_bracket{ L, L, target = L, theta = bk.ones{3}, time = 1e-9, steps = 1 << 53 }",
+};
+
 static void bounded(bk_options options, const char *script) {
     options.step_limit = 200000;
     bk_env *env = bk_open(&options);
+    const double start = processor_ms(CLOCK_THREAD_CPUTIME_ID);
     bk_status s = bk_dostring(env, script, "script");
+    check_soon(processor_ms(CLOCK_THREAD_CPUTIME_ID) - start, script);
     char what[600];
     snprintf(what, sizeof what, "%sthe step limit: %.500s", options.restricted ? "restricted, " : "", script);
     check(s == BK_ELIMIT && strstr(bk_error(env), "step limit of 200000"), what, bk_error(env));
@@ -87,7 +122,10 @@ static void bounded(bk_options options, const char *script) {
 
 typedef struct watcher {
     bk_env *env;
-    atomic_bool begun, over;
+    atomic_bool begun;
+    clockid_t clock; /* of the thread that runs the script */
+    long after;      /* so many microseconds of its processor time */
+    double came;     /* when the interrupt did, by that clock */
 } watcher;
 
 static atomic_bool *script_begun;
@@ -101,26 +139,39 @@ static int begun(lua_State *L) {
 static void *interrupt_once(void *self) {
     watcher *w = self;
     while (!atomic_load(&w->begun)) usleep(100);
-    usleep(3000);
+    const double first = processor_ms(w->clock);
+    for (int k = 0; k < 20000 && (processor_ms(w->clock) - first) * 1e3 < (double)w->after; k++) usleep(100);
+    w->came = processor_ms(w->clock);
     bk_interrupt(w->env);
     return NULL;
 }
 
-static void interrupted(const char *script) {
-    watcher w = { .env = bk_open(NULL) };
+/* Runs the script, interrupted after so many microseconds of it, and looks how soon it ends then. */
+static bk_status run_interrupted(bk_env *env, const char *script, long after) {
+    watcher w = { .env = env, .after = after };
     pthread_t thread;
     char text[1000];
     script_begun = &w.begun;
-    lua_register(bk_lua(w.env), "begun", begun);
+    pthread_getcpuclockid(pthread_self(), &w.clock);
+    lua_register(bk_lua(env), "begun", begun);
     snprintf(text, sizeof text, "begun() %s", script);
     pthread_create(&thread, NULL, interrupt_once, &w);
-    bk_status s = bk_dostring(w.env, text, "script");
+    const bk_status s = bk_dostring(env, text, "script");
+    const double end = processor_ms(CLOCK_THREAD_CPUTIME_ID);
     pthread_join(thread, NULL);
+    if (s == BK_EINTERRUPTED) check_soon(end - w.came, script);
+    return s;
+}
+
+static void interrupted(const char *script) {
+    bk_env *env = bk_open(NULL);
+    char text[1000];
+    const bk_status s = run_interrupted(env, script, 3000);
     snprintf(text, sizeof text, "an interrupt: %.900s", script);
-    check(s == BK_EINTERRUPTED, text, bk_error(w.env));
-    check(bk_dostring(w.env, "for i = 1, 1000 do end assert(pcall(bk.ones, { 3 }))", NULL) == BK_OK,
-          "the environment works on", bk_error(w.env));
-    bk_close(w.env);
+    check(s == BK_EINTERRUPTED, text, bk_error(env));
+    check(bk_dostring(env, "for i = 1, 1000 do end assert(pcall(bk.ones, { 3 }))", NULL) == BK_OK,
+          "the environment works on", bk_error(env));
+    bk_close(env);
 }
 
 static void test_endless(void) {
@@ -134,6 +185,7 @@ static void test_endless(void) {
         bounded(none, finalized[i]);
         interrupted(finalized[i]);
     }
+    for (size_t i = 0; i < sizeof native / sizeof *native; i++) interrupted(native[i]);
     bk_env *env = bk_open(&restricted);
     check(bk_dostring(env, finalized[0], NULL) == BK_ERUNTIME && strstr(bk_error(env), "restricted: setmetatable"),
           "restricted: no finalizers", bk_error(env));
@@ -362,6 +414,37 @@ static void test_memory(void) {
     for (size_t i = 0; i < sizeof hungry / sizeof *hungry; i++) grows(hungry[i]);
 }
 
+/* Each is interrupted while it takes memory; the inputs of the fuzzer of chunks, again and again, while they run. */
+static void test_interrupts(void) {
+    static const char loop[] = "local text, n = TEXT, 0 while true do pcall(load(text)) collectgarbage('step') end";
+    char name[] = "/tmp/bracket-limits-XXXXXX", command[200];
+    close(mkstemp(name));
+    for (size_t i = 0; i < sizeof hungry / sizeof *hungry; i++)
+        for (long after = 3000; after <= 60000; after += 19000) {
+            bk_env *env = bk_open(&(bk_options){ .memory_limit = 128u << 20 });
+            lua_pushstring(bk_lua(env), name);
+            lua_setglobal(bk_lua(env), "FILE");
+            const bk_status s = run_interrupted(env, hungry[i], after);
+            check(s == BK_EINTERRUPTED || s == BK_ENOMEM, hungry[i], bk_error(env));
+            bk_close(env);
+        }
+    unlink(name);
+    FILE *p = popen("ls tests/fuzz/seeds/chunk/*", "r");
+    for (int n = 0; p && fgets(command, sizeof command, p); n++) {
+        char text[8192];
+        command[strcspn(command, "\n")] = 0;
+        FILE *f = fopen(command, "rb");
+        const size_t length = f ? fread(text, 1, sizeof text, f) : 0;
+        if (f) fclose(f);
+        bk_env *env = bk_open(&(bk_options){ .restricted = 1, .memory_limit = 128u << 20 });
+        lua_pushlstring(bk_lua(env), text, length);
+        lua_setglobal(bk_lua(env), "TEXT");
+        check(run_interrupted(env, loop, 20000) == BK_EINTERRUPTED, command, bk_error(env));
+        bk_close(env);
+    }
+    if (p) pclose(p);
+}
+
 /* Jansson's memory is counted before it is used: never too little. */
 static size_t json_now, json_most;
 
@@ -420,6 +503,70 @@ static void test_json(void) {
     check(ok, "the memory of JSON is counted", what);
 }
 
+/* What zlib asks for is counted: as much as it asks an allocator of ours for, for the same stream. */
+static size_t zlib_most, zlib_now;
+
+static void *zlib_take(void *self, unsigned n, unsigned size) {
+    (void)self;
+    zlib_now += (size_t)n * size;
+    if (zlib_now > zlib_most) zlib_most = zlib_now;
+    return malloc((size_t)n * size);
+}
+
+static void zlib_give(void *self, void *p) {
+    (void)self;
+    free(p);
+}
+
+static void test_zlib(void) {
+    static unsigned char plain[400000], back[400000];
+    char name[] = "/tmp/bracket-limits-XXXXXX", what[200] = "";
+    for (size_t i = 0; i < sizeof plain; i++) plain[i] = (unsigned char)(i * i >> 7);
+    close(mkstemp(name));
+    gzFile f = gzopen(name, "wb");
+    check(f && gzwrite(f, plain, sizeof plain) == (int)sizeof plain && gzclose(f) == Z_OK, "a packed file", name);
+    static unsigned char packed[500000];
+    FILE *in = fopen(name, "rb");
+    z_stream z = { .zalloc = zlib_take, .zfree = zlib_give, .next_in = packed, .next_out = back };
+    z.avail_in = in ? (unsigned)fread(packed, 1, sizeof packed, in) : 0;
+    z.avail_out = sizeof back / 2; /* not to its end: then it needs no window */
+    if (in) fclose(in);
+    check(inflateInit2(&z, 15 + 16) == Z_OK && inflate(&z, Z_NO_FLUSH) == Z_OK, "zlib by itself", z.msg ? z.msg : "");
+    inflateEnd(&z);
+
+    /* the same bytes, plain and packed */
+    ctx *c = ctx_new(1);
+    source s;
+    err e = { 0 };
+    size_t counted[2], opened = 0;
+    const size_t before = atomic_load(&c->used);
+    bk_status status = BK_OK;
+    for (int k = 0; k < 2; k++) {
+        bytes out = { 0 };
+        char path[100];
+        snprintf(path, sizeof path, "%s%s", name, k ? "" : ".plain");
+        FILE *to = k ? NULL : fopen(path, "wb");
+        if (to) check(fwrite(plain, 1, sizeof plain, to) == sizeof plain && fclose(to) == 0, "a plain file", path);
+        if (!status) status = source_open(c, path, &s, &e);
+        opened = atomic_load(&c->used) - before;
+        if (!status) status = source_read(&s, sizeof back / 2, &out, &e);
+        counted[k] = atomic_load(&c->used) - before - out.capacity;
+        bytes_free(c, &out);
+        source_close(&s);
+        if (!k) unlink(path);
+    }
+    const size_t more = counted[1] - counted[0];
+    const bool freed = atomic_load(&c->used) == before;
+    c->limit = before + opened - 1000; /* zlib's first blocks are more than that */
+    const bool refused = source_open(c, name, &s, &e) == BK_ENOMEM;
+    source_close(&s);
+    snprintf(what, sizeof what, "%zu asked for, %zu counted, %.100s", zlib_most, more, e.text);
+    check(!status && more >= zlib_most && zlib_most > 32768 && more < zlib_most + 1000, "zlib's memory is counted", what);
+    check(freed && refused, "and limited", what);
+    ctx_release(c);
+    unlink(name);
+}
+
 /* ---- threads ---- */
 
 static void test_fork(void) {
@@ -469,8 +616,8 @@ static bool in_room(size_t more, const char *script, bk_status expected) {
     if (child == 0) {
         alarm(600);
         give(20);
-        const rlim_t bytes = mapped() + (more << 10);
-        setrlimit(RLIMIT_AS, &(struct rlimit){ bytes, bytes });
+        const rlim_t most = mapped() + (more << 10);
+        setrlimit(RLIMIT_AS, &(struct rlimit){ most, most });
         err e = { 0 };
         bk_env *env = env_open(NULL, false, &e);
         const bool said = strstr(e.text, "has no room for OpenBLAS's buffers") != NULL;
@@ -502,7 +649,9 @@ int main(void) {
     test_held();
     test_close();
     test_memory();
+    test_interrupts();
     test_json();
+    test_zlib();
     /* qemu-user and ThreadSanitizer start no thread in a forked child, and all need memory where the system refuses it. */
     if (!THREADS && !getenv("BRACKET_EMULATED")) {
         test_fork();

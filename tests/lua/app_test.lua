@@ -29,6 +29,18 @@ function TestProgram:test_e_and_l_run_in_order()
     lu.assertEquals(run([[-l bracket -e 'print(bracket == require "bracket")']]), "true\n")
 end
 
+-- Where the address space has no room for OpenBLAS's buffers its threads ask for them without end, and an end of the
+-- program that waited for them would not come.
+function TestProgram:test_too_little_address_space()
+    if build ~= "build" then lu.skip("sanitizers and emulators take more than there is") end
+    local p = io.popen(("{ ulimit -v 150000; timeout 100 %s -e 'print(1)'; echo \"status $?\"; } 2>&1"):format(program))
+    local text = p:read("a")
+    p:close()
+    lu.assertStrContains(text, "while starting: the limit on the address space (ulimit -v), 146 MB, has no room for "
+        .. "OpenBLAS's buffers")
+    lu.assertStrContains(text, "status 1\n")
+end
+
 function TestProgram:test_standard_input_is_a_script()
     lu.assertEquals(run([[- a < /dev/null]]), "")
     local p = io.popen("echo 'print(...)' | " .. program .. " - a b")

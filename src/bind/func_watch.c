@@ -1,7 +1,8 @@
 /* func_watch.c - what a function may read from outside: its upvalues; the globals its code names; of the tables it can
- * reach the fields whose names are constants of its code, and their first places; and the same of the functions it can
- * reach. The code is read from lua_dump's bytes (Lua 5.4); of other bytes nothing is known, and only upvalues are seen.
- * A list holds, one after another: where (a function or a table), which (upvalue number or key), the value. */
+ * reach the fields whose names are constants of its code, their first places and where lists end; and the same of the
+ * functions it can reach. The code is read from lua_dump's bytes (Lua 5.4); of other bytes nothing is known, and only
+ * upvalues are seen. A list holds, one after another: where (a function or a table), which (upvalue number or key), the
+ * value. */
 #include "func_watch.h"
 #include "bind.h"
 #include <lauxlib.h>
@@ -220,6 +221,7 @@ static void look_table(watch *w, int index, int names, int depth) {
     const bool again = module || met(L, lua_gettop(L), index);
     lua_pop(L, 2);
     if (again) return;
+    const int top = lua_gettop(L);
     lua_pushnil(L);
     while (w->n < WATCHED && lua_next(L, names)) {
         lua_pop(L, 1);
@@ -227,17 +229,50 @@ static void look_table(watch *w, int index, int names, int depth) {
         lua_pushvalue(L, -1);
         look_field(w, index, names, depth, false);
     }
-    lua_settop(L, lua_gettop(L) - (w->n >= WATCHED));
+    lua_settop(L, top);
     const lua_Integer n = (lua_Integer)lua_rawlen(L, index);
     for (lua_Integer i = 1; i <= n && i <= PLACES; i++) {
         lua_pushinteger(L, i);
         look_field(w, index, names, depth, false);
+    }
+    if (n > PLACES) { /* where it ends: the last place, and the one behind it */
+        lua_pushinteger(L, n);
+        look_field(w, index, names, depth, false);
+    }
+    lua_pushnil(L);
+    const bool list = n > 0 || !lua_next(L, index);
+    lua_settop(L, top);
+    if (list) {
+        lua_pushinteger(L, n + 1);
+        look_field(w, index, names, depth, true);
     }
     if (lua_getmetatable(L, index)) {
         lua_pushliteral(L, "__index");
         lua_rawget(L, -2);
         lua_remove(L, -2);
         look(w, names, depth);
+    }
+}
+
+/* The fields of the table at index, which is the upvalue, that the code reads in it; absent: those alone that are not
+ * there, since look_table sees the others. */
+static void look_direct(watch *w, int index, int upvalue, int direct, int names, int depth, bool absent) {
+    lua_State *L = w->L;
+    lua_pushvalue(L, index);
+    const bool module = lua_rawget(L, w->seen) != LUA_TNIL;
+    lua_pop(L, 1);
+    if (module) return;
+    for (lua_Integer k = 1, n = (lua_Integer)lua_rawlen(L, direct); k < n; k += 2) {
+        lua_rawgeti(L, direct, k);
+        const bool here = lua_tointeger(L, -1) == upvalue;
+        lua_pop(L, 1);
+        if (!here) continue;
+        lua_rawgeti(L, direct, k + 1);
+        lua_pushvalue(L, -1);
+        const bool there = lua_rawget(L, index) != LUA_TNIL;
+        lua_pop(L, 1);
+        if (there && absent) lua_pop(L, 1);
+        else look_field(w, index, names, depth, true);
     }
 }
 
@@ -267,20 +302,14 @@ static void look_function(watch *w, int index, int depth) {
             lua_settop(L, globals);
             continue;
         }
-        if (!lua_rawequal(L, -1, globals)) {
+        if (lua_rawequal(L, -1, globals)) {
+            look_direct(w, globals, i, direct, names, depth, false);
+        } else {
             lua_pushvalue(L, -1);
             lua_pushinteger(L, i);
             add(w, index);
+            if (lua_istable(L, -1)) look_direct(w, lua_gettop(L), i, direct, names, depth, true);
             look(w, names, depth);
-            continue;
-        }
-        for (lua_Integer k = 1, n = (lua_Integer)lua_rawlen(L, direct); k < n; k += 2) {
-            lua_rawgeti(L, direct, k);
-            const bool here = lua_tointeger(L, -1) == i;
-            lua_pop(L, 1);
-            if (!here) continue;
-            lua_rawgeti(L, direct, k + 1);
-            look_field(w, globals, names, depth, true);
         }
         lua_settop(L, globals);
     }

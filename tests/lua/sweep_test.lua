@@ -314,6 +314,9 @@ function TestSweep:test_lists_draws_and_dry_runs()
     lu.assertEquals(#calls(), 4)
     lu.assertStrContains(calls()[2], "--flag|true|--lr|0.001|--seed|2|")
     lu.assertStrContains(sweep(("--list %s/configs.jsonl --seeds 1..3 --dry-run"):format(folder)), "(done before)")
+    -- what it shows can be handed to a shell
+    lu.assertStrContains(sweep("--grid \"mode=a b,it's\" --dry-run"), " --mode 'a b' --out ")
+    lu.assertStrContains(sweep("--grid \"mode=a b,it's\" --dry-run"), " --mode 'it'\\''s' --out ")
 
     local function draws(arguments)
         local found = {}

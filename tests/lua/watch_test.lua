@@ -92,6 +92,41 @@ function TestWatch.test_what_called_functions_read()
     lu.assertEquals(bk.hvp(f)(one, one):item(), 6)
 end
 
+function TestWatch.test_fields_that_come_and_go()
+    follows(function(seen)
+        local c, k = { a = 0 }, nil
+        return bk.grad(function(t) seen() return (c.k or 1) * t:square():sum() end),
+            function(v) c.k = v > 1 and v or k end -- not there at the first call
+    end)
+    local c = {}
+    local f = bk.compile(function(t) return c.mask and t * c.mask or t end)
+    lu.assertEquals(f(one):item(), 1)
+    c.mask = bk.tensor { 0 }
+    lu.assertEquals(f(one):item(), 0)
+    c.mask = nil
+    lu.assertEquals(f(one):item(), 1)
+end
+
+function TestWatch.test_lists_that_grow_and_shrink()
+    for _, n in ipairs { 0, 1, 15, 16, 17, 40 } do
+        local list, traces = {}, 0
+        for i = 1, n do list[i] = i end
+        local f = bk.compile(function(t)
+            traces = traces + 1
+            local sum = 0
+            for _, v in ipairs(list) do sum = sum + v end
+            return t * sum
+        end)
+        local whole = n * (n + 1) // 2
+        for _ = 1, 3 do lu.assertEquals(f(one):item(), whole) end
+        list[n + 1] = 1000
+        for _ = 1, 3 do lu.assertEquals(f(one):item(), whole + 1000) end
+        list[n + 1] = nil
+        for _ = 1, 3 do lu.assertEquals(f(one):item(), whole) end
+        lu.assertEquals(traces, 3)
+    end
+end
+
 function TestWatch.test_what_does_not_change_is_not_traced_again()
     local traces, other = 0, { loss = 0 }
     local c = { k = 2 }

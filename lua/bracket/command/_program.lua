@@ -207,7 +207,10 @@ _bracket() {
 _bracket "$@"
 ]==]
 
+-- As one word of the shell's.
 local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+program.quoted = quoted
+
 local function plain(text) return (text:gsub("[%[%]:\\]", "\\%0")) end
 local FILES = { folders = "_files -/", files = "_files" }
 

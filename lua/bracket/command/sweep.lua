@@ -234,12 +234,19 @@ function worker:work(queue)
 end
 
 -- What would be run, and what is done or runs.
+-- A word of a command line that the shell reads as it is.
+local function word(text)
+    return text:find "^[%w_./,:=+@%%-]+$" and text or bk.command._program.quoted(text)
+end
+
 local function show(jobs, queue)
     local waits = {}
     for _, job in ipairs(queue) do waits[job] = true end
     for _, job in ipairs(jobs) do
         local holder = waits[job] and claim.holder(run_folder.job_lock_path(job.folder))
-        print(("%s: bracket %s%s"):format(job.name, table.concat(job.arguments, " "),
+        local words = {}
+        for k, argument in ipairs(job.arguments) do words[k] = word(tostring(argument)) end
+        print(("%s: bracket %s%s"):format(job.name, table.concat(words, " "),
             not waits[job] and " (done before)" or holder and (" (run by %s)"):format(holder) or ""))
     end
 end

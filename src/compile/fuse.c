@@ -1,5 +1,5 @@
 /* fuse.c - runs a group of elementwise operations block by block, with what passes between them, and what is summed and
- * not kept, in temporaries that stay in the L1 cache. */
+ * not kept, in temporaries that stay in the L1 cache; those of Adam's step in one loop. */
 #include "fuse.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* fuse.c - runs a group of elementwise operations block by block, with what passes between them, and what is summed and
- * not kept, in temporaries that stay in the L1 cache. */
+ * not kept, in temporaries that stay in the L1 cache; those of Adam's step in one loop. */
 #include "fuse.h"
 
 #include <string.h>
@@ -29,29 +29,33 @@ static int set_block(fuse_pass *p, int64_t most) {
     return once;
 }
 
-/* In a short block an operation begins while the one before it waits for memory; what is summed is cut in fewer parts
- * by a longer one, and always in the same: the bits of a sum do not depend on what else its pass does. */
+/* In a short block an operation begins while the one before it waits for memory, where they are several; what is summed
+ * is cut in fewer parts by a longer one, and always in the same: the bits of a sum do not depend on what else its pass
+ * does. */
 void fuse_set_block(fuse_pass *p) {
     enum { SHORT = FUSE_BLOCK_BYTES / 4 };
     const int64_t size = (int64_t)dtype_size(p->dtype);
     if (!p->n_folds) {
         const int once = set_block(p, FUSE_BLOCK_BYTES / size);
-        for (int64_t bytes = SHORT; set_block(p, bytes / size) < once; bytes *= 2) continue;
+        const bool alone = p->n_ops == 1 + p->ops[0].more;
+        for (int64_t bytes = alone ? FUSE_BLOCK_BYTES : SHORT; set_block(p, bytes / size) < once; bytes *= 2) continue;
         return;
     }
     p->block = 2 * SHORT / size;
     for (int i = 0; i < p->n_views; i++) p->views[i].once = p->block % view_period(&p->views[i]) == 0;
 }
 
-/* Where an operation's operands and its result are, in the block at hand, how far on in the next, and how many bytes of
- * that are asked for in time. */
+/* Where an operation's operands and its result are, in the block at hand, and how far on in the next; which of them to
+ * ask for in time. */
 typedef struct reach {
-    char *at[4];
-    uint32_t step[4], ahead[4];
+    _Alignas(64) char *at[4];
+    uint32_t step[4];
+    int n_asks;
+    uint8_t asks[4];
 } reach;
 
-/* Whether an operand is asked for already, by its own or an operation before it. */
-static bool asked(const reach *reaches, int i, int k) {
+/* Whether an operand is another's, of its own or of an operation before it. */
+static bool known(const reach *reaches, int i, int k) {
     for (int j = 0; j < 4 * i + k; j++)
         if (reaches[j / 4].at[j % 4] == reaches[i].at[k]) return true;
     return false;
@@ -178,28 +182,112 @@ static void view_load(const fuse_view *v, size_t size, const char *data, int64_t
     }
 }
 
+/* ---- several operations at once ---- */
+
+static bool same(fuse_source a, fuse_source b) {
+    return a.kind == b.kind && a.at == b.at;
+}
+
+/* Adam's step as lower.c leaves it: moments, their root and quotient, perhaps a decay, and theta. Of so many operations
+ * from the i-th on, or 0. */
+enum { MOMENT, SQUARE, ROOT, QUOTIENT, DECAY };
+
+static int adam_at(const fuse_pass *p, int i) {
+    const fuse_op *op = &p->ops[i];
+    const vec_op ops[] = { VEC_AVERAGE, VEC_AVERAGE_SQUARE, VEC_SQRT_AFFINE, VEC_MULDIV };
+    const int left = p->n_ops - i;
+    if (p->dtype == BK_INT64 || left <= DECAY) return 0;
+    for (int k = 0; k < DECAY; k++)
+        if (op[k].fn != vec_get(ops[k], p->dtype)) return 0;
+    const bool decays = left > DECAY + 1 && op[DECAY].fn == vec_get(VEC_AXPY, p->dtype);
+    const fuse_op *last = &op[DECAY + decays], *before = last - 1;
+    if (last->fn != vec_get(VEC_MULADD, p->dtype)) return 0;
+    const int g = same(op[SQUARE].in[1], op[MOMENT].in[1]);
+    if (!same(op[SQUARE].in[1], op[MOMENT].in[g]) || !same(op[ROOT].in[0], op[SQUARE].out) ||
+        !same(op[QUOTIENT].in[0], op[MOMENT].out) || !same(op[QUOTIENT].in[2], op[ROOT].out) ||
+        !same(last->in[0], before->out))
+        return 0;
+    if (decays && (!same(op[DECAY].in[1], op[QUOTIENT].out) || !same(op[DECAY].in[0], last->in[2]))) return 0;
+    const struct {
+        const fuse_op *op;
+        int in;
+    } read[] = { { op + SQUARE, 0 }, { op + SQUARE, 1 },   { op + ROOT, 1 },
+                 { last, 1 },        { op + QUOTIENT, 1 }, { last, 2 } };
+    for (size_t k = 0; k < sizeof read / sizeof *read; k++) /* what it was before them all */
+        for (const fuse_op *a = op; a < read[k].op; a++)
+            if (same(read[k].op->in[read[k].in], a->out)) return 0;
+    for (const fuse_op *a = op + ROOT; a < last; a++) { /* what is not written, nobody reads */
+        if (a->out.kind != SOURCE_TEMP) return 0;
+        for (const fuse_op *b = last + 1; b < p->ops + p->n_ops; b++) {
+            for (int k = 0; k < 3; k++)
+                if (same(b->in[k], a->out)) return 0;
+            if (same(b->out, a->out)) break;
+        }
+    }
+    return (int)(last - op) + 1;
+}
+
+void fuse_join(fuse_pass *p) {
+    for (int i = 0; i < p->n_ops; i += 1 + p->ops[i].more) {
+        const int many = adam_at(p, i);
+        p->ops[i].more = many ? many - 1 : 0;
+    }
+}
+
+static void run_adam(const fuse_pass *p, int i, const reach *r, int64_t n) {
+    const fuse_op *op = &p->ops[i];
+    const int last = op->more, g = same(op[SQUARE].in[1], op[MOMENT].in[1]);
+    const double x = op[MOMENT].x, y = op[SQUARE].x;
+    const vec_adam_step s = {
+        .theta = r[last].at[2],
+        .g = r[SQUARE].at[1],
+        .first = r[MOMENT].at[1 - g],
+        .second = r[SQUARE].at[0],
+        .by_first = r[QUOTIENT].at[1],
+        .by_second = r[ROOT].at[1],
+        .rate = r[last].at[1],
+        .new_theta = r[last].at[3],
+        .new_first = r[MOMENT].at[3],
+        .new_second = r[SQUARE].at[3],
+        .keep = { g ? x : 1 - x, y },
+        .take = { g ? 1 - x : x, 1 - y },
+        .eps = op[ROOT].x,
+        .decay = op[DECAY].x,
+        .decays = last > DECAY,
+    };
+    vec_adam(p->dtype, n, &s);
+}
+
 /* Elements start to end; start is where a block starts. folds: what all parts leave for fold_end. */
 static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, char *folds, int64_t start,
                      int64_t end) {
     enum { FAR_BYTES = 1 << 20 }; /* of an operand that the L2 does not hold */
+    enum { MANY = 5 };            /* operands: more than the processor by itself sees coming */
     const size_t size = dtype_size(p->dtype), temp_size = temp_bytes(p);
     const int64_t block = p->block;
+    const size_t bytes = (size_t)block * size;
     const bool far = (size_t)p->count * size >= FAR_BYTES;
+    int streams = 0;
     reach *reaches = (reach *)(void *)(scratch + (size_t)p->n_temps * temp_size);
-    for (int i = 0; i < p->n_ops; i++)
+    for (int i = 0; i < p->n_ops; i++) {
+        reaches[i].n_asks = 0;
         for (int k = 0; k < 4; k++) {
             const fuse_source *s = k < 3 ? &p->ops[i].in[k] : &p->ops[i].out;
             const bool memory = s->kind == SOURCE_MEMORY;
             reaches[i].at[k] = memory                   ? pointers[s->at] + (size_t)start * size
                                : s->kind == SOURCE_TEMP ? scratch + (size_t)s->at * temp_size
                                                         : scratch;
-            reaches[i].step[k] = memory ? (uint32_t)((size_t)block * size) : 0;
-            reaches[i].ahead[k] = far && !asked(reaches, i, k) ? reaches[i].step[k] : 0;
+            reaches[i].step[k] = memory ? (uint32_t)bytes : 0;
             if (k == 3 && !p->ops[i].fn) {
                 reaches[i].at[k] = (char *)fold_parts(p, folds, p->ops[i].fold);
                 reaches[i].step[k] = 0;
+            } else if (far && memory && !known(reaches, i, k)) {
+                streams++;
+                if (k < 3) reaches[i].asks[reaches[i].n_asks++] = (uint8_t)k;
             }
         }
+    }
+    const bool asks = streams >= MANY;
     for (int i = 0; i < p->n_fills; i++) {
         char *temp = scratch + (size_t)p->fills[i].temp * temp_size;
         int64_t n = end - start < block ? end - start : block;
@@ -213,17 +301,20 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
             view_load(&p->views[i], size, pointers[p->views[i].pointer], first, n, first > start ? block : 0,
                       scratch + (size_t)p->views[i].temp * temp_size);
         }
-        for (int i = 0; i < p->n_ops; i++) {
-            reach *r = &reaches[i];
-            if (p->ops[i].fn) p->ops[i].fn(n, r->at[3], r->at[0], r->at[1], r->at[2], p->ops[i].x);
+        for (int i = 0; i < p->n_ops;) {
+            const fuse_op *op = &p->ops[i];
+            reach *r = &reaches[i], *const beyond = r + 1 + op->more;
+            if (op->more) run_adam(p, i, r, n);
+            else if (op->fn) op->fn(n, r->at[3], r->at[0], r->at[1], r->at[2], op->x);
             else {
-                const fuse_fold *f = &p->folds[p->ops[i].fold];
+                const fuse_fold *f = &p->folds[op->fold];
                 fold_block(p->dtype, f->run, first % f->run, (double *)(void *)r->at[3] + part_at(p, f, first), n,
                            r->at[0]);
             }
-            for (int k = 0; k < 4; k++) {
-                r->at[k] += r->step[k];
-                for (uint32_t at = 0; at < r->ahead[k]; at += 64) __builtin_prefetch(r->at[k] + at, 0, 2);
+            for (; r < beyond; r++, i++) {
+                for (int k = 0; k < 4; k++) r->at[k] += r->step[k];
+                for (int k = 0; asks && k < r->n_asks; k++)
+                    for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(r->at[r->asks[k]] + at, 0, 2);
             }
         }
     }

@@ -18,6 +18,7 @@ typedef struct fuse_op {
     fuse_source in[3], out;
     double x;
     int fold; /* fn NULL: its place among the folds */
+    int more; /* operations after it that are done with it: fuse_join */
 } fuse_op;
 
 /* A sum of what the pass makes, which need not be stored: runs of neighbouring elements are summed block by block, and
@@ -55,6 +56,9 @@ enum { FUSE_SHARES = 8 };
 bk_status fuse_run(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared);
 void fuse_run_whole(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared); /* unpolled */
 size_t fuse_scratch(const fuse_pass *p);
+
+/* Finds operations of a pass that one kernel does in one go, to the same bits: the step of Adam. */
+void fuse_join(fuse_pass *p);
 
 /* Sets the block from the views: a whole number of rows where a row is repeated, so that it is laid out once. */
 void fuse_set_block(fuse_pass *p);

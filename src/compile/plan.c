@@ -460,6 +460,7 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
         }
     }
     pass->n_temps = t.n;
+    fuse_join(pass);
     fuse_set_block(pass);
     return pass;
 }

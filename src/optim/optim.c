@@ -128,7 +128,7 @@ static bool update_build(func *self, graph *g, int n_in, node *const *in, node_l
         results[i] = v;
     }
     if (!multiply_by_reciprocals(g, out->n, results)) return false;
-    results[0] = g_add(g, in[0], g_mul(g, results[0], g_neg(g, in[3])));
+    results[0] = g_add(g, in[0], g_mul(g, results[0], in[3]));
     out->v = results;
     return !graph_failed(g);
 }
@@ -257,7 +257,7 @@ bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, 
     }
     if (!st) {
         *(double *)tensor_data(&o->t_now) = (double)(o->t + 1);
-        *(double *)tensor_data(&o->lr_now) = lr;
+        *(double *)tensor_data(&o->lr_now) = -lr;
         for (int i = 0; i < n_in; i++) from[i] = tensor_data(&in[i]);
         to[0] = tensor_data(next);
         for (int i = 1; i < n_out; i++) to[i] = tensor_data(fresh[i - 1] ? &o->spare[i - 1] : &o->buffer[i - 1]);

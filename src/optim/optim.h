@@ -40,7 +40,7 @@ typedef struct optim {
     ctx *c;
     char name[32];
     int n_buffers;
-    func *formula, *update; /* update: (theta, g, t, lr, state...) -> theta, state... */
+    func *formula, *update; /* update: (theta, g, t, -lr, state...) -> theta, state... */
     int64_t t, n;           /* steps done; elements, -1 before the first */
     bk_dtype dtype;
     bool stepping;          /* its formula is being traced: nothing may change the state meanwhile */

@@ -131,6 +131,7 @@ typedef struct level {
     double (*sum[2])(int64_t n, const void *a, const void *b);
     double (*dot[2])(int64_t n, const void *a, const void *b);
     void (*softmax[2])(int64_t rows, int64_t n, void *out, const void *a, bool scaled, double *tops, double *sums);
+    void (*adam[2])(int64_t n, const vec_adam_step *s);
     void (*add_rows[2])(int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
     void (*widen)(int64_t n, void *out, const void *a);   /* float32 to float64 */
     void (*shorten)(int64_t n, void *out, const void *a); /* float64 to float32 */
@@ -140,8 +141,8 @@ typedef struct level {
 #define ROW(id, bytes)                                                                                                 \
     { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { top_##id##_f64, top_##id##_f32 }, \
       { sum_##id##_f64, sum_##id##_f32 }, { dot_##id##_f64, dot_##id##_f32 },                                          \
-      { softmax_##id##_f64, softmax_##id##_f32 }, { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64,      \
-      shorten_##id##_f64, mix_##id##_i64 }
+      { softmax_##id##_f64, softmax_##id##_f32 }, { adam_##id##_f64, adam_##id##_f32 },                                \
+      { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64 }
 
 static const level levels[] = {
 #if defined(__x86_64__)
@@ -242,6 +243,10 @@ double vec_dot(bk_dtype dtype, int64_t n, const void *a, const void *b) {
 void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, void *out, const void *a, bool scaled, double *tops,
                  double *sums) {
     chosen()->softmax[dtype](rows, n, out, a, scaled, tops, sums);
+}
+
+void vec_adam(bk_dtype dtype, int64_t n, const vec_adam_step *s) {
+    chosen()->adam[dtype](n, s);
 }
 
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc) {

@@ -51,6 +51,18 @@ void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, void *out, const void 
 /* acc[j] += sum_i a[stride i + j], j < n, i < rows in rising order, in float64. Floats only. */
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
 
+/* Adam's step: first' = keep[0] first + take[0] g, second' = keep[1] second + take[1] g^2,
+ * q = first' by_first / (sqrt(second') by_second + eps), plus decay theta if it decays, theta' = q rate + theta: the
+ * bits that the kernels average, average_square, sqrt_affine, muldiv, axpy and muladd give one after the other. All are
+ * n numbers; a result may be exactly an operand. Floats only. */
+typedef struct vec_adam_step {
+    const void *theta, *g, *first, *second, *by_first, *by_second, *rate;
+    void *new_theta, *new_first, *new_second;
+    double keep[2], take[2], eps, decay;
+    bool decays;
+} vec_adam_step;
+void vec_adam(bk_dtype dtype, int64_t n, const vec_adam_step *s);
+
 /* out[i] = a[i] converted; n elements, no overlap. */
 void vec_cast(int64_t n, bk_dtype to, void *out, bk_dtype from, const void *a);
 

@@ -485,6 +485,45 @@ static void test_softmax(void) {
             }
 }
 
+/* Against its parts, into new memory and over its operands; what lies behind is not touched. */
+static void test_adam(void) {
+    static const int64_t sizes[] = { 0, 1, 2, 3, 5, 8, 15, 16, 17, 31, 64, 100, 257 };
+    enum { MOST = 257, OPERANDS = 7, THETA = 0, G, FIRST, SECOND, BY_FIRST, BY_SECOND, RATE };
+    static double in[OPERANDS][MOST + 1], want[3][MOST], got[3][MOST + 1];
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+        for (int way = 0; way < 8; way++) {
+            const bool single = way & 1, decays = way & 2, over = way & 4;
+            const bk_dtype dtype = single ? BK_FLOAT32 : BK_FLOAT64;
+            const int64_t n = sizes[k];
+            const double keep = 0.9, keep_square = 0.999, eps = 1e-8, decay = 0.01;
+            for (int j = 0; j < OPERANDS; j++)
+                for (int64_t i = 0; i <= n; i++) put(in[j], i, uniform() - (j == SECOND || j >= BY_FIRST ? 0 : 0.5), single);
+            if (n > 4) put(in[G], 0, INFINITY, single), put(in[SECOND], 1, NAN, single), put(in[THETA], 2, -0.0, single);
+            if (n > 4) put(in[G], 3, 0, single), put(in[FIRST], 3, 0, single), put(in[SECOND], 3, 0, single);
+            double *theta = want[0], *first = want[1], *second = want[2], q[MOST];
+            vec_get(VEC_AVERAGE, dtype)(n, first, in[FIRST], in[G], NULL, keep);
+            vec_get(VEC_AVERAGE_SQUARE, dtype)(n, second, in[SECOND], in[G], NULL, keep_square);
+            vec_get(VEC_SQRT_AFFINE, dtype)(n, q, second, in[BY_SECOND], NULL, eps);
+            vec_get(VEC_MULDIV, dtype)(n, q, first, in[BY_FIRST], q, 0);
+            if (decays) vec_get(VEC_AXPY, dtype)(n, q, in[THETA], q, NULL, decay);
+            vec_get(VEC_MULADD, dtype)(n, theta, q, in[RATE], in[THETA], 0);
+            double *out[3] = { over ? in[THETA] : got[0], over ? in[FIRST] : got[1], over ? in[SECOND] : got[2] };
+            for (int j = 0; j < 3; j++) put(out[j], n, 42, single);
+            vec_adam(dtype, n, &(vec_adam_step){
+                                   .theta = in[THETA], .g = in[G], .first = in[FIRST], .second = in[SECOND],
+                                   .by_first = in[BY_FIRST], .by_second = in[BY_SECOND], .rate = in[RATE],
+                                   .new_theta = out[0], .new_first = out[1], .new_second = out[2],
+                                   .keep = { keep, keep_square }, .take = { 1 - keep, 1 - keep_square },
+                                   .eps = eps, .decay = decay, .decays = decays });
+            int64_t other = 0;
+            for (int j = 0; j < 3; j++)
+                for (int64_t i = 0; i < n; i++) other += !same_double(at(out[j], i, single), at(want[j], i, single));
+            check(other == 0, "adam", "the bits of its parts", (double)other, 0);
+            for (int j = 0; j < 3; j++)
+                check(at(out[j], n, single) == 42, "adam", "writes its results alone", at(out[j], n, single), 42);
+        }
+}
+
 int main(int argc, char **argv) {
     printf("level %s\n", vec_level());
     test_bounds();
@@ -494,6 +533,7 @@ int main(int argc, char **argv) {
     test_max();
     test_mix();
     test_softmax();
+    test_adam();
     uint64_t h = test_sums();
     printf("hash %016llx\n", (unsigned long long)h);
     const char *lower[] = { "avx2", "portable" };

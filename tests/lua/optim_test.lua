@@ -178,6 +178,84 @@ function TestOptim.test_custom_is_the_programs_own_bit_for_bit()
     lu.assertEquals(custom("sgd", { weight_decay = 0.5 }).weight_decay, 0.5)
 end
 
+-- What looks like Adam's step is Adam's step or is not: each on numbers, over more than one block of a pass.
+function TestOptim.test_what_resembles_adam_is_what_it_says()
+    local function moments(g, s) return 0.9 * s.m + (1 - 0.9) * g, 0.99 * s.v + (1 - 0.99) * g ^ 2 end
+    local updates = {
+        itself = function(g, s, x, root, p, r)
+            local m, v = moments(g, s)
+            return m * p / (root(v) * r + 0.01), { m = m, v = v }
+        end,
+        with_decay = function(g, s, x, root, p, r)
+            local m, v = moments(g, s)
+            return m * p / (root(v) * r + 0.01) + 0.1 * x, { m = m, v = v }
+        end,
+        with_decay_of_the_moment = function(g, s, x, root, p, r)
+            local m, v = moments(g, s)
+            return m * p / (root(v) * r + 0.01) + 0.1 * m, { m = m, v = v }
+        end,
+        of_a_sum = function(g, s, x, root, p, r)
+            local m, v = moments(g + 0.1 * x, s)
+            return m * p / (root(v) * r + 0.01), { m = m, v = v }
+        end,
+        by_vectors = function(g, s, x, root, p, r)
+            local m, v = moments(g, s)
+            return m * s.a / (root(v) * s.b + 0.01), { m = m, v = v, a = s.a + 0.5, b = s.b + 0.25 }
+        end,
+        that_keeps_its_root = function(g, s, x, root, p, r)
+            local m, v = moments(g, s)
+            local a = root(v) * r + 0.01
+            return m * p / a, { m = m, v = v, a = a }
+        end,
+        that_adds_up_its_roots = function(g, s, x, root, p, r)
+            local m, v = moments(g, s)
+            local a = root(v) * r + 0.01
+            return m * p / a, { m = m, v = v, a = s.a + a }
+        end,
+        that_keeps_its_quotient = function(g, s, x, root, p, r)
+            local m, v = moments(g, s)
+            local a = m * p / (root(v) * r + 0.01)
+            return a + 0.1 * x, { m = m, v = v, a = a }
+        end,
+        whose_square_is_of_the_moment = function(g, s, x, root, p, r)
+            local m = 0.9 * s.m + (1 - 0.9) * g
+            local v = 0.99 * s.v + (1 - 0.99) * m ^ 2
+            return m * p / (root(v) * r + 0.01), { m = m, v = v }
+        end,
+        times_its_root = function(g, s, x, root, p, r)
+            local m, v = moments(g, s)
+            local a = root(v) * r + 0.01
+            return m * p / a * a, { m = m, v = v }
+        end,
+    }
+    local n, lr, start = 1100, 0.1, bk.rng(1):normal { 1100 }
+    local function tensor_root(v) return v:sqrt() end
+    for name, update in pairs(updates) do
+        local o = bk.optim.custom { state = { "m", "v", "a", "b" }, update = function(g, s, x, o)
+            local step, state = update(g, s, x, tensor_root, 1 / (1 - 0.9 ^ o.t), 1 / (1 - 0.99 ^ o.t):sqrt())
+            return step, { m = state.m, v = state.v, a = state.a or s.a, b = state.b or s.b }
+        end }
+        local theta, x, states = start, start:totable(), {}
+        for i = 1, n do states[i] = { m = 0, v = 0, a = 0, b = 0 } end
+        for k = 1, 3 do
+            local g = bk.rng(k + 1):normal { n }
+            theta = o:step(theta, g, lr)
+            for i, gi in ipairs(g:totable()) do
+                local s, step, state = states[i]
+                step, state = update(gi, s, x[i], math.sqrt, 1 / (1 - 0.9 ^ k), 1 / (1 - 0.99 ^ k) ^ 0.5)
+                x[i] = x[i] - lr * step
+                for key, value in pairs(state) do s[key] = value end
+            end
+        end
+        local worst, got, kept = 0, theta:totable(), o:state()
+        for i = 1, n do worst = math.max(worst, math.abs(got[i] - x[i])) end
+        for _, key in ipairs { "m", "v", "a" } do
+            for i, value in ipairs(kept[key]:totable()) do worst = math.max(worst, math.abs(value - states[i][key])) end
+        end
+        lu.assertTrue(worst < 1e-12, name .. ": " .. worst)
+    end
+end
+
 -- Quotients by numbers of o.t are products with one reciprocal, nested ones too: the same bits, whichever is written.
 function TestOptim.test_a_quotient_by_a_number_costs_what_a_product_does()
     local function thetas(update)

@@ -429,10 +429,10 @@ static void test_interrupts(void) {
         char text[8192];
         command[strcspn(command, "\n")] = 0;
         FILE *f = fopen(command, "rb");
-        const size_t bytes = f ? fread(text, 1, sizeof text, f) : 0;
+        const size_t n_text = f ? fread(text, 1, sizeof text, f) : 0;
         if (f) fclose(f);
         bk_env *env = bk_open(&(bk_options){ .restricted = 1, .memory_limit = 128u << 20 });
-        lua_pushlstring(bk_lua(env), text, bytes);
+        lua_pushlstring(bk_lua(env), text, n_text);
         lua_setglobal(bk_lua(env), "TEXT");
         check(run_interrupted(env, loop, 20000) == BK_EINTERRUPTED, command, bk_error(env));
         bk_close(env);
@@ -611,8 +611,8 @@ static bool in_room(size_t more, const char *script, bk_status expected) {
     if (child == 0) {
         alarm(600);
         give(20);
-        const rlim_t bytes = mapped() + (more << 10);
-        setrlimit(RLIMIT_AS, &(struct rlimit){ bytes, bytes });
+        const rlim_t most = mapped() + (more << 10);
+        setrlimit(RLIMIT_AS, &(struct rlimit){ most, most });
         err e = { 0 };
         bk_env *env = env_open(NULL, false, &e);
         const bool said = strstr(e.text, "has no room for OpenBLAS's buffers") != NULL;

@@ -69,8 +69,8 @@ typedef struct bk_view {
 } bk_view;
 
 /* A new environment, the caller's to close; NULL when memory or memory_limit does not suffice, the threads cannot be
- * had, or a limit on the address space has no room for OpenBLAS's buffers (132 MB a thread). options may be NULL for all
- * defaults, and is not needed afterwards. */
+ * had, or a limit on the address space has no room for OpenBLAS's buffers (132 MB a thread). options may be NULL for
+ * all defaults, and is not needed afterwards. */
 BK_API bk_env *bk_open(const bk_options *options);
 
 /* Releases everything the environment holds; memory given to bk_set_tensor stays the host's. Not while a call on it is

@@ -302,7 +302,9 @@ local orders = { blocks = { size = 1 }, custom = { task = function() return 1 en
 for name, make in pairs(bk.order) do
     calls["order." .. name] = function() return run { order = make(orders[name] or {}), steps = 2 } end
 end
-for name in pairs(bk.record) do calls["record." .. name] = function() return run { record = { every = 4, name } } end end
+for name in pairs(bk.record) do
+    calls["record." .. name] = function() return run { record = { every = 4, name } } end
+end
 calls["protocol, in a folder"] = function() return run({}, { out = folder .. "/run", checkpoint_every = 2 }) end
 calls["protocol:state"] = function()
     local p = bk.protocol { model = deep, tasks = two, lr = 0.1, steps = 2, batch = 64, evaluate = false,

@@ -103,7 +103,7 @@ static const char *const native[] = {
     "bk.flow(function(t) return -t end, bk.ones{3}, { method = 'rk4', steps = 1 << 53 })",
     "bk.flow(function(t) return t:sin() end, bk.ones{1000}, { time = 1e9, max_steps = 1 << 53 })",
     "local L = function(t) return (t ^ 4):sum() end\n"
-    "bk.bea.path_bracket{ L, L, target = L, theta = bk.ones{3}, time = 1e-9, steps = 1 << 53 }",
+    "bk.bea.path_bracket{ L, L, target = L, theta = bk.ones{3}, time = 1e-9, steps = 1 << 22 }",
 };
 
 static void bounded(bk_options options, const char *script) {

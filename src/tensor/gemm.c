@@ -39,6 +39,7 @@ enum { PIECE_LONG = 448, PIECE_SHORT = 1024 };
 /* In multiply-adds: */
 static const int64_t PIECE_WORK = 8 << 20;        /* no piece is smaller: 0.4 ms at 40 GFlop/s */
 static const int64_t OWN_PIECE_WORK = 1 << 18;    /* of the own kernels: 20 us */
+static const int64_t ROWS_PER_THREAD = 128;       /* at least, of products cut by rows alone */
 static const int64_t CALL_WORK = 512 << 20;       /* no call is larger: 25 ms at 40 GFlop/s */
 static const int64_t VECTOR_PIECE_WORK = 1 << 20; /* the same for matrix times vector, bound by memory */
 static const int64_t VECTOR_CALL_WORK = 16 << 20;
@@ -240,13 +241,21 @@ static int64_t piece_size(int64_t side, double count) {
     return s < side ? s : side;
 }
 
-/* The own kernels' pieces: columns first, for what is packed of A is packed for every block of B anyway. Their depth is
- * whole: only that could change a bit. */
+/* The own kernels' pieces. Many rows of an A as stored: as many parts as there are threads, so that the rows a core has
+ * made of one layer are in its L2 for the next. Else columns first, for what is packed of A is packed for every block
+ * of B anyway. Their depth is whole: only that could change a bit. */
 static void cut_own(product *p) {
     const gemm_part *x = &p->all;
     const int threads = p->c ? ctx_threads(p->c) : 1;
     const double shares = p->work / (double)OWN_PIECE_WORK;
     double count = threads == 1 ? 1 : shares > 8 * threads ? 2 * threads : shares < threads ? shares : threads;
+    bool rows = x->m >= ROWS_PER_THREAD * threads;
+    for (int i = 0; i < x->count; i++) rows = rows && !x->terms[i].ta;
+    if (rows && shares >= threads) {
+        p->columns = x->n;
+        p->rows = piece_size(x->m, threads);
+        return;
+    }
     const double most = x->n < 256 ? 1 : (double)(x->n / 128), across = count < most ? count : most;
     p->columns = piece_size(x->n, across);
     p->rows = piece_size(x->m, count / (across < 1 ? 1 : across));

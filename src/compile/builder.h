@@ -47,9 +47,6 @@ typedef struct builder {
     int n_in, n_out;
     node *const *inputs;
     node **outs;
-    size_t scratch;       /* what the steps of a turn need at most */
-    size_t *scratch_at;   /* by step: where in it its own is */
-    size_t scratch_split; /* the largest that one needs which several threads share */
     int *temp_of, *temp_last; /* by id, for the pass in hand: see temps */
 } builder;
 

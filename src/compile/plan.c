@@ -473,8 +473,7 @@ static bool make_steps(builder *b) {
     p->pointers = make(own, sizeof *p->pointers, operands);
     p->bases = make(own, sizeof *p->bases, 1 + p->n_consts + b->n_in + b->n_out);
     p->steps = make(own, sizeof *p->steps, b->n_order + b->n_out);
-    b->scratch_at = make(b->g, sizeof *b->scratch_at, b->n_order + b->n_out);
-    if (!p->places || !p->pointers || !p->bases || !p->steps || !b->scratch_at) return false;
+    if (!p->places || !p->pointers || !p->bases || !p->steps) return false;
     int lead = 0, turn_now = -1;
     size_t taken = 0; /* scratch, by the turn's steps so far */
     for (int s = 0; s < b->n_order; s++) {
@@ -498,18 +497,10 @@ static bool make_steps(builder *b) {
         }
         x->cost = unit_cost(&b->units[at]);
         x->shared = x->pass || n->op->shared;
-        size_t scratch = x->pass ? fuse_scratch(x->pass) : n->op->scratch ? n->op->scratch(n, false) : 0;
+        x->scratch = x->pass ? fuse_scratch(x->pass, 1) : n->op->scratch ? n->op->scratch(n, 1) : 0;
         if (b->turn[s] != turn_now) taken = 0;
-        if (scratch) { /* after everything else: one region that turns share */
-            b->scratch_at[p->n_steps - 1] = taken;
-            taken += (scratch + 63) / 64 * 64;
-            if (taken > b->scratch) b->scratch = taken;
-            x->scratch = own; /* marks the need; addressed in plan_new */
-        }
-        const size_t split = x->pass && x->cost >= THREAD_WORTH ? scratch * FUSE_SHARES
-                             : scratch && n->op->shared       ? n->op->scratch(n, true)
-                                                              : 0;
-        if (split > b->scratch_split) b->scratch_split = split;
+        x->scratch_at = taken;
+        taken += (x->scratch + 63) / 64 * 64;
         x->together = b->turn[s] != turn_now;
         if (x->together)
             lead = p->n_steps - 1, turn_now = b->turn[s];
@@ -602,9 +593,8 @@ static bool lay_out(builder *b) {
     return place_buffers(b) && make_steps(b);
 }
 
-/* What the steps work in comes after the buffers. */
-static size_t arena_needed(const builder *b) {
-    return b->p->arena_bytes + (b->scratch > b->scratch_split ? b->scratch : b->scratch_split);
+static size_t bytes_needed(const plan *p) {
+    return p->arena_bytes + plan_scratch(p, ctx_threads(p->c));
 }
 
 /* Of a plan that is laid out: another one with copies until it fits into memory. First as few as do; then these, one
@@ -612,7 +602,7 @@ static size_t arena_needed(const builder *b) {
 static bool fit(builder *b, size_t memory) {
     enum { ROUNDS = 12 };
     node **const as_built = b->outs;
-    size_t least = arena_needed(b);
+    size_t least = bytes_needed(b->p);
     for (int way = 0; way < 3; way++) {
         const bool all = way == 2;
         size_t before = SIZE_MAX;
@@ -620,7 +610,7 @@ static bool fit(builder *b, size_t memory) {
         b->rank = NULL;
         if (way && (!arrange_anew(b, as_built) || !lay_out(b))) return false;
         for (int round = 0; round < ROUNDS; round++) {
-            const size_t needs = arena_needed(b), beside = needs > b->most ? needs - b->most : 0;
+            const size_t needs = bytes_needed(b->p), beside = needs > b->most ? needs - b->most : 0;
             if (needs < least) least = needs;
             if (needs <= memory) return true;
             if (needs >= before) break;
@@ -683,8 +673,6 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     bk_status s = graph_status(g, e);
     if (!s && p->own) s = graph_status(p->own, e);
     if (!s && !ok) s = err_set(e, BK_ERUNTIME, "plan: internal failure");
-    const size_t scratch_at = p->arena_bytes;
-    p->arena_bytes = arena_needed(&b);
     if (!s && p->arena_bytes && !(p->arena = mem_block_alloc(c, p->arena_bytes))) s = err_nomem(e, p->arena_bytes);
     if (s) {
         plan_free(p);
@@ -693,14 +681,10 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     p->stats.passes[REWRITES] = (rewrite){ "lowered", b.n, 0 };
     for (int i = 0; i < p->n_steps; i++) p->stats.passes[REWRITES].flops += p->steps[i].flops;
     p->stats.steps = p->n_steps;
-    p->stats.arena_bytes = p->arena_bytes;
     p->bases[SLOT_ARENA] = p->arena;
-    p->scratch = p->arena ? p->arena + scratch_at : NULL;
     for (int i = 0; i < p->n_consts; i++) p->bases[1 + i] = tensor_data(&p->consts[i]);
     for (int i = 0; i < p->n_places; i++)
         if (p->places[i].slot <= p->n_consts) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
-    for (int i = 0; i < p->n_steps; i++)
-        if (p->steps[i].scratch) p->steps[i].scratch = p->scratch + b.scratch_at[i];
     *out = p;
     return BK_OK;
 }

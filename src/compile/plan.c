@@ -6,6 +6,7 @@
 #include "lower.h"
 #include "program.h"
 
+#include <math.h>
 #include <string.h>
 
 static size_t node_bytes(const node *n) {
@@ -301,18 +302,67 @@ static void write_in_place(builder *b) {
     }
 }
 
+/* Where the output's memory begins, in one address space with the arena, which lies behind all of them. -1: that of small
+ * ones, and of those that may not be aligned as what would lie there, is not worked in. */
+static int64_t room_of(const builder *b, int k, size_t *end) {
+    enum { WORTH = 1 << 12 };
+    const size_t bytes = node_bytes(b->outs[k]), at = *end;
+    if (b->over || bytes < WORTH || dtype_size(b->outs[k]->dtype) < b->widest) return -1;
+    *end += (bytes + 63) / 64 * 64 + 64; /* and a wall: nothing lies in two of them */
+    return (int64_t)at;
+}
+
+/* Adds what is in the memory of outputs: their nodes, from when they are made, and what is only copied there, in the
+ * end. */
+static void hold_outputs(const builder *b, const int64_t *room, arena_item *items, int *n) {
+    const int first = 1 + b->p->n_consts + b->n_in;
+    for (int k = 0; k < b->n_out; k++) {
+        if (room[k] < 0) continue;
+        const size_t bytes = node_bytes(b->outs[k]), at = (size_t)room[k];
+        items[(*n)++] = (arena_item){ bytes, b->n_turns, b->n_turns, -1, at, 0 };
+        items[(*n)++] = (arena_item){ 64, 0, b->n_turns, -1, at + (bytes + 63) / 64 * 64, 0 };
+    }
+    for (int s = 0; s < b->n_order; s++) {
+        const unit *u = &b->units[b->order[s]];
+        for (int i = 0; i < u->n; i++) {
+            const node *m = u->nodes[i];
+            const int slot = b->stored[m->id] && b->root[m->id] >= 0 ? b->buffers[b->root[m->id]].slot : -1;
+            if (slot < first || room[slot - first] < 0) continue;
+            const size_t from = b->shift[m->id] / 64 * 64, to = b->shift[m->id] + node_bytes(m);
+            items[(*n)++] = (arena_item){ to - from, b->turn[s], b->n_turns, -1, (size_t)room[slot - first] + from, 0 };
+        }
+    }
+}
+
 static bool place_buffers(builder *b) {
     int n = 0;
-    arena_item *items = make(b->g, sizeof *items, b->n_buffers);
-    if (!items) return false;
+    size_t begin = 0, end;
+    arena_item *items = make(b->g, sizeof *items, b->n_buffers + b->n + 2 * (int64_t)b->n_out);
+    int64_t *room = make(b->g, sizeof *room, b->n_out);
+    if (!items || !room) return false;
+    for (int i = 0; i < b->n; i++) {
+        const int x = b->root[b->sorted[i]->id];
+        const size_t size = dtype_size(b->sorted[i]->dtype);
+        if (x >= 0 && b->buffers[x].slot < 0 && size > b->widest) b->widest = size;
+    }
+    for (int k = 0; k < b->n_out; k++) room[k] = room_of(b, k, &begin);
+    hold_outputs(b, room, items, &n);
     for (int i = 0; i < b->n_buffers; i++) {
         const buffer *x = &b->buffers[i];
-        if (x->slot < 0 && x->over < 0) items[n++] = (arena_item){ x->bytes, x->first, x->last, i, 0 };
+        if (x->slot < 0 && x->over < 0) items[n++] = (arena_item){ x->bytes, x->first, x->last, i, 0, 0 };
     }
-    if (!arena_place(b->g, n, items, b->n_turns + 1, &b->p->arena_bytes)) return false; /* results outlive all turns */
+    if (!arena_place(b->g, n, items, b->n_turns + 1, &end)) return false; /* results outlive all turns */
+    b->p->arena_bytes = end > begin ? end - begin : 0;
     for (int i = 0; i < n; i++) {
-        b->buffers[items[i].tag].offset = items[i].offset;
-        b->buffers[items[i].tag].slot = SLOT_ARENA;
+        const int at = items[i].tag;
+        if (at < 0) continue;
+        size_t offset = items[i].offset;
+        int slot = SLOT_ARENA;
+        for (int k = 0; k < b->n_out && offset < begin; k++)
+            if (room[k] >= 0 && (size_t)room[k] <= items[i].offset)
+                slot = 1 + b->p->n_consts + b->n_in + k, offset = items[i].offset - (size_t)room[k];
+        b->buffers[at].slot = slot;
+        b->buffers[at].offset = items[i].offset < begin ? offset : offset - begin;
     }
     return true;
 }
@@ -576,7 +626,7 @@ static bool forget(builder *b) {
     p->own = ops_graph(p->c);
     p->n_consts = p->n_places = p->n_steps = 0;
     *b = (builder){ .g = b->g, .p = p, .n_in = b->n_in, .n_out = b->n_out, .inputs = b->inputs, .outs = b->outs,
-                    .rank = b->rank, .alone = b->alone };
+                    .rank = b->rank, .alone = b->alone, .over = b->over };
     return p->own || graph_fail(b->g, BK_ENOMEM, "out of memory: a plan");
 }
 
@@ -610,15 +660,17 @@ static bool fit(builder *b, size_t memory) {
         b->rank = NULL;
         if (way && (!arrange_anew(b, as_built) || !lay_out(b))) return false;
         for (int round = 0; round < ROUNDS; round++) {
-            const size_t needs = bytes_needed(b->p), beside = needs > b->most ? needs - b->most : 0;
+            const size_t needs = bytes_needed(b->p);
             if (needs < least) least = needs;
             if (needs <= memory) return true;
             if (needs >= before) break;
             before = needs;
+            const size_t most = b->most;
             int copies = 0;
             node **outs = make(b->g, sizeof *outs, b->n_out);
             if (!outs || !arrange_anew(b, b->outs)) return false;
-            if (!recompute(b, true, all || memory < beside ? 0 : memory - beside, outs, &copies)) return false;
+            const size_t goal = all || memory + most <= needs ? 0 : memory + most - needs;
+            if (!recompute(b, true, goal, INFINITY, outs, &copies)) return false;
             if (!copies) break;
             if (!arrange_anew(b, outs) || !lay_out(b)) return false;
         }
@@ -628,16 +680,21 @@ static bool fit(builder *b, size_t memory) {
     return false;
 }
 
-/* With copies of what is cheap for late readers where less memory is then in use at once. */
+/* With copies for late readers where less memory is then in use at once: of what is cheap, then, in a program that is
+ * worth it, of anything; each for a part of its time. */
 static bool build(builder *b, size_t memory) {
-    enum { WORTH = 1 << 12 }; /* bytes that are worth planning twice */
+    static const struct {
+        bool any;
+        size_t worth; /* bytes that are worth planning again */
+        double part;
+    } ways[] = { { false, 1 << 12, 1. / 128 }, { true, 32 << 20, 1. / 64 } };
     if (!arrange(b)) return false;
-    node **as_built = b->outs, **outs = make(b->g, sizeof *outs, b->n_out);
-    int copies = 0;
-    if (!outs) return false;
-    const size_t before = b->most;
-    if (before >= WORTH && !recompute(b, false, 0, outs, &copies)) return false;
-    if (copies) {
+    for (size_t i = 0; i < sizeof ways / sizeof *ways && b->most >= ways[i].worth; i++) {
+        node **as_built = b->outs, **outs = make(b->g, sizeof *outs, b->n_out);
+        int copies = 0;
+        const size_t before = b->most;
+        if (!outs || !recompute(b, ways[i].any, 0, ways[i].part, outs, &copies)) return false;
+        if (!copies) continue;
         if (!arrange_anew(b, outs)) return false;
         b->rank = NULL;
         if (b->most >= before && !arrange_anew(b, as_built)) return false;
@@ -645,8 +702,8 @@ static bool build(builder *b, size_t memory) {
     return lay_out(b) && (!memory || fit(b, memory));
 }
 
-bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, size_t memory, plan **out,
-                   err *e) {
+bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, size_t memory, bool over,
+                   plan **out, err *e) {
     *out = NULL;
     if (graph_status(g, e)) return graph_status(g, e);
     ctx *c = graph_ctx(g);
@@ -661,7 +718,7 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     }
     p->n_in = n_in;
     p->n_out = n_out;
-    builder b = { .g = g, .p = p, .n_in = n_in, .n_out = n_out, .inputs = inputs };
+    builder b = { .g = g, .p = p, .n_in = n_in, .n_out = n_out, .inputs = inputs, .over = over };
     b.outs = make(g, sizeof *b.outs, n_out);
     bool ok = b.outs != NULL;
     if (ok) {

@@ -169,7 +169,7 @@ static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node
     int place[OUTS + 2];
     for (int k = 0; k < n_out; k++) place[k] = graph_place(sorted, n, out[k]);
     const double most = runs ? largest(n, sorted, values) : INFINITY, tolerance = 1e-11 * most * most;
-    const bk_status planned = plan_new(g, n_in, in, n_out, out, 0, &p, &e);
+    const bk_status planned = plan_new(g, n_in, in, n_out, out, 0, false, &p, &e);
     PROMISE(!planned, "plan_new: %s", e.text);
     for (int k = 0; k < n_out; k++) {
         result[k] = room((size_t)out[k]->count * sizeof(double));

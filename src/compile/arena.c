@@ -88,7 +88,7 @@ static int visit_ranges(range *tree, int i, int low, int high, int first, int la
     return visit_ranges(tree, 2 * i + 1, mid + 1, high, first, last, to, n);
 }
 
-/* Orders: those of the fullest turns first, the most bytes first, or bytes^w times the turns that they are there for. */
+/* Orders: those of the fullest turns first, the most bytes first, or bytes^w times the turns they are there for. */
 static int fullest_first(const void *a, const void *b) {
     const arena_item *x = a, *y = b;
     if (x->crowd != y->crowd) return x->crowd < y->crowd ? 1 : -1;
@@ -173,8 +173,8 @@ static bool most_at_once(graph *g, int n, arena_item *items, int turns, size_t *
 }
 
 bool arena_place(graph *g, int n, arena_item *items, int turns, size_t *bytes) {
-    static int (*const orders[])(const void *, const void *) = { large_then_long, fullest_first, larger_first, more_first,
-                                                                 longer_first };
+    static int (*const orders[])(const void *, const void *) = { large_then_long, fullest_first, larger_first,
+                                                                 more_first, longer_first };
     const size_t size = sizeof *items * (size_t)n;
     arena_item *tried = graph_alloc(g, size + 1);
     size_t most;

@@ -302,8 +302,8 @@ static void write_in_place(builder *b) {
     }
 }
 
-/* Where the output's memory begins, in one address space with the arena, which lies behind all of them. -1: that of small
- * ones, and of those that may not be aligned as what would lie there, is not worked in. */
+/* Where the output's memory begins, in one address space with the arena, which lies behind all of them. -1: that of
+ * small ones, and of those that may not be aligned as what would lie there, is not worked in. */
 static int64_t room_of(const builder *b, int k, size_t *end) {
     enum { WORTH = 1 << 12 };
     const size_t bytes = node_bytes(b->outs[k]), at = *end;
@@ -687,7 +687,7 @@ static bool build(builder *b, size_t memory) {
         bool any;
         size_t worth; /* bytes that are worth planning again */
         double part;
-    } ways[] = { { false, 1 << 12, 1. / 128 }, { true, 32 << 20, 1. / 64 } };
+    } ways[] = { { false, 1 << 12, 1. / 128 }, { true, 64 << 20, 1. / 50 } };
     if (!arrange(b)) return false;
     for (size_t i = 0; i < sizeof ways / sizeof *ways && b->most >= ways[i].worth; i++) {
         node **as_built = b->outs, **outs = make(b->g, sizeof *outs, b->n_out);

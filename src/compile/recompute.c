@@ -21,7 +21,7 @@ typedef struct change { /* to take back: what `from` was, or, where it is below 
 
 typedef struct recomputing {
     builder *b;
-    bool any;    /* whatever it costs */
+    bool any, products; /* not what is cheap alone; large products too */
     int *pos;    /* by id: place of its unit */
     int *from;   /* by id: copies serve readers at this place and later; INT_MAX: none is made */
     bool *kept;  /* by id: a result, or seen as one */
@@ -67,18 +67,27 @@ static bool cheap(const node *n) {
     return is_pass(n) && is[n->op->vec] && n->count > 1;
 }
 
+/* Many products that take little more than reading what they read, as attention's of a head. */
+static bool small_products(const node *n) {
+    enum { SMALL = 16 }; /* operations a byte */
+    return n->op == &op_matmul && n->ndim > 2 && node_flops(n) <= SMALL * (double)bytes_of(n);
+}
+
 static bool may_copy(const recomputing *r, const node *n) {
     if (!r->any) return cheap(n) && !n->late;
+    if (!r->products && node_flops(n) > 0 && !small_products(n)) return false;
     return n->op != &op_rank_sum && n->op != &op_rank_copy; /* every rank takes part in a sum, once */
 }
 
 /* Floating-point operations, or what takes their time, of computing n in a pass that is there anyway, or by itself. */
 static double cost_of(const node *n) {
-    if (is_pass(n)) return ELEMENT_COST * (double)n->count * (cheap(n) ? 0.5 : 2);
+    enum { EXPONENTIAL = 6 };
+    if (is_pass(n)) return ELEMENT_COST * (double)n->count * (cheap(n) ? 0.5 : 4);
     int64_t most = n->count;
     for (int k = 0; k < n->n_in; k++)
         if (n->in[k]->count > most) most = n->in[k]->count;
-    return node_flops(n) + ELEMENT_COST * (double)most;
+    const bool slow = n->op == &op_softmax || n->op == &op_log_softmax || n->op == &op_logsumexp;
+    return node_flops(n) + ELEMENT_COST * (double)most * (slow ? EXPONENTIAL : 1);
 }
 
 static bool read_at(recomputing *r, const node *a, int s) {
@@ -371,7 +380,7 @@ static bool rebuild(recomputing *r, node **outs) {
 }
 
 bool recompute(builder *b, bool any, size_t goal, double part, node **outs, int *copies) {
-    recomputing r = { .b = b, .any = any };
+    recomputing r = { .b = b, .any = any, .products = part == INFINITY };
     *copies = 0;
     if (!survey(&r)) return false;
     *copies = choose(&r, goal, part);

@@ -88,7 +88,13 @@ static int visit_ranges(range *tree, int i, int low, int high, int first, int la
     return visit_ranges(tree, 2 * i + 1, mid + 1, high, first, last, to, n);
 }
 
-/* Orders: the most bytes first, or bytes^w times the turns that they are there for. */
+/* Orders: those of the fullest turns first, the most bytes first, or bytes^w times the turns they are there for. */
+static int fullest_first(const void *a, const void *b) {
+    const arena_item *x = a, *y = b;
+    if (x->crowd != y->crowd) return x->crowd < y->crowd ? 1 : -1;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return (x->tag > y->tag) - (x->tag < y->tag);
+}
 static int compare(const arena_item *x, const arena_item *y, int w) {
     double u = x->last - x->first + 1, v = y->last - y->first + 1;
     for (int i = 0; i < w; i++) u *= (double)x->bytes, v *= (double)y->bytes;
@@ -120,14 +126,14 @@ static bool place_all(graph *g, int n, arena_item *items, int turns, size_t *byt
     for (int i = 0; i < n; i++) {
         arena_item *x = &items[i];
         const size_t room = (x->bytes + 63) / 64 * 64;
-        size_t at = 0, before;
+        size_t at = x->tag < 0 ? x->offset : 0, before;
         visit met[MOST_VISITS];
         int n_met = visit_ranges(tree, 1, 0, leaves - 1, x->first, x->last, met, 0);
         do {
             before = at;
             for (int k = 0; k < n_met; k++)
-                if (at + room > met[k].clear_until) at = visit_fit(&met[k], at, room);
-        } while (at != before);
+                if (x->tag >= 0 && at + room > met[k].clear_until) at = visit_fit(&met[k], at, room);
+        } while (at != before && x->tag >= 0);
         for (int k = 0; k < n_met && room; k++) {
             if (!spans_add(g, &met[k].at->any, at, at + room)) return false;
             if (met[k].inside && !spans_add(g, &met[k].at->through, at, at + room)) return false;
@@ -138,35 +144,47 @@ static bool place_all(graph *g, int n, arena_item *items, int turns, size_t *byt
     return true;
 }
 
-/* The most that is there at once: no places need less. */
-static bool most_at_once(graph *g, int n, const arena_item *items, int turns, size_t *most) {
-    size_t *change = graph_alloc(g, sizeof *change * ((size_t)turns + 1)), live = 0;
-    if (!change) return false;
-    memset(change, 0, sizeof *change * ((size_t)turns + 1));
+/* The most that is there at once: no places need less. And, by item, the most that is there while it is. */
+static bool most_at_once(graph *g, int n, arena_item *items, int turns, size_t *most) {
+    int leaves = 1;
+    while (leaves < turns + 1) leaves *= 2;
+    size_t *tree = graph_alloc(g, sizeof *tree * 2 * (size_t)leaves), *live = tree ? tree + leaves : NULL;
+    if (!tree) return false;
+    memset(tree, 0, sizeof *tree * 2 * (size_t)leaves);
     for (int i = 0; i < n; i++) {
         if (items[i].last < items[i].first) continue;
-        change[items[i].first] += items[i].bytes;
-        change[items[i].last + 1] -= items[i].bytes;
+        live[items[i].first] += items[i].bytes;
+        live[items[i].last + 1] -= items[i].bytes;
     }
-    *most = 0;
-    for (int i = 0; i < turns; i++) {
-        live += change[i];
-        if (live > *most) *most = live;
+    for (int i = 1; i < turns; i++) live[i] += live[i - 1];
+    for (int i = turns; i < leaves; i++) live[i] = 0;
+    for (int i = leaves - 1; i; i--) tree[i] = tree[2 * i] > tree[2 * i + 1] ? tree[2 * i] : tree[2 * i + 1];
+    *most = tree[1];
+    for (int i = 0; i < n; i++) { /* the most of a range, from the leaves up */
+        items[i].crowd = 0;
+        if (items[i].last < items[i].first) continue;
+        for (int a = items[i].first + leaves, z = items[i].last + leaves + 1; a < z; a /= 2, z /= 2) {
+            if (a % 2 && tree[a] > items[i].crowd) items[i].crowd = tree[a];
+            if (a % 2) a++;
+            if (z % 2 && tree[--z] > items[i].crowd) items[i].crowd = tree[z];
+        }
     }
     return true;
 }
 
 bool arena_place(graph *g, int n, arena_item *items, int turns, size_t *bytes) {
-    static int (*const orders[])(const void *, const void *) = { large_then_long, larger_first, more_first,
-                                                                 longer_first };
+    static int (*const orders[])(const void *, const void *) = { large_then_long, fullest_first, larger_first,
+                                                                 more_first, longer_first };
     const size_t size = sizeof *items * (size_t)n;
     arena_item *tried = graph_alloc(g, size + 1);
     size_t most;
+    int fixed = 0;
+    while (fixed < n && items[fixed].tag < 0) fixed++;
     if (!tried || !most_at_once(g, n, items, turns, &most)) return false;
     for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
         size_t needs;
         if (n) memcpy(tried, items, size);
-        if (n) qsort(tried, (size_t)n, sizeof *tried, orders[i]);
+        if (n > fixed) qsort(tried + fixed, (size_t)(n - fixed), sizeof *tried, orders[i]);
         if (!place_all(g, n, tried, turns, &needs)) return false;
         if (i && needs >= *bytes) continue;
         *bytes = needs;

@@ -7,8 +7,9 @@
 typedef struct arena_item {
     size_t bytes;
     int first, last; /* turns, both included, below `turns` */
-    int tag;         /* the caller's; breaks ties */
+    int tag;         /* the caller's; breaks ties. Below 0: it lies at its offset */
     size_t offset;   /* the result: a multiple of 64 */
+    size_t crowd;    /* for the search: the most bytes that are there while it is */
 } arena_item;
 
 /* Sets the offsets, reorders the items, and sets *bytes to the end of the last. false after failing g. */

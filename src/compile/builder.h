@@ -40,16 +40,15 @@ typedef struct builder {
     int n_order, n_turns;
     int *rank; /* NULL, or by id: place in the order of a graph that had no copies for late readers yet; those: -1 */
     bool alone; /* no turn is of more than one unit */
+    bool over;  /* outputs may lie over inputs */
     buffer *buffers;
     int n_buffers;
+    size_t widest; /* bytes of an element, of all that is placed in the arena */
     order_use *use; /* of memory, by place in the order, units running one by one */
     size_t most;    /* ... at once */
     int n_in, n_out;
     node *const *inputs;
     node **outs;
-    size_t scratch;       /* what the steps of a turn need at most */
-    size_t *scratch_at;   /* by step: where in it its own is */
-    size_t scratch_split; /* the largest that one needs which several threads share */
     int *temp_of, *temp_last; /* by id, for the pass in hand: see temps */
 } builder;
 
@@ -65,9 +64,9 @@ static inline bool is_pass(const node *n) {
 }
 
 /* recompute.c: outs, the results with copies of nodes for late readers, cheap ones or any, as many as bring the memory
- * in use at once down to the goal or are found, and the rank for their order. After order_units, whose use it spoils.
- * false after failing b->g. */
-bool recompute(builder *b, bool any, size_t goal, node **outs, int *copies);
+ * in use at once down to the goal or are found for a part of the program's time (INFINITY: whatever they take; else no
+ * large products), and the rank for their order. After order_units, whose use it spoils. false after failing b->g. */
+bool recompute(builder *b, bool any, size_t goal, double part, node **outs, int *copies);
 
 /* schedule.c: the running order of units, when nodes are in their buffers, and its turns. false after failing b->g. */
 bool order_units(builder *b);

@@ -132,8 +132,13 @@ static void fold_end(const fuse_pass *p, int which, char *const *pointers, char 
     vec_cast(f->places, p->dtype, pointers[f->pointer], BK_FLOAT64, sums);
 }
 
-size_t fuse_scratch(const fuse_pass *p) {
-    size_t bytes = share_bytes(p);
+static int shares_of(int threads) {
+    enum { MOST = 8 };
+    return threads < MOST ? threads : MOST;
+}
+
+size_t fuse_scratch(const fuse_pass *p, int threads) {
+    size_t bytes = (size_t)shares_of(threads) * share_bytes(p);
     for (int i = 0; i < p->n_folds; i++) bytes += sizeof(double) * (size_t)fold_doubles(p, &p->folds[i]);
     return bytes;
 }
@@ -334,7 +339,7 @@ static void run_range(void *arg, int share, int64_t first, int64_t end) {
 }
 
 static bk_status run(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared, double work) {
-    const int shares = shared ? FUSE_SHARES : 1;
+    const int shares = shared ? shares_of(ctx_threads(c)) : 1;
     job j = { p, pointers, scratch, scratch + (size_t)shares * share_bytes(p) };
     const bk_status status = ctx_ranges(c, (p->count + p->block - 1) / p->block, shares, work, run_range, &j);
     if (status && work > 0) return status; /* else all of it is done */

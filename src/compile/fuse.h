@@ -50,12 +50,11 @@ typedef struct fuse_pass {
     } * fills; /* scalars: pointer < 0: x, else *pointer */
 } fuse_pass;
 
-/* scratch: fuse_scratch(p) bytes, 64-byte aligned; shared by c's threads, FUSE_SHARES times as much. The bits are the
+/* scratch: fuse_scratch(p, 1) bytes, 64-byte aligned; shared by c's threads, as many as these need. The bits are the
  * same at any number of them. */
-enum { FUSE_SHARES = 8 };
 bk_status fuse_run(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared);
 void fuse_run_whole(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared); /* unpolled */
-size_t fuse_scratch(const fuse_pass *p);
+size_t fuse_scratch(const fuse_pass *p, int threads);
 
 /* Finds operations of a pass that one kernel does in one go, to the same bits: the step of Adam. */
 void fuse_join(fuse_pass *p);

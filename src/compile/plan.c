@@ -6,6 +6,7 @@
 #include "lower.h"
 #include "program.h"
 
+#include <math.h>
 #include <string.h>
 
 static size_t node_bytes(const node *n) {
@@ -301,18 +302,67 @@ static void write_in_place(builder *b) {
     }
 }
 
+/* Where the output's memory begins, in one address space with the arena, which lies behind all of them. -1: that of
+ * small ones, and of those that may not be aligned as what would lie there, is not worked in. */
+static int64_t room_of(const builder *b, int k, size_t *end) {
+    enum { WORTH = 1 << 12 };
+    const size_t bytes = node_bytes(b->outs[k]), at = *end;
+    if (b->over || bytes < WORTH || dtype_size(b->outs[k]->dtype) < b->widest) return -1;
+    *end += (bytes + 63) / 64 * 64 + 64; /* and a wall: nothing lies in two of them */
+    return (int64_t)at;
+}
+
+/* Adds what is in the memory of outputs: their nodes, from when they are made, and what is only copied there, in the
+ * end. */
+static void hold_outputs(const builder *b, const int64_t *room, arena_item *items, int *n) {
+    const int first = 1 + b->p->n_consts + b->n_in;
+    for (int k = 0; k < b->n_out; k++) {
+        if (room[k] < 0) continue;
+        const size_t bytes = node_bytes(b->outs[k]), at = (size_t)room[k];
+        items[(*n)++] = (arena_item){ bytes, b->n_turns, b->n_turns, -1, at, 0 };
+        items[(*n)++] = (arena_item){ 64, 0, b->n_turns, -1, at + (bytes + 63) / 64 * 64, 0 };
+    }
+    for (int s = 0; s < b->n_order; s++) {
+        const unit *u = &b->units[b->order[s]];
+        for (int i = 0; i < u->n; i++) {
+            const node *m = u->nodes[i];
+            const int slot = b->stored[m->id] && b->root[m->id] >= 0 ? b->buffers[b->root[m->id]].slot : -1;
+            if (slot < first || room[slot - first] < 0) continue;
+            const size_t from = b->shift[m->id] / 64 * 64, to = b->shift[m->id] + node_bytes(m);
+            items[(*n)++] = (arena_item){ to - from, b->turn[s], b->n_turns, -1, (size_t)room[slot - first] + from, 0 };
+        }
+    }
+}
+
 static bool place_buffers(builder *b) {
     int n = 0;
-    arena_item *items = make(b->g, sizeof *items, b->n_buffers);
-    if (!items) return false;
+    size_t begin = 0, end;
+    arena_item *items = make(b->g, sizeof *items, b->n_buffers + b->n + 2 * (int64_t)b->n_out);
+    int64_t *room = make(b->g, sizeof *room, b->n_out);
+    if (!items || !room) return false;
+    for (int i = 0; i < b->n; i++) {
+        const int x = b->root[b->sorted[i]->id];
+        const size_t size = dtype_size(b->sorted[i]->dtype);
+        if (x >= 0 && b->buffers[x].slot < 0 && size > b->widest) b->widest = size;
+    }
+    for (int k = 0; k < b->n_out; k++) room[k] = room_of(b, k, &begin);
+    hold_outputs(b, room, items, &n);
     for (int i = 0; i < b->n_buffers; i++) {
         const buffer *x = &b->buffers[i];
-        if (x->slot < 0 && x->over < 0) items[n++] = (arena_item){ x->bytes, x->first, x->last, i, 0 };
+        if (x->slot < 0 && x->over < 0) items[n++] = (arena_item){ x->bytes, x->first, x->last, i, 0, 0 };
     }
-    if (!arena_place(b->g, n, items, b->n_turns + 1, &b->p->arena_bytes)) return false; /* results outlive all turns */
+    if (!arena_place(b->g, n, items, b->n_turns + 1, &end)) return false; /* results outlive all turns */
+    b->p->arena_bytes = end > begin ? end - begin : 0;
     for (int i = 0; i < n; i++) {
-        b->buffers[items[i].tag].offset = items[i].offset;
-        b->buffers[items[i].tag].slot = SLOT_ARENA;
+        const int at = items[i].tag;
+        if (at < 0) continue;
+        size_t offset = items[i].offset;
+        int slot = SLOT_ARENA;
+        for (int k = 0; k < b->n_out && offset < begin; k++)
+            if (room[k] >= 0 && (size_t)room[k] <= items[i].offset)
+                slot = 1 + b->p->n_consts + b->n_in + k, offset = items[i].offset - (size_t)room[k];
+        b->buffers[at].slot = slot;
+        b->buffers[at].offset = items[i].offset < begin ? offset : offset - begin;
     }
     return true;
 }
@@ -474,8 +524,7 @@ static bool make_steps(builder *b) {
     p->pointers = make(own, sizeof *p->pointers, operands);
     p->bases = make(own, sizeof *p->bases, 1 + p->n_consts + b->n_in + b->n_out);
     p->steps = make(own, sizeof *p->steps, b->n_order + b->n_out);
-    b->scratch_at = make(b->g, sizeof *b->scratch_at, b->n_order + b->n_out);
-    if (!p->places || !p->pointers || !p->bases || !p->steps || !b->scratch_at) return false;
+    if (!p->places || !p->pointers || !p->bases || !p->steps) return false;
     int lead = 0, turn_now = -1;
     size_t taken = 0; /* scratch, by the turn's steps so far */
     for (int s = 0; s < b->n_order; s++) {
@@ -499,18 +548,10 @@ static bool make_steps(builder *b) {
         }
         x->cost = unit_cost(&b->units[at]);
         x->shared = x->pass || n->op->shared;
-        size_t scratch = x->pass ? fuse_scratch(x->pass) : n->op->scratch ? n->op->scratch(n, false) : 0;
+        x->scratch = x->pass ? fuse_scratch(x->pass, 1) : n->op->scratch ? n->op->scratch(n, 1) : 0;
         if (b->turn[s] != turn_now) taken = 0;
-        if (scratch) { /* after everything else: one region that turns share */
-            b->scratch_at[p->n_steps - 1] = taken;
-            taken += (scratch + 63) / 64 * 64;
-            if (taken > b->scratch) b->scratch = taken;
-            x->scratch = own; /* marks the need; addressed in plan_new */
-        }
-        const size_t split = x->pass && x->cost >= THREAD_WORTH ? scratch * FUSE_SHARES
-                             : scratch && n->op->shared       ? n->op->scratch(n, true)
-                                                              : 0;
-        if (split > b->scratch_split) b->scratch_split = split;
+        x->scratch_at = taken;
+        taken += (x->scratch + 63) / 64 * 64;
         x->together = b->turn[s] != turn_now;
         if (x->together)
             lead = p->n_steps - 1, turn_now = b->turn[s];
@@ -586,7 +627,7 @@ static bool forget(builder *b) {
     p->own = ops_graph(p->c);
     p->n_consts = p->n_places = p->n_steps = 0;
     *b = (builder){ .g = b->g, .p = p, .n_in = b->n_in, .n_out = b->n_out, .inputs = b->inputs, .outs = b->outs,
-                    .rank = b->rank, .alone = b->alone };
+                    .rank = b->rank, .alone = b->alone, .over = b->over };
     return p->own || graph_fail(b->g, BK_ENOMEM, "out of memory: a plan");
 }
 
@@ -603,9 +644,8 @@ static bool lay_out(builder *b) {
     return place_buffers(b) && make_steps(b);
 }
 
-/* What the steps work in comes after the buffers. */
-static size_t arena_needed(const builder *b) {
-    return b->p->arena_bytes + (b->scratch > b->scratch_split ? b->scratch : b->scratch_split);
+static size_t bytes_needed(const plan *p) {
+    return p->arena_bytes + plan_scratch(p, ctx_threads(p->c));
 }
 
 /* Of a plan that is laid out: another one with copies until it fits into memory. First as few as do; then these, one
@@ -613,7 +653,7 @@ static size_t arena_needed(const builder *b) {
 static bool fit(builder *b, size_t memory) {
     enum { ROUNDS = 12 };
     node **const as_built = b->outs;
-    size_t least = arena_needed(b);
+    size_t least = bytes_needed(b->p);
     for (int way = 0; way < 3; way++) {
         const bool all = way == 2;
         size_t before = SIZE_MAX;
@@ -621,15 +661,17 @@ static bool fit(builder *b, size_t memory) {
         b->rank = NULL;
         if (way && (!arrange_anew(b, as_built) || !lay_out(b))) return false;
         for (int round = 0; round < ROUNDS; round++) {
-            const size_t needs = arena_needed(b), beside = needs > b->most ? needs - b->most : 0;
+            const size_t needs = bytes_needed(b->p);
             if (needs < least) least = needs;
             if (needs <= memory) return true;
             if (needs >= before) break;
             before = needs;
+            const size_t most = b->most;
             int copies = 0;
             node **outs = make(b->g, sizeof *outs, b->n_out);
             if (!outs || !arrange_anew(b, b->outs)) return false;
-            if (!recompute(b, true, all || memory < beside ? 0 : memory - beside, outs, &copies)) return false;
+            const size_t goal = all || memory + most <= needs ? 0 : memory + most - needs;
+            if (!recompute(b, true, goal, INFINITY, outs, &copies)) return false;
             if (!copies) break;
             if (!arrange_anew(b, outs) || !lay_out(b)) return false;
         }
@@ -639,16 +681,21 @@ static bool fit(builder *b, size_t memory) {
     return false;
 }
 
-/* With copies of what is cheap for late readers where less memory is then in use at once. */
+/* With copies for late readers where less memory is then in use at once: of what is cheap, then, in a program that is
+ * worth it, of anything; each for a part of its time. */
 static bool build(builder *b, size_t memory) {
-    enum { WORTH = 1 << 12 }; /* bytes that are worth planning twice */
+    static const struct {
+        bool any;
+        size_t worth; /* bytes that are worth planning again */
+        double part;
+    } ways[] = { { false, 1 << 12, 1. / 128 }, { true, 64 << 20, 1. / 50 } };
     if (!arrange(b)) return false;
-    node **as_built = b->outs, **outs = make(b->g, sizeof *outs, b->n_out);
-    int copies = 0;
-    if (!outs) return false;
-    const size_t before = b->most;
-    if (before >= WORTH && !recompute(b, false, 0, outs, &copies)) return false;
-    if (copies) {
+    for (size_t i = 0; i < sizeof ways / sizeof *ways && b->most >= ways[i].worth; i++) {
+        node **as_built = b->outs, **outs = make(b->g, sizeof *outs, b->n_out);
+        int copies = 0;
+        const size_t before = b->most;
+        if (!outs || !recompute(b, ways[i].any, 0, ways[i].part, outs, &copies)) return false;
+        if (!copies) continue;
         if (!arrange_anew(b, outs)) return false;
         b->rank = NULL;
         if (b->most >= before && !arrange_anew(b, as_built)) return false;
@@ -656,8 +703,8 @@ static bool build(builder *b, size_t memory) {
     return lay_out(b) && (!memory || fit(b, memory));
 }
 
-bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, size_t memory, plan **out,
-                   err *e) {
+bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, size_t memory, bool over,
+                   plan **out, err *e) {
     *out = NULL;
     if (graph_status(g, e)) return graph_status(g, e);
     ctx *c = graph_ctx(g);
@@ -672,7 +719,7 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     }
     p->n_in = n_in;
     p->n_out = n_out;
-    builder b = { .g = g, .p = p, .n_in = n_in, .n_out = n_out, .inputs = inputs };
+    builder b = { .g = g, .p = p, .n_in = n_in, .n_out = n_out, .inputs = inputs, .over = over };
     b.outs = make(g, sizeof *b.outs, n_out);
     bool ok = b.outs != NULL;
     if (ok) {
@@ -684,8 +731,6 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     bk_status s = graph_status(g, e);
     if (!s && p->own) s = graph_status(p->own, e);
     if (!s && !ok) s = err_set(e, BK_ERUNTIME, "plan: internal failure");
-    const size_t scratch_at = p->arena_bytes;
-    p->arena_bytes = arena_needed(&b);
     if (!s && p->arena_bytes && !(p->arena = mem_block_alloc(c, p->arena_bytes))) s = err_nomem(e, p->arena_bytes);
     if (s) {
         plan_free(p);
@@ -694,14 +739,10 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     p->stats.passes[REWRITES] = (rewrite){ "lowered", b.n, 0 };
     for (int i = 0; i < p->n_steps; i++) p->stats.passes[REWRITES].flops += p->steps[i].flops;
     p->stats.steps = p->n_steps;
-    p->stats.arena_bytes = p->arena_bytes;
     p->bases[SLOT_ARENA] = p->arena;
-    p->scratch = p->arena ? p->arena + scratch_at : NULL;
     for (int i = 0; i < p->n_consts; i++) p->bases[1 + i] = tensor_data(&p->consts[i]);
     for (int i = 0; i < p->n_places; i++)
         if (p->places[i].slot <= p->n_consts) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
-    for (int i = 0; i < p->n_steps; i++)
-        if (p->steps[i].scratch) p->steps[i].scratch = p->scratch + b.scratch_at[i];
     *out = p;
     return BK_OK;
 }

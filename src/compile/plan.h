@@ -9,13 +9,14 @@ typedef struct plan plan;
 
 /* A program computing outs from inputs (graph_input nodes), whose arena has at most so many bytes (0: as many as it
  * takes): what else would be kept is computed again, to the same bits. BK_EINVAL, saying how few are possible, where
- * that is not enough. The graph may be freed after. */
-bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, size_t memory, plan **out,
-                   err *e);
+ * that is not enough. over: outputs may lie over inputs; else it works in their memory before they are written. The
+ * graph may be freed after. */
+bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, size_t memory, bool over,
+                   plan **out, err *e);
 void plan_free(plan *p);
 
-/* in[i]: row-major data of input i; out[k]: room for output k. Not reentrant. An output overlaps no input, but may lie
- * exactly over one that it overwrites: */
+/* in[i]: row-major data of input i; out[k]: room for output k. Not reentrant. An output overlaps no input, but, of a
+ * program made for it (over), may lie exactly over one that it overwrites: */
 bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e);
 /* Every element of the input is read for the last time before, or as, that of the output is written, and a run that
  * fails has written none. */
@@ -27,7 +28,7 @@ typedef struct plan_stats {
     int nodes_built;             /* by tracing and transforming, needed or not */
     rewrite passes[PLAN_PASSES]; /* what every rewrite of the graph left */
     int steps;                   /* of the program */
-    size_t arena_bytes; /* with what its steps work in */
+    size_t arena_bytes; /* with what its steps work in on as many threads as there are */
 } plan_stats;
 plan_stats plan_info(const plan *p);
 

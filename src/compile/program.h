@@ -10,7 +10,7 @@ typedef struct step {
     fuse_pass *pass; /* or a fused pass */
     int n_in, out;   /* places in the pointer table */
     int *in;
-    void *scratch;
+    size_t scratch, scratch_at; /* bytes at one thread, and where they are beside those of its turn's other steps */
     size_t copy_bytes; /* or a copy of in[0] to out */
     int together;      /* this and the next together-1 steps are independent and may run at once; 0: one of those */
     bool shared;       /* by itself it can keep several threads busy */
@@ -33,13 +33,17 @@ struct plan {
     char **bases; /* 0: arena, then constants, arguments, results */
     step *steps;
     tensor *consts;
-    char *arena, *scratch; /* scratch: in the arena, what all steps share */
-    size_t arena_bytes;
+    char *arena, *scratch; /* scratch: of a run, for so many threads */
+    size_t arena_bytes, scratch_bytes;
+    int threads;
     bool profile;
     const char *told_as; /* NULL, or the name under which it says how far a run is */
     bool in_place; /* this run's last step writes over an input: it is done whole */
     plan_stats stats;
 };
+
+/* What the steps work in on so many threads: at one, one after the other in the same place. */
+size_t plan_scratch(const plan *p, int threads);
 
 enum { SLOT_ARENA = 0 };
 

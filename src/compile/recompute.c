@@ -21,7 +21,7 @@ typedef struct change { /* to take back: what `from` was, or, where it is below 
 
 typedef struct recomputing {
     builder *b;
-    bool any;    /* whatever it costs */
+    bool any, products; /* not what is cheap alone; large products too */
     int *pos;    /* by id: place of its unit */
     int *from;   /* by id: copies serve readers at this place and later; INT_MAX: none is made */
     bool *kept;  /* by id: a result, or seen as one */
@@ -29,7 +29,7 @@ typedef struct recomputing {
     int *own;    /* by buffer: nodes in it */
     double *price; /* by id: see cost_of */
     reads *reads;
-    node **values; /* that may be copied and have a buffer of their own */
+    node **values; /* that may be copied and have a buffer of their own, in their order */
     int n_values;
     int *mark, marks; /* by id: the last copy in which it was looked at */
     node *taken[MOST_TAKEN]; /* by the copy in hand, ... */
@@ -67,18 +67,27 @@ static bool cheap(const node *n) {
     return is_pass(n) && is[n->op->vec] && n->count > 1;
 }
 
+/* Many products that take little more than reading what they read, as attention's of a head. */
+static bool small_products(const node *n) {
+    enum { SMALL = 16 }; /* operations a byte */
+    return n->op == &op_matmul && n->ndim > 2 && node_flops(n) <= SMALL * (double)bytes_of(n);
+}
+
 static bool may_copy(const recomputing *r, const node *n) {
     if (!r->any) return cheap(n) && !n->late;
+    if (!r->products && node_flops(n) > 0 && !small_products(n)) return false;
     return n->op != &op_rank_sum && n->op != &op_rank_copy; /* every rank takes part in a sum, once */
 }
 
 /* Floating-point operations, or what takes their time, of computing n in a pass that is there anyway, or by itself. */
 static double cost_of(const node *n) {
-    if (is_pass(n)) return ELEMENT_COST * (double)n->count * (cheap(n) ? 0.5 : 2);
+    enum { EXPONENTIAL = 6 };
+    if (is_pass(n)) return ELEMENT_COST * (double)n->count * (cheap(n) ? 0.5 : 4);
     int64_t most = n->count;
     for (int k = 0; k < n->n_in; k++)
         if (n->in[k]->count > most) most = n->in[k]->count;
-    return node_flops(n) + ELEMENT_COST * (double)most;
+    const bool slow = n->op == &op_softmax || n->op == &op_log_softmax || n->op == &op_logsumexp;
+    return node_flops(n) + ELEMENT_COST * (double)most * (slow ? EXPONENTIAL : 1);
 }
 
 static bool read_at(recomputing *r, const node *a, int s) {
@@ -130,10 +139,11 @@ static bool survey(recomputing *r) {
                 if (b->group[a->id] >= 0) read_at(r, a, s);
             }
     }
-    for (int i = 0; i < b->n; i++) {
-        node *n = b->sorted[i];
-        if (b->group[n->id] >= 0 && !r->kept[n->id] && may_copy(r, n) && in_arena(r, n)) r->values[r->n_values++] = n;
-    }
+    for (int s = 0; s < b->n_order; s++)
+        for (int i = 0; i < b->units[b->order[s]].n; i++) {
+            node *n = b->units[b->order[s]].nodes[i];
+            if (!r->kept[n->id] && may_copy(r, n) && in_arena(r, n)) r->values[r->n_values++] = n;
+        }
     return !graph_failed(g);
 }
 
@@ -257,44 +267,70 @@ static double own_pass(const recomputing *r, const node *n, int at) {
     return is_pass(n) && !joins ? ELEMENT_COST * (double)n->count * (bytes_of(n) > LARGE ? SLOWER : 1) : 0;
 }
 
-/* Picks what to copy, most bytes at the peak for the cost first, until no more than `goal` is in use at once or nothing
- * more lowers it; of what is cheap as much as nobody notices. */
-static int choose(recomputing *r, size_t goal) {
+/* Bytes at the peak, waited for until `at`, for an operation of computing n again there; 0: it cannot be, or not for
+ * more than `least` and with `left`. r->cost is what it takes. */
+static double rate_of(recomputing *r, node *n, int peak, int at, double least, double left) {
+    const double bytes = (double)bytes_of(n), bound = fmin(least > 0 ? bytes / least : INFINITY, left);
+    if (r->price[n->id] > bound) return 0;
+    const double own = own_pass(r, n, at);
+    if (!copy_reachable(r, n, peak, at, bound - own)) return 0;
+    r->cost += own;
+    return r->extra < bytes_of(n) ? (bytes - (double)r->extra) / r->cost : 0;
+}
+
+/* Copies n where it is waited for at the peak, if that lowers it. */
+static bool copy(recomputing *r, node *n, int peak, int at) {
     const builder *b = r->b;
-    enum { PART = 128 }; /* of the program's time */
+    const size_t live = b->use[peak].live;
+    if (take(r, at) && b->use[peak].live < live && b->use[peak_of(b)].live <= live) return true;
+    take_back(r);
+    r->spent[n->id] = true;
+    return false;
+}
+
+typedef struct candidate {
+    node *n;
+    double rate;
+} candidate;
+
+/* Picks what to copy, most bytes at the peak for the cost first, until no more than `goal` is in use at once or nothing
+ * more lowers it for what is left of a part of the program's time. In a large program a
+ * look at all values finds several. */
+static int choose(recomputing *r, size_t goal, double part) {
+    const builder *b = r->b;
+    enum { MOST_FOUND = 64, VALUES = 256, MOST_LOOKS = 1 << 22 };
+    static const double ALIKE = 0.75;
+    const int look = r->n_values < VALUES ? 1 : r->n_values < MOST_FOUND * VALUES ? r->n_values / VALUES : MOST_FOUND;
     const int most = r->any ? 1 << 14 : 400;
     int n = 0;
     double left = 0;
-    for (int i = 0; i < b->n_units; i++) left += unit_cost(&b->units[i]) / PART;
-    while (n < most && !graph_failed(b->g)) {
-        const int peak = peak_of(b);
-        const size_t live = b->use[peak].live;
-        node *best = NULL;
-        double gain = 0;
-        if (live <= goal) break;
-        for (int i = 0; i < r->n_values; i++) {
+    for (int i = 0; i < b->n_units; i++) left += part * unit_cost(&b->units[i]);
+    for (int64_t looks = 0; n < most && looks < MOST_LOOKS && !graph_failed(b->g); looks += r->n_values) {
+        int peak = peak_of(b), found = 0;
+        candidate best[MOST_FOUND];
+        if (b->use[peak].live <= goal) break;
+        for (int i = 0; i < r->n_values && r->pos[r->values[i]->id] < peak; i++) {
             node *v = r->values[i];
             const int at = r->spent[v->id] ? 0 : waits(r, v, peak);
             if (!at) continue;
-            const double own = own_pass(r, v, at), bytes = (double)bytes_of(v);
-            if (!copy_reachable(r, v, peak, at, best ? bytes / gain - own : INFINITY)) continue;
-            if (r->extra >= bytes_of(v)) continue;
-            const double rate = (bytes - (double)r->extra) / (r->cost + own);
-            if ((best && rate <= gain) || (!r->any && r->cost + own > left)) continue;
-            best = v;
-            gain = rate;
+            const double alike = found ? ALIKE * best[0].rate : 0, last = found == look ? best[look - 1].rate : 0;
+            const double least = alike > last ? alike : last, rate = rate_of(r, v, peak, at, least, left);
+            if (rate <= least) continue;
+            int k = found < look ? found++ : look - 1;
+            for (; k && best[k - 1].rate < rate; k--) best[k] = best[k - 1];
+            best[k] = (candidate){ v, rate };
         }
-        if (!best) break;
-        const int at = waits(r, best, peak);
-        copy_reachable(r, best, peak, at, INFINITY);
-        const bool taken = take(r, at);
-        if (taken && b->use[peak].live < live && b->use[peak_of(b)].live <= live) {
-            left -= r->cost + own_pass(r, best, at);
+        if (!found) break;
+        for (int k = 0; k < found && n < most; k++) { /* the first as it was found, the others as they are by now */
+            peak = peak_of(b);
+            const int at = waits(r, best[k].n, peak);
+            if (b->use[peak].live <= goal) break;
+            if (!at || rate_of(r, best[k].n, peak, at, ALIKE * best[0].rate, left) <= 0) continue;
+            const double cost = r->cost;
+            if (!copy(r, best[k].n, peak, at)) continue;
+            left -= cost;
             n++;
-            continue;
         }
-        take_back(r);
-        r->spent[best->id] = true;
     }
     return n;
 }
@@ -343,10 +379,10 @@ static bool rebuild(recomputing *r, node **outs) {
     return true;
 }
 
-bool recompute(builder *b, bool any, size_t goal, node **outs, int *copies) {
-    recomputing r = { .b = b, .any = any };
+bool recompute(builder *b, bool any, size_t goal, double part, node **outs, int *copies) {
+    recomputing r = { .b = b, .any = any, .products = part == INFINITY };
     *copies = 0;
     if (!survey(&r)) return false;
-    *copies = choose(&r, goal);
+    *copies = choose(&r, goal, part);
     return !graph_failed(b->g) && (!*copies || rebuild(&r, outs));
 }

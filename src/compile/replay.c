@@ -12,10 +12,30 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* Whether threads share the work of one step. */
+static bool splits(const step *s, int threads) {
+    return threads > 1 && (s->pass ? s->cost >= THREAD_WORTH : s->shared);
+}
+
+size_t plan_scratch(const plan *p, int threads) {
+    size_t most = 0;
+    for (int i = 0; i < p->n_steps; i++) {
+        const step *s = &p->steps[i];
+        if (!s->scratch) continue;
+        const size_t own = s->scratch + (threads > 1 ? s->scratch_at : 0);
+        const size_t split = !splits(s, threads) ? 0
+                             : s->pass           ? fuse_scratch(s->pass, threads)
+                                                 : s->n->op->scratch(s->n, threads);
+        if (own > most) most = own;
+        if (split > most) most = split;
+    }
+    return most;
+}
+
 static bk_status step_run(plan *p, const step *s, err *e) {
+    const bool shared = splits(s, ctx_threads(p->c)); /* it has all of the scratch */
+    char *scratch = p->scratch && p->threads > 1 && !shared ? p->scratch + s->scratch_at : p->scratch;
     if (s->pass) {
-        const bool shared = s->cost >= THREAD_WORTH && ctx_threads(p->c) > 1;
-        char *scratch = shared ? p->scratch : s->scratch;
         if (p->in_place && s == &p->steps[p->n_steps - 1])
             fuse_run_whole(p->c, s->pass, p->pointers, scratch, shared);
         else if (fuse_run(p->c, s->pass, p->pointers, scratch, shared))
@@ -30,7 +50,6 @@ static bk_status step_run(plan *p, const step *s, err *e) {
     const void *in[64], **many = in;
     if (s->n_in > 64 && !(many = mem_alloc(p->c, sizeof *many * (size_t)s->n_in))) return err_nomem(e, 0);
     for (int k = 0; k < s->n_in; k++) many[k] = p->pointers[s->in[k]];
-    void *scratch = s->shared && ctx_threads(p->c) > 1 ? p->scratch : s->scratch; /* alone it has all of it */
     bk_status status = s->n->op->run(p->c, s->n, p->pointers[s->out], many, scratch);
     if (status == BK_ERUNTIME && s->n->op->explain)
         status = s->n->op->explain(p->c, s->n, p->pointers[s->out], many, scratch, e);
@@ -84,6 +103,9 @@ static int steps_at_once(const step *first, int n, int threads) {
 
 bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
     int first = 1 + p->n_consts;
+    if (p->threads != ctx_threads(p->c)) p->scratch_bytes = plan_scratch(p, p->threads = ctx_threads(p->c));
+    if (p->scratch_bytes && !(p->scratch = mem_block_alloc(p->c, p->scratch_bytes)))
+        return err_nomem(e, p->scratch_bytes);
     for (int i = 0; i < p->n_in; i++) p->bases[first + i] = (char *)(uintptr_t)in[i];
     for (int i = 0; i < p->n_out; i++) p->bases[first + p->n_in + i] = out[i];
     for (int i = 0; i < p->n_places; i++)
@@ -115,6 +137,8 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
         }
     }
     gemm_leave();
+    mem_block_free(p->c, p->scratch, p->scratch_bytes);
+    p->scratch = NULL;
     if (p->told_as) ctx_tell(p->c, p->told_as, p->n_steps, p->n_steps);
     return s;
 }
@@ -164,7 +188,9 @@ bool plan_overwrites(const plan *p, int input, int output) {
 }
 
 plan_stats plan_info(const plan *p) {
-    return p->stats;
+    plan_stats s = p->stats;
+    s.arena_bytes = p->arena_bytes + plan_scratch(p, ctx_threads(p->c));
+    return s;
 }
 void plan_tells(plan *p, const char *what) {
     p->told_as = what;

@@ -21,6 +21,7 @@ typedef struct func_class {
      * in[0]'s shape). Calls then compute a large result some rows at a time, in its own memory. */
     node *(*build_rows)(func *f, graph *g, int n_in, node *const *in, node *directions);
     bool tells; /* a call may take long, and says how far it is under the name */
+    bool overwrites; /* results may lie over arguments: see plan_new */
 } func_class;
 
 struct func {

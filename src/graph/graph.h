@@ -125,8 +125,8 @@ struct op_row {
     bk_status (*run)(ctx *c, const node *n, void *out, const void *const *in, void *scratch);
     /* NULL, or: why run failed with BK_ERUNTIME, by running again, as a whole message in e. */
     bk_status (*explain)(ctx *c, const node *n, void *out, const void *const *in, void *scratch, err *e);
-    /* Bytes that run needs at one thread, or (shared) at any number. NULL: none. */
-    size_t (*scratch)(const node *n, bool shared);
+    /* Bytes that run needs on so many threads, or on fewer. NULL: none. */
+    size_t (*scratch)(const node *n, int threads);
     double (*cost)(const node *n); /* floating-point operations; NULL: not counted */
     bool shared;                   /* run spreads a large node over the threads by itself */
     /* A cheaper equal of n (its op, inputs and attributes are set), or NULL. */

@@ -73,9 +73,9 @@ static bool conv_shape_rule(graph *g, node *n) {
     return true;
 }
 
-static size_t conv_scratch_rule(const node *n, bool shared) {
+static size_t conv_scratch_rule(const node *n, int threads) {
     conv_shape c = conv_of(n->op, n->in[0], n->in[1], n->ints);
-    return conv_scratch(&c, n->dtype, shared);
+    return conv_scratch(&c, n->dtype, threads);
 }
 
 static bk_status conv_run(ctx *ctx_, const node *n, void *out, const void *const *in, void *scratch) {

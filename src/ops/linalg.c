@@ -80,8 +80,8 @@ static bk_status run(ctx *c, const node *n, void *out, const void *const *in, vo
     return each(c, n, out, in, scratch, NULL);
 }
 
-static size_t scratch(const node *n, bool shared) {
-    (void)shared;
+static size_t scratch(const node *n, int threads) {
+    (void)threads;
     const node *a = n->in[0];
     const int64_t m = rows(a), k = columns(a);
     if (n->op == &op_eigh) return lapack_eigh_room(n->dtype, k);

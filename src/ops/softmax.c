@@ -22,8 +22,8 @@ static bool logsumexp_shape(graph *g, node *n) {
     return true;
 }
 /* logsumexp's exponentials, which softmax leaves in its result. */
-static size_t softmax_scratch(const node *n, bool shared) {
-    (void)shared;
+static size_t softmax_scratch(const node *n, int threads) {
+    (void)threads;
     const node *a = n->in[0];
     return n->op == &op_logsumexp ? (size_t)a->count * dtype_size(a->dtype) : 0;
 }

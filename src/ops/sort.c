@@ -103,8 +103,8 @@ static bool argsort_shape(graph *g, node *n) {
     n->shape[n->ndim - 1] = n->ints[FIRST];
     return true;
 }
-static size_t argsort_scratch(const node *n, bool shared) {
-    (void)shared;
+static size_t argsort_scratch(const node *n, int threads) {
+    (void)threads;
     return 2 * sizeof(keyed) * (size_t)n->in[0]->shape[n->ndim - 1];
 }
 static bk_status argsort_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {

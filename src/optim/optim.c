@@ -137,7 +137,7 @@ static void update_destroy(func *self) {
     func_release(((update_func *)self)->formula);
 }
 
-static const func_class update_class = { "optimizer", update_build, update_destroy };
+static const func_class update_class = { "optimizer", update_build, update_destroy, .overwrites = true };
 
 /* ---- optimizers ---- */
 

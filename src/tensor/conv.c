@@ -115,7 +115,7 @@ static int64_t pitch(int64_t pixels, size_t pixel_bytes, size_t size) {
     return (lines | 1) * LINE / (int64_t)size;
 }
 
-static sizes conv_sizes(const conv_shape *s, bk_dtype dtype, bool shared) {
+static sizes conv_sizes(const conv_shape *s, bk_dtype dtype, int threads) {
     const kernels *v = lanes_kernels(dtype, s);
     const int64_t columns = v ? v->columns : 1;
     size_t size = dtype_size(dtype), pixel_bytes = (size_t)(v ? v->lanes : 1) * size;
@@ -133,7 +133,7 @@ static sizes conv_sizes(const conv_shape *s, bk_dtype dtype, bool shared) {
     z.tap_at = (size_t)z.parts * z.w_bytes;
     z.pixel_at = z.tap_at + (size_t)(z.taps + COLUMNS_MOST) * sizeof(int64_t);
     z.images_at = (size_t)up((int64_t)(z.pixel_at + (size_t)(z.pixels + COLUMNS_MOST) * sizeof(int64_t)), LINE);
-    z.bytes = z.images_at + (size_t)(shared ? z.parts : least(z.parts, 1)) * (z.x_bytes + z.y_bytes);
+    z.bytes = z.images_at + (size_t)least(z.parts, threads) * (z.x_bytes + z.y_bytes);
     int64_t row_bytes = z.taps * s->out_width * (int64_t)size;
     z.col_rows = row_bytes > 0 ? least(s->out_height, COL_BYTES / row_bytes > 1 ? COL_BYTES / row_bytes : 1) : 1;
     size_t col_bytes = row_bytes > 0 ? (size_t)(z.col_rows * row_bytes) : 0;
@@ -151,10 +151,10 @@ static size_t pointwise_scratch(const conv_shape *s, bk_dtype dtype) { /* the pi
     return s->stride == 1 ? 0 : (size_t)(s->batch * s->in * s->out_height * s->out_width) * dtype_size(dtype);
 }
 
-size_t conv_scratch(const conv_shape *s, bk_dtype dtype, bool shared) {
-    const size_t bytes = winograd_serves(s, dtype) ? winograd_scratch(s, dtype, shared)
+size_t conv_scratch(const conv_shape *s, bk_dtype dtype, int threads) {
+    const size_t bytes = winograd_serves(s, dtype) ? winograd_scratch(s, dtype, threads)
                          : is_pointwise(s)         ? pointwise_scratch(s, dtype)
-                                                   : conv_sizes(s, dtype, shared).bytes;
+                                                   : conv_sizes(s, dtype, threads).bytes;
     return bytes + LINE; /* + LINE: the caller's block may be unaligned */
 }
 
@@ -331,7 +331,7 @@ static bk_status conv_run(ctx *c, conv_side what, bk_dtype dtype, const conv_sha
     size_t size = dtype_size(dtype);
     char *aligned = (char *)(((uintptr_t)scratch + LINE - 1) / LINE * LINE);
     if (winograd_serves(s, dtype)) return winograd_run(c, what, dtype, s, x, w, y, aligned);
-    const sizes z = conv_sizes(s, dtype, true);
+    const sizes z = conv_sizes(s, dtype, PARTS);
     int64_t x_image = s->in * s->height * s->width, y_image = s->out * z.pixels, weights = s->out * z.taps;
     if (what == WEIGHT) memset(w, 0, (size_t)weights * size);
     if (s->batch <= 0) return BK_OK;

@@ -15,8 +15,8 @@ typedef struct conv_shape {
     int64_t out_height, out_width;    /* y (batch, out, out_height, out_width) = (height + 2 pad - kh)/stride + 1 */
 } conv_shape;
 
-/* Bytes of scratch the three calls need (the same block for any of them): at one thread, or (shared) any number. */
-size_t conv_scratch(const conv_shape *s, bk_dtype dtype, bool shared);
+/* Bytes of scratch the three calls need (the same block for any of them) on so many threads, or on fewer. */
+size_t conv_scratch(const conv_shape *s, bk_dtype dtype, int threads);
 
 /* y[b,o,i,j] = sum_{c,u,v} x[b,c,i*stride+u-pad, j*stride+v-pad] w[o,c,u,v] */
 bk_status conv_forward(ctx *c, bk_dtype dtype, const conv_shape *s, const void *x, const void *w, void *y,

@@ -129,11 +129,11 @@ static sizes sizes_of(const conv_shape *s, conv_side what, bk_dtype dtype) {
     return z;
 }
 
-size_t winograd_scratch(const conv_shape *s, bk_dtype dtype, bool shared) {
+size_t winograd_scratch(const conv_shape *s, bk_dtype dtype, int threads) {
     size_t most = 0;
     for (conv_side what = FORWARD; what <= WEIGHT; what++) {
         const sizes z = sizes_of(s, what, dtype);
-        const size_t bytes = z.u_bytes + (size_t)(shared ? least(z.items, PARTS) : 1) * z.share_bytes;
+        const size_t bytes = z.u_bytes + (size_t)least(z.items, least(threads, PARTS)) * z.share_bytes;
         if (bytes > most) most = bytes;
     }
     return most;
@@ -184,8 +184,8 @@ bk_status winograd_run(ctx *c, conv_side what, bk_dtype dtype, const conv_shape 
 bool winograd_serves(const conv_shape *s, bk_dtype dtype) {
     return (void)s, (void)dtype, false;
 }
-size_t winograd_scratch(const conv_shape *s, bk_dtype dtype, bool shared) {
-    return (void)s, (void)dtype, (void)shared, (size_t)0;
+size_t winograd_scratch(const conv_shape *s, bk_dtype dtype, int threads) {
+    return (void)s, (void)dtype, (void)threads, (size_t)0;
 }
 bk_status winograd_run(ctx *c, conv_side what, bk_dtype dtype, const conv_shape *s, void *x, void *w, void *y,
                        void *scratch) {

@@ -12,7 +12,7 @@ typedef enum conv_side { FORWARD, INPUT, WEIGHT } conv_side; /* which of the thr
 
 /* Whether it is there for this processor, applies to the shape and is the faster way. */
 bool winograd_serves(const conv_shape *s, bk_dtype dtype);
-size_t winograd_scratch(const conv_shape *s, bk_dtype dtype, bool shared); /* as conv_scratch; 64-byte aligned */
+size_t winograd_scratch(const conv_shape *s, bk_dtype dtype, int threads); /* as conv_scratch; 64-byte aligned */
 bk_status winograd_run(ctx *c, conv_side what, bk_dtype dtype, const conv_shape *s, void *x, void *w, void *y,
                        void *scratch);
 

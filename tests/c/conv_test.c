@@ -105,7 +105,7 @@ static void test_shape(ctx *c, const int64_t *spec, bk_dtype dtype) {
     memset(cx.d, 0, sizeof(double) * (size_t)nx);
     memset(cw.d, 0, sizeof(double) * (size_t)nw);
     memset(cy.d, 0, sizeof(double) * (size_t)ny);
-    size_t bytes = conv_scratch(&s, dtype, false);
+    size_t bytes = conv_scratch(&s, dtype, 1);
     char *scratch = malloc(bytes + 1);
     memset(scratch, 0xff, bytes); /* NaNs: scratch must not be read before it is written */
     scratch[bytes] = 42;
@@ -150,19 +150,23 @@ static void test_threads(bk_dtype dtype) {
         int64_t ny = s.batch * s.out * s.out_height * s.out_width;
         size_t size = dtype == BK_FLOAT32 ? 4 : 8, bytes = size * (size_t)(nx + nw + ny);
         array x = array_new(nx, dtype, &r), w = array_new(nw, dtype, &r), y = array_new(ny, dtype, &r);
-        void *scratch = malloc(conv_scratch(&s, dtype, true));
         char *first = malloc(bytes), *again = malloc(bytes);
         for (int threads = 1; threads <= 5; threads += threads) {
             ctx *c = ctx_new(threads);
+            const size_t room = conv_scratch(&s, dtype, threads);
+            char *scratch = malloc(room + 1);
+            scratch[room] = 42;
             char *out = threads == 1 ? first : again;
             conv_forward(c, dtype, &s, x.t, w.t, out, scratch);
             conv_input(c, dtype, &s, y.t, w.t, out + (size_t)ny * size, scratch);
             conv_weight(c, dtype, &s, x.t, y.t, out + (size_t)(ny + nx) * size, scratch);
             check(threads == 1 || memcmp(first, again, bytes) == 0, "threads", "other bits");
+            check(scratch[room] == 42, "threads", "scratch overrun");
+            free(scratch);
             ctx_release(c);
         }
         array_free(&x), array_free(&w), array_free(&y);
-        free(scratch), free(first), free(again);
+        free(first), free(again);
     }
 }
 
@@ -171,7 +175,7 @@ static void test_refusals(void) {
     rng r = rng_seed(3);
     array x = array_new(13 * 3 * 17 * 15, BK_FLOAT32, &r), w = array_new(6 * 27, BK_FLOAT32, &r);
     array y = array_new(s.batch * s.out * s.out_height * s.out_width, BK_FLOAT32, &r);
-    void *scratch = malloc(conv_scratch(&s, BK_FLOAT32, true));
+    void *scratch = malloc(conv_scratch(&s, BK_FLOAT32, 1));
     ctx *c = ctx_new(1);
     atomic_store(&c->interrupted, 1);
     check(conv_forward(c, BK_FLOAT32, &s, x.t, w.t, y.t, scratch) == BK_EINTERRUPTED, "interrupt", "not seen");
@@ -259,7 +263,7 @@ static void bench(bk_dtype dtype, const int64_t *spec) {
     array x = array_new(s.batch * s.in * s.height * s.width, dtype, &r);
     array w = array_new(s.out * s.in * s.kh * s.kw, dtype, &r);
     array y = array_new(s.batch * s.out * s.out_height * s.out_width, dtype, &r);
-    void *scratch = malloc(conv_scratch(&s, dtype, true));
+    void *scratch = malloc(conv_scratch(&s, dtype, 1));
     double best[3] = { 1e9, 1e9, 1e9 };
     for (int rep = 0; rep < 200; rep++)
         for (int k = 0; k < 3; k++) {

@@ -8,7 +8,7 @@
 #include <math.h>
 
 enum { INPUTS = 4, MOST_OPS = 16, MOST_NODES = 64, MOST_ELEMENTS = 4096, LARGE = 40, OUTS = 8 };
-enum { DERIVATIVES = 1, SINGLE = 8, LESS_MEMORY = 32, THREADS = 64 }; /* bits of `transforms` */
+enum { DERIVATIVES = 1, SINGLE = 8, OVER = 16, LESS_MEMORY = 32, THREADS = 64 }; /* bits of `transforms` */
 
 typedef struct bytes_in {
     const uint8_t *at;
@@ -303,6 +303,37 @@ static void again(plan *p, const char *how, void *const *data, int n_out, node *
     }
 }
 
+/* Whether results that may lie over inputs, and do, have the bits of `result`. */
+static void over(graph *g, int n_in, node *const *in, void *const *data, int n_out, node *const *out, void *const *result) {
+    void *from[2 * INPUTS + OUTS], *to[OUTS + 2];
+    bool taken[2 * INPUTS + OUTS] = { false };
+    plan *p = NULL;
+    err e = { 0 };
+    const bk_status planned = plan_new(g, n_in, in, n_out, out, 0, true, &p, &e);
+    PROMISE(!planned, "plan_new: %s", e.text);
+    memcpy(from, data, sizeof *from * (size_t)n_in);
+    for (int k = 0; k < n_out; k++) {
+        const size_t bytes = (size_t)out[k]->count * dtype_size(out[k]->dtype);
+        to[k] = room(bytes);
+        memset(to[k], 0x7f, bytes);
+        for (int i = 0; i < n_in; i++)
+            if (!taken[i] && in[i]->count == out[k]->count && plan_overwrites(p, i, k)) {
+                memcpy(to[k], data[i], bytes);
+                from[i] = to[k];
+                taken[i] = true;
+                break;
+            }
+    }
+    const bk_status ran = plan_run(p, (const void *const *)from, to, &e);
+    PROMISE(!ran, "plan_run, over inputs: %s", e.text);
+    for (int k = 0; k < n_out; k++) {
+        PROMISE(!memcmp(to[k], result[k], (size_t)out[k]->count * dtype_size(out[k]->dtype)), "result %d: other bits over"
+                " inputs", k);
+        free(to[k]);
+    }
+    plan_free(p);
+}
+
 static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node *const *out, int identity,
                     unsigned seed, unsigned transforms) {
     const bk_dtype dtype = transforms & SINGLE ? BK_FLOAT32 : BK_FLOAT64;
@@ -326,7 +357,7 @@ static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node
     for (int k = 0; k < n_out; k++) place[k] = graph_place(sorted, n, out[k]);
     const double most = runs ? largest(n, sorted, values, dtype == BK_FLOAT64 ? 1e4 : 30) : INFINITY;
     const double tolerance = (dtype == BK_FLOAT64 ? 1e-11 : 2e-4) * most * most;
-    const bk_status planned = plan_new(g, n_in, in, n_out, out, 0, &p, &e);
+    const bk_status planned = plan_new(g, n_in, in, n_out, out, 0, false, &p, &e);
     PROMISE(!planned, "plan_new: %s", e.text);
     for (int k = 0; k < n_out; k++) result[k] = room((size_t)out[k]->count * dtype_size(dtype));
     clear(result, n_out, out);
@@ -343,8 +374,10 @@ static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node
         PROMISE(fabs(a - b) <= 1e3 * tolerance, "forward %.17g, reverse %.17g (numbers up to %g)", a, b, most);
     }
     const size_t memory = plan_info(p).arena_bytes * (4 + seed % 4) / 8;
-    if (transforms & LESS_MEMORY && !plan_new(g, n_in, in, n_out, out, memory, &less, &e))
+    if (transforms & LESS_MEMORY && !plan_new(g, n_in, in, n_out, out, memory, false, &less, &e))
         again(less, "with less memory", data, n_out, out, result);
+    again(p, "in a second run", data, n_out, out, result);
+    if (transforms & OVER) over(g, n_in, in, data, n_out, out, result);
     if (transforms & THREADS && !ctx_set_threads(c, 2, &e)) {
         again(p, "on two threads", data, n_out, out, result);
         if (less) again(less, "with less memory on two threads", data, n_out, out, result);

@@ -688,7 +688,7 @@ static bool build(builder *b, size_t memory) {
         bool any;
         size_t worth; /* bytes that are worth planning again */
         double part;
-    } ways[] = { { false, 1 << 12, 1. / 128 }, { true, 64 << 20, 1. / 50 } };
+    } ways[] = { { false, 1 << 12, 1. / 128 }, { true, 80 << 20, 1. / 50 } };
     if (!arrange(b)) return false;
     for (size_t i = 0; i < sizeof ways / sizeof *ways && b->most >= ways[i].worth; i++) {
         node **as_built = b->outs, **outs = make(b->g, sizeof *outs, b->n_out);

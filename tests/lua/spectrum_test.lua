@@ -44,6 +44,23 @@ function TestSpectrum.test_lanczos_gives_eigenvectors()
     lu.assertAlmostEquals(square.vectors[1][2][2]:item(), 1, 1e-7)
 end
 
+-- With as many steps as dimensions a probe's Ritz vectors are all of the eigenvectors.
+function TestSpectrum.test_spectrum_gives_vectors()
+    local w = bk.linspace(1, 8, 8)
+    local _, Q, loss = with_spectrum(w, 3)
+    local theta = bk.zeros { 8 }
+    local s = bk.bea.spectrum { loss = loss, theta = theta, steps = 8, probes = 2, vectors = true,
+        layers = { { name = "half", first = 1, size = 4 } } }
+    for _, p in ipairs(s.probes) do
+        for i = 1, 8 do
+            lu.assertAlmostEquals(p.nodes[i], i, 1e-10)
+            lu.assertAlmostEquals(math.abs(p.vectors[i]:dot(Q:narrow(2, i, 1):reshape { 8 }):item()), 1, 1e-9)
+        end
+    end
+    lu.assertEquals(s.layers[1].probes[1].vectors[4]:shape(), { 4 })
+    lu.assertNil(bk.bea.spectrum { loss = loss, theta = theta, steps = 2, probes = 1 }.probes[1].vectors)
+end
+
 -- Quadrature with m steps from q is exact for polynomials of degree 2 m - 1.
 function TestSpectrum.test_quadrature_is_exact_for_polynomials()
     local A, _, loss = with_spectrum(bk.linspace(-2, 3, 30), 2)

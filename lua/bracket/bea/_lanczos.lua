@@ -1,4 +1,4 @@
--- What lanczos, spectrum and trace share: the product that options stand for; and the iteration.
+-- What lanczos, spectrum and trace share: the product that options stand for; the iteration, and its Ritz vectors.
 local bk = ...
 local lanczos = {}
 
@@ -55,6 +55,17 @@ function lanczos.iterate(product, q, steps)
     end
     local w, V = bk.linalg.eigh(bk.tensor(rows))
     return w, V, basis, e[n]
+end
+
+-- The i-th Ritz vector, of norm 1, its largest component positive.
+function lanczos.vector(V, basis, i)
+    local sum
+    for k, coefficient in ipairs(V:narrow(2, i, 1):reshape{ -1 }:totable()) do
+        sum = sum and sum + basis[k] * coefficient or basis[k] * coefficient
+    end
+    sum = sum / sum:norm()
+    local flat = sum:reshape{ -1 }
+    return flat[flat:abs():argmax():item() + 1]:item() < 0 and -sum or sum
 end
 
 return lanczos

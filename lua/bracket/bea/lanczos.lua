@@ -30,21 +30,12 @@ largest component positive, and lowest_vector.]],
         end, q, steps)
         part(true)
         local n = w:count()
-        local weights = V:transpose() -- row i: the i-th Ritz vector in the basis
-        local function vector(i)
-            local sum
-            for k, coefficient in ipairs(weights[i]:totable()) do
-                sum = sum and sum + basis[k] * coefficient or basis[k] * coefficient
-            end
-            sum = sum / sum:norm()
-            local flat = sum:reshape{ -1 }
-            return flat[flat:abs():argmax():item() + 1]:item() < 0 and -sum or sum
-        end
+        local function vector(i) return lanczos.vector(V, basis, i) end
         local result = { lowest = w[1]:item(), residuals = {}, vectors = options.vectors and {} or nil }
         for i = 1, math.min(options.top, n) do
             local at = n + 1 - i
             result[i] = w[at]:item()
-            result.residuals[i] = left * math.abs(weights[at][n]:item())
+            result.residuals[i] = left * math.abs(V[n][at]:item())
             if options.vectors then result.vectors[i] = vector(at) end
         end
         if options.vectors then result.lowest_vector = vector(1) end

@@ -3,9 +3,11 @@ local bk = ...
 local lanczos = bk.bea._lanczos
 
 -- One probe's nodes and weights: sum_i weight_i f(node_i) estimates the mean of f over the eigenvalues.
-local function quadrature(product, q, steps)
-    local w, V = lanczos.iterate(product, q, steps)
-    return { nodes = w:totable(), weights = V[1]:square():totable() }
+local function quadrature(product, q, steps, vectors)
+    local w, V, basis = lanczos.iterate(product, q, steps)
+    local probe = { nodes = w:totable(), weights = V[1]:square():totable(), vectors = vectors and {} or nil }
+    for i = 1, vectors and #probe.nodes or 0 do probe.vectors[i] = lanczos.vector(V, basis, i) end
+    return probe
 end
 
 local function extent(probes)
@@ -66,7 +68,7 @@ local function probed(product, shape, dtype, count, o, part)
         return product(v)
     end
     for k = 1, o.probes do
-        probes[k] = quadrature(told, rng:normal(shape):to(dtype), math.min(o.steps, count))
+        probes[k] = quadrature(told, rng:normal(shape):to(dtype), math.min(o.steps, count), o.vectors)
     end
     return density(probes, count, o)
 end
@@ -92,9 +94,9 @@ directions `steps` Hessian-vector products give nodes and weights; the density i
 deviation `width`, averaged over the probes.
 
 Returns: { x, y, error, width, count, probes, layers }: lists of `points` numbers, ready for bk.plot: the density, whose
-integral is 1, and its standard error over the probes; how many eigenvalues there are; each probe's { nodes, weights };
-the layers' own, with name. s:mean(f) -> the mean of f over the eigenvalues, and its standard error: times count it is
-the trace of f(H).]],
+integral is 1, and its standard error over the probes; how many eigenvalues there are; each probe's { nodes, weights },
+with vectors = true also vectors, the node's Ritz vectors of norm 1; the layers' own, with name. s:mean(f) -> the mean of
+f over the eigenvalues, and its standard error: times count it is the trace of f(H).]],
     source = "Lin, Saad & Yang 2016; Ghorbani, Krishnan & Xiao 2019",
     options = lanczos.options{
         { "steps", "count", default = 80, doc = "products for each probe" },
@@ -103,6 +105,7 @@ the trace of f(H).]],
         { "width", "positive", says = "a fiftieth of the nodes' extent", doc = "standard deviation of the Gaussians" },
         { "layers", "table",
             doc = "model.layers, or any list of { name, first, size }: the same of these diagonal blocks" },
+        { "vectors", "boolean", default = false, doc = "each probe's Ritz vectors as well, steps times theta's size" },
         { "seed", "integer", default = 0, doc = "of the directions" },
     },
     call = function(options)

@@ -95,8 +95,8 @@ deviation `width`, averaged over the probes.
 
 Returns: { x, y, error, width, count, probes, layers }: lists of `points` numbers, ready for bk.plot: the density, whose
 integral is 1, and its standard error over the probes; how many eigenvalues there are; each probe's { nodes, weights },
-with vectors = true also vectors, the node's Ritz vectors of norm 1; the layers' own, with name. s:mean(f) -> the mean of
-f over the eigenvalues, and its standard error: times count it is the trace of f(H).]],
+with vectors = true also vectors, the node's Ritz vectors of norm 1; the layers' own, with name. s:mean(f) -> the mean
+of f over the eigenvalues, and its standard error: times count it is the trace of f(H).]],
     source = "Lin, Saad & Yang 2016; Ghorbani, Krishnan & Xiao 2019",
     options = lanczos.options{
         { "steps", "count", default = 80, doc = "products for each probe" },

@@ -302,13 +302,16 @@ static void write_in_place(builder *b) {
     }
 }
 
+enum { WALL = 128 }; /* behind the last whole 64 bytes of an output: what is placed takes whole ones, and lies in none
+                      * or one of them */
+
 /* Where the output's memory begins, in one address space with the arena, which lies behind all of them. -1: that of
  * small ones, and of those that may not be aligned as what would lie there, is not worked in. */
 static int64_t room_of(const builder *b, int k, size_t *end) {
     enum { WORTH = 1 << 12 };
     const size_t bytes = node_bytes(b->outs[k]), at = *end;
     if (b->over || bytes < WORTH || dtype_size(b->outs[k]->dtype) < b->widest) return -1;
-    *end += (bytes + 63) / 64 * 64 + 64; /* and a wall: nothing lies in two of them */
+    *end += bytes / 64 * 64 + WALL;
     return (int64_t)at;
 }
 
@@ -320,7 +323,7 @@ static void hold_outputs(const builder *b, const int64_t *room, arena_item *item
         if (room[k] < 0) continue;
         const size_t bytes = node_bytes(b->outs[k]), at = (size_t)room[k];
         items[(*n)++] = (arena_item){ bytes, b->n_turns, b->n_turns, -1, at, 0 };
-        items[(*n)++] = (arena_item){ 64, 0, b->n_turns, -1, at + (bytes + 63) / 64 * 64, 0 };
+        items[(*n)++] = (arena_item){ WALL, 0, b->n_turns, -1, at + bytes / 64 * 64, 0 };
     }
     for (int s = 0; s < b->n_order; s++) {
         const unit *u = &b->units[b->order[s]];

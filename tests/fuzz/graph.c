@@ -284,22 +284,34 @@ static node *inner(graph *g, int n, node *const *a, node *const *b) {
     return sum ? sum : g_full(g, a[0] ? a[0]->dtype : BK_FLOAT64, 0, NULL, 0);
 }
 
-static void clear(void *const *result, int n_out, node *const *out) {
-    for (int k = 0; k < n_out; k++) memset(result[k], 0x7f, (size_t)out[k]->count * dtype_size(out[k]->dtype));
+enum { BEHIND = 64 }; /* bytes behind a result that nobody may write */
+
+static size_t bytes_of(const node *out) {
+    return (size_t)out->count * dtype_size(out->dtype);
+}
+
+static void *result_room(const node *out) {
+    char *p = room(bytes_of(out) + BEHIND);
+    memset(p, 0x7f, bytes_of(out) + BEHIND);
+    return p;
+}
+
+static void give_back(void *result, const node *out) {
+    const char *end = (const char *)result + bytes_of(out);
+    for (int i = 0; i < BEHIND; i++) PROMISE(end[i] == 0x7f, "byte %d behind a result of %zu was written", i, bytes_of(out));
+    free(result);
 }
 
 /* Whether another plan, or another number of threads, gives the bits of `result`. */
 static void again(plan *p, const char *how, void *const *data, int n_out, node *const *out, void *const *result) {
     void *other[OUTS + 2] = { NULL };
     err e = { 0 };
-    for (int k = 0; k < n_out; k++) other[k] = room((size_t)out[k]->count * dtype_size(out[k]->dtype));
-    clear(other, n_out, out);
+    for (int k = 0; k < n_out; k++) other[k] = result_room(out[k]);
     const bk_status ran = plan_run(p, (const void *const *)data, other, &e);
     PROMISE(!ran, "plan_run, %s: %s", how, e.text);
     for (int k = 0; k < n_out; k++) {
-        const size_t bytes = (size_t)out[k]->count * dtype_size(out[k]->dtype);
-        PROMISE(!memcmp(other[k], result[k], bytes), "result %d: other bits %s", k, how);
-        free(other[k]);
+        PROMISE(!memcmp(other[k], result[k], bytes_of(out[k])), "result %d: other bits %s", k, how);
+        give_back(other[k], out[k]);
     }
 }
 
@@ -313,12 +325,10 @@ static void over(graph *g, int n_in, node *const *in, void *const *data, int n_o
     PROMISE(!planned, "plan_new: %s", e.text);
     memcpy(from, data, sizeof *from * (size_t)n_in);
     for (int k = 0; k < n_out; k++) {
-        const size_t bytes = (size_t)out[k]->count * dtype_size(out[k]->dtype);
-        to[k] = room(bytes);
-        memset(to[k], 0x7f, bytes);
+        to[k] = result_room(out[k]);
         for (int i = 0; i < n_in; i++)
             if (!taken[i] && in[i]->count == out[k]->count && plan_overwrites(p, i, k)) {
-                memcpy(to[k], data[i], bytes);
+                memcpy(to[k], data[i], bytes_of(out[k]));
                 from[i] = to[k];
                 taken[i] = true;
                 break;
@@ -327,9 +337,8 @@ static void over(graph *g, int n_in, node *const *in, void *const *data, int n_o
     const bk_status ran = plan_run(p, (const void *const *)from, to, &e);
     PROMISE(!ran, "plan_run, over inputs: %s", e.text);
     for (int k = 0; k < n_out; k++) {
-        PROMISE(!memcmp(to[k], result[k], (size_t)out[k]->count * dtype_size(out[k]->dtype)), "result %d: other bits over"
-                " inputs", k);
-        free(to[k]);
+        PROMISE(!memcmp(to[k], result[k], bytes_of(out[k])), "result %d: other bits over inputs", k);
+        give_back(to[k], out[k]);
     }
     plan_free(p);
 }
@@ -359,8 +368,7 @@ static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node
     const double tolerance = (dtype == BK_FLOAT64 ? 1e-11 : 2e-4) * most * most;
     const bk_status planned = plan_new(g, n_in, in, n_out, out, 0, false, &p, &e);
     PROMISE(!planned, "plan_new: %s", e.text);
-    for (int k = 0; k < n_out; k++) result[k] = room((size_t)out[k]->count * dtype_size(dtype));
-    clear(result, n_out, out);
+    for (int k = 0; k < n_out; k++) result[k] = result_room(out[k]);
     const bk_status ran = plan_run(p, (const void *const *)data, result, &e);
     PROMISE(!ran, "plan_run: %s", e.text);
     for (int k = 0; k < n_out && most < INFINITY; k++)
@@ -386,7 +394,7 @@ static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node
     }
     plan_free(p);
     plan_free(less);
-    for (int k = 0; k < n_out; k++) free(result[k]);
+    for (int k = 0; k < n_out; k++) give_back(result[k], out[k]);
     for (int k = 0; k < n_in; k++) free(data[k]);
     for (int i = 0; i < n; i++) free(values[i]);
     free(values);

@@ -742,6 +742,7 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     p->stats.passes[REWRITES] = (rewrite){ "lowered", b.n, 0 };
     for (int i = 0; i < p->n_steps; i++) p->stats.passes[REWRITES].flops += p->steps[i].flops;
     p->stats.steps = p->n_steps;
+    p->scratch_bytes = plan_scratch(p, p->threads = ctx_threads(c));
     p->bases[SLOT_ARENA] = p->arena;
     for (int i = 0; i < p->n_consts; i++) p->bases[1 + i] = tensor_data(&p->consts[i]);
     for (int i = 0; i < p->n_places; i++)

@@ -189,7 +189,8 @@ bool plan_overwrites(const plan *p, int input, int output) {
 
 plan_stats plan_info(const plan *p) {
     plan_stats s = p->stats;
-    s.arena_bytes = p->arena_bytes + plan_scratch(p, ctx_threads(p->c));
+    const int threads = ctx_threads(p->c);
+    s.arena_bytes = p->arena_bytes + (p->threads == threads ? p->scratch_bytes : plan_scratch(p, threads));
     return s;
 }
 void plan_tells(plan *p, const char *what) {

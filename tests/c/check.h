@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #ifdef __SANITIZE_THREAD__
 #include <setjmp.h>
@@ -24,6 +25,18 @@ static void check(bool ok, const char *what, const char *detail) {
         failed++;
         printf("FAILED: %s: %s\n", what, detail);
     }
+}
+
+/* Bytes of this process: its address space, or what of it is in memory. 0 where the system does not say. */
+enum memory_kind { MAPPED, RESIDENT };
+
+static inline size_t memory_now(enum memory_kind kind) {
+    long pages[2] = { 0, 0 };
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f) return 0;
+    if (fscanf(f, "%ld %ld", &pages[MAPPED], &pages[RESIDENT]) != 2) pages[kind] = 0;
+    fclose(f);
+    return (size_t)pages[kind] * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 #endif

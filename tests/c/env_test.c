@@ -14,20 +14,11 @@
 
 /* ---- open and close ---- */
 
-static size_t resident(void) {
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (!f) return 0;
-    if (fscanf(f, "%*d %ld", &pages) != 1) pages = 0;
-    fclose(f);
-    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 static void test_open_close(int cycles) {
     char text[100];
     size_t before = 0;
     for (int i = 0; i < cycles; i++) {
-        if (i == cycles / 10) before = resident();
+        if (i == cycles / 10) before = memory_now(RESIDENT);
         bk_env *env = bk_open(NULL);
         if (!env) {
             check(false, "bk_open", "NULL");
@@ -38,7 +29,7 @@ static void test_open_close(int cycles) {
         bk_close(env);
     }
     malloc_trim(0);
-    size_t after = resident();
+    size_t after = memory_now(RESIDENT);
     snprintf(text, sizeof text, "%zu to %zu bytes", before, after);
 #ifdef __SANITIZE_ADDRESS__
     before = after; /* it keeps freed memory aside; its own leak check stands in */

@@ -278,24 +278,6 @@ static void test_same_as_lua(void) {
 
 /* ---- closing ---- */
 
-static size_t resident(void) {
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (!f) return 0;
-    if (fscanf(f, "%*d %ld", &pages) != 1) pages = 0;
-    fclose(f);
-    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
-static size_t mapped(void) { /* the address space in use */
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (!f) return 0;
-    if (fscanf(f, "%ld", &pages) != 1) pages = 0;
-    fclose(f);
-    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 static int told;
 
 static int tell(lua_State *L) {
@@ -312,13 +294,13 @@ static void test_close(void) {
     };
     size_t before = 0;
     for (int i = 0; i < 60; i++) {
-        if (i == 10) before = resident();
+        if (i == 10) before = memory_now(RESIDENT);
         bk_env *env = bk_open(NULL);
         check(bk_dostring(env, making[i % 2], NULL) == BK_OK, making[i % 2], bk_error(env));
         bk_close(env);
     }
     char text[100];
-    const size_t after = resident();
+    const size_t after = memory_now(RESIDENT);
     snprintf(text, sizeof text, "%zu to %zu bytes", before, after);
     check(after < before + (64u << 20), "bk_close frees what finalizers make", text);
 
@@ -390,7 +372,7 @@ static void grows(const char *script) {
         const int fd = mkstemp(name);
         lua_pushstring(bk_lua(env), name);
         lua_setglobal(bk_lua(env), "FILE");
-        const size_t before = resident();
+        const size_t before = memory_now(RESIDENT);
         const bk_status s = bk_dostring(env, script, "hungry");
         const size_t grown = highest() - before;
         const ssize_t done = write(pipe_ends[1], &grown, sizeof grown);
@@ -616,7 +598,7 @@ static bool in_room(size_t more, const char *script, bk_status expected) {
     if (child == 0) {
         alarm(600);
         give(20);
-        const rlim_t most = mapped() + (more << 10);
+        const rlim_t most = memory_now(MAPPED) + (more << 10);
         setrlimit(RLIMIT_AS, &(struct rlimit){ most, most });
         err e = { 0 };
         bk_env *env = env_open(NULL, false, &e);

@@ -2,6 +2,7 @@
  * computes that factor again rather than read it: two operations in registers cost less than an array in memory. */
 #include "lower.h"
 #include "../ops/ops.h"
+#include "../tensor/gemm.h"
 
 #include <string.h>
 
@@ -143,9 +144,28 @@ static node *turn_once(lowering *l, const node *n) {
     return any ? graph_op(g, &op_matmul_sum, n->n_in, in, 3 * n->n_in / 2, ints, 0) : NULL;
 }
 
+/* A product takes on its factor, and leaves out what a triangle of its result or of its first operand makes 0. */
+static node *product_part(lowering *l, const node *n) {
+    const node *m = n;
+    gemm_triangle triangle = GEMM_WHOLE;
+    if (m->op == &op_scale && (alone(l, m->in[0], &op_tril) || alone(l, m->in[0], &op_matmul))) m = m->in[0];
+    const double factor = m == n ? 1 : n->x;
+    if (m->op == &op_tril && alone(l, m->in[0], &op_matmul)) triangle = GEMM_LOWER_C, m = m->in[0];
+    if (m->op != &op_matmul) return NULL;
+    node *in[2] = { l->image[m->in[0]->place], l->image[m->in[1]->place] };
+    if (triangle == GEMM_WHOLE && m->in[0]->op == &op_tril) {
+        triangle = GEMM_LOWER_A;
+        if (in[0]->op == &op_tril) in[0] = in[0]->in[0];
+    }
+    if ((triangle == GEMM_WHOLE && factor == 1) || (triangle != GEMM_WHOLE && !gemm_triangles())) return NULL;
+    return graph_op(l->g, &op_matmul_part, 2, in, 3, (int64_t[]){ m->ints[0], m->ints[1], triangle }, factor);
+}
+
 /* What stands for n, or NULL: nothing better than itself. */
 static node *pattern(lowering *l, const node *n) {
     node *better = NULL;
+    if (n->op == &op_scale || n->op == &op_tril || n->op == &op_matmul) better = product_part(l, n);
+    if (better) return better;
     if (n->op == &op_add && !(better = tanh_grad_add(l, n)) && !(better = average(l, n, true)))
         better = average(l, n, false);
     else if (n->op == &op_offset) better = sqrt_affine(l, n);

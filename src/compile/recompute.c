@@ -70,7 +70,8 @@ static bool cheap(const node *n) {
 /* Many products that take little more than reading what they read, as attention's of a head. */
 static bool small_products(const node *n) {
     enum { SMALL = 16 }; /* operations a byte */
-    return n->op == &op_matmul && n->ndim > 2 && node_flops(n) <= SMALL * (double)bytes_of(n);
+    const bool product = n->op == &op_matmul || n->op == &op_matmul_part;
+    return product && n->ndim > 2 && node_flops(n) <= SMALL * (double)bytes_of(n);
 }
 
 static bool may_copy(const recomputing *r, const node *n) {

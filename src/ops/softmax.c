@@ -1,4 +1,5 @@
-/* softmax.c - softmax, logsumexp and log_softmax along an axis, and layer_norm. Their nodes work along the last one. */
+/* softmax.c - softmax, logsumexp and log_softmax along an axis, and layer_norm. Their nodes work along the last one. A
+ * causal softmax is of a matrix, whose row i sees its first i elements, counted from 1; what it does not see is 0. */
 #include "ops.h"
 
 #include <math.h>
@@ -28,22 +29,27 @@ static size_t softmax_scratch(const node *n, int threads) {
     return n->op == &op_logsumexp ? (size_t)a->count * dtype_size(a->dtype) : 0;
 }
 
+static bool is_causal(const node *n) {
+    return n->n_ints && n->ints[0];
+}
+
 typedef struct softmax_job {
     ctx *c;
     const node *n;
-    const char *in;
+    const char *in, *other; /* other: softmax_slope's second operand */
     char *exponentials, *out;
-    int64_t size; /* of a row */
+    int64_t size, rows; /* of a row; of a causal matrix, 0: all of them see everything */
 } softmax_job;
 
 enum { ROWS_BLOCK = 2048 /* elements: in L1 from one pass to the next */ };
 
 /* A vector kernel over a row, which may be long: up to an interrupt. */
-static void apply(ctx *c, bk_dtype dtype, vec_op op, int64_t n, void *out, const void *a, double x) {
+static void apply(ctx *c, bk_dtype dtype, vec_op op, int64_t n, void *out, const void *a, const void *b, double x) {
     const size_t size = dtype_size(dtype);
     for (int64_t i = 0; i < n; i += POLL_WORK) {
         const int64_t some = n - i < POLL_WORK ? n - i : POLL_WORK;
-        vec_get(op, dtype)(some, (char *)out + (size_t)i * size, (const char *)a + (size_t)i * size, NULL, NULL, x);
+        const size_t at = (size_t)i * size;
+        vec_get(op, dtype)(some, (char *)out + at, (const char *)a + at, b ? (const char *)b + at : NULL, NULL, x);
         if (n > POLL_WORK && ctx_poll(c, NULL)) return;
     }
 }
@@ -52,23 +58,31 @@ static void apply(ctx *c, bk_dtype dtype, vec_op op, int64_t n, void *out, const
 static void long_row(ctx *c, bk_dtype dtype, int64_t n, void *out, const void *a, bool scaled, double *top,
                      double *sum) {
     *top = vec_max(dtype, n, a);
-    apply(c, dtype, VEC_OFFSET, n, out, a, isinf(*top) ? 0 : -*top);
-    apply(c, dtype, VEC_EXP, n, out, out, 0);
+    apply(c, dtype, VEC_OFFSET, n, out, a, NULL, isinf(*top) ? 0 : -*top);
+    apply(c, dtype, VEC_EXP, n, out, out, NULL, 0);
     *sum = vec_sum(dtype, n, out);
-    if (scaled) apply(c, dtype, VEC_SCALE, n, out, out, 1 / *sum);
+    if (scaled) apply(c, dtype, VEC_SCALE, n, out, out, NULL, 1 / *sum);
 }
 
-/* A block of rows: exp(a - max) and the sums. */
-static void softmax_block(const softmax_job *j, int64_t first, int64_t end) {
+/* vec_softmax_slope of one row that may be long. */
+static void long_slope(ctx *c, bk_dtype dtype, int64_t n, void *out, const void *s, const void *t) {
+    apply(c, dtype, VEC_OFFSET, n, out, t, NULL, -vec_dot(dtype, n, s, t));
+    apply(c, dtype, VEC_MUL, n, out, out, s, 0);
+}
+
+/* A block of rows, which see `seen` and so on: exp(a - max) and the sums; or the slopes. */
+static void softmax_block(const softmax_job *j, int64_t first, int64_t end, int64_t seen) {
     const bk_dtype dtype = j->n->in[0]->dtype;
-    const size_t step = dtype_size(dtype) * (size_t)j->size;
-    const char *a = j->in + step * (size_t)first;
-    char *e = j->exponentials + step * (size_t)first;
-    const bool scaled = j->n->op == &op_softmax;
+    const size_t element = dtype_size(dtype), step = element * (size_t)j->size, at = step * (size_t)first;
+    const bool slope = j->n->op == &op_softmax_slope, scaled = j->n->op == &op_softmax, short_ = j->size <= VEC_SHORT;
+    char *e = j->exponentials + at;
     double tops[ROWS_BLOCK], sums[ROWS_BLOCK];
-    if (j->size <= VEC_SHORT) vec_softmax(dtype, end - first, j->size, e, a, scaled, tops, sums);
-    else long_row(j->c, dtype, j->size, e, a, scaled, tops, sums);
-    for (int64_t i = first; i < end && !scaled; i++) {
+    if (slope && short_) vec_softmax_slope(dtype, end - first, j->size, seen, e, j->in + at, j->other + at);
+    else if (slope) long_slope(j->c, dtype, seen, e, j->in + at, j->other + at);
+    else if (short_) vec_softmax(dtype, end - first, j->size, seen, e, j->in + at, scaled, tops, sums);
+    else long_row(j->c, dtype, seen, e, j->in + at, scaled, tops, sums);
+    if (!short_) memset(e + element * (size_t)seen, 0, element * (size_t)(j->size - seen));
+    for (int64_t i = first; i < end && !scaled && !slope; i++) {
         const double top = tops[i - first];
         store(dtype, j->out, i, (isinf(top) ? (top > 0 ? top : 0) : top) + log(sums[i - first]));
     }
@@ -78,12 +92,18 @@ static void softmax_rows(void *arg, int share, int64_t first, int64_t end) {
     (void)share;
     const softmax_job *j = arg;
     const int64_t some = j->size <= VEC_SHORT ? ROWS_BLOCK / (j->size > 0 ? j->size : 1) : 1;
-    for (int64_t i = first; i < end; i += some) softmax_block(j, i, end - i < some ? end : i + some);
+    for (int64_t i = first, to; i < end; i = to) {
+        const int64_t row = j->rows ? i % j->rows : 0, seen = j->rows && row < j->size ? row + 1 : j->size;
+        to = end - i < some ? end : i + some;
+        if (j->rows && to > i - row + j->rows) to = i - row + j->rows; /* the matrix ends */
+        softmax_block(j, i, to, seen);
+    }
 }
 
 static bk_status softmax_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     const node *a = n->in[0];
-    softmax_job j = { c, n, in[0], n->op == &op_softmax ? out : scratch, out, a->shape[a->ndim - 1] };
+    softmax_job j = { c, n, in[0], n->n_in > 1 ? in[1] : NULL, n->op == &op_logsumexp ? scratch : out, out,
+                      a->shape[a->ndim - 1], is_causal(n) ? a->shape[a->ndim - 2] : 0 };
     const int64_t rows = shape_count(a->ndim - 1, a->shape);
     return ctx_ranges(c, rows, op_shares(a->count), 4 * (double)a->count, softmax_rows, &j);
 }
@@ -109,8 +129,7 @@ static node *along(graph *g, node *a, int axis, node *(*f)(graph *, node *)) {
 
 static node *softmax_jvp(graph *g, node *n, int k, node *t) {
     (void)k;
-    node *st = g_mul(g, n, t);
-    return st ? g_sub(g, st, g_mul(g, n, g_sum(g, st, 1u << (n->ndim - 1), true))) : NULL;
+    return g_softmax_slope(g, n, t, is_causal(n));
 }
 static node *logsumexp_jvp(graph *g, node *n, int k, node *t) {
     (void)k;
@@ -121,7 +140,16 @@ static node *rows_vmap(graph *g, node *n, node *const *in, const bool *batched, 
     (void)batched, (void)size;
     return graph_again(g, n, in);
 }
-OP_BUILD(softmax, along(g, v[0].t, (int)v[1].i, g_softmax))
+static node *softmax_build(graph *g, const op_value *v, node **second) {
+    node *a = v[0].t;
+    (void)second;
+    if (!a || !v[2].i) return along(g, a, (int)v[1].i, g_softmax);
+    if (a->ndim < 2 || (v[1].i >= 0 && v[1].i < a->ndim - 1))
+        return graph_fail(g, BK_EINVAL,
+                          "bk.softmax: causal: expected the last of at least 2 dimensions, got dim %lld of %d",
+                          (long long)(v[1].i < 0 ? a->ndim : v[1].i + 1), a->ndim);
+    return g_causal_softmax(g, a->dtype == BK_INT64 ? g_cast(g, a, BK_FLOAT64) : a);
+}
 const op_row op_softmax = {
     .name = "softmax",
     .arity = 1,
@@ -134,10 +162,53 @@ const op_row op_softmax = {
     .jvp = softmax_jvp,
     .transpose = op_no_transpose,
     .vmap = rows_vmap,
-    .args = op_args_along,
+    .args = (const op_arg[]){ { ARG_TENSOR, "t" },
+                              { ARG_DIM, "dim", .absent = "" },
+                              { ARG_BOOLEAN, "causal", "false", "is 0 where a column of the last two dimensions comes "
+                                "after the row: row i sees columns 1..i", .option = true },
+                              { ARG_END } },
     .build = softmax_build,
     .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 5 }, 0 } } },
     .doc = "e^x / sum e^x along dim, the last by default; without overflow.",
+};
+
+/* Linear in t, and its own adjoint there: diag(s) - s sᵀ is symmetric. */
+static node *softmax_slope_jvp(graph *g, node *n, int k, node *t) {
+    node *s = n->in[0], *of = n->in[1];
+    if (k == 1) return g_softmax_slope(g, s, t, is_causal(n));
+    const unsigned last = 1u << (n->ndim - 1);
+    node *both = g_mul(g, t, of), *mean = g_sum(g, g_mul(g, s, of), last, true);
+    return g_sub(g, g_sub(g, both, g_mul(g, t, mean)), g_mul(g, s, g_sum(g, both, last, true)));
+}
+static node *softmax_slope_transpose(graph *g, node *n, int k, node *ct) {
+    return k == 1 ? g_softmax_slope(g, n->in[0], ct, is_causal(n)) : op_no_transpose(g, n, k, ct);
+}
+static node *softmax_slope_simplify(graph *g, node *n) {
+    node *s = n->in[0], *t = n->in[1];
+    if (t->op == &op_scale) return g_scale(g, t->x, g_softmax_slope(g, s, t->in[0], is_causal(n)));
+    return t->op == &op_full ? g_zeros_like(g, t) : NULL; /* s sums to 1 */
+}
+static node *softmax_slope_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
+    node *both[2];
+    int64_t shape[BK_MAX_DIMS] = { size };
+    memcpy(shape + 1, n->shape, sizeof *shape * (size_t)n->ndim);
+    for (int k = 0; k < 2; k++) both[k] = batched[k] ? in[k] : g_broadcast(g, in[k], n->ndim + 1, shape);
+    return g_softmax_slope(g, both[0], both[1], is_causal(n));
+}
+const op_row op_softmax_slope = {
+    .name = "softmax_slope",
+    .arity = 2,
+    .kind = OP_KERNEL,
+    .formula = "s (t - sum s t) along the last axis, s a softmax",
+    .serves = "softmax",
+    .shape = last_axis,
+    .run = softmax_run,
+    .shared = true,
+    .simplify = softmax_slope_simplify,
+    .jvp = softmax_slope_jvp,
+    .transpose = softmax_slope_transpose,
+    .vmap = softmax_slope_vmap,
+    .sample = &(op_sample){ 2, { { 3, { SAMPLE_SIZE, 2, 5 }, 0 }, { 3, { SAMPLE_SIZE, 2, 5 }, 0 } } },
 };
 OP_BUILD(logsumexp, along(g, v[0].t, (int)v[1].i, g_logsumexp))
 const op_row op_logsumexp = {
@@ -159,6 +230,16 @@ const op_row op_logsumexp = {
 };
 node *g_softmax(graph *g, node *a) { /* along the last axis */
     return a ? graph_op(g, &op_softmax, 1, &a, 0, NULL, 0) : NULL;
+}
+/* The triangles say what the node does not: that nothing else of a is read, and that nothing else of it need be. */
+node *g_causal_softmax(graph *g, node *a) {
+    a = g_tril(g, a);
+    return a ? g_tril(g, graph_op(g, &op_softmax, 1, &a, 1, (int64_t[]){ true }, 0)) : NULL;
+}
+/* s (t - sum s t): the tangent of s = softmax(a) when that of a is t. causal: both are 0 above their diagonals. */
+node *g_softmax_slope(graph *g, node *s, node *t, bool causal) {
+    node *in[2] = { s, t };
+    return s && t ? graph_op(g, &op_softmax_slope, 2, in, 1, (int64_t[]){ causal }, 0) : NULL;
 }
 node *g_logsumexp(graph *g, node *a) { /* along the last axis, dropped */
     return a ? graph_op(g, &op_logsumexp, 1, &a, 0, NULL, 0) : NULL;

@@ -149,6 +149,7 @@ static way way_of(const product *p) {
     const double small = 1e6;
     const bool wide = vec_bytes() == 64;
     bool tb = false;
+    if (x->triangle != GEMM_WHOLE) return OWN;
     for (int i = 0; i < x->count && x->n > 1; i++) tb = tb || x->terms[i].tb;
     if (wide && p->work <= small && !tb && !gemm_is_thin(x) && blas_is_wide()) return BLAS;
     if (x->m == 1 || x->n == 1) return VECTOR;
@@ -315,8 +316,8 @@ static bool comparable(double from, double to) {
     return ratio > 0x1p-40 && ratio < 0x1p40;
 }
 
-bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, double beta,
-                   void *out, int64_t ldc) {
+static bk_status sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms,
+                     gemm_triangle triangle, double beta, void *out, int64_t ldc) {
     if (dtype != BK_FLOAT64 && dtype != BK_FLOAT32) return BK_EINVAL;
     if (m < 0 || n < 0 || count < 0 || count > GEMM_TERMS) return BK_EINVAL;
     if (m == 0 || n == 0) return BK_OK;
@@ -333,7 +334,7 @@ bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, cons
         if (terms[from].k == 0 || terms[from].alpha == 0) continue;
         while (to < count && terms[to].k && comparable(terms[to - 1].alpha, terms[to].alpha)) to++;
         const gemm_part run = { .m = m, .n = n, .ldc = ldc, .count = to - from, .terms = terms + from,
-                                .beta = written ? 1 : beta, .out = out };
+                                .triangle = triangle, .beta = written ? 1 : beta, .out = out };
         const bk_status s = live_sum(c, dtype, &run);
         if (s) return s;
         written = true;
@@ -342,11 +343,21 @@ bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, cons
     return BK_OK;
 }
 
+bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, double beta,
+                   void *out, int64_t ldc) {
+    return sum(c, dtype, m, n, count, terms, GEMM_WHOLE, beta, out, ldc);
+}
+
+bool gemm_triangles(void) {
+    return vec_bytes() >= 32;
+}
+
 typedef struct batch {
     ctx *c;
     bk_dtype dtype;
     int64_t m, n, ldc, step_a, step_b, step_c; /* steps in bytes */
     const gemm_term *first;
+    gemm_triangle triangle;
     char *out;
     atomic_int status; /* the worst of all */
 } batch;
@@ -358,15 +369,16 @@ static void batch_range(void *arg, int share, int64_t first, int64_t end) {
         gemm_term t = *b->first;
         t.a = (const char *)t.a + i * b->step_a;
         t.b = (const char *)t.b + i * b->step_b;
-        const bk_status s = gemm_sum(b->c, b->dtype, b->m, b->n, 1, &t, 0, b->out + i * b->step_c, b->ldc);
+        const bk_status s = sum(b->c, b->dtype, b->m, b->n, 1, &t, b->triangle, 0, b->out + i * b->step_c, b->ldc);
         if (s) atomic_store_explicit(&b->status, (int)s, memory_order_relaxed);
     }
 }
 
-bk_status gemm_batch(ctx *c, bk_dtype dtype, int64_t count, int64_t m, int64_t n, const gemm_term *term, int64_t step_a,
-                     int64_t step_b, void *out, int64_t step_c, int64_t ldc) {
+bk_status gemm_batch(ctx *c, bk_dtype dtype, int64_t count, int64_t m, int64_t n, const gemm_term *term,
+                     gemm_triangle triangle, int64_t step_a, int64_t step_b, void *out, int64_t step_c, int64_t ldc) {
     const int64_t size = dtype == BK_FLOAT64 ? 8 : 4;
-    batch b = { c, dtype, m, n, ldc, step_a * size, step_b * size, step_c * size, term, out, 0 };
+    if (triangle != GEMM_WHOLE && !gemm_triangles()) return BK_EUNSUPPORTED;
+    batch b = { c, dtype, m, n, ldc, step_a * size, step_b * size, step_c * size, term, triangle, out, 0 };
     const double work = (double)m * (double)n * (double)term->k;
     const bool whole = work < (double)(8 * OWN_PIECE_WORK); /* small ones: as many a thread as there are */
     const bool worth = whole && work * (double)count >= 2 * (double)OWN_PIECE_WORK;

@@ -26,10 +26,17 @@ typedef struct gemm_term {
 bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, double beta,
                    void *out, int64_t ldc);
 
-/* C_i = op(A_i) op(B_i), i < count: `term` is the first, steps are elements from one to the next. Small ones are spread
- * over the threads. */
-bk_status gemm_batch(ctx *c, bk_dtype dtype, int64_t count, int64_t m, int64_t n, const gemm_term *term, int64_t step_a,
-                     int64_t step_b, void *out, int64_t step_c, int64_t ldc);
+/* What of a product counts: all; of A, as it is stored, or of C what lies on its diagonal and below. What lies above is
+ * 0 in C, and counts as 0 in A whatever it is. */
+typedef enum gemm_triangle { GEMM_WHOLE, GEMM_LOWER_A, GEMM_LOWER_C } gemm_triangle;
+
+/* Whether this machine's kernels know the others. */
+bool gemm_triangles(void);
+
+/* C_i = alpha op(A_i) op(B_i), i < count: `term` is the first, steps are elements from one to the next. Small ones are
+ * spread over the threads. */
+bk_status gemm_batch(ctx *c, bk_dtype dtype, int64_t count, int64_t m, int64_t n, const gemm_term *term,
+                     gemm_triangle triangle, int64_t step_a, int64_t step_b, void *out, int64_t step_c, int64_t ldc);
 
 /* One product: C = alpha op(A) op(B) + beta C. */
 bk_status gemm(ctx *c, bk_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,

@@ -12,6 +12,7 @@ typedef struct gemm_part {
     int64_t m, n, row, column, ldc;
     int count;
     const gemm_term *terms;
+    gemm_triangle triangle; /* if any: one term, and beta is 0 */
     double beta;
     void *out; /* the first element of the part */
     ctx *c;    /* once an interrupt is to stop its work, the rest is left undone; may be NULL */

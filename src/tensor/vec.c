@@ -130,7 +130,9 @@ typedef struct level {
     double (*top[2])(int64_t n, const void *a);
     double (*sum[2])(int64_t n, const void *a, const void *b);
     double (*dot[2])(int64_t n, const void *a, const void *b);
-    void (*softmax[2])(int64_t rows, int64_t n, void *out, const void *a, bool scaled, double *tops, double *sums);
+    void (*softmax[2])(int64_t rows, int64_t n, int64_t seen, void *out, const void *a, bool scaled, double *tops,
+                       double *sums);
+    void (*softmax_slope[2])(int64_t rows, int64_t n, int64_t seen, void *out, const void *s, const void *t);
     void (*adam[2])(int64_t n, const vec_adam_step *s);
     void (*add_rows[2])(int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
     void (*widen)(int64_t n, void *out, const void *a);   /* float32 to float64 */
@@ -141,7 +143,8 @@ typedef struct level {
 #define ROW(id, bytes)                                                                                                 \
     { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { top_##id##_f64, top_##id##_f32 }, \
       { sum_##id##_f64, sum_##id##_f32 }, { dot_##id##_f64, dot_##id##_f32 },                                          \
-      { softmax_##id##_f64, softmax_##id##_f32 }, { adam_##id##_f64, adam_##id##_f32 },                                \
+      { softmax_##id##_f64, softmax_##id##_f32 }, { softmax_slope_##id##_f64, softmax_slope_##id##_f32 },              \
+      { adam_##id##_f64, adam_##id##_f32 },                                                                            \
       { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64 }
 
 static const level levels[] = {
@@ -240,9 +243,13 @@ double vec_dot(bk_dtype dtype, int64_t n, const void *a, const void *b) {
     return pairwise(chosen()->dot[dtype], dtype == BK_FLOAT32 ? 4 : 8, n, a, b);
 }
 
-void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, void *out, const void *a, bool scaled, double *tops,
-                 double *sums) {
-    chosen()->softmax[dtype](rows, n, out, a, scaled, tops, sums);
+void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *out, const void *a, bool scaled,
+                 double *tops, double *sums) {
+    chosen()->softmax[dtype](rows, n, seen, out, a, scaled, tops, sums);
+}
+
+void vec_softmax_slope(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *out, const void *s, const void *t) {
+    chosen()->softmax_slope[dtype](rows, n, seen, out, s, t);
 }
 
 void vec_adam(bk_dtype dtype, int64_t n, const vec_adam_step *s) {

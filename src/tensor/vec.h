@@ -41,12 +41,17 @@ double vec_dot(bk_dtype dtype, int64_t n, const void *a, const void *b);
 /* The largest, NaN if there is one, -infinity for n = 0. Floats only. */
 double vec_max(bk_dtype dtype, int64_t n, const void *a);
 
-/* Rows of n elements: out = e^(a - top) of each, top its largest, 0 where that is infinite; tops and sums of each, and
- * with `scaled` the row times 1/sum. The same bits as vec_max, vec_sum and the kernels offset, exp and scale give. n is
- * at most VEC_SHORT. Floats only; out may not overlap a. */
+/* Rows of n elements, of which the first sees `seen` and each one more than the one before it, n at most: out =
+ * e^(a - top), top its largest, 0 where that is infinite; tops and sums of each, and with `scaled` the row times 1/sum.
+ * What a row does not see is 0 in out. The same bits as vec_max, vec_sum and the kernels offset, exp and scale give. n
+ * is at most VEC_SHORT, seen at least 1 where n is. Floats only; out may not overlap a. */
 enum { VEC_SHORT = 1024 };
-void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, void *out, const void *a, bool scaled, double *tops,
-                 double *sums);
+void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *out, const void *a, bool scaled,
+                 double *tops, double *sums);
+
+/* Of such rows, where s and t are 0 past what they see, out = s (t - sum s t), with the bits of vec_dot, rounded, and
+ * of the kernels sub and mul. Floats only; out may be s or t. */
+void vec_softmax_slope(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *out, const void *s, const void *t);
 
 /* acc[j] += sum_i a[stride i + j], j < n, i < rows in rising order, in float64. Floats only. */
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);

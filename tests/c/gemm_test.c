@@ -227,13 +227,57 @@ static void test_batch(void) {
             int bad = 0;
             for (int threads = 1; threads <= 3; threads++) {
                 ctx *c = ctx_new(threads);
-                bad += gemm_batch(c, d, count, m, n, &term, m * k, k * n, out, m * n, n) != BK_OK;
+                bad += gemm_batch(c, d, count, m, n, &term, GEMM_WHOLE, m * k, k * n, out, m * n, n) != BK_OK;
                 bad += memcmp(first, out, (size_t)(count * m * n) * size) != 0;
                 ctx_release(c);
             }
             check(bad == 0, "a batch is its products", m, n, k);
             free(a), free(b), free(first), free(out);
         }
+}
+
+/* Triangles against a plain loop, whatever lies above the diagonal of A and lay in C; at 1 and 3 threads to the bit. The
+ * last ones are cut, take several slabs of depth, and have rows of A whole pages apart. */
+static void test_triangles(void) {
+    const int64_t shapes[][4] = { { 3, 64, 64, 32 }, { 3, 64, 32, 64 }, { 2, 1, 5, 7 },     { 2, 9, 1, 4 },
+                                  { 4, 13, 47, 2 },  { 4, 50, 33, 19 }, { 5, 19, 50, 33 },  { 2, 30, 3, 90 },
+                                  { 0, 4, 4, 4 },    { 3, 4, 4, 0 },    { 2, 210, 150, 700 }, { 1, 700, 90, 300 },
+                                  { 1, 300, 700, 64 }, { 1, 60, 40, 2048 } };
+    const int n_shapes = gemm_triangles() ? (int)(sizeof shapes / sizeof *shapes) : 0;
+    ctx *one = ctx_new(1), *three = ctx_new(3);
+    for (int i = 0; i < n_shapes; i++)
+        for (int t = 0; t < 16; t++) {
+            const int64_t count = shapes[i][0], m = shapes[i][1], n = shapes[i][2], k = shapes[i][3], size = m * n;
+            const bool ta = t & 1, tb = t & 2;
+            const bk_dtype d = t & 4 ? BK_FLOAT32 : BK_FLOAT64;
+            const gemm_triangle triangle = t & 8 ? GEMM_LOWER_A : GEMM_LOWER_C;
+            const double alpha = t % 3 ? 1 : -0.5, eps = d == BK_FLOAT64 ? 0x1p-52 : 0x1p-23;
+            const int64_t lda = ta ? m : k, rows = ta ? k : m;
+            void *a = block(count * m * k, d, NAN), *b = block(count * k * n, d, NAN);
+            void *out = block(count * size, d, 3), *again = block(count * size, d, 4);
+            for (int64_t e = 0; e < count * rows * lda && triangle == GEMM_LOWER_A; e++)
+                if (e % lda > e / lda % rows) put(a, e, (double)NAN, d);
+            const gemm_term term = { ta, tb, k, alpha, a, lda, b, tb ? k : n };
+            int bad = gemm_batch(one, d, count, m, n, &term, triangle, m * k, k * n, out, size, n) != BK_OK;
+            bad += gemm_batch(three, d, count, m, n, &term, triangle, m * k, k * n, again, size, n) != BK_OK;
+            bad += memcmp(out, again, (size_t)(count * size) * (d == BK_FLOAT64 ? 8 : 4)) != 0;
+            for (int64_t e = 0; e < count * size; e++) {
+                const int64_t row = e / n % m, column = e % n, from_a = e / size * m * k, from_b = e / size * k * n;
+                double sum = 0, mag = 0;
+                for (int64_t q = 0; q < k; q++) {
+                    if (triangle == GEMM_LOWER_A ? (ta ? q < row : q > row) : column > row) continue;
+                    const double x = get(a, from_a + (ta ? q * m + row : row * k + q), d);
+                    const double y = x * get(b, from_b + (tb ? column * k + q : q * n + column), d);
+                    sum += y;
+                    mag += fabs(y);
+                }
+                bad += !(fabs(get(out, e, d) - alpha * sum) <= eps * (double)(k < 64 ? k + 4 : 64) * fabs(alpha) * mag);
+            }
+            check(bad == 0, triangle == GEMM_LOWER_A ? "a triangle of A" : "a triangle of C", m, n, k);
+            free(a), free(b), free(out), free(again);
+        }
+    ctx_release(one);
+    ctx_release(three);
 }
 
 static double used(void) { /* seconds of all cores: a busy machine's other programs do not count */
@@ -326,6 +370,7 @@ int main(void) {
     ctx_release(c);
     test_threads();
     test_batch();
+    test_triangles();
     test_interrupt();
     gemm_leave();
     printf("%d passed, %d failed\n", passed, failed);

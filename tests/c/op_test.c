@@ -4,6 +4,7 @@
  * and int64 runs, to vmap against a loop (and nested), to its own view of a strided tensor, and to empty inputs. */
 #include "prog.h"
 #include "../../src/compile/lower.h"
+#include "../../src/tensor/gemm.h"
 
 enum { F = SAMPLE_SIZE, MAX_IN = SAMPLE_INPUTS, MAX_ARGUMENTS = 6 };
 
@@ -29,6 +30,11 @@ static node *build_turned(graph *g, node *const *in) { /* both operands transpos
     return g_matmul_t(g, in[0], in[1], true, true);
 }
 
+static node *build_causal(graph *g, node *const *in) { /* scores, values: more rows than columns, and fewer */
+    node *y = g_matmul(g, g_causal_softmax(g, g_matmul_t(g, in[0], in[1], false, true)), in[1]);
+    return g_matmul_t(g, g_tril(g, g_add(g, g_scale(g, 3, y), g_matmul(g, in[0], in[2]))), y, true, false);
+}
+
 static const struct {
     const char *name;
     op_sample r;
@@ -38,6 +44,7 @@ static const struct {
     { "matrix and vector", { 2, { { 3, { 2, F, 4 }, 0 }, { 1, { 4 }, 0 } } }, build_matvec },
     { "matrices transposed", { 2, { { 3, { 2, 4, F }, 0 }, { 3, { 2, 5, 4 }, 0 } } }, build_turned },
     { "cross entropy", { 2, { { 2, { F, 5 }, 0 }, { 1, { F }, 5 } } }, build_entropy },
+    { "causal", { 3, { { 3, { 2, F, 4 }, 0 }, { 3, { 2, 5, 4 }, 0 }, { 3, { 2, 4, 4 }, 0 } } }, build_causal },
     { "flat parameters", { 2, { { 2, { F, 4 }, 0 }, { 1, { 10 }, 0 } } }, build_parts },
 };
 
@@ -764,12 +771,34 @@ static void test_lowering(ctx *c, rng *random) {
         }
 }
 
+/* The products of causal attention and of its gradient leave out what is 0 and take on the factor: nothing is left of
+ * triangles and scales. */
+static void test_causal(ctx *c) {
+    const int64_t shape[3] = { 2, 9, 4 };
+    prog q = { .g = ops_graph(c), .n_in = 3, .n_out = 4 };
+    graph *g = q.g;
+    for (int k = 0; k < 3; k++) q.in[k] = graph_input(g, BK_FLOAT32, 3, shape);
+    node *scores = g_scale(g, 0.3, g_matmul_t(g, q.in[0], q.in[1], false, true));
+    q.out[0] = g_sum_all(g, g_exp(g, g_matmul(g, g_causal_softmax(g, scores), q.in[2])));
+    node *one = g_full(g, BK_FLOAT32, 0, NULL, 1);
+    int n = 0, parts = 0, others = 0;
+    node **sorted = NULL;
+    if (graph_vjp(g, 1, q.out, &one, 3, q.in, q.out + 1) && graph_lower(g, 4, q.out)) sorted = graph_sorted(g, 4, q.out, &n);
+    for (int i = 0; i < n; i++) {
+        parts += sorted[i]->op == &op_matmul_part;
+        others += sorted[i]->op == &op_matmul || sorted[i]->op == &op_tril || sorted[i]->op == &op_scale;
+    }
+    check(sorted && (!gemm_triangles() || (parts == 6 && others == 0)), "causal", "products of triangles", parts);
+    prog_free(&q);
+}
+
 int main(void) {
     ctx *c = ctx_new(1);
     rng random = rng_seed(7);
     if (!c) return 3;
     test_rows(c, &random);
     test_lowering(c, &random);
+    test_causal(c);
     check(atomic_load(&c->refs) == 1, "context", "nothing is left holding it", atomic_load(&c->refs));
     ctx_release(c);
     printf("%d passed, %d failed\n", passed, failed);

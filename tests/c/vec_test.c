@@ -451,38 +451,77 @@ static void test_mix(void) {
     check(bad == 0, "vec_mix", "0 to 9 blocks", bad, 0);
 }
 
-/* The rows of vec_softmax have the bits of its parts, infinities and NaN among them, and nothing else is written. */
+/* The rows of vec_softmax have the bits of its parts, infinities and NaN among them, and nothing else is written; whether
+ * each sees all of itself, or one more than the row before. */
 static void test_softmax(void) {
-    static const int64_t sizes[] = { 0, 1, 2, 3, 7, 10, 16, 17, 63, 64, 100, 1024 };
+    static const int64_t sizes[] = { 0, 1, 2, 3, 7, 10, 16, 17, 19, 63, 64, 100, 1024 };
     enum { ROWS = 5, MOST = 1024 };
     static double a[ROWS * MOST + 1], got[ROWS * MOST + 1], row[MOST];
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
-        for (int single = 0; single < 2; single++)
-            for (int scaled = 0; scaled < 2; scaled++) {
-                const int64_t n = sizes[k];
-                const bk_dtype dtype = single ? BK_FLOAT32 : BK_FLOAT64;
-                const size_t size = single ? 4 : 8;
-                double tops[ROWS], sums[ROWS];
-                for (int64_t i = 0; i < ROWS * n; i++) put(a, i, 40 * (uniform() - 0.5), single);
-                if (n > 1) put(a, n, -INFINITY, single), put(a, 2 * n + 1, INFINITY, single), put(a, 3 * n, NAN, single);
-                for (int64_t i = 4 * n; i < 5 * n; i++) put(a, i, -INFINITY, single);
-                put(got, ROWS * n, 42, single);
-                vec_softmax(dtype, ROWS, n, got, a, scaled, tops, sums);
-                int64_t other = 0;
-                for (int64_t r = 0; r < ROWS; r++) {
-                    const char *from = (const char *)a + (size_t)(r * n) * size;
-                    const double top = vec_max(dtype, n, from);
-                    vec_get(VEC_OFFSET, dtype)(n, row, from, NULL, NULL, isinf(top) ? 0 : -top);
-                    vec_get(VEC_EXP, dtype)(n, row, row, NULL, NULL, 0);
-                    const double sum = vec_sum(dtype, n, row);
-                    if (scaled) vec_get(VEC_SCALE, dtype)(n, row, row, NULL, NULL, 1 / sum);
-                    other += !same_double(tops[r], top) || !same_double(sums[r], sum);
-                    for (int64_t i = 0; i < n; i++)
-                        other += !same_double(at(got, r * n + i, single), at(row, i, single));
-                }
-                check(other == 0, "softmax", "the bits of its parts", (double)other, 0);
-                check(at(got, ROWS * n, single) == 42, "softmax", "writes its rows alone", at(got, ROWS * n, single), 42);
+        for (int way = 0; way < 16; way++) {
+            const bool single = way & 1, scaled = way & 2;
+            const int64_t n = sizes[k], seen = way < 4 || !n ? n : way < 8 ? 1 : way < 12 ? n / 2 + 1 : n > 2 ? n - 2 : 1;
+            const bk_dtype dtype = single ? BK_FLOAT32 : BK_FLOAT64;
+            const size_t size = single ? 4 : 8;
+            double tops[ROWS], sums[ROWS];
+            for (int64_t i = 0; i < ROWS * n; i++) put(a, i, 40 * (uniform() - 0.5), single);
+            if (n > 1) put(a, n, -INFINITY, single), put(a, 2 * n + 1, INFINITY, single), put(a, 3 * n, NAN, single);
+            for (int64_t i = 4 * n; i < 5 * n; i++) put(a, i, -INFINITY, single);
+            put(got, ROWS * n, 42, single);
+            vec_softmax(dtype, ROWS, n, seen, got, a, scaled, tops, sums);
+            int64_t other = 0;
+            for (int64_t r = 0; r < ROWS; r++) {
+                const char *from = (const char *)a + (size_t)(r * n) * size;
+                const int64_t m = seen + r < n ? seen + r : n;
+                const double top = vec_max(dtype, m, from);
+                vec_get(VEC_OFFSET, dtype)(m, row, from, NULL, NULL, isinf(top) ? 0 : -top);
+                vec_get(VEC_EXP, dtype)(m, row, row, NULL, NULL, 0);
+                const double sum = vec_sum(dtype, m, row);
+                if (scaled) vec_get(VEC_SCALE, dtype)(m, row, row, NULL, NULL, 1 / sum);
+                other += !same_double(tops[r], top) || !same_double(sums[r], sum);
+                for (int64_t i = 0; i < n; i++)
+                    other += i < m ? !same_double(at(got, r * n + i, single), at(row, i, single))
+                                   : at(got, r * n + i, single) != 0 && !isnan(sum);
             }
+            check(other == 0, "softmax", "the bits of its parts", (double)other, 0);
+            check(at(got, ROWS * n, single) == 42, "softmax", "writes its rows alone", at(got, ROWS * n, single), 42);
+        }
+}
+
+/* The same of vec_softmax_slope, into new memory and over either operand. */
+static void test_softmax_slope(void) {
+    static const int64_t sizes[] = { 0, 1, 2, 3, 7, 10, 16, 17, 19, 63, 64, 100, 1024 };
+    enum { ROWS = 19, MOST = 1024 };
+    static double s[ROWS * MOST + 1], t[ROWS * MOST + 1], out[ROWS * MOST + 1], row[MOST];
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+        for (int way = 0; way < 12; way++) {
+            const bool single = way & 1, causal = way & 2;
+            const int64_t n = sizes[k], seen = causal && n ? 1 : n;
+            const bk_dtype dtype = single ? BK_FLOAT32 : BK_FLOAT64;
+            double *got = way < 4 ? out : way < 8 ? s : t;
+            static double want[ROWS * MOST];
+            for (int64_t r = 0; r < ROWS; r++)
+                for (int64_t i = 0; i < n; i++) {
+                    put(s, r * n + i, i < seen + r ? uniform() : 0, single);
+                    put(t, r * n + i, i < seen + r ? uniform() - 0.5 : 0, single);
+                }
+            const size_t size = single ? 4 : 8;
+            for (int64_t r = 0; r < ROWS && n; r++) {
+                const size_t from = (size_t)(r * n) * size;
+                const int64_t m = seen + r < n ? seen + r : n;
+                const double sum = vec_dot(dtype, m, (char *)s + from, (char *)t + from);
+                for (int64_t i = 0; i < m; i++) put(row, i, sum, single);
+                memset((char *)want + from, 0, (size_t)n * size);
+                vec_get(VEC_SUB, dtype)(m, (char *)want + from, (char *)t + from, row, NULL, 0);
+                vec_get(VEC_MUL, dtype)(m, (char *)want + from, (char *)s + from, (char *)want + from, NULL, 0);
+            }
+            put(got, ROWS * n, 42, single);
+            vec_softmax_slope(dtype, ROWS, n, seen, got, s, t);
+            int64_t other = 0;
+            for (int64_t i = 0; i < ROWS * n; i++) other += at(got, i, single) != at(want, i, single);
+            check(other == 0, "softmax_slope", "the bits of its parts", (double)other, 0);
+            check(at(got, ROWS * n, single) == 42, "softmax_slope", "writes its rows alone", at(got, ROWS * n, single), 42);
+        }
 }
 
 /* Against its parts, into new memory and over its operands; what lies behind is not touched. */
@@ -533,6 +572,7 @@ int main(int argc, char **argv) {
     test_max();
     test_mix();
     test_softmax();
+    test_softmax_slope();
     test_adam();
     uint64_t h = test_sums();
     printf("hash %016llx\n", (unsigned long long)h);

@@ -24,11 +24,6 @@ return bk.define{
                 shown(k), shown(v)), 2)
         end
         local scores = q:matmul(k:transpose()) * (1 / math.sqrt(q:size(n)))
-        if options.causal then
-            local rows, columns = q:size(n - 1), k:size(k:ndim() - 1)
-            local i, j = bk.arange(rows):reshape{ rows, 1 }, bk.arange(columns):reshape{ 1, columns }
-            scores = bk.where(i:ge(j):to(scores:dtype()), scores, -1e30) -- e^-1e30 is 0, and so are its derivatives
-        end
-        return scores:softmax():matmul(v)
+        return scores:softmax(scores:ndim(), { causal = options.causal }):matmul(v)
     end,
 }

@@ -171,7 +171,7 @@ function checkpoint.load(path)
     local f <close> = assert(io.open(path, "rb"))
     local ok, state = pcall(read, path)
     if ok then return state end
-    if type(state) == "table" then error(state[1], 0) end
+    if type(state) == "table" then bk._options.misread("%s", state[1]) end
     if state:find("interrupted$") or state:find("memory") then error(state, 0) end
     state = state:gsub("^[^\n]-%.lua:%d+: ", "") -- where in Lua: nobody's mistake there
     return nil, state:sub(1, #path) == path and state or path .. ": " .. state

@@ -5,6 +5,7 @@
 -- task.field, a function (theta, x, y) -> vector, stands where the gradient of a loss would: there is no f.loss then,
 -- and f.hvp is the field's derivative along v.
 local bk = ...
+local refuse = bk._options.refuse
 local call_over = bk.internal.call_over
 local function weak() return setmetatable({}, { __mode = "k" }) end
 local kept = { losses = weak(), fields = weak(), shared_losses = weak(), shared_fields = weak() } -- by model, then key
@@ -26,12 +27,11 @@ local function resolve(loss, where)
         for _, name in ipairs(known) do
             if name == loss then return bk.loss[name] end
         end
-        error(("%s: loss: expected one of %s, one of bk.loss, or a function (model, theta, x, y), got %q%s"):format(
-            where, table.concat(known, ", "), loss, bk.internal.hint(loss, known)), 0)
+        refuse("%s: loss: expected one of %s, one of bk.loss, or a function (model, theta, x, y), got %q%s", where,
+            table.concat(known, ", "), loss, bk.internal.hint(loss, known))
     end
     if type(loss) == "function" or bk.is_loss(loss) then return loss end
-    error(("%s: loss: expected a name, one of bk.loss or a function (model, theta, x, y), got a %s"):format(where,
-        type(loss)), 0)
+    refuse("%s: loss: expected a name, one of bk.loss or a function (model, theta, x, y), got a %s", where, type(loss))
 end
 
 local function with_head(model, task, outputs)
@@ -86,8 +86,8 @@ local function of_field(f, field, where)
         local v = field(theta, x, y)
         local is_vector = bk.is_tensor(v) and v:ndim() == 1 and #v == #theta
         if not is_vector then
-            error(("%s: field: expected a tensor (%d), as theta, got %s"):format(where, #theta,
-                bk.is_tensor(v) and "(" .. table.concat(v:shape(), ",") .. ")" or "a " .. type(v)), 0)
+            refuse("%s: field: expected a tensor (%d), as theta, got %s", where, #theta,
+                bk.is_tensor(v) and "(" .. table.concat(v:shape(), ",") .. ")" or "a " .. type(v))
         end
         return v
     end)
@@ -109,10 +109,10 @@ end
 local function kind_of(task, where)
     if task.field == nil then return resolve(task.loss, where) end
     for _, name in ipairs{ "loss", "head" } do
-        if task[name] ~= nil then error(("%s: %s: a task with a field has no loss"):format(where, name), 0) end
+        if task[name] ~= nil then refuse("%s: %s: a task with a field has no loss", where, name) end
     end
     if type(task.field) ~= "function" then
-        error(("%s: field: expected a function (theta, x, y) -> vector, got a %s"):format(where, type(task.field)), 0)
+        refuse("%s: field: expected a function (theta, x, y) -> vector, got a %s", where, type(task.field))
     end
     return task.field
 end
@@ -152,15 +152,15 @@ local function functions(model, task, outputs, where, shared)
         of_field(f, shared and bk.mpi.shard(task.field) or task.field, where or "task")
     elseif task.head then
         if type(kind) == "function" or kind.name ~= "cross_entropy" then
-            error((where or "task") .. ": head: needs the loss cross_entropy", 0)
+            refuse("%s: head: needs the loss cross_entropy", where or "task")
         end
         f.loss, right = with_head(model, task, outputs)
     elseif type(kind) == "function" then
         f.loss = function(theta, x, y)
             local value = kind(model, theta, x, y)
             if not bk.is_tensor(value) or value:ndim() > 0 then
-                error(("%s: loss: expected a 0-d tensor, got %s"):format(where or "task", bk.is_tensor(value)
-                    and "(" .. table.concat(value:shape(), ",") .. ")" or "a " .. type(value)), 0)
+                refuse("%s: loss: expected a 0-d tensor, got %s", where or "task",
+                    bk.is_tensor(value) and "(" .. table.concat(value:shape(), ",") .. ")" or "a " .. type(value))
             end
             return value
         end
@@ -178,7 +178,7 @@ local function functions(model, task, outputs, where, shared)
             local share = own(model:forward(theta, x, buffers and { buffers = buffers }), y)
             if bk.is_tensor(share) then share = share:item() end
             if type(share) ~= "number" then
-                error(("%s: accuracy: expected a number, got a %s"):format(where or "task", type(share)), 0)
+                refuse("%s: accuracy: expected a number, got a %s", where or "task", type(share))
             end
             return share
         end

@@ -5,7 +5,7 @@
 -- below does not. by_place: it may stand without its name, in this order. A declaration with items = "what they are"
 -- takes a list part as well.
 local bk = ...
-local hint = bk.internal.hint
+local hint, raise_refused, raise_misread = bk.internal.hint, bk.internal.refuse, bk.internal.misread
 
 local function finite(v) return type(v) == "number" and v - v == 0 end
 local function whole(v) return type(v) == "number" and math.tointeger(v) ~= nil end
@@ -37,6 +37,12 @@ local TYPES = { -- name -> { test, words }
 }
 
 local options = { length = length, callable = callable }
+
+-- Errors at the user's line, whatever calls of the library are between, of which a host is told the status: a wrong
+-- argument, or a file that is not as it should be.
+local function refuse(format, ...) raise_refused(format:format(...)) end
+function options.misread(format, ...) raise_misread(format:format(...)) end
+options.refuse = refuse
 
 -- What the option may be, in words: "a finite number from 0 to 1".
 function options.wanted(o)
@@ -84,9 +90,9 @@ end
 options.show = show
 
 -- A list of `what`, or an error that says what came instead.
-function options.list(where, name, list, what, level)
+function options.list(where, name, list, what)
     if type(list) ~= "table" or not length(list) then
-        error(("%s: %s: expected %s, got %s"):format(where, name, what, show(list)), (level or 2) + 1)
+        refuse("%s: %s: expected %s, got %s", where, name, what, show(list))
     end
     return list
 end
@@ -94,36 +100,32 @@ end
 -- An error unless a method was called on an object of its class, which `maker` returns.
 function options.own(self, class, where, maker)
     if getmetatable(self) ~= class then
-        error(("%s: expected what %s returns, got %s; call it with a colon"):format(where, maker, show(self)), 3)
+        refuse("%s: expected what %s returns, got %s; call it with a colon", where, maker, show(self))
     end
 end
 
 -- An error unless `list` holds numbers and nothing else.
-function options.numbers(where, name, list, level)
-    options.list(where, name, list, "a list of numbers", (level or 2) + 1)
+function options.numbers(where, name, list)
+    options.list(where, name, list, "a list of numbers")
     for k = 1, length(list) do
         if type(list[k]) ~= "number" then
-            error(("%s: %s: entry %d: expected a number, got %s"):format(where, name, k, show(list[k])),
-                (level or 2) + 1)
+            refuse("%s: %s: entry %d: expected a number, got %s", where, name, k, show(list[k]))
         end
     end
 end
 
-local function unknown(where, name, declared, level)
+local function unknown(where, name, declared)
     local known = {}
     for i, o in ipairs(declared) do known[i] = o[1] end
     table.sort(known)
-    error(("%s: unknown option %s%s; %s"):format(where, name, hint(name, known),
-        #known > 0 and "the options are " .. table.concat(known, ", ") or "there are no options"),
-        level == 0 and 0 or level + 1)
+    refuse("%s: unknown option %s%s; %s", where, name, hint(name, known),
+        #known > 0 and "the options are " .. table.concat(known, ", ") or "there are no options")
 end
 
--- The options that `given` names, and the defaults of the others, in a new table. where begins the messages; level is
--- of error: 2, unless told, for the caller of check's caller; 0 for a message without a place.
-function options.check(where, given, declared, level)
-    level = level == 0 and 0 or (level or 2) + 1
+-- The options that `given` names, and the defaults of the others, in a new table. where begins the messages.
+function options.check(where, given, declared)
     if given ~= nil and type(given) ~= "table" then
-        error(("%s: options: expected a table, got %s"):format(where, show(given)), level)
+        refuse("%s: options: expected a table, got %s", where, show(given))
     end
     given = given or {}
     local values, places, known = {}, 0, {}
@@ -133,13 +135,12 @@ function options.check(where, given, declared, level)
     end
     for name, value in pairs(given) do
         if type(name) == "string" then
-            if not known[name] then unknown(where, name, declared, level) end
+            if not known[name] then unknown(where, name, declared) end
         elseif declared.items then
             values[name] = value
         elseif math.type(name) ~= "integer" or name < 1 or name > places then
-            error(("%s: expected %s, got %s"):format(where, places == 0 and "named options"
-                or ("%d value%s without a name"):format(places, places == 1 and "" or "s"),
-                places == 0 and show(value) .. " without a name" or "more"), level)
+            if places == 0 then refuse("%s: expected named options, got %s without a name", where, show(value)) end
+            refuse("%s: expected %d value%s without a name, got more", where, places, places == 1 and "" or "s")
         end
     end
     local place = 0
@@ -148,20 +149,20 @@ function options.check(where, given, declared, level)
         if o.by_place then
             place = place + 1
             if given[place] ~= nil and value ~= nil then
-                error(("%s: %s: given twice, by place and by name"):format(where, name), level)
+                refuse("%s: %s: given twice, by place and by name", where, name)
             end
             if value == nil then value = given[place] end
         end
         if value == nil then
             if o.required then
-                error(("%s: %s: missing; expected %s"):format(where, name, options.wanted(o)), level)
+                refuse("%s: %s: missing; expected %s", where, name, options.wanted(o))
             end
             value = o.default
         else
             local ok, taken = fits(o, value)
             if not ok then
-                error(("%s: %s: expected %s, got %s%s"):format(where, name, options.wanted(o), show(value),
-                    type(o[2]) == "table" and hint(value, o[2]) or ""), level)
+                refuse("%s: %s: expected %s, got %s%s", where, name, options.wanted(o), show(value),
+                    type(o[2]) == "table" and hint(value, o[2]) or "")
             end
             value = taken
         end

@@ -2,11 +2,12 @@
 -- stream of batches per task. Epoch e of task i is the permutation keyed by (seed, i, e), so a position is two
 -- integers and any past batch can be gathered again. Batch buffers are reused: hold no batch beyond its step.
 local bk = ...
+local refuse = bk._options.refuse
 local stream = bk.stream
 local problem = {}
 problem.__index = problem
 
-local function fail(where, format, ...) error(where .. string.format(format, ...), 0) end
+local function fail(where, format, ...) refuse("%s" .. format, where, ...) end
 
 local function is_tensor(v) return type(v) == "userdata" and pcall(function() return v:shape() end) end
 
@@ -94,22 +95,22 @@ local function check_fields(task, where)
     end
     for name in pairs(task) do
         local meant = not known[name] and #tostring(name) > 3 and bk.internal.hint(name, FIELDS) or ""
-        if meant ~= "" then error(("%s: unknown field %s%s"):format(where, name, meant), 0) end
+        if meant ~= "" then refuse("%s: unknown field %s%s", where, name, meant) end
     end
 end
 
 function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: over the ranks
     local self = setmetatable({ model = model, dtype = dtype, tasks = {}, n = #tasks, mode = {} }, problem)
-    if type(tasks) ~= "table" or #tasks == 0 then error("bk.protocol: tasks: expected a list of tasks, got none", 0) end
+    if type(tasks) ~= "table" or #tasks == 0 then refuse("bk.protocol: tasks: expected a list of tasks, got none") end
     for i, task in ipairs(tasks) do
         local where = "bk.protocol: task " .. i
-        if type(task) ~= "table" then error(where .. ": expected a table, got a " .. type(task), 0) end
+        if type(task) ~= "table" then refuse("%s: expected a table, got a %s", where, type(task)) end
         local t = { name = task.name or ("task " .. i), source = task }
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
         check_fields(task, where)
         if not task.train and not (is_tensor(task.x) and is_tensor(task.y)) then
-            error(("%s: expected tensors x and y, or train = { x =, y = }; got %s and %s"):format(where,
-                is_tensor(task.x) and "a tensor" or type(task.x), is_tensor(task.y) and "a tensor" or type(task.y)), 0)
+            refuse("%s: expected tensors x and y, or train = { x =, y = }; got %s and %s", where,
+                is_tensor(task.x) and "a tensor" or type(task.x), is_tensor(task.y) and "a tensor" or type(task.y))
         end
         local loss = bk._functions.kind_of(task, where)
         t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)

@@ -2,6 +2,7 @@
 -- interventions and records see; its fields are listed in bk.protocol's doc. Nothing random or remembered lives
 -- outside what state() returns.
 local bk = ...
+local refuse = bk._options.refuse
 local order_object, stream = bk.order._object, bk.stream
 local step_over = bk.internal.step_over
 local run = {}
@@ -51,9 +52,9 @@ local function view_of(state)
         end
         local list, place = MAY_SET[state.calling], tostring(state.calling or "a schedule, order or record")
         local meant = bk.internal.hint(name, list or {})
-        error(("bk.protocol: step %d: state.%s cannot be set in %s%s; %s. What a hook remembers goes into its memory, what it "
-            .. "tells others into state.shared"):format(state.step, tostring(name), place, meant,
-            list and "it may set state." .. table.concat(list, " and state.") or "nothing can"), 2)
+        refuse("bk.protocol: step %d: state.%s cannot be set in %s%s; %s. What a hook remembers goes into its memory, "
+            .. "what it tells others into state.shared", state.step, tostring(name), place, meant,
+            list and "it may set state." .. table.concat(list, " and state.") or "nothing can")
     end
     return setmetatable(view, { __index = state, __newindex = guard, __pairs = function() return pairs(state) end,
         __name = "bracket.state" })
@@ -65,8 +66,7 @@ local function copy(value, depth)
     depth = depth or 0
     if type(value) ~= "table" then return value end
     if depth > DEEPEST then
-        error(("bk.protocol: state: expected tables at most %d deep, got one that is deeper or holds itself"):format(
-            DEEPEST), 0)
+        refuse("bk.protocol: state: expected tables at most %d deep, got one that is deeper or holds itself", DEEPEST)
     end
     local result = {}
     for k, v in pairs(value) do result[k] = copy(v, depth + 1) end
@@ -93,8 +93,7 @@ function run.new(spec, problem, seed)
         if type(steps) == "table" then
             local count = type(steps[i]) == "number" and math.tointeger(steps[i])
             if not count or count < 1 then
-                error(string.format("bk.protocol: steps[%d]: expected a number of steps, got %s", i,
-                    tostring(steps[i])), 0)
+                refuse("bk.protocol: steps[%d]: expected a number of steps, got %s", i, tostring(steps[i]))
             end
             return count
         end
@@ -183,8 +182,8 @@ function run:measure(name)
         if type(number) ~= "number" then unfit, found = number, true end
     end
     if found then
-        error(string.format("bk.protocol: record %q: expected a number or a table of numbers, got %s", name,
-            bk.is_tensor(unfit) and "a tensor; t:item() is the number of a 0-d one" or "a " .. type(unfit)), 0)
+        refuse("bk.protocol: record %q: expected a number or a table of numbers, got %s", name,
+            bk.is_tensor(unfit) and "a tensor; t:item() is the number of a 0-d one" or "a " .. type(unfit))
     end
     return value
 end
@@ -200,8 +199,7 @@ function run:record()
     for _, name in ipairs(self.spec.record_names) do
         for column, value in pairs(self:measure(name)) do
             if row[column] ~= nil then
-                error(string.format("bk.protocol: record %q: the column %s is there already; expected another name",
-                    name, column), 0)
+                refuse("bk.protocol: record %q: the column %s is there already; expected another name", name, column)
             end
             row[column] = value
         end
@@ -262,8 +260,8 @@ local function changed_batch(self)
     self:call("before_batch")
     for _, name in ipairs{ "x", "y" } do
         if not bk.is_tensor(self[name]) then
-            error(("bk.protocol: step %d: before_batch left state.%s as %s; expected a tensor"):format(self.step, name,
-                tostring(self[name])), 0)
+            refuse("bk.protocol: step %d: before_batch left state.%s as %s; expected a tensor", self.step, name,
+                tostring(self[name]))
         end
     end
     return self.x, self.y
@@ -273,8 +271,7 @@ end
 local function change_rate(self, h)
     local lr, i = self.lr, self.task
     if type(lr) ~= "number" or lr ~= lr or lr == math.huge or lr == -math.huge then
-        error(("bk.protocol: step %d: before_step left state.lr as %s; expected a finite rate"):format(self.step,
-            tostring(lr)), 0)
+        refuse("bk.protocol: step %d: before_step left state.lr as %s; expected a finite rate", self.step, tostring(lr))
     end
     order_object.accumulate(self.W, self.R, i or 0, lr - h)
 end
@@ -328,10 +325,9 @@ end
 local function check_left(self, hook, field, like)
     local value = self[field]
     if not bk.is_tensor(value) or value:dtype() ~= like:dtype() or value:ndim() ~= 1 or #value ~= #like then
-        error(string.format("bk.protocol: step %d: %s left state.%s as %s; expected a tensor %s (%d)", self.step, hook,
-            field,
+        refuse("bk.protocol: step %d: %s left state.%s as %s; expected a tensor %s (%d)", self.step, hook, field,
             bk.is_tensor(value) and "a tensor " .. value:dtype() .. " (" .. table.concat(value:shape(), ",") .. ")"
-            or tostring(value), like:dtype(), #like), 0)
+            or tostring(value), like:dtype(), #like)
     end
 end
 
@@ -375,7 +371,7 @@ function run:advance(stop, progress, hold)
         self.task = task > 0 and task or nil
         local h = spec.rate(step, self.view)
         if type(h) ~= "number" or h ~= h or h == math.huge or h == -math.huge then
-            error(string.format("bk.protocol: step %d: lr: expected a finite rate, got %s", step, tostring(h)), 0)
+            refuse("bk.protocol: step %d: lr: expected a finite rate, got %s", step, tostring(h))
         end
         self.lr = h
         self.problem:begin_step(self.seed, step)

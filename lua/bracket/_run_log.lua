@@ -1,7 +1,7 @@
 -- The folder of a run that is going on: what run_folder describes, written so that the run can be stopped anywhere,
 -- killed even, and loses no more than the steps since its last checkpoint. One log at a time writes a folder.
 local bk = ...
-local internal = bk.internal
+local internal, refuse = bk.internal, bk._options.refuse
 local clock = internal.seconds
 local run_folder, checkpoint, claim = bk._run_folder, bk._checkpoint, bk._claim
 local readable, now, text_in = bk._text_file.readable, bk._text_file.stamp, bk._text_file.read
@@ -117,7 +117,7 @@ local function check_same(dir, old, config, spec)
             local what = was ~= nil and now_is ~= nil and in_words(at)
             local told = what and ("%s (digest %s, not %s)"):format(what, was, now_is)
                 or ("%s = %s, this protocol has %s"):format(at, say(was), say(now_is))
-            error(("protocol:run: resume: %s was run with %s; name another folder"):format(dir, told), 0)
+            refuse("protocol:run: resume: %s was run with %s; name another folder", dir, told)
         end
     end
 end
@@ -151,8 +151,7 @@ function run_log:take_claim()
     if self.claim then return end
     local mine, holder = claim.take(run_folder.lock_path(self.dir))
     if not mine then
-        error(string.format("protocol:run: out: %s is being written by %s; wait for it, or name another folder",
-            self.dir, holder), 0)
+        refuse("protocol:run: out: %s is being written by %s; wait for it, or name another folder", self.dir, holder)
     end
     self.claim = mine
 end
@@ -188,15 +187,14 @@ function run_log:look(options)
     local path = dir .. "/status.json"
     if not text_in(path) and #run_folder.checkpoints(dir) == 0 then return nil end
     if not options.resume then
-        error(string.format("protocol:run: out: %s holds a run: resume = true goes on with it, or name another folder",
-            dir), 0)
+        refuse("protocol:run: out: %s holds a run: resume = true goes on with it, or name another folder", dir)
     end
     local old = internal.from_json(text_in(path) or "") -- one that is broken is written again
     if type(old) ~= "table" then old = {} end
     local config, env = run_folder.object(dir, "config"), run_folder.object(dir, "env")
     check_same(dir, config, self.config, self.spec)
     if options.theta and config.theta ~= self.config.theta then
-        error(string.format("protocol:run: resume: %s began at another theta", dir), 0)
+        refuse("protocol:run: resume: %s began at another theta", dir)
     end
     self.config.theta = config.theta
     self.started, self.seconds = old.started or self.started, tonumber(old.seconds) or 0

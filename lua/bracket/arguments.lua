@@ -1,5 +1,6 @@
 -- arguments.lua - bk.arguments: what a script was called with, by the names and types of its defaults.
 local bk = ...
+local refuse = bk._options.refuse
 
 local KINDS = { number = true, string = true, boolean = true, table = true }
 
@@ -42,24 +43,24 @@ end
 local function check_docs(defaults, docs)
     for name, text in pairs(docs) do
         if name ~= 1 and defaults[name] == nil then
-            error(("bk.arguments: docs: there is no argument %s%s"):format(tostring(name),
-                bk.internal.hint(name, sorted_names(defaults))), 3)
+            refuse("bk.arguments: docs: there is no argument %s%s", tostring(name),
+                bk.internal.hint(name, sorted_names(defaults)))
         elseif type(text) ~= "string" then
-            error(("bk.arguments: docs: %s: expected a text, got a %s"):format(tostring(name), type(text)), 3)
+            refuse("bk.arguments: docs: %s: expected a text, got a %s", tostring(name), type(text))
         end
     end
 end
 
 local function check(defaults)
     if type(defaults) ~= "table" then
-        error("bk.arguments: defaults: expected a table of named values, got " .. type(defaults), 3)
+        refuse("bk.arguments: defaults: expected a table of named values, got %s", type(defaults))
     end
     for name, value in pairs(defaults) do
         if type(name) ~= "string" or name:find("[^%w_]") then
-            error(("bk.arguments: defaults: expected names of letters, digits and _, got %s"):format(tostring(name)), 3)
+            refuse("bk.arguments: defaults: expected names of letters, digits and _, got %s", tostring(name))
         elseif not KINDS[type(value)] or type(value) == "table" and not bk._options.length(value) then
-            error(("bk.arguments: defaults: %s: expected a number, string, boolean or list, got a %s"):format(name,
-                type(value)), 3)
+            refuse("bk.arguments: defaults: %s: expected a number, string, boolean or list, got a %s", name,
+                type(value))
         end
     end
 end
@@ -142,18 +143,18 @@ local function arguments(defaults, docs, argv)
     check(defaults)
     if argv == nil and (type(docs) ~= "table" or not is_docs(docs)) then docs, argv = nil, docs end
     if docs ~= nil and type(docs) ~= "table" then
-        error("bk.arguments: docs: expected a table of texts by name, got " .. type(docs), 2)
+        refuse("bk.arguments: docs: expected a table of texts by name, got %s", type(docs))
     end
     docs = docs or {}
     check_docs(defaults, docs)
     local of_script = argv == nil or argv == arg
     if of_script then argv = arg or {} end
     if type(argv) ~= "table" then
-        error("bk.arguments: argv: expected an array of strings, got " .. type(argv), 2)
+        refuse("bk.arguments: argv: expected an array of strings, got %s", type(argv))
     end
     for k = 1, #argv do
         if type(argv[k]) ~= "string" then
-            error(("bk.arguments: argv: entry %d: expected a string, got %s"):format(k, bk._options.show(argv[k])), 2)
+            refuse("bk.arguments: argv: entry %d: expected a string, got %s", k, bk._options.show(argv[k]))
         end
     end
     local leave = of_script and bk.internal.leave -- the program ends a script for whoever called it
@@ -166,7 +167,7 @@ local function arguments(defaults, docs, argv)
         io.stderr:write("bracket: ", arg[0], ": ", values, "\n", usage(defaults, docs))
         leave(2)
     elseif not ok then
-        error(values, 0)
+        bk.internal.refuse(values, true)
     end
     if of_script then -- a run's config.json has them: the script may change what it gets
         bk.internal.arguments = copy(values)

@@ -1,7 +1,7 @@
 -- define.lua - bk.define: a public function whose options are data. The check of a call, help, the reference,
 -- completion inside a call and the editor's fields are made from them.
 local bk = ...
-local check, wanted, show = bk._options.check, bk._options.wanted, bk._options.show
+local check, wanted, show, refuse = bk._options.check, bk._options.wanted, bk._options.show, bk._options.refuse
 local texts, option_lists = bk.internal.docs, bk.internal.options
 local WIDEST = 110 -- of a signature
 
@@ -42,30 +42,29 @@ local PASSED_OVER = { ["nil"] = true, ["function"] = true, userdata = true }
 local function refuse_extra(name, place, arguments, i)
     if PASSED_OVER[type(arguments[i])] then return end
     local object = name:find(":", 1, true) and 1 or 0
-    error(("%s: expected at most %d argument%s, got %d, one of them %s"):format(name, place - object,
-        place - object == 1 and "" or "s", arguments.n - object, show(arguments[i])), 3)
+    refuse("%s: expected at most %d argument%s, got %d, one of them %s", name, place - object,
+        place - object == 1 and "" or "s", arguments.n - object, show(arguments[i]))
 end
 
 local function define(d)
-    if type(d) ~= "table" then error("bk.define: expected a table, got " .. type(d), 2) end
+    if type(d) ~= "table" then refuse("bk.define: expected a table, got %s", type(d)) end
     for field, value in pairs(d) do
         if type(value) ~= FIELDS[field] then
-            error(("bk.define: %s: expected %s, got a %s"):format(tostring(field), FIELDS[field] and "a "
-                .. FIELDS[field] or "name, call, options, arguments, returns, doc, errors, formula, source or example",
-                type(value)), 2)
+            refuse("bk.define: %s: expected %s, got a %s", tostring(field), FIELDS[field] and "a " .. FIELDS[field]
+                or "name, call, options, arguments, returns, doc, errors, formula, source or example", type(value))
         end
     end
     for _, field in ipairs { "name", "call", "options", "doc" } do
-        if d[field] == nil then error("bk.define: " .. field .. " is missing", 2) end
+        if d[field] == nil then refuse("bk.define: %s is missing", field) end
     end
     local list = {}
     for i, o in ipairs(d.options) do
         if type(o) ~= "table" or type(o[1]) ~= "string" then
-            error(("bk.define: %s: options: %s: expected { name, type, ... }, got %s"):format(d.name, i, show(o)), 2)
+            refuse("bk.define: %s: options: %s: expected { name, type, ... }, got %s", d.name, i, show(o))
         end
         local ok, text = pcall(wanted, o)
         if not ok then
-            error(("bk.define: %s: option %s: unknown type %s"):format(d.name, tostring(o[1]), tostring(o[2])), 2)
+            refuse("bk.define: %s: option %s: unknown type %s", d.name, tostring(o[1]), tostring(o[2]))
         end
         list[i] = { name = o[1], wanted = text, default = default_text(o), required = o.required, doc = o.doc or "",
             by_place = o.by_place }
@@ -79,10 +78,10 @@ local function define(d)
     local name, call, options = d.name, d.call, d.options
     local place = #(d.arguments or {}) + (name:find(":", 1, true) and 2 or 1)
     local function f(...)
-        if place == 1 and select("#", ...) <= 1 then return call(check(name, (...), options, 2)) end
+        if place == 1 and select("#", ...) <= 1 then return call(check(name, (...), options)) end
         local arguments = table.pack(...)
         for i = place + 1, arguments.n do refuse_extra(name, place, arguments, i) end
-        arguments[place] = check(name, arguments[place], options, 2)
+        arguments[place] = check(name, arguments[place], options)
         return call(table.unpack(arguments, 1, math.max(arguments.n, place)))
     end
     texts[f], option_lists[f] = table.concat(text, "\n"), list

@@ -1,7 +1,7 @@
 -- bk.einsum: a specification read once into permutations, sums and matrix products.
 local bk = ...
 
-local function fail(format, ...) bk.internal.raise("bk.einsum: " .. format:format(...)) end
+local function fail(format, ...) bk._options.refuse("bk.einsum: " .. format, ...) end
 
 local function has(letters, letter) return letters:find(letter, 1, true) ~= nil end
 

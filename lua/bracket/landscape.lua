@@ -1,12 +1,13 @@
 -- bk.landscape: a loss over a plane through theta.
 local bk = ...
+local refuse = bk._options.refuse
 
 -- { low, high } of a span given as a number or as both ends.
 local function ends(name, given)
     if type(given) == "number" and given > 0 and given < math.huge then return { -given, given } end
     local low, high = type(given) == "table" and given[1], type(given) == "table" and given[2]
     if type(low) ~= "number" or type(high) ~= "number" or not (low < high) or high - low == math.huge then
-        error(("bk.landscape: %s: expected a number > 0 or { low, high }, got %s"):format(name, tostring(given)), 3)
+        refuse("bk.landscape: %s: expected a number > 0 or { low, high }, got %s", name, tostring(given))
     end
     return { low, high }
 end
@@ -15,8 +16,8 @@ local function direction(name, given, theta)
     local same = #given:shape() == #theta:shape()
     for i, n in ipairs(theta:shape()) do same = same and given:shape()[i] == n end
     if not same then
-        error(("bk.landscape: %s: expected theta's shape (%s), got (%s)"):format(name,
-            table.concat(theta:shape(), ","), table.concat(given:shape(), ",")), 3)
+        refuse("bk.landscape: %s: expected theta's shape (%s), got (%s)", name, table.concat(theta:shape(), ","),
+            table.concat(given:shape(), ","))
     end
     return given:to(theta:dtype())
 end
@@ -25,11 +26,11 @@ end
 local function arrows(losses, names, theta, u, v)
     local uu, uv, vv = u:dot(u):item(), u:dot(v):item(), v:dot(v):item()
     local det, list = uu * vv - uv * uv, {}
-    if #losses == 0 then error("bk.landscape: gradients: expected a list of losses, got none", 3) end
+    if #losses == 0 then refuse("bk.landscape: gradients: expected a list of losses, got none") end
     if names and #names ~= #losses then
-        error(("bk.landscape: names: expected %d, one for each gradient, got %d"):format(#losses, #names), 3)
+        refuse("bk.landscape: names: expected %d, one for each gradient, got %d", #losses, #names)
     end
-    if not (det > 1e-12 * uu * vv) then error("bk.landscape: gradients: u and v span no plane", 3) end
+    if not (det > 1e-12 * uu * vv) then refuse("bk.landscape: gradients: u and v span no plane") end
     for k, loss in ipairs(losses) do
         local gradient = bk.grad(loss)(theta)
         local p, q = -gradient:dot(u):item(), -gradient:dot(v):item()
@@ -70,9 +71,9 @@ a, b = bk.compile(function(t) return t:square():sum() end), bk.compile(function(
     },
     call = function(loss, theta, options)
         if not pcall(bk.compile, loss) then
-            error("bk.landscape: loss: expected a function of theta, got " .. bk._options.show(loss), 2)
+            refuse("bk.landscape: loss: expected a function of theta, got %s", bk._options.show(loss))
         end
-        if not bk.is_tensor(theta) then error("bk.landscape: theta: expected a tensor, got " .. tostring(theta), 2) end
+        if not bk.is_tensor(theta) then refuse("bk.landscape: theta: expected a tensor, got %s", tostring(theta)) end
         local span, size, rng = ends("span", options.span), options.size, bk.rng(options.seed)
         local u = options.u and direction("u", options.u, theta)
         local v = options.v and direction("v", options.v, theta)
@@ -97,7 +98,7 @@ a, b = bk.compile(function(t) return t:square():sum() end), bk.compile(function(
         end
         local over
         if options.gradients then over = arrows(options.gradients, options.names, theta, u, v)
-        elseif options.names then error("bk.landscape: names: there are no gradients to name", 2) end
+        elseif options.names then refuse("bk.landscape: names: there are no gradients to name") end
         return { image = bk.tensor(rows), x = span, y = { span[1], span[2] }, levels = options.levels, over = over }
     end,
 }

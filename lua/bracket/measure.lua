@@ -1,7 +1,7 @@
 -- Quantities of the current point of a run, on the tasks' diagnostic examples; each is computed once a step (kept in
 -- state.cache, which the run clears) however many records, schedules and interventions ask for it.
 local bk = ...
-local show = bk._options.show
+local show, refuse = bk._options.show, bk._options.refuse
 local measure = {}
 
 local function kept(state, key, compute)
@@ -27,8 +27,8 @@ end
 function measure.needs_losses(state, what)
     for i, f in ipairs(state.f) do
         if not f.loss then
-            error(("bk.protocol: %s: needs the loss of every task; task %d%s is a field"):format(what, i,
-                state.tasks[i].name and " (" .. tostring(state.tasks[i].name) .. ")" or ""), 0)
+            refuse("bk.protocol: %s: needs the loss of every task; task %d%s is a field", what, i,
+                state.tasks[i].name and " (" .. tostring(state.tasks[i].name) .. ")" or "")
         end
     end
 end
@@ -133,24 +133,24 @@ end
 function measure.weighted_brackets(n, W, gradient, hvp)
     local where = "bk.measure.weighted_brackets"
     if math.type(n) ~= "integer" or n < 0 then
-        error(("%s: n: expected a whole number >= 0, got %s"):format(where, show(n)), 2)
+        refuse("%s: n: expected a whole number >= 0, got %s", where, show(n))
     end
     for i = 1, n do
         for j = 1, n do
             if type(W) ~= "table" or type(W[i]) ~= "table" or type(W[i][j]) ~= "number" then
-                error(("%s: W: expected a matrix of %d rows and columns, got %s in row %d, column %d"):format(where, n,
-                    show(type(W) == "table" and type(W[i]) == "table" and W[i][j] or nil), i, j), 2)
+                refuse("%s: W: expected a matrix of %d rows and columns, got %s in row %d, column %d", where, n,
+                    show(type(W) == "table" and type(W[i]) == "table" and W[i][j] or nil), i, j)
             end
         end
     end
     for name, f in pairs{ gradient = gradient or false, hvp = hvp or false } do
         if not bk._options.callable(f) then
-            error(("%s: %s: expected a function, got %s"):format(where, name, show(f or nil)), 2)
+            refuse("%s: %s: expected a function, got %s", where, name, show(f or nil))
         end
     end
     local function vector(name, v)
         if bk.is_tensor(v) then return v end
-        error(("%s: %s: expected a function that returns a tensor, got %s"):format(where, name, show(v)), 3)
+        refuse("%s: %s: expected a function that returns a tensor, got %s", where, name, show(v))
     end
     return of_brackets(n, W, function(i) return vector("gradient", gradient(i)) end,
         function(j, v) return vector("hvp", hvp(j, v)) end)
@@ -162,7 +162,7 @@ local decays = setmetatable({}, { __mode = "k" }) -- by optimizer; false: its st
 -- nothing.
 function measure.is_gradient_step(optimizer)
     if optimizer == nil or optimizer ~= optimizer then
-        error("bk.measure.is_gradient_step: optimizer: expected one of bk.optim, got " .. show(optimizer), 2)
+        refuse("bk.measure.is_gradient_step: optimizer: expected one of bk.optim, got %s", show(optimizer))
     end
     if decays[optimizer] == nil then decays[optimizer] = bk.bea._update.gradient_step(optimizer) or false end
     return decays[optimizer] ~= false
@@ -170,8 +170,8 @@ end
 
 function measure.decay(state, what)
     if not measure.is_gradient_step(state.optimizer) then
-        error(("%s is stated for gradient steps (bk.optim.sgd), got the optimizer %s; bk.bea.optimizer has that one's own "
-            .. "terms, bk.bea.order_gap its order effects"):format(what, tostring(state.optimizer)), 0)
+        refuse("%s is stated for gradient steps (bk.optim.sgd), got the optimizer %s; bk.bea.optimizer has that one's own "
+            .. "terms, bk.bea.order_gap its order effects", what, tostring(state.optimizer))
     end
     return decays[state.optimizer]
 end
@@ -231,7 +231,7 @@ function measure.layers(model)
     if #layers == 0 then
         local told, n = pcall(function() return model.n_params end)
         if not told or math.type(n) ~= "integer" then
-            error("bk.measure.layers: model: expected one with n_params, got " .. show(model), 2)
+            refuse("bk.measure.layers: model: expected one with n_params, got %s", show(model))
         end
         layers[1] = { first = 1, size = n, name = "all" }
     end
@@ -240,12 +240,12 @@ end
 
 -- v with all but a layer's entries at zero.
 function measure.only(v, layer)
-    if not bk.is_tensor(v) then error("bk.measure.only: v: expected a tensor, got " .. show(v), 2) end
+    if not bk.is_tensor(v) then refuse("bk.measure.only: v: expected a tensor, got %s", show(v)) end
     if v:ndim() ~= 1 then
-        error(("bk.measure.only: v: expected one dimension, got (%s)"):format(table.concat(v:shape(), ",")), 2)
+        refuse("bk.measure.only: v: expected one dimension, got (%s)", table.concat(v:shape(), ","))
     end
     if type(layer) ~= "table" or not math.tointeger(layer.first) or not math.tointeger(layer.size) then
-        error("bk.measure.only: layer: expected one of bk.measure.layers(model), got " .. show(layer), 2)
+        refuse("bk.measure.only: layer: expected one of bk.measure.layers(model), got %s", show(layer))
     end
     local after = #v - layer.first - layer.size + 1
     local function zeros(n) return bk.zeros({ n }, { dtype = v:dtype() }) end
@@ -261,8 +261,8 @@ for name, f in pairs(measure) do
         for k = 1, OF_TASKS[name] or 0 do
             local i = select(k, ...)
             if math.type(i) ~= "integer" or i < 1 or i > state.n_tasks then
-                error(("bk.measure.%s: task: expected a whole number from 1 to %d, got %s"):format(name, state.n_tasks,
-                    show(i)), 2)
+                refuse("bk.measure.%s: task: expected a whole number from 1 to %d, got %s", name, state.n_tasks,
+                    show(i))
             end
         end
         return f(state, ...)

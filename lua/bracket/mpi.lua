@@ -1,5 +1,6 @@
 -- bk.mpi: the ranks that mpirun or srun started as one program. The first use of it joins them.
 local bk = ...
+local refuse = bk._options.refuse
 local internal = bk.internal
 local ranks = internal.ranks
 local rank, size, library = ranks.open()
@@ -19,8 +20,8 @@ end
 function mpi.sum(f)
     local is_function, kind = pcall(bk.compile, f)
     if not is_function then
-        error("bk.mpi.sum: f: expected a function of tensors, got " .. (type(f) == "nil" and "nil" or "a " .. type(f))
-            .. (type(f) == "function" and ": " .. tostring(kind) or ""), 2)
+        refuse("bk.mpi.sum: f: expected a function of tensors, got %s%s", f == nil and "nil" or "a " .. type(f),
+            type(f) == "function" and ": " .. tostring(kind) or "")
     end
     if size == 1 then return f end
     return function(...)
@@ -34,7 +35,7 @@ end
 
 function mpi.share(n)
     if math.type(n) ~= "integer" or n < 0 then
-        error("bk.mpi.share: n: expected a number of examples, got " .. tostring(n), 2)
+        refuse("bk.mpi.share: n: expected a number of examples, got %s", tostring(n))
     end
     local first, after = n * rank // size, n * (rank + 1) // size
     return first + 1, after - first
@@ -65,7 +66,7 @@ end
 function mpi.shard(f)
     local ok = pcall(bk.compile, f)
     if not ok then
-        error("bk.mpi.shard: f: expected a function (theta, x, y), got a " .. type(f), 2)
+        refuse("bk.mpi.shard: f: expected a function (theta, x, y), got a %s", type(f))
     end
     return size == 1 and f or mean_over_ranks(f)
 end
@@ -79,7 +80,7 @@ function mpi.allreduce(value)
             or "float64" })):item()
     end
     if not bk.is_tensor(value) then
-        error("bk.mpi.allreduce: value: expected a tensor or a number, got a " .. type(value), 2)
+        refuse("bk.mpi.allreduce: value: expected a tensor or a number, got a %s", type(value))
     end
     return ranks.reduce(value)
 end
@@ -97,7 +98,7 @@ local function broadcast(value, from)
         head = internal.to_json(head)
     end
     head = internal.from_json(ranks.broadcast(head, from))
-    if head.wrong then error("bk.mpi.broadcast: " .. head.wrong, 0) end
+    if head.wrong then refuse("bk.mpi.broadcast: %s", head.wrong) end
     local received = {}
     for _, about in ipairs(head.tensors) do
         local t = list and list[about.name] or bk.zeros(about.shape, { dtype = about.dtype })
@@ -109,7 +110,7 @@ end
 function mpi.broadcast(value, from)
     from = from or 0
     if math.type(from) ~= "integer" or from < 0 or from >= size then
-        error(("bk.mpi.broadcast: from: expected a rank 0..%d, got %s"):format(size - 1, tostring(from)), 2)
+        refuse("bk.mpi.broadcast: from: expected a rank 0..%d, got %s", size - 1, tostring(from))
     end
     if size == 1 then return value end
     return broadcast(value, from)

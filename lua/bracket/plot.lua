@@ -96,7 +96,7 @@ local function plot(options)
         local name = many and ("panel %d: "):format(k) or ""
         if options.panels then
             if type(p) ~= "table" then fail("panel %d: expected a table, got a %s", k, type(p)) end
-            p = check_options("bk.plot: panel " .. k, p, PANEL, 0)
+            p = check_options("bk.plot: panel " .. k, p, PANEL)
         end
         panels[k] = panel.new(p, name, dumb)
     end

@@ -1,5 +1,6 @@
 -- bk.protocol: checks the options, resolves names to orders, schedules and records, and runs (_run.lua).
 local bk = ...
+local refuse = bk._options.refuse
 local run, check_options, distributed, hint = bk._run, bk._options.check, bk._distributed, bk.internal.hint
 local protocol = {}
 protocol.__index = protocol
@@ -23,15 +24,15 @@ local function resolve_order(order)
         local make = known("order", order)
         if not make then
             local names = names_of("order")
-            error(string.format("bk.protocol: order: expected one of %s, got %q%s", table.concat(names, ", "), order,
-                hint(order, names)), 3)
+            refuse("bk.protocol: order: expected one of %s, got %q%s", table.concat(names, ", "), order,
+                hint(order, names))
         end
         return make{}
     end
     if getmetatable(order) == bk.order._object.class then return order end
     if type(order) == "function" then return bk.order.custom{ task = order } end
     if type(order) == "table" and (bk._options.length(order) or 0) > 0 then return bk.order.word(order) end
-    error("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got a " .. type(order), 3)
+    refuse("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got a %s", type(order))
 end
 
 local HOOKS = { { "name", "string" }, { "doc", "string" }, { "strength", "number" }, { "weight", "number" },
@@ -43,23 +44,20 @@ local RECORD = { { "value", "callable" }, { "begin_run", "callable" }, { "begin_
 
 local function check_interventions(list, order, optimizer)
     if #list == 0 and next(list) ~= nil then
-        error("bk.protocol: interventions: expected a list { bk.intervention.NAME{...}, ... }", 3)
+        refuse("bk.protocol: interventions: expected a list { bk.intervention.NAME{...}, ... }")
     end
     for k, iv in ipairs(list) do
         local where = string.format("bk.protocol: intervention %d%s", k,
             type(iv) == "table" and iv.name and " (" .. tostring(iv.name) .. ")" or "")
-        check_options(where, iv, HOOKS, 3)
-        if iv.needs_joint and not order.joint then error(where .. ": needs order = \"joint\", got " .. order.name,
-            3) end
-        if iv.needs_one_task and order.joint then error(where .. ": needs one task a step, got order = \"joint\"",
-            3) end
+        check_options(where, iv, HOOKS)
+        if iv.needs_joint and not order.joint then refuse("%s: needs order = \"joint\", got %s", where, order.name) end
+        if iv.needs_one_task and order.joint then refuse("%s: needs one task a step, got order = \"joint\"", where) end
         if iv.needs_gradient_steps and not bk.measure.is_gradient_step(optimizer) then
-            error(("%s: needs gradient steps (bk.optim.sgd), got %s; bk.bea.optimizer has that one's own terms"):format(
-                where, tostring(optimizer)), 3)
+            refuse("%s: needs gradient steps (bk.optim.sgd), got %s; bk.bea.optimizer has that one's own terms", where,
+                tostring(optimizer))
         end
         if iv.needs_blocks and not order.blocks then
-            error(where .. ": needs an order with task boundaries (sequential, blocks, planned), got "
-                .. order.name, 3)
+            refuse("%s: needs an order with task boundaries (sequential, blocks, planned), got %s", where, order.name)
         end
     end
 end
@@ -72,37 +70,38 @@ local function check_record(record)
         if key == "every" then
             every = whole(value)
             if not every or every < 1 then
-                error("bk.protocol: record.every: expected a number of steps, got " .. tostring(value), 3)
+                refuse("bk.protocol: record.every: expected a number of steps, got %s", tostring(value))
             end
         elseif key == "at" then
-            if type(value) ~= "table" then error("bk.protocol: record.at: expected a list of steps, got a "
-                .. type(value), 3) end
+            if type(value) ~= "table" then
+                refuse("bk.protocol: record.at: expected a list of steps, got a %s", type(value))
+            end
             at = {}
             for _, step in ipairs(value) do
                 if not whole(step) then
-                    error("bk.protocol: record.at: expected a list of steps, got " .. tostring(step), 3)
+                    refuse("bk.protocol: record.at: expected a list of steps, got %s", tostring(step))
                 end
                 at[step] = true
             end
         elseif key == "samples" then
             local count = whole(value)
             if not count or count < 1 then
-                error("bk.protocol: record.samples: expected a number of examples, got " .. tostring(value), 3)
+                refuse("bk.protocol: record.samples: expected a number of examples, got %s", tostring(value))
             end
         elseif type(key) == "number" then
             if type(value) ~= "string" or not known("record", value) then
                 local all = names_of("record")
-                error(string.format("bk.protocol: record: expected one of %s, got %s%s", table.concat(all, ", "),
-                    tostring(value), hint(value, all)), 3)
+                refuse("bk.protocol: record: expected one of %s, got %s%s", table.concat(all, ", "), tostring(value),
+                    hint(value, all))
             end
         elseif type(value) == "function" then
             functions[key] = value
         elseif type(value) == "table" and type(value.value) == "function" then
-            check_options("bk.protocol: record." .. tostring(key), value, RECORD, 3)
+            check_options("bk.protocol: record." .. tostring(key), value, RECORD)
             functions[key] = value
         else
-            error(("bk.protocol: unknown option record.%s%s; known: every, at, samples, or name = function(state, "
-                .. "memory)"):format(tostring(key), hint(key, { "every", "at", "samples" })), 3)
+            refuse("bk.protocol: unknown option record.%s%s; known: every, at, samples, or name = function(state, "
+                .. "memory)", tostring(key), hint(key, { "every", "at", "samples" }))
         end
     end
     local named = {}
@@ -112,7 +111,7 @@ local function check_record(record)
     local own = {}
     for name in pairs(functions) do
         if named[name] then
-            error(("bk.protocol: record.%s: is bk.record.%s by name as well; expected one of them"):format(name, name), 3)
+            refuse("bk.protocol: record.%s: is bk.record.%s by name as well; expected one of them", name, name)
         end
         own[#own + 1] = name
     end
@@ -134,8 +133,8 @@ end
 local function new(options)
     local optimizer = options.optimizer or bk.optim.sgd{}
     if not has(optimizer, "step", "reset", "state", "restore") then
-        error(string.format("bk.protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s",
-            type(optimizer) == "string" and ("%q"):format(optimizer) or "a " .. type(optimizer)), 2)
+        refuse("bk.protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s",
+            type(optimizer) == "string" and ("%q"):format(optimizer) or "a " .. type(optimizer))
     end
     local self = setmetatable({}, protocol)
     local spec = { protocol = self, model = options.model, order = resolve_order(options.order), steps = options.steps,
@@ -143,20 +142,18 @@ local function new(options)
         evaluate = options.evaluate, reduction = options.reduction, distributed = options.distributed }
     local is_model, size = pcall(function() return spec.model.forward and spec.model.init and spec.model.n_params end)
     if not is_model or math.type(size) ~= "integer" then
-        error("bk.protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a " .. type(spec.model), 2)
+        refuse("bk.protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a %s", type(spec.model))
     end
-    local ok, rate = pcall(bk.schedule._rate, options.lr, "bk.protocol")
-    if not ok then error(rate, 2) end
-    spec.rate = rate
-    if spec.steps and spec.epochs then error("bk.protocol: give steps or epochs, not both", 2) end
+    spec.rate = bk.schedule._rate(options.lr, "bk.protocol")
+    if spec.steps and spec.epochs then refuse("bk.protocol: give steps or epochs, not both") end
     if type(spec.steps) == "table" and not spec.order.blocks then
-        error("bk.protocol: steps: a list (steps per task) needs a sequential order, got " .. spec.order.name, 2)
+        refuse("bk.protocol: steps: a list (steps per task) needs a sequential order, got %s", spec.order.name)
     end
     spec.total_steps = math.type(spec.steps) == "integer" and spec.steps or nil
     local batch, dtype = options.batch, options.dtype
     if batch ~= "full" and (math.type(batch) ~= "integer" or batch < 1) then
-        error(string.format("bk.protocol: batch: expected a number of examples or \"full\", got %s",
-            type(batch) == "string" and ("%q"):format(batch) or tostring(batch)), 2)
+        refuse("bk.protocol: batch: expected a number of examples or \"full\", got %s",
+            type(batch) == "string" and ("%q"):format(batch) or tostring(batch))
     end
     check_interventions(spec.interventions, spec.order, optimizer)
     local record = options.record or {}
@@ -168,15 +165,15 @@ local function new(options)
             samples = whole(record.samples) } or nil,
         word = getmetatable(options.order) == nil and type(options.order) == "table" and options.order or nil }
     if spec.distributed and bk.mpi.size > 1 and options.model.modal and options.model.n_buffers > 0 then
-        error("bk.protocol: distributed: expected a model whose outputs are each of one example, got batch_norm, whose "
-            .. "statistics are the whole batch's (bk.nn.group_norm is of one)", 2)
+        refuse("bk.protocol: distributed: expected a model whose outputs are each of one example, got batch_norm, whose "
+            .. "statistics are the whole batch's (bk.nn.group_norm is of one)")
     end
     self.problem = bk._problem.new(options.model, options.tasks, dtype, batch, whole(record.samples) or 1000,
         spec.distributed)
     local n = self.problem.n
     if type(options.lr) == "table" and #options.lr > 0 and (spec.order.joint or #options.lr ~= n) then
-        error(spec.order.joint and "bk.protocol: lr: a list of rates needs one task a step, got order = \"joint\""
-            or string.format("bk.protocol: lr: expected %d rates, one per task, got %d", n, #options.lr), 2)
+        if spec.order.joint then refuse('bk.protocol: lr: a list of rates needs one task a step, got order = "joint"') end
+        refuse("bk.protocol: lr: expected %d rates, one per task, got %d", n, #options.lr)
     end
     return self
 end
@@ -184,7 +181,7 @@ end
 -- A method called with a dot gets its options for self.
 local function check_self(self, name)
     if getmetatable(self) ~= protocol then
-        error(string.format("protocol:%s: expected a protocol; call it with a colon, p:%s(...)", name, name), 3)
+        refuse("protocol:%s: expected a protocol; call it with a colon, p:%s(...)", name, name)
     end
 end
 
@@ -193,14 +190,13 @@ local function start(self, theta, buffers, seed)
     theta = theta or spec.model:init{ seed = seed }
     local shape = theta:shape()
     if #shape ~= 1 or shape[1] ~= spec.model.n_params then
-        error(string.format("protocol:run: theta: expected (%d), the model's parameters, got (%s)", spec.model.n_params,
-            table.concat(shape, ",")), 0)
+        refuse("protocol:run: theta: expected (%d), the model's parameters, got (%s)", spec.model.n_params,
+            table.concat(shape, ","))
     end
     spec.optimizer:reset()
     local n = spec.model.modal and spec.model.n_buffers or 0
     if buffers and (n == 0 or #buffers:shape() ~= 1 or #buffers ~= n) then
-        error(("protocol:run: buffers: expected (%d), the model's, got (%s)"):format(n,
-            table.concat(buffers:shape(), ",")), 0)
+        refuse("protocol:run: buffers: expected (%d), the model's, got (%s)", n, table.concat(buffers:shape(), ","))
     end
     self.problem:start(seed)
     self.problem:set_buffers(buffers)
@@ -240,9 +236,9 @@ local function run_on(self, options)
     local goes_on = state and not options.theta and not options.buffers and not options.seed
         and (not state.finished or state.pending) and not state.failed
         and (not options.out or state.out == options.out)
-    if options.out == "" then error("protocol:run: out: expected a folder's name, got \"\"", 2) end
+    if options.out == "" then refuse("protocol:run: out: expected a folder's name, got \"\"") end
     if not goes_on and not options.out and (options.resume or options.checkpoint_every or options.keep) then
-        error("protocol:run: checkpoint_every, keep and resume need out, the run's folder", 2)
+        refuse("protocol:run: checkpoint_every, keep and resume need out, the run's folder")
     end
     if not goes_on then state = begin(self, options) end
     local log, shared = state.log, self.spec.distributed
@@ -325,35 +321,35 @@ error p.result and p.history hold what was recorded.]],
 
 function protocol:state()
     check_self(self, "state")
-    if not self.current then error("protocol:state: nothing has run yet", 2) end
+    if not self.current then refuse("protocol:state: nothing has run yet") end
     return self.current:save()
 end
 
 function protocol:restore(saved)
     check_self(self, "restore")
     if type(saved) ~= "table" or saved.version ~= 1 then
-        error("protocol:restore: expected what protocol:state() returned, got a " .. type(saved), 2)
+        refuse("protocol:restore: expected what protocol:state() returned, got a %s", type(saved))
     end
     local show = bk._options.show
     if saved.n_tasks ~= self.problem.n or saved.dtype ~= self.dtype then
-        error(string.format("protocol:restore: the state is of %s tasks in %s, the protocol of %d in %s",
-            show(saved.n_tasks), tostring(saved.dtype), self.problem.n, self.dtype), 2)
+        refuse("protocol:restore: the state is of %s tasks in %s, the protocol of %d in %s", show(saved.n_tasks),
+            tostring(saved.dtype), self.problem.n, self.dtype)
     end
     if not bk.is_tensor(saved.theta) then
-        error("protocol:restore: theta: expected a tensor, got " .. show(saved.theta), 2)
+        refuse("protocol:restore: theta: expected a tensor, got %s", show(saved.theta))
     end
     if saved.theta:ndim() ~= 1 or #saved.theta ~= self.spec.model.n_params then
-        error(string.format("protocol:restore: the state has %d parameters, the model %d", saved.theta:count(),
-            self.spec.model.n_params), 2)
+        refuse("protocol:restore: the state has %d parameters, the model %d", saved.theta:count(),
+            self.spec.model.n_params)
     end
     for i = 1, self.problem.n do
         local at = type(saved.streams) == "table" and saved.streams[i]
         if type(at) ~= "table" or math.type(at.epoch) ~= "integer" or math.type(at.cursor) ~= "integer" then
-            error(("protocol:restore: streams: task %d: expected { epoch, cursor }, got %s"):format(i, show(at or nil)), 2)
+            refuse("protocol:restore: streams: task %d: expected { epoch, cursor }, got %s", i, show(at or nil))
         end
     end
     if math.type(saved.step) ~= "integer" or saved.step < 0 then
-        error("protocol:restore: step: expected a whole number >= 0, got " .. tostring(saved.step), 2)
+        refuse("protocol:restore: step: expected a whole number >= 0, got %s", tostring(saved.step))
     end
     local state = run.new(self.spec, self.problem, saved.seed)
     state:load(saved)
@@ -379,7 +375,7 @@ local function run_seeds(self, options)
             table.insert(columns[name], value)
         end
     end
-    if #runs == 0 then error("protocol:seeds: seeds: expected a list of integers, got an empty one", 2) end
+    if #runs == 0 then refuse("protocol:seeds: seeds: expected a list of integers, got an empty one") end
     for name, values in pairs(columns) do metrics[name] = bk.metric.interval(values) end
     return { runs = runs, metrics = metrics }
 end

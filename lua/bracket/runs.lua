@@ -1,5 +1,6 @@
 -- runs.lua - bk.runs: what runs left in folders, as rows.
 local bk = ...
+local refuse, misread = bk._options.refuse, bk._options.misread
 
 local FIELDS = { "name", "dir", "status", "message", "step", "total", "started", "updated", "seconds", "seed", "tags",
     "config", "metrics", "loss", "env", "history" }
@@ -14,8 +15,8 @@ local ROW = { __index = function(row, name)
         { "metrics", row.metrics } } do
         if type(at[2]) == "table" and at[2][name] ~= nil then place = at[1] end
     end
-    error(("bk.runs: a row has no field %s%s; it has %s"):format(name, place and (" (it is in %s)"):format(place)
-        or bk.internal.hint(name, FIELDS), table.concat(FIELDS, ", ")), 2)
+    refuse("bk.runs: a row has no field %s%s; it has %s", name,
+        place and (" (it is in %s)"):format(place) or bk.internal.hint(name, FIELDS), table.concat(FIELDS, ", "))
 end }
 
 return bk.define{
@@ -36,16 +37,16 @@ began has a row too. where and sort know recorded columns too, by their last row
     errors = "a folder that is none, files of a run that are broken, a name in where or sort that no run has",
     call = function(dir, options)
         if type(dir) ~= "string" then
-            error("bk.runs: dir: expected the name of a folder, got " .. type(dir), 2)
+            refuse("bk.runs: dir: expected the name of a folder, got %s", type(dir))
         end
-        bk.internal.check_path(dir)
+        bk.internal.check_path(dir, "bk.runs")
         local run_list, run_query = bk.command._run_list, bk.command._run_query
         local runs, problems = run_list.read("bk.runs", { dir }, { config = true, recorded = true, inner = true })
-        if #problems > 0 then error(table.concat(problems, "\n"), 2) end
+        if #problems > 0 then misread("%s", table.concat(problems, "\n")) end
         local where = options.where
         if type(where) == "string" then
             local which, why = run_query.where(where)
-            if not which then error("bk.runs: where: " .. why, 2) end
+            if not which then refuse("bk.runs: where: %s", why) end
             runs, where = which("bk.runs", runs), nil
         end
         if options.sort then run_query.sort("bk.runs", runs, options.sort) end

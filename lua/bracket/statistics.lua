@@ -1,7 +1,7 @@
 -- Small statistics: mean with its 95 % interval (Student's t), Wilson interval of a proportion, Spearman's rank
 -- correlation with Fisher's interval or one by groups, slope of a line in log-log, correlation.
 local bk = ...
-local show, numbers = bk._options.show, bk._options.numbers
+local show, numbers, refuse = bk._options.show, bk._options.numbers, bk._options.refuse
 local statistics = {}
 local T = { 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042 }
@@ -128,27 +128,27 @@ for name, f in pairs(statistics) do
             if type(argument) == "table" then
                 numbers(where, argument[1], value)
             elseif type(value) ~= "number" then
-                error(("%s: %s: expected a number, got %s"):format(where, argument, show(value)), 2)
+                refuse("%s: %s: expected a number, got %s", where, argument, show(value))
             end
         end
         local x, y, groups, draws, s = ...
         if #arguments == 2 and type(x) == "table" and #x ~= #y then
-            error(("%s: y: expected %d numbers, as x has, got %d"):format(where, #x, #y), 2)
+            refuse("%s: y: expected %d numbers, as x has, got %d", where, #x, #y)
         end
         if name == "spearman_grouped" then
             for k = 1, type(groups) == "table" and bk._options.length(groups) or 0 do
                 if groups[k] == nil or groups[k] ~= groups[k] then
-                    error(("%s: groups: entry %d: expected a name, got %s"):format(where, k, show(groups[k])), 2)
+                    refuse("%s: groups: entry %d: expected a name, got %s", where, k, show(groups[k]))
                 end
             end
             if type(groups) ~= "table" or #groups ~= #x then
-                error(("%s: groups: expected %d, one a point, got %s"):format(where, #x,
-                    type(groups) == "table" and #groups or show(groups)), 2)
+                refuse("%s: groups: expected %d, one a point, got %s", where, #x,
+                    type(groups) == "table" and #groups or show(groups))
             end
             if math.type(draws) ~= "integer" or draws < 1 then
-                error(("%s: draws: expected a whole number >= 1, got %s"):format(where, show(draws)), 2)
+                refuse("%s: draws: expected a whole number >= 1, got %s", where, show(draws))
             end
-            if type(s) ~= "table" then error(("%s: stream: expected a stream, got %s"):format(where, show(s)), 2) end
+            if type(s) ~= "table" then refuse("%s: stream: expected a stream, got %s", where, show(s)) end
         end
         return f(...)
     end

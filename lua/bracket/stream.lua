@@ -3,7 +3,7 @@
 -- run's seed these are taken: 1 batches, 2 orders, 3 interventions (1 pcgrad, 2 ewc, 3 replay, 4 agem, 5 graddrop,
 -- 6 online_ewc, 7 der, 9 naive_rehearsal, 10 joint_training), 4 models in training, 5 fuzzy, 6 planned.
 local bk = ...
-local show = bk._options.show
+local show, refuse = bk._options.show, bk._options.refuse
 local stream = {}
 stream.__index = stream
 local function whole(v) return type(v) == "number" and math.tointeger(v) ~= nil end
@@ -13,7 +13,7 @@ function stream.key(...)
     local z = 0
     for i = 1, select("#", ...) do
         local part = select(i, ...)
-        if not whole(part) then error("bk.stream.key: seed: expected whole numbers, got " .. show(part), 2) end
+        if not whole(part) then refuse("bk.stream.key: seed: expected whole numbers, got %s", show(part)) end
         z = mix(z + math.tointeger(part) * 0xD1342543DE82EF95 + GAMMA)
     end
     return z & 0x7fffffffffff -- exact in a double as well
@@ -21,8 +21,8 @@ end
 
 function stream.new(key, counter)
     if not whole(key) or not (counter == nil or whole(counter)) then
-        error(("bk.stream.new: %s: expected a whole number, got %s"):format(whole(key) and "counter" or "key",
-            show(whole(key) and counter or key)), 2)
+        refuse("bk.stream.new: %s: expected a whole number, got %s", whole(key) and "counter" or "key",
+            show(whole(key) and counter or key))
     end
     return setmetatable({ key = key, counter = counter or 0 }, stream)
 end
@@ -30,7 +30,7 @@ end
 -- the same on a plain table {key =, counter =}
 function stream.next(s)
     if type(s) ~= "table" or not whole(s.key) or not whole(s.counter) then
-        error("bk.stream: stream: expected { key, counter }, got " .. show(s), 2)
+        refuse("bk.stream: stream: expected { key, counter }, got %s", show(s))
     end
     s.counter = math.tointeger(s.counter) + 1
     return mix(math.tointeger(s.key) + s.counter * GAMMA)
@@ -38,13 +38,13 @@ end
 function stream.uniform(s) return (stream.next(s) >> 11) * 2.0 ^ -53 end
 function stream.below(s, n) -- 0..n-1
     if type(n) ~= "number" or n ~= n then
-        error("bk.stream.below: n: expected a whole number >= 1, got " .. show(n), 2)
+        refuse("bk.stream.below: n: expected a whole number >= 1, got %s", show(n))
     end
     return math.floor(stream.uniform(s) * n)
 end
 function stream.permutation(s, n) -- 1..n
     local p = {}
-    if not whole(n) then error("bk.stream.permutation: n: expected a whole number, got " .. show(n), 2) end
+    if not whole(n) then refuse("bk.stream.permutation: n: expected a whole number, got %s", show(n)) end
     for i = 1, n do p[i] = i end
     for i = n, 2, -1 do
         local j = stream.below(s, i) + 1

@@ -44,14 +44,7 @@ int args_error(lua_State *L, const char *fname, const char *format, ...) {
     lua_pushvfstring(L, format, ap);
     va_end(ap);
     lua_concat(L, 2);
-    err e = { 0 };
-    err_set(&e, BK_EINVAL, "%s", lua_tostring(L, -1));
-    bk_env *env = env_of(L);
-    if (env) env_raised(env, &e); /* a host is told the status */
-    bind_where(L);
-    lua_insert(L, -2);
-    lua_concat(L, 2);
-    return lua_error(L);
+    return bind_raise_text(L, BK_EINVAL);
 }
 
 /* Pushes " (did you mean NAME?)", or "". */
@@ -223,7 +216,6 @@ static int options_unknown(lua_State *L, const char *fname, const char *const *k
     const bool named = lua_type(L, key) == LUA_TSTRING;
     const char *got = named ? lua_tostring(L, key) : args_got(L, key);
     const char *hint = named ? push_hint(L, got, known) : "";
-    bind_where(L);
     luaL_buffinit(L, &b);
     luaL_addstring(&b, fname);
     luaL_addstring(&b, ": unknown option ");
@@ -235,8 +227,7 @@ static int options_unknown(lua_State *L, const char *fname, const char *const *k
         luaL_addstring(&b, known[i]);
     }
     luaL_pushresult(&b);
-    lua_concat(L, 2);
-    return lua_error(L);
+    return bind_raise_text(L, BK_EINVAL);
 }
 
 int args_options(lua_State *L, int index, const char *fname, const char *const *known, bool list) {

@@ -42,9 +42,16 @@ void bind_doc_option(lua_State *L, int index, const bind_option *o);
 
 void bind_open_ctx(lua_State *L);           /* makes it, in a state that has none */
 ctx *bind_ctx(lua_State *L);                /* the state's context */
-int bind_raise(lua_State *L, const err *e); /* raises e->text with position; never returns */
-/* Pushes "FILE:LINE: " of the nearest caller that is neither C nor the library's own Lua; "" where there is none. */
-void bind_where(lua_State *L);
+/* Raise an error with the position and the status, which a host is told; they never return: e; the text on top of the
+ * stack; one there that begins with its position; "PATH: cannot be written: why", of which what is the middle and why
+ * an errno. */
+int bind_raise(lua_State *L, const err *e);
+int bind_raise_text(lua_State *L, bk_status status);
+int bind_raise_placed(lua_State *L, bk_status status);
+int bind_raise_file(lua_State *L, const char *path, const char *what, int why);
+/* Pushes "FILE:LINE: " of the nearest caller that is neither C nor the library's own Lua; where there is none, of the
+ * one at this level, "" at 0. */
+void bind_where(lua_State *L, int otherwise);
 bool bind_own_frame(const lua_Debug *d); /* of C, or of the library's own Lua; d has "S" */
 
 /* Sets the finalizer in the metatable on top, which getmetatable does not show but as a text: a script that called it

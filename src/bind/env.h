@@ -25,5 +25,6 @@ bool env_restricted(lua_State *L);
  * given a short time for its clean-up before the next one. */
 void env_delivered(lua_State *L, bk_env *env);
 void env_raised(bk_env *env, const err *e); /* remembers a failure's status for bk_dostring */
+bk_status env_cause(const bk_env *env, const char *text); /* the last failure's, where the text has its; or BK_OK */
 
 #endif

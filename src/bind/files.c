@@ -275,7 +275,7 @@ static int append_file(lua_State *L) {
     const off_t at = (off_t)luaL_checkinteger(L, 3);
     err e = { 0 };
     const int fd = path_open(bind_ctx(L), path, O_WRONLY | O_CREAT, &e);
-    if (fd < 0) return luaL_error(L, "%s: cannot be written: %s", path, strerror(errno));
+    if (fd < 0) return bind_raise_file(L, path, "cannot be written", errno);
     int why = ftruncate(fd, at) != 0 || lseek(fd, at, SEEK_SET) < 0 ? errno : 0;
     while (n > 0 && !why) {
         const ssize_t done = write(fd, text, n);
@@ -284,7 +284,7 @@ static int append_file(lua_State *L) {
     }
     if (!why && lua_toboolean(L, 4) && fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP) why = errno;
     if (close(fd) != 0 && !why) why = errno;
-    return why ? luaL_error(L, "%s: cannot be written: %s", path, strerror(why)) : 0;
+    return why ? bind_raise_file(L, path, "cannot be written", why) : 0;
 }
 
 /* FNV-1a's step over words: one to one in h and in the word, so that words that differ in one place never agree */
@@ -359,7 +359,7 @@ static int make_folder(lua_State *L) {
         lua_pushlstring(L, path, i);
         const char *part = lua_tostring(L, -1);
         if (!folder_at(bind_ctx(L), part, NULL) && errno != EEXIST && !(env_restricted(L) && errno == EACCES))
-            return luaL_error(L, "%s: cannot be made: %s", part, strerror(errno)); /* those above are as they are */
+            return bind_raise_file(L, part, "cannot be made", errno); /* those above are as they are */
         lua_pop(L, 1);
     }
     if (!folder_at(bind_ctx(L), path, &e)) {

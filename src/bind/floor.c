@@ -40,16 +40,18 @@ bool bind_own_frame(const lua_Debug *d) {
     return *d->what == 'C' || strncmp(d->source, "@bracket/", 9) == 0;
 }
 
-void bind_where(lua_State *L) {
+void bind_where(lua_State *L, int otherwise) {
+    static const char session[] = "@bracket/repl/"; /* what called that did not write the input */
     lua_Debug d;
     for (int level = 1; lua_getstack(L, level, &d); level++) {
         lua_getinfo(L, "S", &d);
+        if (strncmp(d.source, session, sizeof session - 1) == 0) break;
         if (!bind_own_frame(&d)) {
             luaL_where(L, level);
             return;
         }
     }
-    luaL_where(L, 1);
+    luaL_where(L, otherwise);
 }
 
 int bind_raise(lua_State *L, const err *e) {
@@ -58,10 +60,30 @@ int bind_raise(lua_State *L, const err *e) {
         env_raised(env, e);
         if (e->status == BK_EINTERRUPTED) env_delivered(L, env);
     }
-    bind_where(L);
+    bind_where(L, 1);
     lua_pushstring(L, e->text);
     lua_concat(L, 2);
     return lua_error(L);
+}
+
+int bind_raise_placed(lua_State *L, bk_status status) {
+    bk_env *env = env_of(L);
+    err e = { 0 };
+    err_set(&e, status, "%s", lua_tostring(L, -1)); /* as much as it holds */
+    if (env && !env_cause(env, e.text)) env_raised(env, &e); /* what is told on has the status of what it tells */
+    return lua_error(L);
+}
+
+int bind_raise_text(lua_State *L, bk_status status) {
+    bind_where(L, 1);
+    lua_insert(L, -2);
+    lua_concat(L, 2);
+    return bind_raise_placed(L, status);
+}
+
+int bind_raise_file(lua_State *L, const char *path, const char *what, int why) {
+    lua_pushfstring(L, "%s: %s: %s", path, what, strerror(why));
+    return bind_raise_text(L, BK_EIO);
 }
 
 void bind_poll_now(lua_State *L) {

@@ -138,9 +138,11 @@ static int trace_body(lua_State *L) {
         lua_pop(L, 1);
     }
     int n_out = lua_gettop(L) - 3;
-    if (n_out == 0)
-        return luaL_error(L, "%s:%d: this function returned nothing; expected a tensor", where.short_src,
-                          where.linedefined);
+    if (n_out == 0) {
+        lua_pushfstring(L, "%s:%d: this function returned nothing; expected a tensor", where.short_src,
+                        where.linedefined);
+        return bind_raise_placed(L, BK_EINVAL);
+    }
     node **v = graph_alloc(job->g, sizeof *v * (size_t)n_out);
     if (!v) return luaL_error(L, "out of memory");
     bind_state *st = job->f->st;
@@ -150,15 +152,17 @@ static int trace_body(lua_State *L) {
             bk_dtype d = job->n_in && job->in[0]->dtype == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64;
             v[i] = g_full(job->g, d, 0, NULL, lua_tonumber(L, 4 + i));
         } else if (!t) {
-            return luaL_error(L, "%s:%d: result %d of this function: expected a tensor, got %s", where.short_src,
-                              where.linedefined, i + 1, args_got(L, 4 + i));
+            lua_pushfstring(L, "%s:%d: result %d of this function: expected a tensor, got %s", where.short_src,
+                            where.linedefined, i + 1, args_got(L, 4 + i));
+            return bind_raise_placed(L, BK_EINVAL);
         } else if (!t->g) {
             v[i] = graph_const(job->g, &t->value);
         } else if (t->g == job->g && bind_tensor_live(st, t)) {
             v[i] = t->n;
         } else {
-            return luaL_error(L, "%s:%d: result %d of this function belongs to another trace", where.short_src,
-                              where.linedefined, i + 1);
+            lua_pushfstring(L, "%s:%d: result %d of this function belongs to another trace", where.short_src,
+                            where.linedefined, i + 1);
+            return bind_raise_placed(L, BK_EINVAL);
         }
     }
     job->out->n = n_out;

@@ -95,6 +95,10 @@ void env_raised(bk_env *env, const err *e) {
     env->last = *e;
 }
 
+bk_status env_cause(const bk_env *env, const char *text) {
+    return env->last.status && strstr(text, env->last.text) ? env->last.status : BK_OK;
+}
+
 /* What the library's Lua raises without a place, deep below the call at fault: pushes the place of the user's line, or
  * "" where the text names one, or another raised it. */
 static void push_place(lua_State *L, const char *text) {
@@ -272,8 +276,8 @@ bk_status env_call(bk_env *env, int nargs, int nresults) {
         status = BK_ELIMIT;
     else if (rc == LUA_ERRMEM || strstr(text, "not enough memory"))
         status = BK_ENOMEM;
-    else if (env->last.status && strstr(text, env->last.text))
-        status = env->last.status;
+    else if (env_cause(env, text))
+        status = env_cause(env, text);
     env_fail(env, status, text);
     lua_pop(L, 1);
     return status;

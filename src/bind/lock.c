@@ -66,7 +66,7 @@ static int take(lua_State *L) {
     luaL_setmetatable(L, KIND);
     for (;;) {
         l->fd = path_open(l->c, path, O_RDWR | O_CREAT, NULL);
-        if (l->fd < 0) return luaL_error(L, "%s: cannot be written: %s", path, strerror(errno));
+        if (l->fd < 0) return bind_raise_file(L, path, "cannot be written", errno);
         const int why = flock(l->fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
         const bool locks = !unsupported(why);
         if ((!why || !locks) && is_file(l)) {
@@ -76,7 +76,7 @@ static int take(lua_State *L) {
         close(l->fd); /* held; or the holder removed it between open and flock: another file may have its name */
         l->fd = -1;
         if (why == EWOULDBLOCK) return 0;
-        if (why && why != EINTR && locks) return luaL_error(L, "%s: cannot be locked: %s", path, strerror(why));
+        if (why && why != EINTR && locks) return bind_raise_file(L, path, "cannot be locked", why);
     }
 }
 
@@ -112,7 +112,7 @@ static int lock_write(lua_State *L) { /* lock:write(text): in place, since the l
     const char *text = luaL_checklstring(L, 2, &n);
     if (n > TEXT_MOST) return luaL_error(L, "%s: text: more than %d bytes", l->path, (int)TEXT_MOST);
     if (ftruncate(l->fd, 0) != 0 || pwrite(l->fd, text, n, 0) != (ssize_t)n)
-        return luaL_error(L, "%s: cannot be written: %s", l->path, strerror(errno));
+        return bind_raise_file(L, l->path, "cannot be written", errno);
     return 0;
 }
 

@@ -12,14 +12,14 @@ static int module_doc(lua_State *L) {
     if (lua_isnoneornil(L, 1) || (lua_type(L, 1) == LUA_TNUMBER && !lua_compare(L, 1, 1, LUA_OPEQ)))
         return args_fail(L, 1, "bk.doc", "value", "a value");
     if (lua_type(L, 2) != LUA_TSTRING)
-        return luaL_error(L, "bk.doc: text: expected a string, got %s", luaL_typename(L, 2));
+        return args_fail(L, 2, "bk.doc", "text", "a string");
     bind_doc(L, 1, lua_tostring(L, 2));
     lua_settop(L, 1);
     return 1;
 }
 
-static int internal_check_path(lua_State *L) {
-    env_check_path(L, luaL_checkstring(L, 1));
+static int internal_check_path(lua_State *L) { /* check_path(path [, name of the function that speaks]) */
+    args_path(L, 1, luaL_optstring(L, 2, "check_path"));
     return 0;
 }
 
@@ -81,17 +81,32 @@ static int internal_nearest(lua_State *L) { /* nearest(name, names) -> the one i
     return 1;
 }
 
-static int internal_raise(lua_State *L) { /* raise(message): at the place in the user's code that called the library */
-    bind_where(L);
-    lua_pushvalue(L, 1);
-    lua_concat(L, 2);
-    return lua_error(L);
+/* raises: (message [, placed]): at the user's line, if there is one, and unless it has its place */
+static int raise_message(lua_State *L, bk_status status) {
+    const bool placed = lua_toboolean(L, 2);
+    luaL_checkstring(L, 1);
+    lua_settop(L, 1);
+    if (!placed) {
+        bind_where(L, 0);
+        lua_insert(L, 1);
+        lua_concat(L, 2);
+    }
+    return bind_raise_placed(L, status);
+}
+
+static int internal_refuse(lua_State *L) { /* an error about an argument */
+    return raise_message(L, BK_EINVAL);
+}
+
+static int internal_misread(lua_State *L) { /* an error about a file */
+    return raise_message(L, BK_EIO);
 }
 
 static const bind_row internal_rows[] = { { "nearest", internal_nearest, NULL },
                                           { "hint", args_hint, NULL },
                                           { "check_path", internal_check_path, NULL },
-                                          { "raise", internal_raise, NULL },
+                                          { "refuse", internal_refuse, NULL },
+                                          { "misread", internal_misread, NULL },
                                           { "seconds", internal_seconds, NULL },
                                           { "blas", internal_blas, NULL },
                                           { NULL, NULL, NULL } };

@@ -511,6 +511,36 @@ static void test_leaves_alone(void) {
     free(locale);
 }
 
+/* status_of(f) -> true; or false, what bk_error() says, the status's name */
+static int status_of(lua_State *L) {
+    static const char *const names[] = { "BK_OK",         "BK_EINVAL", "BK_ENOMEM",   "BK_EIO",
+                                         "BK_EINTERRUPTED", "BK_ELIMIT", "BK_ERUNTIME", "BK_EUNSUPPORTED" };
+    bk_env *env = lua_touserdata(L, lua_upvalueindex(1));
+    lua_setglobal(L, "of_status_of");
+    const bk_status status = bk_dostring(env, "of_status_of()", "status_of");
+    const char *said = bk_error(env), *end = strstr(said, "\nstack traceback");
+    lua_pushboolean(L, status == BK_OK);
+    lua_pushlstring(L, said, end ? (size_t)(end - said) : strlen(said));
+    lua_pushstring(L, names[status]);
+    return 3;
+}
+
+/* Every public function with odd arguments: what is refused is a wrong argument to the host too. */
+static void test_odd_arguments(void) {
+    bk_env *env = bk_open(NULL);
+    lua_State *L = bk_lua(env);
+    lua_pushlightuserdata(L, env);
+    lua_pushcclosure(L, status_of, 1);
+    lua_setglobal(L, "status_of");
+    char folder[] = "/tmp/bracket-odd-XXXXXX", command[80];
+    char *args[] = { mkdtemp(folder) };
+    check(bk_dofile(env, "tests/lua/odd.lua", 1, args) == BK_OK, "odd arguments are refused with a status",
+          bk_error(env));
+    bk_close(env);
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    check(system(command) == 0, "the folder is removed", command);
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0); /* a crash still shows what came before it */
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ /* a cycle takes five times as long */
@@ -525,6 +555,7 @@ int main(int argc, char **argv) {
     test_restricted();
     test_meddling();
     test_leaves_alone();
+    test_odd_arguments();
     test_interrupt("while true do end");
     test_interrupt("coroutine.wrap(function() while true do end end)()");
     test_interrupt("while true do pcall(function() while true do end end) end");
@@ -534,6 +565,13 @@ int main(int argc, char **argv) {
     check(bk_dostring(env, "bk.zeros{-1}", NULL) == BK_EINVAL, "a wrong argument's status comes out", bk_error(env));
     check(bk_dostring(env, "pcall(bk.zeros, {-1}) error('another')", NULL) == BK_ERUNTIME,
           "but not that of one that was caught", bk_error(env));
+    check(bk_dostring(env, "bk.grad(function(t) return bk.zeros{-1} end)(bk.ones{2})", NULL) == BK_EINVAL,
+          "that of one in a traced function too", bk_error(env));
+    char *argv_wrong[] = { "--lr", "fast" };
+    FILE *script = fopen("build/tests/arguments.lua", "w");
+    if (script) fputs("bk.arguments{ lr = 0.1 }", script), fclose(script);
+    check(bk_dofile(env, "build/tests/arguments.lua", 2, argv_wrong) == BK_EINVAL, "so is a script's",
+          bk_error(env));
     check(bk_dostring(env, "bk.ones{2, 3}:matmul(bk.ones{4, 2})", NULL) == BK_EINVAL, "a binding's status comes out",
           bk_error(env));
     check(bk_dofile(env, "/nonexistent/file.lua", 0, NULL) == BK_EIO, "a missing file is BK_EIO", bk_error(env));

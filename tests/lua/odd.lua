@@ -1,7 +1,7 @@
--- odd.lua - for odd_test, in a process of its own: every public function and every method of what they return with odd
--- values in each place and in each option. `odd.lua FOLDER` prints a line for each answer that is not in our words,
--- names no function, or takes over two seconds of processor time. The right arguments are those that tests/c/calls.lua
--- passes, seen by a hook.
+-- odd.lua - for odd_test, in a process of its own, and for env_test, in a host: every public function and every method
+-- of what they return with odd values in each place and in each option. `odd.lua FOLDER` prints a line for each answer
+-- that is not in our words, names no function, takes over two seconds of processor time, or reaches the host as no
+-- refusal. The right arguments are those that tests/c/calls.lua passes, seen by a hook.
 local bk = require "bracket"
 local folder, only = ...
 local calls = assert(loadfile("tests/c/calls.lua"))(folder)
@@ -29,6 +29,8 @@ local VALUES = {
     { "matrix with nan", bk.tensor { { 0 / 0, 1 }, { 2, 3 } } }, { "closed file", closed },
     { "optimizer", bk.optim.sgd {} }, { "model", bk.nn.mlp { 3, 2, 2 } },
 }
+local status_of, faults = _G.status_of, 0 -- a host's pcall, which tells the status besides
+local COMPUTED = { "finite", "pivot" } -- what no argument is blamed for
 local OURS = { ["bk.arguments"] = true } -- speaks to who typed a command
 local LUAS = { "attempt to ", "bad argument #", "bad self", "stack overflow", "invalid order function",
     "no integer representation", "index is [nN]", "'for' ", "object length", "invalid value %(", "malformed",
@@ -86,7 +88,7 @@ local function complaint(f, arguments, n)
             error("too late", 0)
         end
     end, "", 10000)
-    local ok, message = pcall(f, table.unpack(arguments, 1, n))
+    local ok, message, status = (status_of or pcall)(function() return f(table.unpack(arguments, 1, n)) end)
     debug.sethook()
     local _, now = bk.clock()
     if late or now - start > MOST then return ("takes %.1f s"):format(now - start) end
@@ -98,6 +100,9 @@ local function complaint(f, arguments, n)
     for _, words in ipairs(LUAS) do
         if text:find(words) then return message end
     end
+    local computed = false
+    for _, word in ipairs(COMPUTED) do computed = computed or text:find(word) ~= nil end
+    if status == "BK_ERUNTIME" and not computed then return status .. ": " .. message end
     local short = names[f]:match("[%w_]+$")
     local named = text:find(short, 1, true) or text:find("^bk%.[%w_.]+: ") or text:find("^%l+[:.]?[%w_]*: ")
         or text:find("this function", 1, true)
@@ -106,7 +111,9 @@ end
 
 local function try(f, where, odd, arguments, n)
     local fault = complaint(f, arguments, n)
-    if fault then out:write(("%s, %s = %s: %s\n"):format(names[f], where, odd, fault:match("^[^\n]*"):sub(1, 200))) end
+    if not fault then return end
+    faults = faults + 1
+    out:write(("%s, %s = %s: %s\n"):format(names[f], where, odd, fault:match("^[^\n]*"):sub(1, 200)))
 end
 
 local function copy(t, depth)
@@ -172,4 +179,5 @@ end
 for _, f in ipairs(list) do
     if not only or seen[f] then call(f) end
 end
+if status_of then assert(faults == 0, "some odd arguments were not refused as they should be") end
 out:write("done\n")

@@ -2,7 +2,9 @@
 -- whose every sign that is not a letter, a digit or a blank is written as a number: none of it is a command.
 local bk = ...
 local values = bk._plot._values
-local fail = values.fail
+
+-- Of what is nobody's argument.
+local function fail(format, ...) error(("bk.plot: " .. format):format(...), 0) end
 
 local INSTALL = "install it with `apt-get install gnuplot-nox`, `dnf install gnuplot` or `brew install gnuplot`"
 local DPI = 300 -- of a PNG whose size is not in pixels

@@ -55,7 +55,7 @@ function panel:add(given, where)
         fail("%s: style: expected %s, got %s%s", where, table.concat(known, ", "), type(style) == "string"
             and ("%q"):format(style) or "a " .. type(style), bk.internal.hint(style, known))
     end
-    local s = check_options("bk.plot: " .. where, given, mark.declared, 0)
+    local s = check_options("bk.plot: " .. where, given, mark.declared)
     if s.colour and not s.colour:find("^#%x%x%x%x%x%x$") then
         fail("%s: colour: expected \"#rrggbb\", got %q", where, s.colour)
     end

@@ -1,8 +1,9 @@
 -- What a caller gives bk.plot as numbers: lists and matrices of lists or tensors, and how they are written for gnuplot.
 local bk = ...
+local refuse = bk._options.refuse
 local values = {}
 
-function values.fail(format, ...) error("bk.plot: " .. string.format(format, ...), 0) end
+function values.fail(format, ...) refuse("bk.plot: " .. format, ...) end
 local fail = values.fail
 
 function values.finite(v) return v - v == 0 end

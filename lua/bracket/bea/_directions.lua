@@ -1,15 +1,16 @@
 -- What effects of order are computed from: of each loss (or field) the field F it steps against, its derivative along
 -- v, DF v, and the adjoint of that. of(where, list, losses_only); a loss stands for its gradient.
 local bk = ...
+local refuse = bk._options.refuse
 local directions = {}
 local BLOCK = 8
 
 -- theta in float64: effects of second order drown in float32.
 function directions.point(where, theta)
     if not bk.is_tensor(theta) then
-        error(("%s: theta: expected a tensor, got a %s"):format(where, type(theta)), 3)
+        refuse("%s: theta: expected a tensor, got a %s", where, type(theta))
     end
-    if theta:dtype() == "int64" then error(where .. ": theta: expected floating point, got int64", 3) end
+    if theta:dtype() == "int64" then refuse("%s: theta: expected floating point, got int64", where) end
     return theta:to("float64")
 end
 
@@ -19,7 +20,7 @@ local function direction(f, where, losses_only)
     local function make(theta)
         if made then return made end
         local y = f(theta)
-        if not bk.is_tensor(y) then error(("%s: expected a tensor, got a %s"):format(where, type(y)), 0) end
+        if not bk.is_tensor(y) then refuse("%s: expected a tensor, got a %s", where, type(y)) end
         local shape, like = y:shape(), theta:shape()
         if #shape == 0 then
             local hvp = bk.hvp(f)
@@ -28,8 +29,8 @@ local function direction(f, where, losses_only)
             local same = not losses_only and #shape == #like
             for k = 1, #shape do same = same and shape[k] == like[k] end
             if not same then
-                error(("%s: expected a 0-d tensor%s, got (%s)"):format(where,
-                    losses_only and "" or " or one of theta's shape", table.concat(shape, ",")), 0)
+                refuse("%s: expected a 0-d tensor%s, got (%s)", where, losses_only and "" or " or one of theta's shape",
+                    table.concat(shape, ","))
             end
             made = { field = f,
                 along = bk.compile(function(t, v) return select(2, bk.jvp(f, { t }, { v })) end),
@@ -45,13 +46,13 @@ end
 
 function directions.of(where, list, losses_only)
     if type(list) ~= "table" or (bk._options.length(list) or 0) < 2 then
-        error(("%s: losses: expected a list of two or more, got %s"):format(where,
-            type(list) == "table" and bk._options.length(list) or bk._options.show(list)), 3)
+        refuse("%s: losses: expected a list of two or more, got %s", where,
+            type(list) == "table" and bk._options.length(list) or bk._options.show(list))
     end
     local d = {}
     for k, f in ipairs(list) do
         if not pcall(bk.compile, f) then
-            error(("%s: losses: entry %d: expected a function of theta, got a %s"):format(where, k, type(f)), 3)
+            refuse("%s: losses: entry %d: expected a function of theta, got a %s", where, k, type(f))
         end
         d[k] = direction(f, ("%s: losses: entry %d"):format(where, k), losses_only)
     end

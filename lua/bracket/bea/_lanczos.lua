@@ -1,5 +1,6 @@
 -- What lanczos, spectrum and trace share: the product that options stand for; the iteration, and its Ritz vectors.
 local bk = ...
+local refuse = bk._options.refuse
 local lanczos = {}
 
 -- The options that say of what and where, before a function's own.
@@ -15,19 +16,19 @@ end
 -- v -> H v of options.loss at `like`, or options.hvp; and `like`, which is options.theta or options.like.
 function lanczos.product(where, options)
     local like = options.theta or options.like
-    if not like then error(where .. ": theta is missing", 3) end
+    if not like then refuse("%s: theta is missing", where) end
     if options.hvp then
         return function(v)
             local w = options.hvp(v)
             local numbers = bk.is_tensor(w) and w:count()
             if numbers == v:count() then return w:reshape(v:shape()) end
-            error(("%s: hvp: expected a function that returns as many numbers as it is given, got %s"):format(where,
-                numbers or bk._options.show(w)), 0)
+            refuse("%s: hvp: expected a function that returns as many numbers as it is given, got %s", where,
+                numbers or bk._options.show(w))
         end, like
     end
-    if options.loss == nil then error(where .. ": loss or hvp is missing", 3) end
+    if options.loss == nil then refuse("%s: loss or hvp is missing", where) end
     if not pcall(bk.compile, options.loss) then
-        error(("%s: loss: expected a function of theta, got %s"):format(where, bk._options.show(options.loss)), 3)
+        refuse("%s: loss: expected a function of theta, got %s", where, bk._options.show(options.loss))
     end
     local f = bk.hvp(options.loss)
     return function(v) return f(like, v) end, like

@@ -1,6 +1,7 @@
 -- An optimizer's update as a function that can be traced: what bk.bea.optimizer and bk.bea.order_gap rest on. Nothing
 -- here knows an optimizer by name: all is read off the formula.
 local bk = ...
+local refuse = bk._options.refuse
 local update = {}
 update.__index = update
 
@@ -23,8 +24,8 @@ end
 function update.new(optimizer, where)
     if not has_formula(optimizer) then
         local got = type(optimizer) == "string" and ("%q"):format(optimizer) or "a " .. type(optimizer)
-        error(("%s: optimizer: expected one of bk.optim, such as bk.optim.adam{}, or bk.optim.custom, got %s")
-            :format(where, got), 0)
+        refuse("%s: optimizer: expected one of bk.optim, such as bk.optim.adam{}, or bk.optim.custom, got %s", where,
+            got)
     end
     local f, names = optimizer:formula()
     return setmetatable({ f = f, names = names, n = #names, optimizer = optimizer, where = where }, update)
@@ -39,8 +40,8 @@ function update:call(theta, g, t, s)
         if v:ndim() == 0 and i > 0 then v = v:broadcast_to(theta:shape()) end
         local got, wanted = table.concat(v:shape(), ","), table.concat(theta:shape(), ",")
         if got ~= wanted then
-            error(("%s: optimizer: %s of %s: expected theta's shape (%s), got (%s)"):format(self.where,
-                i == 0 and "step" or "state " .. self.names[i], tostring(self.optimizer.name), wanted, got), 0)
+            refuse("%s: optimizer: %s of %s: expected theta's shape (%s), got (%s)", self.where,
+                i == 0 and "step" or "state " .. self.names[i], tostring(self.optimizer.name), wanted, got)
         end
         if i == 0 then step = v else state[i] = v end
     end
@@ -77,12 +78,11 @@ end
 function update.field(f, where, name)
     local ok, compiled = pcall(bk.compile, f)
     if not ok then pass_on(compiled) end
-    if not ok then error(("%s: %s: expected a loss or a field, a function of theta, got a %s"):format(where, name,
-        type(f)), 0) end
+    if not ok then refuse("%s: %s: expected a loss or a field, a function of theta, got a %s", where, name, type(f)) end
     local gradient = bk.grad(compiled)
     return function(theta)
         if not bk.is_tensor(theta) then
-            error(("%s: theta: expected a tensor, got %s"):format(where, bk._options.show(theta)), 2)
+            refuse("%s: theta: expected a tensor, got %s", where, bk._options.show(theta))
         end
         local y = compiled(theta)
         return y:ndim() == 0 and theta:ndim() > 0 and gradient(theta) or y
@@ -114,9 +114,9 @@ function update:analyse(probe)
     local function draw() return rng:normal(probe:shape()):to(probe:dtype()) end
     local tolerance = probe:dtype() == "float32" and 1e-4 or 1e-10
     local what = tostring(self.optimizer.name)
-    local function refuse(i, got)
-        error(("%s: optimizer: state %s of %s: expected an average, s <- beta s + (1 - beta) q with a fixed beta, "
-            .. "-1 < beta < 1, got %s"):format(self.where, self.names[i], what, got), 0)
+    local function no_average(i, got)
+        refuse("%s: optimizer: state %s of %s: expected an average, s <- beta s + (1 - beta) q with a fixed beta, "
+            .. "-1 < beta < 1, got %s", self.where, self.names[i], what, got)
     end
     local s, beta, feeds = self:rest(probe), {}, {}
     for i = 1, self.n do feeds[i] = {} end
@@ -127,8 +127,8 @@ function update:analyse(probe)
         for i = 0, self.n do
             local now, then_ = i == 0 and step or after[i], i == 0 and later or after_later[i]
             if largest(now - then_) > tolerance * largest(now) then
-                error(("%s: optimizer: %s of %s: expected a formula that settles as o.t grows, got one that goes on "
-                    .. "changing with it"):format(self.where, i == 0 and "step" or "state " .. self.names[i], what), 0)
+                refuse("%s: optimizer: %s of %s: expected a formula that settles as o.t grows, got one that goes on "
+                    .. "changing with it", self.where, i == 0 and "step" or "state " .. self.names[i], what)
             end
         end
         for i = 1, self.n do
@@ -137,10 +137,10 @@ function update:analyse(probe)
             local _, along = self:along(theta, g, LATE, s, { [i] = v })
             local own = along_ones[i]:reshape { -1 }[1]:item()
             if not (largest(along[i] - v * own) <= tolerance * largest(v)) then
-                refuse(i, "a derivative by itself that differs from place to place")
+                no_average(i, "a derivative by itself that differs from place to place")
             end
-            if not (math.abs(own) < 1) then refuse(i, ("beta = %g"):format(own)) end
-            if beta[i] and math.abs(beta[i] - own) > tolerance then refuse(i, "a beta that changes") end
+            if not (math.abs(own) < 1) then no_average(i, ("beta = %g"):format(own)) end
+            if beta[i] and math.abs(beta[i] - own) > tolerance then no_average(i, "a beta that changes") end
             beta[i] = own
             for k = 1, self.n do
                 if k ~= i and not (largest(along[k]) == 0) then feeds[k][i] = true end
@@ -160,8 +160,8 @@ function update:analyse(probe)
         if not ready then
             local left = {}
             for i, name in ipairs(self.names) do left[#left + 1] = not placed[i] and name or nil end
-            error(("%s: optimizer: states %s of %s: expected averages of which each depends on those before it alone, "
-                .. "got a circle"):format(self.where, table.concat(left, ", "), what), 0)
+            refuse("%s: optimizer: states %s of %s: expected averages of which each depends on those before it alone, "
+                .. "got a circle", self.where, table.concat(left, ", "), what)
         end
         placed[ready] = true
         self.turn[#self.turn + 1] = ready

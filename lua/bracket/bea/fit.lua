@@ -3,9 +3,9 @@ local bk = ...
 local where = "bk.bea.fit"
 local NODES = 6 -- of the rule by which fields are integrated between two rows
 local FEWEST = 8 -- intervals
-local show = bk._options.show
+local show, refuse = bk._options.show, bk._options.refuse
 
-local function fail(format, ...) error(where .. ": " .. format:format(...), 0) end
+local function fail(format, ...) refuse(where .. ": " .. format, ...) end
 
 -- ---- what was given ----
 
@@ -305,9 +305,5 @@ or, with order = "random", for epochs that take each of the losses, minibatches 
             doc = "intervals that are drawn together" },
         { "seed", "integer", default = 0, doc = "of what is drawn" },
     },
-    call = function(o)
-        local ok, result = pcall(fit, o)
-        if not ok then error(result, 2) end
-        return result
-    end,
+    call = fit,
 }

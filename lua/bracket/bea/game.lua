@@ -4,11 +4,12 @@
 --     e_ii = h_i / 2,    e_ij = m_j h_j / 2, negative where j has moved before i     (m steps of rate h)
 -- and what comes of e_ii is the self term, the rest the interaction.
 local bk = ...
+local refuse = bk._options.refuse
 local game = {}
 game.__index = game
 game.__name = "bracket.game"
 
-local function fail(...) error("bk.bea.game: " .. string.format(...), 0) end
+local function fail(...) refuse("bk.bea.game: %s", string.format(...)) end
 
 -- ---- options ----
 
@@ -212,7 +213,7 @@ What is added is of first order in the rates, so it leaves the other players' te
     call = function(self, i, strengths)
         check_self(self, "regularised")
         if math.type(i) ~= "integer" or not self.players[i] then
-            error(("game:regularised: player: expected 1..%d, got %s"):format(#self.players, tostring(i)), 0)
+            refuse("game:regularised: player: expected 1..%d, got %s", #self.players, tostring(i))
         end
         local own, weights = directions(self, i)
         for j, e in pairs(weights) do weights[j] = e * (strengths.interaction - 1) end

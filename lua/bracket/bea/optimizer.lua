@@ -5,6 +5,7 @@
 --     F1 = -U0   F2 = -U1 - 1/2 D1 F1   F3 = -U2 - 1/2 (D1 F2 + D2 F1) - 1/6 D1 D1 F1
 -- A' is lower triangular with the betas on its diagonal: the S are solved for state by state.
 local bk = ...
+local refuse = bk._options.refuse
 local update = bk.bea._update
 local equation = {}
 equation.__index = equation
@@ -132,13 +133,13 @@ end
 
 local function check_order(where, k)
     if math.type(k) ~= "integer" or k < 1 or k > 3 then
-        error(("%s: order: expected 1, 2 or 3, got %s"):format(where, tostring(k)), 3)
+        refuse("%s: order: expected 1, 2 or 3, got %s", where, tostring(k))
     end
 end
 
 local function check_theta(where, theta)
     if not bk.is_tensor(theta) or theta:dtype() == "int64" then
-        error(("%s: theta: expected a tensor of floats, got %s"):format(where, tostring(theta)), 3)
+        refuse("%s: theta: expected a tensor of floats, got %s", where, tostring(theta))
     end
 end
 
@@ -231,7 +232,7 @@ local function verify(self, o)
     check_theta("equation:verify", o.theta)
     local control = o.control and CONTROLS[o.control] or { memory = 1 }
     if control.stay and o.from ~= "rest" then
-        error('equation:verify: control: "no_start" is for from = "rest", got from = "manifold"', 0)
+        refuse('equation:verify: control: "no_start" is for from = "rest", got from = "manifold"')
     end
     local theta = o.theta:to("float64")
     local u = self.update
@@ -249,12 +250,12 @@ local function verify(self, o)
     local part = bk._progress.parts("equation:verify", #o.scales * (1 + #o.orders))
     for _, scale in ipairs(o.scales) do
         if type(scale) ~= "number" or not (scale > 0 and scale < math.huge) then
-            error(("equation:verify: scales: expected numbers > 0, got %s"):format(tostring(scale)), 0)
+            refuse("equation:verify: scales: expected numbers > 0, got %s", tostring(scale))
         end
         local h = self.lr * scale
         local n = math.floor(o.time / math.abs(h) + 0.5)
         if n < 1 then
-            error(("equation:verify: time: expected at least one step of %g, got %g"):format(h, o.time), 0)
+            refuse("equation:verify: time: expected at least one step of %g, got %g", h, o.time)
         end
         local s = u:rest(theta)
         for i, v in ipairs(series) do

@@ -38,7 +38,7 @@ where h moves no component of the gradients across 0.]],
             hA, hB = o.lr[1], o.lr[2]
             for _, h in ipairs { #o.lr == 2 and hA or 0 / 0, hB } do
                 if type(h) ~= "number" or h - h ~= 0 then
-                    error(where .. ": lr: expected a rate, or {rate of A, rate of B}, finite numbers", 3)
+                    bk._options.refuse("%s: lr: expected a rate, or {rate of A, rate of B}, finite numbers", where)
                 end
             end
         end

@@ -1,6 +1,7 @@
 -- bk.bea.reshuffled: one epoch of m losses, each once, in a random order. What the steps do on average is a modified
 -- loss; how much they scatter about it follows from the brackets alone. A step of an optimizer is measured only.
 local bk = ...
+local refuse = bk._options.refuse
 local stream, statistics = bk.stream, bk.statistics
 local directions = bk.bea._directions
 local reshuffled = {}
@@ -52,7 +53,7 @@ end
 local function variance(self, theta, options)
     check_self(self, "variance")
     theta = directions.point("reshuffled:variance", theta)
-    if options.seed and not options.probes then error("reshuffled:variance: seed: needs probes", 2) end
+    if options.seed and not options.probes then refuse("reshuffled:variance: seed: needs probes") end
     local scale = self.lr ^ 4 / 12
     if not options.probes then return scale * exact(self.directions, theta) end
     local values = probed(self.directions, theta, options.probes, options.seed or 0)
@@ -144,11 +145,11 @@ end
 
 local function checked(name, o)
     o.scales, o.theta = o.scales or { 1, 1 / 2, 1 / 4 }, directions.point(name, o.theta)
-    if #o.scales == 0 then error(name .. ": scales: expected a list of numbers, got an empty one", 3) end
-    bk._options.numbers(name, "scales", o.scales, 3)
+    if #o.scales == 0 then refuse("%s: scales: expected a list of numbers, got an empty one", name) end
+    bk._options.numbers(name, "scales", o.scales)
     for k, s in ipairs(o.scales) do
         if type(s) ~= "number" or not (s > 0 and s < math.huge) then
-            error(("%s: scales: entry %d: expected a finite number > 0, got %s"):format(name, k, tostring(s)), 3)
+            refuse("%s: scales: entry %d: expected a finite number > 0, got %s", name, k, tostring(s))
         end
     end
 end
@@ -160,8 +161,8 @@ local function scatter_of(self, o)
     if optimizer ~= nil then
         local ok, state = pcall(function() return type(optimizer.step) == "function" and optimizer:state() end)
         if not ok or not state then
-            error("reshuffled:scatter: optimizer: expected one of bk.optim, such as bk.optim.adam{}, got a "
-                .. type(optimizer), 2)
+            refuse("reshuffled:scatter: optimizer: expected one of bk.optim, such as bk.optim.adam{}, got a %s",
+                type(optimizer))
         end
         saved = state
     end
@@ -183,7 +184,7 @@ local function verify(self, o)
     check_self(self, "verify")
     checked("reshuffled:verify", o)
     local weight = WEIGHT[o.control]
-    if #o.scales < 2 then error("reshuffled:verify: scales: expected two or more, for a slope, got 1", 2) end
+    if #o.scales < 2 then refuse("reshuffled:verify: scales: expected two or more, for a slope, got 1") end
     local m, rates, errors, variances, smallest = #self.directions, {}, {}, {}, nil
     local part = bk._progress.parts("reshuffled:verify", #o.scales * n_orders(m, o))
     for k, scale in ipairs(o.scales) do

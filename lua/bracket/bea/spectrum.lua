@@ -1,5 +1,6 @@
 -- The density of the Hessian's spectrum by stochastic Lanczos quadrature.
 local bk = ...
+local refuse = bk._options.refuse
 local lanczos = bk.bea._lanczos
 
 -- One probe's nodes and weights: sum_i weight_i f(node_i) estimates the mean of f over the eigenvalues.
@@ -44,12 +45,12 @@ local function density(probes, count, o)
     end
     function s:mean(f)
         local where, show = "spectrum:mean", bk._options.show
-        if self ~= s then error(where .. ": expected the spectrum; call it with a colon, got " .. show(self), 2) end
-        if not bk._options.callable(f) then error(where .. ": f: expected a function, got " .. show(f), 2) end
+        if self ~= s then refuse("%s: expected the spectrum; call it with a colon, got %s", where, show(self)) end
+        if not bk._options.callable(f) then refuse("%s: f: expected a function, got %s", where, show(f)) end
         return average(probes, function(x)
             local y = f(x)
             if type(y) == "number" then return y end
-            error(("%s: f: expected a function that returns a number, got %s"):format(where, show(y)), 0)
+            refuse("%s: f: expected a function that returns a number, got %s", where, show(y))
         end)
     end
     return s
@@ -74,13 +75,13 @@ local function probed(product, shape, dtype, count, o, part)
 end
 
 local function check_layers(layers, like)
-    if #like:shape() ~= 1 then error("bk.bea.spectrum: layers: expected a flat theta", 3) end
+    if #like:shape() ~= 1 then refuse("bk.bea.spectrum: layers: expected a flat theta") end
     for i, b in ipairs(layers) do
         local given = type(b) == "table" and b or {}
         local first, size = math.tointeger(given.first), math.tointeger(given.size)
         if not (first and size and first >= 1 and size >= 1 and first + size - 1 <= like:count()) then
             local expected = ("{ name, first, size } within theta's %d coordinates"):format(like:count())
-            error(("bk.bea.spectrum: layers: entry %d: expected %s"):format(i, expected), 3)
+            refuse("bk.bea.spectrum: layers: entry %d: expected %s", i, expected)
         end
     end
 end

@@ -1,6 +1,7 @@
 -- bk.bea.swap_effect: what a swap of neighbouring steps does to outputs, every pair at once. Few outputs go backwards
 -- (products with their gradients), many go forwards (the brackets, then one derivative of f along each).
 local bk = ...
+local refuse = bk._options.refuse
 local directions = bk.bea._directions
 
 -- masks: functions of a vector, each of which keeps a part of it. Tables effect[mask][i][j], j > i, of what f' does.
@@ -53,14 +54,14 @@ local function swap_effect(f, losses, theta, options)
         layers = bk.measure.layers(options.model)
         local size = options.model.n_params
         if theta:ndim() ~= 1 or #theta ~= size then
-            error(("%s: theta: expected (%d), the model's parameters, got (%s)"):format(name, size,
-                table.concat(theta:shape(), ",")), 2)
+            refuse("%s: theta: expected (%d), the model's parameters, got (%s)", name, size,
+                table.concat(theta:shape(), ","))
         end
         masks = {}
         for k, layer in ipairs(layers) do masks[k] = function(v) return bk.measure.only(v, layer) end end
     end
     local y, pull = bk.vjp(f, theta)
-    if not bk.is_tensor(y) then error(("%s: f: expected a tensor, got a %s"):format(name, type(y)), 2) end
+    if not bk.is_tensor(y) then refuse("%s: f: expected a tensor, got a %s", name, type(y)) end
     local shape, count = y:shape(), 1
     for _, n in ipairs(shape) do count = count * n end
     local effects = count * #masks < #d - 1 and backwards(pull, d, theta, masks, shape, count)

@@ -9,6 +9,7 @@ local bk = ...
 local internal, run_folder, run_groups, index = bk.internal, bk._run_folder, bk.command._run_groups,
     bk.command._run_index
 local text, number = bk.command._table_text.text, bk.command._table_text.number
+local misread = bk._options.misread
 local list = {}
 
 -- The last whole row, from the end of the file alone: the file may be long.
@@ -117,16 +118,15 @@ local function find(command, dirs, inner)
     for _, dir in ipairs(dirs) do
         dir = dir:gsub("(.)/+$", "%1")
         local f, why = io.open(dir, "rb")
-        if not f then error(string.format("%s: DIR: expected a folder, got %s", command, why), 0) end
+        if not f then misread("%s: DIR: expected a folder, got %s", command, why) end
         local byte, problem = f:read(0) -- a folder opens, but does not read
         f:close()
         if byte or not problem then
-            error(string.format("%s: DIR: expected a folder, got the file %s", command, dir), 0)
+            misread("%s: DIR: expected a folder, got the file %s", command, dir)
         end
         local found = run_folder.find(dir, not inner)
         if #found == 0 and not inner then
-            error(string.format("%s: %s: expected a run folder or a folder of runs, got one with no run in it", command,
-                dir), 0)
+            misread("%s: %s: expected a run folder or a folder of runs, got one with no run in it", command, dir)
         end
         local new = {}
         for _, at in ipairs(found) do

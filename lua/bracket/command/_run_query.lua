@@ -3,6 +3,7 @@
 -- recorded, what it ran on; the first that has the name. `arguments`, `config`, `metrics` and `env` are the tables
 -- themselves.
 local bk = ...
+local refuse = bk._options.refuse
 local table_text = bk.command._table_text
 local sorted, hint = table_text.sorted, bk.internal.hint
 local query = {}
@@ -103,7 +104,7 @@ local function unknown(command, option, name, runs)
     local known = #inner > 0 and inner or sorted(names_of(runs))
     local meant = hint(name, known)
     if meant == "" and option == "--where" then meant = (" (a text stands in quotes: \"%s\")"):format(name) end
-    error(("%s: %s: no run has %s%s; there are %s"):format(command, option, name, meant, table.concat(known, ", ")), 0)
+    refuse("%s: %s: no run has %s%s; there are %s", command, option, name, meant, table.concat(known, ", "))
 end
 
 -- Names that no run has are mistakes.
@@ -137,7 +138,7 @@ function query.where(text)
                 return value[inner]
             end, __pairs = function() return pairs(value) end })
         end,
-        __newindex = function(_, name) error("assignment to " .. tostring(name), 0) end,
+        __newindex = function(_, name) refuse("assignment to %s", tostring(name)) end,
     })
     local f, why = load("return " .. text, "=where", "t", values)
     if not f then return nil, (why:gsub("^where:%d+: ", "")) end
@@ -151,7 +152,7 @@ function query.where(text)
         end
         check(command, "--where", sorted(asked), runs) -- a word without quotes is a name that no run has
         if not held and problem then
-            error(("%s: --where: %s"):format(command, (tostring(problem):gsub("^where:%d+: ", ""))), 0)
+            refuse("%s: --where: %s", command, (tostring(problem):gsub("^where:%d+: ", "")))
         end
         return kept
     end

@@ -7,7 +7,7 @@ local FILES = {
 }
 local FILES_100 = { train = { "train.bin" }, test = { "test.bin" } }
 
-local function fail(format, ...) bk.internal.raise(("bk.data.cifar: " .. format):format(...)) end
+local refuse, misread = bk._options.refuse, bk._options.misread
 
 -- The batches in dir, plain or packed: those of CIFAR-10 if there is one, else those of CIFAR-100.
 local function find(dir, split)
@@ -19,15 +19,15 @@ local function find(dir, split)
         end
         if #found > 0 then return found, kind[1] end
     end
-    fail("no batch in %s; looked for %s (CIFAR-10) and %s (CIFAR-100)", dir, table.concat(FILES[split], ", "),
-        FILES_100[split][1])
+    misread("bk.data.cifar: no batch in %s; looked for %s (CIFAR-10) and %s (CIFAR-100)", dir,
+        table.concat(FILES[split], ", "), FILES_100[split][1])
 end
 
 local function cifar(dir, options)
-    if type(dir) ~= "string" then fail("dir: expected a string, got a %s", type(dir)) end
+    if type(dir) ~= "string" then refuse("bk.data.cifar: dir: expected a string, got a %s", type(dir)) end
     local split, dtype, labels, limit = options.split, options.dtype, options.labels, options.limit or math.huge
     local files, classes = find(dir, split)
-    if labels == "coarse" and classes == 10 then fail("labels: CIFAR-10 has no coarse ones") end
+    if labels == "coarse" and classes == 10 then refuse("bk.data.cifar: labels: CIFAR-10 has no coarse ones") end
     local xs, ys, n = {}, {}, 0
     for _, path in ipairs(files) do
         if n < limit then

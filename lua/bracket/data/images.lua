@@ -3,7 +3,7 @@ local bk = ...
 
 local ENDINGS = { png = true, jpg = true, jpeg = true }
 
-local function fail(format, ...) bk.internal.raise(("bk.data.images: " .. format):format(...)) end
+local refuse, misread = bk._options.refuse, bk._options.misread
 
 -- The classes, in order, and every file with its class's id.
 local function list(dir)
@@ -17,17 +17,17 @@ local function list(dir)
         for _, name in ipairs(bk.internal.folder(dir .. "/" .. class, "bk.data.images")) do
             local hidden = name:sub(1, 1) == "."
             if not hidden and not ENDINGS[(name:match("%.(%w+)$") or ""):lower()] then
-                fail("%s/%s/%s: expected .png, .jpg or .jpeg files", dir, class, name)
+                misread("bk.data.images: %s/%s/%s: expected .png, .jpg or .jpeg files", dir, class, name)
             end
             if not hidden then names[#names + 1] = name end
         end
         table.sort(names)
-        if #names == 0 then fail("%s/%s: a class without images", dir, class) end
+        if #names == 0 then misread("bk.data.images: %s/%s: a class without images", dir, class) end
         for _, name in ipairs(names) do
             files[#files + 1] = { path = dir .. "/" .. class .. "/" .. name, id = id - 1 }
         end
     end
-    if #classes == 0 then fail("%s: expected a folder for each class, found none", dir) end
+    if #classes == 0 then misread("bk.data.images: %s: expected a folder for each class, found none", dir) end
     return classes, files
 end
 
@@ -59,12 +59,14 @@ local function scaler(size)
 end
 
 local function images(dir, options)
-    if type(dir) ~= "string" then fail("dir: expected a string, got a %s", type(dir)) end
+    if type(dir) ~= "string" then refuse("bk.data.images: dir: expected a string, got a %s", type(dir)) end
     local size, dtype, channels = options.size, options.dtype, options.channels or 0
-    if channels ~= 0 and channels ~= 1 and channels ~= 3 then fail("channels: expected 1 or 3, got %d", channels) end
+    if channels ~= 0 and channels ~= 1 and channels ~= 3 then
+        refuse("bk.data.images: channels: expected 1 or 3, got %d", channels)
+    end
     for d = 1, size and 2 or 0 do
         if #size ~= 2 or math.type(size[d]) ~= "integer" or size[d] < 1 or size[d] > 8192 then
-            fail("size: expected {rows, columns}, got {%s}", table.concat(size, ", "))
+            refuse("bk.data.images: size: expected {rows, columns}, got {%s}", table.concat(size, ", "))
         end
     end
     local classes, files = list(dir)
@@ -85,11 +87,11 @@ local function images(dir, options)
             first = shape
             x = bk.zeros({ #taken, shape[1] * shape[2] * shape[3] }, { dtype = dtype })
         elseif shape[1] ~= first[1] then
-            fail("%s has %d channel%s and %s %d; channels = 1 or 3 makes them alike", file.path, shape[1],
-                shape[1] == 1 and "" or "s", taken[1].path, first[1])
+            misread("bk.data.images: %s has %d channel%s and %s %d; channels = 1 or 3 makes them alike", file.path,
+                shape[1], shape[1] == 1 and "" or "s", taken[1].path, first[1])
         elseif shape[2] ~= first[2] or shape[3] ~= first[3] then
-            fail("%s is %d x %d and %s %d x %d (rows x columns); size = {rows, columns} makes them alike", file.path,
-                shape[2], shape[3], taken[1].path, first[2], first[3])
+            misread("bk.data.images: %s is %d x %d and %s %d x %d (rows x columns); size = {rows, columns} makes them "
+                .. "alike", file.path, shape[2], shape[3], taken[1].path, first[2], first[3])
         end
         bk.internal.gather(x, k, (image:to(dtype) / 255):reshape{ 1, -1 }, one, 1, 1)
         labels[k] = file.id

@@ -1,5 +1,6 @@
 -- bk.data.mnist: image sets in MNIST's pair of IDX files, whatever small differences their names have.
 local bk = ...
+local refuse, misread = bk._options.refuse, bk._options.misread
 
 -- train-images-idx3-ubyte, train-images.idx3-ubyte, ...; each plain or .gz; the test set is called t10k or test.
 local function find(dir, prefix, stems, kind)
@@ -22,30 +23,29 @@ local STEMS = { train = { "train" }, test = { "t10k", "test" } }
 local OTHER = { train = "test", test = "train" }
 
 local function mnist(dir, options)
-    if type(dir) ~= "string" then error("bk.data.mnist: dir: expected a string, got a " .. type(dir), 2) end
+    if type(dir) ~= "string" then refuse("bk.data.mnist: dir: expected a string, got a %s", type(dir)) end
     local split, dtype, prefix, limit = options.split, options.dtype, options.prefix, options.limit
     local stems = STEMS[split]
     local images, missing = find(dir, prefix, stems, "images/idx3")
     if not images then
         local other = find(dir, prefix, STEMS[OTHER[split]], "images/idx3")
-        error(other and string.format("%s (there is %s: split = %q)", missing, other, OTHER[split]) or missing, 2)
+        if other then missing = ("%s (there is %s: split = %q)"):format(missing, other, OTHER[split]) end
+        misread("%s", missing)
     end
     local labels, unlabelled = find(dir, prefix, stems, "labels/idx1")
-    if not labels then error(unlabelled, 2) end
+    if not labels then misread("%s", unlabelled) end
     local x, y = bk.data.idx(images), bk.data.idx(labels)
     local xs, ys = x:shape(), y:shape()
     if #xs ~= 3 then
-        error(string.format("bk.data.mnist: %s: expected (n, rows, columns), got (%s)", images,
-            table.concat(xs, ",")), 2)
+        misread("bk.data.mnist: %s: expected (n, rows, columns), got (%s)", images, table.concat(xs, ","))
     end
     if #ys ~= 1 or ys[1] ~= xs[1] then
-        error(string.format("bk.data.mnist: %s has %d images but %s has (%s) labels", images, xs[1], labels,
-            table.concat(ys, ",")), 2)
+        misread("bk.data.mnist: %s has %d images but %s has (%s) labels", images, xs[1], labels, table.concat(ys, ","))
     end
     local transpose = options.transpose
     if transpose == nil then transpose = prefix:find("^emnist") ~= nil end
     local n = math.min(limit or xs[1], xs[1])
-    if n == 0 then error("bk.data.mnist: " .. images .. " holds no images", 2) end
+    if n == 0 then misread("bk.data.mnist: %s holds no images", images) end
     x, y = x:narrow(1, 1, n), y:narrow(1, 1, n)
     if transpose then x, xs = x:transpose(2, 3), { xs[1], xs[3], xs[2] } end
     x = x:to(dtype):reshape{ n, xs[2] * xs[3] } / 255

@@ -5,6 +5,7 @@
 --     exact       at every label, weighted by its probability
 --     batched     squared mean gradients of batches of 128, at their labels
 local bk = ...
+local refuse = bk._options.refuse
 local stream = bk.stream
 local BATCH = 128
 
@@ -13,8 +14,8 @@ local function probabilities(state, t, x, name)
     local task = t.source
     local kind = t.f.kind
     if type(kind) == "function" or kind.name ~= "cross_entropy" or kind.label_smoothing ~= 0 then
-        error(("%s: fisher: \"sampled\" and \"exact\" need the loss cross_entropy, of labels not smoothed, got %s")
-            :format(name, tostring(kind)), 0)
+        refuse("%s: fisher: \"sampled\" and \"exact\" need the loss cross_entropy, of labels not smoothed, got %s",
+            name, tostring(kind))
     end
     local z = state.model:forward(state.theta, x):to("float64")
     if task.head then
@@ -66,8 +67,8 @@ return function(name, state, draw, samples, way)
                 for k, p in ipairs(places) do labels[k] = drawn(draw, p) end
                 add(t.f.grad(state.theta, x, bk.tensor(labels, { dtype = "int64" }):reshape(y:shape())))
             elseif #places > 1 then
-                error(("%s: fisher: \"exact\" needs one label an example, got y %s; \"sampled\" takes it"):format(name,
-                    "(" .. table.concat(t.train.y:shape(), ",") .. ")"), 0)
+                refuse("%s: fisher: \"exact\" needs one label an example, got y %s; \"sampled\" takes it", name,
+                    "(" .. table.concat(t.train.y:shape(), ",") .. ")")
             else
                 for c, weight in ipairs(places[1]) do
                     local label = bk.tensor({ c - 1 }, { dtype = "int64" })

@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 local stream, episodes = bk.stream, bk.intervention._episodes
 local gradients = setmetatable({}, { __mode = "k" }) -- of the distance to outputs kept, by model
 
@@ -40,7 +41,7 @@ another batch from there, at its labels. One task a step.]],
             needs_one_task = true,
             begin_run = function(state, memory)
                 if state.model.n_buffers > 0 then
-                    error("bk.intervention.der: needs a model without running statistics (batch_norm)", 0)
+                    refuse("bk.intervention.der: needs a model without running statistics (batch_norm)")
                 end
                 memory.reservoir = episodes.new(options.memory, stream.key(state.seed, 3, 7))
                 memory.outputs, memory.met = {}, nil

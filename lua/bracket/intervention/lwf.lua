@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 local gradients = setmetatable({}, { __mode = "k" }) -- of the distillation loss, by model and temperature
 
 local function gradient_of(model, temperature)
@@ -36,7 +37,7 @@ outputs of the network at the last task's end and its own, on the step's example
             needs_one_task = true,
             begin_run = function(state, memory)
                 if state.model.n_buffers > 0 then
-                    error("bk.intervention.lwf: needs a model without running statistics (batch_norm)", 0)
+                    refuse("bk.intervention.lwf: needs a model without running statistics (batch_norm)")
                 end
                 memory.teacher = nil
             end,

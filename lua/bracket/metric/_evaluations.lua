@@ -6,8 +6,8 @@ return function(where, a, learning)
         local rows, n = {}, 0
         while type(a["accuracy_" .. n + 1]) == "table" do n = n + 1 end
         if n == 0 or type(a.task) ~= "table" then
-            error(where .. ": expected a history with task and accuracy_1, ...: record = { every = 1, \"accuracy\" }",
-                3)
+            bk._options.refuse(
+                '%s: expected a history with task and accuracy_1, ...: record = { every = 1, "accuracy" }', where)
         end
         for r = 1, #a.step do
             rows[r] = {}

@@ -1,7 +1,8 @@
 local bk = ...
+local refuse = bk._options.refuse
 return bk.doc(function(values)
     bk._options.numbers("bk.metric.interval", "values", values)
-    if #values == 0 then error("bk.metric.interval: values: expected a list of numbers, got an empty one", 2) end
+    if #values == 0 then refuse("bk.metric.interval: values: expected a list of numbers, got an empty one") end
     return bk.statistics.interval(values)
 end, [[
 bk.metric.interval(values) -> { n, mean, sd, half, low, high, values }

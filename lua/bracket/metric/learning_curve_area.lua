@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 local function metric(a, options)
     local where = "bk.metric.learning_curve_area"
     local o = bk._options.check(where, options, {
@@ -8,8 +9,8 @@ local function metric(a, options)
     if type(a.step) == "table" then
         for r = 2, n do
             if a.step[r] ~= a.step[r - 1] + 1 then
-                error(("%s: row %d: expected step %d, got %d: record = { every = 1, \"accuracy\" }"):format(where, r,
-                    a.step[r - 1] + 1, a.step[r]), 2)
+                refuse("%s: row %d: expected step %d, got %d: record = { every = 1, \"accuracy\" }", where, r,
+                    a.step[r - 1] + 1, a.step[r])
             end
         end
     end
@@ -20,14 +21,14 @@ local function metric(a, options)
             for b = 0, o.batches do
                 local row = r - 1 + b
                 if row > n or b > 0 and task[row] ~= i then
-                    error(("%s: task %d: expected %d batches or more, got %d"):format(where, i, o.batches, b - 1), 2)
+                    refuse("%s: task %d: expected %d batches or more, got %d", where, i, o.batches, b - 1)
                 end
                 area = area + rows[row][i]
             end
             sum, tasks = sum + area / (o.batches + 1), tasks + 1
         end
     end
-    if tasks == 0 then error(where .. ": expected a row before the first task is learned, task 0", 2) end
+    if tasks == 0 then refuse("%s: expected a row before the first task is learned, task 0", where) end
     return sum / tasks
 end
 

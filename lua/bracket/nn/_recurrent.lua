@@ -2,6 +2,7 @@
 -- inputs a = x W + b (batch, gates * hidden) and the state before. recurrent.layer(kind, options) is the layer over
 -- whole sequences, recurrent.cell(kind) the function of one step.
 local bk = ...
+local refuse = bk._options.refuse
 
 local function gate(a, k, hidden) return a:narrow(2, k * hidden + 1, hidden) end
 
@@ -43,8 +44,7 @@ local function layer(kind, options)
     return bk.nn.layer{ name = kind, input = { "batch", "time", n_in }, params = params,
         forward = function(p, x)
             local batch, time = x:size(1), x:size(2)
-            if time == 0 then error(("bk.%s: x: expected at least one time, got (%d,0,%d)"):format(where, batch, n_in),
-                0) end
+            if time == 0 then refuse("bk.%s: x: expected at least one time, got (%d,0,%d)", where, batch, n_in) end
             -- Every time in one product; then time after time in one vector, whose parts cost nothing to cut out and
             -- whose cotangent is put together once.
             local size = batch * k.gates * hidden
@@ -66,13 +66,12 @@ local function cell(kind)
     local function check(t, what, ndim)
         if not bk.is_tensor(t) or t:ndim() ~= ndim then
             local got = bk.is_tensor(t) and "(" .. table.concat(t:shape(), ",") .. ")" or tostring(t)
-            error(("%s%s: expected a tensor of %d dimension%s, got %s"):format(where, what, ndim, ndim > 1 and "s"
-                or "", got), 3)
+            refuse("%s%s: expected a tensor of %d dimension%s, got %s", where, what, ndim, ndim > 1 and "s" or "", got)
         end
     end
     return function(p, x, h, c)
-        if type(p) ~= "table" then error(where .. "p: expected a table { weight, recurrent, bias }, got " .. type(p),
-            2) end
+        if type(p) ~= "table" then refuse("%sp: expected a table { weight, recurrent, bias }, got %s", where,
+            type(p)) end
         check(p.weight, "p.weight", 2)
         check(p.recurrent, "p.recurrent", 2)
         check(p.bias, "p.bias", 1)

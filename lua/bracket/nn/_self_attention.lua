@@ -2,6 +2,7 @@
 -- width), out_bias; the heads lie side by side in q, k and v. In PyTorch they are a MultiheadAttention's, whose names
 -- begin with `before`.
 local bk = ...
+local refuse = bk._options.refuse
 return { params = function(width, before)
     local function named(name) return before .. name end
     return { "qkv", shape = { width, 3 * width }, fan_in = width, fan_out = width, torch = named "in_proj_weight",
@@ -18,6 +19,5 @@ end, apply = function(p, x, heads, causal)
     return y:permute{ 1, 3, 2, 4 }:reshape{ batch, time, width }:matmul(p.out) + p.out_bias
 end, heads = function(where, width, heads)
     if math.type(heads) == "integer" and heads >= 1 and width % heads == 0 then return heads end
-    error(("bk.%s: heads: expected a whole number that divides the width %d, got %s"):format(where, width,
-        tostring(heads)), 3)
+    refuse("bk.%s: heads: expected a whole number that divides the width %d, got %s", where, width, tostring(heads))
 end }

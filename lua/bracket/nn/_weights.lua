@@ -2,6 +2,7 @@
 -- parts = { { of = block, first, rows }, ... } }: these rows of the tensor are the first ones of that block of theta,
 -- which is the sum of its parts. Without `of` they are nobody's, and 0.
 local bk = ...
+local refuse = bk._options.refuse
 local LAYOUT, DTYPE = { "layout", { "torch" } }, { "dtype", { "float64", "float32" } }
 local BUFFERS = { "buffers", "tensor" }
 
@@ -72,12 +73,12 @@ local function state_dict(model, theta, options)
     local where = "model:state_dict"
     options = bk._options.check(where, options, { LAYOUT, BUFFERS })
     if not bk.is_tensor(theta) or theta:ndim() ~= 1 or theta:size(1) ~= model.n_params then
-        error(("%s: theta: expected (%d), got %s"):format(where, model.n_params,
-            bk.is_tensor(theta) and shape_text(theta) or tostring(theta)), 2)
+        refuse("%s: theta: expected (%d), got %s", where, model.n_params,
+            bk.is_tensor(theta) and shape_text(theta) or tostring(theta))
     end
     local buffers = options.buffers or model:init_buffers{ dtype = theta:dtype() }
     if buffers:ndim() ~= 1 or buffers:size(1) ~= model.n_buffers then
-        error(("%s: buffers: expected (%d), got %s"):format(where, model.n_buffers, shape_text(buffers)), 2)
+        refuse("%s: buffers: expected (%d), got %s", where, model.n_buffers, shape_text(buffers))
     end
     local out, given = {}, {}
     for _, t in ipairs(layout_of(model, options)) do
@@ -131,8 +132,8 @@ local function check(where, list, given)
     table.sort(extra)
     table.move(extra, 1, #extra, #wrong + 1, wrong)
     if #wrong > 0 then
-        error(("%s: %d name%s not fit:\n  %s"):format(where, #wrong, #wrong == 1 and " does" or "s do",
-            table.concat(wrong, "\n  ")), 3)
+        refuse("%s: %d name%s not fit:\n  %s", where, #wrong, #wrong == 1 and " does" or "s do",
+            table.concat(wrong, "\n  "))
     end
 end
 
@@ -141,8 +142,8 @@ local function load_state_dict(model, given, options)
     options = bk._options.check(where, options, { LAYOUT, DTYPE })
     if type(given) == "string" then given = bk.load_safetensors(given) end
     if type(given) ~= "table" then
-        error(("%s: expected a table of tensors or a path, got %s"):format(where,
-            type(given) == "nil" and "nothing" or "a " .. type(given)), 2)
+        refuse("%s: expected a table of tensors or a path, got %s", where,
+            type(given) == "nil" and "nothing" or "a " .. type(given))
     end
     local list = layout_of(model, options)
     check(where, list, given)

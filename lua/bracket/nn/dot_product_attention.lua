@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 
 local function shown(t) return bk.is_tensor(t) and "(" .. table.concat(t:shape(), ",") .. ")" or tostring(t) end
 
@@ -15,13 +16,13 @@ return bk.define{
         for _, name in ipairs{ "q", "k", "v" } do
             local t = given[name]
             if not bk.is_tensor(t) or t:ndim() < 2 then
-                error(("%s: %s: expected a tensor (..., time, width), got %s"):format(where, name, shown(t)), 2)
+                refuse("%s: %s: expected a tensor (..., time, width), got %s", where, name, shown(t))
             end
         end
         local n = q:ndim()
         if k:size(k:ndim()) ~= q:size(n) or k:size(k:ndim() - 1) ~= v:size(v:ndim() - 1) then
-            error(("%s: expected q (..., m, d), k (..., n, d), v (..., n, e), got q %s, k %s, v %s"):format(where, shown(q),
-                shown(k), shown(v)), 2)
+            refuse("%s: expected q (..., m, d), k (..., n, d), v (..., n, e), got q %s, k %s, v %s", where, shown(q),
+                shown(k), shown(v))
         end
         local scores = q:matmul(k:transpose()) * (1 / math.sqrt(q:size(n)))
         return scores:softmax(scores:ndim(), { causal = options.causal }):matmul(v)

@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 return bk.define{
     name = "bk.nn.position_embedding",
     returns = "layer",
@@ -16,7 +17,7 @@ x (batch, time, width) plus a learned vector for every time, the rows of weight 
             forward = function(p, x)
                 local time = x:size(2)
                 if time > length then
-                    error(("bk.nn.position_embedding: x: expected at most %d times, got %d"):format(length, time), 0)
+                    refuse("bk.nn.position_embedding: x: expected at most %d times, got %d", length, time)
                 end
                 return x + p.weight:narrow(1, 1, time)
             end }

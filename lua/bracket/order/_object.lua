@@ -3,6 +3,7 @@
 -- blocks). It is a function of the step alone: what an order has to remember stands in memory. window(state): steps
 -- of one round.
 local bk = ...
+local refuse = bk._options.refuse
 local order = {}
 order.__index = order
 
@@ -46,7 +47,7 @@ local function of_steps(state, total, at, rate, view)
         state.task = task > 0 and task or nil
         state.lr = rate(step, view or state)
         if type(state.lr) ~= "number" then
-            error(("order:matrix: lr: step %d: expected a rate, got %s"):format(step, bk._options.show(state.lr)), 0)
+            refuse("order:matrix: lr: step %d: expected a rate, got %s", step, bk._options.show(state.lr))
         end
         accumulate(W, R, task, state.lr)
     end
@@ -55,8 +56,8 @@ end
 
 local function matrix(self, n, options)
     bk._options.own(self, order, "order:matrix", "bk.order.NAME{...}")
-    if math.type(n) ~= "integer" or n < 1 then error("order:matrix: n: expected a number of tasks, got "
-        .. tostring(n), 2) end
+    if math.type(n) ~= "integer" or n < 1 then refuse("order:matrix: n: expected a number of tasks, got %s",
+        tostring(n)) end
     local state = { n_tasks = n, seed = options.seed, steps = options.steps, step = 0 }
     function state.steps_of() return options.steps or 1 end
     local total, at = self.setup(state, {})
@@ -85,8 +86,8 @@ local function new(object)
         object[name] = function(state, ...)
             if type(state) ~= "table" or math.type(state.n_tasks) ~= "integer"
                 or object.blocks and type(state.steps_of) ~= "function" then
-                error(("order.%s: state: expected the state of a run, with n_tasks%s, got %s"):format(name,
-                    object.blocks and " and steps_of" or "", bk._options.show(state)), 2)
+                refuse("order.%s: state: expected the state of a run, with n_tasks%s, got %s", name,
+                    object.blocks and " and steps_of" or "", bk._options.show(state))
             end
             return f(state, ...)
         end

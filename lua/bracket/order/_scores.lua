@@ -2,6 +2,7 @@
 -- score_i = sum_j A_ij = <sum_j u_j, g_i> - <u_i, sum_j g_j>; lowest first is best for E. Target: a task's number or
 -- a table { x =, y =, loss = }.
 local bk = ...
+local refuse = bk._options.refuse
 return function(state, target)
     local measure, n = bk.measure, state.n_tasks
     measure.needs_losses(state, "order \"tournament\"")
@@ -13,7 +14,7 @@ return function(state, target)
     elseif target >= 1 and target <= n then
         p = measure.gradient(state, target)
     else
-        error(string.format("bk.order.tournament: target: expected a task 1..%d, got %s", n, tostring(target)), 0)
+        refuse("bk.order.tournament: target: expected a task 1..%d, got %s", n, tostring(target))
     end
     local u, g, U, G = {}, {}, nil, nil
     for i = 1, n do

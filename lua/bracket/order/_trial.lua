@@ -2,6 +2,7 @@
 -- and optimizer, without its interventions. A point { theta, step, optimizer, buffers } is where a trial stands between
 -- two tasks. trial.cost counts what was spent, in gradients of one example; a forward pass is a third of one.
 local bk = ...
+local refuse = bk._options.refuse
 local stream, gather = bk.stream, bk.internal.gather
 local trial = {}
 trial.__index = trial
@@ -37,8 +38,8 @@ local function judged(self, target, samples)
         sets[1] = drawn(data, samples, stream.key(state.seed, 6, 0))
         sets[1].f = f
     elseif #sets == 0 then
-        error(("bk.order.planned: target: expected \"average\" or a task 1..%d, got %s"):format(state.n_tasks,
-            tostring(target)), 0)
+        refuse("bk.order.planned: target: expected \"average\" or a task 1..%d, got %s", state.n_tasks,
+            tostring(target))
     end
     return sets
 end

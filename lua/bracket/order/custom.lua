@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 return bk.define{
     name = "bk.order.custom",
     returns = "order",
@@ -14,12 +15,12 @@ The task of each step from a function. As an option of a protocol: order = funct
         return bk.order._object.new{
             name = options.name,
             setup = function(state)
-                if not state.steps then error("bk.order.custom: a function needs steps, the number of steps in all", 0) end
+                if not state.steps then refuse("bk.order.custom: a function needs steps, the number of steps in all") end
                 return state.steps, function(step)
                     local task = options.task(step, state)
                     if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
-                        error(string.format("bk.order.custom: step %d: expected a task 1..%d, got %s", step,
-                            state.n_tasks, tostring(task)), 0)
+                        refuse("bk.order.custom: step %d: expected a task 1..%d, got %s", step, state.n_tasks,
+                            tostring(task))
                     end
                     return task
                 end

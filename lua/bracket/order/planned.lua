@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 local stream = bk.stream
 
 -- The order in which the next task is that of the largest loss, and its points.
@@ -166,8 +167,8 @@ cheaper way found beats chance by much.]],
     },
     call = function(options)
         if type(options.target) == "string" and options.target ~= "average" then
-            error(("bk.order.planned: target: expected \"average\", a task or a table { x =, y = }, got %q"):format(
-                options.target), 2)
+            refuse("bk.order.planned: target: expected \"average\", a task or a table { x =, y = }, got %q",
+                options.target)
         end
         return bk.order._object.new{
             name = "planned",
@@ -175,7 +176,7 @@ cheaper way found beats chance by much.]],
             setup = function(state, memory)
                 if not memory.order then
                     if not state.theta then
-                        error("bk.order.planned: the order is known once a run has started", 0)
+                        refuse("bk.order.planned: the order is known once a run has started")
                     end
                     memory.order, memory.plan = plan(state, options)
                 end

@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 return bk.define{
     name = "bk.order.sequential",
     returns = "order",
@@ -19,8 +20,8 @@ One task after the other, `steps` steps each. Order matrix W_ij = (steps h)^2 fo
                 end
                 for k, task in ipairs(word) do
                     if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
-                        error(string.format("bk.order.sequential: order[%d]: expected a task 1..%d, got %s", k, state.n_tasks,
-                            tostring(task)), 0)
+                        refuse("bk.order.sequential: order[%d]: expected a task 1..%d, got %s", k, state.n_tasks,
+                            tostring(task))
                     end
                     total = total + state.steps_of(task)
                     ends[k] = total

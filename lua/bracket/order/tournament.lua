@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 
 local function reversed(list)
     local result = {}
@@ -29,7 +30,7 @@ tasks the scores are no better than chance (experiments/planner).]],
             blocks = true,
             setup = function(state, memory)
                 if not memory.order then
-                    if not state.theta then error("bk.order.tournament: the order is known once a run has started", 0) end
+                    if not state.theta then refuse("bk.order.tournament: the order is known once a run has started") end
                     local result = bk.order._scores(state, options.target)
                     memory.order, memory.scores = result.order, result.scores
                     if options.worst then memory.order = reversed(result.order) end

@@ -1,14 +1,14 @@
 local bk = ...
+local refuse = bk._options.refuse
 return bk.doc(function(word)
-    if type(word) ~= "table" or #word == 0 then error("bk.order.word: expected a list of tasks, got a " .. type(word),
-        2) end
+    if type(word) ~= "table" or #word == 0 then refuse("bk.order.word: expected a list of tasks, got a %s",
+        type(word)) end
     return bk.order._object.new{
         name = "word",
         setup = function(state)
             for k, task in ipairs(word) do
                 if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
-                    error(string.format("bk.order.word: entry %d: expected a task 1..%d, got %s", k, state.n_tasks,
-                        tostring(task)), 0)
+                    refuse("bk.order.word: entry %d: expected a task 1..%d, got %s", k, state.n_tasks, tostring(task))
                 end
             end
             return state.steps or #word, function(step) return word[(step - 1) % #word + 1] end

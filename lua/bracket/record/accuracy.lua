@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 return bk.doc(function(state)
     bk.record._of_run(state, "bk.record.accuracy")
     local row, sum, n = {}, 0, 0
@@ -9,7 +10,7 @@ return bk.doc(function(state)
             sum, n = sum + accuracy, n + 1
         end
     end
-    if n == 0 then error("record \"accuracy\": no task has one; record \"loss\"", 0) end
+    if n == 0 then refuse("record \"accuracy\": no task has one; record \"loss\"") end
     row.accuracy = sum / n
     return row
 end, [[

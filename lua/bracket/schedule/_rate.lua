@@ -1,10 +1,11 @@
 -- A learning rate as a function (step, state) -> rate, from what users write: a number, a function, or a list with one
 -- of these per task. where begins the messages.
 local bk = ...
+local refuse = bk._options.refuse
 local function resolve(lr, where, nested)
     if type(lr) == "number" then
         if lr ~= lr or lr < 0 or lr == math.huge then
-            error(("%s: lr: expected a rate >= 0, got %s"):format(where, lr), 0)
+            refuse("%s: lr: expected a rate >= 0, got %s", where, lr)
         end
         return function() return lr end
     end
@@ -15,18 +16,18 @@ local function resolve(lr, where, nested)
         for i, r in ipairs(lr) do rates[i] = resolve(r, where, true) end
         return function(step, state)
             if type(state) ~= "table" then
-                error(("%s: state: expected the state of a run, which says the task, got %s"):format(where,
-                    bk._options.show(state)), 2)
+                refuse("%s: state: expected the state of a run, which says the task, got %s", where,
+                    bk._options.show(state))
             end
             local rate = rates[state.task]
             if not rate then
-                error(("%s: lr: has %d rates, task %s has none (a list of rates needs one task a step)"):format(where,
-                    #rates, tostring(state.task)), 0)
+                refuse("%s: lr: has %d rates, task %s has none (a list of rates needs one task a step)", where, #rates,
+                    tostring(state.task))
             end
             return rate(step, state)
         end
     end
-    error(("%s: lr: expected a number, a function of (step, state), a schedule, or a list with one per task, got %s")
-        :format(where, bk._options.show(lr)), 0)
+    refuse("%s: lr: expected a number, a function of (step, state), a schedule, or a list with one per task, got %s",
+        where, bk._options.show(lr))
 end
 return resolve

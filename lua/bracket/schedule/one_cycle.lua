@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 local described = bk.schedule._described
 return bk.define{
     name = "bk.schedule.one_cycle",
@@ -15,7 +16,7 @@ return bk.define{
     call = function(options)
         local lr = options.lr
         if not (options.peak > 0 and options.peak < 1) then
-            error("bk.schedule.one_cycle: peak: expected 0 < peak < 1, got " .. options.peak, 2)
+            refuse("bk.schedule.one_cycle: peak: expected 0 < peak < 1, got %s", options.peak)
         end
         local start, final, peak = options.start or lr / 25, options.final or lr / 250000, options.peak
         local function between(a, b, part) return b + 0.5 * (a - b) * (1 + math.cos(math.pi * part)) end

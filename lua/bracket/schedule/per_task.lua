@@ -1,11 +1,10 @@
 local bk = ...
+local refuse = bk._options.refuse
 return bk.doc(function(rates)
     if type(rates) ~= "table" or (bk._options.length(rates) or 0) == 0 then
-        error("bk.schedule.per_task: expected a list with a rate or schedule per task", 2)
+        refuse("bk.schedule.per_task: expected a list with a rate or schedule per task")
     end
-    local ok, rate = pcall(bk.schedule._rate, rates, "bk.schedule.per_task")
-    if not ok then error(rate, 2) end
-    return rate
+    return bk.schedule._rate(rates, "bk.schedule.per_task")
 end, [[
 bk.schedule.per_task{0.05, bk.schedule.cosine{ lr = 0.1 }, ...} -> function (step, state) -> rate
 One rate or schedule per task; as an option: lr = {0.05, 0.1}. Rates tied to tasks, not to positions, so that the

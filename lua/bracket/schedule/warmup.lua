@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 local described = bk.schedule._described
 return bk.define{
     name = "bk.schedule.warmup",
@@ -14,7 +15,7 @@ return bk.define{
     },
     call = function(options)
         local steps, lr = options.steps, options.lr
-        if not lr and not options.after then error("bk.schedule.warmup: lr or after is missing", 2) end
+        if not lr and not options.after then refuse("bk.schedule.warmup: lr or after is missing") end
         local after = bk.schedule._rate(options.after or lr, "bk.schedule.warmup")
         return described("warmup", options, function(step, state)
             bk.schedule._step("bk.schedule.warmup", step)

@@ -1,6 +1,7 @@
 -- What the makers of tasks share: checking a data set { x (n, ...), y (n), classes, shape }, picking rows and columns,
 -- and dividing examples into train and test. Rows count from 1.
 local bk = ...
+local refuse = bk._options.refuse
 local dataset = {}
 
 local function is_tensor(v) return type(v) == "userdata" and (pcall(function() return v:shape() end)) end
@@ -26,7 +27,7 @@ end
 function dataset.finite(where, name, t)
     local sum = t:to("float64"):sum():item()
     if sum ~= sum or sum == math.huge or sum == -math.huge then
-        error(string.format("%s: %s holds nan or inf", where, name), 0)
+        refuse("%s: %s holds nan or inf", where, name)
     end
 end
 
@@ -43,16 +44,14 @@ end
 function dataset.check(where, data, name)
     name = name or "data"
     if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
-        error(string.format("%s: %s: expected a table { x = tensor, y = tensor }, got a %s", where, name,
-            type(data)), 0)
+        refuse("%s: %s: expected a table { x = tensor, y = tensor }, got a %s", where, name, type(data))
     end
     local xs, ys = data.x:shape(), data.y:shape()
     if #xs < 2 or xs[1] < 1 then
-        error(string.format("%s: %s.x: expected (examples, ...), got %s", where, name, shape_text(data.x)), 0)
+        refuse("%s: %s.x: expected (examples, ...), got %s", where, name, shape_text(data.x))
     end
     if #ys ~= 1 or ys[1] ~= xs[1] then
-        error(string.format("%s: %s.y: expected (%d), a class id for each row of x, got %s", where, name, xs[1],
-            shape_text(data.y)), 0)
+        refuse("%s: %s.y: expected (%d), a class id for each row of x, got %s", where, name, xs[1], shape_text(data.y))
     end
     local size = 1
     for d = 2, #xs do size = size * xs[d] end
@@ -62,20 +61,18 @@ function dataset.check(where, data, name)
         dataset.finite(where, name .. ".y", y)
         y = y:to("int64")
         if (y:to("float64") - data.y:to("float64")):norm():item() ~= 0 then
-            error(string.format("%s: %s.y: expected class ids, got fractions", where, name), 0)
+            refuse("%s: %s.y: expected class ids, got fractions", where, name)
         end
     end
     local low, high = -((-y):max():item()), y:max():item()
     local classes = data.classes or high + 1
     if type(classes) == "table" then classes = #(classes[data.target] or {}) end -- texts by column, of bk.data.csv
     if type(classes) ~= "number" or not math.tointeger(classes) then
-        error(("%s: %s.classes: expected the number of classes, got %s"):format(where, name,
-            bk._options.show(classes)), 0)
+        refuse("%s: %s.classes: expected the number of classes, got %s", where, name, bk._options.show(classes))
     end
-    if data.shape ~= nil then bk._options.numbers(where, name .. ".shape", data.shape, 0) end
+    if data.shape ~= nil then bk._options.numbers(where, name .. ".shape", data.shape) end
     if low < 0 or high >= classes then
-        error(string.format("%s: %s.y: label %d is outside the classes 0..%d", where, name, low < 0 and low or high,
-            classes - 1), 0)
+        refuse("%s: %s.y: label %d is outside the classes 0..%d", where, name, low < 0 and low or high, classes - 1)
     end
     return { x = x, y = y, n = xs[1], size = size, classes = classes, shape = data.shape or image_shape(xs) }
 end
@@ -96,7 +93,7 @@ function dataset.columns(xt, ids) return dataset.rows(xt, ids):transpose():clone
 -- How many of n examples train; the others test. At least one of each, unless fraction is 0.
 function dataset.train_count(where, n, fraction)
     if fraction == 0 then return n end
-    if n < 2 then error(where .. ": 1 example cannot be divided into train and test; give test_fraction = 0", 0) end
+    if n < 2 then refuse("%s: 1 example cannot be divided into train and test; give test_fraction = 0", where) end
     return n - math.max(1, math.min(n - 1, math.floor(n * fraction + 0.5)))
 end
 
@@ -132,7 +129,7 @@ function dataset.open(where, options)
     if options.test then
         copy.test = dataset.check(where, options.test, "test")
         if copy.test.size ~= data.size then
-            error(string.format("%s: test.x has %d columns, data.x %d", where, copy.test.size, data.size), 0)
+            refuse("%s: test.x has %d columns, data.x %d", where, copy.test.size, data.size)
         end
         data.classes = math.max(data.classes, copy.test.classes)
     end
@@ -145,8 +142,8 @@ function dataset.images(where, options)
     local data, checked = dataset.open(where, options)
     local shape = data.shape
     if type(shape) ~= "table" or #shape ~= 2 or shape[1] * shape[2] ~= data.size then
-        error(("%s: data: expected images of {rows, columns}, %d numbers each, got shape %s"):format(where, data.size,
-            type(shape) == "table" and "{" .. table.concat(shape, ", ") .. "}" or "nil"), 3)
+        refuse("%s: data: expected images of {rows, columns}, %d numbers each, got shape %s", where, data.size,
+            type(shape) == "table" and "{" .. table.concat(shape, ", ") .. "}" or "nil")
     end
     return data, dataset.divide(where, data, checked)
 end

@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 local where = "bk.tasks.incremental"
 
 local function part_of(task, name)
@@ -9,11 +10,11 @@ end
 -- The classes of a task's training examples, rising, and the place of each from 0.
 local function classes_of(task, i)
     if type(task) ~= "table" then
-        error(("%s: tasks: entry %d: expected a task, a table, got %s"):format(where, i, bk._options.show(task)), 0)
+        refuse("%s: tasks: entry %d: expected a task, a table, got %s", where, i, bk._options.show(task))
     end
     local part = part_of(task, "train")
     if not (part and bk.is_tensor(part.y) and part.y:dtype() == "int64" and part.y:ndim() == 1) then
-        error(("%s: task %d: expected class ids (examples) int64"):format(where, i), 0)
+        refuse("%s: task %d: expected class ids (examples) int64", where, i)
     end
     local list, place = {}, {}
     for _, id in ipairs(part.y:totable()) do
@@ -31,14 +32,14 @@ local function relabelled(part, place, first, i, name)
     local y = part.y:totable()
     for k, id in ipairs(y) do
         y[k] = place[id] and first + place[id]
-            or error(("%s: task %d: %s: class %d is in none of its training examples"):format(where, i, name, id), 0)
+            or refuse("%s: task %d: %s: class %d is in none of its training examples", where, i, name, id)
     end
     return { x = part.x, y = bk.tensor(y, { dtype = "int64" }) }
 end
 
 local function incremental(o)
     local first, widest, tasks = 0, 0, {}
-    if #o.tasks == 0 then error(where .. ": tasks: expected a list of tasks, got an empty one", 0) end
+    if #o.tasks == 0 then refuse("%s: tasks: expected a list of tasks, got an empty one", where) end
     for i, task in ipairs(o.tasks) do
         local list, place = classes_of(task, i)
         local t = {}

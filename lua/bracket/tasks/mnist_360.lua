@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 local dataset = bk.tasks._dataset
 local where = "bk.tasks.mnist_360"
 
@@ -55,8 +56,8 @@ local function mnist_360(o)
     for digit = 0, 8 do -- 9 is a 6 when turned
         local list = lists[digit] or {}
         if #list // 2 < o.rounds then
-            error(("%s: digit %d: expected %.0f examples or more, one a visit, got %d"):format(where, digit,
-                2.0 * o.rounds, #list), 2)
+            refuse("%s: digit %d: expected %.0f examples or more, one a visit, got %d", where, digit, 2.0 * o.rounds,
+                #list)
         end
         local entries = turning(list, 60 * (digit - 1))
         groups[digit] = {}

@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 local dataset = bk.tasks._dataset
 local floor = math.floor
 
@@ -32,10 +33,10 @@ end
 
 local function rotated(options)
     local angles = options.angles
-    if #angles == 0 then error("bk.tasks.rotated: angles: expected a list of degrees, got an empty one", 2) end
+    if #angles == 0 then refuse("bk.tasks.rotated: angles: expected a list of degrees, got an empty one") end
     for k, angle in ipairs(angles) do
         if type(angle) ~= "number" or angle ~= angle or angle == math.huge or angle == -math.huge then
-            error(string.format("bk.tasks.rotated: angle %d: expected degrees, got %s", k, tostring(angle)), 2)
+            refuse("bk.tasks.rotated: angle %d: expected degrees, got %s", k, tostring(angle))
         end
     end
     local data, o = dataset.open("bk.tasks.rotated", options)
@@ -45,8 +46,8 @@ local function rotated(options)
     local rows, columns = sizes > 1 and shape[sizes - 1] or 0, sizes > 1 and shape[sizes] or 0
     local area = rows * columns -- a channel's
     if (sizes ~= 2 and sizes ~= 3) or (sizes == 3 and shape[1] or 1) * area ~= data.size then
-        error(string.format("bk.tasks.rotated: shape: expected {rows, columns} of %d pixels, got {%s}", data.size,
-            type(shape) == "table" and table.concat(shape, ", ") or ""), 2)
+        refuse("bk.tasks.rotated: shape: expected {rows, columns} of %d pixels, got {%s}", data.size,
+            type(shape) == "table" and table.concat(shape, ", ") or "")
     end
     local train, test = dataset.divide("bk.tasks.rotated", data, o)
     local tasks = {}

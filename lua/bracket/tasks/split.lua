@@ -1,4 +1,5 @@
 local bk = ...
+local refuse = bk._options.refuse
 local dataset = bk.tasks._dataset
 
 local function labels(part, map)
@@ -16,7 +17,7 @@ local function split(options)
         groups = {}
         for c = 0, data.classes - 1, 2 do groups[#groups + 1] = { c, c + 1 < data.classes and c + 1 or nil } end
     end
-    if #groups == 0 then error("bk.tasks.split: classes: expected a list of lists of class ids, got an empty one", 2) end
+    if #groups == 0 then refuse("bk.tasks.split: classes: expected a list of lists of class ids, got an empty one") end
     local function members(set)
         local lists = {}
         for k, id in ipairs(set.y:totable()) do
@@ -33,18 +34,18 @@ local function split(options)
     local tasks = {}
     for k, group in ipairs(groups) do
         if type(group) ~= "table" or (bk._options.length(group) or 0) == 0 then
-            error(string.format("bk.tasks.split: classes: task %d: expected a list of class ids, got %s", k,
-                type(group) == "table" and #group == 0 and "an empty one" or bk._options.show(group)), 2)
+            refuse("bk.tasks.split: classes: task %d: expected a list of class ids, got %s", k,
+                type(group) == "table" and #group == 0 and "an empty one" or bk._options.show(group))
         end
         local ids, test_ids, map = {}, {}, scenario == "domain" and {} or nil
         for place = 1, #group do
             local id = group[place]
             if math.type(id) ~= "integer" or id < 0 or id >= data.classes then
-                error(string.format("bk.tasks.split: classes: task %d: expected ids 0..%d, got %s", k, data.classes - 1,
-                    tostring(id)), 2)
+                refuse("bk.tasks.split: classes: task %d: expected ids 0..%d, got %s", k, data.classes - 1,
+                    tostring(id))
             end
             if not of_class[id] then
-                error(string.format("bk.tasks.split: classes: task %d: no example of class %d", k, id), 2)
+                refuse("bk.tasks.split: classes: task %d: no example of class %d", k, id)
             end
             table.move(of_class[id], 1, #of_class[id], #ids + 1, ids)
             local more = of_test and of_test[id] or {}

@@ -241,7 +241,9 @@ static node *operation(graph *g, bytes_in *b, int n, node *const *have) {
             const int64_t m = 1 + (x >> 2) % 20;
             u = formed(g, u, 2, x & 2 ? (int64_t[]){ m, shape[0] } : (int64_t[]){ shape[0], m });
         }
-        return u ? g_matmul_t(g, a, u, x & 1, x & 2) : NULL;
+        if (x & 128) a = g_tril(g, a);
+        u = u ? g_matmul_t(g, a, u, x & 1, x & 2) : NULL;
+        return x & 64 && u ? g_tril(g, u) : u;
     case 26: return g_reshape(g, a, 1, &a->count);
     case 27:
         shape[0] = sizes[x % 8], shape[1] = shape[0] && a->count % shape[0] == 0 ? a->count / shape[0] : 0;
@@ -265,7 +267,9 @@ static node *operation(graph *g, bytes_in *b, int n, node *const *have) {
     case 34:
         for (int i = 0; i < a->ndim; i++) shape[i] = x >> i & 1, other[i] = x >> (i + 2) & 1;
         return a->ndim && a->ndim < 4 ? g_pad(g, a, shape, other) : NULL;
-    case 35: return a->ndim && a->shape[a->ndim - 1] ? g_softmax(g, a) : NULL;
+    case 35:
+        if (a->ndim >= 2 && x & 1) return x & 2 ? g_causal_softmax(g, a) : g_tril(g, a);
+        return a->ndim && a->shape[a->ndim - 1] ? g_softmax(g, a) : NULL;
     case 36: return a->ndim && a->shape[a->ndim - 1] ? g_logsumexp(g, a) : NULL;
     case 37: return a->ndim ? g_cumsum(g, a, axis) : NULL;
     case 38: return a->ndim && a->shape[a->ndim - 1] > 1 ? g_layer_norm(g, a, 0.1) : NULL;

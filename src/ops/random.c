@@ -130,7 +130,7 @@ static op_draw_at asked(const op_value *v) {
 
 /* clang-format off */
 #define DRAW_ARGS                                                                                                      \
-    { ARG_OPERAND, "seed" }, { ARG_SIZES, "sizes" },                                                                   \
+    { ARG_SEED, "seed" }, { ARG_SIZES, "sizes" },                                                                   \
     { ARG_DTYPE, "dtype", "float64", "float64 or float32", .option = true },                                           \
     { ARG_INTEGER, "place", "0", "tells the draws of one seed from each other", .option = true }
 #define DRAW_DOC                                                                                                       \
@@ -183,7 +183,7 @@ const op_row op_fold_in = {
     .arity = 1,
     .kind = OP_COMPOSITE,
     .formula = "hash(seed, place)",
-    .args = (const op_arg[]){ { ARG_OPERAND, "seed" }, { ARG_INTEGER, "place", .low = INT64_MIN }, { ARG_END } },
+    .args = (const op_arg[]){ { ARG_SEED, "seed" }, { ARG_INTEGER, "place", .low = INT64_MIN }, { ARG_END } },
     .build = fold_in_build,
     .sample = &(op_sample){ 1, { { 1, { SAMPLE_SIZE }, 1000 } }, 1, { 5 } },
     .doc = "Another seed, int64, made of a seed and a place: two draws that must differ take bk.fold_in(seed, 1) and "

@@ -99,7 +99,6 @@ const op_row op_draw = {
 static node *draw(graph *g, const op_row *row, draw_kind kind, node *seed, op_draw_at at, double p) {
     int64_t ints[SIZES + BK_MAX_DIMS] = { at.dtype, kind, at.place, at.before };
     if (at.ndim > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "bk.%s: at most %d sizes", row->name, BK_MAX_DIMS);
-    seed = g_cast(g, seed, BK_INT64);
     if (!seed) return NULL;
     if (at.ndim) memcpy(ints + SIZES, at.shape, sizeof *at.shape * (size_t)at.ndim);
     return graph_op(g, &op_draw, 1, &seed, SIZES + at.ndim, ints, p);

@@ -34,6 +34,15 @@ local function resolve(loss, where)
     refuse("%s: loss: expected a name, one of bk.loss or a function (model, theta, x, y), got a %s", where, type(loss))
 end
 
+local function check_head(head, outputs, where)
+    bk._options.numbers(where, "head", head)
+    for k, id in ipairs(head) do
+        if not math.tointeger(id) or id < 0 or id >= outputs then
+            refuse("%s: head: entry %d: expected a class id, 0..%d, got %s", where, k, outputs - 1, id)
+        end
+    end
+end
+
 local function with_head(model, task, outputs)
     local mask = mask_of(task.head, outputs)
     local function logits(theta, x) return model:forward(theta, x) + mask:to(theta:dtype()) end
@@ -154,6 +163,7 @@ local function functions(model, task, outputs, where, shared)
         if type(kind) == "function" or kind.name ~= "cross_entropy" then
             refuse("%s: head: needs the loss cross_entropy", where or "task")
         end
+        check_head(task.head, outputs, where or "task")
         f.loss, right = with_head(model, task, outputs)
     elseif type(kind) == "function" then
         f.loss = function(theta, x, y)

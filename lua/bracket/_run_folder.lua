@@ -90,7 +90,8 @@ local function job_config(job)
 end
 
 -- { dir, status, config, env, job_only, settled }; an error where dir holds no run. A job that ended before its run
--- began stands for it, with what it was called with. settled: its files alone say how it ended.
+-- began stands for it, with what it was called with; of one that failed when its run had finished the message tells.
+-- settled: its files alone say how it ended.
 function run_folder.read(dir)
     local status, why, settled = read_status(dir .. "/status.json", run_folder.lock_path(dir))
     local config, job, _ = run_folder.object(dir, "config"), nil, nil
@@ -99,6 +100,11 @@ function run_folder.read(dir)
         if not job then error(string.format("%s: not a run folder: %s", dir, why), 0) end
         status = { status = job.status, message = job.message, started = job.started, updated = job.ended,
             seconds = job.seconds }
+    elseif status.status == "finished" then
+        local after = read_object(dir .. "/job.json")
+        if after and after.status == "failed" then
+            status.message = "its script failed afterwards: " .. tostring(after.message or "see output.txt")
+        end
     end
     local job_only = job ~= nil and next(config) == nil
     return { dir = dir, status = status, config = job_only and job_config(job) or config, job_only = job_only,

@@ -291,7 +291,8 @@ mse), r.test_loss, r.metrics (those that ask in what order tasks were learned, a
 once), r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
 
 The run's folder holds config.json, env.json, metrics.jsonl, status.json (running, paused, finished, failed, stopped)
-and checkpoint-STEP.safetensors; `bracket runs show` reads it. One process at a time writes a folder (run.lock):
+and checkpoint-STEP.safetensors; `bracket runs show` reads it. The status is the run's: it stays finished where the
+script fails afterwards, and of a sweep's job the message says so. One process at a time writes a folder (run.lock):
 another is refused. In the program SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C end such a run after its step, with a
 checkpoint, and the program with exit status 75 (130 after Ctrl-C); a second Ctrl-C interrupts the step.
 Without a folder an interrupt waits for the step's end too, five seconds at most. In the same process p:run{} then goes

@@ -37,7 +37,7 @@ function stream.next(s)
 end
 function stream.uniform(s) return (stream.next(s) >> 11) * 2.0 ^ -53 end
 function stream.below(s, n) -- 0..n-1
-    if type(n) ~= "number" or n ~= n then
+    if not whole(n) or n < 1 then
         refuse("bk.stream.below: n: expected a whole number >= 1, got %s", show(n))
     end
     return math.floor(stream.uniform(s) * n)

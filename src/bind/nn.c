@@ -290,6 +290,9 @@ model_with bind_push_with(lua_State *L, int index, const char *fname) {
     }
     if (args_field(L, table, "seed")) {
         with.seed = true;
+        const tensor *given = bind_test_tensor(L, -1);
+        if (given && (given->dtype != BK_INT64 || given->ndim > 0))
+            args_fail(L, -1, fname, "seed", "an integer or a 0-d int64 tensor");
         if (!bind_tensor_test(L, -1)) {
             int64_t seed = args_integer(L, lua_gettop(L), fname, "seed", INT64_MIN, INT64_MAX);
             lua_pop(L, 1);

@@ -241,7 +241,10 @@ static int make_linspace(lua_State *L) {
     for (int64_t i = 0; i < n; i++) {
         bind_poll(L, i);
         double s = n > 1 ? (double)i / (double)(n - 1) : 0;
-        put(t, i, i == n - 1 && n > 1 ? b : a + (b - a) * s);
+        const double x = i == n - 1 && n > 1 ? b : a + (b - a) * s;
+        if (dtype == BK_INT64 && x != floor(x))
+            return args_error(L, fname, "int64 needs whole numbers, got %f in place %I", x, (LUAI_UACINT)i + 1);
+        put(t, i, x);
     }
     return 1;
 }
@@ -255,8 +258,8 @@ static const bind_row rows[] = {
     { "tensor", make_tensor,
       "bk.tensor(values [, {dtype = \"float64\"}]) -> tensor\n"
       "A tensor of the values in nested tables: {{1, 2}, {3, 4}} has shape (2,2), a number shape ().\n\n"
-      "A tensor is copied, in its own dtype unless told. Tensors do not change; operations make new ones or views. An "
-      "error for ragged tables names the place.",
+      "A tensor is copied, in its own dtype unless told, as t:to casts it. Tensors do not change; operations make new "
+      "ones or views. An error for ragged tables names the place.",
       dtype_told },
     { "zeros", make_zeros,
       "bk.zeros({sizes} [, {dtype = \"float64\"}]) -> tensor\nAll 0.\n\nbk.zeros{2, 3, dtype = \"float32\"} and "

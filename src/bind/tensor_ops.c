@@ -40,6 +40,7 @@ static void values_of(const op_row *row, const int64_t *ints, int n_in, node *co
                 break;
             }
             /* fall through */
+        case ARG_SEED:
         case ARG_TENSOR:
             v[k].t = in ? in[from++] : NULL;
             break;
@@ -105,6 +106,19 @@ static void put_tensor(reader *r, int index, const op_arg *a, const char *expect
     if (t->g) bind_tensor_arg(r->L, index, r->call.name, called(a));
     if (!r->n_in) r->ndim = bind_tensor_ndim(t);
     r->in[r->n_in++] = t;
+}
+
+static void put_seed(reader *r, int index, const op_arg *a) {
+    static const char expected[] = "an integer or an int64 tensor";
+    lua_State *L = r->L;
+    int whole = 0;
+    const int64_t seed = lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &whole) : 0;
+    if (whole) {
+        *(int64_t *)tensor_data(bind_tensor_push_new(L, BK_INT64, 0, NULL, r->call.name)) = seed;
+        lua_replace(L, index);
+    }
+    put_tensor(r, index, a, expected);
+    if (bind_tensor_dtype(r->in[r->n_in - 1]) != BK_INT64) args_fail(L, index, r->call.name, called(a), expected);
 }
 
 /* bk.concat({a, b, ...}, dim) or a:concat(b, ..., dim) */
@@ -286,6 +300,8 @@ static int call_row(lua_State *L) {
                 r.call.ints[0] |= (int64_t)1 << (16 + k);
                 put(&r, number_bits(lua_tonumber(L, index)));
             } else put_tensor(&r, index, a, "a tensor or a number");
+        } else if (a->kind == ARG_SEED) {
+            put_seed(&r, index, a);
         } else if (a->kind == ARG_PARTS) {
             put_parts(&r);
         } else {

@@ -54,6 +54,7 @@ typedef enum op_arg_kind {
     ARG_END,
     ARG_TENSOR,
     ARG_OPERAND, /* a tensor or a number: a number becomes a 0-d tensor of the dtype of the operand beside it */
+    ARG_SEED,    /* an int64 tensor or an integer, which becomes a 0-d one */
     ARG_PARTS,   /* a list of tensors */
     ARG_NUMBER,
     ARG_INTEGER,
@@ -80,7 +81,7 @@ typedef struct op_arg {
 /* An argument as a row is built from it. */
 typedef struct op_value {
     bool given;
-    node *t; /* ARG_TENSOR, ARG_OPERAND */
+    node *t; /* ARG_TENSOR, ARG_OPERAND, ARG_SEED */
     node *const *parts;
     int n; /* of parts or of ints */
     const int64_t *ints;

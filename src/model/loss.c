@@ -42,7 +42,7 @@ static node *outputs(const loss_func *l, const char *who, graph *g, node *theta,
     if (before && before->g == g) mode = *before;
     if (with->told) mode.train = with->train;
     if (with->seed) {
-        mode.seed = g_cast(g, graph_const(g, &l->values[0]), BK_INT64);
+        mode.seed = graph_const(g, &l->values[0]);
         mode.passes = 0;
     }
     if (with->buffers) mode.buffers = graph_const(g, &l->values[with->seed]);
@@ -76,7 +76,7 @@ static bool loss_build(func *f, graph *g, int n_in, node *const *in, node_list *
         y = graph_const(g, yt);
     } else {
         x = in[1];
-        y = in[2] ? g_cast(g, in[2], row->class_ids ? BK_INT64 : floating) : NULL;
+        y = row->class_ids ? g_class_ids(g, in[2]) : in[2] ? g_cast(g, in[2], floating) : NULL;
     }
     char who[64];
     snprintf(who, sizeof who, "bk.loss.%s", row->name);
@@ -170,7 +170,7 @@ func *loss_new(model *m, const loss *kind, const tensor *x, const tensor *y, con
 /* ---- accuracy ---- */
 
 node *loss_hits_class(graph *g, node *z, node *y) {
-    return g_eq(g, g_argmax(g, z, z->ndim - 1), g_cast(g, y, BK_INT64));
+    return g_eq(g, g_argmax(g, z, z->ndim - 1), g_class_ids(g, y));
 }
 
 static bool accuracy_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {

@@ -361,10 +361,12 @@ static bool mode_build(func *self, graph *g, int n_in, node *const *in, node_lis
     model_mode *before = m->mode, mode = { .g = g };
     if (before && before->g == g) mode = *before;
     if (with->told) mode.train = with->train;
-    if (with->seed) mode.seed = g_cast(g, in[n], BK_INT64), mode.passes = 0;
+    if (with->seed) mode.seed = in[n], mode.passes = 0;
     if (with->buffers) mode.buffers = in[n_in - 1];
-    if (mode.seed && mode.seed->ndim != 0) {
-        graph_fail(g, BK_EINVAL, "model:forward: seed: expected one integer, got %d dimensions", mode.seed->ndim);
+    shape_buf got;
+    if (mode.seed && (mode.seed->ndim != 0 || mode.seed->dtype != BK_INT64)) {
+        graph_fail(g, BK_EINVAL, "model:forward: seed: expected an integer or a 0-d int64 tensor, got %s %s",
+                   dtype_name(mode.seed->dtype), shape_text(mode.seed->ndim, mode.seed->shape, &got));
         return false;
     }
     model_mode_set(m, &mode);

@@ -99,7 +99,6 @@ const op_row op_draw = {
 static node *draw(graph *g, const op_row *row, draw_kind kind, node *seed, op_draw_at at, double p) {
     int64_t ints[SIZES + BK_MAX_DIMS] = { at.dtype, kind, at.place, at.before };
     if (at.ndim > BK_MAX_DIMS) return graph_fail(g, BK_EINVAL, "bk.%s: at most %d sizes", row->name, BK_MAX_DIMS);
-    seed = g_cast(g, seed, BK_INT64);
     if (!seed) return NULL;
     if (at.ndim) memcpy(ints + SIZES, at.shape, sizeof *at.shape * (size_t)at.ndim);
     return graph_op(g, &op_draw, 1, &seed, SIZES + at.ndim, ints, p);
@@ -130,7 +129,7 @@ static op_draw_at asked(const op_value *v) {
 
 /* clang-format off */
 #define DRAW_ARGS                                                                                                      \
-    { ARG_OPERAND, "seed" }, { ARG_SIZES, "sizes" },                                                                   \
+    { ARG_SEED, "seed" }, { ARG_SIZES, "sizes" },                                                                   \
     { ARG_DTYPE, "dtype", "float64", "float64 or float32", .option = true },                                           \
     { ARG_INTEGER, "place", "0", "tells the draws of one seed from each other", .option = true }
 #define DRAW_DOC                                                                                                       \
@@ -183,7 +182,7 @@ const op_row op_fold_in = {
     .arity = 1,
     .kind = OP_COMPOSITE,
     .formula = "hash(seed, place)",
-    .args = (const op_arg[]){ { ARG_OPERAND, "seed" }, { ARG_INTEGER, "place", .low = INT64_MIN }, { ARG_END } },
+    .args = (const op_arg[]){ { ARG_SEED, "seed" }, { ARG_INTEGER, "place", .low = INT64_MIN }, { ARG_END } },
     .build = fold_in_build,
     .sample = &(op_sample){ 1, { { 1, { SAMPLE_SIZE }, 1000 } }, 1, { 5 } },
     .doc = "Another seed, int64, made of a seed and a place: two draws that must differ take bk.fold_in(seed, 1) and "

@@ -93,7 +93,7 @@ static void arguments(const subject *s, node *const *in, int64_t *ints, op_value
         if (a[k].kind == ARG_PARTS) {
             v[k].n = s->r.n_in;
             v[k].parts = in;
-        } else if (a[k].kind == ARG_TENSOR || a[k].kind == ARG_OPERAND) {
+        } else if (a[k].kind <= ARG_SEED) {
             v[k].t = in ? in[t++] : NULL;
         } else if (a[k].kind == ARG_SIZES || a[k].kind == ARG_AXES) {
             v[k].n = s->r.n_ints / lists;

@@ -71,6 +71,44 @@ function TestRefused.test_shapes()
         bk.vmap(function() return ones { 1, 1, 1, 1, 1, 1, 1, 1 } end), ones { 2 })
 end
 
+-- A float that stands for an id, a seed or an integer is taken where it is whole, and never cut.
+function TestRefused.test_fractions_are_not_cut()
+    local model, x = bk.nn.mlp { 2, 3 }, bk.ones { 2, 2 }
+    local w = model:init { seed = 1 }
+    local function whole(name) return bk.loss[name](model)(w, x, bk.tensor { 1, 2 }) end
+    for _, name in ipairs { "cross_entropy", "hinge" } do
+        local loss = bk.loss[name](model)
+        lu.assertEquals(whole(name), loss(w, x, int64 { 1, 2 }))
+        for _, y in ipairs { 1.5, -0.5, 0 / 0, 1e30 } do
+            for _, dtype in ipairs { "float64", "float32" } do
+                local ids = bk.tensor({ 1, y }, { dtype = dtype })
+                fails("bk.loss: y: expected class ids, whole numbers, got ", loss, w, x, ids)
+                fails("in place 2", bk.grad(loss), w, x, ids)
+            end
+        end
+    end
+    fails("bk.loss: y: expected class ids, whole numbers, got 1.5 in place 1", model.accuracy, model, w, x,
+        bk.tensor { 1.5, 1 })
+    local function head(ids)
+        return bk.protocol { model = model, lr = 0.1, tasks = { { x = x, y = int64 { 0, 1 }, head = ids } } }
+    end
+    fails("bk.protocol: task 1: head: entry 2: expected a class id, 0..2, got 1.5", head, { 0, 1.5 })
+    fails("bk.protocol: task 1: head: entry 1: expected a class id, 0..2, got 3", head, { 3, 1 })
+    fails("bk.uniform: seed: expected an integer or an int64 tensor, got 1.5", bk.uniform, 1.5, { 2 })
+    fails("bk.normal: seed: expected an integer or an int64 tensor, got tensor float64 ()", bk.normal, bk.tensor(1.5),
+        { 2 })
+    lu.assertNotEquals(bk.uniform((1 << 53) + 1, { 2 }), bk.uniform(1 << 53, { 2 }))
+    lu.assertEquals(bk.uniform(2.0, { 2 }), bk.uniform(2, { 2 }))
+    local noisy = bk.nn.sequential { bk.nn.linear { 2, 2 }, bk.nn.dropout { 0.5 } }
+    fails("model:forward: seed: expected an integer or a 0-d int64 tensor, got tensor float64 ()", noisy.forward, noisy,
+        bk.ones { 6 }, x, { train = true, seed = bk.tensor(1.5) })
+    fails("bk.loss.mse: seed: expected an integer or a 0-d int64 tensor, got tensor float64 ()", bk.loss.mse, noisy, x, x,
+        { train = true, seed = bk.tensor(1.5) })
+    fails("bk.linspace: int64 needs whole numbers, got 0.5 in place 2", bk.linspace, 0, 1, 3, { dtype = "int64" })
+    lu.assertEquals(bk.linspace(0, 4, 3, { dtype = "int64" }), int64 { 0, 2, 4 })
+    fails("bk.stream.below: n: expected a whole number >= 1, got 2.5", bk.stream.below, bk.stream.new(1), 2.5)
+end
+
 -- What stands behind a gap would be passed over in silence, and so would an option among the numbers.
 function TestRefused.test_lists_with_a_gap()
     local gap = "expected a list without gaps, got 1 entries and one at 3"

@@ -367,6 +367,23 @@ deep(30)]]))
 end
 
 -- With a standard stream closed, the file of a job's output may get its number.
+-- Its numbers are whole: the run has finished, and says that its job has not.
+function TestSweep:test_a_job_that_fails_after_its_run_says_so()
+    write(script, [[
+local o = bk.arguments{ out = "", late = false, log = "" }
+local ids = bk.tensor({ 0, 1 }, { dtype = "int64" })
+bk.protocol{ model = bk.nn.mlp{ 2, 2 }, lr = 0.1, steps = 2, batch = "full", tasks = { { x = bk.eye(2), y = ids } }
+    }:run{ out = o.out }
+if o.late then error("late") end]])
+    local output = sweep("--grid late=true,false")
+    lu.assertStrContains(output, "2 runs: 1 finished, 1 failed")
+    local rows = bk.runs(folder .. "/out", { sort = "name" })
+    lu.assertEquals({ rows[1].name, rows[1].status, rows[1].message }, { "late=false", "finished" })
+    lu.assertEquals({ rows[2].name, rows[2].status }, { "late=true", "finished" })
+    lu.assertStrMatches(rows[2].message, "its script failed afterwards: .*script.lua:5: late")
+    lu.assertStrContains(output_of(program .. " runs show " .. folder .. "/out/late=true"), "its script failed afterw")
+end
+
 function TestSweep:test_closed_streams_do_not_reach_the_jobs()
     for _, closed in ipairs{ "<&-", ">&-" } do
         local out = folder .. "/closed" .. (closed == "<&-" and 0 or 1)

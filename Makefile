@@ -302,7 +302,7 @@ test: all
 	@$(MAKE) $(PARALLEL) test-programs fuzz-programs
 	@passed=0; failed=0; mkdir -p $(B)/logs; \
 	one() { name=$$1; shift; echo "== $$name"; "$$@" > $(B)/logs/$$name.log 2>&1; rc=$$?; \
-	  line=$$(grep -E '^[0-9]+ passed, [0-9]+ failed' $(B)/logs/$$name.log | tail -n 1); \
+	  line=$$(grep -aE '^[0-9]+ passed, [0-9]+ failed' $(B)/logs/$$name.log | tail -n 1); \
 	  p=$$(echo "$${line:-0}" | sed 's/ .*//'); f=$$(echo "$$line" | sed -n 's/.*, \([0-9]*\) failed.*/\1/p'); f=$${f:-0}; \
 	  if [ -z "$$line" ]; then if [ $$rc -eq 0 ]; then p=1; else f=1; fi; fi; \
 	  if [ $$rc -ne 0 ] && [ $$f -eq 0 ]; then f=1; fi; \

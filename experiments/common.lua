@@ -3,11 +3,15 @@
 local bk = require "bracket"
 local experiment = {}
 
--- options(arg, { triples = 120, ... }): bk.arguments; every experiment knows --data DIR, --quick and --seed.
-function experiment.options(argv, defaults)
+-- options(arg, { triples = 120, ... }, { triples = 3, ... }): bk.arguments; every experiment knows --data DIR, --quick
+-- and --seed. The last table has the defaults under --quick that are others.
+function experiment.options(argv, defaults, quick)
     defaults.data, defaults.quick = defaults.data or "", defaults.quick or false
     defaults.seed = defaults.seed or 1
-    return bk.arguments(defaults, argv or {})
+    local o = bk.arguments(defaults, argv or {})
+    if not o.quick then return o end
+    for name, value in pairs(quick or {}) do defaults[name] = value end
+    return bk.arguments(defaults, argv)
 end
 
 local function flat(d)

@@ -4,8 +4,8 @@
 local bk = require "bracket"
 local experiment, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common.lua"), bk.statistics
 local say = experiment.say
-local o = experiment.options(arg, { batch = 128, hidden = 64, beta = 0.9, powers = 12, out = "" })
-if o.quick then o.batch, o.powers = 32, 8 end
+local o = experiment.options(arg, { batch = 128, hidden = 64, beta = 0.9, powers = 12, out = "" },
+    { batch = 32, powers = 8 })
 
 local began = os.time()
 local data, _, source = experiment.data(o, 2 * o.batch)

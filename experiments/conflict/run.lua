@@ -5,11 +5,9 @@ local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local say = experiment.say
 local o = experiment.options(arg, { tasks = 3, train = 2000, test = 1000, steps = 300, batch = 64, hidden = 64,
     lr = 0.1, seeds = 3, strengths = { -1, 0, 1, 2 }, continual_tasks = 5, continual_train = 8000,
-    continual_test = 2000, ewc = 10, memory = 1000, reference = 256, out = "", part = "all" })
-if o.quick then
-    o.train, o.test, o.steps, o.seeds, o.reference = 128, 64, 6, 1, 20
-    o.continual_train, o.continual_test, o.continual_tasks = 256, 64, 2
-end
+    continual_test = 2000, ewc = 10, memory = 1000, reference = 256, out = "", part = "all" },
+    { train = 128, test = 64, steps = 6, seeds = 1, reference = 20, continual_train = 256, continual_test = 64,
+    continual_tasks = 2 })
 
 local began = os.time()
 local train, test, source = experiment.data(o, o.train, o.test)

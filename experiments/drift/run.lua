@@ -10,12 +10,9 @@ local o = experiment.options(arg, { train = 500, test = 500, windows = 32, stage
     batch = 64, lr = 0.1, adam_lr = 0.002, seeds = 5, path_steps = 2, tries = 4, draws = 1000, dtype = "float32",
     networks = { "tanh", "relu" },
     changes = { "rotated", "inverted", "permuted", "letters", "noise", "mixed" },
-    optimizers = { "sgd", "heavy_ball", "adam" } })
-if o.quick then
-    o.train, o.test, o.windows, o.stages, o.steps, o.before, o.batch, o.seeds = 60, 60, 16, 2, 3, 6, 16, 2
-    o.networks, o.changes = { "tanh", "cnn", "transformer" }, { "rotated", "letters" }
-    o.optimizers = { "sgd", "adam" }
-end
+    optimizers = { "sgd", "heavy_ball", "adam" } },
+    { train = 60, test = 60, windows = 16, stages = 2, steps = 3, before = 6, batch = 16, seeds = 2,
+    networks = { "tanh", "cnn", "transformer" }, changes = { "rotated", "letters" }, optimizers = { "sgd", "adam" } })
 
 local began = os.time()
 local train, test, source = experiment.data(o, o.train, o.test)

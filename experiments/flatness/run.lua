@@ -5,8 +5,8 @@ local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local say = experiment.say
 local o = experiment.options(arg, { train = 512, test = 2000, hidden = 64, time = 40, rates = { 0.05, 0.1, 0.2, 0.4,
     0.8 }, seeds = 3,
-    noise = 0.2, out = "" })
-if o.quick then o.train, o.test, o.time, o.rates, o.seeds = 64, 64, 1, { 0.1, 0.2 }, 1 end
+    noise = 0.2, out = "" },
+    { train = 64, test = 64, time = 1, rates = { 0.1, 0.2 }, seeds = 1 })
 
 local began = os.time()
 local train, test, source = experiment.data(o, o.train, o.test)

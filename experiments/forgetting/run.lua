@@ -5,8 +5,8 @@ local experiment, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common
 local say = experiment.say
 local o = experiment.options(arg, { train = 500, test = 500, hidden = 64, steps = 100, lr = 0.1, batch = 64,
     seeds = 5, stages = 5, draws = 2000,
-    angles = { 5, 10, 15, 20, 30, 45, 60, 75, 90, 120, 150, 180 }, out = "" })
-if o.quick then o.train, o.test, o.steps, o.seeds, o.angles, o.batch = 64, 64, 6, 2, { 10, 60, 120 }, 16 end
+    angles = { 5, 10, 15, 20, 30, 45, 60, 75, 90, 120, 150, 180 }, out = "" },
+    { train = 64, test = 64, steps = 6, seeds = 2, angles = { 10, 60, 120 }, batch = 16 })
 
 local began = os.time()
 local train, test, source = experiment.data(o, o.train, o.test)

@@ -4,8 +4,8 @@ local bk = require "bracket"
 local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local say = experiment.say
 local o = experiment.options(arg, { rounds = 400, lr = 0.1, examples = 128, hidden = 16, gan_rounds = 2000,
-    gan_lr = 0.2, out = "" })
-if o.quick then o.rounds, o.examples, o.hidden, o.gan_rounds = 40, 32, 4, 40 end
+    gan_lr = 0.2, out = "" },
+    { rounds = 40, examples = 32, hidden = 4, gan_rounds = 40 })
 local began = os.time()
 
 -- The plays: name, play, strengths of the self and interaction terms (1 leaves a term as it is).

@@ -4,8 +4,8 @@ local bk = require "bracket"
 local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local say = experiment.say
 local o = experiment.options(arg, { examples = 256, hidden = 16, minibatches = 8, time = 1.0, rates = 4,
-    flow_steps = 16, out = "" })
-if o.quick then o.examples, o.hidden, o.minibatches, o.time, o.rates, o.flow_steps = 32, 4, 4, 0.25, 2, 4 end
+    flow_steps = 16, out = "" },
+    { examples = 32, hidden = 4, minibatches = 4, time = 0.25, rates = 2, flow_steps = 4 })
 
 local began = os.time()
 local data, _, source = experiment.data(o, o.examples)

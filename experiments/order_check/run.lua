@@ -21,13 +21,12 @@ local function stop(message)
 end
 
 local read, options = pcall(experiment.options, arg, { protocol = "words", out = "runs/order_check", rate = 0.005,
-    batch = 0, help = false })
+    batch = 32, help = false }, { batch = 16 })
 if not read then stop(options) end
 if options.help then
     print(USAGE)
     os.exit(0)
 end
-if options.batch == 0 then options.batch = options.quick and 16 or 32 end
 if math.type(options.batch) ~= "integer" or options.batch < 1 then
     stop("--batch: expected a whole number from 1 on, got " .. options.batch)
 end

@@ -3,8 +3,8 @@
 local bk = require "bracket"
 local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local say = experiment.say
-local o = experiment.options(arg, { steps = 300, rounds = 4, out = "" })
-if o.quick then o.steps, o.rounds = 60, 2 end
+local o = experiment.options(arg, { steps = 300, rounds = 4, out = "" },
+    { steps = 60, rounds = 2 })
 
 -- The files: a table with a header, words and gaps, and a folder of PNG pictures for each class.
 local folder = os.tmpname()

@@ -5,11 +5,9 @@ local experiment, stream, statistics = dofile((arg[0]:match("^.*/") or "") .. ".
 local say = experiment.say
 local o = experiment.options(arg, { kinds = { "rotated", "permuted", "split" }, n = 8, steps = { 15 }, batch = 64,
     lr = 0.05, hidden = 32, starts = 10, orders = 20, budget = 40, images = 8000, samples = 1024, path_steps = 5,
-    forgetting = true, methods = { "all" } })
-if o.quick then
-    o.kinds, o.n, o.steps, o.batch, o.hidden = { "rotated", "split" }, 3, { 3 }, 16, 8
-    o.starts, o.orders, o.budget, o.images, o.samples, o.path_steps = 2, 4, 3, 240, 40, 2
-end
+    forgetting = true, methods = { "all" } },
+    { kinds = { "rotated", "split" }, n = 3, steps = { 3 }, batch = 16, hidden = 8, starts = 2, orders = 4,
+    budget = 3, images = 240, samples = 40, path_steps = 2 })
 
 local began = os.time()
 local digits, _, source = experiment.data(o, math.min(10000, 4 * o.images))

@@ -5,10 +5,8 @@ local bk = require "bracket"
 local experiment, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common.lua"), bk.statistics
 local say = experiment.say
 local o = experiment.options(arg, { batch = 64, hidden = 64, few = 5, many = 32, powers = 12, orders = 160, probes = 16,
-    train = 300, out = "" })
-if o.quick then
-    o.batch, o.hidden, o.few, o.many, o.powers, o.orders, o.probes, o.train = 16, 8, 4, 8, 6, 40, 4, 40
-end
+    train = 300, out = "" },
+    { batch = 16, hidden = 8, few = 4, many = 8, powers = 6, orders = 40, probes = 4, train = 40 })
 
 local began = os.time()
 local data, _, source = experiment.data(o, o.batch * o.many)

@@ -4,8 +4,8 @@ local bk = require "bracket"
 local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local say = experiment.say
 local o = experiment.options(arg, { train = 100, hidden = 16, minibatches = 10, steps = 200, seeds = 5,
-    rates = { 0.04, 0.02, 0.01, 0.005 }, out = "" })
-if o.quick then o.train, o.hidden, o.minibatches, o.steps, o.seeds, o.rates = 20, 6, 4, 60, 1, { 0.02, 0.01 } end
+    rates = { 0.04, 0.02, 0.01, 0.005 }, out = "" },
+    { train = 20, hidden = 6, minibatches = 4, steps = 60, seeds = 1, rates = { 0.02, 0.01 } })
 
 local began = os.time()
 local data, _, source = experiment.data(o, 2 * o.train)

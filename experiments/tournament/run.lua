@@ -5,9 +5,8 @@ local experiment, stream, statistics = dofile((arg[0]:match("^.*/") or "") .. ".
 local say = experiment.say
 local o = experiment.options(arg, { n = 5, instances = 20, steps = 10, batch = 64, hidden = 64, lr = 0.05, pool = 3000,
     many = 20, many_instances = 6, many_steps = 5, sampled = 200, inputs = "centred",
-    init = "lecun", out = "" })
-if o.quick then o.n, o.instances, o.steps, o.batch, o.pool, o.many, o.many_instances, o.sampled = 3, 2, 2, 16, 400,
-    6, 1, 5 end
+    init = "lecun", out = "" },
+    { n = 3, instances = 2, steps = 2, batch = 16, pool = 400, many = 6, many_instances = 1, sampled = 5 })
 
 local began = os.time()
 local data, _, source = experiment.data(o, o.pool)

@@ -22,6 +22,14 @@ local function length(list)
     return whole and n or nil
 end
 
+-- A key beside the entries of what has a length; nil where there is none.
+local function stray(list)
+    local n = length(list)
+    for key in next, list do
+        if math.type(key) ~= "integer" or key < 1 or key > n then return key end
+    end
+end
+
 local TYPES = { -- name -> { test, words }
     any = { function() return true end, "any value" },
     number = { finite, "a finite number" },
@@ -32,6 +40,7 @@ local TYPES = { -- name -> { test, words }
     boolean = { function(v) return type(v) == "boolean" end, "true or false" },
     string = { function(v) return type(v) == "string" end, "a string" },
     table = { function(v) return type(v) == "table" and length(v) ~= nil end, "a table" },
+    list = { function(v) return type(v) == "table" and length(v) ~= nil and stray(v) == nil end, "a list" },
     tensor = { function(v) return bk.is_tensor(v) end, "a tensor" },
     object = { function(v) return type(v) == "userdata" end, "an object" },
 }
@@ -85,15 +94,16 @@ local function show(value)
     if type(value) == "table" and not length(value) then
         return ("a table whose length, %s, is not that of a list"):format(show(#value))
     end
+    if type(value) == "table" and #value > 0 and stray(value) ~= nil then
+        return ("a list with a field %s"):format(show(stray(value)))
+    end
     return "a " .. type(value)
 end
 options.show = show
 
--- A list of `what`, or an error that says what came instead.
+-- A list of `what` and nothing else, or an error that says what came instead.
 function options.list(where, name, list, what)
-    if type(list) ~= "table" or not length(list) then
-        refuse("%s: %s: expected %s, got %s", where, name, what, show(list))
-    end
+    if not TYPES.list[1](list) then refuse("%s: %s: expected %s, got %s", where, name, what, show(list)) end
     return list
 end
 

@@ -175,7 +175,7 @@ local function arguments(defaults, docs, argv)
     return values
 end
 
-return bk.doc(arguments, [[
+return bk.internal.public(arguments, [[
 bk.arguments(defaults [, docs] [, argv]) -> values
 
 What a script was called with: `local o = bk.arguments{ lr = 0.05, seed = 0, out = "", quick = false, layers = {64} }`

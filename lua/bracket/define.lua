@@ -88,7 +88,7 @@ local function define(d)
     return f
 end
 
-texts[define] = [[
+define = bk.internal.public(define, [[
 bk.define{ name, call, options, doc [, arguments, returns, errors, formula, source, example] } -> function
 
 A public function whose options are data: call(options), with the options checked and the defaults filled in, in a
@@ -100,10 +100,10 @@ lines.
         call = function(x, o) return x * o.scale end }
 
 options: a list of { name, type, default =, required = true, by_place = true, low =, high =, below =, says =, doc = }.
-type: any, number, integer, count (>= 1), positive, callable, boolean, string, table, tensor or object, several joined
-by "|", or a list of strings to choose from; says: the default in words, where it is no value. With options.items =
-"what they are" the table may hold a list as well. arguments: the names of what stands before the options; of a method
-(name = "class:method") the object is not counted. example: inputs of the session, each behind "> ", and what they
-show; the tests run it.
-Errors: a field of another name or type.]]
+type: any, number, integer, count (>= 1), positive, callable, boolean, string, table, list (of nothing else), tensor or
+object, several joined by "|", or a list of strings to choose from; says: the default in words, where it is no value.
+With options.items = "what they are" the table may hold a list as well. arguments: the names of what stands before the
+options; of a method (name = "class:method") the object is not counted. example: inputs of the session, each behind
+"> ", and what they show; the tests run it.
+Errors: a field of another name or type.]])
 return define

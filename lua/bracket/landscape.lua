@@ -62,11 +62,11 @@ a, b = bk.compile(function(t) return t:square():sum() end), bk.compile(function(
     options = {
         { "u", "tensor", says = "random", doc = "of theta's shape: where a leads" },
         { "v", "tensor", says = "random", doc = "of theta's shape: where b leads" },
-        { "span", "number|table", default = 1, doc = "of a and b: from -span to span, or { low, high }" },
+        { "span", "number|list", default = 1, doc = "of a and b: from -span to span, or { low, high }" },
         { "size", "count", default = 25, doc = "rows and columns" },
         { "levels", "count", default = 12, doc = "about how many contours bk.plot draws" },
-        { "gradients", "table", says = "none", doc = "losses whose negative gradients at theta are drawn as arrows" },
-        { "names", "table", says = "task 1, task 2, ...", doc = "what the arrows are called" },
+        { "gradients", "list", says = "none", doc = "losses whose negative gradients at theta are drawn as arrows" },
+        { "names", "list", says = "task 1, task 2, ...", doc = "what the arrows are called" },
         { "seed", "integer", default = 0, doc = "of random directions" },
     },
     call = function(loss, theta, options)

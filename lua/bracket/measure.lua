@@ -1,6 +1,7 @@
 -- Quantities of the current point of a run, on the tasks' diagnostic examples; each is computed once a step (kept in
 -- state.cache, which the run clears) however many records, schedules and interventions ask for it.
 local bk = ...
+local public = bk.internal.public
 local show, refuse = bk._options.show, bk._options.refuse
 local measure = {}
 
@@ -270,68 +271,68 @@ for name, f in pairs(measure) do
     if not OF_OTHERS[name] then measure[name] = of_state end
 end
 
-bk.doc(measure.examples, [[
+measure.examples = public(measure.examples, [[
 bk.measure.examples(state, i) -> x, y
 The first training examples of task i, in the run's dtype: 1000 unless record = { samples = n }, or all where there are
 fewer.]])
-bk.doc(measure.needs_losses, [[
+measure.needs_losses = public(measure.needs_losses, [[
 bk.measure.needs_losses(state, what) -> nothing
 Raises an error in the name of `what`, a record or hook, where a task has a field in place of a loss.]])
-bk.doc(measure.gradient, [[
+measure.gradient = public(measure.gradient, [[
 bk.measure.gradient(state, i) -> tensor
 The gradient of task i, or its field.]])
-bk.doc(measure.loss, [[
+measure.loss = public(measure.loss, [[
 bk.measure.loss(state, i) -> number
 The loss of task i.]])
-bk.doc(measure.hvp, [[
+measure.hvp = public(measure.hvp, [[
 bk.measure.hvp(state, i, v) -> tensor
 The Hessian of task i times v; of a field, its derivative along v.]])
-bk.doc(measure.total_gradient, [[
+measure.total_gradient = public(measure.total_gradient, [[
 bk.measure.total_gradient(state) -> tensor
 The sum of the tasks' gradients.]])
-bk.doc(measure.total_hvp, [[
+measure.total_hvp = public(measure.total_hvp, [[
 bk.measure.total_hvp(state, v) -> tensor
 The sum of the tasks' Hessians times v.]])
-bk.doc(measure.gram, [[
+measure.gram = public(measure.gram, [[
 bk.measure.gram(state) -> matrix
 The inner products of the tasks' gradients, gram[i][j].]])
-bk.doc(measure.bracket, [[
+measure.bracket = public(measure.bracket, [[
 bk.measure.bracket(state, i, j) -> tensor
 The Lie bracket [g_i, g_j] = H_j g_i - H_i g_j.]])
-bk.doc(measure.output_change, [[
+measure.output_change = public(measure.output_change, [[
 bk.measure.output_change(state, i, v) -> tensor
 The derivative along v of the model's outputs on task i's examples.]])
-bk.doc(measure.round, [[
+measure.round = public(measure.round, [[
 bk.measure.round(state) -> { word, W, time }
 One round of the order: its tasks, its order matrix, its summed rates over the number of tasks.]])
-bk.doc(measure.weighted_brackets, [[
+measure.weighted_brackets = public(measure.weighted_brackets, [[
 bk.measure.weighted_brackets(n, W, gradient, hvp) -> tensor or nil
 sum_{i<j} W_ij [g_i, g_j] by n products: gradient(i) and hvp(j, v) give what it asks for.]])
-bk.doc(measure.is_gradient_step, [[
+measure.is_gradient_step = public(measure.is_gradient_step, [[
 bk.measure.is_gradient_step(optimizer) -> boolean
 Whether its update is theta <- theta - h (g + decay theta), which the implicit terms are stated for: sgd, and a
 bk.optim.custom that is the same.]])
-bk.doc(measure.decay, [[
+measure.decay = public(measure.decay, [[
 bk.measure.decay(state, what) -> number
 The weight decay of a run that takes gradient steps, theta <- theta - h (g + decay theta).
 Errors: another optimizer,
 for which `what` ("record x: the conflict") is not stated.]])
-bk.doc(measure.conflict_field, [[
+measure.conflict_field = public(measure.conflict_field, [[
 bk.measure.conflict_field(state) -> tensor
 1/2 sum_{i<j} W_ij [g_i, g_j] of one round, per unit time; the g_i with the optimizer's weight decay.
 Errors: an
 optimizer that does not take gradient steps.]])
-bk.doc(measure.predicted_order_effect, [[
+measure.predicted_order_effect = public(measure.predicted_order_effect, [[
 bk.measure.predicted_order_effect(state) -> number
 E(round) - E(reversed round) to second order, E the sum of the losses: <grad E, sum_{i<j} W_ij [g_i, g_j]>.]])
-bk.doc(measure.realised_order_effect, [[
+measure.realised_order_effect = public(measure.realised_order_effect, [[
 bk.measure.realised_order_effect(state) -> number
 E(round) - E(reversed round) by running both with gradient steps.
 Errors: an optimizer that does not take those.]])
-bk.doc(measure.layers, [[
+measure.layers = public(measure.layers, [[
 bk.measure.layers(model) -> list of { first, size, name }
 Where each layer's parameters lie in theta.]])
-bk.doc(measure.only, [[
+measure.only = public(measure.only, [[
 bk.measure.only(v, layer) -> tensor
 v with 0 outside the layer { first, size }.]])
 

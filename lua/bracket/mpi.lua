@@ -1,6 +1,6 @@
 -- bk.mpi: the ranks that mpirun or srun started as one program. The first use of it joins them.
 local bk = ...
-local refuse = bk._options.refuse
+local refuse, public = bk._options.refuse, bk.internal.public
 local internal = bk.internal
 local ranks = internal.ranks
 local rank, size, library = ranks.open()
@@ -142,7 +142,7 @@ How many ranks there are: 1 where the program was started alone.]])
 bk.doc("bk.mpi.library", [[
 bk.mpi.library
 What the MPI library calls itself; nil where bracket was built without (make MPI=1 builds with).]])
-bk.doc(mpi.sum, [[
+mpi.sum = public(mpi.sum, [[
 bk.mpi.sum(f) -> function
 f's value, a tensor or several, summed over the ranks: each rank's f is a function of its own examples.
 
@@ -155,24 +155,24 @@ Formula: F(theta, ...) = sum_r f_r(theta, ...); its gradient is sum_r f_r'(theta
 Example: first, count = bk.mpi.share(n)
   loss = bk.loss.mse(model, x:narrow(1, first, count), y:narrow(1, first, count))
   A = bk.mpi.sum(function(theta) return loss(theta) * (count / n) end)]])
-bk.doc(mpi.shard, [[
+mpi.shard = public(mpi.shard, [[
 bk.mpi.shard(f) -> function (theta, x, y)
 f, a mean over the examples (x, y), which every rank has: each computes a share of them, and the shares are summed.
 
 The value, and every derivative, agree with f's own to rounding. Any number of examples: shares are weighed by their
 sizes. What is no mean over examples gives another value, and nothing tells; bk.protocol checks its losses.]])
-bk.doc(mpi.share, [[
+mpi.share = public(mpi.share, [[
 bk.mpi.share(n) -> first, count
 Which of n examples are this rank's: count of them from first on, counted from 1. Counts differ by one at most.]])
-bk.doc(mpi.allreduce, [[
+mpi.allreduce = public(mpi.allreduce, [[
 bk.mpi.allreduce(value) -> value
 The sum over ranks of a tensor or number, in a fixed tree: the same bits on every rank.
 
 Errors: shapes or dtypes that differ between ranks; a traced tensor (bk.mpi.sum has derivatives).]])
-bk.doc(mpi.broadcast, [[
+mpi.broadcast = public(mpi.broadcast, [[
 bk.mpi.broadcast(value [, from]) -> value
 What value is on rank `from` (0), on every rank: a tensor, number, string, boolean, or a table of these.]])
-bk.doc(mpi.barrier, [[
+mpi.barrier = public(mpi.barrier, [[
 bk.mpi.barrier() -> nothing
 Returns when every rank has called it.]])
 return mpi

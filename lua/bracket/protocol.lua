@@ -1,6 +1,6 @@
 -- bk.protocol: checks the options, resolves names to orders, schedules and records, and runs (_run.lua).
 local bk = ...
-local refuse = bk._options.refuse
+local refuse, public = bk._options.refuse, bk.internal.public
 local run, check_options, distributed, hint = bk._run, bk._options.check, bk._distributed, bk.internal.hint
 local protocol = {}
 protocol.__index = protocol
@@ -386,23 +386,23 @@ protocol.seeds = bk.define{
     returns = "{ runs, metrics }",
     doc = "One run a seed: their results, and of every metric the mean with its 95 % interval.",
     options = {
-        { "seeds", "table", required = true, doc = "a list of integers" },
+        { "seeds", "list", required = true, doc = "a list of integers" },
         { "theta", "tensor", says = "model:init with each seed", doc = "(n_params), where each starts" },
         { "progress", "boolean", says = "on a terminal", doc = "a line on stderr" },
     },
     call = run_seeds,
 }
-bk.doc(protocol.state, [[
+protocol.state = public(protocol.state, [[
 protocol:state() -> saved
 
 Everything the run remembers, as one value.]])
-bk.doc(protocol.restore, [[
+protocol.restore = public(protocol.restore, [[
 protocol:restore(saved) -> protocol
 
 Puts back what protocol:state() gave: the run goes on bit for bit.
 
 Errors: another number of tasks or parameters, another dtype.]])
-bk.doc(protocol.order_matrix, [[
+protocol.order_matrix = public(protocol.order_matrix, [[
 protocol:order_matrix() -> W
 
 W_ij of all steps (theory: the order matrix), a table of rows, known before the run where order and rates depend on the
@@ -442,19 +442,19 @@ now. tasks is the list as given; state.problem.tasks[i].train has its examples a
 bk.measure.examples(state, i) as many as records measure on.]],
     options = {
         { "model", "any", required = true, doc = "of bk.nn" },
-        { "tasks", "table", required = true, doc = "a list of tasks" },
+        { "tasks", "list", required = true, doc = "a list of tasks" },
         { "lr", "any", required = true,
             doc = "a rate, a list of rates (one a task), a bk.schedule, or function(step, state) -> rate" },
         { "order", "any", default = "sequential",
             doc = "a name of bk.order, one of its values, function(step, state) -> task, or a list {1, 2, 2, 1}, a task "
                 .. "a step, repeated; bk.order.sequential{ order = {2, 1} } learns one after the other" },
-        { "steps", "count|table", doc = "of each task when sequential (or a list of these), in all otherwise" },
+        { "steps", "count|list", doc = "of each task when sequential (or a list of these), in all otherwise" },
         { "epochs", "count", doc = "in place of steps: passes over a task's examples" },
         { "batch", "integer|string", default = 64, doc = "examples a step, or \"full\"" },
         { "optimizer", "any", says = "bk.optim.sgd{}", doc = "of bk.optim, or a table of its methods" },
         { "reset_optimizer", "boolean", default = false, doc = "its state is cleared at task boundaries" },
         { "reduction", { "sum", "mean" }, default = "sum", doc = "of the losses in a joint step" },
-        { "interventions", "table", says = "{}", doc = "a list of interventions" },
+        { "interventions", "list", says = "{}", doc = "a list of interventions" },
         { "record", "table", says = "{}",
             doc = "{ every = 1, at = {steps}, samples = 1000, \"loss\", ..., own = f }: what is recorded, when" },
         { "seed", "integer", default = 0, doc = "of what is drawn" },

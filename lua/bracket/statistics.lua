@@ -1,6 +1,7 @@
 -- Small statistics: mean with its 95 % interval (Student's t), Wilson interval of a proportion, Spearman's rank
 -- correlation with Fisher's interval or one by groups, slope of a line in log-log, correlation.
 local bk = ...
+local public = bk.internal.public
 local show, numbers, refuse = bk._options.show, bk._options.numbers, bk._options.refuse
 local statistics = {}
 local T = { 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
@@ -155,37 +156,37 @@ for name, f in pairs(statistics) do
     statistics[name] = checked
 end
 
-bk.doc(statistics.t95, [[
+statistics.t95 = public(statistics.t95, [[
 bk.statistics.t95(df) -> number
 The two-sided 95 % quantile of Student's t for df degrees of freedom.]])
-bk.doc(statistics.mean, [[
+statistics.mean = public(statistics.mean, [[
 bk.statistics.mean(values) -> number
 The arithmetic mean of a list.]])
-bk.doc(statistics.interval, [[
+statistics.interval = public(statistics.interval, [[
 bk.statistics.interval(values) -> { n, mean, sd, half, low, high, values }
 The mean with its 95 % interval by Student's t.]])
-bk.doc(statistics.proportion, [[
+statistics.proportion = public(statistics.proportion, [[
 bk.statistics.proportion(hits, n) -> { n, mean, low, high }
 A share with its 95 % interval.
 
 Source: Wilson 1927.]])
-bk.doc(statistics.correlation, [[
+statistics.correlation = public(statistics.correlation, [[
 bk.statistics.correlation(x, y) -> number
 Pearson's correlation of two lists of one length.]])
-bk.doc(statistics.ranks, [[
+statistics.ranks = public(statistics.ranks, [[
 bk.statistics.ranks(values) -> list
 The rank of every value, from 1; ties share their mean rank.]])
-bk.doc(statistics.spearman, [[
+statistics.spearman = public(statistics.spearman, [[
 bk.statistics.spearman(x, y) -> { rho, n, low, high }
 Spearman's rank correlation with a 95 % interval by Fisher's z.
 
 Source: Bonett & Wright 2000.]])
-bk.doc(statistics.spearman_grouped, [[
+statistics.spearman_grouped = public(statistics.spearman_grouped, [[
 bk.statistics.spearman_grouped(x, y, groups, draws, stream) -> { rho, n, low, high }
 Spearman's rank correlation of points in groups that share a cause, its 95 % interval by drawing whole groups.
 
 Source: Field & Welsh 2007.]])
-bk.doc(statistics.slope, [[
+statistics.slope = public(statistics.slope, [[
 bk.statistics.slope(x, y) -> number
 The least-squares slope of log y against log x.]])
 

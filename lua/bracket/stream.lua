@@ -3,6 +3,7 @@
 -- run's seed these are taken: 1 batches, 2 orders, 3 interventions (1 pcgrad, 2 ewc, 3 replay, 4 agem, 5 graddrop,
 -- 6 online_ewc, 7 der, 9 naive_rehearsal, 10 joint_training), 4 models in training, 5 fuzzy, 6 planned.
 local bk = ...
+local public = bk.internal.public
 local show, refuse = bk._options.show, bk._options.refuse
 local stream = {}
 stream.__index = stream
@@ -28,47 +29,47 @@ function stream.new(key, counter)
 end
 
 -- the same on a plain table {key =, counter =}
-function stream.next(s)
+local function next_bits(s)
     if type(s) ~= "table" or not whole(s.key) or not whole(s.counter) then
         refuse("bk.stream: stream: expected { key, counter }, got %s", show(s))
     end
     s.counter = math.tointeger(s.counter) + 1
     return mix(math.tointeger(s.key) + s.counter * GAMMA)
 end
-function stream.uniform(s) return (stream.next(s) >> 11) * 2.0 ^ -53 end
-function stream.below(s, n) -- 0..n-1
+local function uniform(s) return (next_bits(s) >> 11) * 2.0 ^ -53 end
+local function below(s, n) -- 0..n-1
     if not whole(n) or n < 1 then
         refuse("bk.stream.below: n: expected a whole number >= 1, got %s", show(n))
     end
-    return math.floor(stream.uniform(s) * n)
+    return math.floor(uniform(s) * n)
 end
-function stream.permutation(s, n) -- 1..n
+local function permutation(s, n) -- 1..n
     local p = {}
     if not whole(n) then refuse("bk.stream.permutation: n: expected a whole number, got %s", show(n)) end
     for i = 1, n do p[i] = i end
     for i = n, 2, -1 do
-        local j = stream.below(s, i) + 1
+        local j = below(s, i) + 1
         p[i], p[j] = p[j], p[i]
     end
     return p
 end
 
-bk.doc(stream.key, [[
+stream.key = public(stream.key, [[
 bk.stream.key(seed, ...) -> integer
 The key of an independent stream, from whole numbers.]])
-bk.doc(stream.new, [[
+stream.new = public(stream.new, [[
 bk.stream.new(key [, counter = 0]) -> stream
 A stream { key, counter }; a plain table of these two does as well.]])
-bk.doc(stream.next, [[
+stream.next = public(next_bits, [[
 bk.stream.next(stream) -> integer
 The next 64 random bits.]])
-bk.doc(stream.uniform, [[
+stream.uniform = public(uniform, [[
 bk.stream.uniform(stream) -> number
 The next number in 0..1, 1 not included.]])
-bk.doc(stream.below, [[
+stream.below = public(below, [[
 bk.stream.below(stream, n) -> integer
 The next whole number in 0..n-1.]])
-bk.doc(stream.permutation, [[
+stream.permutation = public(permutation, [[
 bk.stream.permutation(stream, n) -> list
 A random order of 1..n.]])
 

@@ -31,6 +31,8 @@ typedef struct bind_row {
  * BIND_DOCS maps a function, table or path string ("bk.optim.sgd") to its text. */
 #define BIND_DOCS "bracket.docs"
 void bind_rows(lua_State *L, const bind_row *rows);
+/* public(f, text) -> a function of Lua as rows have theirs of C: with the doc, and as many arguments as it says */
+int bind_public(lua_State *L);
 void bind_doc(lua_State *L, int index, const char *doc); /* records a doc for the value at index */
 
 /* Tables with weak keys, since what is said of a value ends with it: its text; its options, a list of

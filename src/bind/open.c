@@ -105,6 +105,7 @@ static int internal_misread(lua_State *L) { /* an error about a file */
 static const bind_row internal_rows[] = { { "nearest", internal_nearest, NULL },
                                           { "hint", args_hint, NULL },
                                           { "check_path", internal_check_path, NULL },
+                                          { "public", bind_public, NULL },
                                           { "refuse", internal_refuse, NULL },
                                           { "misread", internal_misread, NULL },
                                           { "seconds", internal_seconds, NULL },

@@ -22,17 +22,49 @@ static int most_arguments(const char *doc) {
     return n + (p[-1] != '(');
 }
 
+static void check_count(lua_State *L, const char *doc) { /* upvalue 3: how many arguments there are */
+    const int n = lua_gettop(L), most = (int)lua_tointeger(L, lua_upvalueindex(3));
+    if (n <= most) return;
+    const size_t name = strcspn(doc, "({");
+    lua_pushlstring(L, doc, name);
+    args_end(L, most, n, memchr(doc, ':', name) != NULL, lua_tostring(L, -1));
+    lua_pop(L, 1);
+}
+
 /* Upvalues: the function; its doc; how many arguments it has. */
 static int call_counted(lua_State *L) {
-    const int n = lua_gettop(L), most = (int)lua_tointeger(L, lua_upvalueindex(3));
-    if (n > most) {
-        const char *doc = lua_touserdata(L, lua_upvalueindex(2));
-        const size_t name = strcspn(doc, "({");
-        lua_pushlstring(L, doc, name);
-        args_end(L, most, n, memchr(doc, ':', name) != NULL, lua_tostring(L, -1));
-        lua_pop(L, 1);
-    }
+    check_count(L, lua_touserdata(L, lua_upvalueindex(2)));
     return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+static int lua_ended(lua_State *L, int status, lua_KContext extra) {
+    (void)status, (void)extra;
+    return lua_gettop(L);
+}
+
+static int call_counted_lua(lua_State *L) { /* the same of a function in Lua, and of a doc that is a string there */
+    check_count(L, lua_tostring(L, lua_upvalueindex(2)));
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, lua_ended);
+    return lua_gettop(L);
+}
+
+int bind_public(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    const char *doc = luaL_checkstring(L, 2);
+    const int most = most_arguments(doc);
+    lua_settop(L, 2);
+    if (most < INT_MAX) {
+        lua_pushvalue(L, 1);
+        lua_pushvalue(L, 2);
+        lua_pushinteger(L, most);
+        lua_pushcclosure(L, call_counted_lua, 3);
+        lua_replace(L, 1);
+    }
+    bind_doc(L, 1, doc);
+    lua_settop(L, 1);
+    return 1;
 }
 
 void bind_rows(lua_State *L, const bind_row *rows) {

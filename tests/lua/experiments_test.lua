@@ -42,6 +42,15 @@ function TestExperiments:test_planner() lu.assertStrContains(run("planner"), "ra
 function TestExperiments:test_conflict() lu.assertStrContains(run("conflict"), "A-GEM") end
 function TestExperiments:test_forgetting() lu.assertStrContains(run("forgetting"), "rank correlation") end
 function TestExperiments:test_drift() lu.assertStrContains(run("drift"), "what the optimizer remembers") end
+-- An option given beside --quick is taken.
+function TestExperiments:test_quick_is_of_what_is_not_given()
+    local experiment = dofile("experiments/common.lua")
+    local function options(...) return experiment.options({ ... }, { n = 9, m = 8 }, { n = 3, m = 2 }) end
+    local plain, quick, both = options(), options("--quick"), options("--n", "5", "--quick")
+    lu.assertEquals({ plain.n, plain.m, quick.n, quick.m, both.n, both.m }, { 9, 8, 3, 2, 5, 2 })
+    local out = run("tables", "--quick", "--settings", "der-permuted", "--rows", "SGD", "--seeds", "2")
+    lu.assertStrContains(out, "(2 seeds,")
+end
 -- What takes two seeds, orders or triples is "-" of one.
 function TestExperiments:test_one_repeat()
     local small = { "--train", "60", "--test", "60", "--batch", "16", "--seeds", "1" }

@@ -14,6 +14,13 @@ local BUILD = os.getenv("BRACKET_BUILD") or "build"
 
 TestHouse = {}
 
+-- `make levels`: a first level that fails leaves the second to be tried, and the failure stands.
+function TestHouse.test_every_level_is_tried()
+    local status, output = sh([[make -o all -o test-programs levels 'MAKE=sh -c "echo tried; exit 1"']])
+    lu.assertEquals(status, 2, output)
+    lu.assertEquals(select(2, output:gsub("tried\n", "")), 2, output)
+end
+
 function TestHouse.test_a_thing_is_one_file()
     if BUILD ~= "build" then lu.skip("the copy is built without sanitizers") end
     local scratch = os.tmpname()

@@ -130,9 +130,30 @@ local function with(arguments, i, value)
     return other
 end
 
+-- What is passed over in silence: an option that there is not, and arguments behind the last one. What takes any, takes
+-- them; a metric gets (accuracy, learned) and a record (state, memory), whatever it has use for.
+local function passed_over(f, arguments, n)
+    local signature = (docs[f] or "..."):match("^[^\n]*")
+    local any = signature:find("...", 1, true) or signature:find("^bk%.metric%.") or signature:find("^record ")
+    if any or not seen[f] then return end
+    local more = copy(arguments, 3)
+    for k = 1, 8 do more[n + k] = "odd" end
+    if pcall(f, table.unpack(more, 1, n + 8)) then out:write(names[f], ": arguments behind the last one\n") end
+    for i = 1, options[f] and n + 1 or 0 do
+        local given = arguments[i]
+        local is_table = given == nil or type(given) == "table" and getmetatable(given) == nil
+        local other = is_table and copy(given or {}, 1)
+        if is_table then other.no_option = 1 end
+        if is_table and pcall(f, table.unpack(with(arguments, i, other), 1, math.max(n, i))) then
+            out:write(names[f], ": an option that there is not\n")
+        end
+    end
+end
+
 local function call(f)
     local arguments = seen[f] or {}
     local n = #arguments
+    passed_over(f, arguments, n)
     for k = 0, n - 1 do try(f, "arguments", k, copy(arguments, 3), k) end
     for i = 1, n + 1 do
         for _, v in ipairs(VALUES) do try(f, "argument " .. i, v[1], with(arguments, i, v[2]), math.max(n, i)) end

@@ -71,6 +71,22 @@ function TestRefused.test_shapes()
         bk.vmap(function() return ones { 1, 1, 1, 1, 1, 1, 1, 1 } end), ones { 2 })
 end
 
+-- A field beside the entries of a list, where options stood elsewhere.
+function TestRefused.test_lists_with_a_field()
+    local field = 'expected a list, got a list with a field "lr"'
+    fails("bk.tasks.rotated: angles: " .. field, bk.tasks.rotated, { data = {}, angles = { 0, 30, lr = 1 } })
+    fails("bk.bea.game: losses: " .. field, bk.bea.game, { losses = { squares, cubes, lr = 1 }, players = { 1, 1 },
+        lr = 1 })
+    fails('bk.order.word: tasks: expected a list of tasks, got a list with a field "n"', bk.order.word, { 1, 2, n = 4 })
+    fails("bk.order.word: tasks: expected a list of tasks, got an empty one", bk.order.word, {})
+    fails('bk.schedule.per_task: rates: expected a list with a rate or schedule per task, got a list with a field "steps"',
+        bk.schedule.per_task, { 0.1, 0.2, steps = 9 })
+    fails('bk.statistics.mean: values: expected a list of numbers, got a list with a field "n"', bk.statistics.mean,
+        { 1, 2, n = 2 })
+    fails('bk.bea.swap_effect: losses: expected a list of two or more, got a list with a field "lr"', bk.bea.swap_effect,
+        squares, { squares, cubes, lr = 0.1 }, theta)
+end
+
 -- A float that stands for an id, a seed or an integer is taken where it is whole, and never cut.
 function TestRefused.test_fractions_are_not_cut()
     local model, x = bk.nn.mlp { 2, 3 }, bk.ones { 2, 2 }
@@ -132,7 +148,7 @@ function TestRefused.test_lists_of_another_length()
     local function long(n) return setmetatable({ 1, 2 }, { __len = function() return n end }) end
     fails('bk.statistics.mean: values: expected a list of numbers, got a table whose length, "x", is not that of a list',
         bk.statistics.mean, long("x"))
-    fails("bk.bea.game: losses: expected a table, got a table whose length, -5,", bk.bea.game,
+    fails("bk.bea.game: losses: expected a list, got a table whose length, -5,", bk.bea.game,
         { losses = long(-5), lr = 1, players = { 1 } })
     fails("bk.arguments: defaults: n: expected a number, string, boolean or list", bk.arguments, { n = long(1 << 40) },
         {})

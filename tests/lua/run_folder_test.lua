@@ -454,7 +454,12 @@ function TestRunFolder:test_schedules_are_named()
     lu.assertEquals(text(bk.schedule.cosine(made.cosine)), "cosine{final = 0.01, lr = 0.1}")
     lu.assertEquals(text(bk.schedule.warmup(made.warmup)),
         "warmup{after = constant{lr = 0.333333333333333}, steps = 3}")
-    lu.assertNil(text(bk.schedule.warmup{ steps = 3, after = function() return 0.1 end }))
+    local function handing_over_to(f) return bk.schedule.warmup{ steps = 3, after = f } end
+    local function tenth() return 0.1 end
+    lu.assertNil(text(handing_over_to(tenth)))
+    local digest = bk._fingerprint -- what names such a one: it sees the function's code
+    lu.assertEquals(digest(handing_over_to(tenth)), digest(handing_over_to(tenth)))
+    lu.assertNotEquals(digest(handing_over_to(tenth)), digest(handing_over_to(function() return 0.2 end)))
     protocol{ lr = bk.schedule.linear{ lr = 0.1 } }:run{ out = root .. "/a", stop = 3, progress = false }
     lu.assertEquals(run_folder.read(root .. "/a").config.lr, "linear{final = 0, lr = 0.1}")
 end

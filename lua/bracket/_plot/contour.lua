@@ -106,7 +106,7 @@ return {
         { "x", "any", says = "1 to columns", doc = "{left, right}: the first and the last column's place" },
         { "y", "any", says = "1 to rows", doc = "{bottom, top}: likewise" },
         { "origin", { "upper", "lower" }, default = "upper", doc = "where the first row is" },
-        { "levels", "integer|table", default = 10, doc = "about how many lines, or at which values" },
+        { "levels", "integer|list", default = 10, doc = "about how many lines, or at which values" },
     },
     prepare = prepare, place = place, draw = draw, over = over,
 }

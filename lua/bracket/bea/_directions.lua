@@ -45,10 +45,8 @@ local function direction(f, where, losses_only)
 end
 
 function directions.of(where, list, losses_only)
-    if type(list) ~= "table" or (bk._options.length(list) or 0) < 2 then
-        refuse("%s: losses: expected a list of two or more, got %s", where,
-            type(list) == "table" and bk._options.length(list) or bk._options.show(list))
-    end
+    bk._options.list(where, "losses", list, "a list of two or more")
+    if #list < 2 then refuse("%s: losses: expected a list of two or more, got %d", where, #list) end
     local d = {}
     for k, f in ipairs(list) do
         if not pcall(bk.compile, f) then

@@ -290,14 +290,14 @@ or, with order = "random", for epochs that take each of the losses, minibatches 
     errors = "rows too few or of other sizes; terms that are multiples of one another along the trajectory.",
     source = "Barrett & Dherin 2021, Dherin 2023, Ghosh et al. 2023 (the terms); the regression was not found there",
     options = {
-        { "losses", "table", required = true, doc = "of the tasks, functions of theta" },
+        { "losses", "list", required = true, doc = "of the tasks, functions of theta" },
         { "trajectory", "any", required = true,
             doc = "theta at the logged steps: (rows, parameters), a list of vectors, or a list of such, one a run" },
-        { "order", "string|table", default = "joint", doc = "of the tasks in a round: \"joint\", \"cyclic\", "
+        { "order", "string|list", default = "joint", doc = "of the tasks in a round: \"joint\", \"cyclic\", "
             .. "\"palindromic\", \"random\" or a list of tasks" },
         { "every", "count", says = "a round", doc = "steps between rows" },
-        { "steps", "table", doc = "in place of every: the step of each row" },
-        { "lr", "table", doc = "the rate of every step, in any unit, where it changed" },
+        { "steps", "list", doc = "in place of every: the step of each row" },
+        { "lr", "list", doc = "the rate of every step, in any unit, where it changed" },
         { "skip", "integer", default = 0, low = 0, doc = "rows at the beginning that are left out" },
         { "degree", "integer", default = 4, low = 2, high = 4, doc = "in the rate, of the last terms" },
         { "resamples", "count", default = 1000, doc = "of the intervals" },

@@ -4,7 +4,7 @@
 --     e_ii = h_i / 2,    e_ij = m_j h_j / 2, negative where j has moved before i     (m steps of rate h)
 -- and what comes of e_ii is the self term, the rest the interaction.
 local bk = ...
-local refuse = bk._options.refuse
+local refuse, public = bk._options.refuse, bk.internal.public
 local game = {}
 game.__index = game
 game.__name = "bracket.game"
@@ -224,17 +224,17 @@ What is added is of first order in the rates, so it leaves the other players' te
     end,
 }
 
-bk.doc(game.word, "game:word() -> word\nThe steps of one round: one step of all players at once, or theirs in turn.")
-bk.doc(game.field, [[
+game.word = public(game.word, "game:word() -> word\nThe steps of one round: one step of all players at once, or theirs in turn.")
+game.field = public(game.field, [[
 game:field(k) -> field
 The word's logarithm to order k over the mean of the players' rates: its flow for that time is one round, up to
 O(h^(k+1)).]])
-bk.doc(game.terms, [[
+game.terms = public(game.terms, [[
 game:terms(theta) -> { self = {v1, v2, ...}, interaction = {v1, v2, ...} }
 The two parts of the word's second term, each in its player's coordinates. self: what a player's own steps do, minus the
 gradient of its m h^2/4 |grad_i f_i|^2; interaction: what the others' moves do to it.]])
-bk.doc(game.step, "game:step(theta) -> theta'\nOne round.")
-bk.doc(game.verify, "game:verify{ theta = theta, ... } -> rows\nThe order check of one round: word:verify.")
+game.step = public(game.step, "game:step(theta) -> theta'\nOne round.")
+game.verify = public(game.verify, "game:verify{ theta = theta, ... } -> rows\nThe order check of one round: word:verify.")
 return bk.define{
     name = "bk.bea.game",
     returns = "game",
@@ -245,14 +245,14 @@ Methods: word, field, terms, step, verify, regularised.]],
     errors = "players that share parameters; a theta that is not theirs",
     source = "Rosca et al. 2021 (2105.13922); Hairer, Lubich & Wanner ch. IX",
     options = {
-        { "losses", "table", required = true,
+        { "losses", "list", required = true,
             doc = "{f1, f2, ...}; a field may stand for a loss: its player takes its own coordinates of it" },
-        { "players", "table", required = true,
+        { "players", "list", required = true,
             doc = "{n1, n2, ...} parameters each, or ranges {first, size}, which may leave parameters out" },
-        { "lr", "number|table", required = true, doc = "h, or {h1, h2, ...}" },
+        { "lr", "number|list", required = true, doc = "h, or {h1, h2, ...}" },
         { "play", { "simultaneous", "alternating" }, default = "simultaneous",
             doc = "all from the same theta, or in turn, player 1 first" },
-        { "steps", "number|table", default = 1, doc = "steps of each player's turn; other than 1 only alternating" },
+        { "steps", "number|list", default = 1, doc = "steps of each player's turn; other than 1 only alternating" },
     },
     call = new,
 }

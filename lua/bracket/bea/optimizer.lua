@@ -5,7 +5,7 @@
 --     F1 = -U0   F2 = -U1 - 1/2 D1 F1   F3 = -U2 - 1/2 (D1 F2 + D2 F1) - 1/6 D1 D1 F1
 -- A' is lower triangular with the betas on its diagonal: the S are solved for state by state.
 local bk = ...
-local refuse = bk._options.refuse
+local refuse, public = bk._options.refuse, bk.internal.public
 local update = bk.bea._update
 local equation = {}
 equation.__index = equation
@@ -297,8 +297,8 @@ equation.verify = bk.define {
     options = {
         { "theta", "tensor", required = true, doc = "where the steps begin" },
         { "time", "positive", default = 1, doc = "of the flow; the steps are as many as fit" },
-        { "scales", "table", default = { 1, 1 / 2, 1 / 4 }, says = "{1, 1/2, 1/4}", doc = "of the rate, one run each" },
-        { "orders", "table", default = { 1, 2, 3 }, says = "{1, 2, 3}", doc = "the fields that are compared" },
+        { "scales", "list", default = { 1, 1 / 2, 1 / 4 }, says = "{1, 1/2, 1/4}", doc = "of the rate, one run each" },
+        { "orders", "list", default = { 1, 2, 3 }, says = "{1, 2, 3}", doc = "the fields that are compared" },
         { "from", { "manifold", "rest" }, default = "manifold", doc = "the state before the first step: on the slow "
             .. "manifold, corrections at their limit; or none, corrections real, the flow starting at equation:start" },
         { "control", { "no_memory", "flipped", "no_start" }, doc = "order 2 without the memory's part, or with its "
@@ -314,19 +314,19 @@ against 1 - beta. From rest the start is known to first order: slopes 1 and 2.]]
     call = verify,
 }
 
-bk.doc(equation.term, [[
+equation.term = public(equation.term, [[
 equation:term(k) -> field
 F_k of bk.bea.optimizer, k = 1..3, without h: a compiled function of theta.]])
-bk.doc(equation.field, [[
+equation.field = public(equation.field, [[
 equation:field(k) -> field
 F1 + h F2 + ... + h^(k-1) F_k of bk.bea.optimizer, per unit time; a step lasts h. k = 2 unless told.]])
-bk.doc(equation.start, [[
+equation.start = public(equation.start, [[
 equation:start(theta) -> theta'
 Where the flow starts when the optimizer starts at theta with no memory, to first order: theta + h sum_n [u(q) -
 u(m_n)], m_n its averages after n steps of the gradient at theta, corrections included. Adam, whose averages are then
 exact at once: theta itself. Heavy ball: theta + h beta g/(1 - beta)^2. The sum is run, as long as the slowest memory
 lasts.]])
-bk.doc(equation.terms, [[
+equation.terms = public(equation.terms, [[
 equation:terms(theta) -> { original, flatness, memory, decay, total_norm }
 original: the loss (nil where a field was given). Norms of the parts of F1 + h F2 beyond F1: flatness |h/2 F1' F1|,
 memory |h u' M1|, both without weight decay; decay |F1 + h F2 less the same without weight decay|, by the option

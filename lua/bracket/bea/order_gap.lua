@@ -18,7 +18,7 @@ return bk.define {
     name = "bk.bea.order_gap",
     arguments = { "A", "B" },
     options = {
-        { "lr", "number|table", required = true, doc = "the rate, or {rate of A's step, rate of B's}" },
+        { "lr", "number|list", required = true, doc = "the rate, or {rate of A's step, rate of B's}" },
         { "optimizer", "any", doc = "of bk.optim, bk.optim.custom included (default: gradient steps); its state is not "
             .. "touched" },
     },

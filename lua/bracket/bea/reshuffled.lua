@@ -1,7 +1,7 @@
 -- bk.bea.reshuffled: one epoch of m losses, each once, in a random order. What the steps do on average is a modified
 -- loss; how much they scatter about it follows from the brackets alone. A step of an optimizer is measured only.
 local bk = ...
-local refuse = bk._options.refuse
+local refuse, public = bk._options.refuse, bk.internal.public
 local stream, statistics = bk.stream, bk.statistics
 local directions = bk.bea._directions
 local reshuffled = {}
@@ -221,7 +221,7 @@ local function new(options)
     return self
 end
 
-bk.doc(reshuffled.loss, [[
+reshuffled.loss = public(reshuffled.loss, [[
 reshuffled:loss() -> loss
 (1/m) sum L_k + (h/4m) sum |g_k|^2, a function of theta. For time m h its gradient flow is the mean over the orders of
 the epoch's end, up to O(h^3): the conflict averages out.]])
@@ -245,7 +245,7 @@ z, and the standard error of the mean over the probes (infinite for one).]],
 local function scattered(own)
     return table.move(own, 1, #own, 5, {
         { "theta", "tensor", required = true, doc = "where the epoch starts" },
-        { "scales", "table", says = "{1, 1/2, 1/4}", doc = "what the rate is multiplied by" },
+        { "scales", "list", says = "{1, 1/2, 1/4}", doc = "what the rate is multiplied by" },
         { "orders", "count", says = "all m! up to m = 6, else 200", doc = "drawn, each with its reverse" },
         { "seed", "integer", default = 0, doc = "of the orders drawn" },
     })
@@ -288,7 +288,7 @@ Methods: loss, variance, scatter, verify.]],
     errors = "fewer than two losses, or a field where a loss has to stand.",
     source = "the loss: Smith et al. 2021; the variance from brackets: this program",
     options = {
-        { "losses", "table", required = true, doc = "{L1, ..., Lm}" },
+        { "losses", "list", required = true, doc = "{L1, ..., Lm}" },
         { "lr", "number", required = true, doc = "h, of every step" },
     },
     call = new,

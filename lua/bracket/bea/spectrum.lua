@@ -104,7 +104,7 @@ of f over the eigenvalues, and its standard error: times count it is the trace o
         { "probes", "count", default = 10, doc = "random directions" },
         { "points", "count", default = 200, doc = "where the density is given" },
         { "width", "positive", says = "a fiftieth of the nodes' extent", doc = "standard deviation of the Gaussians" },
-        { "layers", "table",
+        { "layers", "list",
             doc = "model.layers, or any list of { name, first, size }: the same of these diagonal blocks" },
         { "vectors", "boolean", default = false, doc = "each probe's Ritz vectors as well, steps times theta's size" },
         { "seed", "integer", default = 0, doc = "of the directions" },

@@ -110,7 +110,7 @@ x (n, size) in 0..1, rows of pixels as mnist's, of shape {rows, columns}, or {3,
 int64, class ids from 0 in the order of the folders' names, which are `names`; classes, how many there are.]],
     errors = "name the file: another size or number of channels, one that is damaged or no image, a class without images.",
     options = {
-        { "size", "table", says = "the images'",
+        { "size", "list", says = "the images'",
             doc = "{rows, columns}: scales each to it, by a triangle filter, which averages when it shrinks" },
         { "channels", "integer", says = "the images'", doc = "1: made grey; 3: coloured" },
         { "dtype", { "float64", "float32" }, default = "float64", doc = "of x" },

@@ -6,7 +6,7 @@ return bk.define{
     doc = [[
 One task after the other, `steps` steps each. Order matrix W_ij = (steps h)^2 for i before j.]],
     options = {
-        { "order", "table", says = "1..n", doc = "the sequence of tasks" },
+        { "order", "list", says = "1..n", doc = "the sequence of tasks" },
     },
     call = function(options)
         return bk.order._object.new{

@@ -1,8 +1,8 @@
 local bk = ...
 local refuse = bk._options.refuse
-return bk.doc(function(word)
-    if type(word) ~= "table" or #word == 0 then refuse("bk.order.word: expected a list of tasks, got a %s",
-        type(word)) end
+return bk.internal.public(function(word)
+    bk._options.list("bk.order.word", "tasks", word, "a list of tasks")
+    if #word == 0 then refuse("bk.order.word: tasks: expected a list of tasks, got an empty one") end
     return bk.order._object.new{
         name = "word",
         setup = function(state)

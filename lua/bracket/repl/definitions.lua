@@ -74,7 +74,7 @@ local function type_of(wanted)
         local word = part:match("^a?n? ?(.*)$")
         types[#types + 1] = word:find("^whole number") and "integer" or word:find("number") and "number"
             or word:find("^true or false") and "boolean" or word:find("^string") and "string"
-            or word:find("^table") and "table" or word:find("^function") and "function"
+            or (word:find("^table") or word:find("^list")) and "table" or word:find("^function") and "function"
             or word:find("^tensor") and "bracket.tensor" or "any"
     end
     return table.concat(types, "|")

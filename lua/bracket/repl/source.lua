@@ -40,8 +40,10 @@ local function read(path)
     return text
 end
 
--- What a function of bk.define does is in the function it was given.
+-- What a function of bk.define does, or one that counts its arguments, is in the function it was given.
 local function inner(f)
+    local counted = getinfo(f, "S").what == "C" and select(2, getupvalue(f, 1))
+    if type(counted) == "function" then f = counted end
     if not getinfo(f, "S").source:find("bracket/define%.lua$") then return f end
     for i = 1, 20 do
         local name, value = getupvalue(f, i)

@@ -1,10 +1,23 @@
 -- A schedule's text, by which config.json and tables of runs name it: "cosine{final = 0, lr = 0.1}". A rate without
 -- one, a function of a user's own in it among them, is named by a digest of its code.
+local bk = ...
+local refuse, show = bk._options.refuse, bk._options.show
 local texts = setmetatable({}, { __mode = "k" })
+
+-- The rate, which is called with the number of a step; a digest sees the code behind it as what this captured.
+local function checked(name, rate)
+    return function(step, state)
+        if type(step) ~= "number" then
+            refuse("bk.schedule.%s: step: expected the number of a step, got %s", name, show(step))
+        end
+        return rate(step, state)
+    end
+end
 
 -- described(name, options, rate) -> rate, whose text is made of its options; described.text(rate) -> text or nil.
 return setmetatable({ text = function(rate) return texts[rate] end }, { __call = function(_, name, options, rate)
     local parts = {}
+    rate = checked(name, rate)
     for option, value in pairs(options) do
         local text = type(value) == "number" and ("%.15g"):format(value) or texts[value]
         if not text then return rate end

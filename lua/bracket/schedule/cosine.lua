@@ -14,7 +14,6 @@ return bk.define{
     call = function(options)
         local lr, final = options.lr, options.final
         return described("cosine", options, function(step, state)
-            bk.schedule._step("bk.schedule.cosine", step)
             local steps = bk.schedule._span("bk.schedule.cosine", options, state)
             local part = math.min(1, (step - 1) / math.max(1, steps - 1))
             return final + 0.5 * (lr - final) * (1 + math.cos(math.pi * part))

@@ -13,7 +13,6 @@ return bk.define{
     call = function(options)
         local lr, final = options.lr, options.final
         return described("linear", options, function(step, state)
-            bk.schedule._step("bk.schedule.linear", step)
             local steps = bk.schedule._span("bk.schedule.linear", options, state)
             return lr + (final - lr) * math.min(1, (step - 1) / math.max(1, steps - 1))
         end)

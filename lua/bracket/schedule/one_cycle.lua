@@ -21,7 +21,6 @@ return bk.define{
         local start, final, peak = options.start or lr / 25, options.final or lr / 250000, options.peak
         local function between(a, b, part) return b + 0.5 * (a - b) * (1 + math.cos(math.pi * part)) end
         return described("one_cycle", options, function(step, state)
-            bk.schedule._step("bk.schedule.one_cycle", step)
             local last = bk.schedule._span("bk.schedule.one_cycle", options, state) - 1
             local top = math.max(1, peak * last)
             local s = step - 1

@@ -13,7 +13,6 @@ return bk.define{
     call = function(options)
         local lr, every, factor = options.lr, options.every, options.factor
         return described("step", options, function(step)
-            bk.schedule._step("bk.schedule.step", step)
             return lr * factor ^ ((step - 1) // every)
         end)
     end,

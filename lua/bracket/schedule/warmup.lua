@@ -18,7 +18,6 @@ return bk.define{
         if not lr and not options.after then refuse("bk.schedule.warmup: lr or after is missing") end
         local after = bk.schedule._rate(options.after or lr, "bk.schedule.warmup")
         return described("warmup", options, function(step, state)
-            bk.schedule._step("bk.schedule.warmup", step)
             state = type(state) == "table" and state or {}
             if step > steps then
                 local rest = { total = state.total and state.total - steps }

@@ -73,7 +73,7 @@ model chooses among all of them. "task": the same, and task.head lists the class
     source = "van de Ven & Tolias 2019; van de Ven, Tuytelaars & Tolias 2022",
     errors = "targets that are no class ids; a class that is tested and not trained.",
     options = {
-        { "tasks", "table", required = true, doc = "a list of tasks" },
+        { "tasks", "list", required = true, doc = "a list of tasks" },
         { "scenario", { "class", "task", "domain" }, required = true, doc = "what is told of the task when testing" },
     },
     call = incremental,

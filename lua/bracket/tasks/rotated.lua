@@ -77,9 +77,9 @@ return bk.define{
 The same images turned by each angle about their centre (bilinear, 0 outside). Multiples of 90 degrees are exact. Every
 channel of {channels, rows, columns} turns alike.]],
     options = dataset.options{
-        { "angles", "table", default = { 0, 30, 60, 90 }, says = "{0, 30, 60, 90}",
+        { "angles", "list", default = { 0, 30, 60, 90 }, says = "{0, 30, 60, 90}",
             doc = "in degrees, counter-clockwise" },
-        { "shape", "table", says = "data.shape, the sizes of x, or a square",
+        { "shape", "list", says = "data.shape, the sizes of x, or a square",
             doc = "{rows, columns} or {channels, rows, columns}" },
     },
     call = rotated,

@@ -72,7 +72,7 @@ scenario "class": labels as they are, one output for every class; "task": the sa
 between which that task chooses; "domain": labels count from 0 within the task, so all tasks share the same outputs.]],
     source = "van de Ven & Tolias 2019 (the scenarios)",
     options = dataset.options{
-        { "classes", "table", says = "pairs in order", doc = "{ {0, 1}, {2, 3}, ... }, the class ids of each task" },
+        { "classes", "list", says = "pairs in order", doc = "{ {0, 1}, {2, 3}, ... }, the class ids of each task" },
         { "scenario", { "class", "task", "domain" }, default = "class", doc = "what is told of the task when testing" },
     },
     call = split,

@@ -1,4 +1,4 @@
-/* softmax.c - softmax, logsumexp and log_softmax along an axis, and layer_norm. Their nodes work along the last one. A
+/* softmax.c - softmax, logsumexp and log_softmax along an axis. Their nodes work along the last one. A
  * causal softmax is of a matrix, whose row i sees its first i elements, counted from 1; what it does not see is 0. */
 #include "ops.h"
 
@@ -276,34 +276,4 @@ const op_row op_log_softmax = {
     .build = log_softmax_build,
     .sample = &(op_sample){ 1, { { 3, { 2, 5, 3 }, 0 } }, 1, { 1 } },
     .doc = "x - log sum e^x along dim, the last by default.",
-};
-
-node *g_layer_norm(graph *g, node *a, double eps) {
-    a = op_operand(g, &op_layer_norm, a);
-    if (!a) return NULL;
-    if (a->ndim == 0) return graph_fail(g, BK_EINVAL, "bk.layer_norm: expected at least 1 dimension, got ()");
-    return g_normalized(g, a, 1, eps);
-}
-
-/* The same along that many last axes, 1 or more. */
-node *g_normalized(graph *g, node *a, int last, double eps) {
-    if (!a) return NULL;
-    const unsigned axes = ((1u << last) - 1) << (a->ndim - last);
-    const int64_t n = shape_count(last, a->shape + a->ndim - last);
-    if (n == 0) return graph_fail(g, BK_EINVAL, "bk.layer_norm: no elements");
-    node *centred = g_sub(g, a, g_mean(g, a, axes, true)), *var = g_mean(g, g_square(g, centred), axes, true);
-    return g_mul(g, centred, g_powx(g, g_offset(g, eps, var), -0.5));
-}
-OP_BUILD(layer_norm, g_layer_norm(g, v[0].t, v[1].x))
-const op_row op_layer_norm = {
-    .name = "layer_norm",
-    .arity = 1,
-    .kind = OP_COMPOSITE,
-    .formula = "(t - mean) (var + eps)^(-1/2) along the last axis",
-    .args = (const op_arg[]){ { ARG_TENSOR, "t" },
-                              { ARG_NUMBER, "eps", "1e-5", "is added to the variance", .option = true },
-                              { ARG_END } },
-    .build = layer_norm_build,
-    .sample = &(op_sample){ 1, { { 3, { 2, 3, 5 }, 0 } }, 1, { 0 }, .x = 0.1 },
-    .doc = "(x - mean) / sqrt(var + eps) along the last dimension.\n\nSource: Ba, Kiros & Hinton 2016.",
 };

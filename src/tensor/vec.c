@@ -133,6 +133,8 @@ typedef struct level {
     void (*softmax[2])(int64_t rows, int64_t n, int64_t seen, void *out, const void *a, bool scaled, double *tops,
                        double *sums);
     void (*softmax_slope[2])(int64_t rows, int64_t n, int64_t seen, void *out, const void *s, const void *t);
+    void (*normalize[2])(int64_t rows, int64_t n, double eps, void *out, void *scale, const void *a);
+    void (*normalize_slope[2])(int64_t rows, int64_t n, void *out, const void *y, const void *scale, const void *t);
     void (*adam[2])(int64_t n, const vec_adam_step *s);
     void (*add_rows[2])(int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
     void (*widen)(int64_t n, void *out, const void *a);   /* float32 to float64 */
@@ -144,6 +146,7 @@ typedef struct level {
     { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { top_##id##_f64, top_##id##_f32 }, \
       { sum_##id##_f64, sum_##id##_f32 }, { dot_##id##_f64, dot_##id##_f32 },                                          \
       { softmax_##id##_f64, softmax_##id##_f32 }, { softmax_slope_##id##_f64, softmax_slope_##id##_f32 },              \
+      { normalize_##id##_f64, normalize_##id##_f32 }, { normalize_slope_##id##_f64, normalize_slope_##id##_f32 },      \
       { adam_##id##_f64, adam_##id##_f32 },                                                                            \
       { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64 }
 
@@ -250,6 +253,15 @@ void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *ou
 
 void vec_softmax_slope(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *out, const void *s, const void *t) {
     chosen()->softmax_slope[dtype](rows, n, seen, out, s, t);
+}
+
+void vec_normalize(bk_dtype dtype, int64_t rows, int64_t n, double eps, void *out, void *scale, const void *a) {
+    chosen()->normalize[dtype](rows, n, eps, out, scale, a);
+}
+
+void vec_normalize_slope(bk_dtype dtype, int64_t rows, int64_t n, void *out, const void *y, const void *scale,
+                         const void *t) {
+    chosen()->normalize_slope[dtype](rows, n, out, y, scale, t);
 }
 
 void vec_adam(bk_dtype dtype, int64_t n, const vec_adam_step *s) {

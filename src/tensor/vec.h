@@ -53,6 +53,14 @@ void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *ou
  * of the kernels sub and mul. Floats only; out may be s or t. */
 void vec_softmax_slope(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *out, const void *s, const void *t);
 
+/* Of rows of n elements, 1 to VEC_SHORT: scale = (var a + eps)^(-1/2) of each, out = (a - mean a) scale; either may be
+ * NULL. Sums are float64. Floats only; out may be a. */
+void vec_normalize(bk_dtype dtype, int64_t rows, int64_t n, double eps, void *out, void *scale, const void *a);
+
+/* Of such rows out = scale (t - mean t - y mean(y t)). Floats only; out may be y or t. */
+void vec_normalize_slope(bk_dtype dtype, int64_t rows, int64_t n, void *out, const void *y, const void *scale,
+                         const void *t);
+
 /* acc[j] += sum_i a[stride i + j], j < n, i < rows in rising order, in float64. Floats only. */
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
 

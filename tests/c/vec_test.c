@@ -524,6 +524,53 @@ static void test_softmax_slope(void) {
         }
 }
 
+/* vec_normalize and vec_normalize_slope against long double, in place too; nothing else is written. */
+static void test_normalize(void) {
+    static const int64_t sizes[] = { 1, 2, 3, 7, 15, 16, 17, 31, 33, 128, 1000, 1024 };
+    enum { ROWS = 19, MOST = 1024 };
+    static double a[ROWS * MOST + 1], t[ROWS * MOST + 1], scale[ROWS + 1], y[ROWS * MOST + 1], slope[ROWS * MOST + 1];
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+        for (int way = 0; way < 4; way++) {
+            const bool single = way & 1, over = way & 2;
+            const int64_t n = sizes[k], size = ROWS * n;
+            const bk_dtype dtype = single ? BK_FLOAT32 : BK_FLOAT64;
+            const double unit = single ? 0x1p-24 : 0x1p-53;
+            double *to = over ? a : y, *moved = over ? t : slope, worst = 0, far = 0;
+            static long double want[ROWS * MOST], by[ROWS];
+            for (int64_t i = 0; i < size; i++) put(a, i, 3 + uniform(), single), put(t, i, uniform(), single);
+            for (int64_t r = 0; r < ROWS; r++) {
+                long double mean = 0, var = 0;
+                for (int64_t i = 0; i < n; i++) mean += at(a, r * n + i, single) / (long double)n;
+                for (int64_t i = 0; i < n; i++) var += powl(at(a, r * n + i, single) - mean, 2) / (long double)n;
+                by[r] = 1 / sqrtl(var + 0.01L);
+                for (int64_t i = 0; i < n; i++) want[r * n + i] = (at(a, r * n + i, single) - mean) * by[r];
+            }
+            put(y, size, 42, single), put(slope, size, 42, single), put(scale, ROWS, 42, single);
+            put(a, size, 42, single), put(t, size, 42, single);
+            vec_normalize(dtype, ROWS, n, 0.01, NULL, scale, a);
+            vec_normalize(dtype, ROWS, n, 0.01, to, NULL, a);
+            for (int64_t r = 0; r < ROWS; r++) far = fmax(far, fabs((double)(at(scale, r, single) / by[r] - 1)) / unit);
+            for (int64_t i = 0; i < size; i++) worst = fmax(worst, fabs((double)(at(to, i, single) - want[i])) / unit);
+            check(far <= 3, "normalize", "scales", far, 3);
+            check(worst <= 45, "normalize", "rows, of which the mean is 3 to 4", worst, 45);
+            for (int64_t r = 0; r < ROWS; r++) {
+                long double mean = 0, along = 0;
+                for (int64_t i = r * n; i < r * n + n; i++) {
+                    mean += at(t, i, single) / (long double)n;
+                    along += (long double)at(t, i, single) * at(to, i, single) / (long double)n;
+                }
+                for (int64_t i = r * n; i < r * n + n; i++)
+                    want[i] = at(scale, r, single) * (at(t, i, single) - mean - at(to, i, single) * along);
+            }
+            vec_normalize_slope(dtype, ROWS, n, moved, to, scale, t);
+            worst = 0;
+            for (int64_t i = 0; i < size; i++) worst = fmax(worst, fabs((double)(at(moved, i, single) - want[i])) / unit);
+            check(worst <= 30, "normalize_slope", "rows", worst, 30);
+            const double behind = at(to, size, single) + at(moved, size, single) + at(scale, ROWS, single);
+            check(behind == 3 * 42, "normalize", "writes its rows alone", behind, 3 * 42);
+        }
+}
+
 /* Against its parts, into new memory and over its operands; what lies behind is not touched. */
 static void test_adam(void) {
     static const int64_t sizes[] = { 0, 1, 2, 3, 5, 8, 15, 16, 17, 31, 64, 100, 257 };
@@ -573,6 +620,7 @@ int main(int argc, char **argv) {
     test_mix();
     test_softmax();
     test_softmax_slope();
+    test_normalize();
     test_adam();
     uint64_t h = test_sums();
     printf("hash %016llx\n", (unsigned long long)h);

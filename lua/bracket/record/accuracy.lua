@@ -1,6 +1,5 @@
 local bk = ...
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.accuracy")
+return bk.record._define(function(state)
     local row, sum, n = {}, 0, 0
     for i in ipairs(state.tasks) do
         local _, accuracy = state.problem:evaluate(i, state.theta, "test")

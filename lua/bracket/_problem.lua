@@ -56,7 +56,9 @@ function problem:part(where, data, loss, shape)
     self.outputs = outputs
     if type(loss) ~= "function" and loss.class_ids then
         if y:dtype() ~= "int64" then
-            if y:to("int64"):to(y:dtype()) ~= y then fail(where, ".y: expected class ids, got fractions") end
+            if y:to("int64"):to(y:dtype()) ~= y then
+                fail(where, ".y: expected class ids for loss = %q, got fractions (loss = \"mse\" takes numbers)", loss.name)
+            end
             y = y:to("int64")
         end
         sizes[1] = n -- a model of sequences has classes for every time of an example

@@ -2,6 +2,7 @@
 -- interventions and records see; its fields are listed in bk.protocol's doc. Nothing random or remembered lives
 -- outside what state() returns.
 local bk = ...
+local show = bk._options.show
 local order_object, stream = bk.order._object, bk.stream
 local step_over = bk.internal.step_over
 local run = {}
@@ -94,7 +95,7 @@ function run.new(spec, problem, seed)
             local count = type(steps[i]) == "number" and math.tointeger(steps[i])
             if not count or count < 1 then
                 error(string.format("bk.protocol: steps[%d]: expected a number of steps, got %s", i,
-                    tostring(steps[i])), 0)
+                    show(steps[i])), 0)
             end
             return count
         end
@@ -263,7 +264,7 @@ local function changed_batch(self)
     for _, name in ipairs{ "x", "y" } do
         if not bk.is_tensor(self[name]) then
             error(("bk.protocol: step %d: before_batch left state.%s as %s; expected a tensor"):format(self.step, name,
-                tostring(self[name])), 0)
+                show(self[name])), 0)
         end
     end
     return self.x, self.y
@@ -274,7 +275,7 @@ local function change_rate(self, h)
     local lr, i = self.lr, self.task
     if type(lr) ~= "number" or lr ~= lr or lr == math.huge or lr == -math.huge then
         error(("bk.protocol: step %d: before_step left state.lr as %s; expected a finite rate"):format(self.step,
-            tostring(lr)), 0)
+            show(lr)), 0)
     end
     order_object.accumulate(self.W, self.R, i or 0, lr - h)
 end
@@ -329,9 +330,7 @@ local function check_left(self, hook, field, like)
     local value = self[field]
     if not bk.is_tensor(value) or value:dtype() ~= like:dtype() or value:ndim() ~= 1 or #value ~= #like then
         error(string.format("bk.protocol: step %d: %s left state.%s as %s; expected a tensor %s (%d)", self.step, hook,
-            field,
-            bk.is_tensor(value) and "a tensor " .. value:dtype() .. " (" .. table.concat(value:shape(), ",") .. ")"
-            or tostring(value), like:dtype(), #like), 0)
+            field, show(value), like:dtype(), #like), 0)
     end
 end
 
@@ -375,7 +374,7 @@ function run:advance(stop, progress, hold)
         self.task = task > 0 and task or nil
         local h = spec.rate(step, self.view)
         if type(h) ~= "number" or h ~= h or h == math.huge or h == -math.huge then
-            error(string.format("bk.protocol: step %d: lr: expected a finite rate, got %s", step, tostring(h)), 0)
+            error(string.format("bk.protocol: step %d: lr: expected a finite rate, got %s", step, show(h)), 0)
         end
         self.lr = h
         self.problem:begin_step(self.seed, step)

@@ -1,12 +1,13 @@
 -- bk.landscape: a loss over a plane through theta.
 local bk = ...
+local show = bk._options.show
 
 -- { low, high } of a span given as a number or as both ends.
 local function ends(name, given)
     if type(given) == "number" and given > 0 and given < math.huge then return { -given, given } end
     local low, high = type(given) == "table" and given[1], type(given) == "table" and given[2]
     if type(low) ~= "number" or type(high) ~= "number" or not (low < high) or high - low == math.huge then
-        error(("bk.landscape: %s: expected a number > 0 or { low, high }, got %s"):format(name, tostring(given)), 3)
+        error(("bk.landscape: %s: expected a number > 0 or { low, high }, got %s"):format(name, show(given)), 3)
     end
     return { low, high }
 end
@@ -70,9 +71,9 @@ a, b = bk.compile(function(t) return t:square():sum() end), bk.compile(function(
     },
     call = function(loss, theta, options)
         if not pcall(bk.compile, loss) then
-            error("bk.landscape: loss: expected a function of theta, got " .. bk._options.show(loss), 2)
+            error("bk.landscape: loss: expected a function of theta, got " .. show(loss), 2)
         end
-        if not bk.is_tensor(theta) then error("bk.landscape: theta: expected a tensor, got " .. tostring(theta), 2) end
+        if not bk.is_tensor(theta) then error("bk.landscape: theta: expected a tensor, got " .. show(theta), 2) end
         local span, size, rng = ends("span", options.span), options.size, bk.rng(options.seed)
         local u = options.u and direction("u", options.u, theta)
         local v = options.v and direction("v", options.v, theta)

@@ -1,5 +1,6 @@
 -- bk.mpi: the ranks that mpirun or srun started as one program. The first use of it joins them.
 local bk = ...
+local show = bk._options.show
 local internal = bk.internal
 local ranks = internal.ranks
 local rank, size, library = ranks.open()
@@ -34,7 +35,7 @@ end
 
 function mpi.share(n)
     if math.type(n) ~= "integer" or n < 0 then
-        error("bk.mpi.share: n: expected a number of examples, got " .. tostring(n), 2)
+        error("bk.mpi.share: n: expected a number of examples, got " .. show(n), 2)
     end
     local first, after = n * rank // size, n * (rank + 1) // size
     return first + 1, after - first
@@ -109,7 +110,7 @@ end
 function mpi.broadcast(value, from)
     from = from or 0
     if math.type(from) ~= "integer" or from < 0 or from >= size then
-        error(("bk.mpi.broadcast: from: expected a rank 0..%d, got %s"):format(size - 1, tostring(from)), 2)
+        error(("bk.mpi.broadcast: from: expected a rank 0..%d, got %s"):format(size - 1, show(from)), 2)
     end
     if size == 1 then return value end
     return broadcast(value, from)

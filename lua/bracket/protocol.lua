@@ -1,6 +1,7 @@
 -- bk.protocol: checks the options, resolves names to orders, schedules and records, and runs (_run.lua).
 local bk = ...
-local run, check_options, distributed, hint = bk._run, bk._options.check, bk._distributed, bk.internal.hint
+local run, check_options, show = bk._run, bk._options.check, bk._options.show
+local distributed, hint = bk._distributed, bk.internal.hint
 local protocol = {}
 protocol.__index = protocol
 protocol.__name = "bracket.protocol"
@@ -72,7 +73,7 @@ local function check_record(record)
         if key == "every" then
             every = whole(value)
             if not every or every < 1 then
-                error("bk.protocol: record.every: expected a number of steps, got " .. tostring(value), 3)
+                error("bk.protocol: record.every: expected a number of steps, got " .. show(value), 3)
             end
         elseif key == "at" then
             if type(value) ~= "table" then error("bk.protocol: record.at: expected a list of steps, got a "
@@ -80,20 +81,20 @@ local function check_record(record)
             at = {}
             for _, step in ipairs(value) do
                 if not whole(step) then
-                    error("bk.protocol: record.at: expected a list of steps, got " .. tostring(step), 3)
+                    error("bk.protocol: record.at: expected a list of steps, got " .. show(step), 3)
                 end
                 at[step] = true
             end
         elseif key == "samples" then
             local count = whole(value)
             if not count or count < 1 then
-                error("bk.protocol: record.samples: expected a number of examples, got " .. tostring(value), 3)
+                error("bk.protocol: record.samples: expected a number of examples, got " .. show(value), 3)
             end
         elseif type(key) == "number" then
             if type(value) ~= "string" or not known("record", value) then
                 local all = names_of("record")
                 error(string.format("bk.protocol: record: expected one of %s, got %s%s", table.concat(all, ", "),
-                    tostring(value), hint(value, all)), 3)
+                    show(value), hint(value, all)), 3)
             end
         elseif type(value) == "function" then
             functions[key] = value
@@ -122,20 +123,22 @@ local function check_record(record)
     return names, functions, every, at
 end
 
--- Whether value has all these methods, whoever made it.
-local function has(value, ...)
+-- Which of these methods value, whoever made it, does not have.
+local function lacking(value, ...)
+    local names = {}
     for _, name in ipairs{ ... } do
         local ok, method = pcall(function() return value[name] end)
-        if not ok or type(method) ~= "function" then return false end
+        if not ok or type(method) ~= "function" then names[#names + 1] = name end
     end
-    return true
+    return names
 end
 
 local function new(options)
     local optimizer = options.optimizer or bk.optim.sgd{}
-    if not has(optimizer, "step", "reset", "state", "restore") then
-        error(string.format("bk.protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s",
-            type(optimizer) == "string" and ("%q"):format(optimizer) or "a " .. type(optimizer)), 2)
+    local missing = lacking(optimizer, "step", "reset", "state", "restore")
+    if #missing > 0 then
+        error(("bk.protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s%s"):format(show(optimizer),
+            type(optimizer) == "table" and " without " .. table.concat(missing, ", ") or ""), 2)
     end
     local self = setmetatable({}, protocol)
     local spec = { protocol = self, model = options.model, order = resolve_order(options.order), steps = options.steps,
@@ -156,7 +159,7 @@ local function new(options)
     local batch, dtype = options.batch, options.dtype
     if batch ~= "full" and (math.type(batch) ~= "integer" or batch < 1) then
         error(string.format("bk.protocol: batch: expected a number of examples or \"full\", got %s",
-            type(batch) == "string" and ("%q"):format(batch) or tostring(batch)), 2)
+            show(batch)), 2)
     end
     check_interventions(spec.interventions, spec.order, optimizer)
     local record = options.record or {}
@@ -334,10 +337,9 @@ function protocol:restore(saved)
     if type(saved) ~= "table" or saved.version ~= 1 then
         error("protocol:restore: expected what protocol:state() returned, got a " .. type(saved), 2)
     end
-    local show = bk._options.show
     if saved.n_tasks ~= self.problem.n or saved.dtype ~= self.dtype then
         error(string.format("protocol:restore: the state is of %s tasks in %s, the protocol of %d in %s",
-            show(saved.n_tasks), tostring(saved.dtype), self.problem.n, self.dtype), 2)
+            show(saved.n_tasks), show(saved.dtype), self.problem.n, self.dtype), 2)
     end
     if not bk.is_tensor(saved.theta) then
         error("protocol:restore: theta: expected a tensor, got " .. show(saved.theta), 2)
@@ -353,7 +355,7 @@ function protocol:restore(saved)
         end
     end
     if math.type(saved.step) ~= "integer" or saved.step < 0 then
-        error("protocol:restore: step: expected a whole number >= 0, got " .. tostring(saved.step), 2)
+        error("protocol:restore: step: expected a whole number >= 0, got " .. show(saved.step), 2)
     end
     local state = run.new(self.spec, self.problem, saved.seed)
     state:load(saved)

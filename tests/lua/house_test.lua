@@ -37,9 +37,9 @@ function TestHouse.test_a_thing_is_one_file()
     f:write([==[
 local bk = require "bracket"
 local names = { "bk.asinh", "bk.elu", "bk.discount", "bk.smooth_maximum", "bk.pseudo_huber", "bk.mean_square",
-    "bk.nn.scale", "bk.nn.swish", "bk.loss.log_cosh", "bk.optim.lion", "bk.order.there_and_back", "bk.schedule.harmonic",
-    "bk.intervention.clip", "bk.record.distance",
-    "bk.metric.worst_accuracy", "bk.tasks.noisy", "bk.data.raw" }
+    "bk.nn.scale", "bk.nn.swish", "bk.loss.log_cosh", "bk.optim.lion", "bk.order.there_and_back",
+    "bk.schedule.harmonic", "bk.intervention.clip", "bk.record.distance", "bk.metric.worst_accuracy", "bk.tasks.noisy",
+    "bk.data.raw" }
 bk.repl.reference(arg[1])
 local page = io.open(arg[1] .. "/reference.html"):read("a") .. io.open(arg[1] .. "/bracket.lua"):read("a")
 for _, path in ipairs(names) do

@@ -32,7 +32,7 @@ local VALUES = {
 local OURS = { ["bk.arguments"] = true } -- speaks to who typed a command
 local LUAS = { "attempt to ", "bad argument #", "bad self", "stack overflow", "invalid order function",
     "no integer representation", "index is [nN]", "'for' ", "object length", "invalid value %(", "malformed",
-    "too many results", "has no literal form", "not enough memory" }
+    "too many results", "has no literal form", "not enough memory", ": 0x%x+" } -- and no addresses
 
 -- ---- what is called ----
 

@@ -295,6 +295,7 @@ function TestRepl:test_help_is_wrapped_to_the_terminal_with_options_as_a_table()
         .. "Source: Loshchilov & Hutter 2017||Example:|"
         .. "  > rate = bk.schedule.cosine{ lr = 1, final = 0, steps = 5 }|  > rate(1), rate(3), rate(5)|  1.0|  0.5|  0.0|>\n")
     local page = bk.repl.help.page
+    lu.assertStrContains(page('record "conflict"'), "The conflict term. Joint:") -- as lists of what is found write it
     bk.repl.help.walk(function(path)
         for line in page(path):gmatch("[^\n]+") do
             if not line:find("^  ") then lu.assertTrue(utf8.len(line) <= 100, path .. ": " .. line) end

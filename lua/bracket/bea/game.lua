@@ -4,6 +4,7 @@
 --     e_ii = h_i / 2,    e_ij = m_j h_j / 2, negative where j has moved before i     (m steps of rate h)
 -- and what comes of e_ii is the self term, the rest the interaction.
 local bk = ...
+local show = bk._options.show
 local game = {}
 game.__index = game
 game.__name = "bracket.game"
@@ -20,7 +21,7 @@ local function read_players(given, n)
         if type(p) == "table" then from, size = p[1], p[2] end
         from, size = math.tointeger(from), math.tointeger(size)
         if not from or not size or from < 1 or size < 1 then
-            fail("players[%d]: expected a number of parameters or {first, size}, got %s", i, tostring(p))
+            fail("players[%d]: expected a number of parameters or {first, size}, got %s", i, show(p))
         end
         for j, q in ipairs(players) do
             if from < q.first + q.size and q.first < from + size then
@@ -40,7 +41,7 @@ local function each(name, given, n, fits, expected)
     for i = 1, n do
         local value = given
         if type(given) == "table" then value = given[i] end
-        if not fits(value) then fail("%s: player %d: expected %s, got %s", name, i, expected, tostring(value)) end
+        if not fits(value) then fail("%s: player %d: expected %s, got %s", name, i, expected, show(value)) end
         list[i] = value
     end
     return list
@@ -99,7 +100,7 @@ local function derivative(self, i, t, weights)
 end
 
 function game:check(t)
-    if not bk.is_tensor(t) then fail("theta: expected a tensor, got %s", bk._options.show(t)) end
+    if not bk.is_tensor(t) then fail("theta: expected a tensor, got %s", show(t)) end
     local shape = t:shape()
     if #shape ~= 1 then fail("theta: expected one dimension, got (%s)", table.concat(shape, ",")) end
     if self.total and shape[1] ~= self.total then
@@ -212,7 +213,7 @@ What is added is of first order in the rates, so it leaves the other players' te
     call = function(self, i, strengths)
         check_self(self, "regularised")
         if math.type(i) ~= "integer" or not self.players[i] then
-            error(("game:regularised: player: expected 1..%d, got %s"):format(#self.players, tostring(i)), 0)
+            error(("game:regularised: player: expected 1..%d, got %s"):format(#self.players, show(i)), 0)
         end
         local own, weights = directions(self, i)
         for j, e in pairs(weights) do weights[j] = e * (strengths.interaction - 1) end

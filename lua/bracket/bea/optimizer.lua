@@ -5,6 +5,7 @@
 --     F1 = -U0   F2 = -U1 - 1/2 D1 F1   F3 = -U2 - 1/2 (D1 F2 + D2 F1) - 1/6 D1 D1 F1
 -- A' is lower triangular with the betas on its diagonal: the S are solved for state by state.
 local bk = ...
+local show = bk._options.show
 local update = bk.bea._update
 local equation = {}
 equation.__index = equation
@@ -132,13 +133,13 @@ end
 
 local function check_order(where, k)
     if math.type(k) ~= "integer" or k < 1 or k > 3 then
-        error(("%s: order: expected 1, 2 or 3, got %s"):format(where, tostring(k)), 3)
+        error(("%s: order: expected 1, 2 or 3, got %s"):format(where, show(k)), 3)
     end
 end
 
 local function check_theta(where, theta)
     if not bk.is_tensor(theta) or theta:dtype() == "int64" then
-        error(("%s: theta: expected a tensor of floats, got %s"):format(where, tostring(theta)), 3)
+        error(("%s: theta: expected a tensor of floats, got %s"):format(where, show(theta)), 3)
     end
 end
 
@@ -249,7 +250,7 @@ local function verify(self, o)
     local part = bk._progress.parts("equation:verify", #o.scales * (1 + #o.orders))
     for _, scale in ipairs(o.scales) do
         if type(scale) ~= "number" or not (scale > 0 and scale < math.huge) then
-            error(("equation:verify: scales: expected numbers > 0, got %s"):format(tostring(scale)), 0)
+            error(("equation:verify: scales: expected numbers > 0, got %s"):format(show(scale)), 0)
         end
         local h = self.lr * scale
         local n = math.floor(o.time / math.abs(h) + 0.5)

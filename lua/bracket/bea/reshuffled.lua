@@ -1,7 +1,7 @@
 -- bk.bea.reshuffled: one epoch of m losses, each once, in a random order. What the steps do on average is a modified
 -- loss; how much they scatter about it follows from the brackets alone. A step of an optimizer is measured only.
 local bk = ...
-local stream, statistics = bk.stream, bk.statistics
+local show, stream, statistics = bk._options.show, bk.stream, bk.statistics
 local directions = bk.bea._directions
 local reshuffled = {}
 reshuffled.__index = reshuffled
@@ -148,7 +148,7 @@ local function checked(name, o)
     bk._options.numbers(name, "scales", o.scales, 3)
     for k, s in ipairs(o.scales) do
         if type(s) ~= "number" or not (s > 0 and s < math.huge) then
-            error(("%s: scales: entry %d: expected a finite number > 0, got %s"):format(name, k, tostring(s)), 3)
+            error(("%s: scales: entry %d: expected a finite number > 0, got %s"):format(name, k, show(s)), 3)
         end
     end
 end

@@ -56,7 +56,7 @@ end
 local function matrix(self, n, options)
     bk._options.own(self, order, "order:matrix", "bk.order.NAME{...}")
     if math.type(n) ~= "integer" or n < 1 then error("order:matrix: n: expected a number of tasks, got "
-        .. tostring(n), 2) end
+        .. bk._options.show(n), 2) end
     local state = { n_tasks = n, seed = options.seed, steps = options.steps, step = 0 }
     function state.steps_of() return options.steps or 1 end
     local total, at = self.setup(state, {})

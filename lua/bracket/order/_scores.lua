@@ -13,7 +13,7 @@ return function(state, target)
     elseif target >= 1 and target <= n then
         p = measure.gradient(state, target)
     else
-        error(string.format("bk.order.tournament: target: expected a task 1..%d, got %s", n, tostring(target)), 0)
+        error(("bk.order.tournament: target: expected a task 1..%d, got %s"):format(n, bk._options.show(target)), 0)
     end
     local u, g, U, G = {}, {}, nil, nil
     for i = 1, n do

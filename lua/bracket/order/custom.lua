@@ -19,7 +19,7 @@ The task of each step from a function. As an option of a protocol: order = funct
                     local task = options.task(step, state)
                     if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
                         error(string.format("bk.order.custom: step %d: expected a task 1..%d, got %s", step,
-                            state.n_tasks, tostring(task)), 0)
+                            state.n_tasks, bk._options.show(task)), 0)
                     end
                     return task
                 end

@@ -54,7 +54,7 @@ end
 -- The docstring as it was recorded for a value, or that text where there is none.
 function help.recorded(x, text) return x ~= nil and docs[x] or text end
 
--- What docs has for the name bk.lie, or for a method by its signature: t:sum, model:init; or nil.
+-- What docs has for the name bk.lie, or by how a signature begins: t:sum, model:init, record "loss"; or nil.
 local function documented(name)
     if docs[name] then return name end
     if name:find("^bk%.[%w_.]+$") then
@@ -66,7 +66,7 @@ local function documented(name)
         return value
     end
     for value, text in pairs(docs) do
-        if text:match("^[%a_]+:[%a_]+") == name then return value end
+        if (text:match("^[%a_]+:[%a_]+") or text:match('^record "[%w_]+"')) == name then return value end
     end
 end
 

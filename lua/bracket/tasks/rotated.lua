@@ -35,7 +35,7 @@ local function rotated(options)
     if #angles == 0 then error("bk.tasks.rotated: angles: expected a list of degrees, got an empty one", 2) end
     for k, angle in ipairs(angles) do
         if type(angle) ~= "number" or angle ~= angle or angle == math.huge or angle == -math.huge then
-            error(string.format("bk.tasks.rotated: angle %d: expected degrees, got %s", k, tostring(angle)), 2)
+            error(string.format("bk.tasks.rotated: angle %d: expected degrees, got %s", k, bk._options.show(angle)), 2)
         end
     end
     local data, o = dataset.open("bk.tasks.rotated", options)

@@ -41,7 +41,7 @@ local function split(options)
             local id = group[place]
             if math.type(id) ~= "integer" or id < 0 or id >= data.classes then
                 error(string.format("bk.tasks.split: classes: task %d: expected ids 0..%d, got %s", k, data.classes - 1,
-                    tostring(id)), 2)
+                    bk._options.show(id)), 2)
             end
             if not of_class[id] then
                 error(string.format("bk.tasks.split: classes: task %d: no example of class %d", k, id), 2)

@@ -300,7 +300,8 @@ once), r.order_matrix (W of the steps taken), r.learned (tasks in the order lear
 The run's folder holds config.json, env.json, metrics.jsonl, status.json (running, paused, finished, failed, stopped)
 and checkpoint-STEP.safetensors; `bracket runs show` reads it. One process at a time writes a folder (run.lock):
 another is refused. In the program SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C end such a run after its step, with a
-checkpoint, and the program with exit status 75 (130 after Ctrl-C); a second Ctrl-C interrupts the step.
+checkpoint, and the program with exit status 75 (130 after Ctrl-C); a second Ctrl-C interrupts the step. A run that
+failed before its first step does not hold its folder: the next begins there.
 Without a folder an interrupt waits for the step's end too, five seconds at most. In the same process p:run{} then goes
 on, bit for bit; where the step itself was interrupted or failed, it begins again.
 With resume, a protocol of more steps goes on with a finished run: where order has no blocks and the rates do not ask
@@ -453,9 +454,11 @@ bk.measure.examples(state, i) as many as records measure on.]],
         { "order", "any", default = "sequential",
             doc = "a name of bk.order, one of its values, function(step, state) -> task, or a list {1, 2, 2, 1}, a task "
                 .. "a step, repeated; bk.order.sequential{ order = {2, 1} } learns one after the other" },
-        { "steps", "count|table", doc = "of each task when sequential (or a list of these), in all otherwise" },
-        { "epochs", "count", doc = "in place of steps: passes over a task's examples" },
-        { "batch", "integer|string", default = 64, doc = "examples a step, or \"full\"" },
+        { "steps", "count|table", says = "an epoch; in all, a round",
+            doc = "of each task when sequential (or a list of these), in all otherwise" },
+        { "epochs", "count",
+            doc = "in place of steps: passes over a task's examples in whole batches; what is left of a pass is left out" },
+        { "batch", "integer|string", default = 64, doc = "examples a step, all of a task's that has fewer, or \"full\"" },
         { "optimizer", "any", says = "bk.optim.sgd{}", doc = "of bk.optim, or a table of its methods" },
         { "reset_optimizer", "boolean", default = false, doc = "its state is cleared at task boundaries" },
         { "reduction", { "sum", "mean" }, default = "sum", doc = "of the losses in a joint step" },

@@ -239,6 +239,11 @@ function TestRepl:test_tab_completes_commands_settings_and_help_names()
         .. "send \\x15:load ~/conf\\t\nrows 2000 > :load ~/config/\nsend \\x15x = '~/conf\\t\nrows 2000 > x = '" .. home .. "/config/\n")
 end
 
+function TestRepl:test_a_local_that_has_ended_is_told()
+    drive("send local q, r = 5\\r\nexpect 2000 > \nsend r\\r\nexpect 2000 nil (a local ends with its input)\n"
+        .. "send local function f() end\\r\nexpect 2000 > \nsend f\\r\nexpect 2000 nil (a local ends with its input)\n")
+end
+
 function TestRepl:test_unknown_names_bring_what_was_meant()
     drive("send theta = 5\\r\nexpect 2000 > \nsend print(thta.x)\\r\nexpect 2000 did you mean theta?\nsend thta\\r\nexpect 2000 nil (did you mean theta?)\n"
         .. "send bk.lei(1)\\r\nexpect 2000 did you mean bk.lie?\nsend bk.bea.wrod\\r\nexpect 2000 nil (did you mean bk.bea.word?)\n"

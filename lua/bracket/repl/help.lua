@@ -54,9 +54,11 @@ end
 -- The docstring as it was recorded for a value, or that text where there is none.
 function help.recorded(x, text) return x ~= nil and docs[x] or text end
 
--- What docs has for the name bk.lie, or by how a signature begins: t:sum, model:init, record "loss"; or nil.
+-- What docs has for the name bk.lie, for a record as lists write it (record "loss"), or for a method by its signature:
+-- t:sum, model:init; or nil.
 local function documented(name)
     if docs[name] then return name end
+    name = name:gsub('^record "([%w_]+)"$', "bk.record.%1")
     if name:find("^bk%.[%w_.]+$") then
         local value = bk
         for part in name:gmatch("%.([^.]+)") do
@@ -66,7 +68,7 @@ local function documented(name)
         return value
     end
     for value, text in pairs(docs) do
-        if (text:match("^[%a_]+:[%a_]+") or text:match('^record "[%w_]+"')) == name then return value end
+        if text:match("^[%a_]+:[%a_]+") == name then return value end
     end
 end
 

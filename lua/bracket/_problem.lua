@@ -12,6 +12,9 @@ local function is_tensor(v) return type(v) == "userdata" and pcall(function() re
 
 local function shape_text(t) return "(" .. table.concat(t:shape(), ",") .. ")" end
 
+-- t where it lies row after row, else a copy that does.
+local function row_major(t) return t:reshape(t:shape()) end
+
 -- Flat rows of pixels as images (n, channels, rows, columns); shape: {rows, columns} or with the channels before.
 local function images(x, shape)
     local sizes = x:shape()
@@ -82,7 +85,7 @@ function problem:part(where, data, loss, shape)
         sum = y:sum():item()
         if sum ~= sum or sum == math.huge or sum == -math.huge then fail(where, ".y holds nan or inf") end
     end
-    return { x = x, y = y, n = n }
+    return { x = row_major(x), y = row_major(y), n = n }
 end
 
 local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape", "shuffle" }

@@ -144,6 +144,26 @@ function TestSteps:test_full_batch_is_plain_gradient_descent()
     end
     lu.assertAlmostEquals((theta - r.theta):norm():item(), 0, 1e-13)
 end
+-- Columns of a table, rows turned into columns, one row for all: what does not lie row after row is taken all the same.
+function TestSteps:test_views_train_as_their_copies_do()
+    local table_, ids = bk.rng(1):normal{ 12, 12 }, bk.rng(2):integers({ 12, 5 }, 7)
+    local words = bk.nn.sequential{ bk.nn.embedding{ 7, 3 }, bk.nn.linear{ 3, 7 } }
+    local cases = {
+        { bk.nn.mlp{ 3, 2 }, table_:narrow(2, 1, 3), table_:narrow(2, 4, 2), "mse" },
+        { bk.nn.mlp{ 3, 2 }, table_:transpose():narrow(2, 1, 3), bk.ones{ 1, 2 }:broadcast_to{ 12, 2 }, "mse" },
+        { words, ids:narrow(2, 1, 4), ids:narrow(2, 2, 4), "cross_entropy" },
+    }
+    for k, case in ipairs(cases) do
+        for _, batch in ipairs{ 5, "full" } do
+            local function train(x, y)
+                local task = { x = x, y = y, loss = case[4] }
+                return bk.protocol{ model = case[1], tasks = { task, task }, steps = 4, lr = 0.1, batch = batch,
+                    interventions = { bk.intervention.replay{ memory = 6 } } }:run{}.theta
+            end
+            lu.assertTrue(train(case[2], case[3]) == train(case[2]:clone(), case[3]:clone()), k)
+        end
+    end
+end
 function TestSteps:test_joint_is_the_gradient_of_the_sum_or_mean()
     for reduction, scale in pairs{ sum = 1, mean = 1 / 3 } do
         local theta = model:init{ seed = 2 }

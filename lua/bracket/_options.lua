@@ -91,6 +91,9 @@ end
 local function show(value)
     if type(value) == "string" then return ("%q"):format(value) end
     if type(value) == "number" or type(value) == "boolean" or value == nil then return tostring(value) end
+    if bk.is_tensor(value) then
+        return ("a tensor %s (%s)"):format(value:dtype(), table.concat(value:shape(), ","))
+    end
     if type(value) == "table" and not length(value) then
         return ("a table whose length, %s, is not that of a list"):format(show(#value))
     end

@@ -13,6 +13,9 @@ local function is_tensor(v) return type(v) == "userdata" and pcall(function() re
 
 local function shape_text(t) return "(" .. table.concat(t:shape(), ",") .. ")" end
 
+-- t where it lies row after row, else a copy that does.
+local function row_major(t) return t:reshape(t:shape()) end
+
 -- Flat rows of pixels as images (n, channels, rows, columns); shape: {rows, columns} or with the channels before.
 local function images(x, shape)
     local sizes = x:shape()
@@ -57,7 +60,9 @@ function problem:part(where, data, loss, shape)
     self.outputs = outputs
     if type(loss) ~= "function" and loss.class_ids then
         if y:dtype() ~= "int64" then
-            if y:to("int64"):to(y:dtype()) ~= y then fail(where, ".y: expected class ids, got fractions") end
+            if y:to("int64"):to(y:dtype()) ~= y then
+                fail(where, ".y: expected class ids for loss = %q, got fractions (loss = \"mse\" takes numbers)", loss.name)
+            end
             y = y:to("int64")
         end
         sizes[1] = n -- a model of sequences has classes for every time of an example
@@ -81,7 +86,7 @@ function problem:part(where, data, loss, shape)
         sum = y:sum():item()
         if sum ~= sum or sum == math.huge or sum == -math.huge then fail(where, ".y holds nan or inf") end
     end
-    return { x = x, y = y, n = n }
+    return { x = row_major(x), y = row_major(y), n = n }
 end
 
 local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape", "shuffle" }

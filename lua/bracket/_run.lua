@@ -2,7 +2,7 @@
 -- interventions and records see; its fields are listed in bk.protocol's doc. Nothing random or remembered lives
 -- outside what state() returns.
 local bk = ...
-local refuse = bk._options.refuse
+local refuse, show = bk._options.refuse, bk._options.show
 local order_object, stream = bk.order._object, bk.stream
 local step_over = bk.internal.step_over
 local run = {}
@@ -93,7 +93,7 @@ function run.new(spec, problem, seed)
         if type(steps) == "table" then
             local count = type(steps[i]) == "number" and math.tointeger(steps[i])
             if not count or count < 1 then
-                refuse("bk.protocol: steps[%d]: expected a number of steps, got %s", i, tostring(steps[i]))
+                refuse("bk.protocol: steps[%d]: expected a number of steps, got %s", i, show(steps[i]))
             end
             return count
         end
@@ -261,7 +261,7 @@ local function changed_batch(self)
     for _, name in ipairs{ "x", "y" } do
         if not bk.is_tensor(self[name]) then
             refuse("bk.protocol: step %d: before_batch left state.%s as %s; expected a tensor", self.step, name,
-                tostring(self[name]))
+                show(self[name]))
         end
     end
     return self.x, self.y
@@ -271,7 +271,7 @@ end
 local function change_rate(self, h)
     local lr, i = self.lr, self.task
     if type(lr) ~= "number" or lr ~= lr or lr == math.huge or lr == -math.huge then
-        refuse("bk.protocol: step %d: before_step left state.lr as %s; expected a finite rate", self.step, tostring(lr))
+        refuse("bk.protocol: step %d: before_step left state.lr as %s; expected a finite rate", self.step, show(lr))
     end
     order_object.accumulate(self.W, self.R, i or 0, lr - h)
 end
@@ -327,7 +327,7 @@ local function check_left(self, hook, field, like)
     if not bk.is_tensor(value) or value:dtype() ~= like:dtype() or value:ndim() ~= 1 or #value ~= #like then
         refuse("bk.protocol: step %d: %s left state.%s as %s; expected a tensor %s (%d)", self.step, hook, field,
             bk.is_tensor(value) and "a tensor " .. value:dtype() .. " (" .. table.concat(value:shape(), ",") .. ")"
-            or tostring(value), like:dtype(), #like)
+            or show(value), like:dtype(), #like)
     end
 end
 
@@ -371,7 +371,7 @@ function run:advance(stop, progress, hold)
         self.task = task > 0 and task or nil
         local h = spec.rate(step, self.view)
         if type(h) ~= "number" or h ~= h or h == math.huge or h == -math.huge then
-            refuse("bk.protocol: step %d: lr: expected a finite rate, got %s", step, tostring(h))
+            refuse("bk.protocol: step %d: lr: expected a finite rate, got %s", step, show(h))
         end
         self.lr = h
         self.problem:begin_step(self.seed, step)

@@ -184,13 +184,14 @@ end
 -- What the folder has of a run, where it may go on: the state to go on from and the text of its rows, or nothing.
 function run_log:look(options)
     local dir = self.dir
-    local path = dir .. "/status.json"
-    if not text_in(path) and #run_folder.checkpoints(dir) == 0 then return nil end
+    local text, kept = text_in(dir .. "/status.json"), #run_folder.checkpoints(dir)
+    if not text and kept == 0 then return nil end
+    local old = internal.from_json(text or "") -- one that is broken is written again
+    if type(old) ~= "table" then old = {} end
+    if old.status == "failed" and old.step == 0 and kept == 0 then return nil end -- it never took a step
     if not options.resume then
         refuse("protocol:run: out: %s holds a run: resume = true goes on with it, or name another folder", dir)
     end
-    local old = internal.from_json(text_in(path) or "") -- one that is broken is written again
-    if type(old) ~= "table" then old = {} end
     local config, env = run_folder.object(dir, "config"), run_folder.object(dir, "env")
     check_same(dir, config, self.config, self.spec)
     if options.theta and config.theta ~= self.config.theta then

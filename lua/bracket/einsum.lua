@@ -1,5 +1,6 @@
 -- bk.einsum: a specification read once into permutations, sums and matrix products.
 local bk = ...
+local show = bk._options.show
 
 local function fail(format, ...) bk._options.refuse("bk.einsum: " .. format, ...) end
 
@@ -13,7 +14,7 @@ end
 -- "ij,jk->ik" as its operands' letters and the result's. Without an arrow the result has the letters that stand once,
 -- in the alphabet's order.
 local function parse(spec, count)
-    if type(spec) ~= "string" then fail("spec: expected a string such as \"ij,jk->ik\", got %s", tostring(spec)) end
+    if type(spec) ~= "string" then fail("spec: expected a string such as \"ij,jk->ik\", got %s", show(spec)) end
     local left, right = spec:gsub("%s", ""):match("^([%a,]*)%->(%a*)$")
     left = left or spec:gsub("%s", ""):match("^[%a,]*$")
     if not left then fail("spec: expected letters, commas and one ->, such as \"ij,jk->ik\", got %q", spec) end
@@ -40,7 +41,7 @@ end
 local function sizes_of(operands, tensors)
     local size, from = {}, {}
     for k, letters in ipairs(operands) do
-        if not bk.is_tensor(tensors[k]) then fail("tensor %d: expected a tensor, got %s", k, tostring(tensors[k])) end
+        if not bk.is_tensor(tensors[k]) then fail("tensor %d: expected a tensor, got %s", k, show(tensors[k])) end
         local shape = tensors[k]:shape()
         if #shape ~= #letters then
             fail("tensor %d: expected %d dimensions for %q, got (%s)", k, #letters, letters, table.concat(shape, ","))

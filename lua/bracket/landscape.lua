@@ -1,13 +1,13 @@
 -- bk.landscape: a loss over a plane through theta.
 local bk = ...
-local refuse = bk._options.refuse
+local refuse, show = bk._options.refuse, bk._options.show
 
 -- { low, high } of a span given as a number or as both ends.
 local function ends(name, given)
     if type(given) == "number" and given > 0 and given < math.huge then return { -given, given } end
     local low, high = type(given) == "table" and given[1], type(given) == "table" and given[2]
     if type(low) ~= "number" or type(high) ~= "number" or not (low < high) or high - low == math.huge then
-        refuse("bk.landscape: %s: expected a number > 0 or { low, high }, got %s", name, tostring(given))
+        refuse("bk.landscape: %s: expected a number > 0 or { low, high }, got %s", name, show(given))
     end
     return { low, high }
 end
@@ -71,9 +71,9 @@ a, b = bk.compile(function(t) return t:square():sum() end), bk.compile(function(
     },
     call = function(loss, theta, options)
         if not pcall(bk.compile, loss) then
-            refuse("bk.landscape: loss: expected a function of theta, got %s", bk._options.show(loss))
+            refuse("bk.landscape: loss: expected a function of theta, got %s", show(loss))
         end
-        if not bk.is_tensor(theta) then refuse("bk.landscape: theta: expected a tensor, got %s", tostring(theta)) end
+        if not bk.is_tensor(theta) then refuse("bk.landscape: theta: expected a tensor, got %s", show(theta)) end
         local span, size, rng = ends("span", options.span), options.size, bk.rng(options.seed)
         local u = options.u and direction("u", options.u, theta)
         local v = options.v and direction("v", options.v, theta)

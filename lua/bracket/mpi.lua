@@ -1,6 +1,6 @@
 -- bk.mpi: the ranks that mpirun or srun started as one program. The first use of it joins them.
 local bk = ...
-local refuse, public = bk._options.refuse, bk.internal.public
+local refuse, show, public = bk._options.refuse, bk._options.show, bk.internal.public
 local internal = bk.internal
 local ranks = internal.ranks
 local rank, size, library = ranks.open()
@@ -35,7 +35,7 @@ end
 
 function mpi.share(n)
     if math.type(n) ~= "integer" or n < 0 then
-        refuse("bk.mpi.share: n: expected a number of examples, got %s", tostring(n))
+        refuse("bk.mpi.share: n: expected a number of examples, got %s", show(n))
     end
     local first, after = n * rank // size, n * (rank + 1) // size
     return first + 1, after - first
@@ -110,7 +110,7 @@ end
 function mpi.broadcast(value, from)
     from = from or 0
     if math.type(from) ~= "integer" or from < 0 or from >= size then
-        refuse("bk.mpi.broadcast: from: expected a rank 0..%d, got %s", size - 1, tostring(from))
+        refuse("bk.mpi.broadcast: from: expected a rank 0..%d, got %s", size - 1, show(from))
     end
     if size == 1 then return value end
     return broadcast(value, from)

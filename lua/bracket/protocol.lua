@@ -1,6 +1,6 @@
 -- bk.protocol: checks the options, resolves names to orders, schedules and records, and runs (_run.lua).
 local bk = ...
-local refuse, public = bk._options.refuse, bk.internal.public
+local refuse, show, public = bk._options.refuse, bk._options.show, bk.internal.public
 local run, check_options, distributed, hint = bk._run, bk._options.check, bk._distributed, bk.internal.hint
 local protocol = {}
 protocol.__index = protocol
@@ -70,7 +70,7 @@ local function check_record(record)
         if key == "every" then
             every = whole(value)
             if not every or every < 1 then
-                refuse("bk.protocol: record.every: expected a number of steps, got %s", tostring(value))
+                refuse("bk.protocol: record.every: expected a number of steps, got %s", show(value))
             end
         elseif key == "at" then
             if type(value) ~= "table" then
@@ -79,19 +79,19 @@ local function check_record(record)
             at = {}
             for _, step in ipairs(value) do
                 if not whole(step) then
-                    refuse("bk.protocol: record.at: expected a list of steps, got %s", tostring(step))
+                    refuse("bk.protocol: record.at: expected a list of steps, got %s", show(step))
                 end
                 at[step] = true
             end
         elseif key == "samples" then
             local count = whole(value)
             if not count or count < 1 then
-                refuse("bk.protocol: record.samples: expected a number of examples, got %s", tostring(value))
+                refuse("bk.protocol: record.samples: expected a number of examples, got %s", show(value))
             end
         elseif type(key) == "number" then
             if type(value) ~= "string" or not known("record", value) then
                 local all = names_of("record")
-                refuse("bk.protocol: record: expected one of %s, got %s%s", table.concat(all, ", "), tostring(value),
+                refuse("bk.protocol: record: expected one of %s, got %s%s", table.concat(all, ", "), show(value),
                     hint(value, all))
             end
         elseif type(value) == "function" then
@@ -121,13 +121,14 @@ local function check_record(record)
     return names, functions, every, at
 end
 
--- Whether value has all these methods, whoever made it.
-local function has(value, ...)
+-- Which of these methods value, whoever made it, does not have.
+local function lacking(value, ...)
+    local names = {}
     for _, name in ipairs{ ... } do
         local ok, method = pcall(function() return value[name] end)
-        if not ok or type(method) ~= "function" then return false end
+        if not ok or type(method) ~= "function" then names[#names + 1] = name end
     end
-    return true
+    return names
 end
 
 local function new(options)
@@ -153,7 +154,7 @@ local function new(options)
     local batch, dtype = options.batch, options.dtype
     if batch ~= "full" and (math.type(batch) ~= "integer" or batch < 1) then
         refuse("bk.protocol: batch: expected a number of examples or \"full\", got %s",
-            type(batch) == "string" and ("%q"):format(batch) or tostring(batch))
+            type(batch) == "string" and ("%q"):format(batch) or show(batch))
     end
     check_interventions(spec.interventions, spec.order, optimizer)
     local record = options.record or {}
@@ -294,7 +295,8 @@ The run's folder holds config.json, env.json, metrics.jsonl, status.json (runnin
 and checkpoint-STEP.safetensors; `bracket runs show` reads it. The status is the run's: it stays finished where the
 script fails afterwards, and of a sweep's job the message says so. One process at a time writes a folder (run.lock):
 another is refused. In the program SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C end such a run after its step, with a
-checkpoint, and the program with exit status 75 (130 after Ctrl-C); a second Ctrl-C interrupts the step.
+checkpoint, and the program with exit status 75 (130 after Ctrl-C); a second Ctrl-C interrupts the step. A run that
+failed before its first step does not hold its folder: the next begins there.
 Without a folder an interrupt waits for the step's end too, five seconds at most. In the same process p:run{} then goes
 on, bit for bit; where the step itself was interrupted or failed, it begins again.
 With resume, a protocol of more steps goes on with a finished run: where order has no blocks and the rates do not ask
@@ -331,10 +333,9 @@ function protocol:restore(saved)
     if type(saved) ~= "table" or saved.version ~= 1 then
         refuse("protocol:restore: expected what protocol:state() returned, got a %s", type(saved))
     end
-    local show = bk._options.show
     if saved.n_tasks ~= self.problem.n or saved.dtype ~= self.dtype then
         refuse("protocol:restore: the state is of %s tasks in %s, the protocol of %d in %s", show(saved.n_tasks),
-            tostring(saved.dtype), self.problem.n, self.dtype)
+            show(saved.dtype), self.problem.n, self.dtype)
     end
     if not bk.is_tensor(saved.theta) then
         refuse("protocol:restore: theta: expected a tensor, got %s", show(saved.theta))
@@ -350,7 +351,7 @@ function protocol:restore(saved)
         end
     end
     if math.type(saved.step) ~= "integer" or saved.step < 0 then
-        refuse("protocol:restore: step: expected a whole number >= 0, got %s", tostring(saved.step))
+        refuse("protocol:restore: step: expected a whole number >= 0, got %s", show(saved.step))
     end
     local state = run.new(self.spec, self.problem, saved.seed)
     state:load(saved)
@@ -448,9 +449,12 @@ bk.measure.examples(state, i) as many as records measure on.]],
         { "order", "any", default = "sequential",
             doc = "a name of bk.order, one of its values, function(step, state) -> task, or a list {1, 2, 2, 1}, a task "
                 .. "a step, repeated; bk.order.sequential{ order = {2, 1} } learns one after the other" },
-        { "steps", "count|list", doc = "of each task when sequential (or a list of these), in all otherwise" },
-        { "epochs", "count", doc = "in place of steps: passes over a task's examples" },
-        { "batch", "integer|string", default = 64, doc = "examples a step, or \"full\"" },
+        { "steps", "count|list", says = "an epoch; in all, a round",
+            doc = "of each task when sequential (or a list of these), in all otherwise" },
+        { "epochs", "count",
+            doc = "in place of steps: passes over a task's examples in whole batches, less what is left of a pass" },
+        { "batch", "integer|string", default = 64,
+            doc = "examples a step, all of a task's that has fewer, or \"full\"" },
         { "optimizer", "any", says = "bk.optim.sgd{}", doc = "of bk.optim, or a table of its methods" },
         { "reset_optimizer", "boolean", default = false, doc = "its state is cleared at task boundaries" },
         { "reduction", { "sum", "mean" }, default = "sum", doc = "of the losses in a joint step" },

@@ -4,12 +4,34 @@ local bk = ...
 local public = bk.internal.public
 local show, numbers, refuse = bk._options.show, bk._options.numbers, bk._options.refuse
 local statistics = {}
-local T = { 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042 }
+local Z95 = 1.959963984540054 -- the normal distribution's two-sided 95 % quantile
+
+-- The share of Student's t within sqrt(df) tan(a) of 0 (Abramowitz & Stegun 26.7.3, 26.7.4).
+local function within(df, a)
+    local odd, cosine = df % 2 == 1, math.cos(a)
+    local term = odd and cosine or 1
+    local sum = df > 1 and term or 0
+    for k = odd and 3 or 2, df - 2, 2 do
+        term = term * cosine * cosine * (k - 1) / k
+        sum = sum + term
+    end
+    return odd and (a + math.sin(a) * sum) * 2 / math.pi or math.sin(a) * sum
+end
 
 function statistics.t95(df)
-    if df < 1 then return math.huge end
-    return T[df] or (1.95996 + 2.3722 / df + 2.822 / df ^ 2) -- Cornish-Fisher's first terms: exact to 1e-3 here
+    if not (df >= 1) then return math.huge end
+    if df > 200 then -- Cornish & Fisher's series: to 1e-9 here (Abramowitz & Stegun 26.7.5)
+        local z, n = Z95, 4 * df
+        return z + (z ^ 3 + z) / n + (5 * z ^ 5 + 16 * z ^ 3 + 3 * z) / (6 * n ^ 2)
+            + (3 * z ^ 7 + 19 * z ^ 5 + 17 * z ^ 3 - 15 * z) / (6 * n ^ 3)
+    end
+    df = math.floor(df)
+    local low, high = 0, math.pi / 2
+    for _ = 1, 52 do
+        local middle = (low + high) / 2
+        if within(df, middle) < 0.95 then low = middle else high = middle end
+    end
+    return math.sqrt(df) * math.tan((low + high) / 2)
 end
 
 function statistics.mean(values)
@@ -30,7 +52,7 @@ end
 
 -- Wilson's 95 % interval of hits out of n.
 function statistics.proportion(hits, n)
-    local z, p = 1.95996, hits / n
+    local z, p = Z95, hits / n
     local centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     local half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return { n = n, mean = p, low = centre - half, high = centre + half }
@@ -68,7 +90,7 @@ function statistics.spearman(x, y)
     local n, rho = #x, statistics.correlation(statistics.ranks(x), statistics.ranks(y))
     local r = math.max(-1 + 1e-12, math.min(1 - 1e-12, rho))
     local z = 0.5 * math.log((1 + r) / (1 - r))
-    local half = n > 3 and 1.95996 * math.sqrt((1 + r * r / 2) / (n - 3)) or math.huge
+    local half = n > 3 and Z95 * math.sqrt((1 + r * r / 2) / (n - 3)) or math.huge
     local function tanh(u)
         if u > 20 then return 1 elseif u < -20 then return -1 end
         local e = math.exp(2 * u)
@@ -158,7 +180,7 @@ end
 
 statistics.t95 = public(statistics.t95, [[
 bk.statistics.t95(df) -> number
-The two-sided 95 % quantile of Student's t for df degrees of freedom.]])
+The two-sided 95 % quantile of Student's t for df degrees of freedom (below 200 the whole number of them).]])
 statistics.mean = public(statistics.mean, [[
 bk.statistics.mean(values) -> number
 The arithmetic mean of a list.]])

@@ -600,7 +600,11 @@ static node *cumsum_transpose(graph *g, node *n, int k, node *ct) {
 static node *cumsum_build(graph *g, const op_value *v, node **second) {
     node *a = v[0].t;
     (void)second;
-    return g_cumsum(g, a, v[1].i < 0 && a && a->ndim == 1 ? 0 : (int)v[1].i);
+    if (!a) return NULL;
+    if (a->ndim == 0) return graph_fail(g, BK_EINVAL, "bk.cumsum: expected at least 1 dimension, got ()");
+    if (v[1].i < 0 && a->ndim > 1)
+        return graph_fail(g, BK_EINVAL, "bk.cumsum: dim: expected 1..%d, got nothing", a->ndim);
+    return g_cumsum(g, a, v[1].i < 0 ? 0 : (int)v[1].i);
 }
 const op_row op_cumsum = {
     .name = "cumsum",

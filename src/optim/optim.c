@@ -121,7 +121,7 @@ static bool update_build(func *self, graph *g, int n_in, node *const *in, node_l
         if (v->dtype != like->dtype) v = g_cast(g, v, like->dtype);
         if (v && v->ndim == 0 && i > 0) v = g_broadcast(g, v, like->ndim, like->shape);
         if (v && !shape_equal(v->ndim, v->shape, like->ndim, like->shape)) {
-            graph_fail(g, BK_EINVAL, "optimizer: %s: expected theta's shape %s, got %s", i ? "state" : "step",
+            graph_fail(g, BK_EINVAL, "update's %s: expected theta's shape %s, got %s", i ? "state" : "step",
                        shape_text(like->ndim, like->shape, &a), shape_text(v->ndim, v->shape, &b));
             return false;
         }

@@ -24,7 +24,7 @@ for name, value in pairs(bk) do -- operations of one tensor or two, by their sig
     local signature = (bk.internal.docs[value] or ""):match("^[^\n]*")
     if signature:find("%f[%a]t:" .. name .. "%([%[%)]") then
         calls["bk." .. name] = function() return bk[name](x), x[name](x) end
-    elseif signature:find("%f[%a]t:" .. name .. "%(u%)") or signature:find("bk." .. name .. "(t, u)", 1, true) then
+    elseif signature:find("%f[%a]t:" .. name .. "%(u%f[ )]") or signature:find("bk." .. name .. "(t, u)", 1, true) then
         calls["bk." .. name] = function() return bk[name](v, w), v[name](v, w) end
     end
 end

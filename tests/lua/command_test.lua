@@ -131,8 +131,8 @@ function TestRuns:test_a_group_without_a_finite_number_is_told()
         end
     end
     local output = run("runs", "compare", "s")
-    lu.assertEquals(cells(output:match("over seeds.*"), "loss"), { "loss", "1", "2", "2", "1.5000", "-4.8530",
-        "7.8530" })
+    lu.assertEquals(cells(output:match("over seeds.*"), "loss"), { "loss", "1", "2", "2", "1.5000", "-4.8531",
+        "7.8531" })
     lu.assertStrMatches(output, ".*\n  loss +2 +0 +2 +%- +%- +%-\n.*")
     lu.assertStrMatches(output, ".*\n  +2 +0 of 2 +1, 2 +seed 1, 2\n.*") -- both diverged
 end

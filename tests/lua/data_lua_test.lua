@@ -191,6 +191,20 @@ local function upto(n)
     return all
 end
 
+function TestTasks:test_views_are_divided_as_their_copies_are()
+    local columns = bk.rng(1):integers({ 12, 3 }, 3):transpose()
+    local view = { x = columns:to("float64"):transpose(), y = columns[2] } -- y is every third number
+    local copy = { x = view.x:clone(), y = view.y:clone() }
+    for _, own_test in ipairs{ false, true } do
+        local function tasks(data) return bk.tasks.permuted{ data = data, n = 2, test = own_test and data or nil } end
+        local a, b = tasks(view), tasks(copy)
+        for k = 1, 2 do
+            for _, part in ipairs{ "train", "test" } do
+                lu.assertTrue(a[k][part].x == b[k][part].x and a[k][part].y == b[k][part].y)
+            end
+        end
+    end
+end
 function TestTasks:test_permuted_moves_every_row_alike()
     local tasks = bk.tasks.permuted{ data = counted(20), n = 3, seed = 4, test_fraction = 0.25 }
     lu.assertEquals(#tasks, 3)

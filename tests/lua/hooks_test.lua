@@ -25,7 +25,7 @@ function TestHooks.test_a_rate_that_is_set_is_stepped_recorded_and_counted()
     lu.assertAlmostEquals(r.order_matrix[1][2], plain.order_matrix[1][2], 1e-15)
     lu.assertAlmostEquals(r.order_matrix[2][1], plain.order_matrix[2][1], 1e-15)
     lu.assertEquals({ table.unpack(r.history.lr, 2) }, { 0.05, 0.1, 0.05, 0.1, 0.05, 0.1 })
-    lu.assertErrorMsgContains("before_step left state.lr as x", run, { before_step = function(s) s.lr = "x" end })
+    lu.assertErrorMsgContains("before_step left state.lr as \"x\"", run, { before_step = function(s) s.lr = "x" end })
 end
 
 function TestHooks.test_a_batch_that_is_set_is_trained_on()

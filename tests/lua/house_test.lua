@@ -43,10 +43,10 @@ function TestHouse.test_a_thing_is_one_file()
     local f = assert(io.open(script, "w"))
     f:write([==[
 local bk = require "bracket"
-local names = { "bk.asinh", "bk.elu", "bk.discount", "bk.smooth_maximum", "bk.mean_square", "bk.nn.scale",
-    "bk.nn.swish", "bk.loss.log_cosh", "bk.optim.lion", "bk.order.there_and_back", "bk.schedule.harmonic",
-    "bk.intervention.clip", "bk.record.distance",
-    "bk.metric.worst_accuracy", "bk.tasks.noisy", "bk.data.raw" }
+local names = { "bk.asinh", "bk.elu", "bk.discount", "bk.smooth_maximum", "bk.pseudo_huber", "bk.mean_square",
+    "bk.nn.scale", "bk.nn.swish", "bk.loss.log_cosh", "bk.optim.lion", "bk.order.there_and_back",
+    "bk.schedule.harmonic", "bk.intervention.clip", "bk.record.distance", "bk.metric.worst_accuracy", "bk.tasks.noisy",
+    "bk.data.raw" }
 bk.repl.reference(arg[1])
 local page = io.open(arg[1] .. "/reference.html"):read("a") .. io.open(arg[1] .. "/bracket.lua"):read("a")
 for _, path in ipairs(names) do
@@ -78,6 +78,8 @@ assert(math.abs(t:asinh()[1]:item() + 0.881373587019543) < 1e-14)
 assert(math.abs(t:elu()[1]:item() - (math.exp(-1) - 1)) < 1e-15)
 local round = bk.tensor{ 3, -1e200 }:smooth_maximum(bk.tensor{ 1.5, 2 })
 assert(math.abs(round[1]:item() - (4.5 + math.sqrt(3.25)) / 2) < 1e-15 and round[2]:item() == 2)
+assert(bk.tensor{ 0, 3 }:pseudo_huber(0, { delta = 4 }) == bk.tensor{ 0, 4 })
+assert(not pcall(bk.pseudo_huber, t, 0, { delta = 0 }))
 assert(bk.tensor{ { 1, 2 }, { 3, 5 } }:mean_square(1) == bk.tensor{ 5, 14.5 })
 assert(bk.ones{ 3 }:discount{ gamma = 0.5 } == bk.tensor{ 1, 1.5, 1.75 })
 local theta = model:init{ seed = 1 }
@@ -101,7 +103,8 @@ print("all there")
     lu.assertEquals(status, 0, output)
     status, output = sh(("cd %s && build/bracket hello you"):format(scratch))
     lu.assertEquals({ status, output }, { 0, "hello\tyou\n" })
-    status, output = sh(("cd %s && build/tests/op_test && build/bracket tests/run.lua nn optim hooks app protocol"):format(scratch))
+    status, output = sh(("cd %s && build/tests/op_test && build/bracket tests/run.lua nn optim hooks app protocol odd")
+        :format(scratch))
     lu.assertEquals(status, 0, output)
     lu.assertStrContains(output, "0 failed")
     sh("rm -rf " .. scratch)

@@ -343,7 +343,7 @@ function TestMemoryMethods:test_ewc_pulls_towards_the_old_point_by_its_fisher()
         end,
         end_task = function(state) state.shared.anchor = state.shared.anchor or state.theta end } } }
     lu.assertAlmostEquals(extra, 0, 1e-12) -- at the old point itself
-    local pull, moved = memory[1]:totable(), (memory[2] - memory[3])
+    local moved = memory[2] - memory[3]
     -- the exact diagonal Fisher, over all examples
     local fisher
     local at = memory[3]
@@ -353,11 +353,7 @@ function TestMemoryMethods:test_ewc_pulls_towards_the_old_point_by_its_fisher()
         fisher = fisher and fisher + g * g or g * g
     end
     fisher = fisher * (1 / 40)
-    local expected = (fisher * moved * weight):totable()
-    local dot, uu, vv = 0, 0, 0
-    for k = 1, #pull do dot, uu, vv = dot + pull[k] * expected[k], uu + pull[k] ^ 2, vv + expected[k] ^ 2 end
-    lu.assertTrue(dot / math.sqrt(uu * vv) > 0.95) -- 400 samples of 40 examples
-    lu.assertAlmostEquals(math.sqrt(uu / vv), 1, 0.3)
+    lu.assertTrue((memory[1] - fisher * moved * weight):norm():item() < 1e-12) -- 400 samples are all 40, once
 end
 function TestMemoryMethods:test_replay_remembers()
     local function forgetting(...)

@@ -34,7 +34,7 @@ local COMPUTED = { "finite", "pivot" } -- what no argument is blamed for
 local OURS = { ["bk.arguments"] = true } -- speaks to who typed a command
 local LUAS = { "attempt to ", "bad argument #", "bad self", "stack overflow", "invalid order function",
     "no integer representation", "index is [nN]", "'for' ", "object length", "invalid value %(", "malformed",
-    "too many results", "has no literal form", "not enough memory" }
+    "too many results", "has no literal form", "not enough memory", ": 0x%x+" } -- and no addresses
 
 -- ---- what is called ----
 
@@ -158,6 +158,7 @@ local function call(f)
     for i = 1, n + 1 do
         for _, v in ipairs(VALUES) do try(f, "argument " .. i, v[1], with(arguments, i, v[2]), math.max(n, i)) end
         local given = arguments[i]
+        if i == 2 and names[f]:find("^bk%.record%.") then given = nil end -- its memory: what is in it is its own
         if i == n + 1 and n == 0 and options[f] then given = {} end
         if type(given) == "table" and getmetatable(given) == nil then
             local fields = {}

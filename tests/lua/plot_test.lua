@@ -159,9 +159,9 @@ function TestPlot:test_a_band_is_filled_between_low_and_high()
     lu.assertEquals(#of_colour(gap, BLUE), 2)
 end
 
--- Student's t for three values: 4.303 standard deviations over the root of three.
+-- Student's t for three values: 4.3027 standard deviations over the root of three.
 function TestPlot:test_several_runs_are_their_mean_and_interval()
-    local half = 4.303 / math.sqrt(3)
+    local half = 4.302652729749462 / math.sqrt(3)
     lu.assertEquals(self:svg { { y = { { 1, 5 }, { 2, 6 }, { 3, 7 } } } },
         self:svg { { y = { 2, 6 }, low = { 2 - half, 6 - half }, high = { 2 + half, 6 + half } } })
     lu.assertEquals(self:svg { { y = bk.tensor { { 1, 5 }, { 3, 7 } } } },

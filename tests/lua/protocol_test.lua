@@ -144,6 +144,26 @@ function TestSteps:test_full_batch_is_plain_gradient_descent()
     end
     lu.assertAlmostEquals((theta - r.theta):norm():item(), 0, 1e-13)
 end
+-- Columns of a table, rows turned into columns, one row for all: what does not lie row after row is taken all the same.
+function TestSteps:test_views_train_as_their_copies_do()
+    local table_, ids = bk.rng(1):normal{ 12, 12 }, bk.rng(2):integers({ 12, 5 }, 7)
+    local words = bk.nn.sequential{ bk.nn.embedding{ 7, 3 }, bk.nn.linear{ 3, 7 } }
+    local cases = {
+        { bk.nn.mlp{ 3, 2 }, table_:narrow(2, 1, 3), table_:narrow(2, 4, 2), "mse" },
+        { bk.nn.mlp{ 3, 2 }, table_:transpose():narrow(2, 1, 3), bk.ones{ 1, 2 }:broadcast_to{ 12, 2 }, "mse" },
+        { words, ids:narrow(2, 1, 4), ids:narrow(2, 2, 4), "cross_entropy" },
+    }
+    for k, case in ipairs(cases) do
+        for _, batch in ipairs{ 5, "full" } do
+            local function train(x, y)
+                local task = { x = x, y = y, loss = case[4] }
+                return bk.protocol{ model = case[1], tasks = { task, task }, steps = 4, lr = 0.1, batch = batch,
+                    interventions = { bk.intervention.replay{ memory = 6 } } }:run{}.theta
+            end
+            lu.assertTrue(train(case[2], case[3]) == train(case[2]:clone(), case[3]:clone()), k)
+        end
+    end
+end
 function TestSteps:test_joint_is_the_gradient_of_the_sum_or_mean()
     for reduction, scale in pairs{ sum = 1, mean = 1 / 3 } do
         local theta = model:init{ seed = 2 }
@@ -503,7 +523,7 @@ function TestRecords:test_a_column_is_of_one_record()
     fails('record "own": expected a number or a table of numbers, got a tensor',
         { own = function(state) return state.theta:norm() end })
     fails('record "own": expected a number or a table of numbers, got a boolean', { own = function() return false end })
-    fails("record.at: expected a list of steps, got x", { at = { "x" }, "loss" })
+    fails("record.at: expected a list of steps, got \"x\"", { at = { "x" }, "loss" })
     local h = protocol{ order = "cyclic", record = { every = 6, "loss", "loss" } }:run{}.history
     lu.assertEquals(h.step, { 0, 6, 12 })
     lu.assertEquals(#h.loss, 3)
@@ -553,8 +573,13 @@ end
 function TestMetrics:test_interval()
     local i = bk.metric.interval{ 1, 2, 3, 4 }
     lu.assertAlmostEquals(i.mean, 2.5, 1e-15)
-    lu.assertAlmostEquals(i.half, 3.182 * math.sqrt(5 / 3) / 2, 1e-12)
-    lu.assertAlmostEquals(bk.statistics.t95(60), 2.0003, 1e-3)
+    lu.assertAlmostEquals(i.half, 3.1824463052837078 * math.sqrt(5 / 3) / 2, 1e-12)
+    -- scipy.stats.t.ppf(0.975, df)
+    for df, t in pairs{ [1] = 12.706204736174694, [2] = 4.302652729749462, [3] = 3.1824463052837078,
+        [7] = 2.364624251592784, [30] = 2.0422724563012378, [60] = 2.0002978220142604, [200] = 1.9718962236339088,
+        [201] = 1.971836506779859, [1000] = 1.9623390808264083 } do
+        lu.assertAlmostEquals(bk.statistics.t95(df) / t, 1, 1e-9, df)
+    end
     lu.assertAlmostEquals(bk.statistics.spearman({ 1, 2, 3, 4, 5 }, { 1, 4, 9, 16, 25 }).rho, 1, 1e-12)
 end
 function TestMetrics:test_grouped_rank_correlation()
@@ -649,7 +674,7 @@ function TestProtocolErrors:test_options()
     fails('got "half"', { batch = "half" })
     fails('batch: expected a whole number or a string, got 2.5', { batch = 2.5 })
     fails("record.every: expected a number of steps, got 2.5", { record = { every = 2.5, "loss" } })
-    fails("record.every: expected a number of steps, got 2", { record = { every = "2", "loss" } })
+    fails("record.every: expected a number of steps, got \"2\"", { record = { every = "2", "loss" } })
     fails('got "float16"', { dtype = "float16" })
     fails('pcgrad', { order = "cyclic", interventions = { bk.intervention.pcgrad{} } })
     fails('ewc', { order = "cyclic", interventions = { bk.intervention.ewc{ weight = 1 } } })
@@ -679,6 +704,8 @@ function TestProtocolErrors:test_options()
     fails('lr: expected 3 rates, one per task, got 2', { lr = { 0.1, 0.2 } })
     fails('needs one task a step, got order = "joint"', { lr = { 0.1, 0.2, 0.3 }, order = "joint" })
     fails('optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got "adam"', { optimizer = "adam" })
+    fails("bk.optim.sgd{}, got a table without reset, restore", { optimizer = {
+        step = function(_, theta) return theta end, state = function() return {} end } })
     fails('got a function', { optimizer = bk.optim.adam })
     fails('step 1: before_step left state.gradient as a tensor float64 (2); expected a tensor float64 (',
         { interventions = { { name = "x", before_step = function(state) state.gradient = bk.ones{ 2 } end } } }, true)
@@ -736,7 +763,8 @@ function TestProtocolErrors:test_tasks()
         dtype = "int64" }) } } })
     fails("differ in their number of examples", { tasks = { { x = x, y = y:narrow(1, 1, 9) } } })
     fails("train.y: expected class ids (10), got (10,1)", { tasks = { { x = x, y = y:reshape{ 10, 1 } } } })
-    fails("train.y: expected class ids, got fractions", { tasks = { { x = x, y = y + 0.5 } } })
+    fails('train.y: expected class ids for loss = "cross_entropy", got fractions (loss = "mse" takes numbers)',
+        { tasks = { { x = x, y = y + 0.5 } } })
     protocol{ tasks = { { x = x, y = y:to("float32") } } } -- whole numbers are class ids in any dtype
     fails("holds nan or inf", { tasks = { { x = x + 0 / 0, y = y } } })
     fails("task 1: unknown field shufle (did you mean shuffle?)", { tasks = { { x = x, y = y, shufle = false } } })

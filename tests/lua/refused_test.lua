@@ -63,6 +63,8 @@ function TestRefused.test_shapes()
     fails("bk.permute: dims: expected each of 1..2 once", bk.permute, ones { 2, 1 }, { 1, 1 })
     fails("bk.transpose: expected at least 2 dimensions, got (2)", bk.transpose, ones { 2 })
     fails("bk.narrow: dim: expected a dimension from 1 to 2, got 3", bk.narrow, ones { 2, 3 }, 3, 1, 1)
+    fails("bk.cumsum: dim: expected 1..2, got nothing", bk.cumsum, ones { 2, 3 })
+    fails("bk.cumsum: expected at least 1 dimension, got ()", bk.cumsum, bk.tensor(3))
     fails("bk.narrow: first: expected an integer >= 1, got 1.5", bk.narrow, ones { 2, 3 }, 1, 1.5, 1)
     fails("bk.narrow: size: expected an integer from 0 to 2, got 3", bk.narrow, ones { 2, 3 }, 2, 2, 3)
     fails("bk.pad: before: expected 2 sizes, got 1", bk.pad, ones { 2, 3 }, { 1 }, { 1 })
@@ -157,7 +159,7 @@ end
 
 function TestRefused.test_a_step_of_one_number()
     local optimizer = bk.optim.custom { update = function(g) return g:norm() end }
-    fails("optimizer: step: expected theta's shape (2), got ()", optimizer.step, optimizer, theta, theta, 0.1)
+    fails("optimizer:step: update's step: expected theta's shape (2), got ()", optimizer.step, optimizer, theta, theta, 0.1)
     fails("optimizer: step of custom: expected theta's shape (5), got ()", bk.bea.optimizer,
         { loss = squares, optimizer = optimizer, lr = 0.1 })
 end

@@ -239,6 +239,11 @@ function TestRepl:test_tab_completes_commands_settings_and_help_names()
         .. "send \\x15:load ~/conf\\t\nrows 2000 > :load ~/config/\nsend \\x15x = '~/conf\\t\nrows 2000 > x = '" .. home .. "/config/\n")
 end
 
+function TestRepl:test_a_local_that_has_ended_is_told()
+    drive("send local q, r = 5\\r\nexpect 2000 > \nsend r\\r\nexpect 2000 nil (a local ends with its input)\n"
+        .. "send local function f() end\\r\nexpect 2000 > \nsend f\\r\nexpect 2000 nil (a local ends with its input)\n")
+end
+
 function TestRepl:test_unknown_names_bring_what_was_meant()
     drive("send theta = 5\\r\nexpect 2000 > \nsend print(thta.x)\\r\nexpect 2000 did you mean theta?\nsend thta\\r\nexpect 2000 nil (did you mean theta?)\n"
         .. "send bk.lei(1)\\r\nexpect 2000 did you mean bk.lie?\nsend bk.bea.wrod\\r\nexpect 2000 nil (did you mean bk.bea.word?)\n"
@@ -295,6 +300,7 @@ function TestRepl:test_help_is_wrapped_to_the_terminal_with_options_as_a_table()
         .. "Source: Loshchilov & Hutter 2017||Example:|"
         .. "  > rate = bk.schedule.cosine{ lr = 1, final = 0, steps = 5 }|  > rate(1), rate(3), rate(5)|  1.0|  0.5|  0.0|>\n")
     local page = bk.repl.help.page
+    lu.assertStrContains(page('record "conflict"'), "The conflict term. Joint:") -- as lists of what is found write it
     bk.repl.help.walk(function(path)
         for line in page(path):gmatch("[^\n]+") do
             if not line:find("^  ") then lu.assertTrue(utf8.len(line) <= 100, path .. ": " .. line) end

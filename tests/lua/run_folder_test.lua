@@ -215,6 +215,28 @@ function TestRunFolder:test_a_failed_run_keeps_what_it_had_and_says_why()
     lu.assertEquals(run_folder.read(root .. "/b").status.status, "failed")
 end
 
+-- A mistake that shows as a run begins does not hold its folder: mended, the script runs there.
+function TestRunFolder:test_a_run_that_failed_before_its_first_step_is_begun_anew()
+    local dir = root .. "/a"
+    local function run(record, options)
+        options.out, options.progress = dir, false
+        return protocol{ interventions = {}, record = { every = 5, record } }:run(options)
+    end
+    fails("the conflict is stated for gradient steps", function() run("conflict", {}) end)
+    lu.assertEquals(run_folder.read(dir).status.status, "failed")
+    fails("the flatness is stated for gradient steps", function() run("flatness", { resume = true }) end)
+    local r = run("loss", {})
+    lu.assertEquals(run_folder.read(dir).status.status, "finished")
+    lu.assertEquals(run_folder.metrics(dir).step, r.history.step)
+    fails("holds a run", function() run("loss", {}) end)
+    -- one that took a step stays
+    pcall(function()
+        local bad = { name = "bad", after_step = function(s) if s.step == 2 then error("no") end end }
+        protocol{ interventions = { bad } }:run{ out = root .. "/b", progress = false }
+    end)
+    fails("was run with", function() protocol():run{ out = root .. "/b", resume = true, progress = false } end)
+end
+
 -- What a run looks at of its last step is there when it goes on.
 function TestRunFolder:test_rates_that_follow_the_gradient_go_on_bit_for_bit()
     local function follow(step, state)

@@ -1,6 +1,6 @@
 -- What a caller gives bk.plot as numbers: lists and matrices of lists or tensors, and how they are written for gnuplot.
 local bk = ...
-local refuse = bk._options.refuse
+local refuse, show = bk._options.refuse, bk._options.show
 local values = {}
 
 function values.fail(format, ...) refuse("bk.plot: " .. format, ...) end
@@ -20,7 +20,7 @@ end
 
 local function check(list, where)
     if type(list) ~= "table" or not bk._options.length(list) then
-        fail("%s: expected a list or a tensor of numbers, got %s", where, bk._options.show(list))
+        fail("%s: expected a list or a tensor of numbers, got %s", where, show(list))
     end
     for k = 1, #list do
         if type(list[k]) ~= "number" then
@@ -66,7 +66,7 @@ function values.pair(given, where)
     if given == nil then return nil end
     local low, high = table_of(given, where)[1], table_of(given, where)[2]
     if type(low) ~= "number" or type(high) ~= "number" or not (low < high) or high - low == math.huge then
-        fail("%s: expected {low, high}, got {%s, %s}", where, tostring(low), tostring(high))
+        fail("%s: expected {low, high}, got {%s, %s}", where, show(low), show(high))
     end
     return { low, high }
 end

@@ -42,13 +42,13 @@ local function round_of(order, n)
     if type(order) == "table" and #order > 0 then
         for _, i in ipairs(order) do
             if math.type(i) ~= "integer" or i < 1 or i > n then
-                fail("order: expected tasks 1..%d, got %s", n, tostring(i))
+                fail("order: expected tasks 1..%d, got %s", n, show(i))
             end
         end
         return #order, order
     end
     fail("order: expected \"joint\", \"cyclic\", \"palindromic\", \"random\" or a list of tasks, got %s",
-        type(order) == "table" and "an empty list" or tostring(order))
+        type(order) == "table" and "an empty list" or show(order))
 end
 
 -- The rows at which time had passed: { row, time in rounds at the mean rate, rate there over the mean one }.

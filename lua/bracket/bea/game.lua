@@ -4,7 +4,7 @@
 --     e_ii = h_i / 2,    e_ij = m_j h_j / 2, negative where j has moved before i     (m steps of rate h)
 -- and what comes of e_ii is the self term, the rest the interaction.
 local bk = ...
-local refuse, public = bk._options.refuse, bk.internal.public
+local refuse, show, public = bk._options.refuse, bk._options.show, bk.internal.public
 local game = {}
 game.__index = game
 game.__name = "bracket.game"
@@ -21,7 +21,7 @@ local function read_players(given, n)
         if type(p) == "table" then from, size = p[1], p[2] end
         from, size = math.tointeger(from), math.tointeger(size)
         if not from or not size or from < 1 or size < 1 then
-            fail("players[%d]: expected a number of parameters or {first, size}, got %s", i, tostring(p))
+            fail("players[%d]: expected a number of parameters or {first, size}, got %s", i, show(p))
         end
         for j, q in ipairs(players) do
             if from < q.first + q.size and q.first < from + size then
@@ -41,7 +41,7 @@ local function each(name, given, n, fits, expected)
     for i = 1, n do
         local value = given
         if type(given) == "table" then value = given[i] end
-        if not fits(value) then fail("%s: player %d: expected %s, got %s", name, i, expected, tostring(value)) end
+        if not fits(value) then fail("%s: player %d: expected %s, got %s", name, i, expected, show(value)) end
         list[i] = value
     end
     return list
@@ -100,7 +100,7 @@ local function derivative(self, i, t, weights)
 end
 
 function game:check(t)
-    if not bk.is_tensor(t) then fail("theta: expected a tensor, got %s", bk._options.show(t)) end
+    if not bk.is_tensor(t) then fail("theta: expected a tensor, got %s", show(t)) end
     local shape = t:shape()
     if #shape ~= 1 then fail("theta: expected one dimension, got (%s)", table.concat(shape, ",")) end
     if self.total and shape[1] ~= self.total then
@@ -213,7 +213,7 @@ What is added is of first order in the rates, so it leaves the other players' te
     call = function(self, i, strengths)
         check_self(self, "regularised")
         if math.type(i) ~= "integer" or not self.players[i] then
-            refuse("game:regularised: player: expected 1..%d, got %s", #self.players, tostring(i))
+            refuse("game:regularised: player: expected 1..%d, got %s", #self.players, show(i))
         end
         local own, weights = directions(self, i)
         for j, e in pairs(weights) do weights[j] = e * (strengths.interaction - 1) end

@@ -5,7 +5,7 @@
 --     F1 = -U0   F2 = -U1 - 1/2 D1 F1   F3 = -U2 - 1/2 (D1 F2 + D2 F1) - 1/6 D1 D1 F1
 -- A' is lower triangular with the betas on its diagonal: the S are solved for state by state.
 local bk = ...
-local refuse, public = bk._options.refuse, bk.internal.public
+local refuse, show, public = bk._options.refuse, bk._options.show, bk.internal.public
 local update = bk.bea._update
 local equation = {}
 equation.__index = equation
@@ -133,13 +133,13 @@ end
 
 local function check_order(where, k)
     if math.type(k) ~= "integer" or k < 1 or k > 3 then
-        refuse("%s: order: expected 1, 2 or 3, got %s", where, tostring(k))
+        refuse("%s: order: expected 1, 2 or 3, got %s", where, show(k))
     end
 end
 
 local function check_theta(where, theta)
     if not bk.is_tensor(theta) or theta:dtype() == "int64" then
-        refuse("%s: theta: expected a tensor of floats, got %s", where, tostring(theta))
+        refuse("%s: theta: expected a tensor of floats, got %s", where, show(theta))
     end
 end
 
@@ -250,7 +250,7 @@ local function verify(self, o)
     local part = bk._progress.parts("equation:verify", #o.scales * (1 + #o.orders))
     for _, scale in ipairs(o.scales) do
         if type(scale) ~= "number" or not (scale > 0 and scale < math.huge) then
-            refuse("equation:verify: scales: expected numbers > 0, got %s", tostring(scale))
+            refuse("equation:verify: scales: expected numbers > 0, got %s", show(scale))
         end
         local h = self.lr * scale
         local n = math.floor(o.time / math.abs(h) + 0.5)

@@ -1,7 +1,7 @@
 -- bk.bea.reshuffled: one epoch of m losses, each once, in a random order. What the steps do on average is a modified
 -- loss; how much they scatter about it follows from the brackets alone. A step of an optimizer is measured only.
 local bk = ...
-local refuse, public = bk._options.refuse, bk.internal.public
+local refuse, show, public = bk._options.refuse, bk._options.show, bk.internal.public
 local stream, statistics = bk.stream, bk.statistics
 local directions = bk.bea._directions
 local reshuffled = {}
@@ -149,7 +149,7 @@ local function checked(name, o)
     bk._options.numbers(name, "scales", o.scales)
     for k, s in ipairs(o.scales) do
         if type(s) ~= "number" or not (s > 0 and s < math.huge) then
-            refuse("%s: scales: entry %d: expected a finite number > 0, got %s", name, k, tostring(s))
+            refuse("%s: scales: entry %d: expected a finite number > 0, got %s", name, k, show(s))
         end
     end
 end

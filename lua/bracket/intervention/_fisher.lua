@@ -4,6 +4,8 @@
 --     sampled     at labels drawn from the model's distribution, one at every place of a sequence
 --     exact       at every label, weighted by its probability
 --     batched     squared mean gradients of batches of 128, at their labels
+-- Examples are drawn with replacement; where nothing else is drawn and there are no more than `samples`, it is the mean
+-- over all of them.
 local bk = ...
 local refuse = bk._options.refuse
 local stream = bk.stream
@@ -56,8 +58,10 @@ return function(name, state, draw, samples, way)
         end
         return sum * (1 / count)
     end
-    for _ = 1, samples do
-        local x, y = batch(stream.below(draw, t.train.n) + 1, 1)
+    local all = samples >= t.train.n and way ~= "sampled"
+    local count = all and t.train.n or samples
+    for k = 1, count do
+        local x, y = batch(all and k or stream.below(draw, t.train.n) + 1, 1)
         if way == "empirical" then
             add(t.f.grad(state.theta, x, y))
         else
@@ -77,5 +81,5 @@ return function(name, state, draw, samples, way)
             end
         end
     end
-    return sum * (1 / samples)
+    return sum * (1 / count)
 end

@@ -10,7 +10,8 @@ At a task's end: the diagonal Fisher information F_i, the mean of squared gradie
     source = "Kirkpatrick et al. 2017; the ways to compute F: van de Ven 2025",
     options = {
         { "weight", "number", required = true, doc = "w" },
-        { "samples", "count", default = 200, doc = "examples that the Fisher information is the mean over" },
+        { "samples", "count", default = 200, doc = "examples, drawn, that the Fisher information is the mean over; "
+            .. "empirical and exact: all, once, where there are no more" },
         { "fisher", { "empirical", "sampled", "exact", "batched" }, default = "empirical",
             doc = "labels: the examples' own, drawn by the model, all of them; or squared gradients of batches" },
     },

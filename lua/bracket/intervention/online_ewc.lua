@@ -17,7 +17,8 @@ the task's (as in bk.intervention.ewc), and the anchor theta. In later tasks add
     options = {
         { "weight", "number", required = true, doc = "w" },
         { "decay", "number", default = 1, low = 0, high = 1, doc = "what stays of the older tasks' F" },
-        { "samples", "count", default = 200, doc = "examples that the Fisher information is the mean over" },
+        { "samples", "count", default = 200, doc = "examples, drawn, that the Fisher information is the mean over; "
+            .. "empirical and exact: all, once, where there are no more" },
         { "fisher", { "empirical", "sampled", "exact", "batched" }, default = "empirical",
             doc = "as in bk.intervention.ewc" },
     },

@@ -15,7 +15,7 @@ return function(where, a, learning)
         end
         return rows, #rows, a.task
     end
-    local rows, n, task = bk.metric._matrix(where, a, learning)
+    local rows, n, task = bk.metric._matrix(where, a, learning, 4)
     local list = {}
     for r = 1, n do list[r] = learning and learning[r] == 0 and 0 or task(r) end -- 0: before the first task
     return rows, n, list

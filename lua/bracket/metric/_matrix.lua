@@ -1,7 +1,7 @@
 -- What the metrics are given: an accuracy matrix { {...}, ... } as nested tables or a tensor, row k after the k-th
 -- task, and the order the tasks were learned in. matrix(where, a, order) -> rows, number of rows, order[k] (default k).
 local bk = ...
-local refuse = bk._options.refuse
+local refuse, show = bk._options.refuse, bk._options.show
 return function(where, a, order)
     if bk.is_tensor(a) and a:ndim() == 2 then a = a:totable() end
     local length = bk._options.length
@@ -11,7 +11,7 @@ return function(where, a, order)
         for i = 1, width do
             if type(a[k]) ~= "table" or type(a[k][i]) ~= "number" then
                 refuse("%s: row %d, column %d: expected a number, got %s", where, k, i,
-                    type(a[k]) == "table" and tostring(a[k][i]) or "a row that is " .. tostring(a[k]))
+                    type(a[k]) == "table" and show(a[k][i]) or "a row that is " .. show(a[k]))
             end
         end
     end
@@ -21,7 +21,7 @@ return function(where, a, order)
     return a, #a, function(k)
         local i = order and order[k] or k
         if not a[1][i] then
-            refuse("%s: task %s of %d: the matrix has %d columns", where, tostring(i), #a, width)
+            refuse("%s: task %s of %d: the matrix has %d columns", where, show(i), #a, width)
         end
         return i
     end

@@ -57,7 +57,7 @@ end
 local function matrix(self, n, options)
     bk._options.own(self, order, "order:matrix", "bk.order.NAME{...}")
     if math.type(n) ~= "integer" or n < 1 then refuse("order:matrix: n: expected a number of tasks, got %s",
-        tostring(n)) end
+        bk._options.show(n)) end
     local state = { n_tasks = n, seed = options.seed, steps = options.steps, step = 0 }
     function state.steps_of() return options.steps or 1 end
     local total, at = self.setup(state, {})

@@ -14,7 +14,7 @@ return function(state, target)
     elseif target >= 1 and target <= n then
         p = measure.gradient(state, target)
     else
-        refuse("bk.order.tournament: target: expected a task 1..%d, got %s", n, tostring(target))
+        refuse("bk.order.tournament: target: expected a task 1..%d, got %s", n, bk._options.show(target))
     end
     local u, g, U, G = {}, {}, nil, nil
     for i = 1, n do

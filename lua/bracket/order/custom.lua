@@ -4,7 +4,9 @@ return bk.define{
     name = "bk.order.custom",
     returns = "order",
     doc = [[
-The task of each step from a function. As an option of a protocol: order = function(step, state) ... end.]],
+The task of each step from a function. As an option of a protocol: order = function(step, state) ... end. It is asked
+more than once for a step, for the first one before the run begins (state.recorded is {} then): let it depend on step
+and state alone.]],
     errors = "a task outside 1..n; in a run, without steps.",
     options = {
         { "task", "callable", required = true, doc = "function (step, state) -> the step's task" },
@@ -20,7 +22,7 @@ The task of each step from a function. As an option of a protocol: order = funct
                     local task = options.task(step, state)
                     if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
                         refuse("bk.order.custom: step %d: expected a task 1..%d, got %s", step, state.n_tasks,
-                            tostring(task))
+                            bk._options.show(task))
                     end
                     return task
                 end

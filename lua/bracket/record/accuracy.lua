@@ -1,7 +1,6 @@
 local bk = ...
 local refuse = bk._options.refuse
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.accuracy")
+return bk.record._define(function(state)
     local row, sum, n = {}, 0, 0
     for i in ipairs(state.tasks) do
         local _, accuracy = state.problem:evaluate(i, state.theta, "test")

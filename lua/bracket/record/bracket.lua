@@ -1,6 +1,5 @@
 local bk = ...
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.bracket")
+return bk.record._define(function(state)
     local measure, row, total = bk.measure, {}, 0
     local layers = measure.layers(state.model)
     for i = 1, state.n_tasks do

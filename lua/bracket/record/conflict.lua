@@ -1,6 +1,5 @@
 local bk = ...
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.conflict")
+return bk.record._define(function(state)
     local measure = bk.measure
     measure.decay(state, 'record "conflict": the conflict')
     if state.joint then

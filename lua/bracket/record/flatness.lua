@@ -1,6 +1,5 @@
 local bk = ...
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.flatness")
+return bk.record._define(function(state)
     bk.measure.needs_losses(state, "record \"flatness\"")
     bk.measure.decay(state, 'record "flatness": the flatness')
     local sum = 0

@@ -1,6 +1,5 @@
 local bk = ...
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.gradient_norm")
+return bk.record._define(function(state)
     return { gradient_norm = bk.measure.total_gradient(state):norm():item() }
 end, [[
 record "gradient_norm" -> gradient_norm

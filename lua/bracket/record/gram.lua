@@ -1,6 +1,5 @@
 local bk = ...
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.gram")
+return bk.record._define(function(state)
     local gram, row = bk.measure.gram(state), {}
     for i = 1, #gram do
         for j = i, #gram do row[("gram_%d_%d"):format(i, j)] = gram[i][j] end

@@ -1,6 +1,5 @@
 local bk = ...
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.loss")
+return bk.record._define(function(state)
     bk.measure.needs_losses(state, "record \"loss\"")
     local row, sum = {}, 0
     for i in ipairs(state.tasks) do

@@ -1,6 +1,5 @@
 local bk = ...
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.order_effect")
+return bk.record._define(function(state)
     bk.measure.needs_losses(state, "record \"order_effect\"")
     local measure = bk.measure
     measure.decay(state, 'record "order_effect": the order effect')

@@ -1,6 +1,5 @@
 local bk = ...
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.sharpness")
+return bk.record._define(function(state)
     bk.measure.needs_losses(state, "record \"sharpness\"")
     local measure = bk.measure
     local values = bk.bea.lanczos{ hvp = function(v) return measure.total_hvp(state, v) end, like = state.theta,

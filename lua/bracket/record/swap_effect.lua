@@ -20,8 +20,7 @@ local function bracket(state, i, j, d)
         - measure.gradient(state, j)) * d
 end
 
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.swap_effect")
+return bk.record._define(function(state)
     local measure, row, total = bk.measure, {}, 0
     local d = measure.decay(state, "record \"swap_effect\": the swap effect")
     local layers = measure.layers(state.model)

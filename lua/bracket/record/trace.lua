@@ -1,6 +1,5 @@
 local bk = ...
-return bk.doc(function(state)
-    bk.record._of_run(state, "bk.record.trace")
+return bk.record._define(function(state)
     local measure = bk.measure
     local mean = bk.bea.trace{ hvp = function(v) return measure.total_hvp(state, v) end, like = state.theta,
         samples = 10 }

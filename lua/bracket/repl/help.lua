@@ -54,9 +54,11 @@ end
 -- The docstring as it was recorded for a value, or that text where there is none.
 function help.recorded(x, text) return x ~= nil and docs[x] or text end
 
--- What docs has for the name bk.lie, or for a method by its signature: t:sum, model:init; or nil.
+-- What docs has for the name bk.lie, for a record as lists write it (record "loss"), or for a method by its signature:
+-- t:sum, model:init; or nil.
 local function documented(name)
     if docs[name] then return name end
+    name = name:gsub('^record "([%w_]+)"$', "bk.record.%1")
     if name:find("^bk%.[%w_.]+$") then
         local value = bk
         for part in name:gmatch("%.([^.]+)") do

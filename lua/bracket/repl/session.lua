@@ -82,9 +82,16 @@ local function ask_source(text)
     print(("(no source: %s)"):format(where))
 end
 
--- A path that names nothing prints what is near it.
+local ended = {} -- the names that inputs declared as local
+
+local function keep_locals(text)
+    for name in (text:match("^%s*local%s+([%a_][%w_%s,]*)") or ""):gmatch("[%a_][%w_]*") do ended[name] = true end
+end
+
+-- A path that names nothing prints why, or what is near it.
 local function print_nil(text)
     local path = text:match("^%s*([%a_][%w_.]*)%s*$")
+    if ended[path] then return print("nil (a local ends with its input)") end
     local near = path and failure.meant_path(path)
     print(near and ("nil (did you mean %s?)"):format(near) or "nil")
 end
@@ -93,6 +100,7 @@ function session.evaluate(text, env)
     local f, expression, message = session.compile(text, env)
     if not f then refuse(message) end
     source.keep(text)
+    keep_locals(text)
     local results = pack(f())
     if results.n > 0 then _G._ = results[1] end
     if text:find(";%s*$") then return end

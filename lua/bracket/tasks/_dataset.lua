@@ -40,7 +40,7 @@ local function image_shape(xs)
     return side * side == xs[2] and { side, side } or nil
 end
 
--- { x (n, size) row-major, y (n) int64, n, size, classes, shape }, or an error that says what is wrong.
+-- { x (n, size), y (n) int64, both row-major, n, size, classes, shape }, or an error that says what is wrong.
 function dataset.check(where, data, name)
     name = name or "data"
     if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
@@ -55,7 +55,7 @@ function dataset.check(where, data, name)
     end
     local size = 1
     for d = 2, #xs do size = size * xs[d] end
-    local x, y = data.x:reshape{ xs[1], size }, data.y
+    local x, y = data.x:reshape{ xs[1], size }, data.y:reshape(ys) -- what is not row-major is copied
     dataset.finite(where, name .. ".x", x)
     if y:dtype() ~= "int64" then
         dataset.finite(where, name .. ".y", y)

@@ -36,7 +36,7 @@ local function rotated(options)
     if #angles == 0 then refuse("bk.tasks.rotated: angles: expected a list of degrees, got an empty one") end
     for k, angle in ipairs(angles) do
         if type(angle) ~= "number" or angle ~= angle or angle == math.huge or angle == -math.huge then
-            refuse("bk.tasks.rotated: angle %d: expected degrees, got %s", k, tostring(angle))
+            refuse("bk.tasks.rotated: angle %d: expected degrees, got %s", k, bk._options.show(angle))
         end
     end
     local data, o = dataset.open("bk.tasks.rotated", options)

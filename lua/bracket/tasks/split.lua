@@ -42,7 +42,7 @@ local function split(options)
             local id = group[place]
             if math.type(id) ~= "integer" or id < 0 or id >= data.classes then
                 refuse("bk.tasks.split: classes: task %d: expected ids 0..%d, got %s", k, data.classes - 1,
-                    tostring(id))
+                    bk._options.show(id))
             end
             if not of_class[id] then
                 refuse("bk.tasks.split: classes: task %d: no example of class %d", k, id)

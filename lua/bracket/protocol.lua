@@ -133,9 +133,10 @@ end
 
 local function new(options)
     local optimizer = options.optimizer or bk.optim.sgd{}
-    if not has(optimizer, "step", "reset", "state", "restore") then
-        refuse("bk.protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s",
-            type(optimizer) == "string" and ("%q"):format(optimizer) or "a " .. type(optimizer))
+    local missing = lacking(optimizer, "step", "reset", "state", "restore")
+    if #missing > 0 then
+        refuse("bk.protocol: optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got %s%s", show(optimizer),
+            type(optimizer) == "table" and " without " .. table.concat(missing, ", ") or "")
     end
     local self = setmetatable({}, protocol)
     local spec = { protocol = self, model = options.model, order = resolve_order(options.order), steps = options.steps,
@@ -153,8 +154,7 @@ local function new(options)
     spec.total_steps = math.type(spec.steps) == "integer" and spec.steps or nil
     local batch, dtype = options.batch, options.dtype
     if batch ~= "full" and (math.type(batch) ~= "integer" or batch < 1) then
-        refuse("bk.protocol: batch: expected a number of examples or \"full\", got %s",
-            type(batch) == "string" and ("%q"):format(batch) or show(batch))
+        refuse("bk.protocol: batch: expected a number of examples or \"full\", got %s", show(batch))
     end
     check_interventions(spec.interventions, spec.order, optimizer)
     local record = options.record or {}

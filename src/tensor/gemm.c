@@ -316,13 +316,16 @@ static bool comparable(double from, double to) {
     return ratio > 0x1p-40 && ratio < 0x1p40;
 }
 
-static bk_status sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms,
-                     gemm_triangle triangle, double beta, void *out, int64_t ldc) {
+/* Of all's terms some may be empty, its sides too. */
+static bk_status sum(ctx *c, bk_dtype dtype, const gemm_part *all) {
+    const int64_t m = all->m, n = all->n;
+    const int count = all->count;
+    const gemm_term *terms = all->terms;
     if (dtype != BK_FLOAT64 && dtype != BK_FLOAT32) return BK_EINVAL;
     if (m < 0 || n < 0 || count < 0 || count > GEMM_TERMS) return BK_EINVAL;
     if (m == 0 || n == 0) return BK_OK;
-    if (ldc < n) return BK_EINVAL;
-    if (ldc > INT_MAX) return BK_EUNSUPPORTED; /* OpenBLAS's integers here */
+    if (all->ldc < n) return BK_EINVAL;
+    if (all->ldc > INT_MAX) return BK_EUNSUPPORTED; /* OpenBLAS's integers here */
     for (int i = 0; i < count; i++) {
         const gemm_term *t = &terms[i];
         if (t->k < 0 || (t->k && (t->lda < (t->ta ? m : t->k) || t->ldb < (t->tb ? t->k : n)))) return BK_EINVAL;
@@ -333,19 +336,22 @@ static bk_status sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, co
         to = from + 1;
         if (terms[from].k == 0 || terms[from].alpha == 0) continue;
         while (to < count && terms[to].k && comparable(terms[to - 1].alpha, terms[to].alpha)) to++;
-        const gemm_part run = { .m = m, .n = n, .ldc = ldc, .count = to - from, .terms = terms + from,
-                                .triangle = triangle, .beta = written ? 1 : beta, .out = out };
+        gemm_part run = *all;
+        run.count = to - from;
+        run.terms = terms + from;
+        if (written) run.beta = 1;
         const bk_status s = live_sum(c, dtype, &run);
         if (s) return s;
         written = true;
     }
-    if (!written) scale(dtype, m, n, beta, out, ldc);
+    if (!written) scale(dtype, m, n, all->beta, all->out, all->ldc);
     return BK_OK;
 }
 
 bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, double beta,
                    void *out, int64_t ldc) {
-    return sum(c, dtype, m, n, count, terms, GEMM_WHOLE, beta, out, ldc);
+    const gemm_part all = { .m = m, .n = n, .ldc = ldc, .count = count, .terms = terms, .beta = beta, .out = out };
+    return sum(c, dtype, &all);
 }
 
 bool gemm_triangles(void) {
@@ -355,21 +361,29 @@ bool gemm_triangles(void) {
 typedef struct batch {
     ctx *c;
     bk_dtype dtype;
-    int64_t m, n, ldc, step_a, step_b, step_c; /* steps in bytes */
-    const gemm_term *first;
-    gemm_triangle triangle;
-    char *out;
+    int64_t step_a, step_b, step_c; /* in bytes */
+    gemm_part first;
     atomic_int status; /* the worst of all */
 } batch;
 
 static void batch_range(void *arg, int share, int64_t first, int64_t end) {
+    enum { SMALL = 64 << 10 }; /* bytes of an operand that L2 takes beside what is in work */
     (void)share;
     batch *b = arg;
+    const int64_t steps[3] = { b->step_b, b->step_a, b->step_c };
     for (int64_t i = first; i < end && !atomic_load_explicit(&b->status, memory_order_relaxed); i++) {
-        gemm_term t = *b->first;
+        gemm_part x = b->first;
+        gemm_term t = *x.terms;
         t.a = (const char *)t.a + i * b->step_a;
         t.b = (const char *)t.b + i * b->step_b;
-        const bk_status s = sum(b->c, b->dtype, b->m, b->n, 1, &t, b->triangle, 0, b->out + i * b->step_c, b->ldc);
+        x.out = (char *)x.out + i * b->step_c;
+        x.terms = &t;
+        const char *const at[3] = { t.b, t.a, x.out };
+        for (int k = 0; k < 3 && i + 1 < end; k++) {
+            x.next[k].at = at[k] + steps[k];
+            x.next[k].bytes = steps[k] <= SMALL ? steps[k] : 0;
+        }
+        const bk_status s = sum(b->c, b->dtype, &x);
         if (s) atomic_store_explicit(&b->status, (int)s, memory_order_relaxed);
     }
 }
@@ -378,7 +392,8 @@ bk_status gemm_batch(ctx *c, bk_dtype dtype, int64_t count, int64_t m, int64_t n
                      gemm_triangle triangle, int64_t step_a, int64_t step_b, void *out, int64_t step_c, int64_t ldc) {
     const int64_t size = dtype == BK_FLOAT64 ? 8 : 4;
     if (triangle != GEMM_WHOLE && !gemm_triangles()) return BK_EUNSUPPORTED;
-    batch b = { c, dtype, m, n, ldc, step_a * size, step_b * size, step_c * size, term, triangle, out, 0 };
+    batch b = { c, dtype, step_a * size, step_b * size, step_c * size,
+                { .m = m, .n = n, .ldc = ldc, .count = 1, .terms = term, .triangle = triangle, .out = out }, 0 };
     const double work = (double)m * (double)n * (double)term->k;
     const bool whole = work < (double)(8 * OWN_PIECE_WORK); /* small ones: as many a thread as there are */
     const bool worth = whole && work * (double)count >= 2 * (double)OWN_PIECE_WORK;

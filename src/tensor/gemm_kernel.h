@@ -15,6 +15,10 @@ typedef struct gemm_part {
     gemm_triangle triangle; /* if any: one term, and beta is 0 */
     double beta;
     void *out; /* the first element of the part */
+    struct {
+        const char *at;
+        int64_t bytes;
+    } next[3]; /* what the next product of a batch reads and writes: asked for while this one is computed */
     ctx *c;    /* once an interrupt is to stop its work, the rest is left undone; may be NULL */
 } gemm_part;
 

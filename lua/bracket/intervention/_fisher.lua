@@ -16,7 +16,7 @@ local function probabilities(state, t, x, name)
     local kind = t.f.kind
     if type(kind) == "function" or kind.name ~= "cross_entropy" or kind.label_smoothing ~= 0 then
         error(("%s: fisher: \"sampled\" and \"exact\" need the loss cross_entropy, of labels not smoothed, got %s")
-            :format(name, tostring(kind)), 0)
+            :format(name, type(kind) == "function" and "a function" or tostring(kind)), 0)
     end
     local z = state.model:forward(state.theta, x):to("float64")
     if task.head then

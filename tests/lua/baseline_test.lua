@@ -268,8 +268,10 @@ end
 
 function TestBaselines:test_bad_input_is_named()
     lu.assertErrorMsgContains("bk.intervention.si: strength: missing", bk.intervention.si, {})
-    local own = { x = tasks[1].x, y = tasks[1].y, loss = function(m, t, x) return m:forward(t, x):square():mean() end }
-    for got, task in pairs { ["a function"] = own, ["bk.loss.mse"] = { x = own.x, y = bk.zeros { 40, 3 }, loss = "mse" } } do
+    local x = tasks[1].x
+    local own = { x = x, y = tasks[1].y, loss = function(m, t) return m:forward(t, x):square():mean() end }
+    local numbers = { x = x, y = bk.zeros { 40, 3 }, loss = "mse" }
+    for got, task in pairs { ["a function"] = own, ["bk.loss.mse"] = numbers } do
         lu.assertErrorMsgContains("of labels not smoothed, got " .. got, run,
             { bk.intervention.ewc { weight = 1, fisher = "exact" } }, { tasks = { task } })
     end

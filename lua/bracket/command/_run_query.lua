@@ -97,13 +97,17 @@ local function names_within(first, runs)
     return known
 end
 
+-- What an option is called: --where on a command line, where in a call of bk.runs.
+local function called(command, option) return command:find("^bk%.") and option:sub(3) or option end
+
 local function unknown(command, option, name, runs)
     local first = name:match("^([^.]+)%.")
     local inner = first and sorted(names_within(first, runs)) or {}
     local known = #inner > 0 and inner or sorted(names_of(runs))
     local meant = hint(name, known)
     if meant == "" and option == "--where" then meant = (" (a text stands in quotes: \"%s\")"):format(name) end
-    error(("%s: %s: no run has %s%s; there are %s"):format(command, option, name, meant, table.concat(known, ", ")), 0)
+    error(("%s: %s: no run has %s%s; there are %s"):format(command, called(command, option), name, meant,
+        table.concat(known, ", ")), 0)
 end
 
 -- Names that no run has are mistakes.
@@ -151,7 +155,8 @@ function query.where(text)
         end
         check(command, "--where", sorted(asked), runs) -- a word without quotes is a name that no run has
         if not held and problem then
-            error(("%s: --where: %s"):format(command, (tostring(problem):gsub("^where:%d+: ", ""))), 0)
+            error(("%s: %s: %s"):format(command, called(command, "--where"),
+                (tostring(problem):gsub("^where:%d+: ", ""))), 0)
         end
         return kept
     end

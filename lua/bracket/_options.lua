@@ -86,6 +86,13 @@ local function show(value)
 end
 options.show = show
 
+-- An error where theta stands in a call that returns a function of it.
+function options.no_theta(where, word, given, level)
+    if bk.is_tensor(given) then
+        error(("%s: returns a %s, of theta: %s(...)(theta)"):format(where, word, where), (level or 2) + 1)
+    end
+end
+
 -- A list of `what`, or an error that says what came instead.
 function options.list(where, name, list, what, level)
     if type(list) ~= "table" or not length(list) then

@@ -22,6 +22,15 @@ static int most_arguments(const char *doc) {
     return n + (p[-1] != '(');
 }
 
+/* The word for what the signature says is returned, where it is to be called in turn: "field", "loss", "function". */
+static const char *returned_function(const char *doc) {
+    static const char *const words[] = { "field", "loss", "function" };
+    const char *end = strchr(doc, '\n'), *arrow = strstr(doc, " -> ");
+    for (size_t i = 0; arrow && (!end || arrow < end) && i < sizeof words / sizeof *words; i++)
+        if (strncmp(arrow + 4, words[i], strlen(words[i])) == 0) return words[i];
+    return NULL;
+}
+
 /* Upvalues: the function; its doc; how many arguments it has. */
 static int call_counted(lua_State *L) {
     const int n = lua_gettop(L), most = (int)lua_tointeger(L, lua_upvalueindex(3));
@@ -29,6 +38,11 @@ static int call_counted(lua_State *L) {
         const char *doc = lua_touserdata(L, lua_upvalueindex(2));
         const size_t name = strcspn(doc, "({");
         lua_pushlstring(L, doc, name);
+        const char *word = returned_function(doc);
+        for (int i = most + 1; word && i <= n; i++)
+            if (bind_test_tensor(L, i))
+                return args_error(L, lua_tostring(L, -1), "returns a %s, of theta: %s(...)(theta)", word,
+                                  lua_tostring(L, -1));
         args_end(L, most, n, memchr(doc, ':', name) != NULL, lua_tostring(L, -1));
         lua_pop(L, 1);
     }

@@ -76,11 +76,15 @@ local function define(d)
         if said then text[#text + 1] = "\n" .. section[2] .. said end
     end
     local name, call, options = d.name, d.call, d.options
+    local word = (d.returns or ""):match("^function") or (d.returns or ""):match("^field")
     local place = #(d.arguments or {}) + (name:find(":", 1, true) and 2 or 1)
     local function f(...)
         if place == 1 and select("#", ...) <= 1 then return call(check(name, (...), options)) end
         local arguments = table.pack(...)
-        for i = place + 1, arguments.n do refuse_extra(name, place, arguments, i) end
+        for i = place + 1, arguments.n do
+            if word then bk._options.no_theta(name, word, arguments[i]) end
+            refuse_extra(name, place, arguments, i)
+        end
         arguments[place] = check(name, arguments[place], options)
         return call(table.unpack(arguments, 1, math.max(arguments.n, place)))
     end

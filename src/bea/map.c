@@ -23,7 +23,7 @@ node *word_build_map(func *f, graph *g, node *theta, node *h) {
 static bool map_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     const map_func *m = (map_func *)self;
     if (n_in != 2) {
-        graph_fail(g, BK_EINVAL, "map: expected (theta, h), got %d arguments", n_in);
+        graph_fail(g, BK_EINVAL, "map: expected (theta, h), got %d argument%s", n_in, n_in == 1 ? "" : "s");
         return false;
     }
     node *leaf[2] = { bea_hole(g, in[0]), bea_hole(g, in[1]) }, *one = g_full(g, in[1]->dtype, 0, NULL, 1);

@@ -101,6 +101,12 @@ void args_end(lua_State *L, int last, int n, bool object, const char *fname) {
     }
 }
 
+void args_only_options(lua_State *L, int n, const char *fname) {
+    if (n > 1 && !lua_istable(L, 1))
+        args_error(L, fname, "expected one table, %s{...}, got %s and %s", fname, args_got(L, 1), args_got(L, 2));
+    args_end(L, 1, n, false, fname);
+}
+
 double args_number(lua_State *L, int index, const char *fname, const char *argument) {
     if (lua_type(L, index) == LUA_TNUMBER) return lua_tonumber(L, index);
     const tensor *t = bind_test_tensor(L, index);

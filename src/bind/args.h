@@ -17,6 +17,8 @@ int args_error(lua_State *L, const char *fname, const char *format, ...);
 
 /* Of n arguments, the object before a colon one of them: raises for what comes after the last that is taken and would
  * be passed over in silence. Tensors and functions may be: further results of a call that stands last. */
+/* The same where the only argument is a table of options: what comes without its braces is told of them. */
+void args_only_options(lua_State *L, int n, const char *fname);
 void args_end(lua_State *L, int last, int n, bool object, const char *fname);
 
 /* Positional arguments. */

@@ -17,7 +17,7 @@ static int layer_make(lua_State *L) {
     const int given = lua_gettop(L);
     if (!given) lua_settop(L, 1);
     const char *fname = lua_pushfstring(L, "bk.nn.%s", l.row->name);
-    args_end(L, 1, given, false, fname);
+    args_only_options(L, given, fname);
     args_read(L, 1, fname, l.row->options, l.option);
     char wrong[160];
     if (l.row->check && !l.row->check(&l, wrong, sizeof wrong)) return args_error(L, fname, "%s", wrong);

@@ -46,7 +46,7 @@ static int optim_make(lua_State *L) {
     const int given = lua_gettop(L);
     if (!given) lua_settop(L, 1);
     const char *fname = lua_pushfstring(L, "bk.optim.%s", row->name);
-    args_end(L, 1, given, false, fname);
+    args_only_options(L, given, fname);
     args_read(L, 1, fname, row->options, values);
     optim **o = push_optim(L);
     int at = lua_gettop(L), n = 0;

@@ -22,12 +22,24 @@ static int most_arguments(const char *doc) {
     return n + (p[-1] != '(');
 }
 
+/* The word for what the signature says is returned, where it is to be called in turn: "field", "loss", "function". */
+static const char *returned_function(const char *doc) {
+    static const char *const words[] = { "field", "loss", "function" };
+    const char *end = strchr(doc, '\n'), *arrow = strstr(doc, " -> ");
+    for (size_t i = 0; arrow && (!end || arrow < end) && i < sizeof words / sizeof *words; i++)
+        if (strncmp(arrow + 4, words[i], strlen(words[i])) == 0) return words[i];
+    return NULL;
+}
+
 static void check_count(lua_State *L, const char *doc) { /* upvalue 3: how many arguments there are */
     const int n = lua_gettop(L), most = (int)lua_tointeger(L, lua_upvalueindex(3));
     if (n <= most) return;
-    const size_t name = strcspn(doc, "({");
-    lua_pushlstring(L, doc, name);
-    args_end(L, most, n, memchr(doc, ':', name) != NULL, lua_tostring(L, -1));
+    const size_t length = strcspn(doc, "({");
+    lua_pushlstring(L, doc, length);
+    const char *name = lua_tostring(L, -1), *word = returned_function(doc);
+    for (int i = most + 1; word && i <= n; i++)
+        if (bind_test_tensor(L, i)) args_error(L, name, "returns a %s, of theta: %s(...)(theta)", word, name);
+    args_end(L, most, n, memchr(doc, ':', length) != NULL, name);
     lua_pop(L, 1);
 }
 

@@ -44,7 +44,8 @@ static int m_index(lua_State *L) {
         return args_error(L, "tensor index", "a 0-d tensor has no elements to index; its number is t:item()");
     int64_t size = bind_tensor_shape(t)[0];
     if (i < 1 || i > size)
-        return args_error(L, "tensor index", "index %I is outside 1..%I", (LUAI_UACINT)i, (LUAI_UACINT)size);
+        return args_error(L, "tensor index", "index %I is outside 1..%I%s", (LUAI_UACINT)i, (LUAI_UACINT)size,
+                          i == size + 1 ? " (ipairs does not end at a tensor's last; for i = 1, #t does)" : "");
     if (t->g) {
         op_call call = { .name = "tensor index", .build = build_row, .n_out = 1, .n_ints = 1, .ints = { i - 1 } };
         return bind_tensor_apply(L, &call, 1, &t);

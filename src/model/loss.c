@@ -61,8 +61,8 @@ static bool loss_build(func *f, graph *g, int n_in, node *const *in, node_list *
     const loss_row *row = l->kind.row;
     int want = l->has_data ? 1 : 3;
     if (n_in != want) {
-        graph_fail(g, BK_EINVAL, "bk.loss.%s: expected %s, got %d arguments", row->name,
-                   l->has_data ? "theta alone (its data is inside)" : "(theta, x, y)", n_in);
+        graph_fail(g, BK_EINVAL, "bk.loss.%s: expected %s, got %d argument%s", row->name,
+                   l->has_data ? "theta alone (its data is inside)" : "(theta, x, y)", n_in, n_in == 1 ? "" : "s");
         return false;
     }
     node *theta = in[0], *x, *y;
@@ -177,7 +177,8 @@ static bool accuracy_build(func *f, graph *g, int n_in, node *const *in, node_li
     const loss_func *l = (loss_func *)f;
     const loss_row *row = l->kind.row;
     if (n_in != 3) {
-        graph_fail(g, BK_EINVAL, "model:accuracy: expected (theta, x, y), got %d arguments", n_in);
+        graph_fail(g, BK_EINVAL, "model:accuracy: expected (theta, x, y), got %d argument%s", n_in,
+                   n_in == 1 ? "" : "s");
         return false;
     }
     node *z = model_build_as(l->m, "model:accuracy", g, in[0], in[1]), *y = in[2];

@@ -355,7 +355,7 @@ static bool mode_build(func *self, graph *g, int n_in, node *const *in, node_lis
     const model_with *with = &f->with;
     int n = n_in - with->seed - with->buffers;
     if (n < 0 || (!f->f && n != 2)) {
-        graph_fail(g, BK_EINVAL, "model:forward: expected (theta, x), got %d arguments", n);
+        graph_fail(g, BK_EINVAL, "model:forward: expected (theta, x), got %d argument%s", n, n == 1 ? "" : "s");
         return false;
     }
     model_mode *before = m->mode, mode = { .g = g };

@@ -268,6 +268,13 @@ end
 
 function TestBaselines:test_bad_input_is_named()
     lu.assertErrorMsgContains("bk.intervention.si: strength: missing", bk.intervention.si, {})
+    local x = tasks[1].x
+    local own = { x = x, y = tasks[1].y, loss = function(m, t) return m:forward(t, x):square():mean() end }
+    local numbers = { x = x, y = bk.zeros { 40, 3 }, loss = "mse" }
+    for got, task in pairs { ["a function"] = own, ["bk.loss.mse"] = numbers } do
+        lu.assertErrorMsgContains("of labels not smoothed, got " .. got, run,
+            { bk.intervention.ewc { weight = 1, fisher = "exact" } }, { tasks = { task } })
+    end
     lu.assertErrorMsgContains("fisher: expected \"empirical\", \"sampled\", \"exact\" or \"batched\"",
         bk.intervention.ewc, { weight = 1, fisher = "true" })
     lu.assertErrorMsgContains("temperature: expected a finite number > 0", bk.intervention.lwf, { temperature = 0 })

@@ -28,11 +28,39 @@ function TestRefused.test_more_arguments_than_there_are()
     fails("t:shape: expected at most 0 arguments, got 1, one of them 2", ones({ 2 }).shape, ones { 2 }, 2)
     fails("bk.nn.relu: expected at most 1 argument, got 2, one of them 5", bk.nn.relu, {}, 5)
     fails("bk.optim.sgd: expected at most 1 argument, got 2, one of them 3", bk.optim.sgd, {}, 3)
+    fails("bk.nn.linear: expected one table, bk.nn.linear{...}, got 3 and 4", bk.nn.linear, 3, 4)
+    fails("bk.optim.adam: expected one table, bk.optim.adam{...}, got 0.9 and 0.99", bk.optim.adam, 0.9, 0.99)
+    fails("bk.loss.cross_entropy: expected (theta, x, y), got 1 argument",
+        bk.loss.cross_entropy(bk.nn.mlp { 2, 2 }), bk.zeros { 6 })
     fails("bk.loss.mse: expected at most 1 argument, got 2, one of them 3", bk.loss.mse, {}, 3)
     fails("bk.data.csv: expected at most 2 arguments, got 3, one of them 1", bk.data.csv, "x.csv", {}, 1)
     fails("bk.schedule.cosine: expected at most 1 argument, got 2, one of them 3", bk.schedule.cosine, { lr = 1 }, 3)
     lu.assertEquals(bk.exp(bk.zeros({ 2, 3 }):max(2)), ones { 2 }) -- max has two results
     lu.assertEquals(bk.exp(bk.zeros { 2 }, nil), ones { 2 })
+end
+
+-- A theta that stands where the function is made, and not where it is called, would be passed over as well.
+function TestRefused.test_a_theta_given_to_what_returns_a_function()
+    local bea, losses = bk.bea, { squares, cubes }
+    local word = bea.word { { squares, 0.1 }, { cubes, 0.1 } }
+    local equation = bea.optimizer { loss = squares, optimizer = bk.optim.sgd {}, lr = 0.1 }
+    local continual = bea.continual { losses = losses, lr = 0.1 }
+    local multitask = bea.multitask { losses = losses, lr = 0.1 }
+    fails("bk.lie: returns a field, of theta: bk.lie(...)(theta)", bk.lie, squares, cubes, theta)
+    fails("word:term: returns a field, of theta: word:term(...)(theta)", word.term, word, 2, theta)
+    fails("word:log: returns a field", word.log, word, 2, theta)
+    fails("word:conflict: returns a field", word.conflict, word, theta)
+    fails("word:flatness: returns a field", word.flatness, word, theta)
+    fails("continual:field: returns a field", continual.field, continual, 2, theta)
+    fails("multitask:loss: returns a loss", multitask.loss, multitask, theta)
+    fails("equation:term: returns a field", equation.term, equation, 1, theta)
+    fails("equation:field: returns a field", equation.field, equation, 1, theta)
+    local game = bea.game { losses = losses, players = { 1, 1 }, lr = 0.1 }
+    fails("game:field: returns a field", game.field, game, 1, theta)
+    fails("game:regularised: options: expected a table", game.regularised, game, 1, theta)
+    local reshuffled = bea.reshuffled { losses = losses, lr = 0.1 }
+    fails("reshuffled:loss: returns a loss", reshuffled.loss, reshuffled, theta)
+    fails("bk.bea.order_gap: returns a function", bea.order_gap, squares, cubes, { lr = 0.1 }, theta)
 end
 
 -- The numbers of a distribution by place, by name, and both.

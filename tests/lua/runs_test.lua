@@ -214,8 +214,11 @@ function TestRunsCommand:test_in_lua()
     lu.assertErrorMsgContains("no field layers (it is in config.arguments)", function() return rows[2].layers end)
     lu.assertErrorMsgContains("runs_test.lua", function() bk.runs(3) end)
     lu.assertErrorMsgContains("bk.runs: dir: expected the name of a folder, got nil", bk.runs)
-    lu.assertErrorMsgContains("bk.runs: DIR: expected a folder, got ", bk.runs, root .. "/nosuch")
+    lu.assertErrorMsgContains("bk.runs: dir: expected a folder, got ", bk.runs, root .. "/nosuch")
     lu.assertErrorMsgContains("bk.runs: where: ", bk.runs, root .. "/r", { where = "lr <" })
+    lu.assertErrorMsgContains("bk.runs: where: no run has nosuch", bk.runs, root .. "/r", { where = "nosuch" })
+    lu.assertErrorMsgContains("bk.runs: where: attempt to ", bk.runs, root .. "/r", { where = "lr.x.y" })
+    lu.assertErrorMsgContains("bk.runs: sort: no run has nosuch", bk.runs, root .. "/r", { sort = "nosuch" })
     lu.assertErrorMsgContains("bk.runs: unknown option were (did you mean where?)", bk.runs, root .. "/r",
         { were = "x" })
 end

@@ -14,8 +14,9 @@ local function check_self(self, name)
 end
 
 -- ---- the predictions ----
-function reshuffled:loss()
+function reshuffled:loss(extra)
     check_self(self, "loss")
+    bk._options.no_theta("reshuffled:loss", "loss", extra)
     return self.modified
 end
 

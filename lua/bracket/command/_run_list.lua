@@ -114,15 +114,15 @@ end
 -- The folders among dirs that are runs, and the runs in the others, as { dir, stamp, age } by the folder they were
 -- found in; `inner`: also runs within runs.
 local function find(command, dirs, inner)
-    local roots, seen = {}, {}
+    local roots, seen, place = {}, {}, command:find("^bk%.") and "dir" or "DIR" -- in Lua, on a command line
     for _, dir in ipairs(dirs) do
         dir = dir:gsub("(.)/+$", "%1")
         local f, why = io.open(dir, "rb")
-        if not f then misread("%s: DIR: expected a folder, got %s", command, why) end
+        if not f then misread("%s: %s: expected a folder, got %s", command, place, why) end
         local byte, problem = f:read(0) -- a folder opens, but does not read
         f:close()
         if byte or not problem then
-            misread("%s: DIR: expected a folder, got the file %s", command, dir)
+            misread("%s: %s: expected a folder, got the file %s", command, place, dir)
         end
         local found = run_folder.find(dir, not inner)
         if #found == 0 and not inner then

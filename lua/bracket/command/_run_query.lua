@@ -98,13 +98,17 @@ local function names_within(first, runs)
     return known
 end
 
+-- What an option is called: --where on a command line, where in a call of bk.runs.
+local function called(command, option) return command:find("^bk%.") and option:sub(3) or option end
+
 local function unknown(command, option, name, runs)
     local first = name:match("^([^.]+)%.")
     local inner = first and sorted(names_within(first, runs)) or {}
     local known = #inner > 0 and inner or sorted(names_of(runs))
     local meant = hint(name, known)
     if meant == "" and option == "--where" then meant = (" (a text stands in quotes: \"%s\")"):format(name) end
-    refuse("%s: %s: no run has %s%s; there are %s", command, option, name, meant, table.concat(known, ", "))
+    refuse("%s: %s: no run has %s%s; there are %s", command, called(command, option), name, meant,
+        table.concat(known, ", "))
 end
 
 -- Names that no run has are mistakes.
@@ -152,7 +156,7 @@ function query.where(text)
         end
         check(command, "--where", sorted(asked), runs) -- a word without quotes is a name that no run has
         if not held and problem then
-            refuse("%s: --where: %s", command, (tostring(problem):gsub("^where:%d+: ", "")))
+            refuse("%s: %s: %s", command, called(command, "--where"), (tostring(problem):gsub("^where:%d+: ", "")))
         end
         return kept
     end

@@ -17,7 +17,7 @@ local function probabilities(state, t, x, name)
     local kind = t.f.kind
     if type(kind) == "function" or kind.name ~= "cross_entropy" or kind.label_smoothing ~= 0 then
         refuse("%s: fisher: \"sampled\" and \"exact\" need the loss cross_entropy, of labels not smoothed, got %s",
-            name, tostring(kind))
+            name, type(kind) == "function" and "a function" or tostring(kind))
     end
     local z = state.model:forward(state.theta, x):to("float64")
     if task.head then

@@ -41,7 +41,7 @@ another batch from there, at its labels. One task a step.]],
             needs_one_task = true,
             begin_run = function(state, memory)
                 if state.model.n_buffers > 0 then
-                    refuse("bk.intervention.der: needs a model without running statistics (batch_norm)")
+                    refuse("bk.intervention.der: needs a model without running statistics (batch_norm; group_norm has none)")
                 end
                 memory.reservoir = episodes.new(options.memory, stream.key(state.seed, 3, 7))
                 memory.outputs, memory.met = {}, nil

@@ -37,7 +37,7 @@ outputs of the network at the last task's end and its own, on the step's example
             needs_one_task = true,
             begin_run = function(state, memory)
                 if state.model.n_buffers > 0 then
-                    refuse("bk.intervention.lwf: needs a model without running statistics (batch_norm)")
+                    refuse("bk.intervention.lwf: needs a model without running statistics (batch_norm; group_norm has none)")
                 end
                 memory.teacher = nil
             end,

@@ -5,7 +5,8 @@ local here = arg[0]:match("^.*/") or ""
 local experiment, stream = dofile(here .. "../common.lua"), bk.stream
 local triples, generated = dofile(here .. "../order_prediction/triples.lua"), dofile(here .. "text.lua")
 local o = experiment.options(arg, { triples = 120, ks = { 1, 5, 20, 50 }, lr = 0.05, batch = 4, time = 32, width = 32,
-    layers = 2, heads = 2, warm = 0, path_steps = 0, long = 10, weight = "uniform", remainder = 0.0, out = "" },
+    layers = 2, heads = 2, warm = 0, path_steps = 0, long = 10, weight = "uniform", remainder = 0.0, terms = 0,
+    out = "" },
     { triples = 2, ks = { 1, 3 }, batch = 2, time = 8, width = 8, layers = 1 })
 local say = experiment.say
 local began = os.time()

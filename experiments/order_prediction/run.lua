@@ -6,7 +6,7 @@ local experiment, triples, stream = dofile(here .. "../common.lua"), dofile(here
 local say = experiment.say
 local o = experiment.options(arg, { triples = 120, batch = 64, hidden = 64, lr = 0.05, ks = { 1, 2, 5, 10, 20, 50 },
     kinds = { "rotated", "split", "permuted" }, inputs = "centred", init = "lecun", pool = 3000,
-    path_steps = 0, long = 0, weight = "uniform", remainder = 0.0, out = "" },
+    path_steps = 0, long = 0, weight = "uniform", remainder = 0.0, terms = 0, out = "" },
     { triples = 3, ks = { 1, 5 }, batch = 16, pool = 400 })
 
 local began = os.time()

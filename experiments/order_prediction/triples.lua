@@ -58,7 +58,34 @@ local function blocks(f, first, second, theta0, ks, h)
     return ends
 end
 
--- rows[k] = { realised, start, drift, path, h } at the rate h, the same for all k.
+-- The order effect is D(1), where D(e) is E after k steps of (h/2) ((1 + e) g_A + (1 - e) g_B) and k with A and B
+-- exchanged, less E after the same with -e: odd in e, and 0 on the joint path. Its series there, of 1, 2, ..., terms
+-- odd powers, at e = 1, by the polynomial through D at e = 0.1, 0.2, 0.4, ...
+function triples.departing(f, A, B, E, theta0, k, h, terms)
+    local function ended(e)
+        local theta = theta0
+        for s = 1, 2 * k do
+            local d = s <= k and e or -e
+            theta = theta - (f.grad(theta, A.x, A.y) * (1 + d) + f.grad(theta, B.x, B.y) * (1 - d)) * (h / 2)
+        end
+        return f.value(theta, E.x, E.y):item()
+    end
+    local at, slope, sums = {}, {}, {}
+    for i = 1, terms do
+        at[i] = 0.1 * 2 ^ (i - 1)
+        slope[i], sums[i] = (ended(at[i]) - ended(-at[i])) / at[i], 0
+        for j = 1, i do
+            local weight = slope[j]
+            for m = 1, i do
+                if m ~= j then weight = weight * (1 - at[m] ^ 2) / (at[j] ^ 2 - at[m] ^ 2) end
+            end
+            sums[i] = sums[i] + weight
+        end
+    end
+    return sums
+end
+
+-- rows[k] = { realised, start, drift, path, h, series } at the rate h, the same for all k.
 local function compared(f, A, B, E, theta0, ks, h, o, rows)
     local function value(theta) return f.value(theta, E.x, E.y):item() end
     local ab, ba = blocks(f, A, B, theta0, ks, h), blocks(f, B, A, theta0, ks, h)
@@ -74,7 +101,8 @@ local function compared(f, A, B, E, theta0, ks, h, o, rows)
             method = long and "euler" or "heun", weight = o.weight,
         }
         rows[k] = { realised = value(ab[k]) - value(ba[k]), start = kappa ^ 2 * gE:dot(bracket):item(),
-            drift = kappa ^ 2 * drifted:dot(bracket):item(), path = path, h = h }
+            drift = kappa ^ 2 * drifted:dot(bracket):item(), path = path, h = h,
+            series = triples.departing(f, A, B, E, theta0, k, h, o.terms) }
     end
     return rows
 end
@@ -90,34 +118,55 @@ local function study(f, A, B, E, theta0, o)
     return rows
 end
 
--- Of the triples at one k: right signs of the path predictor among the quarter with the largest |prediction|, and among
--- those where it does not abstain, because the drift-matched one has its sign.
-local function graded(p)
+-- Of the triples at one k: right signs of predictions among the quarter with the largest |prediction|, and among those
+-- where one does not abstain, because the drift-matched one has its sign.
+local function graded(predicted, p)
     local order, right, answered, agreed = {}, 0, 0, 0
-    for t = 1, #p.path do
+    for t = 1, #predicted do
         order[t] = t
-        local hit = p.path[t] * p.realised[t] > 0 and 1 or 0
-        if p.path[t] * p.drift[t] > 0 then answered, agreed = answered + 1, agreed + hit end
+        local hit = predicted[t] * p.realised[t] > 0 and 1 or 0
+        if predicted[t] * p.drift[t] > 0 then answered, agreed = answered + 1, agreed + hit end
     end
     table.sort(order, function(a, b)
-        local u, v = math.abs(p.path[a]), math.abs(p.path[b])
+        local u, v = math.abs(predicted[a]), math.abs(predicted[b])
         if u ~= v then return u > v end
         return a < b
     end)
     local quarter = math.max(1, #order // 4)
-    for t = 1, quarter do right = right + (p.path[order[t]] * p.realised[order[t]] > 0 and 1 or 0) end
+    for t = 1, quarter do right = right + (predicted[order[t]] * p.realised[order[t]] > 0 and 1 or 0) end
     return statistics.proportion(right, quarter), answered, statistics.proportion(agreed, math.max(1, answered))
 end
 
+-- The series by its number of terms: right signs, of all and of the largest quarter, and how far off it is.
+local function print_series(ks, pairs_of, terms)
+    say("   k   terms of the series     largest quarter            rank   median error / realised")
+    for _, k in ipairs(ks) do
+        local p = pairs_of[k]
+        for m = 1, terms do
+            local predicted, off, right = p.series[m], {}, 0
+            for t, real in ipairs(p.realised) do
+                off[t] = math.abs(predicted[t] / real - 1)
+                right = right + (predicted[t] * real > 0 and 1 or 0)
+            end
+            table.sort(off)
+            local all, top = statistics.proportion(right, #off), graded(predicted, p)
+            local rho = statistics.spearman(predicted, p.realised).rho
+            say("%4d   %d  %.3f [%.2f, %.2f]   %.3f [%.2f, %.2f] of %-4d  %s   %.2f", k, m, all.mean, all.low, all.high,
+                top.mean, top.low, top.high, top.n, experiment.number("%5.2f", rho), off[(#off + 1) // 2])
+        end
+    end
+end
+
 -- Studies o.triples triples, make(t) -> f, A, B, E, theta0, and prints what came out; returns a panel of a figure.
--- o: ks, lr, triples, weight, remainder, and how the joint path is run: from k = long on (0: never) as the k joint
--- steps themselves (Euler's), which go where the training goes however stiff the losses are; else by Heun's method, in
--- as many steps as path_steps says, 0: half of k, which costs as much.
+-- o: ks, lr, triples, weight, remainder, terms (of the series, 0: none), and how the joint path is run: from k = long
+-- on (0: never) as the k joint steps themselves (Euler's), which go where the training goes however stiff the losses
+-- are; else by Heun's method, in as many steps as path_steps says, 0: half of k, which costs as much.
 function triples.run(kind, o, make)
     local hits, pairs_of = {}, {}
     for _, k in ipairs(o.ks) do
         hits[k] = { start = 0, drift = 0, path = 0 }
-        pairs_of[k] = { realised = {}, start = {}, drift = {}, path = {}, h = {} }
+        pairs_of[k] = { realised = {}, start = {}, drift = {}, path = {}, h = {}, series = {} }
+        for m = 1, o.terms do pairs_of[k].series[m] = {} end
     end
     for t = 1, o.triples do
         local f, A, B, E, theta0 = make(t)
@@ -128,6 +177,7 @@ function triples.run(kind, o, make)
             end
             table.insert(pairs_of[k].realised, row.realised)
             table.insert(pairs_of[k].h, row.h)
+            for m = 1, o.terms do table.insert(pairs_of[k].series[m], row.series[m]) end
         end
     end
     say("\n%s, %d triples            share of right signs [95 %%]          rank correlation%s", kind, o.triples,
@@ -154,10 +204,11 @@ function triples.run(kind, o, make)
     end
     say("   k   along the path: largest quarter of |score|   where drift-matched has its sign")
     for _, k in ipairs(o.ks) do
-        local top, answered, agreed = graded(pairs_of[k])
+        local top, answered, agreed = graded(pairs_of[k].path, pairs_of[k])
         say("%4d   %.3f [%.2f, %.2f] of %-4d                   %.3f [%.2f, %.2f] of %d", k, top.mean, top.low, top.high,
             top.n, agreed.mean, agreed.low, agreed.high, answered)
     end
+    if o.terms > 0 then print_series(o.ks, pairs_of, o.terms) end
     return panel
 end
 

@@ -187,7 +187,7 @@ method("path scores", function(w)
     table.sort(all, function(a, b) return score(a) < score(b) end)
     return all
 end)
-method("path scores, replanned", function(w)
+method("path scores replanned", function(w)
     return decided(w, function(theta, rest) return least(rest, joint_path(w, theta, rest)) end)
 end)
 

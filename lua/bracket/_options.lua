@@ -104,11 +104,6 @@ local function show(value)
 end
 options.show = show
 
--- An error where theta stands in a call that returns a function of it.
-function options.no_theta(where, word, given)
-    if bk.is_tensor(given) then refuse("%s: returns a %s, of theta: %s(...)(theta)", where, word, where) end
-end
-
 -- A list of `what` and nothing else, or an error that says what came instead.
 function options.list(where, name, list, what)
     if not TYPES.list[1](list) then refuse("%s: %s: expected %s, got %s", where, name, what, show(list)) end

@@ -39,7 +39,10 @@ local FIELDS = { name = "string", call = "function", options = "table", argument
 
 -- As functions in C do: an argument that would be passed over, unless it may be a further result of a call.
 local PASSED_OVER = { ["nil"] = true, ["function"] = true, userdata = true }
-local function refuse_extra(name, place, arguments, i)
+local function refuse_extra(name, place, arguments, i, returned)
+    if returned and bk.is_tensor(arguments[i]) then
+        refuse("%s: returns a %s, of theta: %s(...)(theta)", name, returned, name)
+    end
     if PASSED_OVER[type(arguments[i])] then return end
     local object = name:find(":", 1, true) and 1 or 0
     refuse("%s: expected at most %d argument%s, got %d, one of them %s", name, place - object,
@@ -76,15 +79,12 @@ local function define(d)
         if said then text[#text + 1] = "\n" .. section[2] .. said end
     end
     local name, call, options = d.name, d.call, d.options
-    local word = (d.returns or ""):match("^function") or (d.returns or ""):match("^field")
+    local returned = (d.returns or ""):match("^function") or (d.returns or ""):match("^field")
     local place = #(d.arguments or {}) + (name:find(":", 1, true) and 2 or 1)
     local function f(...)
         if place == 1 and select("#", ...) <= 1 then return call(check(name, (...), options)) end
         local arguments = table.pack(...)
-        for i = place + 1, arguments.n do
-            if word then bk._options.no_theta(name, word, arguments[i]) end
-            refuse_extra(name, place, arguments, i)
-        end
+        for i = place + 1, arguments.n do refuse_extra(name, place, arguments, i, returned) end
         arguments[place] = check(name, arguments[place], options)
         return call(table.unpack(arguments, 1, math.max(arguments.n, place)))
     end

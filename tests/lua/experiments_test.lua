@@ -141,3 +141,28 @@ function TestPredictors:test_small_steps()
         lu.assertAlmostEquals(ratio[name], 1, 0.1, name)
     end
 end
+
+-- With quadratic losses and one step a task what an order changes is odd of third degree in how far it departs from
+-- the joint steps: two terms of the series are all of it, one is not.
+function TestPredictors:test_series()
+    local before = arg
+    arg = { [0] = "experiments/order_prediction/run.lua" }
+    local triples = dofile("experiments/order_prediction/triples.lua")
+    arg = before
+    local function loss(theta, x, y) return (x:matmul(theta) - y):square():sum() end
+    local f, task = { value = loss, grad = bk.grad(loss) }, {}
+    for i = 1, 3 do
+        local rng = bk.rng(30 + i)
+        task[i] = { x = rng:normal{ 6, 4 }, y = rng:normal{ 6 } }
+    end
+    local A, B, E = table.unpack(task)
+    local theta, h = bk.rng(1):normal{ 4 }, 0.1
+    local function ended(first, second)
+        local t = theta - f.grad(theta, first.x, first.y) * h
+        return loss(t - f.grad(t, second.x, second.y) * h, E.x, E.y):item()
+    end
+    local realised = ended(A, B) - ended(B, A)
+    local series = triples.departing(f, A, B, E, theta, 1, h, 3)
+    lu.assertTrue(math.abs(series[1] / realised - 1) > 1e-3)
+    for m = 2, 3 do lu.assertAlmostEquals(series[m] / realised, 1, 1e-10) end
+end

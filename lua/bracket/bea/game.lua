@@ -171,9 +171,8 @@ function game:word()
     return self.steps_word
 end
 
-function game:field(k, extra)
+function game:field(k)
     check_self(self, "field")
-    bk._options.no_theta("game:field", "field", extra)
     local log, rate = self.steps_word:log(k), self.rate
     self.fields[k] = self.fields[k] or function(t) return log(t) / rate end
     return self.fields[k]

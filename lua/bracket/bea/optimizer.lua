@@ -150,18 +150,16 @@ local function kept(self, key, make)
     return self.cache[key]
 end
 
-function equation:term(k, extra)
+function equation:term(k)
     check_self(self, "term")
-    bk._options.no_theta("equation:term", "field", extra)
     check_order("equation:term", k)
     return kept(self, "term" .. k, function()
         return bk.compile(function(theta) return orders(self, theta, k)["F" .. k] end)
     end)
 end
 
-function equation:field(k, extra)
+function equation:field(k)
     check_self(self, "field")
-    bk._options.no_theta("equation:field", "field", extra)
     if k == nil then k = 2 end
     check_order("equation:field", k)
     return kept(self, "field" .. k, function() return field(self, self.lr, k) end)

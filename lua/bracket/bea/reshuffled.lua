@@ -14,9 +14,8 @@ local function check_self(self, name)
 end
 
 -- ---- the predictions ----
-function reshuffled:loss(extra)
+function reshuffled:loss()
     check_self(self, "loss")
-    bk._options.no_theta("reshuffled:loss", "loss", extra)
     return self.modified
 end
 

@@ -19,10 +19,15 @@ function memory.add(m, state)
     return slots
 end
 
--- The mean gradient at state.theta over examples of tasks that share their functions: ids[task], a list, `size` of
--- them in all.
-function memory.batch_gradient(state, ids, size)
-    local problem, first = state.problem, next(ids)
+-- The mean gradient at state.theta over `size` examples: draw() -> task, id, of tasks that share their functions.
+function memory.batch_gradient(state, size, draw)
+    local problem, ids, first = state.problem, {}, nil
+    for _ = 1, size do
+        local task, id = draw()
+        ids[task] = ids[task] or {}
+        table.insert(ids[task], id)
+        first = first or task
+    end
     local like = problem.tasks[first].train
     local key = "memory" .. size .. like.y:dtype()
     local buffer = problem[key]
@@ -65,17 +70,10 @@ function memory.gradient(m, state, size, keep)
         end
         slots = own
     end
-    local ids = {} -- by task: the drawn ids
-    for _ = 1, size do
+    return memory.batch_gradient(state, size, function()
         local k = slots[stream.below(m.draw, #slots) + 1]
-        local list = ids[m.task[k]]
-        if not list then
-            list = {}
-            ids[m.task[k]] = list
-        end
-        list[#list + 1] = m.id[k]
-    end
-    return memory.batch_gradient(state, ids, size)
+        return m.task[k], m.id[k]
+    end)
 end
 
 -- An intervention that keeps such a memory of options.memory examples and looks at it before every step:

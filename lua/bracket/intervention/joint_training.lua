@@ -28,15 +28,13 @@ local function full(state, up_to, n)
 end
 
 local function drawn(state, s, size, up_to, n, shared)
-    local ids, only = {}, nil
-    if not shared then only = find(up_to, stream.below(s, n) + 1) end -- one task a step, by its share: unbiased
-    for _ = 1, size do
-        local task, id = find(up_to, stream.below(s, n) + 1)
-        if only then task, id = only, stream.below(s, up_to[only] - (up_to[only - 1] or 0)) + 1 end
-        ids[task] = ids[task] or {}
-        table.insert(ids[task], id)
+    local first, count = 0, n
+    if not shared then -- one task a step, by its share: unbiased
+        local task = find(up_to, stream.below(s, n) + 1)
+        first = up_to[task - 1] or 0
+        count = up_to[task] - first
     end
-    return episodes.batch_gradient(state, ids, size)
+    return episodes.batch_gradient(state, size, function() return find(up_to, first + stream.below(s, count) + 1) end)
 end
 
 return bk.define{

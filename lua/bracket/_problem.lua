@@ -113,6 +113,11 @@ function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: ove
         local t = { name = task.name or ("task " .. i), source = task }
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
         check_fields(task, where)
+        for _, name in ipairs{ "x", "y" } do
+            if task.train and task[name] ~= nil then
+                refuse("%s: %s: given twice, as train.%s too", where, name, name)
+            end
+        end
         if not task.train and not (is_tensor(task.x) and is_tensor(task.y)) then
             refuse("%s: expected tensors x and y, or train = { x =, y = }; got %s and %s", where,
                 is_tensor(task.x) and "a tensor" or type(task.x), is_tensor(task.y) and "a tensor" or type(task.y))

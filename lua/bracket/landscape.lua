@@ -67,14 +67,17 @@ a, b = bk.compile(function(t) return t:square():sum() end), bk.compile(function(
         { "levels", "count", default = 12, doc = "about how many contours bk.plot draws" },
         { "gradients", "list", says = "none", doc = "losses whose negative gradients at theta are drawn as arrows" },
         { "names", "list", says = "task 1, task 2, ...", doc = "what the arrows are called" },
-        { "seed", "integer", default = 0, doc = "of random directions" },
+        { "seed", "integer", says = "0", doc = "of random directions" },
     },
     call = function(loss, theta, options)
         if not pcall(bk.compile, loss) then
             refuse("bk.landscape: loss: expected a function of theta, got %s", show(loss))
         end
         if not bk.is_tensor(theta) then refuse("bk.landscape: theta: expected a tensor, got %s", show(theta)) end
-        local span, size, rng = ends("span", options.span), options.size, bk.rng(options.seed)
+        local span, size, rng = ends("span", options.span), options.size, bk.rng(options.seed or 0)
+        if options.seed and options.u and options.v then
+            refuse("bk.landscape: seed: u and v are given, neither is drawn")
+        end
         local u = options.u and direction("u", options.u, theta)
         local v = options.v and direction("v", options.v, theta)
         local scale = theta:norm():item()

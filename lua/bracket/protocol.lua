@@ -73,9 +73,7 @@ local function check_record(record)
                 refuse("bk.protocol: record.every: expected a number of steps, got %s", show(value))
             end
         elseif key == "at" then
-            if type(value) ~= "table" then
-                refuse("bk.protocol: record.at: expected a list of steps, got a %s", type(value))
-            end
+            bk._options.list("bk.protocol", "record.at", value, "a list of steps")
             at = {}
             for _, step in ipairs(value) do
                 if not whole(step) then
@@ -117,6 +115,9 @@ local function check_record(record)
     end
     table.sort(own)
     for _, name in ipairs(own) do names[#names + 1] = name end
+    if #names == 0 and (every or at) then
+        refuse("bk.protocol: record: expected names of what is recorded beside every and at, got none")
+    end
     if #names > 0 and not every and not at then every = 1 end
     return names, functions, every, at
 end
@@ -151,6 +152,13 @@ local function new(options)
     if type(spec.steps) == "table" and not spec.order.blocks then
         refuse("bk.protocol: steps: a list (steps per task) needs a sequential order, got %s", spec.order.name)
     end
+    if spec.reset_optimizer and not spec.order.blocks then
+        refuse("bk.protocol: reset_optimizer: needs an order with task boundaries (sequential, blocks, planned), got %s",
+            spec.order.name)
+    end
+    if spec.reduction == "mean" and not spec.order.joint then
+        refuse('bk.protocol: reduction: "mean" is of a joint step\'s losses, got order = %q', spec.order.name)
+    end
     spec.total_steps = math.type(spec.steps) == "integer" and spec.steps or nil
     local batch, dtype = options.batch, options.dtype
     if batch ~= "full" and (math.type(batch) ~= "integer" or batch < 1) then
@@ -172,6 +180,9 @@ local function new(options)
     self.problem = bk._problem.new(options.model, options.tasks, dtype, batch, whole(record.samples) or 1000,
         spec.distributed)
     local n = self.problem.n
+    if type(spec.steps) == "table" and #spec.steps > n then
+        refuse("bk.protocol: steps: expected %d, one for each task, got %d", n, #spec.steps)
+    end
     if type(options.lr) == "table" and #options.lr > 0 and (spec.order.joint or #options.lr ~= n) then
         if spec.order.joint then refuse('bk.protocol: lr: a list of rates needs one task a step, got order = "joint"') end
         refuse("bk.protocol: lr: expected %d rates, one per task, got %d", n, #options.lr)
@@ -238,8 +249,9 @@ local function run_on(self, options)
         and (not state.finished or state.pending) and not state.failed
         and (not options.out or state.out == options.out)
     if options.out == "" then refuse("protocol:run: out: expected a folder's name, got \"\"") end
-    if not goes_on and not options.out and (options.resume or options.checkpoint_every or options.keep) then
-        refuse("protocol:run: checkpoint_every, keep and resume need out, the run's folder")
+    local has_folder = options.out or goes_on and state.out
+    if options.checkpoint_every or options.keep or options.resume and not goes_on then
+        if not has_folder then refuse("protocol:run: checkpoint_every, keep and resume need out, the run's folder") end
     end
     if not goes_on then state = begin(self, options) end
     local log, shared = state.log, self.spec.distributed
@@ -310,7 +322,7 @@ error p.result and p.history hold what was recorded.]],
         { "theta", "tensor", says = "model:init with the seed", doc = "(n_params), where it starts" },
         { "buffers", "tensor", says = "the model's", doc = "where batch_norm's running statistics start" },
         { "seed", "integer", says = "the protocol's", doc = "of what is drawn" },
-        { "stop", "integer", doc = "pauses after this step; p:run{} goes on" },
+        { "stop", "integer", low = 0, doc = "pauses after this step; p:run{} goes on" },
         { "progress", "boolean", says = "on a terminal", doc = "a line on stderr" },
         { "out", "string", doc = "the run's folder" },
         { "checkpoint_every", "count", says = "a tenth of the run, more where that takes over 1 % of the time",

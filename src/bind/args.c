@@ -165,22 +165,24 @@ bool args_stray(lua_State *L, int index, int64_t n, bool names) {
     return false;
 }
 
-int64_t args_list(lua_State *L, int index, const char *fname, const char *argument) {
+int64_t args_list(lua_State *L, int index, const char *fname, const char *argument, bool fields) {
     const int64_t n = (int64_t)lua_rawlen(L, index);
-    if (args_stray(L, index, n, false))
+    if (!args_stray(L, index, n, !fields)) return n;
+    if (lua_type(L, -1) == LUA_TNUMBER)
         args_error(L, fname, "%s: expected a list without gaps, got %I entries and one at %s", argument,
                    (LUAI_UACINT)n, lua_tostring(L, -1));
-    return n;
+    return args_error(L, fname, "%s: expected a list, got a field %s as well", argument, args_got(L, -1));
 }
 
-int args_shape(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t *shape) {
+int args_shape(lua_State *L, int index, const char *fname, const char *argument, int64_t low, bool fields,
+               int64_t *shape) {
     index = lua_absindex(L, index);
     if (lua_type(L, index) == LUA_TNUMBER) {
         shape[0] = args_integer(L, index, fname, argument, low, INT64_MAX);
         return 1;
     }
     if (!lua_istable(L, index)) args_fail(L, index, fname, argument, "a table of sizes such as {2, 3}");
-    const int64_t n = args_list(L, index, fname, argument);
+    const int64_t n = args_list(L, index, fname, argument, fields);
     if (n > BK_MAX_DIMS)
         args_error(L, fname, "%s: expected at most %d dimensions, got %I", argument, BK_MAX_DIMS, (LUAI_UACINT)n);
     for (int64_t i = 0; i < n; i++) {
@@ -322,6 +324,12 @@ bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype oth
     bk_dtype d = args_dtype(L, -1, fname, "dtype");
     lua_pop(L, 1);
     return d;
+}
+
+bk_dtype args_dtype_once(lua_State *L, const char *fname, int inside, int options) {
+    if (args_field(L, inside, "dtype") && args_field(L, options, "dtype"))
+        args_error(L, fname, "dtype: given twice, beside the sizes and behind them");
+    return args_opt_dtype(L, inside, fname, args_opt_dtype(L, options, fname, BK_FLOAT64));
 }
 
 /* ---- options of rows ---- */

@@ -31,11 +31,12 @@ void args_table(lua_State *L, int index, const char *fname, const char *argument
 bk_dtype args_dtype(lua_State *L, int index, const char *fname, const char *argument);
 /* Pushes a key of the list at index that is none of 1..n: a number, with `names` anything. False: there is none. */
 bool args_stray(lua_State *L, int index, int64_t n, bool names);
-/* The length of the list at index: raises for entries behind a gap, which would be passed over in silence; names may
- * stand beside them. */
-int64_t args_list(lua_State *L, int index, const char *fname, const char *argument);
-/* A table of sizes {2, 3} (or one integer): fills shape, returns ndim. Sizes are >= low. */
-int args_shape(lua_State *L, int index, const char *fname, const char *argument, int64_t low, int64_t *shape);
+/* The length of the list at index: raises for what would be passed over in silence, entries behind a gap and, unless
+ * the caller has read them, fields beside the entries. */
+int64_t args_list(lua_State *L, int index, const char *fname, const char *argument, bool fields);
+/* A table of sizes {2, 3} (or one integer): fills shape, returns ndim. Sizes are >= low; fields as in args_list. */
+int args_shape(lua_State *L, int index, const char *fname, const char *argument, int64_t low, bool fields,
+               int64_t *shape);
 /* A dimension 1..ndim (negative: from the end) as an axis from 0. */
 int args_dim(lua_State *L, int index, const char *fname, const char *argument, int ndim);
 
@@ -66,5 +67,7 @@ void args_read(lua_State *L, int index, const char *fname, const option *rows, d
 /* Records doc, and the rows as its options, for the value at index. */
 void args_doc(lua_State *L, int index, const char *doc, const option *rows);
 bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype otherwise); /* option "dtype" */
+/* The dtype of a tensor that is made, float64 unless told: in the table of its sizes, or in that of options. */
+bk_dtype args_dtype_once(lua_State *L, const char *fname, int inside, int options);
 
 #endif

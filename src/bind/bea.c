@@ -40,6 +40,10 @@ static int bea_flow(lua_State *L) {
     if (o.method == FLOW_DOPRI5 && o.steps)
         return args_error(L, fname,
                           "steps: only for method \"rk4\"; \"dopri5\" chooses its own (max_steps limits them)");
+    static const char *const adaptive[] = { "rtol", "atol", "max_steps", NULL };
+    for (const char *const *name = adaptive; o.method == FLOW_RK4 && *name; name++)
+        if (args_field(L, table, *name))
+            return args_error(L, fname, "%s: only for method \"dopri5\"; \"rk4\" takes steps equal ones", *name);
     if (args_field(L, table, "stats")) args_table(L, 4, fname, "stats");
     tensor out = { 0 };
     flow_stats s = { 0 };
@@ -80,7 +84,7 @@ static int bea_tournament(lua_State *L) {
     const tensor *theta = bind_check_tensor(L, 4, fname, "theta");
     double drift = args_opt_number(L, table, fname, "drift", 0);
     if (!isfinite(drift)) return args_error(L, fname, "drift: expected a finite number, got %f", drift);
-    func **sources = bind_bea_check_losses(L, 2, fname, "sources", &n);
+    func **sources = bind_bea_check_losses(L, 2, fname, "sources", false, &n);
     int *place = lua_newuserdatauv(L, (size_t)n * sizeof *place, 0);
     double *score = lua_newuserdatauv(L, (size_t)n * sizeof *score, 0);
     tensor scores = { 0 }, *pairs = &bind_tensor_push_empty(L)->value;
@@ -169,7 +173,7 @@ static int bea_path_bracket(lua_State *L) {
         .method = args_opt_choice(L, table, fname, "method", methods, 0) ? PATH_EULER : PATH_HEUN,
         .weight = args_opt_choice(L, table, fname, "weight", weights, 0) ? PATH_TENT : PATH_UNIFORM,
     };
-    func **sources = bind_bea_check_losses(L, 2, fname, named ? "sources" : "losses", &n);
+    func **sources = bind_bea_check_losses(L, 2, fname, named ? "sources" : "losses", !named, &n);
     const int list = lua_gettop(L) - 1; /* of the sources */
     int n_data = 0;
     const tensor *data = args_field(L, table, "data") ? check_data(L, lua_gettop(L), fname, &n_data) : NULL;

@@ -7,7 +7,8 @@
 #include "func_value.h"
 
 /* The losses of the list at index as an array in Lua's memory; pushes two values that keep it and them alive. */
-func **bind_bea_check_losses(lua_State *L, int index, const char *fname, const char *argument, int *n);
+func **bind_bea_check_losses(lua_State *L, int index, const char *fname, const char *argument, bool fields,
+                             int *n);
 double bind_bea_finite_number(lua_State *L, int index, const char *fname, const char *argument);
 /* Pushes f, which keeps the value at `over` alive; raises e when there is none. */
 void bind_bea_own_func(lua_State *L, func *f, err *e, int over);

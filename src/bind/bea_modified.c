@@ -59,7 +59,7 @@ static int bea_multitask(lua_State *L) {
         return args_error(L, fname, "expected losses = {L1, L2, ...} and lr = h");
     double h = bind_bea_finite_number(L, 3, fname, "lr");
     bool mean = args_opt_choice(L, table, fname, "reduction", reductions, 0) == 1;
-    func **losses = bind_bea_check_losses(L, 2, fname, "losses", &n); /* 4: the funcs, 5: the list */
+    func **losses = bind_bea_check_losses(L, 2, fname, "losses", false, &n); /* 4: the funcs, 5: the list */
     lua_newuserdatauv(L, 0, 1);
     luaL_setmetatable(L, BIND_MULTITASK);
     lua_newtable(L);
@@ -115,7 +115,7 @@ static int bea_continual(lua_State *L) {
     int table = args_declared(L, 1, fname, continual_told, false), n;
     if (!args_field(L, table, "losses") || !args_field(L, table, "lr"))
         return args_error(L, fname, "expected losses = {L1, L2, ...} and lr = h or {h1, h2, ...}");
-    func **losses = bind_bea_check_losses(L, 2, fname, "losses", &n); /* 4: the funcs, 5: the list */
+    func **losses = bind_bea_check_losses(L, 2, fname, "losses", false, &n); /* 4: the funcs, 5: the list */
     word_step_spec *steps = lua_newuserdatauv(L, (size_t)n * sizeof *steps, 0);
     if (lua_istable(L, 3) && (int)lua_rawlen(L, 3) != n)
         return args_error(L, fname, "lr: expected %d rates, one a loss, got %d", n, (int)lua_rawlen(L, 3));

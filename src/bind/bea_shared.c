@@ -3,10 +3,11 @@
 #include "bea_lua.h"
 #include <math.h>
 
-func **bind_bea_check_losses(lua_State *L, int index, const char *fname, const char *argument, int *n) {
+func **bind_bea_check_losses(lua_State *L, int index, const char *fname, const char *argument, bool fields,
+                             int *n) {
     index = lua_absindex(L, index);
     if (!lua_istable(L, index)) args_fail(L, index, fname, argument, "a list of losses");
-    *n = (int)args_list(L, index, fname, argument);
+    *n = (int)args_list(L, index, fname, argument, fields);
     if (*n < 1) args_error(L, fname, "%s: expected at least one loss", argument);
     lua_createtable(L, *n, 0);
     func **list = lua_newuserdatauv(L, (size_t)*n * sizeof *list, 0);

@@ -77,7 +77,7 @@ static int bea_word(lua_State *L) {
     const char *fname = "bk.bea.word";
     lua_settop(L, 1);
     args_table(L, 1, fname, "steps");
-    int m = (int)args_list(L, 1, fname, "steps");
+    int m = (int)args_list(L, 1, fname, "steps", false);
     if (m < 1) return args_error(L, fname, "steps: expected at least one {F, rate}");
     lua_createtable(L, m, 0); /* 2: keeps the functions */
     word_step_spec *steps = lua_newuserdatauv(L, (size_t)m * sizeof *steps, 0);
@@ -199,7 +199,7 @@ static double *number_list(lua_State *L, int table, const char *fname, const cha
     bool given = args_field(L, table, name);
     int list = lua_gettop(L);
     if (given) args_table(L, list, fname, name);
-    *n = given ? (int)args_list(L, list, fname, name) : n_otherwise;
+    *n = given ? (int)args_list(L, list, fname, name, false) : n_otherwise;
     if (*n < 1) args_error(L, fname, "%s: expected at least one number", name);
     double *v = lua_newuserdatauv(L, (size_t)*n * sizeof *v, 0);
     for (int i = 0; i < *n; i++) {

@@ -37,7 +37,7 @@ static int loss_call(lua_State *L) { /* loss, model [, x, y [, mode]]; or loss, 
         lua_pop(L, 1);
     }
     err e = { 0 };
-    model_with with = bind_push_with(L, 6, fname);
+    model_with with = bind_push_with(L, m->m, 6, fname);
     tensor values[2] = { 0 };
     for (int i = 0, n = lua_gettop(L) - 6; i < n; i++)
         values[i] = *bind_check_tensor(L, 7 + i, fname, "seed or buffers");

@@ -133,7 +133,7 @@ static layer layer_of(lua_State *L, const char *fname, const char *place) {
 
 /* Pushes the model of the layers in the list at 1, which it keeps. */
 static lua_model *push_list(lua_State *L, const char *fname, const layer_shape *input) {
-    int n = (int)args_list(L, 1, fname, "layers");
+    int n = (int)args_list(L, 1, fname, "layers", true);
     layer *list = lua_newuserdatauv(L, (size_t)(n ? n : 1) * sizeof *list, 0);
     for (int i = 0; i < n; i++) {
         char place[24];
@@ -162,7 +162,7 @@ static int nn_sequential(lua_State *L) {
     bool told = args_field(L, table, "input");
     if (told) {
         int64_t sizes[BK_MAX_DIMS];
-        int n = args_shape(L, lua_gettop(L), fname, "input", 1, sizes);
+        int n = args_shape(L, lua_gettop(L), fname, "input", 1, false, sizes);
         if (n >= BK_MAX_DIMS)
             return args_error(L, fname, "input: expected at most %d sizes, got %d", BK_MAX_DIMS - 1, n);
         input.ndim = n + 1;
@@ -280,7 +280,7 @@ static const bind_option with_told[] = {
     { NULL, NULL, NULL, NULL },
 };
 
-model_with bind_push_with(lua_State *L, int index, const char *fname) {
+model_with bind_push_with(lua_State *L, const model *m, int index, const char *fname) {
     model_with with = { 0 };
     int table = args_declared(L, index, fname, with_told, false);
     if (args_field(L, table, "train")) {
@@ -302,6 +302,7 @@ model_with bind_push_with(lua_State *L, int index, const char *fname) {
     if (args_field(L, table, "buffers")) {
         with.buffers = true;
         bind_tensor_arg(L, lua_gettop(L), fname, "buffers");
+        if (!m->n_buffers) args_error(L, fname, "buffers: this model has none (batch_norm's running statistics)");
     }
     return with;
 }
@@ -314,7 +315,7 @@ static int model_forward_(lua_State *L) {
     const char *fname = "model:forward";
     lua_model *m = bind_check_model(L, 1, fname, "model");
     lua_settop(L, 4);
-    model_with with = bind_push_with(L, 4, fname);
+    model_with with = bind_push_with(L, m->m, 4, fname);
     lua_remove(L, 4);
     func **f = &m->forward[way_of(&with)];
     err e = { 0 };
@@ -326,7 +327,7 @@ static int model_accuracy(lua_State *L) {
     const char *fname = "model:accuracy";
     lua_model *m = bind_check_model(L, 1, fname, "model");
     lua_settop(L, 5);
-    model_with with = bind_push_with(L, 5, fname);
+    model_with with = bind_push_with(L, m->m, 5, fname);
     lua_remove(L, 5);
     if (with.train) return args_error(L, fname, "train: accuracy is an evaluation");
     func **f = &m->accuracy[way_of(&with)];

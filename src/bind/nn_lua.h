@@ -13,8 +13,8 @@ typedef struct lua_model {
 } lua_model;
 
 lua_model *bind_check_model(lua_State *L, int index, const char *fname, const char *argument);
-/* The options { train, seed, buffers } at index, if any: says which are given and pushes seed and buffers. */
-model_with bind_push_with(lua_State *L, int index, const char *fname);
+/* The options { train, seed, buffers } at index, if any, for m: says which are given, and pushes seed and buffers. */
+model_with bind_push_with(lua_State *L, const model *m, int index, const char *fname);
 
 /* ---- own_layer.c ---- */
 #define BIND_LAYER "bracket.layer"

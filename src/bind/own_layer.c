@@ -29,7 +29,11 @@ static int call_random(lua_State *L) {
     args_table(L, 1, fname, "shape");
     int table = args_options(L, 1, fname, known, true), sizes = 1;
     int kind = args_opt_choice(L, table, fname, "kind", kinds, 0);
-    if (args_field(L, table, "shape") || lua_rawgeti(L, 1, 1) == LUA_TTABLE) sizes = lua_gettop(L);
+    const bool named = args_field(L, table, "shape");
+    if (named && lua_rawlen(L, 1) > 0) return args_error(L, fname, "shape: given twice, by name and by sizes");
+    if (named || lua_rawgeti(L, 1, 1) == LUA_TTABLE) sizes = lua_gettop(L);
+    if (!named && sizes > 1 && lua_rawlen(L, 1) > 1)
+        return args_error(L, fname, "expected the sizes alone in the table, got %d values", (int)lua_rawlen(L, 1));
     lua_tensor *seed = bind_tensor_test(L, lua_upvalueindex(1));
     if (!seed)
         return args_error(L, fname,
@@ -37,7 +41,7 @@ static int call_random(lua_State *L) {
                           "so does a protocol's training step; where nothing is drawn p.train is false");
     op_call call = { .name = fname, .build = build_random, .n_out = 1 };
     int64_t shape[BK_MAX_DIMS];
-    int ndim = args_shape(L, sizes, fname, "shape", 0, shape);
+    int ndim = args_shape(L, sizes, fname, "shape", 0, sizes == 1, shape);
     lua_Integer place = lua_tointeger(L, lua_upvalueindex(2));
     lua_pushinteger(L, place + 1);
     lua_replace(L, lua_upvalueindex(2));
@@ -91,7 +95,7 @@ static void check_block(lua_State *L, const char *fname, model_block *b, char *n
     lua_pop(L, 1);
     int64_t shape[BK_MAX_DIMS];
     if (!args_field(L, table, "shape")) lua_pushnil(L);
-    b->ndim = args_shape(L, lua_gettop(L), fname, "params: shape", 1, shape);
+    b->ndim = args_shape(L, lua_gettop(L), fname, "params: shape", 1, false, shape);
     lua_pop(L, 1);
     if (b->ndim < 1 || b->ndim > 4) args_error(L, fname, "params: shape: expected 1 to 4 sizes, got %d", b->ndim);
     memcpy(b->shape, shape, (size_t)b->ndim * sizeof *shape);

@@ -91,9 +91,15 @@ typedef struct request {
     double a, b;
 } request;
 
-static double parameter(lua_State *L, int table, int at, const char *fname, const char *name, double otherwise) {
-    double v = args_opt_number(L, table, fname, name, otherwise);
-    if (at && !lua_isnoneornil(L, at)) v = args_number(L, at, fname, name);
+/* By name in one of two tables, or by place; at = 0: not by place. */
+static double parameter(lua_State *L, const char *fname, const char *name, int inside, int options, int at,
+                        double otherwise) {
+    const bool placed = at && !lua_isnoneornil(L, at), told = args_field(L, inside, name);
+    const bool behind = args_field(L, options, name);
+    if (placed && (told || behind)) args_error(L, fname, "%s: given twice, by place and by name", name);
+    if (told && behind) args_error(L, fname, "%s: given twice, beside the sizes and behind them", name);
+    double v = placed ? args_number(L, at, fname, name) : args_opt_number(L, inside, fname, name, otherwise);
+    v = args_opt_number(L, options, fname, name, v);
     if (!isfinite(v)) args_error(L, fname, "%s: expected a finite number, got %f", name, v);
     return v;
 }
@@ -101,8 +107,6 @@ static double parameter(lua_State *L, int table, int at, const char *fname, cons
 /* {2, 3} (sizes), {shape = {2, 3}, a = ...}, {{2, 3}, a, b}, ({2, 3}, a, b), ({2, 3}, {a = ...}), ({2, 3}, a, b,
  * {dtype = ...}); a and b by the names given, and dtype. */
 static void ask(lua_State *L, const char *fname, const bind_option *told, request *q) {
-    const char *a = told[FIRST].name, *b = told[SECOND].name;
-    double a0 = q->a, b0 = q->b;
     int table = lua_istable(L, 2) ? args_declared(L, 2, fname, told, true) : 0, sizes = 2, last = 3;
     lua_settop(L, 5);
     if (table && lua_getfield(L, 2, "shape") != LUA_TNIL) { /* 6: the shape */
@@ -118,20 +122,19 @@ static void ask(lua_State *L, const char *fname, const bind_option *told, reques
         sizes = 6;
         lua_rawgeti(L, 2, 2); /* 7, 8: a and b */
         lua_rawgeti(L, 2, 3);
+        if (lua_rawlen(L, 2) > 3)
+            args_error(L, fname, "expected at most the sizes and two numbers in the table, got %d values",
+                       (int)lua_rawlen(L, 2));
     }
-    q->ndim = lua_isnil(L, 2) ? 0 : args_shape(L, sizes, fname, "shape", 0, q->shape);
-    q->dtype = args_opt_dtype(L, table, fname, BK_FLOAT64);
+    q->ndim = lua_isnil(L, 2) ? 0 : args_shape(L, sizes, fname, "shape", 0, sizes == 2, q->shape);
     while (last < 5 && !lua_istable(L, last)) last++;
     if (boxed && last > 3 && !lua_isnil(L, 3)) args_fail(L, 3, fname, "options", "a table");
-    if (args_declared(L, last, fname, told + DTYPE, false)) {
-        q->dtype = args_opt_dtype(L, last, fname, q->dtype);
-        if (last > 3 && args_field(L, last, a)) args_error(L, fname, "%s: given twice, by place and by name", a);
-        if (last > 4 && args_field(L, last, b)) args_error(L, fname, "%s: given twice, by place and by name", b);
-        a0 = args_opt_number(L, last, fname, a, a0);
-        b0 = args_opt_number(L, last, fname, b, b0);
-    }
-    q->a = parameter(L, table, boxed ? 7 : last > 3 ? 3 : 0, fname, a, a0);
-    q->b = parameter(L, table, boxed ? 8 : last > 4 ? 4 : 0, fname, b, b0);
+    const int options = args_declared(L, last, fname, told + DTYPE, false);
+    for (int i = last + 1; i <= 5; i++)
+        if (!lua_isnil(L, i)) args_error(L, fname, "options: expected to be last, got %s behind them", args_got(L, i));
+    q->dtype = args_dtype_once(L, fname, table, options);
+    q->a = parameter(L, fname, told[FIRST].name, table, options, boxed ? 7 : last > 3 ? 3 : 0, q->a);
+    q->b = parameter(L, fname, told[SECOND].name, table, options, boxed ? 8 : last > 4 ? 4 : 0, q->b);
     if (q->dtype == BK_INT64) args_error(L, fname, "dtype: expected \"float64\" or \"float32\", got \"int64\"");
 }
 
@@ -176,7 +179,7 @@ static int m_permutation(lua_State *L) {
 static int m_integers(lua_State *L) {
     rng *r = drawn(L, "rng:integers");
     int64_t shape[BK_MAX_DIMS], n = args_integer(L, 3, "rng:integers", "n", 1, INT64_MAX);
-    int ndim = args_shape(L, 2, "rng:integers", "shape", 0, shape);
+    int ndim = args_shape(L, 2, "rng:integers", "shape", 0, false, shape);
     tensor *t = bind_tensor_push_new(L, BK_INT64, ndim, shape, "rng:integers");
     int64_t count = tensor_count(t), *data = tensor_data(t);
     for (int64_t i = 0; i < count; i++) {

@@ -136,9 +136,8 @@ static int make_tensor(lua_State *L) {
 /* The shape at 1, from a table whose field dtype may stand beside the sizes, and options at `at`. */
 static int shape_and_dtype(lua_State *L, const char *fname, int at, int64_t *shape, bk_dtype *dtype) {
     int inside = lua_istable(L, 1) ? args_declared(L, 1, fname, dtype_told, true) : 0;
-    *dtype = args_opt_dtype(L, inside, fname, BK_FLOAT64);
-    *dtype = args_opt_dtype(L, args_declared(L, at, fname, dtype_told, false), fname, *dtype);
-    return args_shape(L, 1, fname, "shape", 0, shape);
+    *dtype = args_dtype_once(L, fname, inside, args_declared(L, at, fname, dtype_told, false));
+    return args_shape(L, 1, fname, "shape", 0, true, shape);
 }
 
 enum { FILL = 1 << 20 }; /* elements between two looks at the interrupt flag */
@@ -176,17 +175,14 @@ static int make_full(lua_State *L) {
 }
 
 static int make_eye(lua_State *L) {
-    int table = 0;
-    if (lua_istable(L, 1)) { /* bk.eye{n, dtype = ...} */
-        table = args_declared(L, 1, "bk.eye", dtype_told, true);
+    int inside = lua_istable(L, 1) ? args_declared(L, 1, "bk.eye", dtype_told, true) : 0; /* bk.eye{n, dtype = ...} */
+    const bk_dtype dtype = args_dtype_once(L, "bk.eye", inside, args_declared(L, 2, "bk.eye", dtype_told, false));
+    if (inside) {
         lua_rawgeti(L, 1, 1);
-        lua_insert(L, 1);
-        table++;
-    } else {
-        table = args_declared(L, 2, "bk.eye", dtype_told, false);
+        lua_replace(L, 1);
     }
     int64_t n = args_integer(L, 1, "bk.eye", "n", 0, INT32_MAX), shape[2] = { n, n };
-    tensor *t = bind_tensor_push_new(L, args_opt_dtype(L, table, "bk.eye", BK_FLOAT64), 2, shape, "bk.eye");
+    tensor *t = bind_tensor_push_new(L, dtype, 2, shape, "bk.eye");
     size_t row = (size_t)n * dtype_size(t->dtype);
     for (int64_t i = 0; i < n; i++) {
         bind_poll_now(L);

@@ -137,7 +137,7 @@ static void put_parts(reader *r) {
     }
     args_end(L, 2, lua_gettop(L), false, r->call.name);
     lua_settop(L, 2);
-    lua_Unsigned n = (lua_Unsigned)args_list(L, 1, r->call.name, "parts");
+    lua_Unsigned n = (lua_Unsigned)args_list(L, 1, r->call.name, "parts", false);
     if (n < 1 || n > PARTS_MAX)
         args_error(L, r->call.name, "expected a list of 1 to %d tensors, got %I", PARTS_MAX, (LUAI_UACINT)n);
     r->in = lua_newuserdatauv(L, sizeof *r->in * n, 0);
@@ -168,7 +168,7 @@ static void put_sizes(reader *r, int index, const op_arg *a) {
         lua_replace(L, index);
         lua_settop(L, index);
     }
-    n = args_shape(L, index, r->call.name, called(a), low, sizes);
+    n = args_shape(L, index, r->call.name, called(a), low, false, sizes);
     put(r, n);
     for (int i = 0; i < n; i++) put(r, a->kind == ARG_AXES ? sizes[i] - 1 : sizes[i]);
 }

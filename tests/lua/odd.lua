@@ -134,7 +134,7 @@ end
 -- them; a metric gets (accuracy, learned) and a record (state, memory), whatever it has use for.
 local function passed_over(f, arguments, n)
     local signature = (docs[f] or "..."):match("^[^\n]*")
-    local any = signature:find("...", 1, true) or signature:find("^bk%.metric%.") or signature:find("^record ")
+    local any = signature:find("...", 1, true) or bk.metric._kind[f] or signature:find("^record ")
     if any or not seen[f] then return end
     local more = copy(arguments, 3)
     for k = 1, 8 do more[n + k] = "odd" end

@@ -414,7 +414,7 @@ function TestState:test_every_combination()
                     return protocol{ order = bk.order[order](take.order[order]), steps = steps, batch = 8,
                         lr = bk.schedule[schedule](take.schedule[schedule]),
                             optimizer = bk.optim[optimizer](take.optim[optimizer]), record = { every = 5, "loss" },
-                        reset_optimizer = count % 3 == 0,
+                        reset_optimizer = object.blocks and count % 3 == 0 or nil,
                         interventions = { bk.intervention[name](take.intervention[name]) } }
                 end
                 local label = table.concat({ order, name, optimizer, schedule }, " ")

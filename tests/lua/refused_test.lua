@@ -101,6 +101,76 @@ function TestRefused.test_shapes()
         bk.vmap(function() return ones { 1, 1, 1, 1, 1, 1, 1, 1 } end), ones { 2 })
 end
 
+-- What has no effect beside something else, or is said twice.
+function TestRefused.test_what_would_have_no_effect()
+    local rng, ones, float32, float64 = bk.rng(1), bk.ones, { dtype = "float32" }, { dtype = "float64" }
+    local twice = ": dtype: given twice, beside the sizes and behind them"
+    fails("bk.zeros" .. twice, bk.zeros, { 2, dtype = "float32" }, float64)
+    fails("bk.full" .. twice, bk.full, { 2, dtype = "float32" }, 1, float64)
+    fails("bk.eye" .. twice, bk.eye, { 2, dtype = "float32" }, float64)
+    lu.assertEquals(bk.eye({ 2 }, float32):dtype(), "float32") -- was float64
+    fails("rng:uniform" .. twice, rng.uniform, rng, { 2, dtype = "float32" }, float64)
+    fails("rng:uniform: a: given twice, by place and by name", rng.uniform, rng, { 2, a = 5 }, 1)
+    fails("rng:uniform: a: given twice, by place and by name", rng.uniform, rng, { { 2 }, 1, a = 5 })
+    fails("rng:normal: mean: given twice, beside the sizes and behind them", rng.normal, rng, { 2, mean = 1 }, { mean = 2 })
+    fails("rng:normal: options: expected to be last, got 3 behind them", rng.normal, rng, { 2 }, { mean = 1 }, 3)
+    fails("rng:normal: expected at most the sizes and two numbers in the table, got 4 values", rng.normal, rng,
+        { { 2 }, 0, 1, 2 })
+    local field = ': expected a list, got a field "dtype" as well'
+    fails("rng:integers: shape" .. field, rng.integers, rng, { 2, dtype = "float32" }, 3)
+    fails("bk.reshape: sizes" .. field, ones({ 4 }).reshape, ones { 4 }, { 2, 2, dtype = "float32" })
+    fails("bk.uniform: sizes" .. field, bk.uniform, 1, { 2, dtype = "float32" })
+    fails('bk.bea.word: steps: expected a list, got a field "lr" as well', bk.bea.word, { { squares, 0.1 }, lr = 0.1 })
+    for _, name in ipairs { "rtol", "atol", "max_steps" } do
+        fails("bk.flow: " .. name .. ': only for method "dopri5"', bk.flow, function(t) return -t end, theta,
+            { method = "rk4", steps = 2, [name] = 1 })
+    end
+    local model = bk.nn.mlp { 2, 2 }
+    fails("model:forward: buffers: this model has none", model.forward, model, ones { 6 }, ones { 1, 2 },
+        { buffers = ones { 2 } })
+    local function product(v) return v end
+    for _, name in ipairs { "lanczos", "spectrum", "trace" } do
+        local f, where = bk.bea[name], "bk.bea." .. name
+        fails(where .. ": loss, hvp: expected one of them, got both", f,
+            { loss = squares, hvp = product, theta = theta })
+        local beside = where .. ": like: stands beside hvp, in place of theta"
+        fails(beside, f, { hvp = product, like = theta, theta = theta })
+        fails(beside, f, { loss = squares, like = theta })
+    end
+    fails("bk.landscape: seed: u and v are given, neither is drawn", bk.landscape, squares, theta,
+        { u = theta, v = bk.tensor { 1, 0 }, seed = 1 })
+    local shuffled = bk.bea.reshuffled { losses = { squares, cubes }, lr = 0.1 }
+    fails("reshuffled:verify: seed: all 2! orders are run, none is drawn; orders draws", shuffled.verify, shuffled,
+        { theta = theta, seed = 1 })
+    local data = { x = ones { 4, 4 }, y = int64 { 0, 1, 0, 1 } }
+    fails("bk.tasks.permuted: test_fraction: there is a test set; expected one of them", bk.tasks.permuted,
+        { data = data, test = data, test_fraction = 0.5 })
+end
+
+function TestRefused.test_what_would_have_no_effect_in_a_protocol()
+    local data = { x = bk.ones { 4, 2 }, y = int64 { 0, 1, 0, 1 } }
+    local function protocol(options)
+        options.model, options.lr, options.tasks = bk.nn.mlp { 2, 2 }, 0.1, options.tasks or { data, data }
+        options.batch, options.steps = "full", options.steps or 4
+        return bk.protocol(options)
+    end
+    fails("bk.protocol: record: expected names of what is recorded beside every and at, got none", protocol,
+        { record = { every = 2 } })
+    fails('bk.protocol: record.at: expected a list of steps, got a list with a field "last"', protocol,
+        { record = { at = { 1, last = 4 }, "loss" } })
+    fails("bk.protocol: reset_optimizer: needs an order with task boundaries (sequential, blocks, planned), got cyclic",
+        protocol, { order = "cyclic", reset_optimizer = true })
+    fails('bk.protocol: reduction: "mean" is of a joint step\'s losses, got order = "sequential"', protocol,
+        { reduction = "mean" })
+    fails("bk.protocol: steps: expected 2, one for each task, got 3", protocol, { steps = { 1, 2, 3 } })
+    fails("bk.protocol: task 1: x: given twice, as train.x too", protocol, { tasks = { { train = data, x = data.x } } })
+    local p = protocol {}
+    fails("protocol:run: stop: expected a whole number >= 0, got -1", p.run, p, { stop = -1 })
+    p:run { stop = 2 }
+    fails("protocol:run: checkpoint_every, keep and resume need out, the run's folder", p.run, p, { keep = 3 })
+    lu.assertEquals(p:run {}.history ~= nil, true)
+end
+
 -- A field beside the entries of a list, where options stood elsewhere.
 function TestRefused.test_lists_with_a_field()
     local field = 'expected a list, got a list with a field "lr"'

@@ -17,6 +17,10 @@ end
 function lanczos.product(where, options)
     local like = options.theta or options.like
     if not like then refuse("%s: theta is missing", where) end
+    if options.loss ~= nil and options.hvp then refuse("%s: loss, hvp: expected one of them, got both", where) end
+    if options.like and (options.theta or not options.hvp) then
+        refuse("%s: like: stands beside hvp, in place of theta", where)
+    end
     if options.hvp then
         return function(v)
             local w = options.hvp(v)

@@ -112,9 +112,11 @@ local function drawn_orders(steps, m, theta, paired, visit, count, seed)
     end
 end
 
+local function draws(m, o) return m > ALL or o.orders ~= nil end
+
 -- How many orders are run through.
 local function n_orders(m, o)
-    if m > ALL or o.orders then return 2 * (((o.orders or 200) + 1) // 2) end
+    if draws(m, o) then return 2 * (((o.orders or 200) + 1) // 2) end
     local n = 1
     for k = 2, m do n = n * k end
     return n
@@ -135,15 +137,17 @@ local function scatter(self, theta, h, o, part)
             squares = squares + off:dot(at - mean):item()
         end
     end
-    if m <= ALL and not o.orders then
-        every_order(steps, m, theta, o.paired, visit)
+    if draws(m, o) then
+        drawn_orders(steps, m, theta, o.paired, visit, o.orders or 200, o.seed or 0)
     else
-        drawn_orders(steps, m, theta, o.paired, visit, o.orders or 200, o.seed)
+        every_order(steps, m, theta, o.paired, visit)
     end
     return { scale = h / self.lr, lr = h, mean = mean, variance = squares / n, orders = n }
 end
 
-local function checked(name, o)
+local function checked(self, name, o)
+    local m = #self.directions
+    if o.seed and not draws(m, o) then refuse("%s: seed: all %d! orders are run, none is drawn; orders draws", name, m) end
     o.scales, o.theta = o.scales or { 1, 1 / 2, 1 / 4 }, directions.point(name, o.theta)
     if #o.scales == 0 then refuse("%s: scales: expected a list of numbers, got an empty one", name) end
     bk._options.numbers(name, "scales", o.scales)
@@ -156,7 +160,7 @@ end
 
 local function scatter_of(self, o)
     check_self(self, "scatter")
-    checked("reshuffled:scatter", o)
+    checked(self, "reshuffled:scatter", o)
     local optimizer, saved = o.optimizer, nil
     if optimizer ~= nil then
         local ok, state = pcall(function() return type(optimizer.step) == "function" and optimizer:state() end)
@@ -182,7 +186,7 @@ local WEIGHT = { none = 1, no_flatness = 0, flipped = -1 }
 
 local function verify(self, o)
     check_self(self, "verify")
-    checked("reshuffled:verify", o)
+    checked(self, "reshuffled:verify", o)
     local weight = WEIGHT[o.control]
     if #o.scales < 2 then refuse("reshuffled:verify: scales: expected two or more, for a slope, got 1") end
     local m, rates, errors, variances, smallest = #self.directions, {}, {}, {}, nil
@@ -247,7 +251,7 @@ local function scattered(own)
         { "theta", "tensor", required = true, doc = "where the epoch starts" },
         { "scales", "list", says = "{1, 1/2, 1/4}", doc = "what the rate is multiplied by" },
         { "orders", "count", says = "all m! up to m = 6, else 200", doc = "drawn, each with its reverse" },
-        { "seed", "integer", default = 0, doc = "of the orders drawn" },
+        { "seed", "integer", says = "0", doc = "of the orders drawn" },
     })
 end
 

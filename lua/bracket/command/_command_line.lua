@@ -107,6 +107,8 @@ local function read(args, of)
             if o.many then
                 options[name] = options[name] or {}
                 table.insert(options[name], value)
+            elseif options[name] then
+                misused("--%s: given twice, %q and %q", name, options[name], value)
             else
                 options[name] = value
             end

@@ -130,7 +130,7 @@ local function random_axis(n, ranges)
     return axis
 end
 
-local function axes_of(options)
+local function axes_of(options, more)
     local axes, named = {}, {}
     local function axis(option, a)
         for _, given in ipairs(a.names) do
@@ -151,6 +151,11 @@ local function axes_of(options)
     end
     for _, text in ipairs(options.grid or {}) do axis("--grid", grid_axis(text)) end
     if options.seeds then axis("--seeds", seeds_axis(options.seeds)) end -- varies fastest
+    for _, text in ipairs(more) do -- the script would take the last one
+        local given = text:match("^%-%-([^=]+)")
+        local name = given and given:gsub("-", "_")
+        if named[name] or name == "out" then misused("--%s: given behind -- as well, and by the sweep", given) end
+    end
     return axes
 end
 
@@ -173,7 +178,7 @@ plan.OPTIONS = {
 function plan.prepare(plain, options, more)
     local o = { jobs = 1, threads = bk.threads(), retry = 0, out = "runs/sweep", more = more, script = plain[1],
         dry_run = options["dry-run"] }
-    o.axes = axes_of(options)
+    o.axes = axes_of(options, more)
     if options.out then o.out = options.out:gsub("(.)/+$", "%1") end
     for _, name in ipairs{ "jobs", "threads", "retry" } do
         if options[name] then o[name] = count(name, options[name]) end

@@ -1,6 +1,6 @@
 local bk = ...
 local refuse = bk._options.refuse
-return bk.doc(function(values)
+return bk.internal.public(function(values)
     bk._options.numbers("bk.metric.interval", "values", values)
     if #values == 0 then refuse("bk.metric.interval: values: expected a list of numbers, got an empty one") end
     return bk.statistics.interval(values)

@@ -32,7 +32,7 @@ local function metric(a, options)
     return sum / tasks
 end
 
-return bk.doc(metric, [[
+return bk.internal.public(metric, [[
 bk.metric.learning_curve_area(a [, { batches = 10, learning }]) -> number
 LCA, as its paper defines it: how fast tasks are learned, the mean over tasks of the accuracy on them after 0, 1, ...,
 `batches` batches of their own. a: a run's history with accuracy recorded at every step, or rows of accuracies, one a

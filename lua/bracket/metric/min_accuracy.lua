@@ -14,7 +14,7 @@ local function metric(a, learning)
     return count > 0 and sum / count or nil
 end
 
-return bk.doc(metric, [[
+return bk.internal.public(metric, [[
 bk.metric.min_accuracy(a [, learning]) -> number
 min-ACC: the mean, over the tasks before the last one, of the least accuracy since they were learned. a: a run's history
 with accuracy recorded at every step, or rows of accuracies and the task learned in each (default: row r learns task r).

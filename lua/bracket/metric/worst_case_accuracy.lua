@@ -10,7 +10,7 @@ local function metric(a, learning)
     return current / k + (1 - 1 / k) * bk.metric.min_accuracy(a, learning)
 end
 
-return bk.doc(metric, [[
+return bk.internal.public(metric, [[
 bk.metric.worst_case_accuracy(a [, learning]) -> number
 WC-ACC: the accuracy on the task that is learned last, and min-ACC (bk.metric.min_accuracy) of those before, weighted by
 the number of tasks. Arguments as there.

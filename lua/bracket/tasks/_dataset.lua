@@ -10,7 +10,7 @@ local function shape_text(t) return "(" .. table.concat(t:shape(), ",") .. ")" e
 -- Appends the options of how examples are divided.
 function dataset.division(list)
     return table.move({
-        { "test_fraction", "number", default = 0.2, low = 0, below = 1,
+        { "test_fraction", "number", says = "0.2", low = 0, below = 1,
             doc = "of the examples, to test on, where there is no test set" },
         { "limit", "count", says = "all", doc = "examples used, train and test together" },
         { "seed", "integer", default = 1, doc = "of the division and of what is drawn" },
@@ -117,7 +117,7 @@ function dataset.divide(where, data, options, ids, test_ids)
         local test_order, m = shuffled(test, test_ids)
         return take(data, order, 1, n), take(test, test_order, 1, m)
     end
-    local train = dataset.train_count(where, n, options.test_fraction)
+    local train = dataset.train_count(where, n, options.test_fraction or 0.2)
     return take(data, order, 1, train), train < n and take(data, order, train + 1, n - train) or nil
 end
 
@@ -127,6 +127,9 @@ function dataset.open(where, options)
     local copy = {}
     for k, v in pairs(options) do copy[k] = v end
     if options.test then
+        if (options.test_fraction or 0) > 0 then
+            refuse("%s: test_fraction: there is a test set; expected one of them", where)
+        end
         copy.test = dataset.check(where, options.test, "test")
         if copy.test.size ~= data.size then
             refuse("%s: test.x has %d columns, data.x %d", where, copy.test.size, data.size)

@@ -25,7 +25,7 @@ local function regression(options)
     local similarity, noise, kind = options.similarity, options.noise, options.kind
     local make = KINDS[kind]
     examples = math.min(examples, options.limit or examples)
-    local train_n = dataset.train_count(where, examples, options.test_fraction)
+    local train_n = dataset.train_count(where, examples, options.test_fraction or 0.2)
     local seed = options.seed
     local s, c = similarity, math.sqrt(1 - similarity * similarity)
     local tasks = {}

@@ -314,6 +314,8 @@ static int way_of(const model_with *w) {
 static int model_forward_(lua_State *L) {
     const char *fname = "model:forward";
     lua_model *m = bind_check_model(L, 1, fname, "model");
+    bind_tensor_arg(L, 2, fname, "theta");
+    bind_tensor_arg(L, 3, fname, "x");
     lua_settop(L, 4);
     model_with with = bind_push_with(L, m->m, 4, fname);
     lua_remove(L, 4);
@@ -326,6 +328,9 @@ static int model_forward_(lua_State *L) {
 static int model_accuracy(lua_State *L) {
     const char *fname = "model:accuracy";
     lua_model *m = bind_check_model(L, 1, fname, "model");
+    bind_tensor_arg(L, 2, fname, "theta");
+    bind_tensor_arg(L, 3, fname, "x");
+    bind_tensor_arg(L, 4, fname, "y");
     lua_settop(L, 5);
     model_with with = bind_push_with(L, m->m, 5, fname);
     lua_remove(L, 5);

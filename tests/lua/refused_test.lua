@@ -472,7 +472,8 @@ function TestRefused.test_models()
     local start = model:init { seed = 1 }
     fails("model:init: dtype: expected float64 or float32, got int64",
         function() return model:init { seed = 1, dtype = "int64" } end)
-    fails("model:forward: argument 2: expected a tensor, got nil", model.forward, model, start)
+    fails("model:forward: x: expected a tensor, got nothing", model.forward, model, start)
+    fails("model:accuracy: y: expected a tensor, got nothing", model.accuracy, model, start, bk.ones { 1, 2 })
     fails("model:forward: options: expected a table, got 1", model.forward, model, start, bk.ones { 1, 2 }, 1)
     fails("bk.nn.sequential: layer 2 (layer_norm): expected an input of (batch, 3), got (..., 2)", bk.nn.sequential,
         { bk.nn.linear { 2, 2 }, bk.nn.layer_norm { 3 } })

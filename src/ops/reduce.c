@@ -197,13 +197,69 @@ static node *factors_out(graph *g, const node *n, const node *a) {
     return NULL;
 }
 
+/* Of axes that lie apart the last ones, where they are long runs: they are summed over first, and who needs no more
+ * shares that. Or 0. */
+static int64_t runs_within(const node *a, int64_t axes) {
+    enum { RUN = 16 };
+    int64_t run = 1, own = 0;
+    int i = a->ndim - 1;
+    for (; i >= 0 && (axes >> i & 1 || a->shape[i] == 1); i--) run *= a->shape[i], own |= axes & (int64_t)1 << i;
+    for (; i >= 0 && !(axes >> i & 1 && a->shape[i] > 1); i--) continue;
+    return i >= 0 && run >= RUN ? own : 0;
+}
+
+/* The same number all along those axes. */
+static bool repeats(const node *a, int64_t axes) {
+    if (a->op != &op_broadcast) return false;
+    const node *from = a->in[0];
+    for (int i = 0; i < a->ndim; i++) {
+        const int j = i - (a->ndim - from->ndim);
+        if ((axes >> i & 1) && j >= 0 && from->shape[j] > 1) return false;
+    }
+    return true;
+}
+
+/* The axes along which a is x less its mean, perhaps times what is the same all along them: it sums to 0. Or 0. */
+static int64_t centred(const node *a) {
+    if (a->op == &op_scale) return centred(a->in[0]);
+    for (int k = 0; k < 2 && a->op == &op_mul; k++) {
+        const int64_t axes = centred(a->in[k]);
+        if (axes && repeats(a->in[1 - k], axes)) return axes;
+    }
+    for (int k = 0; k < 2 && a->op == &op_add; k++) {
+        const node *x = a->in[k], *mean = a->in[1 - k];
+        const double times = x->op == &op_scale ? x->x : 1;
+        if (x->op == &op_scale) x = x->in[0];
+        if (mean->op != &op_scale || mean->in[0]->op != &op_broadcast) continue;
+        const node *sum = mean->in[0]->in[0], *of = sum;
+        int64_t axes = 0;
+        for (; of->op == &op_sum && of != x; of = of->in[0]) axes |= of->ints[0];
+        if (!axes || of != x || !x->count) continue;
+        if (fabs(mean->x * (double)(x->count / sum->count) + times) <= 0x1p-50 * fabs(times)) return axes;
+    }
+    return 0;
+}
+
+static bool vanishes(const node *a, int64_t axes) {
+    const int64_t own = centred(a);
+    return own && !(own & ~axes);
+}
+
 static node *sum_simplify(graph *g, node *n) {
     node *a = n->in[0];
     if (shape_equal(a->ndim, a->shape, n->ndim, n->shape)) return a;
+    if (vanishes(a, n->ints[0])) return g_full(g, n->dtype, n->ndim, n->shape, 0);
+    for (int k = 0; k < 2 && a->op == &op_add; k++)
+        if (vanishes(a->in[k], n->ints[0])) return sum_node(g, a->in[1 - k], n->ints[0]);
     if (a->op == &op_full)
         return g_full(g, n->dtype, n->ndim, n->shape, n->count ? a->x * (double)(a->count / n->count) : 0);
     if (a->op == &op_scale && isfinite(a->x)) return g_scale(g, a->x, sum_node(g, a->in[0], n->ints[0]));
-    if (a->op == &op_sum) return sum_node(g, a->in[0], n->ints[0] | a->ints[0]);
+    if (a->op == &op_sum) {
+        const int64_t both = n->ints[0] | a->ints[0];
+        return runs_within(a->in[0], both) == a->ints[0] ? NULL : sum_node(g, a->in[0], both);
+    }
+    const int64_t within = runs_within(a, n->ints[0]);
+    if (within) return sum_node(g, sum_node(g, a, within), n->ints[0] & ~within);
     if (n->count == 1 && (a->op == &op_reshape || a->op == &op_permute)) { /* all elements, however they lie */
         node *s = sum_node(g, a->in[0], (1 << a->in[0]->ndim) - 1);
         return s ? g_reshape(g, s, n->ndim, n->shape) : NULL;

@@ -54,6 +54,31 @@ function TestDerivatives.test_sums_of_products_with_repeated_factors()
     end
 end
 
+-- What is less its mean sums to nothing along the same axes and any more, times what does not change along them too;
+-- not along fewer, nor times what does change. Sums over axes apart go by the last ones first.
+function TestDerivatives.test_sums_of_what_is_less_its_mean()
+    local shape = { 4, 3, 17 }
+    local x, y = bk.rng(13):normal(shape), bk.rng(14):normal(shape)
+    local function centred(t, axes) return t - t:mean(axes, { keep = true }) end
+    local function compiled(f) return bk.compile(f)(x, y) end
+    local function nothing(f) lu.assertEquals(compiled(f):abs():sum():item(), 0) end
+    for _, axes in ipairs{ { 3 }, { 1, 3 }, { 2, 3 } } do
+        local one = bk.rng(15):normal{ axes[1] == 1 and 1 or 4, axes[1] == 2 and 1 or 3, 1 }
+        for _, over in ipairs{ axes, { 1, 2, 3 } } do
+            nothing(function(a) return centred(a, axes):sum(over) end)
+            nothing(function(a) return (one * centred(2.5 * a, axes)):sum(over) end)
+            near(compiled(function(a, b) return (b + one * centred(a, axes)):sum(over) end), y:sum(over), 1e-12)
+        end
+        for _, over in ipairs{ { 1 }, { 2 }, { 1, 2 }, { 1, 3 }, { 3 } } do
+            local moves = bk.rng(16):normal(shape)
+            local function plain(a) return centred(a, axes):sum(over) end
+            local function times(a) return (moves * centred(a, axes)):sum(over) end
+            near(compiled(plain), plain(x), 1e-12)
+            near(compiled(times), times(x), 1e-12)
+        end
+    end
+end
+
 -- For every function the largest error of gradient and second derivatives against central differences.
 function TestDerivatives.test_every_function_against_finite_differences()
     local m = bk.rng(9):normal { 4, 3 }

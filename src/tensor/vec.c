@@ -45,6 +45,7 @@ static int64_t to_int(double x) {
 #define MIN64(a, b) _mm512_min_pd((__m512d)(a), (__m512d)(b))
 #define MIN32(a, b) _mm512_min_ps((__m512)(a), (__m512)(b))
 #define SQRT32(a) _mm512_sqrt_ps((__m512)(a))
+#define WIDEN(p) _mm512_cvtps_pd(_mm256_loadu_ps(p)) /* GCC 12 by itself converts halves, and puts them together */
 #define TYPE 64
 #include "vec_kernels.inc"
 #define TYPE 32
@@ -62,6 +63,7 @@ static int64_t to_int(double x) {
 #undef MIN64
 #undef MIN32
 #undef SQRT32
+#undef WIDEN
 
 #define LEVEL avx2
 #define BYTES 32

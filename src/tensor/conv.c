@@ -431,7 +431,8 @@ static void NAME(columns_scatter)(const conv_shape *s, int64_t first, int64_t ro
 static void NAME(gather)(const conv_shape *s, void *plane, void *pixels) {
     REAL *to = pixels;
     for (int64_t i = 0; i < s->out_height; i++, to += s->out_width) {
-        const REAL *from = (const REAL *)plane + i * s->stride * s->width;
+        const REAL *from = (const REAL *)plane + i * s->stride * s->width, *next = from + s->height * s->width;
+        for (int64_t j = 0; j < s->width; j += 64 / (int)sizeof *next) __builtin_prefetch(next + j);
         if (s->stride == 2)
             for (int64_t j = 0; j < s->out_width; j++) to[j] = from[2 * j];
         else
@@ -441,10 +442,13 @@ static void NAME(gather)(const conv_shape *s, void *plane, void *pixels) {
 
 static void NAME(scatter)(const conv_shape *s, void *plane, void *pixels) {
     const REAL *from = pixels;
-    memset(plane, 0, (size_t)(s->height * s->width) * sizeof *from);
+    REAL *to = plane;
     for (int64_t i = 0; i < s->out_height; i++, from += s->out_width) {
-        REAL *to = (REAL *)plane + i * s->stride * s->width;
-        for (int64_t j = 0; j < s->out_width; j++) to[j * s->stride] = from[j];
+        const int64_t rows = least(s->stride, s->height - i * s->stride), pairs = s->stride == 2 ? s->width / 2 : 0;
+        for (int64_t j = 0; j < pairs; j++) to[2 * j] = from[j], to[2 * j + 1] = 0;
+        memset(to + 2 * pairs, 0, (size_t)(rows * s->width - 2 * pairs) * sizeof *to);
+        for (int64_t j = pairs; j < s->out_width; j++) to[j * s->stride] = from[j];
+        to += rows * s->width;
     }
 }
 
@@ -454,11 +458,20 @@ static bool NAME(pairs)(const pool_shape *s) { /* the 2 x 2 windows of most netw
     return s->kh == 2 && s->kw == 2 && s->stride == 2 && s->pad == 0;
 }
 
+static bool NAME(whole)(const pool_shape *s) { /* one window, which is the plane */
+    return s->kh == s->height && s->kw == s->width && s->pad == 0;
+}
+
 static void NAME(average)(const pool_shape *s, const void *planes, void *means) {
     const REAL *x = planes;
     REAL *y = means, scale = (REAL)1 / (REAL)(s->kh * s->kw);
     for (int64_t n = 0; n < s->planes; n++, x += s->height * s->width)
         for (int64_t i = 0; i < s->out_height; i++, y += s->out_width) {
+            if (NAME(whole)(s)) {
+                const int64_t places = s->kh * s->kw;
+                *y = (REAL)(vec_sum(IS_F32 ? BK_FLOAT32 : BK_FLOAT64, places, x) / (double)places);
+                continue;
+            }
             if (NAME(pairs)(s)) {
                 const REAL *a = x + 2 * i * s->width, *b = a + s->width;
                 for (int64_t j = 0; j < s->out_width; j++)
@@ -479,10 +492,16 @@ static void NAME(average)(const pool_shape *s, const void *planes, void *means) 
 static void NAME(average_adjoint)(const pool_shape *s, const void *means, void *planes) {
     const REAL *y = means;
     REAL *x = planes, scale = (REAL)1 / (REAL)(s->kh * s->kw);
-    bool covered = NAME(pairs)(s) && s->height == 2 * s->out_height && s->width == 2 * s->out_width;
+    const bool halves = NAME(pairs)(s) && s->height == 2 * s->out_height && s->width == 2 * s->out_width;
+    const bool covered = halves || NAME(whole)(s);
     if (!covered && s->planes > 0) memset(x, 0, (size_t)(s->planes * s->height * s->width) * sizeof *x);
     for (int64_t n = 0; n < s->planes; n++, x += s->height * s->width)
         for (int64_t i = 0; i < s->out_height; i++, y += s->out_width) {
+            if (NAME(whole)(s)) {
+                const REAL share = *y * scale;
+                for (int64_t q = 0; q < s->kh * s->kw; q++) x[q] = share;
+                continue;
+            }
             if (NAME(pairs)(s)) {
                 REAL *a = x + 2 * i * s->width, *b = a + s->width;
                 for (int64_t j = 0; j < s->out_width; j++)

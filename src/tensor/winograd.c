@@ -22,8 +22,8 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
-enum { VECTOR_BYTES = 64, COLUMNS = 6, OUT_BLOCK = 16, PARTS = 8 };
-enum { WEIGHT_IN = 512, WEIGHT_VECTORS = 8192, WEIGHT_OUT = 8 }; /* channels times places, vectors, channels: a block */
+enum { VECTOR_BYTES = 64, COLUMNS = 6, OUT_BLOCK = 8, PARTS = 8 };
+enum { WEIGHT_IN = 512, WEIGHT_VECTORS = 8192, WEIGHT_OUT = 4 }; /* channels times places, vectors, channels: a block */
 enum { STRIP = 8 }; /* vectors one below the other that are read at a time, at most */
 static const double SHARE_WORK = 1 << 18; /* multiply-adds that a thread is worth waking for */
 

@@ -267,7 +267,7 @@ static void run_adam(const fuse_pass *p, int i, const reach *r, int64_t n) {
 static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, char *folds, int64_t start,
                      int64_t end) {
     enum { FAR_BYTES = 1 << 20 }; /* of an operand that the L2 does not hold */
-    enum { MANY = 5 };            /* operands: more than the processor by itself sees coming */
+    enum { MANY = 4 };            /* operands: more than the processor by itself sees coming */
     const size_t size = dtype_size(p->dtype), temp_size = temp_bytes(p);
     const int64_t block = p->block;
     const size_t bytes = (size_t)block * size;

@@ -47,9 +47,9 @@ generated.families = {
     end,
     function(s) -- a Markov chain of order one over a dozen letters
         local of, after = letters(s, 12), {}
-        for _, c in ipairs(of) do after[c] = letters(s, 3) end
-        for _, list in pairs(after) do
-            for i = 1, 3 do list[i] = of[1 + below(s, 12)] end
+        for _, c in ipairs(of) do
+            after[c] = {}
+            for i = 1, 3 do after[c][i] = of[1 + below(s, 12)] end
         end
         local c = of[1]
         return function()

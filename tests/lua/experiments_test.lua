@@ -166,3 +166,19 @@ function TestPredictors:test_series()
     lu.assertTrue(math.abs(series[1] / realised - 1) > 1e-3)
     for m = 2, 3 do lu.assertAlmostEquals(series[m] / realised, 1, 1e-10) end
 end
+
+-- A text is a function of its stream alone: the same in every process, whatever order its tables are kept in.
+TestText = {}
+function TestText:test_every_process_writes_the_same()
+    local program = (os.getenv("BRACKET_BUILD") or "build") .. "/bracket"
+    local script = [[local g = dofile("experiments/language/text.lua")
+        for i, family in ipairs(g.families) do io.write(g.written(family, bk.stream.new(i), 200)) end]]
+    local first
+    for _ = 1, 3 do
+        local p <close> = io.popen(("%s -e '%s'"):format(program, script))
+        local text = p:read("a")
+        lu.assertTrue(#text >= 1200, text)
+        first = first or text
+        lu.assertEquals(text, first)
+    end
+end

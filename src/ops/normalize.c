@@ -2,8 +2,6 @@
  * moves by normalize_slope(y, scale, t), scale = normalize_scale(a). */
 #include "ops.h"
 
-#include <string.h>
-
 typedef struct normalize_job {
     const node *n;
     const char *in[3];
@@ -81,19 +79,8 @@ static node *normalize_slope_simplify(graph *g, node *n) {
     return t->op == &op_scale ? g_scale(g, t->x, slope(g, n->in[0], n->in[1], t->in[0])) : NULL;
 }
 
-static node *normalize_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
-    node *all[3];
-    for (int k = 0; k < n->n_in; k++) {
-        int64_t shape[BK_MAX_DIMS] = { size };
-        memcpy(shape + 1, n->in[k]->shape, sizeof *shape * (size_t)n->in[k]->ndim);
-        all[k] = batched[k] ? in[k] : g_broadcast(g, in[k], n->in[k]->ndim + 1, shape);
-        if (!all[k]) return NULL;
-    }
-    return graph_again(g, n, all);
-}
-
 #define NORMALIZE                                                                                                      \
-    .kind = OP_KERNEL, .run = normalize_run, .shared = true, .vmap = normalize_vmap, .serves = "layer_norm"
+    .kind = OP_KERNEL, .run = normalize_run, .shared = true, .vmap = op_vmap_elementwise, .serves = "layer_norm"
 
 const op_row op_normalize = {
     NORMALIZE,

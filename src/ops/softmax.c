@@ -136,10 +136,6 @@ static node *logsumexp_jvp(graph *g, node *n, int k, node *t) {
     node *a = n->in[0];
     return g_sum(g, g_mul(g, g_softmax(g, a), t), 1u << (a->ndim - 1), false);
 }
-static node *rows_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
-    (void)batched, (void)size;
-    return graph_again(g, n, in);
-}
 static node *softmax_build(graph *g, const op_value *v, node **second) {
     node *a = v[0].t;
     (void)second;
@@ -161,7 +157,7 @@ const op_row op_softmax = {
     .scratch = softmax_scratch,
     .jvp = softmax_jvp,
     .transpose = op_no_transpose,
-    .vmap = rows_vmap,
+    .vmap = op_vmap_elementwise,
     .args = (const op_arg[]){ { ARG_TENSOR, "t" },
                               { ARG_DIM, "dim", .absent = "" },
                               { ARG_BOOLEAN, "causal", "false", "is 0 where a column of the last two dimensions comes "
@@ -188,13 +184,6 @@ static node *softmax_slope_simplify(graph *g, node *n) {
     if (t->op == &op_scale) return g_scale(g, t->x, g_softmax_slope(g, s, t->in[0], is_causal(n)));
     return t->op == &op_full ? g_zeros_like(g, t) : NULL; /* s sums to 1 */
 }
-static node *softmax_slope_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
-    node *both[2];
-    int64_t shape[BK_MAX_DIMS] = { size };
-    memcpy(shape + 1, n->shape, sizeof *shape * (size_t)n->ndim);
-    for (int k = 0; k < 2; k++) both[k] = batched[k] ? in[k] : g_broadcast(g, in[k], n->ndim + 1, shape);
-    return g_softmax_slope(g, both[0], both[1], is_causal(n));
-}
 const op_row op_softmax_slope = {
     .name = "softmax_slope",
     .arity = 2,
@@ -207,7 +196,7 @@ const op_row op_softmax_slope = {
     .simplify = softmax_slope_simplify,
     .jvp = softmax_slope_jvp,
     .transpose = softmax_slope_transpose,
-    .vmap = softmax_slope_vmap,
+    .vmap = op_vmap_elementwise,
     .sample = &(op_sample){ 2, { { 3, { SAMPLE_SIZE, 2, 5 }, 0 }, { 3, { SAMPLE_SIZE, 2, 5 }, 0 } } },
 };
 OP_BUILD(logsumexp, along(g, v[0].t, (int)v[1].i, g_logsumexp))
@@ -222,7 +211,7 @@ const op_row op_logsumexp = {
     .scratch = softmax_scratch,
     .jvp = logsumexp_jvp,
     .transpose = op_no_transpose,
-    .vmap = rows_vmap,
+    .vmap = op_vmap_elementwise,
     .args = op_args_along,
     .build = logsumexp_build,
     .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 5 }, 0 } } },

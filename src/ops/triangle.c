@@ -58,10 +58,6 @@ static node *tril_transpose(graph *g, node *n, int k, node *ct) {
     (void)n, (void)k;
     return g_tril(g, ct);
 }
-static node *tril_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
-    (void)batched, (void)size;
-    return graph_again(g, n, in);
-}
 
 node *g_tril(graph *g, node *a) {
     return a ? graph_op(g, &op_tril, 1, &a, 0, NULL, 0) : NULL;
@@ -78,6 +74,6 @@ const op_row op_tril = {
     .simplify = tril_simplify,
     .jvp = tril_jvp,
     .transpose = tril_transpose,
-    .vmap = tril_vmap,
+    .vmap = op_vmap_elementwise,
     .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 4, 3 }, 0 } } },
 };

@@ -1,6 +1,6 @@
 /* lower.h - the last rewrite of a graph, after every transform and simplification: combinations of elementwise
- * operations become the single kernels of ops/pattern.c, and keep their bits; a matrix that many small products would
- * turn for themselves is turned once. */
+ * operations become the single kernels of ops/pattern.c, and keep their bits; products take on factors and triangles; a
+ * matrix that many small products would turn for themselves is turned once. */
 #ifndef COMPILE_LOWER_H
 #define COMPILE_LOWER_H
 

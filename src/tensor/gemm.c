@@ -251,6 +251,12 @@ static void cut_own(product *p) {
     const double shares = p->work / (double)OWN_PIECE_WORK;
     double count = threads == 1 ? 1 : shares > 8 * threads ? 2 * threads : shares < threads ? shares : threads;
     bool rows = x->m >= ROWS_PER_THREAD * threads;
+    if (x->triangle != GEMM_WHOLE) { /* where B is not finite it shows which zeros a strip multiplies: none is moved */
+        enum { STRIPS = 84 };
+        p->columns = x->n;
+        p->rows = (piece_size(x->m, count) + STRIPS - 1) / STRIPS * STRIPS;
+        return;
+    }
     for (int i = 0; i < x->count; i++) rows = rows && !x->terms[i].ta;
     if (rows && shares >= threads) {
         p->columns = x->n;

@@ -274,6 +274,11 @@ static void test_triangles(void) {
                 bad += !(fabs(get(out, e, d) - alpha * sum) <= eps * (double)(k < 64 ? k + 4 : 64) * fabs(alpha) * mag);
             }
             check(bad == 0, triangle == GEMM_LOWER_A ? "a triangle of A" : "a triangle of C", m, n, k);
+            for (int64_t e = 0; e < count * k * n; e += 97) put(b, e, INFINITY, d);
+            gemm_batch(one, d, count, m, n, &term, triangle, m * k, k * n, out, size, n);
+            gemm_batch(three, d, count, m, n, &term, triangle, m * k, k * n, again, size, n);
+            bad = memcmp(out, again, (size_t)(count * size) * (d == BK_FLOAT64 ? 8 : 4)) != 0;
+            check(bad == 0, "infinities leave the same bits at 3 threads", m, n, k);
             free(a), free(b), free(out), free(again);
         }
     ctx_release(one);

@@ -87,7 +87,7 @@ typedef struct line {
 
 /* What becomes of places: windows of stride 1 by their padding, of stride 2, those by which x is found from y; what
  * windows are weighed by. */
-typedef enum transform { WINDOW, WINDOW_EVEN, WINDOW_STRIDED, WINDOW_SMALL, SPREAD, SPREAD_STRIDED } transform;
+typedef enum transform { WINDOW, WINDOW_EVEN, WINDOW_STRIDED, WINDOW_SMALL, TILE, TILE_STRIDED } transform;
 
 static transform window_of(const tiling *t) {
     const field *f = &t->window;

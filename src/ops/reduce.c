@@ -208,9 +208,8 @@ static int64_t runs_within(const node *a, int64_t axes) {
     return i >= 0 && run >= RUN ? own : 0;
 }
 
-/* The same number all along those axes. */
+/* A broadcast that is the same number all along those axes. */
 static bool repeats(const node *a, int64_t axes) {
-    if (a->op != &op_broadcast) return false;
     const node *from = a->in[0];
     for (int i = 0; i < a->ndim; i++) {
         const int j = i - (a->ndim - from->ndim);
@@ -223,7 +222,7 @@ static bool repeats(const node *a, int64_t axes) {
 static int64_t centred(const node *a) {
     if (a->op == &op_scale) return centred(a->in[0]);
     for (int k = 0; k < 2 && a->op == &op_mul; k++) {
-        const int64_t axes = centred(a->in[k]);
+        const int64_t axes = a->in[1 - k]->op == &op_broadcast ? centred(a->in[k]) : 0;
         if (axes && repeats(a->in[1 - k], axes)) return axes;
     }
     for (int k = 0; k < 2 && a->op == &op_add; k++) {

@@ -431,8 +431,7 @@ static void NAME(columns_scatter)(const conv_shape *s, int64_t first, int64_t ro
 static void NAME(gather)(const conv_shape *s, void *plane, void *pixels) {
     REAL *to = pixels;
     for (int64_t i = 0; i < s->out_height; i++, to += s->out_width) {
-        const REAL *from = (const REAL *)plane + i * s->stride * s->width, *next = from + s->height * s->width;
-        for (int64_t j = 0; j < s->width; j += 64 / (int)sizeof *next) __builtin_prefetch(next + j);
+        const REAL *from = (const REAL *)plane + i * s->stride * s->width;
         if (s->stride == 2)
             for (int64_t j = 0; j < s->out_width; j++) to[j] = from[2 * j];
         else

@@ -263,8 +263,8 @@ static const bind_row rows[] = {
       "there are when it is compiled, f:stats(...).arena_bytes; not its arguments and results): values that are used "
       "late are computed again there instead of being kept, those that take the "
       "fewest operations a byte first, and only as many as it takes. The results have the same bits, at any number of "
-      "threads; time grows as memory shrinks. Without it, a program of 80 MiB or more computes again what lowers "
-      "its memory, but for large products, for 1/50 of its operations. Where memory is less than is possible, the "
+      "threads; time grows as memory shrinks. Without it, a program computes again what is cheap, and one of 80 "
+      "MiB or more what else lowers its memory, but for large products. Where memory is less than is possible, the "
       "call fails and says the least. bk.hessian takes fewer rows at a time. It holds for calls of this function: "
       "within another one, or under bk.grad, it is f.\n\n"
       "Source: Griewank & Walther 2000; chosen greedily, as in Kirisame et al. 2021.",

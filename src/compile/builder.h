@@ -63,9 +63,10 @@ static inline bool is_pass(const node *n) {
     return n->op->kind == OP_ELEMENTWISE;
 }
 
-/* recompute.c: outs, the results with copies of nodes for late readers, cheap ones or any, as many as bring the memory
- * in use at once down to the goal or are found for a part of the program's time (INFINITY: whatever they take; else no
- * large products), and the rank for their order. After order_units, whose use it spoils. false after failing b->g. */
+/* recompute.c: outs, the results with copies of nodes for late readers, for a part of the program's time, and the rank
+ * for their order: of cheap ones as the cheapest cut says; or of any, as many as bring the memory in use at once down
+ * to the goal or are found (INFINITY: whatever they take; else no large products). After order_units, whose use it
+ * spoils. false after failing b->g. */
 bool recompute(builder *b, bool any, size_t goal, double part, node **outs, int *copies);
 
 /* schedule.c: the running order of units, when nodes are in their buffers, and its turns. false after failing b->g. */

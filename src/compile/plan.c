@@ -654,7 +654,7 @@ static size_t bytes_needed(const plan *p) {
 /* Of a plan that is laid out: another one with copies until it fits into memory. First as few as do; then these, one
  * step after the other; then all that lower what is in use at once: so the least does not depend on what was asked. */
 static bool fit(builder *b, size_t memory) {
-    enum { ROUNDS = 12 };
+    enum { ROUNDS = 4 };
     node **const as_built = b->outs;
     size_t least = bytes_needed(b->p);
     for (int way = 0; way < 3; way++) {
@@ -684,25 +684,28 @@ static bool fit(builder *b, size_t memory) {
     return false;
 }
 
-/* With copies for late readers where less memory is then in use at once: of what is cheap, then, in a program that is
- * worth it, of anything; each for a part of its time. */
+/* With copies for late readers if less memory is then in use at once. */
+static bool with_copies(builder *b, bool any, double part, bool *less) {
+    node **as_built = b->outs, **outs = make(b->g, sizeof *outs, b->n_out);
+    int copies = 0;
+    const size_t before = b->most;
+    *less = false;
+    if (!outs || !recompute(b, any, 0, part, outs, &copies)) return false;
+    if (!copies) return true;
+    if (!arrange_anew(b, outs)) return false;
+    b->rank = NULL;
+    *less = b->most < before;
+    return *less || arrange_anew(b, as_built);
+}
+
+/* Copies of what is cheap, and of copies; then, in a program that is worth it, of anything. */
 static bool build(builder *b, size_t memory) {
-    static const struct {
-        bool any;
-        size_t worth; /* bytes that are worth planning again */
-        double part;
-    } ways[] = { { false, 1 << 12, 1. / 128 }, { true, 80 << 20, 1. / 50 } };
+    enum { ROUNDS = 4, WORTH = 1 << 12, WORTH_ANY = 80 << 20 }; /* bytes that are worth planning again */
     if (!arrange(b)) return false;
-    for (size_t i = 0; i < sizeof ways / sizeof *ways && b->most >= ways[i].worth; i++) {
-        node **as_built = b->outs, **outs = make(b->g, sizeof *outs, b->n_out);
-        int copies = 0;
-        const size_t before = b->most;
-        if (!outs || !recompute(b, ways[i].any, 0, ways[i].part, outs, &copies)) return false;
-        if (!copies) continue;
-        if (!arrange_anew(b, outs)) return false;
-        b->rank = NULL;
-        if (b->most >= before && !arrange_anew(b, as_built)) return false;
-    }
+    bool less = b->most >= WORTH;
+    for (int i = 0; i < ROUNDS && less; i++)
+        if (!with_copies(b, false, 1. / 20, &less)) return false;
+    if (b->most >= WORTH_ANY && !with_copies(b, true, 1. / 100, &less)) return false;
     return lay_out(b) && (!memory || fit(b, memory));
 }
 

@@ -1,7 +1,8 @@
 /* recompute.c - computes values again where they are used late, instead of keeping them while other things need the
- * memory: cheap ones, or any, the fewest operations a byte first. A copy of a node has the node's bits: only the place
- * and the time of its buffer change. */
+ * memory: cheap ones, where the cheapest cut says what is kept, or any, the fewest operations a byte first. A copy of a
+ * node has the node's bits: only the place and the time of its buffer change. */
 #include "builder.h"
+#include "cut.h"
 #include "../ops/ops.h"
 #include "simplify.h"
 
@@ -14,9 +15,10 @@ typedef struct reads { /* of a node: places of the order, ascending, each once *
     int *at, n, room;
 } reads;
 
-typedef struct change { /* to take back: what `from` was, or, where it is below 0, the read that was added */
+typedef struct change { /* to take back: n is copied, is read, or has a buffer */
     const node *n;
-    int from, read;
+    enum { COPIED, READ, HELD } what;
+    int place; /* what `from` was, or the read that was added */
 } change;
 
 typedef struct recomputing {
@@ -26,6 +28,7 @@ typedef struct recomputing {
     int *from;   /* by id: copies serve readers at this place and later; INT_MAX: none is made */
     bool *kept;  /* by id: a result, or seen as one */
     bool *spent; /* by id: a copy of it lowered nothing */
+    bool *held;  /* by id: has a buffer of its own in the arena, or is to have one */
     int *own;    /* by buffer: nodes in it */
     double *price; /* by id: see cost_of */
     reads *reads;
@@ -37,7 +40,14 @@ typedef struct recomputing {
     double cost, bound; /* ... which takes so many operations, and may take so many ... */
     size_t extra; /* ... and keeps so much else */
     change *log;
-    int n_log;
+    int n_log, log_room;
+    size_t *more; /* by place: bytes more in use than at the place before, not yet in b->use */
+    network w;
+    int *spot; /* by id: in the network, from 1; 0: not there */
+    node **spots;
+    int n_spots;
+    int *at;     /* by id: the first place beyond the peak that asks for it; INT_MAX: none does */
+    bool *fixed; /* by id: it is kept */
     node **image, **late; /* by id: in the new graph */
 } recomputing;
 
@@ -75,7 +85,7 @@ static bool small_products(const node *n) {
 }
 
 static bool may_copy(const recomputing *r, const node *n) {
-    if (!r->any) return cheap(n) && !n->late;
+    if (!r->any) return cheap(n);
     if (!r->products && node_flops(n) > 0 && !small_products(n)) return false;
     return n->op != &op_rank_sum && n->op != &op_rank_copy; /* every rank takes part in a sum, once */
 }
@@ -97,8 +107,9 @@ static bool read_at(recomputing *r, const node *a, int s) {
     while (i && d->at[i - 1] > s) i--;
     if (i && d->at[i - 1] == s) return false;
     if (d->n == d->room) {
-        int *at = graph_alloc(r->b->g, sizeof *at * (size_t)(d->room = 2 * d->n + 2));
+        int *at = graph_alloc(r->b->g, sizeof *at * (size_t)(2 * d->n + 2));
         if (!at) return false;
+        d->room = 2 * d->n + 2;
         if (d->n) memcpy(at, d->at, sizeof *at * (size_t)d->n);
         d->at = at;
     }
@@ -118,7 +129,8 @@ static bool survey(recomputing *r) {
     r->mark = make(g, sizeof(int), b->count);
     r->reads = make(g, sizeof *r->reads, b->count);
     r->values = make(g, sizeof *r->values, b->n);
-    r->log = make(g, sizeof *r->log, (int64_t)MOST_TAKEN * 8);
+    r->held = make(g, sizeof(bool), b->count);
+    r->more = make(g, sizeof *r->more, b->n_order + 1);
     r->own = make(g, sizeof(int), b->n_buffers);
     r->price = make(g, sizeof *r->price, b->count);
     int *place = make(g, sizeof(int), b->n_units);
@@ -143,7 +155,8 @@ static bool survey(recomputing *r) {
     for (int s = 0; s < b->n_order; s++)
         for (int i = 0; i < b->units[b->order[s]].n; i++) {
             node *n = b->units[b->order[s]].nodes[i];
-            if (!r->kept[n->id] && may_copy(r, n) && in_arena(r, n)) r->values[r->n_values++] = n;
+            r->held[n->id] = in_arena(r, n);
+            if (!r->kept[n->id] && may_copy(r, n) && r->held[n->id]) r->values[r->n_values++] = n;
         }
     return !graph_failed(g);
 }
@@ -159,8 +172,9 @@ static int last_read(const recomputing *r, const node *n, int before) { /* its o
 
 /* Whether n can be computed again at a place, where memory is short at `peak` before it, with what is there then. */
 static bool reachable(recomputing *r, node *n, int peak, int at, size_t room, int depth) {
+    enum { DEEP = 24 };
     const builder *b = r->b;
-    if (depth > (r->any ? 24 : 4) || r->n_taken == (r->any ? MOST_TAKEN : 8)) return false;
+    if (depth > DEEP || r->n_taken == MOST_TAKEN) return false;
     r->taken[r->n_taken++] = n;
     r->mark[n->id] = r->marks;
     if ((r->cost += r->price[n->id]) > r->bound) return false;
@@ -171,13 +185,13 @@ static bool reachable(recomputing *r, node *n, int peak, int at, size_t room, in
         if (b->stored[a->id] && b->root[a->id] >= 0 && r->from[a->id] > at) {
             if (b->buffers[b->root[a->id]].slot >= 0) continue;
             const int last = last_read(r, a, r->from[a->id]);
-            if (last >= at || (r->any && last > peak)) continue;
+            if (last >= at || last > peak) continue;
             if (bytes_of(a) * 16 <= room) {
                 r->extra += bytes_of(a);
                 continue;
             }
         }
-        if (r->from[a->id] <= at || !may_copy(r, a) || (!r->any && a->count != n->count)) return false;
+        if (r->from[a->id] <= at || !may_copy(r, a)) return false;
         if (!reachable(r, a, peak, at, room, depth + 1)) return false;
     }
     return true;
@@ -192,24 +206,41 @@ static bool copy_reachable(recomputing *r, node *n, int peak, int at, double bou
     return reachable(r, n, peak, at, bytes_of(n), 0);
 }
 
-/* Adds bytes to what is in use while n, or its copy, is there. */
+/* Adds bytes to what is in use while n, or its copy, is there, once settled. */
 static void charge(recomputing *r, const node *n, size_t bytes) {
-    if (!in_arena(r, n) || r->kept[n->id]) return;
-    order_use *use = r->b->use;
-    const int from = r->from[n->id], last = last_read(r, n, from);
-    const int end = from == INT_MAX ? -1 : last_read(r, n, INT_MAX);
-    for (int s = r->pos[n->id]; s <= last; s++) use[s].live += bytes;
-    for (int s = from; s <= end; s++) use[s].live += bytes;
+    if (!r->held[n->id] || r->kept[n->id]) return;
+    const int from = r->from[n->id];
+    r->more[r->pos[n->id]] += bytes;
+    r->more[last_read(r, n, from) + 1] -= bytes;
+    if (from == INT_MAX) return;
+    r->more[from] += bytes;
+    r->more[last_read(r, n, INT_MAX) + 1] -= bytes;
 }
 
-static void note(recomputing *r, const node *n, int from, int read) {
+static void settle(recomputing *r) {
+    size_t more = 0;
+    for (int s = 0; s < r->b->n_order; s++) r->b->use[s].live += more += r->more[s];
+    memset(r->more, 0, sizeof *r->more * (size_t)(r->b->n_order + 1));
+}
+
+/* n is copied at a place, read at one, or held. false: it was read there anyway. */
+static bool note(recomputing *r, const node *n, int what, int place) {
+    bool is_new = true;
+    if (r->n_log == r->log_room) {
+        change *log = make(r->b->g, sizeof *log, 2 * r->log_room + MOST_TAKEN);
+        if (!log) return false;
+        r->log_room = 2 * r->log_room + MOST_TAKEN;
+        if (r->n_log) memcpy(log, r->log, sizeof *log * (size_t)r->n_log);
+        r->log = log;
+    }
     charge(r, n, -bytes_of(n));
-    if (from >= 0) {
-        r->log[r->n_log++] = (change){ n, r->from[n->id], -1 };
-        r->from[n->id] = from;
-    } else if (read_at(r, n, read))
-        r->log[r->n_log++] = (change){ n, -1, read };
+    r->log[r->n_log] = (change){ n, what, what == COPIED ? r->from[n->id] : place };
+    if (what == COPIED) r->from[n->id] = place;
+    if (what == HELD) r->held[n->id] = true;
+    if (what == READ) is_new = read_at(r, n, place);
+    r->n_log += is_new;
     charge(r, n, bytes_of(n));
+    return is_new;
 }
 
 static void take_back(recomputing *r) {
@@ -217,29 +248,29 @@ static void take_back(recomputing *r) {
         const change *c = &r->log[--r->n_log];
         reads *d = &r->reads[c->n->id];
         charge(r, c->n, -bytes_of(c->n));
-        if (c->from >= 0)
-            r->from[c->n->id] = c->from;
-        else {
+        if (c->what == COPIED) r->from[c->n->id] = c->place;
+        if (c->what == HELD) r->held[c->n->id] = false;
+        if (c->what == READ) {
             int i = 0;
-            while (d->at[i] != c->read) i++;
+            while (d->at[i] != c->place) i++;
             memmove(d->at + i, d->at + i + 1, sizeof *d->at * (size_t)(--d->n - i));
         }
         charge(r, c->n, bytes_of(c->n));
     }
+    settle(r);
 }
 
-/* Notes the copy in hand. false: it reads too much. */
-static bool take(recomputing *r, int at) {
+/* Notes the copy in hand. */
+static void take(recomputing *r, int at) {
     r->n_log = 0;
     for (int j = 0; j < r->n_taken; j++) {
-        if (r->n_log + 1 + r->taken[j]->n_in > MOST_TAKEN * 8) return false;
-        note(r, r->taken[j], at, 0);
+        note(r, r->taken[j], COPIED, at);
         for (int k = 0; k < r->taken[j]->n_in; k++) {
             const node *a = maker(r->b, r->taken[j]->in[k]);
-            if (r->b->group[a->id] >= 0) note(r, a, -1, at);
+            if (r->b->group[a->id] >= 0) note(r, a, READ, at);
         }
     }
-    return true;
+    settle(r);
 }
 
 static int peak_of(const builder *b) {
@@ -251,13 +282,12 @@ static int peak_of(const builder *b) {
 
 /* The place of n's first reader after the peak, where n waits for it at the peak; 0: it does not. */
 static int waits(const recomputing *r, const node *n, int peak) {
-    enum { SHORT = 8 };
     const reads *d = &r->reads[n->id];
     int before = r->pos[n->id], i = 0;
     if (before >= peak) return 0;
     while (i < d->n && d->at[i] < peak) before = d->at[i++];
     if (i == d->n || d->at[i] == peak || d->at[i] >= r->from[n->id] || before >= r->from[n->id]) return 0;
-    return r->any || d->at[i] - before > SHORT ? d->at[i] : 0;
+    return d->at[i];
 }
 
 /* What a pass of its own costs that a copy needs whose reader there is no pass over its elements. */
@@ -283,7 +313,8 @@ static double rate_of(recomputing *r, node *n, int peak, int at, double least, d
 static bool copy(recomputing *r, node *n, int peak, int at) {
     const builder *b = r->b;
     const size_t live = b->use[peak].live;
-    if (take(r, at) && b->use[peak].live < live && b->use[peak_of(b)].live <= live) return true;
+    take(r, at);
+    if (b->use[peak].live < live && b->use[peak_of(b)].live <= live) return true;
     take_back(r);
     r->spent[n->id] = true;
     return false;
@@ -294,19 +325,23 @@ typedef struct candidate {
     double rate;
 } candidate;
 
+static double part_of(const builder *b, double part) { /* of the program's time */
+    double all = 0;
+    for (int i = 0; i < b->n_units; i++) all += unit_cost(&b->units[i]);
+    return part * all;
+}
+
 /* Picks what to copy, most bytes at the peak for the cost first, until no more than `goal` is in use at once or nothing
  * more lowers it for what is left of a part of the program's time. In a large program a
  * look at all values finds several. */
 static int choose(recomputing *r, size_t goal, double part) {
     const builder *b = r->b;
-    enum { MOST_FOUND = 64, VALUES = 256, MOST_LOOKS = 1 << 22 };
+    enum { MOST_FOUND = 64, VALUES = 256, MOST_LOOKS = 1 << 22, MOST = 1 << 14 };
     static const double ALIKE = 0.75;
     const int look = r->n_values < VALUES ? 1 : r->n_values < MOST_FOUND * VALUES ? r->n_values / VALUES : MOST_FOUND;
-    const int most = r->any ? 1 << 14 : 400;
     int n = 0;
-    double left = 0;
-    for (int i = 0; i < b->n_units; i++) left += part * unit_cost(&b->units[i]);
-    for (int64_t looks = 0; n < most && looks < MOST_LOOKS && !graph_failed(b->g); looks += r->n_values) {
+    double left = part_of(b, part);
+    for (int64_t looks = 0; n < MOST && looks < MOST_LOOKS && !graph_failed(b->g); looks += r->n_values) {
         int peak = peak_of(b), found = 0;
         candidate best[MOST_FOUND];
         if (b->use[peak].live <= goal) break;
@@ -322,7 +357,7 @@ static int choose(recomputing *r, size_t goal, double part) {
             best[k] = (candidate){ v, rate };
         }
         if (!found) break;
-        for (int k = 0; k < found && n < most; k++) { /* the first as it was found, the others as they are by now */
+        for (int k = 0; k < found && n < MOST; k++) { /* the first as it was found, the others as they are by now */
             peak = peak_of(b);
             const int at = waits(r, best[k].n, peak);
             if (b->use[peak].live <= goal) break;
@@ -334,6 +369,196 @@ static int choose(recomputing *r, size_t goal, double part) {
         }
     }
     return n;
+}
+
+/* ---- what is cheap ----
+ *
+ * What is read beyond the peak and was made before it is kept, or computed again from other things that are: of four
+ * products of two values these two are enough. The fewest bytes to keep are the cheapest cut between what is made and
+ * what is read, as He & Yu 2023 choose what a gradient keeps; but at the peak of any program. */
+
+static bool again(const recomputing *r, const node *n) {
+    return may_copy(r, n) && !r->kept[n->id] && r->from[n->id] == INT_MAX && !r->fixed[n->id];
+}
+
+/* The first place beyond the peak where n itself is read, not the copy that it has by then; INT_MAX: none. */
+static int asked_at(const recomputing *r, const node *n, int peak) {
+    const reads *d = &r->reads[n->id];
+    int low = 0, high = d->n;
+    while (low < high) {
+        const int mid = low + (high - low) / 2;
+        if (d->at[mid] <= peak)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    if (low == d->n || (r->from[n->id] > peak && d->at[low] >= r->from[n->id])) return INT_MAX;
+    return d->at[low];
+}
+
+static int spot_of(recomputing *r, node *n) {
+    if (!r->spot[n->id]) {
+        r->spots[r->n_spots++] = n;
+        r->spot[n->id] = r->n_spots;
+    }
+    return r->spot[n->id];
+}
+
+/* Of the two nodes of a spot: n as it is found by a copy of it, and as it is read. */
+static int made(int spot) {
+    return 2 * spot;
+}
+static int seen(int spot) {
+    return 2 * spot + 1;
+}
+
+/* What keeping n beyond the peak takes: next to nothing where it is there anyway, little where it is read there. */
+static int64_t keeping(const recomputing *r, const node *n, int peak) {
+    const int x = r->b->root[n->id];
+    if (r->kept[n->id] || (x >= 0 && r->b->buffers[x].slot >= 0)) return 1;
+    return 1 + (int64_t)bytes_of(n) / (asked_at(r, n, peak - 1) == peak ? 16 : 1);
+}
+
+static double copying(const recomputing *r, const node *n, int at) {
+    return r->price[n->id] + (at < INT_MAX ? own_pass(r, n, at) : 0);
+}
+
+/* The cheapest cut, where `rate` operations are worth a byte: what is made `after` it is to be computed again. */
+static bool cheapest(recomputing *r, int peak, double rate, bool *after) {
+    const builder *b = r->b;
+    network *w = &r->w;
+    r->n_spots = 0;
+    for (int i = 0; i < b->n; i++) {
+        node *n = b->sorted[i];
+        const bool before = b->group[n->id] >= 0 && r->pos[n->id] < peak;
+        r->spot[n->id] = 0;
+        r->at[n->id] = before ? asked_at(r, n, peak) : INT_MAX;
+        if (r->at[n->id] < INT_MAX) spot_of(r, n);
+    }
+    network_clear(w);
+    for (int i = 0; i < r->n_spots; i++) {
+        node *n = r->spots[i];
+        const bool copied = again(r, n);
+        network_add(w, made(i + 1), seen(i + 1), keeping(r, n, peak));
+        if (r->at[n->id] < INT_MAX) network_add(w, seen(i + 1), CUT_SINK, CUT_NEVER);
+        network_add(w, CUT_SOURCE, made(i + 1),
+                    copied ? 1 + (int64_t)(copying(r, n, r->at[n->id]) / rate) : CUT_NEVER);
+        for (int k = 0; k < n->n_in && copied; k++) {
+            node *a = maker(b, n->in[k]);
+            if (b->group[a->id] >= 0) network_add(w, seen(spot_of(r, a)), made(i + 1), CUT_NEVER);
+        }
+    }
+    if (graph_failed(b->g)) return false;
+    network_cut(w, after);
+    return true;
+}
+
+static bool beyond(const recomputing *r, const node *n, const bool *after) {
+    return r->spot[n->id] && after[made(r->spot[n->id])];
+}
+
+/* Where each copy is to be made: at its first reader's. Whether one would wait long for its own readers, because
+ * another copy asks for it sooner: that one is fixed instead, to be kept. */
+static bool fix(recomputing *r, int peak, const bool *after) {
+    enum { LONG = 8, SMALL = 64 };
+    const builder *b = r->b;
+    bool any = false;
+    for (int i = b->n - 1; i >= 0; i--) {
+        const node *n = b->sorted[i];
+        if (!beyond(r, n, after)) continue;
+        const int own = asked_at(r, n, peak);
+        if (own < INT_MAX && own - r->at[n->id] > LONG && bytes_of(n) > SMALL) {
+            any = r->fixed[n->id] = true;
+            continue;
+        }
+        for (int k = 0; k < n->n_in; k++) {
+            const node *a = maker(b, n->in[k]);
+            if (r->at[n->id] < r->at[a->id]) r->at[a->id] = r->at[n->id];
+        }
+    }
+    return any;
+}
+
+/* What reading or writing n in a pass takes. */
+static double traffic(const node *n) {
+    enum { LARGE = 1 << 20, SLOWER = 3 }; /* beyond the L2 it waits for memory */
+    return ELEMENT_COST / 2 * (double)n->count * (bytes_of(n) > LARGE ? SLOWER : 1);
+}
+
+/* Notes the copies; what they cost, less what is no longer written and read. */
+static double copy_beyond(recomputing *r, int peak, const bool *after) {
+    builder *b = r->b;
+    double cost = 0;
+    r->n_log = 0;
+    for (int i = b->n - 1; i >= 0; i--) {
+        const node *n = b->sorted[i];
+        if (!beyond(r, n, after)) continue;
+        const int at = r->at[n->id];
+        const reads *d = &r->reads[n->id];
+        const double own = own_pass(r, n, at);
+        bool early = false;
+        cost += r->price[n->id] + own;
+        for (int k = 0; k < d->n && r->held[n->id]; k++) {
+            if (d->at[k] > peak && own == 0) cost -= traffic(n);
+            if (d->at[k] <= peak && d->at[k] != r->pos[n->id]) early = true;
+        }
+        if (!early && r->held[n->id]) cost -= traffic(n);
+        note(r, n, COPIED, at);
+        for (int k = 0; k < n->n_in; k++) {
+            const node *a = maker(b, n->in[k]);
+            if (b->group[a->id] < 0) continue;
+            const bool stays = !beyond(r, a, after);
+            if (stays && !r->held[a->id] && note(r, a, HELD, 0)) cost += traffic(a);
+            if (note(r, a, READ, at) && stays) cost += traffic(a);
+        }
+    }
+    settle(r);
+    return cost;
+}
+
+/* Copies what the cut says, if that takes no more than is left, else what one says where a byte is worth less. Whether
+ * that is anything. */
+static bool cut(recomputing *r, int peak, double *left, bool *after) {
+    enum { TRIES = 12, WORTH = 32 }; /* operations a byte */
+    const builder *b = r->b;
+    double rate = WORTH;
+    memset(r->fixed, 0, (size_t)b->count);
+    for (int i = 0; i < TRIES && cheapest(r, peak, rate, after); i++) {
+        if (fix(r, peak, after)) continue;
+        const double cost = copy_beyond(r, peak, after);
+        if (cost <= *left) {
+            *left -= fmax(cost, 0);
+            return r->n_log > 0;
+        }
+        take_back(r);
+        rate /= 2;
+    }
+    return false;
+}
+
+/* Cuts at the peak, then where the peak is by then, as long as that lowers it. The first cut stays in any case: what it
+ * is worth is seen when the copies have an order of their own. How many. */
+static int cuts(recomputing *r, double part) {
+    enum { MOST = 32, LITTLE = 256 };
+    builder *b = r->b;
+    double left = part_of(b, part);
+    bool *after = make(b->g, sizeof *after, 2 * (int64_t)b->n + 2);
+    r->spot = make(b->g, sizeof *r->spot, b->count);
+    r->spots = make(b->g, sizeof *r->spots, b->n);
+    r->at = make(b->g, sizeof *r->at, b->count);
+    r->fixed = make(b->g, sizeof *r->fixed, b->count);
+    if (graph_failed(b->g) || !network_new(b->g, 2 * b->n + 2, &r->w)) return 0;
+    for (int n = 0; n < MOST; n++) {
+        const int peak = peak_of(b);
+        const size_t live = b->use[peak].live;
+        if (!cut(r, peak, &left, after)) return n;
+        if (b->use[peak].live >= live || (n && b->use[peak_of(b)].live >= live)) {
+            take_back(r);
+            return n;
+        }
+        if (b->use[peak_of(b)].live >= live - live / LITTLE) return n + 1;
+    }
+    return MOST;
 }
 
 /* ---- the graph with copies ---- */
@@ -384,6 +609,6 @@ bool recompute(builder *b, bool any, size_t goal, double part, node **outs, int 
     recomputing r = { .b = b, .any = any, .products = part == INFINITY };
     *copies = 0;
     if (!survey(&r)) return false;
-    *copies = choose(&r, goal, part);
+    *copies = any ? choose(&r, goal, part) : cuts(&r, part);
     return !graph_failed(b->g) && (!*copies || rebuild(&r, outs));
 }

@@ -107,8 +107,9 @@ static bool read_at(recomputing *r, const node *a, int s) {
     while (i && d->at[i - 1] > s) i--;
     if (i && d->at[i - 1] == s) return false;
     if (d->n == d->room) {
-        int *at = graph_alloc(r->b->g, sizeof *at * (size_t)(d->room = 2 * d->n + 2));
+        int *at = graph_alloc(r->b->g, sizeof *at * (size_t)(2 * d->n + 2));
         if (!at) return false;
+        d->room = 2 * d->n + 2;
         if (d->n) memcpy(at, d->at, sizeof *at * (size_t)d->n);
         d->at = at;
     }
@@ -226,8 +227,9 @@ static void settle(recomputing *r) {
 static bool note(recomputing *r, const node *n, int what, int place) {
     bool is_new = true;
     if (r->n_log == r->log_room) {
-        change *log = make(r->b->g, sizeof *log, r->log_room = 2 * r->log_room + MOST_TAKEN);
+        change *log = make(r->b->g, sizeof *log, 2 * r->log_room + MOST_TAKEN);
         if (!log) return false;
+        r->log_room = 2 * r->log_room + MOST_TAKEN;
         if (r->n_log) memcpy(log, r->log, sizeof *log * (size_t)r->n_log);
         r->log = log;
     }

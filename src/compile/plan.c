@@ -651,16 +651,17 @@ static size_t bytes_needed(const plan *p) {
     return p->arena_bytes + plan_scratch(p, ctx_threads(p->c));
 }
 
-/* Of a plan that is laid out: another one with copies until it fits into memory. First as few as do; then these, one
- * step after the other; then all that lower what is in use at once: so the least does not depend on what was asked. */
+/* Of a plan that is laid out: another one with copies until it fits into memory. First as few as do, then these, one
+ * step after the other; then all that lower what is in use at once, either way: so the least does not depend on what
+ * was asked. */
 static bool fit(builder *b, size_t memory) {
     enum { ROUNDS = 4 };
     node **const as_built = b->outs;
     size_t least = bytes_needed(b->p);
-    for (int way = 0; way < 3; way++) {
-        const bool all = way == 2;
+    for (int way = 0; way < 4; way++) {
+        const bool all = way > 1;
         size_t before = SIZE_MAX;
-        b->alone = way > 0;
+        b->alone = way % 2;
         b->rank = NULL;
         if (way && (!arrange_anew(b, as_built) || !lay_out(b))) return false;
         for (int round = 0; round < ROUNDS; round++) {

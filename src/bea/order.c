@@ -187,8 +187,7 @@ static bk_status forward(path *p, ctx *c, const path_options *o, err *e) {
 }
 
 static void add_pairs(const path *p, double weight, double *pairs) {
-    for (int i = 0; i < p->n * p->n; i++)
-        pairs[i] += weight * (p->dtype == BK_FLOAT32 ? ((const float *)p->pairs)[i] : ((const double *)p->pairs)[i]);
+    for (int i = 0; i < p->n * p->n; i++) pairs[i] += weight * dtype_get(p->dtype, p->pairs, i);
 }
 
 /* The tent 4 min(t, 1 - t), 0 outside 0..1, integrated up to t, and once more. */

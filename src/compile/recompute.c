@@ -18,7 +18,7 @@ typedef struct reads { /* of a node: places of the order, ascending, each once *
 typedef struct change { /* to take back: n is copied, is read, or has a buffer */
     const node *n;
     enum { COPIED, READ, HELD } what;
-    int place; /* what `from` was, or the read that was added */
+    int place; /* what `from` was, or the read that was added; of HELD nothing */
 } change;
 
 typedef struct recomputing {
@@ -332,8 +332,8 @@ static double part_of(const builder *b, double part) { /* of the program's time 
 }
 
 /* Picks what to copy, most bytes at the peak for the cost first, until no more than `goal` is in use at once or nothing
- * more lowers it for what is left of a part of the program's time. In a large program a
- * look at all values finds several. */
+ * more lowers it for what is left of a part of the program's time. In a large program a look at all values finds
+ * several. */
 static int choose(recomputing *r, size_t goal, double part) {
     const builder *b = r->b;
     enum { MOST_FOUND = 64, VALUES = 256, MOST_LOOKS = 1 << 22, MOST = 1 << 14 };

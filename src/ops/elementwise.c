@@ -204,13 +204,10 @@ static void cast_range(void *arg, int share, int64_t first, int64_t end) {
              j->in + (size_t)first * dtype_size(j->from));
 }
 
-static double real_at(const node *t, const void *data, int64_t i) {
-    return t->dtype == BK_FLOAT32 ? (double)((const float *)data)[i] : ((const double *)data)[i];
-}
 /* The first place where the cast changed the number, or n->count. */
 static int64_t not_whole(const node *n, const void *in, const int64_t *out) {
     int64_t i = 0;
-    while (i < n->count && (double)out[i] == real_at(n->in[0], in, i)) i++;
+    while (i < n->count && (double)out[i] == dtype_get(n->in[0]->dtype, in, i)) i++;
     return i;
 }
 
@@ -224,7 +221,7 @@ static bk_status cast_explain(ctx *c, const node *n, void *out, const void *cons
     (void)c, (void)scratch;
     const int64_t i = not_whole(n, in[0], out);
     return err_set(e, BK_EINVAL, "bk.loss: y: expected class ids, whole numbers, got %g in place %lld",
-                   real_at(n->in[0], in[0], i), (long long)i + 1);
+                   dtype_get(n->in[0]->dtype, in[0], i), (long long)i + 1);
 }
 static bool cast_shape(graph *g, node *n) {
     (void)g;

@@ -37,7 +37,7 @@ static node *matrices(graph *g, const op_row *op, node *a, bool square) {
 
 static bool all_finite(bk_dtype dtype, int64_t n, const void *a, int64_t *where) {
     for (int64_t i = 0; i < n; i++)
-        if (!isfinite(dtype == BK_FLOAT32 ? (double)((const float *)a)[i] : ((const double *)a)[i])) {
+        if (!isfinite(dtype_get(dtype, a, i))) {
             *where = i;
             return false;
         }

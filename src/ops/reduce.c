@@ -455,11 +455,6 @@ typedef struct rows {
 static rows rows_of(const node *a, int axis) {
     return (rows){ shape_count(axis, a->shape), a->shape[axis], shape_count(a->ndim - axis - 1, a->shape + axis + 1) };
 }
-static double at(const node *a, const void *data, int64_t i) {
-    return a->dtype == BK_FLOAT32   ? (double)((const float *)data)[i]
-           : a->dtype == BK_FLOAT64 ? ((const double *)data)[i]
-                                    : (double)((const int64_t *)data)[i];
-}
 static bool axis_ok(graph *g, const char *name, const node *a, int64_t axis) {
     if (axis >= 0 && axis < a->ndim) return true;
     graph_fail(g, BK_EINVAL, "bk.%s: dim: expected 1..%d, got %lld", name, a->ndim, (long long)axis + 1);
@@ -497,16 +492,16 @@ static bk_status argmax_run(ctx *c, const node *n, void *out, const void *const 
                 const size_t bytes = dtype_size(a->dtype);
                 const double most = vec_max(a->dtype, r.size, (const char *)in[0] + (size_t)base * bytes);
                 for (double x; best < r.size - 1; best++) {
-                    x = at(a, in[0], base + best);
+                    x = dtype_get(a->dtype, in[0], base + best);
                     if (x == most || isnan(x)) break;
                     if (ctx_stops(c, &since, 1)) return BK_EINTERRUPTED;
                 }
                 ((int64_t *)out)[o] = best;
                 continue;
             }
-            double top = at(a, in[0], base);
+            double top = dtype_get(a->dtype, in[0], base);
             for (int64_t k = 1; k < r.size && !isnan(top); k++) {
-                double x = at(a, in[0], base + k * r.inner);
+                double x = dtype_get(a->dtype, in[0], base + k * r.inner);
                 if (x > top || isnan(x)) top = x, best = k;
                 if (ctx_stops(c, &since, 1)) return BK_EINTERRUPTED;
             }
@@ -638,7 +633,7 @@ static bk_status cumsum_run(ctx *c, const node *n, void *out, const void *const 
                 if (n->dtype == BK_INT64)
                     ((int64_t *)out)[p] = total += ((const int64_t *)in[0])[p];
                 else
-                    store(n->dtype, out, p, sum += at(n, in[0], p));
+                    store(n->dtype, out, p, sum += dtype_get(n->dtype, in[0], p));
             }
         }
     return BK_OK;

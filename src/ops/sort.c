@@ -17,7 +17,7 @@ typedef struct keyed {
 static uint64_t key_of(bk_dtype dtype, const void *a, int64_t i) {
     const uint64_t top = (uint64_t)1 << 63;
     if (dtype == BK_INT64) return (uint64_t)((const int64_t *)a)[i] ^ top;
-    const double x = dtype == BK_FLOAT64 ? ((const double *)a)[i] : (double)((const float *)a)[i], y = x + 0.0;
+    const double x = dtype_get(dtype, a, i), y = x + 0.0;
     uint64_t bits;
     if (x != x) return UINT64_MAX;
     memcpy(&bits, &y, sizeof bits);

@@ -156,22 +156,13 @@ bool tensor_contiguous(const tensor *t) {
     return true;
 }
 
-static double load(bk_dtype dtype, const void *data, int64_t i) {
-    switch (dtype) {
-    case BK_FLOAT64: return ((const double *)data)[i];
-    case BK_FLOAT32: return (double)((const float *)data)[i];
-    case BK_INT64: return (double)((const int64_t *)data)[i];
-    }
-    return 0;
-}
-
 double tensor_get(const tensor *t, int64_t i) {
     int64_t at = 0;
     for (int d = t->ndim - 1; d >= 0; d--) {
         at += i % t->shape[d] * t->strides[d];
         i /= t->shape[d];
     }
-    return load(t->dtype, tensor_data(t), at);
+    return dtype_get(t->dtype, tensor_data(t), at);
 }
 
 void tensor_set(const tensor *t, int64_t i, double x) {
@@ -190,9 +181,9 @@ static void copy_run(bk_dtype to, void *out, int64_t at, bk_dtype from, const vo
         int64_t s = start + i * step;
         if (to == BK_INT64)
             ((int64_t *)out)[at + i] =
-                from == BK_INT64 ? ((const int64_t *)in)[s] : (int64_t)load(from, in, s);
-        else if (to == BK_FLOAT64) ((double *)out)[at + i] = load(from, in, s);
-        else ((float *)out)[at + i] = (float)load(from, in, s);
+                from == BK_INT64 ? ((const int64_t *)in)[s] : (int64_t)dtype_get(from, in, s);
+        else if (to == BK_FLOAT64) ((double *)out)[at + i] = dtype_get(from, in, s);
+        else ((float *)out)[at + i] = (float)dtype_get(from, in, s);
     }
 }
 

@@ -24,6 +24,15 @@ typedef struct tensor {
 } tensor;
 
 size_t dtype_size(bk_dtype dtype);
+/* Number i of an array, as a double. */
+static inline double dtype_get(bk_dtype dtype, const void *data, int64_t i) {
+    switch (dtype) {
+    case BK_FLOAT64: return ((const double *)data)[i];
+    case BK_FLOAT32: return (double)((const float *)data)[i];
+    case BK_INT64: return (double)((const int64_t *)data)[i];
+    }
+    return 0;
+}
 const char *dtype_name(bk_dtype dtype);                /* "float64" ... */
 bool dtype_from_name(const char *name, bk_dtype *out); /* false: unknown */
 

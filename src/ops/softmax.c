@@ -1,5 +1,5 @@
-/* softmax.c - softmax, logsumexp and log_softmax along an axis. Their nodes work along the last one. A
- * causal softmax is of a matrix, whose row i sees its first i elements, counted from 1; what it does not see is 0. */
+/* softmax.c - softmax, logsumexp and log_softmax along an axis. Their nodes work along the last one. A causal softmax
+ * is of a matrix, whose row i sees its first i elements, counted from 1; what it does not see is 0. */
 #include "ops.h"
 
 #include <math.h>

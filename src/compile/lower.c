@@ -148,7 +148,10 @@ static node *turn_once(lowering *l, const node *n) {
 static node *product_part(lowering *l, const node *n) {
     const node *m = n;
     gemm_triangle triangle = GEMM_WHOLE;
-    if (m->op == &op_scale && (alone(l, m->in[0], &op_tril) || alone(l, m->in[0], &op_matmul))) m = m->in[0];
+    if (m->op == &op_scale) {
+        const node *of = alone(l, m->in[0], &op_reshape) ? m->in[0]->in[0] : m->in[0];
+        if (alone(l, of, &op_tril) || alone(l, of, &op_matmul)) m = of;
+    }
     const double factor = m == n ? 1 : n->x;
     if (m->op == &op_tril && alone(l, m->in[0], &op_matmul)) triangle = GEMM_LOWER_C, m = m->in[0];
     if (m->op != &op_matmul) return NULL;
@@ -158,7 +161,8 @@ static node *product_part(lowering *l, const node *n) {
         if (in[0]->op == &op_tril) in[0] = in[0]->in[0];
     }
     if ((triangle == GEMM_WHOLE && factor == 1) || (triangle != GEMM_WHOLE && !gemm_triangles())) return NULL;
-    return graph_op(l->g, &op_matmul_part, 2, in, 3, (int64_t[]){ m->ints[0], m->ints[1], triangle }, factor);
+    const int64_t ints[3] = { m->ints[0], m->ints[1], triangle };
+    return g_reshape(l->g, graph_op(l->g, &op_matmul_part, 2, in, 3, ints, factor), n->ndim, n->shape);
 }
 
 /* What stands for n, or NULL: nothing better than itself. */

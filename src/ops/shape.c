@@ -42,41 +42,68 @@ static void gather_run(size_t size, int64_t n, int64_t step, const char *in, cha
         for (int64_t i = 0; i < n; i++) ((int32_t *)(void *)out)[i] = ((const int32_t *)(const void *)in)[i * step];
 }
 
-/* Copies in(index) to out over out's shape with the input's strides and start. */
-static bk_status strided_copy(ctx *c, size_t size, int ndim, const int64_t *out_shape, const int64_t *in_strides,
-                              const char *in, char *out) {
-    int64_t count = shape_count(ndim, out_shape), index[BK_MAX_DIMS] = { 0 }, at = 0;
-    int64_t shape[BK_MAX_DIMS], strides[BK_MAX_DIMS];
-    if (count == 0) return BK_OK;
-    if (ndim) {
-        memcpy(shape, out_shape, sizeof *shape * (size_t)ndim);
-        memcpy(strides, in_strides, sizeof *strides * (size_t)ndim);
-    }
-    ndim = shape_collapse(ndim, shape, strides);
-    int last = ndim - 1;
-    int64_t run = shape[last], step = strides[last];
-    bool turn = last > 0 && strides[last - 1] == 1 && step != 1;
-    const int64_t across = turn ? run : 1; /* two axes at once */
-    if (turn) run *= shape[--last];
-    int64_t piece = POLL_WORK / across / 16 * 16 * across, since = 0;
-    if (piece == 0) piece = 16 * across;
-    for (int64_t done = 0; done < count; done += run) {
-        for (int64_t i = 0; i < run; i += piece) {
-            const int64_t n = run - i < piece ? run - i : piece;
-            const char *from = in + (int64_t)size * (at + i / across * (turn ? 1 : step));
-            if (turn) (size == 8 ? turn8 : turn4)(n / across, across, step, from, out);
-            else gather_run(size, n, step, from, out);
-            out += size * (size_t)n;
-            if (ctx_stops(c, &since, n)) return BK_EINTERRUPTED;
+/* A copy of `runs` runs, one after the other in out; a run is of one axis, or of two that change places. */
+typedef struct movement {
+    ctx *c;
+    size_t size;
+    int outer; /* axes outside of a run: their sizes, and in's strides */
+    int64_t shape[BK_MAX_DIMS], strides[BK_MAX_DIMS], runs;
+    bool turn;
+    int64_t rows, across, step; /* of a run: rows are adjacent in `in` where it is turned, else step apart */
+    const char *in;
+    char *out;
+} movement;
+
+/* Runs first..end, or of an only run these rows. */
+static void move_range(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    const movement *m = arg;
+    const bool only = m->runs == 1, turn = m->turn;
+    const int64_t size = (int64_t)m->size, across = m->across, step = m->step, along = turn ? 1 : step;
+    const int64_t from = only ? first : 0, to = only ? end : m->rows;
+    int64_t index[BK_MAX_DIMS], at = 0, since = 0, piece = POLL_WORK / across / 16 * 16;
+    if (piece == 0) piece = 16;
+    char *out = m->out + size * across * (only ? first : first * m->rows);
+    for (int64_t d = m->outer - 1, place = only ? 0 : first; d >= 0; place /= m->shape[d--])
+        at += (index[d] = place % m->shape[d]) * m->strides[d];
+    for (int64_t r = only ? 0 : first; r < (only ? 1 : end); r++) {
+        for (int64_t i = from; i < to; i += piece) {
+            const int64_t n = to - i < piece ? to - i : piece;
+            const char *in = m->in + size * (at + i * along);
+            if (turn) (size == 8 ? turn8 : turn4)(n, across, step, in, out);
+            else gather_run((size_t)size, n, step, in, out);
+            out += size * n * across;
+            if (ctx_stops(m->c, &since, n * across)) return;
         }
-        for (int d = last - 1; d >= 0; d--) {
-            at += strides[d];
-            if (++index[d] < shape[d]) break;
-            at -= index[d] * strides[d];
+        for (int d = m->outer - 1; d >= 0; d--) {
+            at += m->strides[d];
+            if (++index[d] < m->shape[d]) break;
+            at -= index[d] * m->strides[d];
             index[d] = 0;
         }
     }
-    return BK_OK;
+}
+
+/* Copies in(index) to out over out's shape with the input's strides and start. */
+static bk_status strided_copy(ctx *c, size_t size, int ndim, const int64_t *shape, const int64_t *strides,
+                              const char *in, char *out) {
+    movement m = { .c = c, .size = size, .across = 1, .in = in, .out = out };
+    const int64_t count = shape_count(ndim, shape);
+    if (count == 0) return BK_OK;
+    if (ndim) {
+        memcpy(m.shape, shape, sizeof *shape * (size_t)ndim);
+        memcpy(m.strides, strides, sizeof *strides * (size_t)ndim);
+    }
+    m.outer = shape_collapse(ndim, m.shape, m.strides) - 1;
+    m.rows = m.shape[m.outer];
+    m.step = m.strides[m.outer];
+    m.turn = m.outer > 0 && m.strides[m.outer - 1] == 1 && m.step != 1;
+    if (m.turn) {
+        m.across = m.rows;
+        m.rows = m.shape[--m.outer];
+    }
+    m.runs = shape_count(m.outer, m.shape);
+    return ctx_ranges(c, m.runs == 1 ? m.rows : m.runs, op_shares(count), 0, move_range, &m);
 }
 
 /* ---- full ---- */
@@ -380,6 +407,7 @@ const op_row op_permute = {
     .formula = "axes in another order",
     .shape = permute_shape,
     .run = permute_run,
+    .shared = true,
     .simplify = permute_simplify,
     .jvp = permute_jvp,
     .transpose = permute_transpose,
@@ -515,6 +543,7 @@ const op_row op_broadcast = {
     .formula = "repeated along axes of size 1 and new leading axes",
     .shape = broadcast_shape,
     .run = broadcast_run,
+    .shared = true,
     .simplify = broadcast_simplify,
     .jvp = broadcast_jvp,
     .transpose = broadcast_transpose,
@@ -611,6 +640,7 @@ const op_row op_slice = {
     .formula = "a block of a",
     .shape = slice_shape,
     .run = slice_run,
+    .shared = true,
     .simplify = slice_simplify,
     .jvp = slice_jvp,
     .transpose = slice_transpose,

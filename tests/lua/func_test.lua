@@ -475,6 +475,37 @@ function TestTracing.test_slices_are_read_where_they_lie_and_their_cotangents_jo
     lu.assertNil(g:describe(t):match("\n +%d+  slice [^\n]*"))
 end
 
+function TestTracing.test_movements_are_shared_by_threads()
+    -- turned, cut, of four axes, repeated: beside the numbers' places, counted here
+    local n, m = 700, 900
+    local x = bk.arange(n * m):reshape{ n, m }
+    local moves = {
+        turned = { function(t) return t:transpose() end, m, n, function(i, j) return j * m + i end },
+        cut = { function(t) return t:narrow(2, 101, 600) end, n, 600, function(i, j) return i * m + 100 + j end },
+        axes = {
+            function(t) return t:reshape{ 7, 100, 30, 30 }:permute(3, 1, 4, 2):reshape{ n, m } end, n, m,
+            function(i, j)
+                local at = i * m + j
+                local a, b, c, d = at // 21000, at // 3000 % 7, at // 100 % 30, at % 100
+                return ((b * 100 + d) * 30 + a) * 30 + c
+            end,
+        },
+        repeated = { function(t) return t:narrow(1, 2, 1):broadcast_to{ n, m } end, n, m,
+            function(_, j) return m + j end },
+    }
+    for name, move in pairs(moves) do
+        local f, rows, columns, at = bk.compile(move[1]), table.unpack(move, 2)
+        local want = {}
+        for i = 0, rows - 1 do for j = 0, columns - 1 do want[#want + 1] = at(i, j) end end
+        want = bk.tensor(want):reshape{ rows, columns }
+        for _, threads in ipairs{ 1, 2, 3 } do
+            bk.threads(threads)
+            lu.assertTrue(f(x) == want, name .. ", threads " .. threads)
+        end
+    end
+    bk.threads(1)
+end
+
 function TestTracing.test_results_are_the_same_bits_at_any_number_of_threads()
     -- products that are cut, passes with biases (views) that are shared, turns of two, three and more steps,
     -- convolutions, pooling, norms

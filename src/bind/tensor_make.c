@@ -236,8 +236,9 @@ static int make_linspace(lua_State *L) {
     tensor *t = bind_tensor_push_new(L, dtype, 1, &n, fname);
     for (int64_t i = 0; i < n; i++) {
         bind_poll(L, i);
-        double s = n > 1 ? (double)i / (double)(n - 1) : 0;
-        const double x = i == n - 1 && n > 1 ? b : a + (b - a) * s;
+        const double steps = n > 1 ? (double)(n - 1) : 1, part = (double)i / steps;
+        const double far = (b - a) * (double)i; /* divided last, whole numbers stay exact */
+        const double x = i == n - 1 && n > 1 ? b : isfinite(far) ? a + far / steps : a * (1 - part) + b * part;
         if (dtype == BK_INT64 && x != floor(x))
             return args_error(L, fname, "int64 needs whole numbers, got %f in place %I", x, (LUAI_UACINT)i + 1);
         put(t, i, x);

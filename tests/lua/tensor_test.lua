@@ -93,6 +93,9 @@ function TestTensorMaking.test_filled_and_ranges()
     lu.assertEquals(bk.full({ 2 }, math.mininteger, { dtype = "int64" }):totable(),
         { math.mininteger, math.mininteger })
     lu.assertEquals(bk.linspace(0, 1, 5):totable(), { 0, 0.25, 0.5, 0.75, 1 })
+    lu.assertTrue(bk.linspace(0, 9999, 10000) == bk.arange(10000)) -- no multiple is rounded
+    lu.assertEquals(bk.linspace(-700, 700, 1401, { dtype = "int64" })[2]:item(), -699)
+    lu.assertEquals(bk.linspace(-1e308, 1e308, 3):totable(), { -1e308, 0, 1e308 })
     fails("step: expected a finite range", bk.arange, 0, 1, 0)
 end
 

@@ -112,6 +112,15 @@ static void test_packed(ctx *c) {
                         n % 2, 90);
 }
 
+/* A stored transposed, its rows 2 KiB apart, under a B of many panels: packed on some processors, in strips of every
+ * height. */
+static void test_spread(ctx *c) {
+    for (int t = 0; t < 4; t++)
+        for (int64_t m = 13; m <= 57; m += m == 30 ? 27 : 1)
+            compare(c, t & 2 ? BK_FLOAT32 : BK_FLOAT64, true, t & 1, m, m % 3 ? 150 : 133, m % 2 ? 40 : 340,
+                    m % 3 ? 1 : -0.5, m % 2, (t & 2 ? 512 : 256) - m);
+}
+
 /* Sums of many terms: mixed transposes, factors that differ, are 0 or far apart, empty depths, few columns, more terms
  * than a slab of depth takes, depths of several slabs, and small ones; the same bits with no context and at 3 threads. */
 static void test_sums(ctx *c) {
@@ -370,6 +379,7 @@ int main(void) {
     ctx *c = ctx_new(2);
     test_values(c);
     test_packed(c);
+    test_spread(c);
     test_sums(c);
     test_edges(c);
     ctx_release(c);

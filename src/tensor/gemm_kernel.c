@@ -2,11 +2,11 @@
  *
  * What is packed: a block of B (to stay in L2) where its rows lie apart or it is stored transposed; a few strips of
  * A where its rows lie whole pages apart. Rows of B are packed by the first strip of tiles as it reads them, by
- * stores while sums keep the units busy: packed before, 512 KiB took 19 us, 6 % of a product of 128 rows. Of an A stored
- * transposed a tile touches a cache line for every step. On Zen 4 L2 gives that in time, and packing A cost 2 to 30 %.
- * On Intel's cores, of twice the speed, it does not where the rows lie many pages or 2 KiB apart: packed, products of
- * 512 to 1024 rows have 157 to 167 of 179 GFLOP/s, and 128 to 157 as it lies. All packing is on the stack, 560 KiB. The
- * order of every sum depends on the depths and transposes of its terms alone. */
+ * stores while sums keep the units busy: packed before, 512 KiB took 19 us, 6 % of a product of 128 rows. Of an A
+ * stored transposed a tile touches a cache line for every step. On Zen 4 L2 gives that in time, and packing A cost 2 to
+ * 30 %. On Intel's cores, of twice the speed, it does not where rows lie 2 KiB apart, or so far that the strip's lines
+ * do not fit L1: packed, products of 512 to 1024 rows have 155 to 167 of 179 GFLOP/s, as it lies 128 to 157. All
+ * packing is on the stack, 560 KiB. The order of every sum depends on the depths and transposes of its terms alone. */
 #include "gemm_kernel.h"
 #include "vec.h"
 
@@ -29,7 +29,7 @@ enum {
     NEAR = 16 << 10,         /* bytes: what lies within is not packed, it stays in L1 by itself */
     FEW = 4,                 /* rows of A for which B is read as it lies */
     CROWDED = 4096,          /* bytes between rows of A: all of them in the same few places of L1 */
-    SPREAD = 512 << 10,      /* bytes from A's first row to its last: more pages than a core has at hand */
+    SPREAD = 512 << 10,      /* bytes from A's first row to its last: of each a tile has lines of its own in L1 */
     BROAD = 4,               /* panels of B for which an A stored transposed is worth packing */
     AHEAD = 4,               /* rows asked for before they are packed */
     BEFORE = 8,              /* rows of B asked for before the first strip reads them */

@@ -29,7 +29,7 @@ enum {
     NEAR = 16 << 10,         /* bytes: what lies within is not packed, it stays in L1 by itself */
     FEW = 4,                 /* rows of A for which B is read as it lies */
     CROWDED = 4096,          /* bytes between rows of A: all of them in the same few places of L1 */
-    SPREAD = 512 << 10,      /* bytes from A's first row to its last: of each a tile has lines of its own in L1 */
+    SPREAD = 512 << 10,      /* bytes between the first and last row of an A stored transposed that fills L1 */
     BROAD = 4,               /* panels of B for which an A stored transposed is worth packing */
     AHEAD = 4,               /* rows asked for before they are packed */
     BEFORE = 8,              /* rows of B asked for before the first strip reads them */

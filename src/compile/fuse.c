@@ -239,7 +239,7 @@ void fuse_join(fuse_pass *p) {
     }
 }
 
-static void run_adam(const fuse_pass *p, int i, const reach *r, int64_t n) {
+static void run_adam(const fuse_pass *p, int i, const reach *r, int64_t n, bool far) {
     const fuse_op *op = &p->ops[i];
     const int last = op->more, g = same(op[SQUARE].in[1], op[MOMENT].in[1]);
     const double x = op[MOMENT].x, y = op[SQUARE].x;
@@ -259,6 +259,8 @@ static void run_adam(const fuse_pass *p, int i, const reach *r, int64_t n) {
         .eps = op[ROOT].x,
         .decay = op[DECAY].x,
         .decays = last > DECAY,
+        .far = far,
+        .stumbles = vec_stumbles(),
     };
     vec_adam(p->dtype, n, &s);
 }
@@ -292,7 +294,7 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
             }
         }
     }
-    const bool asks = streams >= MANY;
+    const bool asks = streams >= MANY && vec_asks();
     for (int i = 0; i < p->n_fills; i++) {
         char *temp = scratch + (size_t)p->fills[i].temp * temp_size;
         int64_t n = end - start < block ? end - start : block;
@@ -309,7 +311,7 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
         for (int i = 0; i < p->n_ops;) {
             const fuse_op *op = &p->ops[i];
             reach *r = &reaches[i], *const beyond = r + 1 + op->more;
-            if (op->more) run_adam(p, i, r, n);
+            if (op->more) run_adam(p, i, r, n, far);
             else if (op->fn) op->fn(n, r->at[3], r->at[0], r->at[1], r->at[2], op->x);
             else {
                 const fuse_fold *f = &p->folds[op->fold];
@@ -318,7 +320,7 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
             }
             for (; r < beyond; r++, i++) {
                 for (int k = 0; k < 4; k++) r->at[k] += r->step[k];
-                for (int k = 0; asks && k < r->n_asks; k++)
+                for (int k = 0; asks && !op->more && k < r->n_asks; k++)
                     for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(r->at[r->asks[k]] + at, 0, 2);
             }
         }

@@ -46,6 +46,9 @@ static int64_t to_int(double x) {
 #define MIN32(a, b) _mm512_min_ps((__m512)(a), (__m512)(b))
 #define SQRT32(a) _mm512_sqrt_ps((__m512)(a))
 #define WIDEN(p) _mm512_cvtps_pd(_mm256_loadu_ps(p)) /* GCC 12 by itself converts halves, and puts them together */
+#define HALF(a) _mm512_cvtpd_ps((__m512d)(a))
+#define NARROW(a, b) _mm512_insertf32x8(_mm512_castps256_ps512(HALF(a)), HALF(b), 1) /* float64 to float32 */
+#define SOME32(mask) (_mm512_movepi32_mask((__m512i)(mask)) != 0)
 #define TYPE 64
 #include "vec_kernels.inc"
 #define TYPE 32
@@ -64,6 +67,9 @@ static int64_t to_int(double x) {
 #undef MIN32
 #undef SQRT32
 #undef WIDEN
+#undef HALF
+#undef NARROW
+#undef SOME32
 
 #define LEVEL avx2
 #define BYTES 32
@@ -76,6 +82,10 @@ static int64_t to_int(double x) {
 #define MIN64(a, b) _mm256_min_pd((__m256d)(a), (__m256d)(b))
 #define MIN32(a, b) _mm256_min_ps((__m256)(a), (__m256)(b))
 #define SQRT32(a) _mm256_sqrt_ps((__m256)(a))
+#define WIDEN(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
+#define HALF(a) _mm256_cvtpd_ps((__m256d)(a))
+#define NARROW(a, b) _mm256_set_m128(HALF(b), HALF(a))
+#define SOME32(mask) (_mm256_movemask_ps((__m256)(mask)) != 0)
 #define SELECT64(m, a, b) _mm256_blendv_pd((__m256d)(b), (__m256d)(a), (__m256d)(m))
 #define SELECT32(m, a, b) _mm256_blendv_ps((__m256)(b), (__m256)(a), (__m256)(m))
 #define TYPE 64
@@ -97,6 +107,10 @@ static int64_t to_int(double x) {
 #undef SQRT32
 #undef SELECT64
 #undef SELECT32
+#undef WIDEN
+#undef HALF
+#undef NARROW
+#undef SOME32
 
 #endif
 
@@ -198,6 +212,18 @@ const char *vec_level(void) {
 
 int vec_bytes(void) {
     return chosen()->bytes;
+}
+
+bool vec_stumbles(void) {
+#if defined(__x86_64__)
+    return __builtin_cpu_is("intel");
+#else
+    return false;
+#endif
+}
+
+bool vec_asks(void) {
+    return !vec_stumbles(); /* there the requests take the place of those that the processor makes by itself */
 }
 
 vec_fn vec_get(vec_op op, bk_dtype dtype) {

@@ -67,12 +67,13 @@ void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const
 /* Adam's step: first' = keep[0] first + take[0] g, second' = keep[1] second + take[1] g^2,
  * q = first' by_first / (sqrt(second') by_second + eps), plus decay theta if it decays, theta' = q rate + theta: the
  * bits that the kernels average, average_square, sqrt_affine, muldiv, axpy and muladd give one after the other. All are
- * n numbers; a result may be exactly an operand. Floats only. */
+ * n numbers; a result may be exactly an operand. far: the first four operands are in no near cache;
+ * stumbles: vec_stumbles(). Floats only. */
 typedef struct vec_adam_step {
     const void *theta, *g, *first, *second, *by_first, *by_second, *rate;
     void *new_theta, *new_first, *new_second;
     double keep[2], take[2], eps, decay;
-    bool decays;
+    bool decays, far, stumbles;
 } vec_adam_step;
 void vec_adam(bk_dtype dtype, int64_t n, const vec_adam_step *s);
 
@@ -88,5 +89,10 @@ void vec_mix(int64_t blocks, const void *a, uint64_t *lane);
 /* "avx512", "avx2", "neon" or "portable". BRACKET_VEC=portable|avx2 in the environment lowers the choice. */
 const char *vec_level(void);
 int vec_bytes(void); /* of its vectors: 64, 32, 16, 16 */
+
+/* Whether the processor takes a hundred cycles for an operation that meets a denormal number; and whether a loop over
+ * many arrays does well to ask for their next blocks. Intel's do, and see more arrays coming than others. */
+bool vec_stumbles(void);
+bool vec_asks(void);
 
 #endif

@@ -63,7 +63,7 @@ local function hand_over(batch)
     local list = { theta = theta }
     for k, t in ipairs(tasks) do
         local rows = bk.tensor(order[k], { dtype = "int64" })
-        list["x" .. k], list["y" .. k] = bk.gather(t.train.x, rows), bk.gather(t.train.y, rows)
+        list["x" .. k], list["y" .. k] = bk.gather(t.train.x, rows):to("float32"), bk.gather(t.train.y, rows)
     end
     bk.save_safetensors(scratch, list)
 end

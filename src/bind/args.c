@@ -93,9 +93,10 @@ int args_fail(lua_State *L, int index, const char *fname, const char *argument, 
 }
 
 void args_end(lua_State *L, int last, int n, bool object, const char *fname) {
+    const bool call = last > 0 && lua_type(L, last) == LUA_TUSERDATA; /* or its first result, then */
     for (int i = last + 1; i <= n; i++) {
         const int type = lua_type(L, i);
-        if (type != LUA_TNIL && type != LUA_TFUNCTION && type != LUA_TUSERDATA)
+        if (type != LUA_TNIL && !(call && (type == LUA_TFUNCTION || type == LUA_TUSERDATA)))
             args_error(L, fname, "expected at most %d argument%s, got %d, one of them %s", last - object,
                        last - object == 1 ? "" : "s", n - object, args_got(L, i));
     }

@@ -6,8 +6,6 @@
 
 static int transform1(lua_State *L, func_kind kind, const char *name) {
     bind_check_func(L, 1, name, "f");
-    if (lua_gettop(L) > 1 && !lua_isnil(L, 2))
-        return args_error(L, name, "takes one function and returns one; call the result: %s(f)(θ)", name);
     bind_func_transform(L, kind, 1, 0, NULL);
     return 1;
 }

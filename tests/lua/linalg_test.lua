@@ -234,6 +234,10 @@ function TestLinalg.test_errors_say_what_is_wrong()
         bk.tensor { { 1, 0, 0 }, { 0, 1, 1 }, { 0, 1, 0 } })
     fails("bk.linalg.cholesky: matrix 2 of 2: not positive definite: pivot 1 of 2 is 0", la.cholesky,
         bk.stack { bk.eye(2), bk.zeros { 2, 2 } })
+    for name, who in pairs { det = "det: derivative", inv = "inv", qr = "qr: derivative" } do
+        local f = bk.compile(function(t) return la[name](t):sum() end)
+        fails("bk.linalg." .. who .. ": singular matrix: pivot 1 of 2 is 0", bk.grad(f), bk.zeros { 2, 2 })
+    end
     fails("bk.linalg.solve: singular matrix: pivot 2 of 2 is 0", la.solve, bk.tensor { { 1, 2 }, { 2, 4 } },
         bk.ones { 2 })
     fails("singular matrix: pivot 1 of 3", la.inv, bk.zeros { 3, 3 })

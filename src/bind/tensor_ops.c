@@ -242,7 +242,8 @@ static void put_options(reader *r, const op_arg *options, int first) {
 
 /* Options where a dimension could stand, which is left out: t:sort{descending = true}. */
 static bool options_at(lua_State *L, int index, const op_arg *a) {
-    if ((a->kind != ARG_DIM && a->kind != ARG_DIMS) || !a->absent || !a[1].option || !lua_istable(L, index)) return false;
+    const bool dimension = a->kind == ARG_DIM || a->kind == ARG_DIMS;
+    if (!dimension || !a->absent || !a[1].option || !lua_istable(L, index)) return false;
     lua_pushnil(L);
     if (!lua_next(L, index)) return a->kind == ARG_DIM; /* of no dimension is a sum too */
     const bool named = lua_type(L, -2) == LUA_TSTRING && lua_rawlen(L, index) == 0;

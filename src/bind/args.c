@@ -220,6 +220,16 @@ int args_no_field(lua_State *L, const char *class, const char *what, int methods
     return args_error(L, class, "%s %s", what, args_got(L, 2));
 }
 
+static int set_field(lua_State *L) { /* upvalue: of what */
+    return args_error(L, lua_tostring(L, lua_upvalueindex(1)), "%s: no field can be set", args_got(L, 2));
+}
+
+void args_fixed(lua_State *L, const char *what) {
+    lua_pushstring(L, what);
+    lua_pushcclosure(L, set_field, 1);
+    lua_setfield(L, -2, "__newindex");
+}
+
 static int options_unknown(lua_State *L, const char *fname, const char *const *known, int key) {
     luaL_Buffer b;
     const bool named = lua_type(L, key) == LUA_TSTRING;

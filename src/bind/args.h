@@ -49,6 +49,8 @@ int args_declared(lua_State *L, int index, const char *fname, const bind_option 
 int args_hint(lua_State *L);
 /* Pushes that of the words that stand in quotes in `expected`. */
 const char *args_quoted_hint(lua_State *L, const char *name, const char *expected);
+/* The metatable on top, of a `what`: setting a field is an error. */
+void args_fixed(lua_State *L, const char *what);
 /* Raises `CLASS: WHAT "key" (did you mean ...?)` for the key at index 2, which the table of methods does not have. */
 int args_no_field(lua_State *L, const char *class, const char *what, int methods);
 /* Pushes table[name] and returns true; or pushes nothing and returns false when there is none. */

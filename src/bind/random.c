@@ -261,6 +261,7 @@ void bind_rng(lua_State *L) {
         { NULL, NULL, NULL, NULL },
     };
     luaL_newmetatable(L, BIND_RNG);
+    args_fixed(L, "rng");
     lua_newtable(L);
     bind_rows(L, methods);
     lua_setfield(L, -2, "__index");

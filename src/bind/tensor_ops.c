@@ -184,7 +184,10 @@ static int64_t dims_mask(reader *r, int index, const op_arg *a) {
                        called(a));
     for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, index); i <= n; i++, lua_pop(L, 1)) {
         lua_rawgeti(L, index, i);
-        mask |= 1 << args_dim(L, -1, r->call.name, "dims", r->ndim);
+        const int64_t one = (int64_t)1 << args_dim(L, -1, r->call.name, "dims", r->ndim);
+        if (mask & one) args_error(L, r->call.name, "%s: expected each dimension once, got %s again", called(a),
+                                   args_got(L, -1));
+        mask |= one;
     }
     return mask;
 }

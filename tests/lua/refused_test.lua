@@ -149,6 +149,41 @@ function TestRefused.test_labels_out_of_range()
     lu.assertAlmostEquals(slope:item(), -model:forward(w, x):mean():item(), 1e-14) -- -z, the mean over outputs
 end
 
+-- What Lua itself would say less of.
+function TestRefused.test_fields_are_not_set_and_operators_are_there_or_named()
+    local model = bk.nn.mlp { 2, 2 }
+    for what, object in pairs {
+        model = model, rng = bk.rng(1), optimizer = bk.optim.sgd {}, func = bk.grad(squares), layer = bk.nn.relu {},
+        ["bk.loss"] = bk.loss.mse, word = bk.bea.word { { squares, 0.1 } },
+        multitask = bk.bea.multitask { losses = { squares }, lr = 0.1 },
+        continual = bk.bea.continual { losses = { squares }, lr = 0.1 },
+    } do
+        fails(what .. ': "lr": no field can be set', function() object.lr = 3 end)
+    end
+    fails("//: tensors have no such operator; write bk.floor(t / u)", function() return theta // 2 end)
+    fails("%: tensors have no such operator; write t - u * bk.floor(t / u)", function() return 2 % theta end)
+    fails("..: tensors have no such operator; write tostring(t)", function() return "t = " .. theta end)
+    fails("model:forward: theta: expected (6), floating, got (2) float64", model.forward, model, theta, bk.ones { 1, 2 })
+end
+
+function TestRefused.test_sizes_dimensions_and_scales_that_are_too_many()
+    local ones, word = bk.ones, bk.bea.word { { squares, 0.1 }, { cubes, 0.1 } }
+    fails("bk.eye: n: expected one size, the matrix is square, got 2 that differ", bk.eye, { 2, 3 })
+    fails("bk.eye: n: expected one size, the matrix is square, got 3", bk.eye, { 2, 2, 2 })
+    lu.assertEquals(bk.eye { 2, 2 }, bk.eye(2))
+    fails("bk.sum: dim: expected each dimension once, got -1 again", bk.sum, ones { 2, 3 }, { 2, -1 })
+    fails("bk.vmap: in_axes: expected at most 1, one an argument, got 2", bk.vmap(squares, { in_axes = { 1, 1 } }), theta)
+    fails("bk.vmap: in_axes: expected a list without gaps", bk.vmap, squares, { in_axes = { [1] = 1, [3] = 1 } })
+    fails("word:verify: scales: a slope needs sizes that differ, got all 1", word.verify, word,
+        { theta = theta, scales = { 1, -1 } })
+    local equation = bk.bea.optimizer { loss = squares, optimizer = bk.optim.sgd {}, lr = 0.1 }
+    local shuffled = bk.bea.reshuffled { losses = { squares, cubes }, lr = 0.1 }
+    for name, object in pairs { equation = equation, reshuffled = shuffled } do
+        fails(name .. ":verify: scales: expected two or more that differ, for a slope, got 1 alone", object.verify,
+            object, { theta = theta, scales = { 1, 1 } })
+    end
+end
+
 function TestRefused.test_shapes()
     local ones = bk.ones
     fails("bk.zeros: shape: expected at most 8 dimensions, got 9", bk.zeros, ONES9)

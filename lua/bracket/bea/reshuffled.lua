@@ -188,7 +188,9 @@ local function verify(self, o)
     check_self(self, "verify")
     checked(self, "reshuffled:verify", o)
     local weight = WEIGHT[o.control]
-    if #o.scales < 2 then refuse("reshuffled:verify: scales: expected two or more, for a slope, got 1") end
+    if math.max(table.unpack(o.scales)) == math.min(table.unpack(o.scales)) then
+        refuse("reshuffled:verify: scales: expected two or more that differ, for a slope, got %s alone", o.scales[1])
+    end
     local m, rates, errors, variances, smallest = #self.directions, {}, {}, {}, nil
     local part = bk._progress.parts("reshuffled:verify", #o.scales * n_orders(m, o))
     for k, scale in ipairs(o.scales) do

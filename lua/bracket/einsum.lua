@@ -20,7 +20,7 @@ local function parse(spec, count)
     if not left then fail("spec: expected letters, commas and one ->, such as \"ij,jk->ik\", got %q", spec) end
     local operands = {}
     for letters in (left .. ","):gmatch("(%a*),") do operands[#operands + 1] = letters end
-    if #operands ~= count then fail("spec: %q names %d tensor%s, got %d", spec, #operands, #operands == 1 and "" or "s", count) end
+    if #operands ~= count then fail("spec: %q names %d tensors, got %d", spec, #operands, count) end
     local all = table.concat(operands)
     if not right then
         local once = {}

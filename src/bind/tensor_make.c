@@ -182,7 +182,8 @@ static int make_eye(lua_State *L) {
         lua_rawgeti(L, 1, 2);
         lua_rawgeti(L, 1, 1);
         if (sizes > 2 || (sizes == 2 && !lua_rawequal(L, -1, -2)))
-            args_error(L, "bk.eye", "n: expected one size, the matrix is square, got %I that differ", (LUAI_UACINT)sizes);
+            args_error(L, "bk.eye", "n: expected one size, the matrix is square, got %I that differ",
+                       (LUAI_UACINT)sizes);
         lua_replace(L, 1);
     }
     int64_t n = args_integer(L, 1, "bk.eye", "n", 0, INT32_MAX), shape[2] = { n, n };

@@ -62,7 +62,8 @@ function TestLayer.test_what_is_wrong_is_named()
     fails("init", bk.nn.layer, { forward = f, params = { { "w", shape = { 1 }, init = "random" } } })
     fails("unknown option", bk.nn.layer, { forward = f, inputs = {} })
     local model = bk.nn.sequential{ bk.nn.layer{ name = "own", forward = f, input = { "batch", "time", 3 } } }
-    fails("model:forward: x: expected (batch, time, 3), got (2,3)", model.forward, model, bk.zeros{ 0 }, bk.ones{ 2, 3 })
+    fails("model:forward: x: expected (batch, time, 3), got (2,3)", model.forward, model, bk.zeros{ 0 },
+        bk.ones{ 2, 3 })
     model = bk.nn.sequential{ bk.nn.tanh(), bk.nn.layer{ name = "own", forward = f, input = { "batch", 4 } } }
     fails("layer 2 (own): expected an input of (batch, 4), got (2,3)", model.forward, model, bk.zeros{ 0 },
         bk.ones{ 2, 3 })

@@ -198,7 +198,7 @@ local function verify(self, o)
         local found = scatter(self, o.theta, h, o, part)
         local descent = bk.grad(self.modified_at(h * weight))
         local at = bk.flow(function(t) return -descent(t) end, o.theta, { time = m * h })
-        rates[k], errors[k], variances[k] = h, (found.mean - at):norm():item(), found.variance
+        rates[k], errors[k], variances[k] = math.abs(h), (found.mean - at):norm():item(), found.variance
         if not smallest or h < smallest.lr then smallest = found end
     end
     local predicted = smallest.lr ^ 4 / 12 * exact(self.directions, o.theta)

@@ -37,13 +37,13 @@ local SECTIONS = { { "errors", "Errors: " }, { "formula", "Formula: " }, { "sour
 local FIELDS = { name = "string", call = "function", options = "table", arguments = "table", returns = "string",
     doc = "string", errors = "string", formula = "string", source = "string", example = "string" }
 
--- As functions in C do: an argument that would be passed over, unless it may be a further result of a call.
-local PASSED_OVER = { ["nil"] = true, ["function"] = true, userdata = true }
+-- What would be passed over behind the options.
 local function refuse_extra(name, place, arguments, i, returned)
+    if arguments[i] == nil then return end
     if returned and bk.is_tensor(arguments[i]) then
-        refuse("%s: returns a %s, of theta: %s(...)(theta)", name, returned, name)
+        refuse(returned == "field" and "%s: returns a field, of theta: %s(...)(theta)"
+            or "%s: returns a function: %s(...)(...)", name, name)
     end
-    if PASSED_OVER[type(arguments[i])] then return end
     local object = name:find(":", 1, true) and 1 or 0
     refuse("%s: expected at most %d argument%s, got %d, one of them %s", name, place - object,
         place - object == 1 and "" or "s", arguments.n - object, show(arguments[i]))

@@ -158,6 +158,15 @@ for name, f in pairs(statistics) do
         if #arguments == 2 and type(x) == "table" and #x ~= #y then
             refuse("%s: y: expected %d numbers, as x has, got %d", where, #x, #y)
         end
+        if name == "proportion" and not (x >= 0 and x <= y and y > 0 and y < math.huge) then
+            refuse("%s: hits, n: expected 0 <= hits <= n, n > 0, got %s of %s", where, show(x), show(y))
+        end
+        if name == "slope" then
+            for k = 1, #x do
+                if x[k] <= 0 then refuse("%s: x: entry %d: expected a number > 0, got %s", where, k, show(x[k])) end
+                if y[k] < 0 then refuse("%s: y: entry %d: expected a number >= 0, got %s", where, k, show(y[k])) end
+            end
+        end
         if name == "spearman_grouped" then
             for k = 1, type(groups) == "table" and bk._options.length(groups) or 0 do
                 if groups[k] == nil or groups[k] ~= groups[k] then

@@ -29,7 +29,10 @@ static bk_status check_options(const verify_options *o, err *e) {
             return err_set(e, BK_EINVAL, "word:verify: orders: expected whole numbers >= 1, got %d", o->orders[i]);
     if (o->n_scales < 2)
         return err_set(e, BK_EINVAL, "word:verify: scales: a slope needs at least two, got %d", o->n_scales);
-    return BK_OK;
+    for (int i = 1; i < o->n_scales; i++)
+        if (fabs(o->scales[i]) != fabs(o->scales[0])) return BK_OK;
+    return err_set(e, BK_EINVAL, "word:verify: scales: a slope needs sizes that differ, got all %g",
+                   fabs(o->scales[0]));
 }
 
 bk_status word_verify(word *w, const tensor *theta, const verify_options *o, double *errors, double *slopes, err *e) {

@@ -93,9 +93,10 @@ int args_fail(lua_State *L, int index, const char *fname, const char *argument, 
 }
 
 void args_end(lua_State *L, int last, int n, bool object, const char *fname) {
+    const bool call = last > 0 && lua_type(L, last) == LUA_TUSERDATA; /* or its first result, then */
     for (int i = last + 1; i <= n; i++) {
         const int type = lua_type(L, i);
-        if (type != LUA_TNIL && type != LUA_TFUNCTION && type != LUA_TUSERDATA)
+        if (type != LUA_TNIL && !(call && (type == LUA_TFUNCTION || type == LUA_TUSERDATA)))
             args_error(L, fname, "expected at most %d argument%s, got %d, one of them %s", last - object,
                        last - object == 1 ? "" : "s", n - object, args_got(L, i));
     }
@@ -217,6 +218,16 @@ int args_no_field(lua_State *L, const char *class, const char *what, int methods
     const char *hint = name ? push_hint(L, name, known) : "";
     if (*hint) return args_error(L, class, "%s \"%s\"%s", what, name, hint);
     return args_error(L, class, "%s %s", what, args_got(L, 2));
+}
+
+static int set_field(lua_State *L) { /* upvalue: of what */
+    return args_error(L, lua_tostring(L, lua_upvalueindex(1)), "%s: no field can be set", args_got(L, 2));
+}
+
+void args_fixed(lua_State *L, const char *what) {
+    lua_pushstring(L, what);
+    lua_pushcclosure(L, set_field, 1);
+    lua_setfield(L, -2, "__newindex");
 }
 
 static int options_unknown(lua_State *L, const char *fname, const char *const *known, int key) {

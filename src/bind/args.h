@@ -16,10 +16,10 @@ int args_fail(lua_State *L, int index, const char *fname, const char *argument, 
 int args_error(lua_State *L, const char *fname, const char *format, ...);
 
 /* Of n arguments, the object before a colon one of them: raises for what comes after the last that is taken and would
- * be passed over in silence. Tensors and functions may be: further results of a call that stands last. */
+ * be passed over in silence. Behind a tensor further results of a call that stands last may: tensors and functions. */
+void args_end(lua_State *L, int last, int n, bool object, const char *fname);
 /* The same where the only argument is a table of options: what comes without its braces is told of them. */
 void args_only_options(lua_State *L, int n, const char *fname);
-void args_end(lua_State *L, int last, int n, bool object, const char *fname);
 
 /* Positional arguments. */
 double args_number(lua_State *L, int index, const char *fname, const char *argument);
@@ -49,6 +49,8 @@ int args_declared(lua_State *L, int index, const char *fname, const bind_option 
 int args_hint(lua_State *L);
 /* Pushes that of the words that stand in quotes in `expected`. */
 const char *args_quoted_hint(lua_State *L, const char *name, const char *expected);
+/* The metatable on top, of a `what`: setting a field is an error. */
+void args_fixed(lua_State *L, const char *what);
 /* Raises `CLASS: WHAT "key" (did you mean ...?)` for the key at index 2, which the table of methods does not have. */
 int args_no_field(lua_State *L, const char *class, const char *what, int methods);
 /* Pushes table[name] and returns true; or pushes nothing and returns false when there is none. */

@@ -1,4 +1,5 @@
 /* bea_shared.c - what the files of bk.bea share: lists of losses, classes of objects. */
+#include <string.h>
 #include "args.h"
 #include "bea_lua.h"
 #include <math.h>
@@ -38,4 +39,5 @@ void bind_bea_class(lua_State *L, const char *name, const bind_row *rows) {
     lua_newtable(L);
     bind_rows(L, rows);
     lua_setfield(L, -2, "__index");
+    args_fixed(L, name + strlen("bracket."));
 }

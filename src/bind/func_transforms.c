@@ -6,8 +6,6 @@
 
 static int transform1(lua_State *L, func_kind kind, const char *name) {
     bind_check_func(L, 1, name, "f");
-    if (lua_gettop(L) > 1 && !lua_isnil(L, 2))
-        return args_error(L, name, "takes one function and returns one; call the result: %s(f)(θ)", name);
     bind_func_transform(L, kind, 1, 0, NULL);
     return 1;
 }
@@ -47,7 +45,7 @@ static int t_vmap(lua_State *L) {
     int table = args_declared(L, 2, "bk.vmap", vmap_told, false);
     if (table && args_field(L, table, "in_axes")) {
         bool list = lua_istable(L, -1); /* a dimension alone holds for every argument */
-        int64_t n = list ? (int64_t)lua_rawlen(L, -1) : FUNC_ARGUMENTS;
+        int64_t n = list ? args_list(L, -1, "bk.vmap", "in_axes", false) : FUNC_ARGUMENTS;
         if (n > FUNC_ARGUMENTS) return args_error(L, "bk.vmap", "in_axes: expected at most %d entries", FUNC_ARGUMENTS);
         for (; how.n < n; how.n++) {
             if (list)

@@ -669,6 +669,7 @@ void bind_func_open_class(lua_State *L) {
     lua_pushboolean(L, 0);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &RAISED);
     luaL_newmetatable(L, BIND_FUNC);
+    args_fixed(L, "func");
     bind_finalizer(L, m_gc, "a func: see bk.grad");
     lua_pushcfunction(L, m_tostring);
     lua_setfield(L, -2, "__tostring");

@@ -111,6 +111,7 @@ static const bind_row module_rows[] = {
 
 void bind_losses(lua_State *L) {
     luaL_newmetatable(L, BIND_LOSS);
+    args_fixed(L, "bk.loss");
     lua_pushcfunction(L, loss_call);
     lua_setfield(L, -2, "__call");
     lua_pushcfunction(L, loss_tostring);

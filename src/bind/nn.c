@@ -620,6 +620,7 @@ static const bind_row model_rows[] = {
 
 static void metatable(lua_State *L, const char *name, const char *says, lua_CFunction gc, lua_CFunction tostring) {
     luaL_newmetatable(L, name);
+    args_fixed(L, name + strlen("bracket."));
     bind_finalizer(L, gc, says);
     lua_pushcfunction(L, tostring);
     lua_setfield(L, -2, "__tostring");

@@ -498,6 +498,7 @@ static const bind_row optim_module_rows[] = {
 
 void bind_optim(lua_State *L) {
     luaL_newmetatable(L, BIND_OPTIM);
+    args_fixed(L, "optimizer");
     bind_finalizer(L, optim_gc, "an optimizer: see bk.optim");
     lua_pushcfunction(L, optim_tostring);
     lua_setfield(L, -2, "__tostring");

@@ -142,16 +142,22 @@ static int draw(lua_State *L, const char *fname, bool normal, const bind_option 
     request q = { .a = 0, .b = 1 };
     rng *r = drawn(L, fname);
     ask(L, fname, told, &q);
+    if (normal && q.b < 0) args_error(L, fname, "std: expected a number >= 0, got %f", q.b);
+    if (!normal && !(q.a <= q.b && isfinite(q.b - q.a)))
+        args_error(L, fname, "b: expected a number >= a, by less than 1.8e308, got a = %f, b = %f", q.a, q.b);
     tensor *t = bind_tensor_push_new(L, q.dtype, q.ndim, q.shape, fname);
     int64_t n = tensor_count(t);
     void *data = tensor_data(t);
     for (int64_t i = 0; i < n; i++) {
         bind_poll(L, i);
         double x = normal ? q.a + q.b * rng_normal(r) : q.a + (q.b - q.a) * rng_uniform(r);
-        if (q.dtype == BK_FLOAT64)
+        if (!normal && x >= q.b) x = nextafter(q.b, q.a); /* b itself is no result, not by rounding either */
+        if (q.dtype == BK_FLOAT64) {
             ((double *)data)[i] = x;
-        else
-            ((float *)data)[i] = (float)x;
+            continue;
+        }
+        const float y = (float)x;
+        ((float *)data)[i] = !normal && y >= q.b && q.a < q.b ? nextafterf(y, -INFINITY) : y;
     }
     return 1;
 }
@@ -255,6 +261,7 @@ void bind_rng(lua_State *L) {
         { NULL, NULL, NULL, NULL },
     };
     luaL_newmetatable(L, BIND_RNG);
+    args_fixed(L, "rng");
     lua_newtable(L);
     bind_rows(L, methods);
     lua_setfield(L, -2, "__index");

@@ -31,14 +31,25 @@ static const char *returned_function(const char *doc) {
     return NULL;
 }
 
+/* Whether it shows two calls, bk.grad(f)(θ, ...). */
+static bool called_twice(const char *doc) {
+    const char *twice = strstr(doc, ")(");
+    return twice && twice < doc + strcspn(doc, "\n");
+}
+
 static void check_count(lua_State *L, const char *doc) { /* upvalue 3: how many arguments there are */
     const int n = lua_gettop(L), most = (int)lua_tointeger(L, lua_upvalueindex(3));
     if (n <= most) return;
     const size_t length = strcspn(doc, "({");
     lua_pushlstring(L, doc, length);
     const char *name = lua_tostring(L, -1), *word = returned_function(doc);
-    for (int i = most + 1; word && i <= n; i++)
-        if (bind_test_tensor(L, i)) args_error(L, name, "returns a %s, of theta: %s(...)(theta)", word, name);
+    for (int i = most + 1; i <= n; i++) {
+        if (most == 1 && called_twice(doc) && !lua_isnil(L, i))
+            args_error(L, name, "takes one function and returns one; call the result: %s(f)(θ)", name);
+        if (!word || !bind_test_tensor(L, i)) continue;
+        if (strcmp(word, "function") == 0) args_error(L, name, "returns a function: %s(...)(...)", name);
+        args_error(L, name, "returns a %s, of theta: %s(...)(theta)", word, name);
+    }
     args_end(L, most, n, memchr(doc, ':', length) != NULL, name);
     lua_pop(L, 1);
 }

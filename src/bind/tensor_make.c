@@ -178,7 +178,12 @@ static int make_eye(lua_State *L) {
     int inside = lua_istable(L, 1) ? args_declared(L, 1, "bk.eye", dtype_told, true) : 0; /* bk.eye{n, dtype = ...} */
     const bk_dtype dtype = args_dtype_once(L, "bk.eye", inside, args_declared(L, 2, "bk.eye", dtype_told, false));
     if (inside) {
+        const int64_t sizes = args_list(L, 1, "bk.eye", "n", true);
+        lua_rawgeti(L, 1, 2);
         lua_rawgeti(L, 1, 1);
+        if (sizes > 2 || (sizes == 2 && !lua_rawequal(L, -1, -2)))
+            args_error(L, "bk.eye", "n: expected one size, the matrix is square, got %I that differ",
+                       (LUAI_UACINT)sizes);
         lua_replace(L, 1);
     }
     int64_t n = args_integer(L, 1, "bk.eye", "n", 0, INT32_MAX), shape[2] = { n, n };

@@ -184,7 +184,10 @@ static int64_t dims_mask(reader *r, int index, const op_arg *a) {
                        called(a));
     for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, index); i <= n; i++, lua_pop(L, 1)) {
         lua_rawgeti(L, index, i);
-        mask |= 1 << args_dim(L, -1, r->call.name, "dims", r->ndim);
+        const int64_t one = (int64_t)1 << args_dim(L, -1, r->call.name, "dims", r->ndim);
+        if (mask & one) args_error(L, r->call.name, "%s: expected each dimension once, got %s again", called(a),
+                                   args_got(L, -1));
+        mask |= one;
     }
     return mask;
 }
@@ -240,6 +243,17 @@ static void put_options(reader *r, const op_arg *options, int first) {
     }
 }
 
+/* Options where a dimension could stand, which is left out: t:sort{descending = true}. */
+static bool options_at(lua_State *L, int index, const op_arg *a) {
+    const bool dimension = a->kind == ARG_DIM || a->kind == ARG_DIMS;
+    if (!dimension || !a->absent || !a[1].option || !lua_istable(L, index)) return false;
+    lua_pushnil(L);
+    if (!lua_next(L, index)) return a->kind == ARG_DIM; /* of no dimension is a sum too */
+    const bool named = lua_type(L, -2) == LUA_TSTRING && lua_rawlen(L, index) == 0;
+    lua_pop(L, 2);
+    return named;
+}
+
 /* ---- the call ---- */
 
 /* The result as a view of the first operand, pushed; false: it has to be computed. */
@@ -293,6 +307,10 @@ static int call_row(lua_State *L) {
             break;
         }
         const int index = r.at++;
+        if (options_at(L, index, a)) {
+            lua_pushnil(L);
+            lua_insert(L, index);
+        }
         if (a->kind == ARG_TENSOR) {
             put_tensor(&r, index, a, "a tensor");
         } else if (a->kind == ARG_OPERAND) {

@@ -111,6 +111,15 @@ static const bind_row print_rows[] = {
     { NULL, NULL, NULL },
 };
 
+/* Lua's operators that tensors have not: what to write in their place. */
+static const char *const missing[][3] = { { "__idiv", "//", "bk.floor(t / u)" },
+                                          { "__mod", "%", "t - u * bk.floor(t / u)" },
+                                          { "__concat", "..", "tostring(t)" } };
+static int m_missing(lua_State *L) { /* upvalue: which */
+    const char *const *row = missing[lua_tointeger(L, lua_upvalueindex(1))];
+    return args_error(L, row[1], "tensors have no such operator; write %s", row[2]);
+}
+
 void bind_tensor(lua_State *L) {
     bind_state_new(L);
     luaL_newmetatable(L, BIND_TENSOR);
@@ -119,6 +128,11 @@ void bind_tensor(lua_State *L) {
         { "__le", m_le },   { "__tostring", bind_tensor_tostring }, { NULL, NULL },
     };
     luaL_setfuncs(L, meta, 0);
+    for (int i = 0; i < (int)(sizeof missing / sizeof *missing); i++) {
+        lua_pushinteger(L, i);
+        lua_pushcclosure(L, m_missing, 1);
+        lua_setfield(L, -2, missing[i][0]);
+    }
     bind_finalizer(L, m_gc, "a tensor: see bk.tensor");
     lua_newtable(L); /* methods */
     bind_tensor_ops(L, lua_gettop(L) - 2, lua_gettop(L) - 1, lua_gettop(L));

@@ -322,6 +322,11 @@ static bool vmap_build(func *self, graph *g, int n_in, node *const *in, node_lis
     bool *batched = graph_alloc(g, (size_t)n_in);
     int first = -1; /* the argument the size is taken from */
     if (!p || !to || !batched) return false;
+    if ((int)f->coef[0] > n_in && (int)f->coef[0] < FUNC_ARGUMENTS) { /* so many: one that holds for all */
+        graph_fail(g, BK_EINVAL, "bk.vmap: in_axes: expected at most %d, one an argument, got %d", n_in,
+                   (int)f->coef[0]);
+        return false;
+    }
     for (int i = 0; i < n_in; i++) {
         int dim = i < (int)f->coef[0] ? (int)f->coef[1 + i] : 1, axis = dim < 0 ? in[i]->ndim + dim : dim - 1;
         shape_buf a, b;

@@ -56,6 +56,12 @@ static node *outputs(const loss_func *l, const char *who, graph *g, node *theta,
     return z;
 }
 
+/* y in its range: class ids of z's classes, or numbers from 0 to 1. */
+static node *checked(const loss_row *row, graph *g, const node *z, node *y, const char *who) {
+    if (row->class_ids) return g_labels(g, y, z->shape[z->ndim - 1], who);
+    return row->probabilities ? g_labels(g, y, 0, who) : y;
+}
+
 static bool loss_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
     loss_func *l = (loss_func *)f;
     const loss_row *row = l->kind.row;
@@ -76,7 +82,7 @@ static bool loss_build(func *f, graph *g, int n_in, node *const *in, node_list *
         y = graph_const(g, yt);
     } else {
         x = in[1];
-        y = row->class_ids ? g_class_ids(g, in[2]) : in[2] ? g_cast(g, in[2], floating) : NULL;
+        y = row->class_ids || !in[2] ? in[2] : g_cast(g, in[2], floating);
     }
     char who[64];
     snprintf(who, sizeof who, "bk.loss.%s", row->name);
@@ -97,6 +103,7 @@ static bool loss_build(func *f, graph *g, int n_in, node *const *in, node_list *
         graph_fail(g, BK_EINVAL, "bk.loss.%s: x: an empty batch has no mean", row->name);
         return false;
     }
+    if (!l->has_data && !(y = checked(row, g, z, y, who))) return false;
     out->n = 1;
     out->v = graph_alloc(g, sizeof(node *));
     return out->v && (out->v[0] = row->build(&l->kind, g, z, y)) != NULL;
@@ -120,15 +127,19 @@ static bk_status loss_try(loss_func *l, int64_t *classes, err *e) {
     return st;
 }
 
-static bk_status check_classes(const loss_func *l, const tensor *y, int64_t classes, err *e) {
-    int64_t n = tensor_count(y);
-    for (int64_t i = 0; i < n; i++) {
-        double v = tensor_get(y, i);
-        if (!(v >= 0 && v < (double)classes) || v != (double)(int64_t)v)
-            return err_set(e, BK_EINVAL, "bk.loss.%s: y[%lld]: expected a class id in 0..%lld, got %g",
-                           l->kind.row->name, (long long)i + 1, (long long)classes - 1, v);
+/* The same of the data inside, at once. */
+static bk_status check_labels(const loss_func *l, const tensor *y, int64_t classes, err *e) {
+    const loss_row *row = l->kind.row;
+    const int64_t n = row->class_ids || row->probabilities ? tensor_count(y) : 0;
+    bk_status st = BK_OK;
+    int64_t since = 0;
+    char who[64];
+    snprintf(who, sizeof who, "bk.loss.%s", row->name);
+    for (int64_t i = 0; i < n && !st; i++) {
+        if (ctx_stops(l->base.c, &since, 1)) return ctx_poll(l->base.c, e);
+        st = op_check_label(who, row->class_ids ? classes : 0, i, tensor_get(y, i), e);
     }
-    return BK_OK;
+    return st;
 }
 
 func *loss_new(model *m, const loss *kind, const tensor *x, const tensor *y, const model_with *with,
@@ -161,7 +172,7 @@ func *loss_new(model *m, const loss *kind, const tensor *x, const tensor *y, con
     if (!st) st = tensor_contiguous_as(x, x->dtype, &l->x[x->dtype], e);
     if (!st) st = tensor_contiguous_as(y, y->dtype, &l->y[y->dtype], e);
     if (!st) st = loss_try(l, &classes, e);
-    if (!st && row->class_ids) st = check_classes(l, y, classes, e);
+    if (!st) st = check_labels(l, y, classes, e);
     if (!st) return &l->base;
     func_release(&l->base);
     return NULL;
@@ -170,7 +181,7 @@ func *loss_new(model *m, const loss *kind, const tensor *x, const tensor *y, con
 /* ---- accuracy ---- */
 
 node *loss_hits_class(graph *g, node *z, node *y) {
-    return g_eq(g, g_argmax(g, z, z->ndim - 1), g_class_ids(g, y));
+    return g_eq(g, g_argmax(g, z, z->ndim - 1), y);
 }
 
 static bool accuracy_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
@@ -192,9 +203,10 @@ static bool accuracy_build(func *f, graph *g, int n_in, node *const *in, node_li
                    y ? shape_text(y->ndim, y->shape, &b) : "none");
         return false;
     }
+    y = checked(row, g, z, y, "model:accuracy");
     out->n = 1;
     out->v = graph_alloc(g, sizeof(node *));
-    return out->v && (out->v[0] = g_mean_all(g, g_cast(g, row->hits(g, z, y), BK_FLOAT64))) != NULL;
+    return y && out->v && (out->v[0] = g_mean_all(g, g_cast(g, row->hits(g, z, y), BK_FLOAT64))) != NULL;
 }
 
 static const func_class accuracy_class = { "model:accuracy", accuracy_build, loss_destroy };

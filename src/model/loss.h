@@ -18,6 +18,7 @@ struct loss_row {
     const char *doc; /* signature, one sentence, shapes of y, formula */
     option options[OPTIONS_MAX];
     bool class_ids; /* y (batch) holds class ids from 0, int64 in the graph; else targets of z's shape */
+    bool probabilities; /* these are from 0 to 1 */
     node *(*build)(const loss *l, graph *g, node *z, node *y); /* z: the model's outputs, not empty */
     node *(*hits)(graph *g, node *z, node *y); /* 1 for a right answer, else 0; NULL: there is no right and wrong */
 };

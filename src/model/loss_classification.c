@@ -42,8 +42,8 @@ const loss_row loss_binary_cross_entropy = {
     .name = "binary_cross_entropy",
     .doc = "bk.loss.binary_cross_entropy(model [, x, y]) -> loss, a function of theta; without data, of (theta, x, y)\n"
            "Mean over batch and outputs of -y log sigmoid(z) - (1 - y) log(1 - sigmoid(z)), z = model(theta, x), y in "
-           "0..1 "
-           "of z's shape, or (batch) beside one output.",
+           "0..1 of z's shape, or (batch) beside one output.",
+    .probabilities = true,
     .build = binary_build,
     .hits = binary_hits,
 };

@@ -314,7 +314,7 @@ node *model_build_as(const model *m, const char *who, graph *g, node *theta, nod
 }
 
 node *model_build(const model *m, graph *g, node *theta, node *x) {
-    return model_build_as(m, "forward", g, theta, x);
+    return model_build_as(m, "model:forward", g, theta, x);
 }
 
 bk_status model_init_buffers(const model *m, bk_dtype dtype, tensor *out, err *e) {

@@ -204,24 +204,10 @@ static void cast_range(void *arg, int share, int64_t first, int64_t end) {
              j->in + (size_t)first * dtype_size(j->from));
 }
 
-/* The first place where the cast changed the number, or n->count. */
-static int64_t not_whole(const node *n, const void *in, const int64_t *out) {
-    int64_t i = 0;
-    while (i < n->count && (double)out[i] == dtype_get(n->in[0]->dtype, in, i)) i++;
-    return i;
-}
-
 static bk_status cast_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)scratch;
     cast_job j = { n->in[0]->dtype, n->dtype, in[0], out };
-    const bk_status status = ctx_ranges(c, n->count, 1, (double)n->count, cast_range, &j);
-    return !status && n->n_ints > 1 && not_whole(n, in[0], out) < n->count ? BK_ERUNTIME : status;
-}
-static bk_status cast_explain(ctx *c, const node *n, void *out, const void *const *in, void *scratch, err *e) {
-    (void)c, (void)scratch;
-    const int64_t i = not_whole(n, in[0], out);
-    return err_set(e, BK_EINVAL, "bk.loss: y: expected class ids, whole numbers, got %g in place %lld",
-                   dtype_get(n->in[0]->dtype, in[0], i), (long long)i + 1);
+    return ctx_ranges(c, n->count, 1, (double)n->count, cast_range, &j);
 }
 static bool cast_shape(graph *g, node *n) {
     (void)g;
@@ -544,7 +530,7 @@ node *g_stop_gradient(graph *g, node *a) {
 
 const op_row op_cast = {
     .name = "cast", .arity = 1, .kind = OP_KERNEL, .serves = "to", .formula = "t in another dtype",
-    .shape = cast_shape, .run = cast_run, .explain = cast_explain, .simplify = cast_simplify, .jvp = cast_jvp,
+    .shape = cast_shape, .run = cast_run, .simplify = cast_simplify, .jvp = cast_jvp,
     .transpose = cast_transpose, .vmap = op_vmap_elementwise,
     .sample = &(op_sample){ 1, { { 2, { SAMPLE_SIZE, 4 }, 0 } }, 1, { BK_FLOAT32 }, .eps = 0.25, .tol = 2e-6 },
 };
@@ -552,12 +538,6 @@ node *g_cast(graph *g, node *a, bk_dtype dtype) {
     if (!a || a->dtype == dtype) return a;
     int64_t to = dtype;
     return graph_op(g, &op_cast, 1, &a, 1, &to, 0);
-}
-/* Class ids as int64: an error where one is no whole number. */
-node *g_class_ids(graph *g, node *y) {
-    if (!y || y->dtype == BK_INT64) return y;
-    int64_t checked[] = { BK_INT64, true };
-    return graph_op(g, &op_cast, 1, &y, 2, checked, 0);
 }
 
 static bool to_view(tensor *t, const op_value *v) {

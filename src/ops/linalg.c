@@ -11,6 +11,11 @@
 
 /* ---- one node over many matrices ---- */
 
+/* Of a solve, ints: what A is, whether it stands transposed, and whose it is, for messages. */
+enum { KIND, TRANSPOSED, SOLVER };
+enum { BY_SOLVE, BY_INV, BY_DET, BY_QR, BY_CHOLESKY };
+static const char *const solvers[] = { "solve", "inv", "det: derivative", "qr: derivative", "cholesky: derivative" };
+
 static int64_t rows(const node *a) {
     return a->shape[a->ndim - 2];
 }
@@ -36,6 +41,7 @@ static node *matrices(graph *g, const op_row *op, node *a, bool square) {
 }
 
 static bool all_finite(bk_dtype dtype, int64_t n, const void *a, int64_t *where) {
+    if (isfinite(vec_sum(dtype, n, a))) return true; /* one that is not would make the sum so */
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(dtype_get(dtype, a, i))) {
             *where = i;
@@ -56,7 +62,7 @@ static bk_status one(const node *n, void *out, const void *a, const void *b, voi
     if (n->op == &op_qr) return lapack_qr(n->dtype, m, k, a, out, room, e);
     if (n->op == &op_cholesky) return lapack_cholesky(n->dtype, k, a, out, e);
     if (n->op == &op_det) return lapack_det(n->dtype, k, a, out, room, e);
-    return lapack_solve(n->dtype, (lapack_kind)n->ints[0], n->ints[1], k, columns(n), a, b, out, room, e);
+    return lapack_solve(n->dtype, (lapack_kind)n->ints[KIND], n->ints[TRANSPOSED], k, columns(n), a, b, out, room, e);
 }
 
 static bk_status each(ctx *c, const node *n, void *out, const void *const *in, void *scratch, err *e) {
@@ -71,7 +77,8 @@ static bk_status each(ctx *c, const node *n, void *out, const void *const *in, v
         if (!s) continue;
         char prefix[120], which[60] = "";
         if (batch > 1) snprintf(which, sizeof which, ": matrix %lld of %lld", (long long)i + 1, (long long)batch);
-        snprintf(prefix, sizeof prefix, "bk.linalg.%s%s", n->op->name, which);
+        const char *who = n->op == &op_solve ? solvers[n->ints[SOLVER]] : n->op->name;
+        snprintf(prefix, sizeof prefix, "bk.linalg.%s%s", who, which);
         return e ? err_prefix(e, prefix) : s;
     }
     return BK_OK;
@@ -274,7 +281,7 @@ static node *qr_jvp(graph *g, node *n, int index, node *t) {
     (void)index;
     const int64_t k = columns(n), m = rows(n) - k;
     node *q = held(g, n, 0, m), *r = held(g, n, m, k);
-    node *x = g_transpose(g, g_solve_of(g, r, g_transpose(g, t), LAPACK_UPPER, true));
+    node *x = g_transpose(g, g_solve_of(g, r, g_transpose(g, t), LAPACK_UPPER, true, BY_QR));
     node *mat = product(g, q, x, true, false), *low = mat ? g_mul(g, mat, lower_mask(g, mat, 1, 0)) : NULL;
     node *upper = g_sub(g, mat, g_sub(g, low, g_transpose(g, low)));
     node *parts[2] = { g_sub(g, x, product(g, q, upper, false, false)), product(g, upper, r, false, false) };
@@ -323,8 +330,8 @@ static bool square_shape(graph *g, node *n) {
 /* L' = L (H o (L^-1 A' L^-T)), H: 1 below the diagonal, 1/2 on it. */
 static node *cholesky_jvp(graph *g, node *n, int index, node *t) {
     (void)index;
-    node *half = g_solve_of(g, n, symmetric(g, t), LAPACK_LOWER, false);
-    node *x = g_solve_of(g, n, g_transpose(g, half), LAPACK_LOWER, false);
+    node *half = g_solve_of(g, n, symmetric(g, t), LAPACK_LOWER, false, BY_CHOLESKY);
+    node *x = g_solve_of(g, n, g_transpose(g, half), LAPACK_LOWER, false, BY_CHOLESKY);
     return x ? product(g, n, g_mul(g, x, lower_mask(g, x, 1, 0.5)), false, false) : NULL;
 }
 static node *cholesky_build(graph *g, const op_value *v, node **more) {
@@ -349,7 +356,7 @@ const op_row op_cholesky = {
            "where that shows.\n\nSource: LAPACK's potrf.",
 };
 
-/* ---- solve: ints are the kind of A, and whether it stands transposed ---- */
+/* ---- solve ---- */
 
 static bool solve_shape(graph *g, node *n) {
     const node *a = n->in[0], *b = n->in[1];
@@ -362,19 +369,23 @@ static bool solve_shape(graph *g, node *n) {
     return true;
 }
 /* A^-1 B; with `transposed` A^-T B. */
-node *g_solve_of(graph *g, node *a, node *b, int kind, bool transposed) {
+node *g_solve_of(graph *g, node *a, node *b, int kind, bool transposed, int solver) {
     node *in[2] = { a, b };
-    int64_t ints[2] = { kind, transposed };
-    return a && b ? graph_op(g, &op_solve, 2, in, 2, ints, 0) : NULL;
+    int64_t ints[] = { kind, transposed, solver };
+    return a && b ? graph_op(g, &op_solve, 2, in, 3, ints, 0) : NULL;
+}
+/* The same solve of others. */
+static node *solve_again(graph *g, const node *n, node *a, node *b, bool transposed) {
+    return g_solve_of(g, a, b, (int)n->ints[KIND], transposed, (int)n->ints[SOLVER]);
 }
 static node *solve_jvp(graph *g, node *n, int k, node *t) {
-    const bool transposed = n->ints[1];
+    const bool transposed = n->ints[TRANSPOSED];
     if (k == 0) t = g_neg(g, product(g, t, n, transposed, false));
-    return g_solve_of(g, n->in[0], t, (int)n->ints[0], transposed);
+    return solve_again(g, n, n->in[0], t, transposed);
 }
 static node *solve_transpose(graph *g, node *n, int k, node *ct) {
     (void)k; /* B: it is linear in no other */
-    return g_solve_of(g, n->in[0], ct, (int)n->ints[0], !n->ints[1]);
+    return solve_again(g, n, n->in[0], ct, !n->ints[TRANSPOSED]);
 }
 /* One A for many B: their columns side by side, so that A is factored once. */
 static node *solve_columns(graph *g, node *n, node *a, node *b, int64_t size) {
@@ -386,7 +397,7 @@ static node *solve_columns(graph *g, node *n, node *a, node *b, int64_t size) {
     for (int i = 0; i < d; i++) back[axes[i]] = i, apart[i] = b->shape[axes[i]];
     memcpy(wide, apart, sizeof *wide * (size_t)(d - 2));
     wide[d - 2] = size * columns(b);
-    node *x = g_solve_of(g, a, g_reshape(g, g_permute(g, b, axes), d - 1, wide), (int)n->ints[0], n->ints[1]);
+    node *x = solve_again(g, n, a, g_reshape(g, g_permute(g, b, axes), d - 1, wide), n->ints[TRANSPOSED]);
     return x ? g_permute(g, g_reshape(g, x, d, apart), back) : NULL;
 }
 static node *solve_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
@@ -395,7 +406,7 @@ static node *solve_vmap(graph *g, node *n, node *const *in, const bool *batched,
     int64_t shape[BK_MAX_DIMS + 1] = { size };
     memcpy(shape + 1, n->shape, sizeof *shape * (size_t)n->ndim);
     if (!batched[1]) b = g_broadcast(g, b, n->ndim + 1, shape);
-    return g_solve_of(g, in[0], b, (int)n->ints[0], n->ints[1]);
+    return solve_again(g, n, in[0], b, n->ints[TRANSPOSED]);
 }
 node *g_solve(graph *g, node *a, node *b) {
     a = matrices(g, &op_solve, a, true);
@@ -411,7 +422,8 @@ node *g_solve(graph *g, node *a, node *b) {
     int64_t shape[BK_MAX_DIMS];
     memcpy(shape, b->shape, sizeof *shape * (size_t)b->ndim);
     shape[b->ndim] = 1;
-    node *x = g_solve_of(g, a, vector ? g_reshape(g, b, b->ndim + 1, shape) : b, LAPACK_GENERAL, false);
+    node *x = g_solve_of(g, a, vector ? g_reshape(g, b, b->ndim + 1, shape) : b, LAPACK_GENERAL, false,
+                         BY_SOLVE);
     return x && vector ? g_reshape(g, x, b->ndim, shape) : x;
 }
 OP_BUILD(solve, g_solve(g, v[0].t, v[1].t))
@@ -426,8 +438,8 @@ const op_row op_solve = {
     .build = solve_build,
     .sample = &(op_sample){ 2,
                             { { 3, { SAMPLE_SIZE, 3, 3 }, 0 }, { 3, { SAMPLE_SIZE, 3, 2 }, 0 } },
-                            2,
-                            { 0, 0 },
+                            3,
+                            { LAPACK_GENERAL, false, BY_SOLVE },
                             .where = SAMPLE_DIAGONAL },
     .sample_low = 0.1,
     .sample_high = 1,
@@ -437,10 +449,12 @@ const op_row op_solve = {
            "Source: LAPACK's getrf and getrs.",
 };
 
-node *g_inv(graph *g, node *a) {
-    a = matrices(g, &op_inv, a, true);
+static node *inverse(graph *g, node *a, int solver) {
     node *eye = a ? g_broadcast(g, lower_mask(g, a, 0, 1), a->ndim, a->shape) : NULL;
-    return g_solve_of(g, a, eye, LAPACK_GENERAL, false);
+    return g_solve_of(g, a, eye, LAPACK_GENERAL, false, solver);
+}
+node *g_inv(graph *g, node *a) {
+    return inverse(g, matrices(g, &op_inv, a, true), BY_INV);
 }
 OP_BUILD(inv, g_inv(g, v[0].t))
 const op_row op_inv = {
@@ -468,8 +482,8 @@ static bool det_shape(graph *g, node *n) {
 }
 static node *det_jvp(graph *g, node *n, int index, node *t) { /* det(A)' = det(A) tr(A^-1 A') */
     (void)index;
-    node *inverse = g_transpose(g, g_inv(g, n->in[0]));
-    return t ? g_mul(g, n, g_sum(g, g_mul(g, inverse, t), 3u << (t->ndim - 2), false)) : NULL;
+    node *turned = g_transpose(g, inverse(g, n->in[0], BY_DET));
+    return t ? g_mul(g, n, g_sum(g, g_mul(g, turned, t), 3u << (t->ndim - 2), false)) : NULL;
 }
 static node *det_build(graph *g, const op_value *v, node **more) {
     (void)more;

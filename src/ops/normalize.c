@@ -2,6 +2,8 @@
  * moves by normalize_slope(y, scale, t), scale = normalize_scale(a). */
 #include "ops.h"
 
+#include <math.h>
+
 typedef struct normalize_job {
     const node *n;
     const char *in[3];
@@ -127,6 +129,8 @@ node *g_normalized(graph *g, node *a, int last, double eps) {
 }
 
 node *g_layer_norm(graph *g, node *a, double eps) {
+    if (!(eps >= 0 && isfinite(eps)))
+        return graph_fail(g, BK_EINVAL, "bk.layer_norm: eps: expected a finite number >= 0, got %g", eps);
     a = op_operand(g, &op_layer_norm, a);
     if (!a) return NULL;
     if (a->ndim == 0) return graph_fail(g, BK_EINVAL, "bk.layer_norm: expected at least 1 dimension, got ()");

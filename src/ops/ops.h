@@ -37,6 +37,8 @@ node *op_binary(graph *g, const op_row *op, node *a, node *b);
 bool op_whole(double x); /* an integer that float64 holds exactly, with its neighbours */
 /* The number x as a 0-d operand beside a: of a's dtype, unless a is int64 and x is not whole. */
 node *op_number_beside(graph *g, node *a, double x);
+/* Fails where y is no class id below `classes`, or (0) not from 0 to 1: as g_labels does, of number i from 0. */
+bk_status op_check_label(const char *who, int64_t classes, int64_t i, double y, err *e);
 /* The node of a public row from the values of its arguments; numbers among operands are nodes already. */
 node *op_build(graph *g, const op_row *op, const op_value *v, node **second);
 

@@ -24,6 +24,17 @@ static uint64_t key_of(bk_dtype dtype, const void *a, int64_t i) {
     return bits & top ? ~bits : bits ^ top;
 }
 
+typedef struct row {
+    bk_dtype dtype;
+    const void *a;
+    int64_t from, n;
+    uint64_t turn; /* all bits, where the largest comes first */
+} row;
+
+static keyed keyed_at(const row *of, int64_t i) {
+    return (keyed){ key_of(of->dtype, of->a, of->from + i) ^ of->turn, i };
+}
+
 /* By key, equal ones in their order: few by insertion, else byte by byte from the lowest, between v and room. */
 static keyed *sorted(ctx *c, keyed *v, keyed *room, int64_t n) {
     enum { FEW = 64, BYTES = 8 };
@@ -73,16 +84,21 @@ static void sink(keyed *heap, int64_t n, int64_t i) {
     }
     heap[i] = x;
 }
-static keyed *first_of(ctx *c, keyed *v, int64_t n, int64_t k) {
+static keyed *first_of(ctx *c, const row *of, keyed *v, int64_t k) {
     int64_t since = 0;
+    for (int64_t i = 0; i < k; i++) {
+        v[i] = keyed_at(of, i);
+        if (ctx_stops(c, &since, 8)) return NULL;
+    }
     for (int64_t i = k / 2; i-- > 0;) {
         sink(v, k, i);
         if (ctx_stops(c, &since, 16)) return NULL;
     }
-    for (int64_t i = k; k > 0 && i < n; i++) {
-        const bool among = v[i].key < v[0].key; /* of equals the earlier stays */
+    for (int64_t i = k; k > 0 && i < of->n; i++) {
+        const keyed x = keyed_at(of, i);
+        const bool among = x.key < v[0].key; /* of equals the earlier stays */
         if (among) {
-            v[0] = v[i];
+            v[0] = x;
             sink(v, k, 0);
         }
         if (ctx_stops(c, &since, among ? 64 : 1)) return NULL;
@@ -103,23 +119,26 @@ static bool argsort_shape(graph *g, node *n) {
     n->shape[n->ndim - 1] = n->ints[FIRST];
     return true;
 }
+static bool few(const node *n) { /* of a long row */
+    return n->ints[FIRST] < n->in[0]->shape[n->ndim - 1] / 16;
+}
 static size_t argsort_scratch(const node *n, int threads) {
     (void)threads;
-    return 2 * sizeof(keyed) * (size_t)n->in[0]->shape[n->ndim - 1];
+    return sizeof(keyed) * (size_t)(few(n) ? n->ints[FIRST] : 2 * n->in[0]->shape[n->ndim - 1]);
 }
 static bk_status argsort_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     const node *a = n->in[0];
     const int64_t size = a->shape[a->ndim - 1], first = n->ints[FIRST], rows = shape_count(a->ndim - 1, a->shape);
-    const uint64_t turn = n->ints[DESCENDING] ? UINT64_MAX : 0;
+    row of = { a->dtype, in[0], 0, size, n->ints[DESCENDING] ? UINT64_MAX : 0 };
     keyed *v = scratch;
     int64_t since = 0;
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t i = 0; i < size; i++) {
-            v[i] = (keyed){ key_of(a->dtype, in[0], r * size + i) ^ turn, i };
+    for (int64_t r = 0; r < rows; r++, of.from += size) {
+        for (int64_t i = 0; i < size && !few(n); i++) {
+            v[i] = keyed_at(&of, i);
             if (ctx_stops(c, &since, 8)) return BK_EINTERRUPTED;
         }
-        const keyed *order = first < size / 16 ? first_of(c, v, size, first) : sorted(c, v, v + size, size);
-        if (!order) return BK_EINTERRUPTED;
+        const keyed *order = few(n) ? first_of(c, &of, v, first) : sorted(c, v, v + size, size);
+        if (!order && first > 0) return BK_EINTERRUPTED;
         for (int64_t i = 0; i < first; i++) {
             ((int64_t *)out)[r * first + i] = order[i].at;
             if (ctx_stops(c, &since, 2)) return BK_EINTERRUPTED;

@@ -35,6 +35,8 @@ function TestRefused.test_more_arguments_than_there_are()
     fails("bk.loss.mse: expected at most 1 argument, got 2, one of them 3", bk.loss.mse, {}, 3)
     fails("bk.data.csv: expected at most 2 arguments, got 3, one of them 1", bk.data.csv, "x.csv", {}, 1)
     fails("bk.schedule.cosine: expected at most 1 argument, got 2, one of them 3", bk.schedule.cosine, { lr = 1 }, 3)
+    fails("bk.zeros: expected at most 2 arguments, got 3, one of them tensor float64 (2)", bk.zeros, { 2 }, {}, ones { 2 })
+    fails("bk.rng: expected at most 1 argument, got 2, one of them function", bk.rng, 1, print)
     lu.assertEquals(bk.exp(bk.zeros({ 2, 3 }):max(2)), ones { 2 }) -- max has two results
     lu.assertEquals(bk.exp(bk.zeros { 2 }, nil), ones { 2 })
 end
@@ -61,6 +63,15 @@ function TestRefused.test_a_theta_given_to_what_returns_a_function()
     local reshuffled = bea.reshuffled { losses = losses, lr = 0.1 }
     fails("reshuffled:loss: returns a loss", reshuffled.loss, reshuffled, theta)
     fails("bk.bea.order_gap: returns a function", bea.order_gap, squares, cubes, { lr = 0.1 }, theta)
+    fails("bk.schedule.cosine: returns a function: bk.schedule.cosine(...)(...)", bk.schedule.cosine, { lr = 1 }, theta)
+    for name, options in pairs { -- what returns an object, of C and of Lua
+        continual = { losses = losses, lr = 0.1 }, multitask = { losses = losses, lr = 0.1 },
+        word = { { squares, 0.1 } }, optimizer = { loss = squares, optimizer = bk.optim.sgd {}, lr = 0.1 },
+        game = { losses = losses, players = { 1, 1 }, lr = 0.1 }, reshuffled = { losses = losses, lr = 0.1 },
+        lanczos = { loss = squares, theta = theta },
+    } do
+        fails(("bk.bea.%s: expected at most 1 argument, got 2, one of them"):format(name), bea[name], options, theta)
+    end
 end
 
 -- The numbers of a distribution by place, by name, and both.
@@ -74,6 +85,106 @@ function TestRefused.test_distributions()
     fails("rng:normal: mean: given twice, by place and by name", normal, { 3 }, 5, { mean = 2 })
     fails("rng:normal: std: given twice, by place and by name", normal, { 3 }, 5, 1, { std = 2 })
     fails("rng:normal: options: expected a table, got 5", normal, { { 3 }, 1 }, 5)
+    local function uniform(...) return bk.rng(1):uniform(...) end
+    fails("rng:uniform: b: expected a number >= a, by less than 1.8e308, got a = 3.0, b = 1.0", uniform, { 3 }, 3, 1)
+    fails("got a = 3.0, b = 1.0", uniform, { 3 }, { a = 3 })
+    fails("got a = -1e+308, b = 1e+308", uniform, { 3 }, -1e308, 1e308)
+    fails("rng:normal: std: expected a number >= 0, got -1.0", normal, { 3 }, 0, -1)
+    lu.assertEquals(uniform({ 3 }, 2, 2), bk.full({ 3 }, 2))
+    lu.assertEquals(normal({ 3 }, 2, 0), bk.full({ 3 }, 2))
+end
+
+-- Uniform is below b: float32 has no number between these ends, float64 few, and half of the draws are next to b.
+function TestRefused.test_the_upper_end_is_not_drawn()
+    local float32 = bk.rng(1):uniform({ 100 }, 1, 1 + 2 ^ -23, { dtype = "float32" })
+    lu.assertEquals(float32, bk.ones { 100, dtype = "float32" })
+    lu.assertEquals(bk.rng(1):uniform({ 100 }, 1, 1 + 2 ^ -52), bk.ones { 100 })
+end
+
+-- Options may follow a tensor at once, and are told from a dimension.
+function TestRefused.test_options_in_place_of_a_dimension()
+    local t = bk.tensor { { 1, 3 }, { 4, 2 } }
+    fails("bk.softmax: unknown option causall (did you mean causal?)", t.softmax, t, { causall = true })
+    fails("bk.sort: unknown option descend (did you mean descending?)", t.sort, t, { descend = true })
+    fails("bk.topk: unknown option small", t.topk, t, 1, { small = true })
+    fails("bk.sum: unknown option keeps (did you mean keep?)", t.sum, t, { keeps = true })
+    fails("bk.sort: dim: expected a dimension from 1 to 2, got table", t.sort, t, { 1 })
+    fails("bk.sum: dim: expected a dimension or a list of them, got options", t.sum, t, { 1, keep = true })
+    lu.assertEquals(t:softmax { causal = true }, t:softmax(2, { causal = true }))
+    lu.assertEquals(t:sort { descending = true }, bk.tensor { { 3, 1 }, { 4, 2 } })
+    lu.assertEquals(t:topk(1, { smallest = true }), bk.tensor { { 1 }, { 2 } })
+    lu.assertEquals(t:sum { keep = true }, bk.tensor { { 10 } })
+    lu.assertEquals(t:sum {}, t) -- over no dimension
+end
+
+-- Labels that a loss has no meaning for, in data that is kept and in data that comes later.
+function TestRefused.test_labels_out_of_range()
+    local model, x = bk.nn.mlp { 2, 3 }, bk.ones { 2, 2 }
+    local w = model:init { seed = 1 }
+    for _, name in ipairs { "cross_entropy", "hinge" } do
+        local loss = bk.loss[name]
+        for _, y in ipairs { -1, 3, 1 << 62 } do
+            local text = ("bk.loss.%s: y[2]: expected a class id in 0..2, got "):format(name)
+            fails(text, loss, model, x, int64 { 0, y })
+            fails(text, loss(model), w, x, int64 { 0, y })
+            fails(text, bk.grad(loss(model)), w, x, int64 { 0, y })
+        end
+    end
+    fails("model:accuracy: y[2]: expected a class id in 0..2, got 3", model.accuracy, model, w, x, int64 { 0, 3 })
+    local binary = bk.loss.binary_cross_entropy
+    for _, y in ipairs { -1, 1.5, 0 / 0 } do
+        local targets = bk.tensor { { 0, 1, 0.5 }, { 0, y, 1 } }
+        local text = "bk.loss.binary_cross_entropy: y[5]: expected a number from 0 to 1, got "
+        fails(text, binary, model, x, targets)
+        fails(text, binary(model), w, x, targets)
+        fails(text, binary(model), w:to("float32"), x:to("float32"), targets)
+        fails(text, bk.grad(binary(model)), w, x, targets)
+        fails("model:accuracy: y[5]: expected a number from 0 to 1, got ", binary:accuracy(model), w, x, targets)
+    end
+    fails("y[1]: expected a number from 0 to 1, got 2", binary(model), w, x, int64 { { 2, 0, 0 }, { 0, 1, 0 } })
+    local each = bk.vmap(bk.loss.cross_entropy(model), { in_axes = { false, 1, 1 } })
+    fails("bk.loss.cross_entropy: y[4]: expected a class id in 0..2, got 3", each, w, bk.ones { 2, 2, 2 },
+        int64 { { 0, 1 }, { 2, 3 } })
+    local _, slope = bk.jvp(binary(model), { w, x, bk.full({ 2, 3 }, 0.25) }, { w * 0, x * 0, bk.ones { 2, 3 } })
+    lu.assertAlmostEquals(slope:item(), -model:forward(w, x):mean():item(), 1e-14) -- -z, the mean over outputs
+end
+
+-- What Lua itself would say less of.
+function TestRefused.test_fields_are_not_set_and_operators_are_there_or_named()
+    local model = bk.nn.mlp { 2, 2 }
+    for what, object in pairs {
+        model = model, rng = bk.rng(1), optimizer = bk.optim.sgd {}, func = bk.grad(squares), layer = bk.nn.relu {},
+        ["bk.loss"] = bk.loss.mse, word = bk.bea.word { { squares, 0.1 } },
+        multitask = bk.bea.multitask { losses = { squares }, lr = 0.1 },
+        continual = bk.bea.continual { losses = { squares }, lr = 0.1 },
+    } do
+        fails(what .. ': "lr": no field can be set', function() object.lr = 3 end)
+    end
+    fails("//: tensors have no such operator; write bk.floor(t / u)", function() return theta // 2 end)
+    fails("%: tensors have no such operator; write t - u * bk.floor(t / u)", function() return 2 % theta end)
+    fails("..: tensors have no such operator; write tostring(t)", function() return "t = " .. theta end)
+    fails("model:forward: theta: expected (6), floating, got (2) float64", model.forward, model, theta, bk.ones { 1, 2 })
+end
+
+function TestRefused.test_sizes_dimensions_and_scales_that_are_too_many()
+    local ones, word = bk.ones, bk.bea.word { { squares, 0.1 }, { cubes, 0.1 } }
+    fails("bk.eye: n: expected one size, the matrix is square, got 2 that differ", bk.eye, { 2, 3 })
+    fails("bk.eye: n: expected one size, the matrix is square, got 3", bk.eye, { 2, 2, 2 })
+    lu.assertEquals(bk.eye { 2, 2 }, bk.eye(2))
+    fails("bk.sum: dim: expected each dimension once, got -1 again", bk.sum, ones { 2, 3 }, { 2, -1 })
+    fails("bk.layer_norm: eps: expected a finite number >= 0, got -1", bk.layer_norm, ones { 2, 2 }, { eps = -1 })
+    fails("bk.statistics.proportion: hits, n: expected 0 <= hits <= n, n > 0, got 3 of 2", bk.statistics.proportion, 3, 2)
+    fails("bk.statistics.slope: x: entry 2: expected a number > 0, got -2", bk.statistics.slope, { 1, -2 }, { 1, 2 })
+    fails("bk.vmap: in_axes: expected at most 1, one an argument, got 2", bk.vmap(squares, { in_axes = { 1, 1 } }), theta)
+    fails("bk.vmap: in_axes: expected a list without gaps", bk.vmap, squares, { in_axes = { [1] = 1, [3] = 1 } })
+    fails("word:verify: scales: a slope needs sizes that differ, got all 1", word.verify, word,
+        { theta = theta, scales = { 1, -1 } })
+    local equation = bk.bea.optimizer { loss = squares, optimizer = bk.optim.sgd {}, lr = 0.1 }
+    local shuffled = bk.bea.reshuffled { losses = { squares, cubes }, lr = 0.1 }
+    for name, object in pairs { equation = equation, reshuffled = shuffled } do
+        fails(name .. ":verify: scales: expected two or more that differ, for a slope, got 1 alone", object.verify,
+            object, { theta = theta, scales = { 1, 1 } })
+    end
 end
 
 function TestRefused.test_shapes()
@@ -198,12 +309,13 @@ function TestRefused.test_fractions_are_not_cut()
         for _, y in ipairs { 1.5, -0.5, 0 / 0, 1e30 } do
             for _, dtype in ipairs { "float64", "float32" } do
                 local ids = bk.tensor({ 1, y }, { dtype = dtype })
-                fails("bk.loss: y: expected class ids, whole numbers, got ", loss, w, x, ids)
-                fails("in place 2", bk.grad(loss), w, x, ids)
+                local text = ("bk.loss.%s: y[2]: expected a class id in 0..2, got "):format(name)
+                fails(text, loss, w, x, ids)
+                fails(text, bk.grad(loss), w, x, ids)
             end
         end
     end
-    fails("bk.loss: y: expected class ids, whole numbers, got 1.5 in place 1", model.accuracy, model, w, x,
+    fails("model:accuracy: y[1]: expected a class id in 0..2, got 1.5", model.accuracy, model, w, x,
         bk.tensor { 1.5, 1 })
     local function head(ids)
         return bk.protocol { model = model, lr = 0.1, tasks = { { x = x, y = int64 { 0, 1 }, head = ids } } }

@@ -62,7 +62,8 @@ function TestLayer.test_what_is_wrong_is_named()
     fails("init", bk.nn.layer, { forward = f, params = { { "w", shape = { 1 }, init = "random" } } })
     fails("unknown option", bk.nn.layer, { forward = f, inputs = {} })
     local model = bk.nn.sequential{ bk.nn.layer{ name = "own", forward = f, input = { "batch", "time", 3 } } }
-    fails("forward: x: expected (batch, time, 3), got (2,3)", model.forward, model, bk.zeros{ 0 }, bk.ones{ 2, 3 })
+    fails("model:forward: x: expected (batch, time, 3), got (2,3)", model.forward, model, bk.zeros{ 0 },
+        bk.ones{ 2, 3 })
     model = bk.nn.sequential{ bk.nn.tanh(), bk.nn.layer{ name = "own", forward = f, input = { "batch", 4 } } }
     fails("layer 2 (own): expected an input of (batch, 4), got (2,3)", model.forward, model, bk.zeros{ 0 },
         bk.ones{ 2, 3 })
@@ -216,7 +217,7 @@ function TestRecurrent.test_what_is_wrong_is_named()
     fails("activation: expected \"tanh\" or \"relu\"", bk.nn.rnn, { 3, 4, activation = "gelu" })
     local model = bk.nn.sequential{ bk.nn.gru{ 3, 4 } }
     local theta = model:init()
-    fails("forward: x: expected (batch, time, 3), got (2,5,4)", model.forward, model, theta, bk.ones{ 2, 5, 4 })
+    fails("model:forward: x: expected (batch, time, 3), got (2,5,4)", model.forward, model, theta, bk.ones{ 2, 5, 4 })
     fails("bk.nn.gru: x: expected at least one time, got (2,0,3)", model.forward, model, theta, bk.zeros{ 2, 0, 3 })
     fails("bk.nn.lstm_cell: c: expected a tensor of 2 dimensions, got nil", bk.nn.lstm_cell, { weight = bk.ones{ 1, 4 },
         recurrent = bk.ones{ 1, 4 }, bias = bk.ones{ 4 } }, bk.ones{ 1, 1 }, bk.ones{ 1, 1 })

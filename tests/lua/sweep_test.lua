@@ -452,13 +452,16 @@ local function wait_for(condition, what)
     end
 end
 
+-- What the starter of the tests ignores (nohup does) a program goes on ignoring: here it is to hear its signals.
+local HEARS = "env --default-signal=INT,TERM,HUP,USR1 "
+
 -- Starts a sweep of sleeping runs in the background and signals it when two of them run; its output and exit status.
 local function interrupted(signal)
     local out = folder .. "/text"
     local started = ("%s sweep %s --out %s/out --jobs 2 --grid mode=sleep --seeds 1..4 -- --log %s"):format(program,
         script,
         folder, log)
-    local pid = io.popen(("%s >%s 2>&1 & echo $!; wait $!; echo $? >%s.status"):format(started, out, out))
+    local pid = io.popen(HEARS .. ("%s >%s 2>&1 & echo $!; wait $!; echo $? >%s.status"):format(started, out, out))
     local id = pid:read("n")
     wait_for(function() return #calls() == 2 end, "two runs")
     os.execute(("kill -%s %d"):format(signal, id))
@@ -490,7 +493,7 @@ function TestSweep:test_an_interrupted_sweep_goes_on()
     write(script, SCRIPT:gsub('o.mode == "sleep"', 'o.seed == 2 and not io.open(o.log .. ".go")', 1))
     local out = folder .. "/text"
     local text = ("%s sweep %s --out %s/out --seeds 1..3 -- --log %s"):format(program, script, folder, log)
-    local pid = io.popen(("%s >%s 2>&1 & echo $!; wait $!; echo $? >%s.status"):format(text, out, out))
+    local pid = io.popen(HEARS .. ("%s >%s 2>&1 & echo $!; wait $!; echo $? >%s.status"):format(text, out, out))
     local id = pid:read("n")
     wait_for(function() return #calls() == 2 end, "the second run")
     os.execute("kill -INT " .. id)

@@ -237,6 +237,14 @@ local function verify(self, o)
     local theta = o.theta:to("float64")
     local u = self.update
     for _, k in ipairs(o.orders) do check_order("equation:verify: orders", k) end
+    for _, scale in ipairs(o.scales) do
+        if type(scale) ~= "number" or not (scale > 0 and scale < math.huge) then
+            refuse("equation:verify: scales: expected numbers > 0, got %s", show(scale))
+        end
+    end
+    if #o.scales == 0 or math.max(table.unpack(o.scales)) == math.min(table.unpack(o.scales)) then
+        refuse("equation:verify: scales: expected two or more that differ, for a slope, got %s alone", show(o.scales[1]))
+    end
     local manifold = bk.compile(function(t) -- to second order always: without it an average of squares may be negative
         local r = orders(self, t, 3)
         local list = table.move(r.S0, 1, u.n, 1, {})
@@ -249,9 +257,6 @@ local function verify(self, o)
     for k, order in ipairs(o.orders) do result[k] = { order = order, expected = order, errors = {} } end
     local part = bk._progress.parts("equation:verify", #o.scales * (1 + #o.orders))
     for _, scale in ipairs(o.scales) do
-        if type(scale) ~= "number" or not (scale > 0 and scale < math.huge) then
-            refuse("equation:verify: scales: expected numbers > 0, got %s", show(scale))
-        end
         local h = self.lr * scale
         local n = math.floor(o.time / math.abs(h) + 0.5)
         if n < 1 then

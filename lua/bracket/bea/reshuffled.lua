@@ -188,7 +188,9 @@ local function verify(self, o)
     check_self(self, "verify")
     checked(self, "reshuffled:verify", o)
     local weight = WEIGHT[o.control]
-    if #o.scales < 2 then refuse("reshuffled:verify: scales: expected two or more, for a slope, got 1") end
+    if math.max(table.unpack(o.scales)) == math.min(table.unpack(o.scales)) then
+        refuse("reshuffled:verify: scales: expected two or more that differ, for a slope, got %s alone", o.scales[1])
+    end
     local m, rates, errors, variances, smallest = #self.directions, {}, {}, {}, nil
     local part = bk._progress.parts("reshuffled:verify", #o.scales * n_orders(m, o))
     for k, scale in ipairs(o.scales) do
@@ -196,7 +198,7 @@ local function verify(self, o)
         local found = scatter(self, o.theta, h, o, part)
         local descent = bk.grad(self.modified_at(h * weight))
         local at = bk.flow(function(t) return -descent(t) end, o.theta, { time = m * h })
-        rates[k], errors[k], variances[k] = h, (found.mean - at):norm():item(), found.variance
+        rates[k], errors[k], variances[k] = math.abs(h), (found.mean - at):norm():item(), found.variance
         if not smallest or h < smallest.lr then smallest = found end
     end
     local predicted = smallest.lr ^ 4 / 12 * exact(self.directions, o.theta)

@@ -1,7 +1,6 @@
 /* lapack.c - LAPACK by its Fortran names, which every OpenBLAS has (LAPACKE and its header are packages of their own).
  * lapack.inc holds the functions, once for each float type; here are their declarations and the choice by dtype.
  * Fortran's matrices are column-major: a symmetric one is the same either way, others are turned as they are copied. */
-#include "gemm.h"
 #include "lapack.h"
 
 #include <math.h>
@@ -20,10 +19,6 @@
     void P##getrf_(const int *m, const int *n, T *a, const int *lda, int *pivots, int *info);                         \
     void P##getrs_(const char *trans, const int *n, const int *k, const T *a, const int *lda, const int *pivots,      \
                    T *b, const int *ldb, int *info, size_t);                                                           \
-    void P##laswp_(const int *n, T *a, const int *lda, const int *from, const int *to, const int *pivots,             \
-                   const int *step);                                                                                   \
-    void P##trsm_(const char *side, const char *uplo, const char *trans, const char *diag, const int *m, const int *n, \
-                  const T *alpha, const T *a, const int *lda, T *b, const int *ldb, size_t, size_t, size_t, size_t);   \
     void P##trtrs_(const char *uplo, const char *trans, const char *diag, const int *n, const int *k, const T *a,     \
                    const int *lda, T *b, const int *ldb, int *info, size_t, size_t, size_t);
 DECLARE(double, d)
@@ -36,8 +31,6 @@ static bk_status failed(err *e, const char *what, int64_t place, int64_t of, dou
 static bk_status lost(err *e) { /* not seen with finite numbers */
     return err_set(e, BK_ERUNTIME, "LAPACK's iteration did not converge");
 }
-
-enum { SMALL = 16 }; /* columns: what is left to LAPACK whole */
 
 #define T double
 #define P(name) d##name##_

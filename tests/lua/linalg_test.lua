@@ -220,28 +220,6 @@ function TestLinalg.test_derivatives_at_degeneracies()
     lu.assertTrue(g:abs():max():item() < 1e-12, "finite beside a singular value of 0")
 end
 
--- Sizes that are halved on the way, odd ones too: against the product, det(tridiagonal 2, -1) = n + 1, and a pivot in
--- the second half.
-function TestLinalg.test_matrices_of_many_blocks()
-    for _, n in ipairs { 16, 17, 33, 70, 131 } do
-        for dtype, bound in pairs { float64 = 1e-10, float32 = 2e-2 } do
-            local rng = bk.rng(n)
-            local a, b = rng:normal({ 2, n, n }, { dtype = dtype }), rng:normal({ 2, n, 5 }, { dtype = dtype })
-            local x, inverse = la.solve(a, b), la.inv(a)
-            lu.assertTrue((a:matmul(x) - b):abs():max():item() < bound)
-            lu.assertTrue((inverse:matmul(b) - x):abs():max():item() < bound * (1 + x:abs():max():item()))
-            local from = bk.grad(function(t) return (la.solve(a, t) * b):sum() end)(b) -- A^-T B
-            lu.assertTrue((a:transpose():matmul(from) - b):abs():max():item() < bound)
-            local second, i = laplacian(n):to(dtype), bk.arange(n):reshape { n, 1 }
-            lu.assertAlmostEquals(la.det(second):item(), n + 1, bound * n)
-            lu.assertAlmostEquals(la.det(bk.flip(second, 1)):item(), (n + 1) * (-1) ^ (n // 2), bound * n)
-            local k = n - 2
-            fails(("bk.linalg.solve: singular matrix: pivot %d of %d is 0"):format(k, n), la.solve,
-                (bk.eye(n) * (1 - i:eq(k - 1))):to(dtype), bk.ones { n, dtype = dtype })
-        end
-    end
-end
-
 function TestLinalg.test_errors_say_what_is_wrong()
     local square = "bk.linalg.%s: t: expected square matrices (..., n, n), got float64 (2,3)"
     for _, name in ipairs { "eigh", "cholesky", "inv", "det" } do

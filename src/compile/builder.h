@@ -2,6 +2,7 @@
 #ifndef COMPILE_BUILDER_H
 #define COMPILE_BUILDER_H
 
+#include "../ops/ops.h"
 #include "order.h"
 #include "plan.h"
 
@@ -63,10 +64,16 @@ static inline bool is_pass(const node *n) {
     return n->op->kind == OP_ELEMENTWISE;
 }
 
+/* A pass sees elements in their order alone: what it reads of another shape it reads as they lie. */
+static inline node *reshaped(node *a) {
+    while (a->op == &op_reshape) a = a->in[0];
+    return a;
+}
+
 /* recompute.c: outs, the results with copies of nodes for late readers, for a part of the program's time, and the rank
  * for their order: of cheap ones as the cheapest cut says; or of any, as many as bring the memory in use at once down
- * to the goal or are found (INFINITY: whatever they take; else no large products). After order_units, whose use it
- * spoils. false after failing b->g. */
+ * to the goal or are found (INFINITY: whatever they take; else no large products). After order_units. false after
+ * failing b->g. */
 bool recompute(builder *b, bool any, size_t goal, double part, node **outs, int *copies);
 
 /* schedule.c: the running order of units, when nodes are in their buffers, and its turns. false after failing b->g. */

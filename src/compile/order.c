@@ -15,6 +15,7 @@ typedef struct scheduler {
     int *missing;         /* by task: those it needs that have not run */
     int *unread;          /* by buffer: readers that have not run */
     bool *done, *there;   /* by task; by buffer: it holds something */
+    int *shared;          /* by buffer: the task, from 1, that had it share a place */
     int *depth;           /* by task: the longest way to it */
     int *ahead;           /* tasks that may be worth running at once: a stack */
     int n_ahead;
@@ -73,6 +74,7 @@ static void start(scheduler *s, int *order) {
     for (int i = 0; i < s->all->n_buffers; i++) {
         s->unread[i] = s->readers.first[i + 1] - s->readers.first[i] + s->all->kept[i];
         s->there[i] = false;
+        s->shared[i] = 0;
     }
     for (int i = 0; i < s->all->n; i++)
         if (s->all->tasks[i].lazy && !s->all->tasks[i].n_before) ready(s, i, false);
@@ -86,6 +88,19 @@ static void change(const scheduler *s, int task, size_t *takes, size_t *gives) {
         if (!s->there[t->writes[k]]) *takes += s->all->bytes[t->writes[k]];
     for (int k = 0; k < t->n_reads; k++)
         if (s->unread[t->reads[k]] == 1) *gives += s->all->bytes[t->reads[k]];
+}
+
+/* Bytes that the task writes in the places of what it reads last. */
+static size_t in_place(scheduler *s, int task) {
+    const order_task *t = &s->all->tasks[task];
+    size_t bytes = 0;
+    for (int k = 0; k < t->n_over; k++) {
+        const int to = t->over[2 * k], from = t->over[2 * k + 1];
+        if (s->there[to] || s->unread[from] != 1 || s->shared[to] == task + 1 || s->shared[from] == task + 1) continue;
+        s->shared[to] = s->shared[from] = task + 1;
+        bytes += s->all->bytes[to];
+    }
+    return bytes;
 }
 
 static void heap_add(scheduler *s, int task) {
@@ -123,7 +138,7 @@ static void run(scheduler *s, int task, bool heaped) {
         if (!s->done[t->before[k]]) run(s, t->before[k], heaped); /* a lazy one */
     size_t takes, gives;
     change(s, task, &takes, &gives);
-    const size_t beside = t->in_place && takes > gives ? takes - gives : t->in_place ? 0 : takes;
+    const size_t beside = takes - in_place(s, task);
     if (s->live + beside > s->most) s->most = s->live + beside;
     if (s->use) s->use[s->n] = (order_use){ s->live + beside, takes };
     s->live += takes;
@@ -196,6 +211,7 @@ bool order_for_memory(graph *g, const order_tasks *all, int bases, int *const *b
     s.unread = zeros(g, sizeof(int), all->n_buffers);
     s.done = zeros(g, sizeof(bool), n);
     s.there = zeros(g, sizeof(bool), all->n_buffers);
+    s.shared = zeros(g, sizeof(int), all->n_buffers);
     s.depth = zeros(g, sizeof(int), n);
     s.ahead = zeros(g, sizeof(int), n + all->n_buffers);
     s.heap = zeros(g, sizeof(int), n);

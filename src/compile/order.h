@@ -5,11 +5,11 @@
 #include "../graph/graph.h"
 
 typedef struct order_task { /* each list names a thing once */
-    int n_before, n_reads, n_writes;
+    int n_before, n_reads, n_writes, n_over;
     int *before;         /* the tasks it needs */
     int *reads, *writes; /* buffers */
     bool lazy;           /* it runs right before the first task that needs it */
-    bool in_place;       /* what it writes may take the place of what it reads last */
+    int *over;           /* pairs: a buffer that it writes, and one whose place this may take, where it is read last */
 } order_task;
 
 typedef struct order_tasks {

@@ -1,13 +1,19 @@
 /* plan.c - lays a graph out as a program. Steps are kernel calls and fused elementwise passes; every buffer has a fixed
  * place: an argument, a result, a constant, or the arena. */
 #include "arena.h"
-#include "../ops/ops.h"
 #include "builder.h"
 #include "lower.h"
 #include "program.h"
 
 #include <math.h>
 #include <string.h>
+
+static void drop(plan *p) {
+    for (int i = 0; i < p->n_consts; i++) tensor_release(&p->consts[i]);
+    graph_free(p->own);
+    p->own = NULL;
+    p->n_consts = 0;
+}
 
 static size_t node_bytes(const node *n) {
     return (size_t)n->count * dtype_size(n->dtype);
@@ -28,12 +34,6 @@ static bool is_alias(const node *n, size_t *shift) {
     }
     *shift = (size_t)at * dtype_size(n->dtype);
     return true;
-}
-
-/* A pass sees elements in their order alone: what it reads of another shape it reads as they lie. */
-static node *reshaped(node *a) {
-    while (a->op == &op_reshape) a = a->in[0];
-    return a;
 }
 
 /* What a pass can read where its operand lies: a broadcast, or a slice with gaps of runs that are worth a copy each. */
@@ -273,7 +273,7 @@ static void write_in_place(builder *b) {
         if (!is_pass(u->nodes[0])) continue;
         for (int i = 0; i < u->n; i++) {
             int out = b->root[u->nodes[i]->id];
-            if (!b->stored[u->nodes[i]->id] || out < 0) continue;
+            if (!b->stored[u->nodes[i]->id] || out < 0 || b->shift[u->nodes[i]->id]) continue;
             buffer *y = &b->buffers[out];
             if (y->slot >= 0 || y->over >= 0 || y->first != b->turn[s]) continue;
             for (int k = 0; k < u->nodes[i]->n_in; k++) {
@@ -625,10 +625,9 @@ static bool arrange(builder *b) {
 /* Back to the results alone. */
 static bool forget(builder *b) {
     plan *p = b->p;
-    for (int i = 0; i < p->n_consts; i++) tensor_release(&p->consts[i]);
-    graph_free(p->own);
+    drop(p);
     p->own = ops_graph(p->c);
-    p->n_consts = p->n_places = p->n_steps = 0;
+    p->n_places = p->n_steps = 0;
     *b = (builder){ .g = b->g, .p = p, .n_in = b->n_in, .n_out = b->n_out, .inputs = b->inputs, .outs = b->outs,
                     .rank = b->rank, .alone = b->alone, .over = b->over };
     return p->own || graph_fail(b->g, BK_ENOMEM, "out of memory: a plan");
@@ -685,29 +684,55 @@ static bool fit(builder *b, size_t memory) {
     return false;
 }
 
-/* With copies for late readers if less memory is then in use at once. */
-static bool with_copies(builder *b, bool any, double part, bool *less) {
-    node **as_built = b->outs, **outs = make(b->g, sizeof *outs, b->n_out);
+/* With copies for late readers if less memory is then in use at once, else as it was. much: it is worth another try. */
+static bool with_copies(builder *b, bool any, double part, bool *much) {
+    enum { MUCH = 64 };
+    const builder as_built = *b;
+    node **outs = make(b->g, sizeof *outs, b->n_out);
     int copies = 0;
-    const size_t before = b->most;
-    *less = false;
+    *much = false;
     if (!outs || !recompute(b, any, 0, part, outs, &copies)) return false;
     if (!copies) return true;
-    if (!arrange_anew(b, outs)) return false;
+    plan *p = b->p, before = *p;
+    p->own = NULL;
+    p->n_consts = 0;
+    const bool ok = arrange_anew(b, outs), less = ok && b->most < as_built.most;
+    *much = less && b->most < as_built.most - as_built.most / MUCH;
     b->rank = NULL;
-    *less = b->most < before;
-    return *less || arrange_anew(b, as_built);
+    if (less || !ok) {
+        drop(&before);
+    } else {
+        drop(p);
+        *p = before;
+        *b = as_built;
+    }
+    return ok;
 }
 
 /* Copies of what is cheap, and of copies; then, in a program that is worth it, of anything. */
 static bool build(builder *b, size_t memory) {
     enum { ROUNDS = 4, WORTH = 1 << 12, WORTH_ANY = 80 << 20 }; /* bytes that are worth planning again */
     if (!arrange(b)) return false;
-    bool less = b->most >= WORTH;
-    for (int i = 0; i < ROUNDS && less; i++)
-        if (!with_copies(b, false, 1. / 20, &less)) return false;
-    if (b->most >= WORTH_ANY && !with_copies(b, true, 1. / 100, &less)) return false;
+    bool much = b->most >= WORTH;
+    for (int i = 0; i < ROUNDS && much; i++)
+        if (!with_copies(b, false, 1. / 20, &much)) return false;
+    if (b->most >= WORTH_ANY && !with_copies(b, true, 1. / 100, &much)) return false;
     return lay_out(b) && (!memory || fit(b, memory));
+}
+
+/* Moves what is needed to a graph of its own: tables by id are then as long as what is planned, not what was traced. */
+static bool take_over(builder *b, graph *from) {
+    const int ends = b->n_out + b->n_in;
+    graph *g = ops_graph(b->p->c);
+    if (!g) return graph_fail(from, BK_ENOMEM, "out of memory: a graph");
+    b->g = g;
+    node **end = make(g, sizeof *end, ends);
+    if (!end) return false;
+    if (b->n_out) memcpy(end, b->outs, sizeof *end * (size_t)b->n_out);
+    if (b->n_in) memcpy(end + b->n_out, b->inputs, sizeof *end * (size_t)b->n_in);
+    b->outs = end;
+    b->inputs = end + b->n_out;
+    return graph_take(g, from, ends, end);
 }
 
 bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, size_t memory, bool over,
@@ -733,9 +758,11 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
         memcpy(b.outs, outs, sizeof *outs * (size_t)n_out);
         p->stats.nodes_built = graph_count(g);
         ok = op_rank_order(g, n_out, b.outs) && graph_simplify(g, n_out, b.outs, p->stats.passes) &&
-             graph_lower(g, n_out, b.outs) && build(&b, memory);
+             graph_lower(g, n_out, b.outs) && take_over(&b, g) && build(&b, memory);
     }
     bk_status s = graph_status(g, e);
+    if (!s) s = graph_status(b.g, e);
+    if (b.g != g) graph_free(b.g);
     if (!s && p->own) s = graph_status(p->own, e);
     if (!s && !ok) s = err_set(e, BK_ERUNTIME, "plan: internal failure");
     if (!s && p->arena_bytes && !(p->arena = mem_block_alloc(c, p->arena_bytes))) s = err_nomem(e, p->arena_bytes);
@@ -758,9 +785,8 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
 void plan_free(plan *p) {
     if (!p) return;
     ctx *c = p->c;
-    for (int i = 0; i < p->n_consts; i++) tensor_release(&p->consts[i]);
+    drop(p);
     if (p->arena) mem_block_free(c, p->arena, p->arena_bytes);
-    graph_free(p->own);
     mem_free(c, p, sizeof *p);
     ctx_release(c);
 }

@@ -3,13 +3,13 @@
  * node has the node's bits: only the place and the time of its buffer change. */
 #include "builder.h"
 #include "cut.h"
-#include "../ops/ops.h"
 #include "simplify.h"
 
 #include <limits.h>
 #include <math.h>
 
 enum { MOST_TAKEN = 64 };
+enum { WORTH = 32 }; /* operations that a byte is worth at first */
 
 typedef struct reads { /* of a node: places of the order, ascending, each once */
     int *at, n, room;
@@ -20,6 +20,13 @@ typedef struct change { /* to take back: n is copied, is read, or has a buffer *
     enum { COPIED, READ, HELD } what;
     int place; /* what `from` was, or the read that was added; of HELD nothing */
 } change;
+
+typedef struct spot { /* of the network */
+    node *n;
+    int asked;    /* the first place beyond the peak that reads it; INT_MAX: none does */
+    int arc;      /* from the source to it, ... */
+    int64_t room; /* ... with so much room */
+} spot;
 
 typedef struct recomputing {
     builder *b;
@@ -44,10 +51,11 @@ typedef struct recomputing {
     size_t *more; /* by place: bytes more in use than at the place before, not yet in b->use */
     network w;
     int *spot; /* by id: in the network, from 1; 0: not there */
-    node **spots;
+    spot *spots;
     int n_spots;
-    int *at;     /* by id: the first place beyond the peak that asks for it; INT_MAX: none does */
+    int *at;     /* by id: the first place beyond the peak that asks for it, itself or by a copy; INT_MAX: none does */
     bool *fixed; /* by id: it is kept */
+    double rate; /* operations that a byte is worth by now */
     node **image, **late; /* by id: in the new graph */
 } recomputing;
 
@@ -209,9 +217,11 @@ static bool copy_reachable(recomputing *r, node *n, int peak, int at, double bou
 /* Adds bytes to what is in use while n, or its copy, is there, once settled. */
 static void charge(recomputing *r, const node *n, size_t bytes) {
     if (!r->held[n->id] || r->kept[n->id]) return;
-    const int from = r->from[n->id];
-    r->more[r->pos[n->id]] += bytes;
-    r->more[last_read(r, n, from) + 1] -= bytes;
+    const int from = r->from[n->id], last = last_read(r, n, from);
+    if (from == INT_MAX || last > r->pos[n->id]) { /* else only its copy has a buffer */
+        r->more[r->pos[n->id]] += bytes;
+        r->more[last + 1] -= bytes;
+    }
     if (from == INT_MAX) return;
     r->more[from] += bytes;
     r->more[last_read(r, n, INT_MAX) + 1] -= bytes;
@@ -373,7 +383,7 @@ static int choose(recomputing *r, size_t goal, double part) {
 
 /* ---- what is cheap ----
  *
- * What is read beyond the peak and was made before it is kept, or computed again from other things that are: of four
+ * What is read beyond the peak and made by then is kept, or computed again from other things that are: of four
  * products of two values these two are enough. The fewest bytes to keep are the cheapest cut between what is made and
  * what is read, as He & Yu 2023 choose what a gradient keeps; but at the peak of any program. */
 
@@ -396,20 +406,20 @@ static int asked_at(const recomputing *r, const node *n, int peak) {
     return d->at[low];
 }
 
-static int spot_of(recomputing *r, node *n) {
+static int spot_of(recomputing *r, node *n, int asked) {
     if (!r->spot[n->id]) {
-        r->spots[r->n_spots++] = n;
+        r->spots[r->n_spots++] = (spot){ .n = n, .asked = asked };
         r->spot[n->id] = r->n_spots;
     }
     return r->spot[n->id];
 }
 
 /* Of the two nodes of a spot: n as it is found by a copy of it, and as it is read. */
-static int made(int spot) {
-    return 2 * spot;
+static int made(int i) {
+    return 2 * i;
 }
-static int seen(int spot) {
-    return 2 * spot + 1;
+static int seen(int i) {
+    return 2 * i + 1;
 }
 
 /* What keeping n beyond the peak takes: next to nothing where it is there anyway, little where it is read there. */
@@ -423,34 +433,45 @@ static double copying(const recomputing *r, const node *n, int at) {
     return r->price[n->id] + (at < INT_MAX ? own_pass(r, n, at) : 0);
 }
 
-/* The cheapest cut, where `rate` operations are worth a byte: what is made `after` it is to be computed again. */
-static bool cheapest(recomputing *r, int peak, double rate, bool *after) {
+/* The network at a peak, but for what copies take: see cheapest. */
+static bool lay_network(recomputing *r, int peak) {
     const builder *b = r->b;
     network *w = &r->w;
     r->n_spots = 0;
     for (int i = 0; i < b->n; i++) {
         node *n = b->sorted[i];
-        const bool before = b->group[n->id] >= 0 && r->pos[n->id] < peak;
+        const bool before = b->group[n->id] >= 0 && r->pos[n->id] <= peak;
+        const int asked = before ? asked_at(r, n, peak) : INT_MAX;
         r->spot[n->id] = 0;
-        r->at[n->id] = before ? asked_at(r, n, peak) : INT_MAX;
-        if (r->at[n->id] < INT_MAX) spot_of(r, n);
+        r->at[n->id] = INT_MAX;
+        if (asked < INT_MAX) spot_of(r, n, asked);
     }
     network_clear(w);
     for (int i = 0; i < r->n_spots; i++) {
-        node *n = r->spots[i];
-        const bool copied = again(r, n);
+        node *n = r->spots[i].n;
         network_add(w, made(i + 1), seen(i + 1), keeping(r, n, peak));
-        if (r->at[n->id] < INT_MAX) network_add(w, seen(i + 1), CUT_SINK, CUT_NEVER);
-        network_add(w, CUT_SOURCE, made(i + 1),
-                    copied ? 1 + (int64_t)(copying(r, n, r->at[n->id]) / rate) : CUT_NEVER);
-        for (int k = 0; k < n->n_in && copied; k++) {
+        if (r->spots[i].asked < INT_MAX) network_add(w, seen(i + 1), CUT_SINK, CUT_NEVER);
+        r->spots[i].arc = w->n_arcs;
+        network_add(w, CUT_SOURCE, made(i + 1), 0);
+        for (int k = 0; k < n->n_in && again(r, n); k++) {
             node *a = maker(b, n->in[k]);
-            if (b->group[a->id] >= 0) network_add(w, seen(spot_of(r, a)), made(i + 1), CUT_NEVER);
+            if (b->group[a->id] >= 0) network_add(w, seen(spot_of(r, a, INT_MAX)), made(i + 1), CUT_NEVER);
         }
     }
-    if (graph_failed(b->g)) return false;
-    network_cut(w, after);
-    return true;
+    return !graph_failed(b->g);
+}
+
+/* The cheapest cut, where `rate` operations are worth a byte, no more than before, and what is fixed is not computed
+ * again: what is made `after` it is. Room is only added, so the flow so far goes on. */
+static void cheapest(recomputing *r, double rate, bool *after) {
+    for (int i = 0; i < r->n_spots; i++) {
+        spot *s = &r->spots[i];
+        const int64_t room = again(r, s->n) ? 1 + (int64_t)(copying(r, s->n, s->asked) / rate) : CUT_NEVER;
+        r->w.arcs[s->arc].room += room - s->room;
+        s->room = room;
+        r->at[s->n->id] = s->asked;
+    }
+    network_cut(&r->w, after);
 }
 
 static bool beyond(const recomputing *r, const node *n, const bool *after) {
@@ -516,22 +537,25 @@ static double copy_beyond(recomputing *r, int peak, const bool *after) {
     return cost;
 }
 
-/* Copies what the cut says, if that takes no more than is left, else what one says where a byte is worth less. Whether
- * that is anything. */
+/* Copies what the cut says, if that takes no more than is left, else what one says where a byte is worth less, as it is
+ * for the next cuts. Whether that is anything. */
 static bool cut(recomputing *r, int peak, double *left, bool *after) {
-    enum { TRIES = 12, WORTH = 32 }; /* operations a byte */
+    enum { TRIES = 24 };
     const builder *b = r->b;
-    double rate = WORTH;
+    double rate = r->rate;
     memset(r->fixed, 0, (size_t)b->count);
-    for (int i = 0; i < TRIES && cheapest(r, peak, rate, after); i++) {
+    if (!lay_network(r, peak)) return false;
+    for (int i = 0; i < TRIES; i++) {
+        cheapest(r, rate, after);
         if (fix(r, peak, after)) continue;
         const double cost = copy_beyond(r, peak, after);
         if (cost <= *left) {
+            r->rate = rate;
             *left -= fmax(cost, 0);
             return r->n_log > 0;
         }
         take_back(r);
-        rate /= 2;
+        rate *= 0.75;
     }
     return false;
 }
@@ -606,9 +630,12 @@ static bool rebuild(recomputing *r, node **outs) {
 }
 
 bool recompute(builder *b, bool any, size_t goal, double part, node **outs, int *copies) {
-    recomputing r = { .b = b, .any = any, .products = part == INFINITY };
+    recomputing r = { .b = b, .any = any, .products = part == INFINITY, .rate = WORTH };
+    order_use *use = b->use;
     *copies = 0;
-    if (!survey(&r)) return false;
+    if (!(b->use = make(b->g, sizeof *use, b->n_order)) || !survey(&r)) return false;
+    if (b->n_order) memcpy(b->use, use, sizeof *use * (size_t)b->n_order);
     *copies = any ? choose(&r, goal, part) : cuts(&r, part);
+    b->use = use;
     return !graph_failed(b->g) && (!*copies || rebuild(&r, outs));
 }

@@ -1,8 +1,8 @@
 /* schedule.c - the order in which units run, for little memory, and the turns of those that may run at once. */
 #include "builder.h"
-#include "../ops/ops.h"
 #include "program.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 /* The unit that makes what n reads as a: through aliases and absorbed views. -1: none does. */
@@ -17,10 +17,11 @@ static bool make_tasks(builder *b, order_tasks *all) {
     int operands = 0;
     for (int i = 0; i < b->n; i++) operands += b->sorted[i]->n_in;
     int *seen = make(g, sizeof *seen, b->n_units), *read = make(g, sizeof *read, b->n_buffers);
-    int *room = make(g, sizeof *room, 2 * (int64_t)operands + b->n);
+    int *last = make(g, sizeof *last, b->n_buffers); /* the node of the unit in hand that reads it last */
+    int *room = make(g, sizeof *room, 4 * (int64_t)operands + b->n);
     *all = (order_tasks){ b->n_units, b->n_buffers, make(g, sizeof *all->tasks, b->n_units),
                           make(g, sizeof *all->bytes, b->n_buffers), make(g, sizeof *all->kept, b->n_buffers) };
-    if (!seen || !read || !room || !all->tasks || !all->bytes || !all->kept) return false;
+    if (!seen || !read || !last || !room || !all->tasks || !all->bytes || !all->kept) return false;
     for (int i = 0; i < b->n_buffers; i++)
         if (b->buffers[i].slot < 0) all->bytes[i] = (b->buffers[i].bytes + 63) / 64 * 64;
     for (int k = 0; k < b->n_out; k++)
@@ -28,7 +29,6 @@ static bool make_tasks(builder *b, order_tasks *all) {
     for (int u = 0; u < b->n_units; u++) { /* entries of seen and read: the unit that was there last, from 1 */
         const unit *at = &b->units[u];
         order_task *t = &all->tasks[u];
-        t->in_place = is_pass(at->nodes[0]);
         t->lazy = true;
         for (int i = 0; i < at->n; i++) t->lazy = t->lazy && at->nodes[i]->late;
         t->before = room;
@@ -43,12 +43,16 @@ static bool make_tasks(builder *b, order_tasks *all) {
         t->reads = room += t->n_before;
         for (int i = 0; i < at->n; i++)
             for (int k = 0; k < at->nodes[i]->n_in; k++) {
-                node *a = at->nodes[i]->in[k];
-                const int x = b->root[(b->absorbed[a->id] ? a->in[0] : a)->id];
-                if (x < 0 || read[x] == 2 * u + 2) continue;
-                if (unit_of(b, a) == u) continue; /* within the unit */
-                read[x] = 2 * u + 2;
-                t->reads[t->n_reads++] = x;
+                node *a = at->nodes[i]->in[k], *from = b->absorbed[a->id] ? a->in[0] : a;
+                const int x = b->root[from->id];
+                if (x < 0 || unit_of(b, a) == u) continue; /* within the unit */
+                if (read[x] != 2 * u + 2) {
+                    read[x] = 2 * u + 2;
+                    t->reads[t->n_reads++] = x;
+                    last[x] = 0;
+                }
+                if (from != a || b->shift[from->id]) last[x] = INT_MAX; /* otherwise than as it lies */
+                if (last[x] < i) last[x] = i;
             }
         t->writes = room += t->n_reads;
         for (int i = 0; i < at->n; i++) {
@@ -57,7 +61,17 @@ static bool make_tasks(builder *b, order_tasks *all) {
             read[x] = 2 * u + 3;
             t->writes[t->n_writes++] = x;
         }
-        room += t->n_writes;
+        t->over = room += t->n_writes;
+        for (int i = 0; i < at->n && is_pass(at->nodes[0]); i++)
+            for (int k = 0; k < at->nodes[i]->n_in; k++) {
+                const int x = b->root[at->nodes[i]->id], y = b->root[at->nodes[i]->in[k]->id];
+                if (x < 0 || y < 0 || read[x] != 2 * u + 3 || read[y] != 2 * u + 2 || last[y] > i) continue;
+                if (b->shift[at->nodes[i]->id] || b->buffers[x].slot >= 0 || b->buffers[y].slot >= 0) continue;
+                if (!b->stored[at->nodes[i]->id] || b->buffers[x].bytes != b->buffers[y].bytes) continue;
+                t->over[2 * t->n_over] = x;
+                t->over[2 * t->n_over++ + 1] = y;
+            }
+        room += 2 * t->n_over;
     }
     return true;
 }
@@ -143,13 +157,41 @@ double unit_cost(const unit *u) {
     return cost;
 }
 
+/* Whether all buffers that the unit writes are there or begin with it: parts of a concatenation have one. */
+static bool begun(const builder *b, const unit *u, int at, const int *begins, const int *made) {
+    for (int i = 0; i < u->n; i++) {
+        const int x = b->stored[u->nodes[i]->id] ? b->root[u->nodes[i]->id] : -1;
+        if (x >= 0 && begins[x] != at && made[begins[x]] == INT32_MAX) return false;
+    }
+    return true;
+}
+
+/* Bytes of results that the unit writes, in memory that is worked in until then. */
+static size_t results_of(const builder *b, const unit *u) {
+    size_t bytes = 0;
+    for (int i = 0; i < u->n && !b->over; i++) {
+        const node *n = u->nodes[i];
+        if (b->stored[n->id] && b->root[n->id] >= 0 && b->buffers[b->root[n->id]].slot >= 0)
+            bytes += (size_t)n->count * dtype_size(n->dtype);
+    }
+    return bytes;
+}
+
+typedef struct crowd { /* by place, what is in use while units run one by one: without results, and with them */
+    order_use *use;
+    size_t *results, *all, most;
+} crowd;
+
 /* Makes what the unit at place k writes live from place s on, unless more memory would then be in use at once than
  * units one by one need. */
-static bool begin_early(const builder *b, order_use *use, int s, int k) {
-    const size_t takes = use[k].takes;
-    for (int i = s; i < k && takes; i++)
-        if (use[i].live + takes > b->most) return false;
-    for (int i = s; i < k; i++) use[i].live += takes;
+static bool begin_early(const builder *b, crowd *c, int s, int k) {
+    const size_t takes = c->use[k].takes, results = c->results[k];
+    for (int i = s; i < k && takes + results; i++)
+        if ((takes && c->use[i].live + takes > b->most) || c->all[i] + takes + results > c->most) return false;
+    for (int i = s; i < k; i++) {
+        c->use[i].live += takes;
+        c->all[i] += takes + results;
+    }
     return true;
 }
 
@@ -159,14 +201,29 @@ bool take_turns(builder *b) {
     enum { AHEAD = 96 };
     int *made = make(b->g, sizeof *made, b->n_units), *order = make(b->g, sizeof *order, b->n_order);
     double *costs = make(b->g, sizeof *costs, b->n_units);
-    order_use *use = make(b->g, sizeof *use, b->n_order);
+    crowd c = { make(b->g, sizeof *c.use, b->n_order), make(b->g, sizeof *c.results, b->n_order),
+                make(b->g, sizeof *c.all, b->n_order), 0 };
+    int *begins = make(b->g, sizeof *begins, b->n_buffers); /* the unit that writes to it first */
     b->turn = make(b->g, sizeof *b->turn, b->n_order);
-    if (!made || !order || !costs || !use || !b->turn) return false;
-    if (b->n_order) memcpy(use, b->use, sizeof *use * (size_t)b->n_order);
+    if (!made || !order || !costs || !c.use || !c.results || !c.all || !begins || !b->turn) return false;
+    if (b->n_order) memcpy(c.use, b->use, sizeof *c.use * (size_t)b->n_order);
     const int most = b->alone ? 1 : PLAN_TOGETHER;
+    size_t results = 0;
     for (int i = 0; i < b->n_units; i++) {
         made[i] = INT32_MAX; /* the turn that makes it */
         costs[i] = unit_cost(&b->units[i]);
+    }
+    for (int s = 0; s < b->n_order; s++) {
+        results += c.results[s] = results_of(b, &b->units[b->order[s]]);
+        c.all[s] = c.use[s].live + results;
+        if (c.all[s] > c.most) c.most = c.all[s];
+    }
+    for (int s = b->n_order - 1; s >= 0; s--) {
+        const unit *at = &b->units[b->order[s]];
+        for (int i = 0; i < at->n; i++) {
+            const node *m = at->nodes[i];
+            if (b->stored[m->id] && b->root[m->id] >= 0) begins[b->root[m->id]] = b->order[s];
+        }
     }
     int n = 0;
     for (int s = 0; s < b->n_order; s++) {
@@ -186,7 +243,7 @@ bool take_turns(builder *b) {
                     int from = unit_of(b, a);
                     ready = from < 0 || from == u || made[from] < b->n_turns;
                 }
-            if (!ready || (k != s && !begin_early(b, use, s, k))) continue;
+            if (!ready || (k != s && !(begun(b, at, u, begins, made) && begin_early(b, &c, s, k)))) continue;
             made[u] = b->n_turns;
             order[n] = u;
             b->turn[n++] = b->n_turns;

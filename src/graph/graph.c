@@ -219,11 +219,10 @@ static bool table_grow(graph *g) {
 
 /* The stored node equal to the provisional one, made when there is none. unique: never shared. */
 static node *node_store(graph *g, const node *probe, bool unique) {
-    node **at = &g->table[node_hash(probe) & (uint64_t)(g->buckets - 1)];
-    if (!unique)
-        for (node *n = *at; n; n = n->chain)
-            if (node_same(n, probe)) return n;
-    if (g->count >= g->buckets * 2) {
+    node *alone = NULL, **at = unique ? &alone : &g->table[node_hash(probe) & (uint64_t)(g->buckets - 1)];
+    for (node *n = *at; n; n = n->chain)
+        if (node_same(n, probe)) return n;
+    if (!unique && g->count >= g->buckets * 2) {
         if (!table_grow(g)) return NULL;
         at = &g->table[node_hash(probe) & (uint64_t)(g->buckets - 1)];
     }
@@ -386,6 +385,22 @@ static bool walk_add(graph *g, node ***list, int *room, int *found, int mark, no
     return true;
 }
 
+/* The list in the order of ids. Most of all nodes are put in their places, few are compared. */
+static bool sort_nodes(graph *g, int n, node **list) {
+    if (n < g->count / 4) {
+        qsort(list, (size_t)n, sizeof *list, by_id);
+        return true;
+    }
+    const size_t bytes = sizeof *list * (size_t)g->count;
+    node **at = mem_zalloc(g->c, bytes);
+    if (!at) return graph_fail(g, BK_ENOMEM, "out of memory: %zu bytes asked for", bytes);
+    for (int i = 0; i < n; i++) at[list[i]->id] = list[i];
+    for (int i = 0, id = 0; i < n; id++)
+        if (at[id]) list[i++] = at[id];
+    mem_free(g->c, at, bytes);
+    return true;
+}
+
 /* The walk costs what it finds, not what the graph holds: transforming a part of a large trace stays cheap. */
 node **graph_sorted(graph *g, int n_out, node *const *outs, int *n) {
     int room = 256, found = 0, mark = -1 - ++g->walks; /* below 0: met in this walk */
@@ -398,12 +413,28 @@ node **graph_sorted(graph *g, int n_out, node *const *outs, int *n) {
     if (ok) sorted = graph_alloc(g, sizeof *sorted * (size_t)(found ? found : 1));
     if (sorted) {
         memcpy(sorted, list, sizeof *sorted * (size_t)found);
-        qsort(sorted, (size_t)found, sizeof *sorted, by_id);
-        for (int i = 0; i < found; i++) sorted[i]->place = i;
-        *n = found;
+        if (!sort_nodes(g, found, sorted)) sorted = NULL;
+        for (int i = 0; sorted && i < found; i++) sorted[i]->place = i;
+        *n = sorted ? found : 0;
     }
     mem_free(g->c, list, sizeof *list * (size_t)room);
     return sorted;
+}
+
+bool graph_take(graph *g, graph *from, int n, node **nodes) {
+    int count, most = 0;
+    node **sorted = graph_sorted(from, n, nodes, &count);
+    for (int i = 0; i < count; i++)
+        if (sorted[i]->n_in > most) most = sorted[i]->n_in;
+    node **image = graph_alloc(g, sizeof *image * (size_t)(count + 1));
+    node **in = graph_alloc(g, sizeof *in * (size_t)(most + 1));
+    for (int i = 0; i < count && !graph_failed(g); i++) {
+        for (int k = 0; k < sorted[i]->n_in; k++) in[k] = image[sorted[i]->in[k]->place];
+        image[i] = graph_copy(g, sorted[i], in, sorted[i]->late);
+    }
+    if (graph_failed(from) || graph_failed(g)) return false;
+    for (int i = 0; i < n; i++) nodes[i] = image[nodes[i]->place];
+    return true;
 }
 
 bool graph_substitute(graph *g, int n_out, node **outs, int n, node *const *from, node *const *to) {

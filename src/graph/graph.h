@@ -241,6 +241,9 @@ bool graph_vmap(graph *g, int n_out, node **outs, int n, node *const *from, node
 /* The nodes outs depend on, in order of id: every input before its users. NULL and n = 0 after failing
  * g. */
 node **graph_sorted(graph *g, int n_out, node *const *outs, int *n);
+/* nodes[] of another graph become their copies in this one, with all they are made of; constants stay the other's. Ids
+ * follow one another. false after failing one of them. */
+bool graph_take(graph *g, graph *from, int n, node **nodes);
 /* Where n stands in sorted (the newest graph_sorted of its graph), or -1: tables beside it are as long as it is. */
 int graph_place(node *const *sorted, int count, const node *n);
 extern const op_row op_input, op_const;

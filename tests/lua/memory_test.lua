@@ -92,6 +92,22 @@ function TestMemory.test_what_is_made_of_few_values_is_made_again()
     lu.assertTrue(modified:stats(model:init{ seed = 1 }).arena_bytes < 1.3e6)
 end
 
+-- The first half of x becomes the middle part of a matrix as large as x, where its elements would be written onto those
+-- that are still to be read.
+function TestMemory.test_a_part_lies_not_over_what_it_is_made_of()
+    local r = bk.rng(1)
+    local a, b = 0.1 * r:uniform{ 256, 8 }, r:uniform{ 8, 8 }
+    local function f(u, v)
+        local p = u:matmul(v):narrow(1, 1, 128):exp()
+        local first, last = p:narrow(1, 1, 64), p:narrow(1, 65, 64)
+        local s = first:transpose():matmul(first)
+        local all = bk.concat{ first:matmul(s), p, last:matmul(s:matmul(s)) }
+        return all:transpose():matmul(all)
+    end
+    local y, z = bk.compile(f)(a, b), f(a, b)
+    lu.assertTrue((y - z):norm():item() <= 1e-12 * z:norm():item())
+end
+
 function TestMemory.test_more_than_it_takes_changes_nothing()
     local n = networks("float64").transformer
     local f = bk.grad(n[1])

@@ -177,16 +177,6 @@ local net = bk.nn.mlp { 64, 180, 6 }
 local net_x, net_y = g:uniform { 32, 64 }, g:integers({ 32 }, 6)
 local net_loss = bk.loss.cross_entropy(net, net_x, net_y)
 local net_theta = net:init { seed = 1 }
-local narrow_net = bk.nn.mlp { 1, 2 }
-local column, labels = v:reshape { n, 1 }, bk.zeros({ n }, { dtype = "int64" })
-local wrong = bk.concat({ labels:narrow(1, 1, n - 1), bk.full({ 1 }, 2, { dtype = "int64" }) }, 1)
-local narrow_theta = narrow_net:init { seed = 1 }
-calls["labels of a loss"] = function() return bk.loss.cross_entropy(narrow_net, column, labels) end
-calls["labels of a loss, wrong"] = function() return pcall(bk.loss.hinge, narrow_net, column, wrong) end
-calls["labels of a call"] = function() return bk.loss.cross_entropy(narrow_net)(narrow_theta, column, labels) end
-calls["labels of a call, wrong"] = function()
-    return pcall(bk.loss.cross_entropy(narrow_net), narrow_theta, column, wrong)
-end
 calls["hessian of a network"] = function() return bk.hessian(net_loss)(net_theta) end
 calls.grad = function() return bk.grad(quartic)(v), bk.value_and_grad(coupled)(v) end
 calls.hvp = function() return bk.hvp(quartic)(v, w) end

@@ -260,7 +260,7 @@ static void run_adam(const fuse_pass *p, int i, const reach *r, int64_t n, bool 
         .decay = op[DECAY].x,
         .decays = last > DECAY,
         .far = far,
-        .stumbles = vec_stumbles(),
+        .stumbles = vec_intel(),
     };
     vec_adam(p->dtype, n, &s);
 }
@@ -294,7 +294,7 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
             }
         }
     }
-    const bool asks = streams >= MANY && vec_asks();
+    const bool asks = streams >= MANY && !vec_intel(); /* where they would take the place of the processor's own */
     for (int i = 0; i < p->n_fills; i++) {
         char *temp = scratch + (size_t)p->fills[i].temp * temp_size;
         int64_t n = end - start < block ? end - start : block;

@@ -154,11 +154,6 @@ static bool next_slab(const gemm_part *p, int64_t most, slab *s) {
     return true;
 }
 
-/* Whether a core with two units for vectors waits for the lines of an A stored transposed. */
-static bool has_two_units(void) {
-    return __builtin_cpu_is("intel");
-}
-
 #define ROWS 6
 #define T double
 #define V __m256d

@@ -214,16 +214,12 @@ int vec_bytes(void) {
     return chosen()->bytes;
 }
 
-bool vec_stumbles(void) {
+bool vec_intel(void) {
 #if defined(__x86_64__)
     return __builtin_cpu_is("intel");
 #else
     return false;
 #endif
-}
-
-bool vec_asks(void) {
-    return !vec_stumbles(); /* there the requests take the place of those that the processor makes by itself */
 }
 
 vec_fn vec_get(vec_op op, bk_dtype dtype) {

@@ -68,7 +68,7 @@ void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const
  * q = first' by_first / (sqrt(second') by_second + eps), plus decay theta if it decays, theta' = q rate + theta: the
  * bits that the kernels average, average_square, sqrt_affine, muldiv, axpy and muladd give one after the other. All are
  * n numbers; a result may be exactly an operand. far: the first four operands are in no near cache;
- * stumbles: vec_stumbles(). Floats only. */
+ * stumbles: an operation that meets a denormal number takes long. Floats only. */
 typedef struct vec_adam_step {
     const void *theta, *g, *first, *second, *by_first, *by_second, *rate;
     void *new_theta, *new_first, *new_second;
@@ -90,9 +90,8 @@ void vec_mix(int64_t blocks, const void *a, uint64_t *lane);
 const char *vec_level(void);
 int vec_bytes(void); /* of its vectors: 64, 32, 16, 16 */
 
-/* Whether the processor takes a hundred cycles for an operation that meets a denormal number; and whether a loop over
- * many arrays does well to ask for their next blocks. Intel's do, and see more arrays coming than others. */
-bool vec_stumbles(void);
-bool vec_asks(void);
+/* Whether the processor is one of Intel's: these take a hundred cycles for an operation that meets a denormal number,
+ * see more arrays coming than others, and have two units for vectors. Only times may depend on it, no bits. */
+bool vec_intel(void);
 
 #endif

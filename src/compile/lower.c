@@ -2,7 +2,6 @@
  * computes that factor again rather than read it: two operations in registers cost less than an array in memory. */
 #include "lower.h"
 #include "../ops/ops.h"
-#include "../tensor/gemm.h"
 
 #include <string.h>
 
@@ -161,8 +160,10 @@ static node *product_part(lowering *l, const node *n) {
         if (in[0]->op == &op_tril) in[0] = in[0]->in[0];
     }
     if ((triangle == GEMM_WHOLE && factor == 1) || (triangle != GEMM_WHOLE && !gemm_triangles())) return NULL;
-    const int64_t ints[3] = { m->ints[0], m->ints[1], triangle };
-    return g_reshape(l->g, graph_op(l->g, &op_matmul_part, 2, in, 3, ints, factor), n->ndim, n->shape);
+    matmul_part part = matmul_part_of(m);
+    part.triangle = triangle;
+    part.factor = factor;
+    return g_reshape(l->g, g_matmul_part(l->g, m->ndim, m->shape, 1, &part, in), n->ndim, n->shape);
 }
 
 /* What stands for n, or NULL: nothing better than itself. */
@@ -248,5 +249,5 @@ bool graph_lower(graph *g, int n_out, node **outs) {
         if (!(l.image[i] = better)) return false;
     }
     for (int k = 0; k < n_out; k++) outs[k] = l.image[outs[k]->place];
-    return true;
+    return place_products(g, n_out, outs);
 }

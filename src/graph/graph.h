@@ -101,7 +101,7 @@ typedef struct op_sample {
         int64_t shape[5], bound; /* bound > 0: int64 indices below it */
     } in[SAMPLE_INPUTS];
     int n_ints;
-    int64_t ints[10];
+    int64_t ints[36];
     double x;
     op_domain where;
     double eps, tol; /* of the finite difference; 0: 1e-5, 2e-7 */

@@ -1,5 +1,5 @@
-/* matmul.c - matrix products over leading axes, either operand transposed; and sums of products and products with a
- * factor or a triangle, which only the simplifier and the lowering make. */
+/* matmul.c - matrix products over leading axes, either operand transposed; and sums of products, which only the
+ * simplifier and the lowering make. */
 #include "ops.h"
 #include "../tensor/gemm.h"
 
@@ -32,19 +32,15 @@ static bool matmul_shape(graph *g, node *n) {
 }
 
 typedef struct extents {
-    int64_t batch, m, n, k, step_a, step_b, step_c;
+    int64_t batch, m, n, k;
 } extents;
 
 static extents matmul_extents(const node *n, const node *a, bool ta) {
     int d = n->ndim;
-    extents x = { .batch = shape_count(d - 2, n->shape),
-                  .m = n->shape[d - 2],
-                  .n = n->shape[d - 1],
-                  .k = a->shape[ta ? d - 2 : d - 1] };
-    x.step_a = x.m * x.k;
-    x.step_b = x.k * x.n;
-    x.step_c = x.m * x.n;
-    return x;
+    return (extents){ .batch = shape_count(d - 2, n->shape),
+                      .m = n->shape[d - 2],
+                      .n = n->shape[d - 1],
+                      .k = a->shape[ta ? d - 2 : d - 1] };
 }
 
 static double matmul_cost(const node *n) {
@@ -60,8 +56,9 @@ static bk_status matmul_run(ctx *c, const node *n, void *out, const void *const 
     (void)scratch;
     const bool ta = n->ints[0], tb = n->ints[1];
     const extents x = matmul_extents(n, n->in[0], ta);
-    const gemm_term t = term_of(&x, ta, tb, 1, in[0], in[1]);
-    return gemm_batch(c, n->dtype, x.batch, x.m, x.n, &t, GEMM_WHOLE, x.step_a, x.step_b, out, x.step_c, x.n);
+    const gemm_product p = { .m = x.m, .n = x.n, .term = term_of(&x, ta, tb, 1, in[0], in[1]), .out = out, .ldc = x.n,
+                             .step_a = { x.m * x.k }, .step_b = { x.k * x.n }, .step_c = { x.m * x.n } };
+    return gemm_batch(c, n->dtype, (int64_t[GEMM_AXES]){ x.batch, 1, 1 }, 1, &p);
 }
 
 /* Transposes go into the flags, scales outward (products that differ by a factor are then shared). */
@@ -191,49 +188,6 @@ const op_row op_matmul_sum = {
             { 0, 0, 0x4000000000000000, 1, 1, (int64_t)0xBFE0000000000000 },
             .no_vmap = true,
         },
-};
-
-/* ---- a product with a factor, or of which a triangle is left out ---- */
-
-/* ints: ta, tb, a gemm_triangle; x: the factor. */
-static bk_status matmul_part_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
-    (void)scratch;
-    const bool ta = n->ints[0], tb = n->ints[1];
-    const extents x = matmul_extents(n, n->in[0], ta);
-    const gemm_term t = term_of(&x, ta, tb, n->x, in[0], in[1]);
-    return gemm_batch(c, n->dtype, x.batch, x.m, x.n, &t, (gemm_triangle)n->ints[2], x.step_a, x.step_b, out, x.step_c,
-                      x.n);
-}
-
-/* Elements on and below the diagonal of a matrix. */
-static double below(int64_t rows, int64_t columns) {
-    const double square = (double)(rows < columns ? rows : columns);
-    return square * (square + 1) / 2 + (rows > columns ? (double)(rows - columns) * (double)columns : 0);
-}
-
-static double matmul_part_cost(const node *n) {
-    const extents x = matmul_extents(n, n->in[0], n->ints[0]);
-    double pairs = (double)x.m * (double)x.n * (double)x.k;
-    if (n->ints[2] == GEMM_LOWER_C) pairs = below(x.m, x.n) * (double)x.k;
-    if (n->ints[2] == GEMM_LOWER_A) pairs = (n->ints[0] ? below(x.k, x.m) : below(x.m, x.k)) * (double)x.n;
-    return 2.0 * (double)x.batch * pairs;
-}
-
-const op_row op_matmul_part = {
-    .name = "matmul_part",
-    .arity = 2,
-    .kind = OP_KERNEL,
-    .formula = "C = x op(A) op(B), of A or of C the triangle below the diagonal",
-    .shape = matmul_shape,
-    .run = matmul_part_run,
-    .cost = matmul_part_cost,
-    .shared = true,
-    .jvp = op_no_jvp,
-    .transpose = op_no_transpose,
-    .vmap = op_vmap_none,
-    .serves = "matmul",
-    .sample = &(op_sample){ 2, { { 3, { 2, SAMPLE_SIZE, 4 }, 0 }, { 3, { 2, 5, 4 }, 0 } }, 3, { 0, 1, 0 }, .x = -0.5,
-                            .no_vmap = true },
 };
 
 /* ---- builders ---- */

@@ -6,6 +6,7 @@
 #define OPS_OPS_H
 
 #include "../graph/graph.h"
+#include "../tensor/gemm.h"
 
 /* Which draws of a seed: sizes, a place that tells them from others of the same seed, and how many are left out before
  * the first. */
@@ -15,6 +16,19 @@ typedef struct op_draw_at {
     const int64_t *shape;
     int64_t place, before;
 } op_draw_at;
+
+/* One of the products of op_matmul_part, at most MATMUL_PARTS: C = factor op(A) op(B), or C + that, for every matrix
+ * of a batch along some axes. A, B and C lie in the operands' and the result's memory so: the first's first element,
+ * from row to row of a matrix as it is stored, and along each axis. */
+enum { MATMUL_PARTS = 16 };
+typedef struct matmul_lies {
+    int64_t first, row, step[GEMM_AXES];
+} matmul_lies;
+typedef struct matmul_part {
+    int64_t ta, tb, triangle, adds, m, n, k, size[GEMM_AXES];
+    double factor;
+    matmul_lies a, b, c;
+} matmul_part;
 
 #include "gen/op_rows.h"
 
@@ -27,6 +41,11 @@ graph *ops_graph(ctx *c);
  * rank's own numbers then make of the graph (products in another order, parts that are shared) leaves it as it is.
  * Rewrites outs; false after failing g. */
 bool op_rank_order(graph *g, int n_out, node **outs);
+
+/* ---- products (matmul_part.c) ---- */
+matmul_part matmul_part_of(const node *n); /* a matmul as a part that is all */
+int matmul_part_count(const node *n);      /* of an op_matmul_part */
+matmul_part matmul_part_at(const node *n, int i);
 
 /* ---- what rows of elementwise operations share (elementwise.c) ---- */
 node *op_vmap_elementwise(graph *g, node *n, node *const *in, const bool *batched, int64_t size);

@@ -320,7 +320,9 @@ static bk_status pointwise_run(ctx *c, conv_side what, const conv_shape *s, bk_d
     const bool back = what == INPUT;
     const int64_t from = back ? s->out : s->in, to = back ? s->in : s->out;
     const gemm_term term = { back, false, from, 1, w, s->in, back ? y : t.pixels, n };
-    status = gemm_batch(c, dtype, s->batch, to, n, &term, GEMM_WHOLE, 0, from * n, back ? t.pixels : y, to * n, n);
+    const gemm_product product = { .m = to, .n = n, .term = term, .out = back ? t.pixels : y, .ldc = n,
+                                   .step_b = { from * n }, .step_c = { to * n } };
+    status = gemm_batch(c, dtype, (int64_t[GEMM_AXES]){ s->batch, 1, 1 }, 1, &product);
     if (back && !status && s->stride > 1) status = ctx_ranges(c, s->batch * s->in, PARTS, work, thin_planes, &t);
     return status;
 }

@@ -367,44 +367,75 @@ bool gemm_triangles(void) {
 typedef struct batch {
     ctx *c;
     bk_dtype dtype;
-    int64_t step_a, step_b, step_c; /* in bytes */
-    gemm_part first;
+    const int64_t *axes; /* their sizes */
+    int count;
+    const gemm_product *products;
     atomic_int status; /* the worst of all */
 } batch;
 
+/* A matrix whose rows are asked for: without gaps it is one row of many lines. */
+static gemm_ask ask_for(const void *at, int64_t rows, int64_t row, int64_t ld, int64_t size) {
+    enum { SMALL = 64 << 10 }; /* bytes that L2 takes beside what is in work */
+    gemm_ask x = { at, rows, row * size, ld * size };
+    if (rows * row * size > SMALL) x.rows = 0;
+    else if (row == ld) x.rows = (rows * x.bytes + GEMM_LINES - 1) / GEMM_LINES, x.bytes = x.step = GEMM_LINES;
+    return x;
+}
+
+/* Product q of the i-th of the batch. */
+static gemm_part part_of(const batch *b, int64_t i, int q, gemm_term *t) {
+    const gemm_product *p = &b->products[q];
+    const int64_t size = b->dtype == BK_FLOAT64 ? 8 : 4;
+    gemm_part x = { .m = p->m, .n = p->n, .ldc = p->ldc, .count = 1, .terms = t, .triangle = p->triangle,
+                    .beta = p->beta, .out = p->out };
+    *t = p->term;
+    for (int k = GEMM_AXES - 1; k >= 0 && i; k--) {
+        const int64_t along = i % b->axes[k];
+        i /= b->axes[k];
+        t->a = (const char *)t->a + along * p->step_a[k] * size;
+        t->b = (const char *)t->b + along * p->step_b[k] * size;
+        x.out = (char *)x.out + along * p->step_c[k] * size;
+    }
+    return x;
+}
+
 static void batch_range(void *arg, int share, int64_t first, int64_t end) {
-    enum { SMALL = 64 << 10 }; /* bytes of an operand that L2 takes beside what is in work */
     (void)share;
     batch *b = arg;
-    const int64_t steps[3] = { b->step_b, b->step_a, b->step_c };
-    for (int64_t i = first; i < end && !atomic_load_explicit(&b->status, memory_order_relaxed); i++) {
-        gemm_part x = b->first;
-        gemm_term t = *x.terms;
-        t.a = (const char *)t.a + i * b->step_a;
-        t.b = (const char *)t.b + i * b->step_b;
-        x.out = (char *)x.out + i * b->step_c;
+    const int64_t size = b->dtype == BK_FLOAT64 ? 8 : 4, last = end * b->count;
+    gemm_term t, u;
+    gemm_part x, y = part_of(b, first, 0, &u);
+    for (int64_t at = first * b->count; at < last && !atomic_load_explicit(&b->status, memory_order_relaxed); at++) {
+        x = y;
+        t = u;
         x.terms = &t;
-        const char *const at[3] = { t.b, t.a, x.out };
-        for (int k = 0; k < 3 && i + 1 < end; k++) {
-            x.next[k].at = at[k] + steps[k];
-            x.next[k].bytes = steps[k] <= SMALL ? steps[k] : 0;
+        if (at + 1 < last) {
+            y = part_of(b, (at + 1) / b->count, (int)((at + 1) % b->count), &u);
+            if (u.b != t.b) x.next[0] = ask_for(u.b, u.tb ? y.n : u.k, u.tb ? u.k : y.n, u.ldb, size);
+            x.next[1] = ask_for(y.out, y.m, y.n, y.ldc, size);
+            if (u.a != t.a) x.next[2] = ask_for(u.a, u.ta ? u.k : y.m, u.ta ? y.m : u.k, u.lda, size);
         }
         const bk_status s = sum(b->c, b->dtype, &x);
         if (s) atomic_store_explicit(&b->status, (int)s, memory_order_relaxed);
     }
 }
 
-bk_status gemm_batch(ctx *c, bk_dtype dtype, int64_t count, int64_t m, int64_t n, const gemm_term *term,
-                     gemm_triangle triangle, int64_t step_a, int64_t step_b, void *out, int64_t step_c, int64_t ldc) {
-    const int64_t size = dtype == BK_FLOAT64 ? 8 : 4;
-    if (triangle != GEMM_WHOLE && !gemm_triangles()) return BK_EUNSUPPORTED;
-    batch b = { c, dtype, step_a * size, step_b * size, step_c * size,
-                { .m = m, .n = n, .ldc = ldc, .count = 1, .terms = term, .triangle = triangle, .out = out }, 0 };
-    const double work = (double)m * (double)n * (double)term->k;
-    const bool whole = work < (double)(8 * OWN_PIECE_WORK); /* small ones: as many a thread as there are */
-    const bool worth = whole && work * (double)count >= 2 * (double)OWN_PIECE_WORK;
-    if (c && worth) ctx_ranges(c, count, INT_MAX, 0, batch_range, &b);
-    else batch_range(&b, 0, 0, count);
+bk_status gemm_batch(ctx *c, bk_dtype dtype, const int64_t size[GEMM_AXES], int count, const gemm_product *products) {
+    batch b = { .c = c, .dtype = dtype, .axes = size, .count = count, .products = products };
+    double work = 0, most = 0; /* of one of the batch; of its largest product */
+    int64_t all = 1;
+    for (int k = 0; k < GEMM_AXES; k++) all *= size[k];
+    for (int q = 0; q < count; q++) {
+        const double own = (double)products[q].m * (double)products[q].n * (double)products[q].term.k;
+        if (products[q].triangle != GEMM_WHOLE && !gemm_triangles()) return BK_EUNSUPPORTED;
+        work += own;
+        if (own > most) most = own;
+    }
+    const bool whole = most < (double)(8 * OWN_PIECE_WORK); /* small ones: as many a thread as there are */
+    const bool worth = whole && work * (double)all >= 2 * (double)OWN_PIECE_WORK;
+    if (all == 0 || count == 0) return BK_OK;
+    if (c && worth) ctx_ranges(c, all, INT_MAX, 0, batch_range, &b);
+    else batch_range(&b, 0, 0, all);
     return (bk_status)atomic_load(&b.status);
 }
 

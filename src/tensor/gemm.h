@@ -33,10 +33,21 @@ typedef enum gemm_triangle { GEMM_WHOLE, GEMM_LOWER_A, GEMM_LOWER_C } gemm_trian
 /* Whether this machine's kernels know the others. */
 bool gemm_triangles(void);
 
-/* C_i = alpha op(A_i) op(B_i), i < count: `term` is the first, steps are elements from one to the next. Small ones are
- * spread over the threads. */
-bk_status gemm_batch(ctx *c, bk_dtype dtype, int64_t count, int64_t m, int64_t n, const gemm_term *term,
-                     gemm_triangle triangle, int64_t step_a, int64_t step_b, void *out, int64_t step_c, int64_t ldc);
+/* C_i (m,n) = term_i + beta C_i for every i of a batch's axes: term and out are those of the first; from each to the
+ * next are so many elements of A, B and C along every axis. GEMM_LOWER_C clears what is above, whatever beta. */
+enum { GEMM_AXES = 3 };
+typedef struct gemm_product {
+    int64_t m, n;
+    gemm_term term;
+    gemm_triangle triangle;
+    double beta;
+    void *out;
+    int64_t ldc, step_a[GEMM_AXES], step_b[GEMM_AXES], step_c[GEMM_AXES];
+} gemm_product;
+
+/* For every i, the last axis moving fastest, `count` products one after the other. Small ones are spread over the
+ * threads; what one i reads or writes, no other writes. */
+bk_status gemm_batch(ctx *c, bk_dtype dtype, const int64_t size[GEMM_AXES], int count, const gemm_product *products);
 
 /* One product: C = alpha op(A) op(B) + beta C. */
 bk_status gemm(ctx *c, bk_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,

@@ -217,6 +217,14 @@ static void test_threads(void) {
         }
 }
 
+/* Products of matrices that lie one after the other. */
+static bk_status in_a_row(ctx *c, bk_dtype d, int64_t count, int64_t m, int64_t n, const gemm_term *term,
+                          gemm_triangle triangle, void *out) {
+    const gemm_product p = { .m = m, .n = n, .term = *term, .triangle = triangle, .out = out, .ldc = n,
+                             .step_a = { m * term->k }, .step_b = { term->k * n }, .step_c = { m * n } };
+    return gemm_batch(c, d, (int64_t[GEMM_AXES]){ count, 1, 1 }, 1, &p);
+}
+
 /* A batch is its products one by one, to the bit, at 1, 2 and 3 threads. */
 static void test_batch(void) {
     const int64_t shapes[][4] = { { 64, 64, 64, 32 }, { 50, 7, 33, 19 }, { 3, 300, 200, 100 }, { 200, 1, 40, 9 },
@@ -236,13 +244,62 @@ static void test_batch(void) {
             int bad = 0;
             for (int threads = 1; threads <= 3; threads++) {
                 ctx *c = ctx_new(threads);
-                bad += gemm_batch(c, d, count, m, n, &term, GEMM_WHOLE, m * k, k * n, out, m * n, n) != BK_OK;
+                bad += in_a_row(c, d, count, m, n, &term, GEMM_WHOLE, out) != BK_OK;
                 bad += memcmp(first, out, (size_t)(count * m * n) * size) != 0;
                 ctx_release(c);
             }
             check(bad == 0, "a batch is its products", m, n, k);
             free(a), free(b), free(first), free(out);
         }
+}
+
+/* Batches of columns and rows of larger matrices, two products of which the second adds to the first's, against a plain
+ * loop; what lies between the results stays as it was, and 3 threads give the same bits. */
+static void test_strided(void) {
+    enum { B = 5, H = 3, M = 37, N = 21, K = 18, WIDE = 3 * (K + N) + 7 };
+    ctx *one = ctx_new(1), *three = ctx_new(3);
+    for (int t = 0; t < 8; t++) {
+        const bool ta = t & 1, tb = t & 2;
+        const bk_dtype d = t & 4 ? BK_FLOAT32 : BK_FLOAT64;
+        const size_t size = d == BK_FLOAT64 ? 8 : 4;
+        const int64_t rows = 64, all = B * rows * WIDE;
+        void *a = block(all, d, NAN), *b = block(all, d, NAN), *out = block(all, d, 3), *again = block(all, d, 3);
+        void *before = block(all, d, 3);
+        memcpy(again, out, (size_t)all * size);
+        memcpy(before, out, (size_t)all * size);
+        gemm_product p[2];
+        for (int q = 0; q < 2; q++) {
+            p[q] = (gemm_product){ .m = M, .n = N, .beta = q, .ldc = WIDE,
+                                   .step_a = { 0, rows * WIDE, q ? 0 : K }, .step_b = { 0, rows * WIDE, N },
+                                   .step_c = { 0, rows * WIDE, N } };
+            p[q].term = (gemm_term){ ta, tb, K, q ? -0.5 : 2, (char *)a + 2 * size, WIDE, (char *)b + size, WIDE };
+        }
+        const int64_t axes[GEMM_AXES] = { 1, B, H };
+        int bad = 0;
+        p[0].out = p[1].out = (char *)out + 4 * size;
+        bad += gemm_batch(one, d, axes, 2, p) != BK_OK;
+        p[0].out = p[1].out = (char *)again + 4 * size;
+        bad += gemm_batch(three, d, axes, 2, p) != BK_OK;
+        bad += memcmp(out, again, (size_t)all * size) != 0;
+        for (int64_t e = 0; e < all; e++) {
+            const int64_t i = e / (rows * WIDE), row = e / WIDE % rows, column = e % WIDE - 4, h = column / N;
+            double want = get(before, e, d), sum = 0;
+            if (row < M && column >= 0 && h < H) {
+                for (int q = 0; q < 2; q++)
+                    for (int64_t k = 0; k < K; k++) {
+                        const int64_t x = i * rows * WIDE + (q ? 0 : h * K) + 2, y = i * rows * WIDE + h * N + 1;
+                        sum += (q ? -0.5 : 2) * get(a, x + (ta ? k * WIDE + row : row * WIDE + k), d) *
+                               get(b, y + (tb ? column % N * WIDE + k : k * WIDE + column % N), d);
+                    }
+                want = sum;
+            }
+            bad += !(fabs(get(out, e, d) - want) <= (d == BK_FLOAT64 ? 1e-13 : 1e-4));
+        }
+        check(bad == 0, "batches where they lie", M, N, t);
+        free(a), free(b), free(out), free(again), free(before);
+    }
+    ctx_release(one);
+    ctx_release(three);
 }
 
 /* Triangles against a plain loop, whatever lies above the diagonal of A and lay in C; at 1 and 3 threads to the bit. The
@@ -267,8 +324,8 @@ static void test_triangles(void) {
             for (int64_t e = 0; e < count * rows * lda && triangle == GEMM_LOWER_A; e++)
                 if (e % lda > e / lda % rows) put(a, e, (double)NAN, d);
             const gemm_term term = { ta, tb, k, alpha, a, lda, b, tb ? k : n };
-            int bad = gemm_batch(one, d, count, m, n, &term, triangle, m * k, k * n, out, size, n) != BK_OK;
-            bad += gemm_batch(three, d, count, m, n, &term, triangle, m * k, k * n, again, size, n) != BK_OK;
+            int bad = in_a_row(one, d, count, m, n, &term, triangle, out) != BK_OK;
+            bad += in_a_row(three, d, count, m, n, &term, triangle, again) != BK_OK;
             bad += memcmp(out, again, (size_t)(count * size) * (d == BK_FLOAT64 ? 8 : 4)) != 0;
             for (int64_t e = 0; e < count * size; e++) {
                 const int64_t row = e / n % m, column = e % n, from_a = e / size * m * k, from_b = e / size * k * n;
@@ -284,8 +341,8 @@ static void test_triangles(void) {
             }
             check(bad == 0, triangle == GEMM_LOWER_A ? "a triangle of A" : "a triangle of C", m, n, k);
             for (int64_t e = 0; e < count * k * n; e += 97) put(b, e, INFINITY, d);
-            gemm_batch(one, d, count, m, n, &term, triangle, m * k, k * n, out, size, n);
-            gemm_batch(three, d, count, m, n, &term, triangle, m * k, k * n, again, size, n);
+            in_a_row(one, d, count, m, n, &term, triangle, out);
+            in_a_row(three, d, count, m, n, &term, triangle, again);
             bad = memcmp(out, again, (size_t)(count * size) * (d == BK_FLOAT64 ? 8 : 4)) != 0;
             check(bad == 0, "infinities leave the same bits at 3 threads", m, n, k);
             free(a), free(b), free(out), free(again);
@@ -385,6 +442,7 @@ int main(void) {
     ctx_release(c);
     test_threads();
     test_batch();
+    test_strided();
     test_triangles();
     test_interrupt();
     gemm_leave();

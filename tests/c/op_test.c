@@ -120,7 +120,7 @@ static node *all_results(graph *g, const op_row *row, const op_value *v) {
 }
 
 static node *apply(const subject *s, graph *g, node *const *in) {
-    int64_t ints[10];
+    int64_t ints[36];
     if (s->build) return s->build(g, in);
     if (s->call) {
         op_value v[MAX_ARGUMENTS];
@@ -552,7 +552,7 @@ static void test_integers(const subject *s) {
 /* ---- views: of a tensor that is not in row-major order too ---- */
 
 static void test_view(const subject *s) {
-    int64_t ints[10];
+    int64_t ints[36];
     op_value v[MAX_ARGUMENTS];
     tensor row_major = sample(s, 0, 0, NULL), strided = row_major, packed, view, want;
     err e = { 0 };

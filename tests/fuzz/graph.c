@@ -201,6 +201,22 @@ static node *special(graph *g, unsigned what, unsigned x, node *a, node *u) {
     }
 }
 
+/* Attention over heads that lie side by side in a's elements, with another's queries. */
+static node *attention(graph *g, node *a, node *u, unsigned x) {
+    static const int64_t times[] = { 1, 2, 3, 5, 9, 16, 20, 33 };
+    const int64_t batch = 1 + (x & 1), time = times[x >> 3 & 7], heads = 1 + (x >> 1 & 1), width = x >> 2 & 1 ? 4 : 3;
+    const int64_t parts[5] = { batch, time, 3, heads, width }, one[4] = { batch, heads, time, width };
+    node *own = formed(g, a, 5, parts), *in[3];
+    for (int k = 0; k < 3; k++) {
+        in[k] = g_permute(g, k || x & 64 ? own : formed(g, u, 5, parts), (int64_t[]){ 2, 0, 3, 1, 4 });
+        in[k] = in[k] ? g_reshape(g, g_narrow(g, in[k], 0, k, 1), 4, one) : NULL;
+    }
+    node *scores = g_scale(g, 0.5, g_matmul_t(g, in[0], in[1], false, true));
+    scores = x & 128 ? g_causal_softmax(g, scores) : scores ? g_softmax(g, scores) : NULL;
+    node *y = g_permute(g, g_matmul_t(g, scores, in[2], false, false), (int64_t[]){ 0, 2, 1, 3 });
+    return g_reshape(g, y, 3, (int64_t[]){ batch, time, heads * width });
+}
+
 /* The next operation on nodes that are there; smooth, so that what differs in the last bits stays close. */
 static node *operation(graph *g, bytes_in *b, int n, node *const *have) {
     static const int64_t sizes[] = { 1, 2, 3, 4, 6, 9, 16, 33 };
@@ -237,7 +253,13 @@ static node *operation(graph *g, bytes_in *b, int n, node *const *have) {
         if (a->ndim < 2 || u->ndim < 2)
             return a->shape[a->ndim - 1] == u->shape[u->ndim > 1 ? u->ndim - 2 : 0] ? g_matmul(g, a, u) : NULL;
         shape[0] = a->shape[a->ndim - (x & 1 ? 2 : 1)]; /* what is summed over */
-        if (shape[0] != u->shape[u->ndim - (x & 2 ? 1 : 2)] || (a->ndim > 2 && u->ndim > 2)) {
+        if (a->ndim == 3 && x & 16) return attention(g, a, u, take(b));
+        if (a->ndim > 2) {
+            memcpy(other, a->shape, sizeof *other * (size_t)a->ndim);
+            other[a->ndim - 2] = x & 2 ? 1 + (x >> 2) % 3 : shape[0];
+            other[a->ndim - 1] = x & 2 ? shape[0] : 1 + (x >> 2) % 3;
+            u = formed(g, u, a->ndim, other);
+        } else if (u->ndim > 2 || shape[0] != u->shape[u->ndim - (x & 2 ? 1 : 2)]) {
             const int64_t m = 1 + (x >> 2) % 20;
             u = formed(g, u, 2, x & 2 ? (int64_t[]){ m, shape[0] } : (int64_t[]){ shape[0], m });
         }

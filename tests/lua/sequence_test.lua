@@ -277,6 +277,46 @@ function TestAttention.test_heads_lie_side_by_side()
     lu.assertTrue(worst(model:forward(theta, later):narrow(2, 3, 2), y:narrow(2, 3, 2)) > 0.1)
 end
 
+-- Products that read heads where they lie, and write and add there, against each head by itself.
+function TestAttention.test_heads_in_place_are_heads_by_themselves()
+    local batch, r = 3, bk.rng(11)
+    for _, case in ipairs{ { 5, 2, 3, false }, { 5, 2, 3, true }, { 37, 3, 4, true }, { 20, 1, 6, false },
+        { 1, 2, 2, true }, { 18, 4, 1, false } } do
+        local time, heads, size, causal = table.unpack(case)
+        local width = heads * size
+        local x, m = r:normal{ batch, time, 3 * width }, r:normal{ batch, time, width }
+        local function together(t)
+            local p = t:reshape{ batch, time, 3, heads, size }:permute{ 3, 1, 4, 2, 5 }
+            local y = bk.nn.dot_product_attention(p[1], p[2], p[3], { causal = causal })
+            return (y:permute{ 1, 3, 2, 4 }:reshape{ batch, time, width } * m):tanh():sum()
+        end
+        local function apart(t)
+            local sum = 0
+            for b = 1, batch do
+                for h = 1, heads do
+                    local function part(k) return t[b]:narrow(2, (k * heads + h - 1) * size + 1, size) end
+                    local scores = part(0):matmul(part(1):transpose()) * (1 / math.sqrt(size))
+                    local y = scores:softmax(2, { causal = causal }):matmul(part(2))
+                    sum = sum + (y * m[b]:narrow(2, (h - 1) * size + 1, size)):tanh():sum()
+                end
+            end
+            return sum
+        end
+        local function flat(f) return function(t) return f(t:reshape{ batch, time, 3 * width }) end end
+        local t, v = x:flatten(), r:normal{ x:count() }
+        local a, b = flat(together), flat(apart)
+        lu.assertAlmostEquals(a(t):item(), b(t):item(), 1e-12)
+        lu.assertTrue(worst(bk.grad(a)(t), bk.grad(b)(t)) < 1e-12)
+        lu.assertTrue(worst(bk.hvp(a)(t, v), bk.hvp(b)(t, v)) < 1e-11)
+        local function product(f) return function(s) return bk.hvp(f)(s, v):dot(v) end end
+        lu.assertTrue(worst(bk.grad(product(a))(t), bk.grad(product(b))(t)) < 1e-10)
+        if size > 1 and time > 1 then
+            lu.assertNil(bk.grad(a):describe(t):find("permute"))
+            lu.assertNil(bk.hvp(a):describe(t, v):find("permute"))
+        end
+    end
+end
+
 function TestAttention.test_a_transformer_block_by_its_formula()
     local r = bk.rng(4)
     local model, x = bk.nn.sequential{ bk.nn.transformer{ 4, heads = 2, hidden = 3, activation = "relu" } },

@@ -29,6 +29,13 @@ static int set_block(fuse_pass *p, int64_t most) {
     return once;
 }
 
+/* Bands of that many elements, whole blocks of the size that is given. */
+static int64_t band_of(int64_t count, int64_t block) {
+    enum { BANDS = 8, LEAST = 1 << 16 };
+    const int64_t blocks = (count + block - 1) / block, most = 1 + count / LEAST, bands = most < BANDS ? most : BANDS;
+    return (blocks + bands - 1) / bands * block;
+}
+
 /* In a short block an operation begins while the one before it waits for memory, where they are several; what is summed
  * is cut in fewer parts by a longer one, and always in the same: the bits of a sum do not depend on what else its pass
  * does. */
@@ -41,7 +48,13 @@ void fuse_set_block(fuse_pass *p) {
         for (int64_t bytes = alone ? FUSE_BLOCK_BYTES : SHORT; set_block(p, bytes / size) < once; bytes *= 2) continue;
         return;
     }
-    p->block = 2 * SHORT / size;
+    bool runs = false;
+    p->band = 0;
+    for (int i = 0; i < p->n_folds; i++) {
+        if (p->folds[i].rows) p->band = band_of(p->count, FUSE_BLOCK_BYTES / size);
+        else runs = true;
+    }
+    p->block = (runs ? 2 * SHORT : FUSE_BLOCK_BYTES) / size;
     for (int i = 0; i < p->n_views; i++) p->views[i].once = p->block % view_period(&p->views[i]) == 0;
 }
 
@@ -77,12 +90,21 @@ fuse_fold fuse_fold_of(int ndim, const int64_t *shape, int64_t mask) {
     int d = ndim - 1;
     for (; d >= 0 && (shape[d] == 1 || mask >> d & 1); d--) f.run *= shape[d];
     f.ndim = d + 1;
-    for (; d >= 0; d--) {
+    f.rows = f.run == 1;
+    for (bool summed = false; d >= 0; d--) {
         f.shape[d] = shape[d];
         f.steps[d] = mask >> d & 1 ? 0 : f.places;
+        summed = summed || (shape[d] > 1 && !f.steps[d]);
+        f.rows = f.rows && (shape[d] == 1 || summed == !f.steps[d]);
         if (f.steps[d]) f.places *= shape[d];
     }
     return f;
+}
+
+bool fuse_fold_pays(const fuse_fold *f, int64_t count) {
+    enum { RUN = 16, COUNT = 1024, ROWS = 64 };
+    if (count < COUNT) return false;
+    return f->rows ? f->places >= RUN && count / f->places >= ROWS : f->run >= RUN;
 }
 
 /* Blocks cut runs, in the same places for any number of threads: the part from an element on has a place. */
@@ -90,8 +112,9 @@ static int64_t part_at(const fuse_pass *p, const fuse_fold *f, int64_t element) 
     return element / p->block + element / f->run;
 }
 
-/* Doubles: of the parts, then of the result. */
+/* Doubles: of the parts, then of the result; of rows, of each band. */
 static int64_t fold_doubles(const fuse_pass *p, const fuse_fold *f) {
+    if (f->rows) return ((p->count + p->band - 1) / p->band * f->places + 7) / 8 * 8;
     return (part_at(p, f, p->count) + 1 + f->places + 7) / 8 * 8;
 }
 
@@ -111,10 +134,32 @@ static void fold_block(bk_dtype dtype, int64_t run, int64_t into, double *parts,
     }
 }
 
+/* n elements, the first of which are `into` a row: added to their band's sums, which begin with its first block. */
+static void fold_rows(const fuse_pass *p, const fuse_fold *f, int64_t first, double *bands, int64_t n, const char *in) {
+    const size_t size = dtype_size(p->dtype);
+    double *sums = bands + first / p->band * f->places;
+    if (first % p->band == 0) memset(sums, 0, sizeof *sums * (size_t)f->places);
+    for (int64_t into = first % f->places, some; n > 0; n -= some, in += (size_t)some * size, into = 0) {
+        const int64_t rows = into ? 0 : n / f->places, left = f->places - into;
+        some = rows ? rows * f->places : left < n ? left : n;
+        vec_add_rows(p->dtype, rows ? rows : 1, f->places, rows ? f->places : some, in, sums + into);
+    }
+}
+
+static void fold_rows_end(const fuse_pass *p, const fuse_fold *f, char *const *pointers, double *bands) {
+    for (int64_t band = 1; band * p->band < p->count; band++)
+        vec_get(VEC_ADD, BK_FLOAT64)(f->places, bands, bands, bands + band * f->places, NULL, 0);
+    vec_cast(f->places, p->dtype, pointers[f->pointer], BK_FLOAT64, bands);
+}
+
 static void fold_end(const fuse_pass *p, int which, char *const *pointers, char *folds) {
     const fuse_fold *f = &p->folds[which];
-    const double *parts = fold_parts(p, folds, which);
-    double *sums = (double *)(uintptr_t)parts + part_at(p, f, p->count) + 1;
+    double *parts = fold_parts(p, folds, which);
+    if (f->rows) {
+        fold_rows_end(p, f, pointers, parts);
+        return;
+    }
+    double *sums = parts + part_at(p, f, p->count) + 1;
     int64_t index[BK_MAX_DIMS] = { 0 }, place = 0;
     memset(sums, 0, sizeof *sums * (size_t)f->places);
     for (int64_t i = 0, at = 0, block = p->block; i < p->count; i += f->run) {
@@ -315,8 +360,9 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
             else if (op->fn) op->fn(n, r->at[3], r->at[0], r->at[1], r->at[2], op->x);
             else {
                 const fuse_fold *f = &p->folds[op->fold];
-                fold_block(p->dtype, f->run, first % f->run, (double *)(void *)r->at[3] + part_at(p, f, first), n,
-                           r->at[0]);
+                double *parts = (double *)(void *)r->at[3];
+                if (f->rows) fold_rows(p, f, first, parts, n, r->at[0]);
+                else fold_block(p->dtype, f->run, first % f->run, parts + part_at(p, f, first), n, r->at[0]);
             }
             for (; r < beyond; r++, i++) {
                 for (int k = 0; k < 4; k++) r->at[k] += r->step[k];
@@ -331,19 +377,26 @@ typedef struct job {
     const fuse_pass *p;
     char *const *pointers;
     char *scratch, *folds;
+    ctx *polled; /* between parts of a band, or NULL */
+    int64_t part; /* blocks or bands, in elements */
 } job;
 
 static void run_range(void *arg, int share, int64_t first, int64_t end) {
     const job *j = arg;
-    const int64_t to = end * j->p->block;
-    run_part(j->p, j->pointers, j->scratch + share_bytes(j->p) * (size_t)share, j->folds, first * j->p->block,
-             to < j->p->count ? to : j->p->count);
+    const fuse_pass *p = j->p;
+    const int64_t to = end * j->part < p->count ? end * j->part : p->count;
+    int64_t piece = to;
+    if (j->polled) piece = (POLL_WORK / (p->n_ops + p->n_views) / p->block + 1) * p->block;
+    for (int64_t at = first * j->part; at < to && !(j->polled && ctx_poll(j->polled, NULL)); at += piece)
+        run_part(p, j->pointers, j->scratch + share_bytes(p) * (size_t)share, j->folds, at,
+                 at + piece < to ? at + piece : to);
 }
 
 static bk_status run(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared, double work) {
     const int shares = shared ? shares_of(ctx_threads(c)) : 1;
-    job j = { p, pointers, scratch, scratch + (size_t)shares * share_bytes(p) };
-    const bk_status status = ctx_ranges(c, (p->count + p->block - 1) / p->block, shares, work, run_range, &j);
+    const int64_t part = p->band ? p->band : p->block;
+    job j = { p, pointers, scratch, scratch + (size_t)shares * share_bytes(p), p->band && work > 0 ? c : NULL, part };
+    const bk_status status = ctx_ranges(c, (p->count + part - 1) / part, shares, work, run_range, &j);
     if (status && work > 0) return status; /* else all of it is done */
     for (int i = 0; i < p->n_folds; i++) fold_end(p, i, pointers, j.folds);
     return status;

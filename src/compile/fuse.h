@@ -22,9 +22,11 @@ typedef struct fuse_op {
 } fuse_op;
 
 /* A sum of what the pass makes, which need not be stored: runs of neighbouring elements are summed block by block, and
- * the runs in the end. Axes that are left, of which one step is a run; a step of 0 is of one that is summed. */
+ * the runs in the end. Axes that are left, of which one step is a run; a step of 0 is of one that is summed. Or rows
+ * that are as long as the result: bands of blocks are summed each for itself, and the bands in the end. */
 typedef struct fuse_fold {
     int64_t run, places; /* elements of a run; of the result */
+    bool rows;
     int ndim, pointer;   /* where the result is */
     int64_t shape[BK_MAX_DIMS], steps[BK_MAX_DIMS];
 } fuse_fold;
@@ -40,6 +42,7 @@ typedef struct fuse_view {
 typedef struct fuse_pass {
     bk_dtype dtype;
     int64_t count, block; /* elements: in all, at a time */
+    int64_t band; /* of sums of rows: so many elements, whole blocks; 0: the pass has none */
     int n_ops, n_views, n_fills, n_temps, n_folds;
     fuse_op *ops;
     fuse_fold *folds;
@@ -59,10 +62,14 @@ size_t fuse_scratch(const fuse_pass *p, int threads);
 /* Finds operations of a pass that one kernel does in one go, to the same bits: the step of Adam. */
 void fuse_join(fuse_pass *p);
 
-/* Sets the block from the views: a whole number of rows where a row is repeated, so that it is laid out once. */
+/* Sets the block from the views: a whole number of rows where a row is repeated, so that it is laid out once; and the
+ * band. */
 void fuse_set_block(fuse_pass *p);
 
 /* The fold that is the sum over the axes of the mask of elements of that shape, without its pointer. */
 fuse_fold fuse_fold_of(int ndim, const int64_t *shape, int64_t mask);
+
+/* Whether a pass should take that sum as it goes by: runs or rows are long, and rows many. */
+bool fuse_fold_pays(const fuse_fold *f, int64_t count);
 
 #endif

@@ -48,11 +48,11 @@ static bool fusable(const node *from, const node *to) {
     return is_pass(from) && is_pass(to) && from->dtype == to->dtype && from->count == to->count;
 }
 
-/* n is a sum whose runs are long enough to be taken as the pass that makes its operand goes by. */
+/* n is a sum that is taken as the pass that makes its operand goes by. */
 static bool folds(const node *from, const node *n) {
-    enum { RUN = 16, COUNT = 1024 };
-    return n->op == &op_sum && is_pass(from) && n->dtype != BK_INT64 && from->dtype == n->dtype &&
-           from->count >= COUNT && fuse_fold_of(n->in[0]->ndim, n->in[0]->shape, n->ints[0]).run >= RUN;
+    if (n->op != &op_sum || !is_pass(from) || n->dtype == BK_INT64 || from->dtype != n->dtype) return false;
+    const fuse_fold f = fuse_fold_of(n->in[0]->ndim, n->in[0]->shape, n->ints[0]);
+    return fuse_fold_pays(&f, from->count);
 }
 
 static bool joins(const node *from, const node *to) {

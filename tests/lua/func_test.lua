@@ -431,12 +431,15 @@ function TestTracing.test_describe_shows_passes_kernels_times_and_steps()
         r:normal { 4, 30 }, r:normal { 4, 5 })), theta, "x")
 end
 
--- Sums that are taken as a pass goes by, of values it keeps and of others: runs longer and shorter than a block, cut by
--- one, several a place, after a change of shape; against sums of whole numbers, which are exact.
+-- Sums that are taken as a pass goes by, of values it keeps and of others: runs and rows longer and shorter than a
+-- block, cut by one, several a place, in several bands, after a change of shape; against sums of whole numbers, which
+-- are exact, at 1 and 3 threads.
 function TestTracing.test_sums_in_a_pass()
     for _, case in ipairs{ { { 3, 5, 700 }, 3 }, { { 3, 5, 700 }, { 2, 3 } }, { { 3, 5, 700 }, { 1, 3 } },
         { { 2, 3, 4, 50 }, { 1, 3, 4 } }, { { 70, 16 }, 2 }, { { 1500 }, 1 }, { { 9, 1, 333, 1 }, { 3, 4 } },
-        { { 40, 3, 16, 17 }, { 1, 3, 4 } }, { { 20, 100 }, 1 } } do
+        { { 40, 3, 16, 17 }, { 1, 3, 4 } }, { { 20, 100 }, 1 },
+        { { 64, 16 }, 1 }, { { 1000, 17 }, 1 }, { { 70, 1500 }, 1 }, { { 40, 30, 129 }, { 1, 2 } },
+        { { 5000, 1, 64 }, 1 }, { { 100, 4, 333 }, 1 } } do
         local shape, axes = table.unpack(case)
         local count = 1
         for _, n in ipairs(shape) do count = count * n end
@@ -448,15 +451,21 @@ function TestTracing.test_sums_in_a_pass()
                 return y, (flat - 3):reshape(shape):sum(axes), y:sum(axes), flat:sum()
             end
             local one, two, three, four = of(a) -- operation by operation
-            local kept, squares, sum, all = bk.compile(of)(a)
-            near(kept, one, 0)
-            near(squares, two, 0)
-            near(sum, three, 0)
-            near(all, four, 0)
+            for _, threads in ipairs{ 1, 3 } do
+                bk.threads(threads)
+                local kept, squares, sum, all = bk.compile(of)(a)
+                near(kept, one, 0)
+                near(squares, two, 0)
+                near(sum, three, 0)
+                near(all, four, 0)
+            end
+            bk.threads(1)
         end
     end
-    local function of(x) return (x * x):sum(2) end
-    lu.assertEquals(bk.compile(of):stats(bk.ones{ 32, 64 }).steps, 1)
+    for dim = 1, 2 do
+        local function of(x) return (x * x):sum(dim) end
+        lu.assertEquals(bk.compile(of):stats(bk.ones{ 64, 64 }).steps, 1)
+    end
 end
 -- d (abc) = (bc, ac, ab), the parts of one matrix: read where they lie, and laid side by side.
 function TestTracing.test_slices_are_read_where_they_lie_and_their_cotangents_joined()

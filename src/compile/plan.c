@@ -251,8 +251,8 @@ static void lifetimes(builder *b) {
     for (int k = 0; k < b->n_out; k++) lives(b, b->outs[k], b->n_turns);
 }
 
-/* The results of a pass take the places of operands that die in it: a buffer nobody else of its last turn reads, from
- * the node on that reads it last, where the pass reads it as it lies. */
+/* The results of a pass take the places of operands that die in it, or give them theirs: a buffer nobody else of its last
+ * turn reads, from the node on that reads it last, where the pass reads it as it lies. */
 static void write_in_place(builder *b) {
     for (int s = 0; s < b->n_order; s++) {
         const unit *u = &b->units[b->order[s]];
@@ -275,14 +275,18 @@ static void write_in_place(builder *b) {
             int out = b->root[u->nodes[i]->id];
             if (!b->stored[u->nodes[i]->id] || out < 0 || b->shift[u->nodes[i]->id]) continue;
             buffer *y = &b->buffers[out];
-            if (y->slot >= 0 || y->over >= 0 || y->first != b->turn[s]) continue;
+            if ((y->slot >= 0 && b->over) || y->over >= 0 || y->first != b->turn[s]) continue;
             for (int k = 0; k < u->nodes[i]->n_in; k++) {
                 int in = b->root[u->nodes[i]->in[k]->id];
                 if (in < 0 || in == out) continue;
                 buffer *x = &b->buffers[in];
                 if (x->slot >= 0 || x->last != b->turn[s] || x->bytes != y->bytes) continue;
                 if (x->readers != 1 || x->last_read > i || x->moved) continue;
-                y->over = in;
+                buffer *under = x; /* what it is laid over itself */
+                while (under->over >= 0) under = &b->buffers[under->over];
+                if (y->slot < 0) y->over = in;
+                else if (under->slot < 0) under->over = out; /* they are made where the result is to lie */
+                else continue;
                 x->readers = 0; /* taken */
                 break;
             }

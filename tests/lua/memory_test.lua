@@ -108,6 +108,23 @@ function TestMemory.test_a_part_lies_not_over_what_it_is_made_of()
     lu.assertTrue((y - z):norm():item() <= 1e-12 * z:norm():item())
 end
 
+-- A step's gradient is made where the new theta is to lie: it takes no more than the gradient alone.
+function TestMemory.test_a_gradient_lies_where_its_step_does()
+    local r = bk.rng(8)
+    for _, activation in ipairs{ "tanh", "relu" } do
+        local model = nn.mlp{ 30, 40, 50, 4, activation = activation }
+        local loss, theta = bk.loss.cross_entropy(model, r:normal{ 4, 30 }, labels), model:init{ seed = 2 }
+        local gradient = bk.grad(loss)
+        local step = bk.compile(function(t) return t - 0.1 * gradient(t) end)
+        local twice = bk.compile(function(t) return -(t - 0.1 * gradient(t)):tanh() end)
+        local g = gradient(theta)
+        lu.assertTrue((step(theta) - (theta - 0.1 * g)):abs():max():item() < 1e-16)
+        lu.assertEquals((twice(theta) + step(theta):tanh()):abs():max():item(), 0)
+        lu.assertTrue(step:stats(theta).arena_bytes <= gradient:stats(theta).arena_bytes)
+        lu.assertTrue(twice:stats(theta).arena_bytes <= gradient:stats(theta).arena_bytes + 4096)
+    end
+end
+
 function TestMemory.test_more_than_it_takes_changes_nothing()
     local n = networks("float64").transformer
     local f = bk.grad(n[1])

@@ -70,6 +70,24 @@ static inline node *reshaped(node *a) {
     return a;
 }
 
+static inline size_t node_bytes(const node *n) {
+    return (size_t)n->count * dtype_size(n->dtype);
+}
+
+/* What a pass reads for operand a: the memory under an absorbed broadcast or slice. */
+static inline node *under(const builder *b, node *a) {
+    return b->absorbed[a->id] ? a->in[0] : a;
+}
+
+/* place.c. Whether a node is another's memory, so many bytes on, seen differently; which buffer, at which shift, every
+ * node lies in (false after failing b->g); then, in turns, how long buffers live, which of them lie over others, and
+ * where all of them are. */
+bool is_alias(const node *n, size_t *shift);
+bool place_nodes(builder *b);
+void lifetimes(builder *b);
+void write_in_place(builder *b);
+bool place_buffers(builder *b);
+
 /* recompute.c: outs, the results with copies of nodes for late readers, for a part of the program's time, and the rank
  * for their order: of cheap ones as the cheapest cut says; or of any, as many as bring the memory in use at once down
  * to the goal or are found (INFINITY: whatever they take; else no large products). After order_units. false after

@@ -1,0 +1,251 @@
+/* place.c - where a program's values lie: in the memory of arguments, results and constants, in each other's, or in the
+ * arena. */
+#include "arena.h"
+#include "builder.h"
+#include "program.h"
+
+/* A node that is another's memory seen differently: reshape, or a slice without gaps. */
+bool is_alias(const node *n, size_t *shift) {
+    *shift = 0;
+    if (n->op == &op_reshape) return true;
+    if (n->op != &op_slice) return false;
+    const node *a = n->in[0];
+    int64_t strides[BK_MAX_DIMS], at = 0;
+    shape_strides(a->ndim, a->shape, strides);
+    bool inside = false; /* after the first axis of size > 1, every axis must be whole */
+    for (int i = 0; i < a->ndim; i++) {
+        if (inside && n->shape[i] != a->shape[i]) return false;
+        if (n->shape[i] > 1) inside = true;
+        at += n->ints[i] * strides[i];
+    }
+    *shift = (size_t)at * dtype_size(n->dtype);
+    return true;
+}
+
+static int new_buffer(builder *b, int slot, size_t bytes) {
+    b->buffers[b->n_buffers] = (buffer){
+        .slot = slot, .bytes = bytes, .first = INT32_MAX, .last = -1, .reader = -1, .over = -1
+    };
+    return b->n_buffers++;
+}
+
+static bool whole_concat_part(const node *cat, size_t *outer) {
+    int axis = (int)cat->ints[0];
+    *outer = 1;
+    for (int i = 0; i < axis; i++) *outer *= (size_t)cat->shape[i];
+    return *outer == 1;
+}
+
+/* Which buffer, at which shift, every node lies in. Parts of a concatenation are computed in their place. */
+bool place_nodes(builder *b) {
+    plan *p = b->p;
+    b->buffers = make(b->g, sizeof *b->buffers, b->n + b->n_in + b->n_out + 1); /* unused arguments too */
+    if (!b->buffers) return false;
+    int n_consts = 0;
+    for (int i = 0; i < b->n; i++)
+        n_consts += b->sorted[i]->op == &op_const || (b->sorted[i]->op == &op_full && b->stored[b->sorted[i]->id]);
+    p->consts = make(p->own, sizeof *p->consts, n_consts);
+    if (!p->consts) return false;
+    for (int i = 0; i < b->count; i++) b->root[i] = -1;
+    for (int i = 0; i < b->n_in; i++) b->root[b->inputs[i]->id] = new_buffer(b, 1 + n_consts + i, 0);
+    err e = { 0 };
+    for (int i = 0; i < b->n; i++) {
+        node *n = b->sorted[i];
+        if (n->op == &op_const) {
+            if (tensor_contiguous_as(n->value, n->dtype, &p->consts[p->n_consts], &e)) goto failed;
+            b->root[n->id] = new_buffer(b, 1 + p->n_consts++, 0);
+        } else if (n->op == &op_full && b->stored[n->id]) {
+            tensor *t = &p->consts[p->n_consts];
+            if (tensor_new(p->c, n->dtype, n->ndim, n->shape, t, &e)) goto failed;
+            p->n_consts++;
+            vec_get(VEC_FILL, n->dtype)(n->count, tensor_data(t), NULL, NULL, NULL, n->x);
+            b->root[n->id] = new_buffer(b, p->n_consts, 0);
+        } else if (n->op == &op_input && b->root[n->id] < 0) {
+            graph_fail(b->g, BK_ERUNTIME, "plan: the function uses a tensor of another trace");
+            return false;
+        }
+    }
+    /* results lie in the caller's memory; a node that is two results is copied to the second */
+    for (int k = 0; k < b->n_out; k++) {
+        node *n = b->outs[k];
+        size_t shift;
+        while (n->op == &op_reshape) n = n->in[0];
+        if (b->root[n->id] < 0 && b->group[n->id] >= 0 && !is_alias(n, &shift))
+            b->root[n->id] = new_buffer(b, 1 + n_consts + b->n_in + k, node_bytes(n));
+    }
+    for (int i = b->n - 1; i >= 0; i--) { /* users first, so that parts know their whole */
+        node *n = b->sorted[i];
+        if (b->group[n->id] >= 0 && b->stored[n->id] && b->root[n->id] < 0)
+            b->root[n->id] = new_buffer(b, -1, node_bytes(n));
+        size_t outer, at = 0;
+        if (n->op != &op_concat || !whole_concat_part(n, &outer)) continue;
+        for (int k = 0; k < n->n_in; k++) {
+            node *part = n->in[k];
+            at += node_bytes(part);
+            while (part->op == &op_reshape) part = part->in[0];
+            if (b->group[part->id] < 0 || b->root[part->id] >= 0 || part->dtype != n->dtype) continue;
+            b->root[part->id] = b->root[n->id];
+            b->shift[part->id] = b->shift[n->id] + at - node_bytes(part);
+            b->stored[part->id] = true;
+        }
+    }
+    for (int i = 0; i < b->n; i++) { /* aliases, inputs first */
+        node *n = b->sorted[i];
+        size_t shift;
+        if (b->root[n->id] >= 0 || !is_alias(n, &shift)) continue;
+        b->root[n->id] = b->root[n->in[0]->id];
+        b->shift[n->id] = b->shift[n->in[0]->id] + shift;
+    }
+    return true;
+failed:
+    graph_fail(b->g, e.status, "%s", e.text);
+    return false;
+}
+
+static void lives(builder *b, const node *n, int at) {
+    if (b->root[n->id] < 0) return;
+    buffer *x = &b->buffers[b->root[n->id]];
+    if (at < x->first) x->first = at;
+    if (at > x->last) x->last = at;
+}
+
+void lifetimes(builder *b) {
+    for (int s = 0; s < b->n_order; s++) {
+        const unit *u = &b->units[b->order[s]];
+        for (int i = 0; i < u->n; i++) {
+            lives(b, u->nodes[i], b->turn[s]);
+            for (int k = 0; k < u->nodes[i]->n_in; k++) lives(b, under(b, u->nodes[i]->in[k]), b->turn[s]);
+        }
+    }
+    for (int k = 0; k < b->n_out; k++) lives(b, b->outs[k], b->n_turns);
+}
+
+/* Whether buffer y, which the i-th node of the s-th unit writes first of all, is laid over one of m's operands, or that
+ * over y: nobody else of its last turn reads that buffer, and the pass reads it as it lies, up to the i-th node. */
+static bool share_place(builder *b, int s, int i, const node *m, int out) {
+    buffer *y = &b->buffers[out];
+    for (int k = 0; k < m->n_in; k++) {
+        const int in = b->root[m->in[k]->id];
+        if (in < 0 || in == out) continue;
+        buffer *x = &b->buffers[in], *under = x; /* what it is laid over itself */
+        if (x->slot >= 0 || x->last != b->turn[s] || x->bytes != y->bytes) continue;
+        if (x->readers != 1 || x->last_read > i || x->moved) continue;
+        while (under->over >= 0) under = &b->buffers[under->over];
+        if (y->slot >= 0 && under->slot >= 0) continue;
+        if (y->slot < 0) y->over = in;
+        else under->over = out; /* they are made where the result is to lie */
+        x->readers = 0; /* taken */
+        return true;
+    }
+    return false;
+}
+
+/* The results of a pass take the places of operands that die in it, or give them theirs. */
+void write_in_place(builder *b) {
+    for (int s = 0; s < b->n_order; s++) {
+        const unit *u = &b->units[b->order[s]];
+        for (int i = 0; i < u->n; i++)
+            for (int k = 0; k < u->nodes[i]->n_in; k++) {
+                const node *a = u->nodes[i]->in[k], *from = under(b, u->nodes[i]->in[k]);
+                if (b->root[from->id] < 0) continue;
+                buffer *x = &b->buffers[b->root[from->id]];
+                if (x->last != b->turn[s]) continue;
+                x->readers += x->reader != s;
+                x->reader = s;
+                x->last_read = i;
+                x->moved = x->moved || b->absorbed[a->id] || b->shift[from->id];
+            }
+    }
+    for (int s = 0; s < b->n_order; s++) {
+        const unit *u = &b->units[b->order[s]];
+        if (!is_pass(u->nodes[0])) continue;
+        for (int i = 0; i < u->n; i++) {
+            int out = b->root[u->nodes[i]->id];
+            if (!b->stored[u->nodes[i]->id] || out < 0 || b->shift[u->nodes[i]->id]) continue;
+            const buffer *y = &b->buffers[out];
+            if ((y->slot >= 0 && b->over) || y->over >= 0 || y->first != b->turn[s]) continue;
+            const int from = y->slot >= 0 ? 0 : i; /* a result also from what earlier nodes read */
+            for (int j = i; j >= from && !share_place(b, s, i, u->nodes[j], out); j--) continue;
+        }
+    }
+    for (int i = 0; i < b->count; i++) {
+        int y = b->root[i], x = y;
+        while (x >= 0 && b->buffers[x].over >= 0) x = b->buffers[x].over;
+        if (x == y) continue;
+        if (b->buffers[y].last > b->buffers[x].last) b->buffers[x].last = b->buffers[y].last;
+        b->root[i] = x;
+        while (y != x) { /* long chains are walked once */
+            int next = b->buffers[y].over;
+            b->buffers[y].over = x;
+            y = next;
+        }
+    }
+}
+
+enum { WALL = 128 }; /* behind the last whole 64 bytes of an output: what is placed takes whole ones, and lies in none
+                      * or one of them */
+
+/* Where the output's memory begins, in one address space with the arena, which lies behind all of them. -1: that of
+ * small ones, and of those that may not be aligned as what would lie there, is not worked in. */
+static int64_t room_of(const builder *b, int k, size_t *end) {
+    enum { WORTH = 1 << 12 };
+    const size_t bytes = node_bytes(b->outs[k]), at = *end;
+    if (b->over || bytes < WORTH || dtype_size(b->outs[k]->dtype) < b->widest) return -1;
+    *end += bytes / 64 * 64 + WALL;
+    return (int64_t)at;
+}
+
+/* Adds what is in the memory of outputs: their nodes, from when they are made, and what is only copied there, in the
+ * end. */
+static void hold_outputs(const builder *b, const int64_t *room, arena_item *items, int *n) {
+    const int first = 1 + b->p->n_consts + b->n_in;
+    for (int k = 0; k < b->n_out; k++) {
+        if (room[k] < 0) continue;
+        const size_t bytes = node_bytes(b->outs[k]), at = (size_t)room[k];
+        items[(*n)++] = (arena_item){ bytes, b->n_turns, b->n_turns, -1, at, 0 };
+        items[(*n)++] = (arena_item){ WALL, 0, b->n_turns, -1, at + bytes / 64 * 64, 0 };
+    }
+    for (int s = 0; s < b->n_order; s++) {
+        const unit *u = &b->units[b->order[s]];
+        for (int i = 0; i < u->n; i++) {
+            const node *m = u->nodes[i];
+            const int slot = b->stored[m->id] && b->root[m->id] >= 0 ? b->buffers[b->root[m->id]].slot : -1;
+            if (slot < first || room[slot - first] < 0) continue;
+            const size_t from = b->shift[m->id] / 64 * 64, to = b->shift[m->id] + node_bytes(m);
+            items[(*n)++] = (arena_item){ to - from, b->turn[s], b->n_turns, -1, (size_t)room[slot - first] + from, 0 };
+        }
+    }
+}
+
+bool place_buffers(builder *b) {
+    int n = 0;
+    size_t begin = 0, end;
+    arena_item *items = make(b->g, sizeof *items, b->n_buffers + b->n + 2 * (int64_t)b->n_out);
+    int64_t *room = make(b->g, sizeof *room, b->n_out);
+    if (!items || !room) return false;
+    for (int i = 0; i < b->n; i++) {
+        const int x = b->root[b->sorted[i]->id];
+        const size_t size = dtype_size(b->sorted[i]->dtype);
+        if (x >= 0 && b->buffers[x].slot < 0 && size > b->widest) b->widest = size;
+    }
+    for (int k = 0; k < b->n_out; k++) room[k] = room_of(b, k, &begin);
+    hold_outputs(b, room, items, &n);
+    for (int i = 0; i < b->n_buffers; i++) {
+        const buffer *x = &b->buffers[i];
+        if (x->slot < 0 && x->over < 0) items[n++] = (arena_item){ x->bytes, x->first, x->last, i, 0, 0 };
+    }
+    if (!arena_place(b->g, n, items, b->n_turns + 1, &end)) return false; /* results outlive all turns */
+    b->p->arena_bytes = end > begin ? end - begin : 0;
+    for (int i = 0; i < n; i++) {
+        const int at = items[i].tag;
+        if (at < 0) continue;
+        size_t offset = items[i].offset;
+        int slot = SLOT_ARENA;
+        for (int k = 0; k < b->n_out && offset < begin; k++)
+            if (room[k] >= 0 && (size_t)room[k] <= items[i].offset)
+                slot = 1 + b->p->n_consts + b->n_in + k, offset = items[i].offset - (size_t)room[k];
+        b->buffers[at].slot = slot;
+        b->buffers[at].offset = items[i].offset < begin ? offset : offset - begin;
+    }
+    return true;
+}

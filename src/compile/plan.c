@@ -405,8 +405,8 @@ static size_t bytes_needed(const plan *p) {
 }
 
 /* Of a plan that is laid out: another one with copies until it fits into memory. First as few as do, then these, one
- * step after the other; then all that lower what is in use at once, either way: so the least does not depend on what
- * was asked. */
+ * step after the other; then all that lower what is in use at once, either way: so the least depends little on what was
+ * asked. */
 static bool fit(builder *b, size_t memory) {
     enum { ROUNDS = 4 };
     node **const as_built = b->outs;

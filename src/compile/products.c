@@ -97,8 +97,7 @@ static bool matrices(const view *v, matmul_lies *x, bool *turned) {
     if (*turned && rows == 1) down = 1;
     x->first = v->first;
     x->row = *turned ? along : down;
-    if (!*turned && columns == 1 && x->row < 1) return false;
-    return (*turned ? down == 1 : true) && x->row >= (*turned ? rows : columns);
+    return (!*turned || down == 1) && x->row >= (*turned ? rows : columns);
 }
 
 /* The axes of a batch, as few as they are in all three. */

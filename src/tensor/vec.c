@@ -45,6 +45,8 @@ static int64_t to_int(double x) {
 #define MIN64(a, b) _mm512_min_pd((__m512d)(a), (__m512d)(b))
 #define MIN32(a, b) _mm512_min_ps((__m512)(a), (__m512)(b))
 #define SQRT32(a) _mm512_sqrt_ps((__m512)(a))
+#define SCALE64(a, n) _mm512_scalef_pd((__m512d)(a), (__m512d)(n)) /* a 2^n, rounded once */
+#define SCALE32(a, n) _mm512_scalef_ps((__m512)(a), (__m512)(n))
 #define WIDEN(p) _mm512_cvtps_pd(_mm256_loadu_ps(p)) /* GCC 12 by itself converts halves, and puts them together */
 #define HALF(a) _mm512_cvtpd_ps((__m512d)(a))
 #define NARROW(a, b) _mm512_insertf32x8(_mm512_castps256_ps512(HALF(a)), HALF(b), 1) /* float64 to float32 */
@@ -66,6 +68,8 @@ static int64_t to_int(double x) {
 #undef MIN64
 #undef MIN32
 #undef SQRT32
+#undef SCALE64
+#undef SCALE32
 #undef WIDEN
 #undef HALF
 #undef NARROW

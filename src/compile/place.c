@@ -127,13 +127,13 @@ static bool share_place(builder *b, int s, int i, const node *m, int out) {
     for (int k = 0; k < m->n_in; k++) {
         const int in = b->root[m->in[k]->id];
         if (in < 0 || in == out) continue;
-        buffer *x = &b->buffers[in], *under = x; /* what it is laid over itself */
+        buffer *x = &b->buffers[in], *base = x; /* what it is laid over itself */
         if (x->slot >= 0 || x->last != b->turn[s] || x->bytes != y->bytes) continue;
         if (x->readers != 1 || x->last_read > i || x->moved) continue;
-        while (under->over >= 0) under = &b->buffers[under->over];
-        if (y->slot >= 0 && under->slot >= 0) continue;
+        while (y->slot >= 0 && base->over >= 0) base = &b->buffers[base->over];
+        if (y->slot >= 0 && base->slot >= 0) continue;
         if (y->slot < 0) y->over = in;
-        else under->over = out; /* they are made where the result is to lie */
+        else base->over = out; /* they are made where the result is to lie */
         x->readers = 0; /* taken */
         return true;
     }

@@ -11,6 +11,7 @@ typedef struct placing {
     node **image; /* by place: what stands for the node */
     int *uses;    /* by place */
     bool *read;   /* by place: only products of a batch read it, as it is or seen differently again */
+    int *made;    /* by place: of how many products alone it is made that nobody else reads; 0: of others */
 } placing;
 
 typedef struct view { /* of a tensor's memory */
@@ -194,10 +195,9 @@ static view turned_back(const node *permute, const view *out) {
     return v;
 }
 
-/* n as products that write where `out` says, or false. Nobody but what is to be made of it reads it. */
+/* n, which is made of products, as these writing where `out` says, or false. */
 static bool lay(placing *p, const node *n, const view *out, found *f) {
     view v = *out;
-    if (p->uses[n->place] != 1) return false;
     if (is_product(n)) return lay_product(p, n, out, f);
     if (n->op == &op_add || n->op == &op_axpy) return lay_sum(p, n, out, f);
     if (n->op == &op_scale) return lay_scaled(p, n->in[0], n->x, out, f);
@@ -207,7 +207,6 @@ static bool lay(placing *p, const node *n, const view *out, found *f) {
         v = turned_back(n, out);
         return lay(p, n->in[0], &v, f);
     }
-    if (n->op != &op_concat) return false;
     const int axis = (int)n->ints[0];
     for (int k = 0; k < n->n_in; v.first += v.shape[axis] * v.strides[axis], k++) {
         v.shape[axis] = n->in[k]->shape[axis];
@@ -220,18 +219,32 @@ static bool forms_view(const node *n) {
     return n->op == &op_reshape || n->op == &op_permute || n->op == &op_slice || n->op == &op_broadcast;
 }
 
+/* Of how many products n is made, if of them alone: see made. */
+static int products_in(const placing *p, const node *n) {
+    const bool joins = n->op == &op_add || n->op == &op_axpy || n->op == &op_scale || n->op == &op_reshape ||
+                       n->op == &op_permute || n->op == &op_concat;
+    int sum = 0;
+    if (is_product(n)) return 1;
+    for (int k = 0; k < n->n_in && joins; k++) {
+        const int own = p->uses[n->in[k]->place] == 1 ? p->made[n->in[k]->place] : 0;
+        if (!own || (sum += own) > MATMUL_PARTS) return 0;
+    }
+    return sum;
+}
+
 /* What stands for n, or NULL: itself on what stands for its operands. */
 static node *placed(placing *p, const node *n) {
+    const bool sum = n->op == &op_add || n->op == &op_axpy;
+    if (n->count == 0 || !p->made[n->place] || !(sum || n->op == &op_permute || is_product(n))) return NULL;
     found f = { 0 };
     view out = whole(n);
     bool better = false;
-    if (n->count == 0) return NULL;
     if (n->op == &op_permute) {
         out = turned_back(n, &out);
         better = lay(p, n->in[0], &out, &f);
-    } else if (n->op == &op_add || n->op == &op_axpy)
+    } else if (sum)
         better = lay_sum(p, n, &out, &f);
-    else if (is_product(n) && lay_product(p, n, &out, &f))
+    else if (lay_product(p, n, &out, &f))
         for (int k = 0; k < 2; k++) better = better || f.in[k] != p->image[n->in[k]->place];
     return better ? g_matmul_part(p->g, n->ndim, n->shape, f.count, f.part, f.in) : NULL;
 }
@@ -240,8 +253,8 @@ bool place_products(graph *g, int n_out, node **outs) {
     int n;
     node **sorted = graph_sorted(g, n_out, outs, &n);
     placing p = { g, graph_alloc(g, sizeof(node *) * (size_t)n), graph_alloc(g, sizeof(int) * (size_t)n),
-                  graph_alloc(g, sizeof(bool) * (size_t)n) };
-    if (!sorted || !p.image || !p.uses || !p.read) return false;
+                  graph_alloc(g, sizeof(bool) * (size_t)n), graph_alloc(g, sizeof(int) * (size_t)n) };
+    if (!sorted || !p.image || !p.uses || !p.read || !p.made) return false;
     memset(p.uses, 0, sizeof(int) * (size_t)n);
     bool any = false;
     for (int i = 0; i < n; i++) {
@@ -259,6 +272,7 @@ bool place_products(graph *g, int n_out, node **outs) {
             if (!is_product(sorted[i]) && !p.read[i]) p.read[sorted[i]->in[k]->place] = false;
     for (int i = 0; i < n; i++) {
         node *m = sorted[i];
+        p.made[i] = products_in(&p, m);
         if (!(p.image[i] = placed(&p, m))) {
             node **in = graph_alloc(g, sizeof *in * (size_t)(m->n_in ? m->n_in : 1));
             if (!in) return false;

@@ -6,12 +6,15 @@
 
 #include <string.h>
 
+enum { DEPTH = 32 }; /* the most operations between a product and what it reads, or what is made of it */
+
 typedef struct placing {
     graph *g;
     node **image; /* by place: what stands for the node */
     int *uses;    /* by place */
     bool *read;   /* by place: only products of a batch read it, as it is or seen differently again */
     int *made;    /* by place: of how many products alone it is made that nobody else reads; 0: of others */
+    int *depth;   /* by place: of what is made of products, how far they are */
 } placing;
 
 typedef struct view { /* of a tensor's memory */
@@ -56,24 +59,25 @@ static bool reshaped_view(view *v, int ndim, const int64_t *shape) {
 }
 
 /* Where n's elements lie in the memory of what it is a view of, *of. */
-static view view_of(const placing *p, node *n, node **of) {
+static view view_of(const placing *p, node *n, node **of, int depth) {
     view v;
     *of = n;
-    if (n->count == 0 || n->n_in == 0 || (n->op != &op_reshape && !p->read[n->place])) return whole(n);
+    if (n->count == 0 || n->n_in == 0 || depth == DEPTH) return whole(n);
+    if (n->op != &op_reshape && !p->read[n->place]) return whole(n);
     if (n->op == &op_reshape) {
-        v = view_of(p, n->in[0], of);
+        v = view_of(p, n->in[0], of, depth + 1);
         if (reshaped_view(&v, n->ndim, n->shape)) return v;
     } else if (n->op == &op_permute) {
-        const view from = view_of(p, n->in[0], of);
+        const view from = view_of(p, n->in[0], of, depth + 1);
         v = from;
         for (int i = 0; i < n->ndim; i++) v.shape[i] = n->shape[i], v.strides[i] = from.strides[n->ints[i]];
         return v;
     } else if (n->op == &op_slice) {
-        v = view_of(p, n->in[0], of);
+        v = view_of(p, n->in[0], of, depth + 1);
         for (int i = 0; i < n->ndim; i++) v.shape[i] = n->shape[i], v.first += n->ints[i] * v.strides[i];
         return v;
     } else if (n->op == &op_broadcast) {
-        const view from = view_of(p, n->in[0], of);
+        const view from = view_of(p, n->in[0], of, depth + 1);
         const int more = n->ndim - from.ndim;
         v = from;
         v.ndim = n->ndim;
@@ -136,7 +140,7 @@ static bool lay_product(placing *p, const node *n, const view *out, found *f) {
     matmul_lies *const lies[2] = { &part.a, &part.b };
     int64_t *const flags[2] = { &part.ta, &part.tb };
     for (int k = 0; k < 2; k++) {
-        operands[k] = view_of(p, n->in[k], &of[k]);
+        operands[k] = view_of(p, n->in[k], &of[k], 0);
         const bool triangle = k == 0 && part.triangle == GEMM_LOWER_A; /* of A as it is stored */
         if (!matrices(&operands[k], lies[k], &turned) || (turned && triangle)) {
             operands[k] = whole(n->in[k]);
@@ -219,15 +223,17 @@ static bool forms_view(const node *n) {
     return n->op == &op_reshape || n->op == &op_permute || n->op == &op_slice || n->op == &op_broadcast;
 }
 
-/* Of how many products n is made, if of them alone: see made. */
+/* Of how many products n is made, if of them alone and not from afar: see made. */
 static int products_in(const placing *p, const node *n) {
     const bool joins = n->op == &op_add || n->op == &op_axpy || n->op == &op_scale || n->op == &op_reshape ||
                        n->op == &op_permute || n->op == &op_concat;
-    int sum = 0;
+    int sum = 0, *depth = &p->depth[n->place];
+    *depth = 0;
     if (is_product(n)) return 1;
     for (int k = 0; k < n->n_in && joins; k++) {
-        const int own = p->uses[n->in[k]->place] == 1 ? p->made[n->in[k]->place] : 0;
-        if (!own || (sum += own) > MATMUL_PARTS) return 0;
+        const int at = n->in[k]->place, own = p->uses[at] == 1 ? p->made[at] : 0;
+        if (p->depth[at] >= *depth) *depth = p->depth[at] + 1;
+        if (!own || *depth > DEPTH || (sum += own) > MATMUL_PARTS) return 0;
     }
     return sum;
 }
@@ -253,8 +259,9 @@ bool place_products(graph *g, int n_out, node **outs) {
     int n;
     node **sorted = graph_sorted(g, n_out, outs, &n);
     placing p = { g, graph_alloc(g, sizeof(node *) * (size_t)n), graph_alloc(g, sizeof(int) * (size_t)n),
-                  graph_alloc(g, sizeof(bool) * (size_t)n), graph_alloc(g, sizeof(int) * (size_t)n) };
-    if (!sorted || !p.image || !p.uses || !p.read || !p.made) return false;
+                  graph_alloc(g, sizeof(bool) * (size_t)n), graph_alloc(g, sizeof(int) * (size_t)n),
+                  graph_alloc(g, sizeof(int) * (size_t)n) };
+    if (!sorted || !p.image || !p.uses || !p.read || !p.made || !p.depth) return false;
     memset(p.uses, 0, sizeof(int) * (size_t)n);
     bool any = false;
     for (int i = 0; i < n; i++) {

@@ -317,6 +317,27 @@ function TestAttention.test_heads_in_place_are_heads_by_themselves()
     end
 end
 
+-- However far what a product reads or makes is from memory of its own, and of however many it is a sum.
+function TestAttention.test_long_chains_between_products()
+    local r, n = bk.rng(3), 40000
+    local a, b = r:normal{ 2, 3, 4 }, r:normal{ 2, 4, 5 }
+    local function turned(t, times)
+        for _ = 1, times do t = t:permute{ 2, 1, 3 }:reshape{ t:size(1), t:size(2), t:size(3) } end
+        return t
+    end
+    local before = bk.compile(function(t) return turned(t, n):matmul(b) end)
+    local after = bk.compile(function(t) return turned(t:matmul(b), n) end)
+    local sum = bk.compile(function(t)
+        local y = t:matmul(b)
+        for i = 1, n do y = y + (t + i):matmul(b) end
+        return y
+    end)
+    lu.assertEquals(worst(before(a), turned(a, n % 4):matmul(b)), 0)
+    lu.assertTrue(worst(after(a), turned(a:matmul(b), n % 4)) < 1e-15)
+    local all = ((n + 1) * a + n * (n + 1) / 2):matmul(b)
+    lu.assertTrue(worst(sum(a), all) < 1e-10 * all:abs():max():item())
+end
+
 function TestAttention.test_a_transformer_block_by_its_formula()
     local r = bk.rng(4)
     local model, x = bk.nn.sequential{ bk.nn.transformer{ 4, heads = 2, hidden = 3, activation = "relu" } },

@@ -210,6 +210,17 @@ static node *pattern(lowering *l, const node *n) {
     return NULL;
 }
 
+node *on_images(graph *g, node *n, node *const *image) {
+    node **in = graph_alloc(g, sizeof *in * (size_t)(n->n_in ? n->n_in : 1));
+    bool moved = false;
+    if (!in) return NULL;
+    for (int k = 0; k < n->n_in; k++) {
+        in[k] = image[n->in[k]->place];
+        moved = moved || in[k] != n->in[k];
+    }
+    return moved ? graph_again(g, n, in) : n;
+}
+
 bool graph_lower(graph *g, int n_out, node **outs) {
     int n;
     node **sorted = graph_sorted(g, n_out, outs, &n);
@@ -236,17 +247,7 @@ bool graph_lower(graph *g, int n_out, node **outs) {
         node *m = sorted[i], *better = m->op == &op_rank_copy    ? l.image[m->in[0]->place]
                                        : m->dtype == BK_INT64 ? NULL
                                                               : pattern(&l, m);
-        if (!better) {
-            node **in = graph_alloc(g, sizeof *in * (size_t)(m->n_in ? m->n_in : 1));
-            if (!in) return false;
-            bool moved = false;
-            for (int k = 0; k < m->n_in; k++) {
-                in[k] = l.image[m->in[k]->place];
-                moved = moved || in[k] != m->in[k];
-            }
-            better = moved ? graph_again(g, m, in) : m;
-        }
-        if (!(l.image[i] = better)) return false;
+        if (!(l.image[i] = better ? better : on_images(g, m, l.image))) return false;
     }
     for (int k = 0; k < n_out; k++) outs[k] = l.image[outs[k]->place];
     return place_products(g, n_out, outs);

@@ -10,6 +10,9 @@
 /* Rewrites outs; false after graph_fail. */
 bool graph_lower(graph *g, int n_out, node **outs);
 
+/* n on what stands for its operands, by their places; NULL after failing g. */
+node *on_images(graph *g, node *n, node *const *image);
+
 /* products.c: its last part. */
 bool place_products(graph *g, int n_out, node **outs);
 

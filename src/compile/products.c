@@ -280,17 +280,8 @@ bool place_products(graph *g, int n_out, node **outs) {
     for (int i = 0; i < n; i++) {
         node *m = sorted[i];
         p.made[i] = products_in(&p, m);
-        if (!(p.image[i] = placed(&p, m))) {
-            node **in = graph_alloc(g, sizeof *in * (size_t)(m->n_in ? m->n_in : 1));
-            if (!in) return false;
-            bool moved = false;
-            for (int k = 0; k < m->n_in; k++) {
-                in[k] = p.image[m->in[k]->place];
-                moved = moved || in[k] != m->in[k];
-            }
-            p.image[i] = moved ? graph_again(g, m, in) : m;
-        }
-        if (!p.image[i]) return false;
+        node *better = placed(&p, m);
+        if (!(p.image[i] = better ? better : on_images(g, m, p.image))) return false;
     }
     for (int k = 0; k < n_out; k++) outs[k] = p.image[outs[k]->place];
     return true;

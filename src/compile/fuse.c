@@ -49,7 +49,6 @@ void fuse_set_block(fuse_pass *p) {
         return;
     }
     bool runs = false;
-    p->band = 0;
     for (int i = 0; i < p->n_folds; i++) {
         if (p->folds[i].rows) p->band = band_of(p->count, FUSE_BLOCK_BYTES / size);
         else runs = true;
@@ -134,7 +133,7 @@ static void fold_block(bk_dtype dtype, int64_t run, int64_t into, double *parts,
     }
 }
 
-/* n elements, the first of which are `into` a row: added to their band's sums, which begin with its first block. */
+/* n elements from the first of a block on, added to their band's sums, which begin with its first block. */
 static void fold_rows(const fuse_pass *p, const fuse_fold *f, int64_t first, double *bands, int64_t n, const char *in) {
     const size_t size = dtype_size(p->dtype);
     double *sums = bands + first / p->band * f->places;

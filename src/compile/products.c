@@ -1,6 +1,7 @@
 /* products.c - products of a batch read operands that are other tensors seen differently (an attention's heads in its
  * layer's activations) where they lie, write results that only become such a view where that lies, and add to one
- * another there: neither a permutation, nor a sum, nor a concatenation of them takes a pass of its own. */
+ * another there: neither a permutation, nor a sum, nor a concatenation of what nobody else reads takes a pass of its
+ * own. */
 #include "lower.h"
 #include "../ops/ops.h"
 
@@ -151,7 +152,6 @@ static bool lay_product(placing *p, const node *n, const view *out, found *f) {
     }
     if (!matrices(out, &part.c, &turned) || turned) return false;
     if (!batch_axes(n->ndim - 2, &operands[0], &operands[1], out, &part)) return false;
-    part.adds = 0;
     f->part[f->count] = part;
     for (int k = 0; k < 2; k++) f->in[2 * f->count + k] = p->image[of[k]->place];
     f->count++;

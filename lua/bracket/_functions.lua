@@ -6,7 +6,7 @@
 -- and f.hvp is the field's derivative along v.
 local bk = ...
 local refuse = bk._options.refuse
-local call_over = bk.internal.call_over
+local call_over, step_poured = bk.internal.call_over, bk.internal.step_poured
 local function weak() return setmetatable({}, { __mode = "k" }) end
 local kept = { losses = weak(), fields = weak(), shared_losses = weak(), shared_fields = weak() } -- by model, then key
 
@@ -80,6 +80,9 @@ local function bound(f, mode)
         function of.value_and_grad_over(kept, theta, x, y)
             return call_over(set.value_and_grad, kept, theta, x, y, with())
         end
+        function of.step_poured(optimizer, kept, lr, theta, x, y)
+            return step_poured(optimizer, kept, lr, set.value_and_grad, theta, x, y, with())
+        end
         function of.hvp(theta, v, x, y) return set.hvp(theta, v, x, y, with()) end
         if f.accuracy then function of.accuracy(theta, x, y) return f.accuracy(theta, x, y, mode.buffers) end end
         function of.measure(theta, x, y) return f.measure(theta, x, y, mode.buffers) end
@@ -111,6 +114,9 @@ local function of_loss(f)
     f.grad = bk.grad(f.loss)
     f.value_and_grad = bk.value_and_grad(f.loss)
     function f.value_and_grad_over(kept, ...) return call_over(f.value_and_grad, kept, ...) end
+    function f.step_poured(optimizer, kept, lr, ...)
+        return step_poured(optimizer, kept, lr, f.value_and_grad, ...)
+    end
     f.hvp = bk.hvp(f.loss)
 end
 

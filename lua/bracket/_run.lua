@@ -236,23 +236,57 @@ local function check_finite(self, what, value, i)
     return value
 end
 
--- Loss and gradient of task i; of a task with a field nil and the field. The gradient lies in the buffer of that
--- number, unless the last one there is lent; new buffers of the model are its mode's.
-local function evaluated(self, i, x, y, number)
-    local own, f = owned[self], self.f[i]
+-- Whether anybody looks at the gradients of steps besides records, where they are due.
+local function looked_at(spec)
+    local function blind(rate)
+        if type(rate) ~= "table" then return type(rate) == "number" or bk.schedule._described.text(rate) ~= nil end
+        for _, r in ipairs(rate) do
+            if not blind(r) then return false end
+        end
+        return getmetatable(rate) == nil
+    end
+    return #spec.interventions > 0 or spec.distributed or spec.order.asks or not blind(spec.lr)
+end
+
+local function buffers_of(own, number)
     local kept = own.buffers[number] or {}
     own.buffers[number] = kept
+    return kept
+end
+
+-- The loss as a number; new buffers of the model are its mode's.
+local function take_loss(self, i, loss, kept, buffers)
+    self.loss = loss:item()
+    check_finite(self, "loss", self.loss, i)
+    if buffers then self.problem.mode.buffers, kept[3] = buffers, nil end
+    return self.loss
+end
+
+-- Loss and gradient of task i; of a task with a field nil and the field. The gradient lies in the buffer of that
+-- number, unless the last one there is lent.
+local function evaluated(self, i, x, y, number)
+    local own, f = owned[self], self.f[i]
+    local kept = buffers_of(own, number)
     if not f.loss then
         local v = f.field_over(kept, own.theta, x, y)
         check_finite(self, "field's norm", v:norm():item(), i)
         return nil, v
     end
     local loss, g, buffers = f.value_and_grad_over(kept, own.theta, x, y)
-    local value = loss:item()
-    self.loss = value
-    check_finite(self, "loss", value, i)
-    if buffers then self.problem.mode.buffers, kept[3] = buffers, nil end
-    return value, g
+    return take_loss(self, i, loss, kept, buffers), g
+end
+
+-- A step of task i in which theta moves as its gradient is made: true, and the loss. Where somebody is going to look at
+-- the gradient, or the optimizer needs all of it at once: false or nil, and loss and gradient.
+local function poured(self, i, x, y, seen)
+    local own, f = owned[self], self.f[i]
+    if not f.step_poured or (seen and not own.pours) then return nil, evaluated(self, i, x, y, 1) end
+    local kept = buffers_of(own, 1)
+    if own.lent.theta then own.theta, own.lent.theta = own.theta:clone(), false end
+    local moved, loss, g, buffers = f.step_poured(not seen and self.optimizer, kept, self.lr, own.theta, x, y)
+    own.pours = moved ~= nil
+    if not own.pours then return nil, evaluated(self, i, x, y, 1) end
+    return moved, take_loss(self, i, loss, kept, buffers), not moved and g or nil
 end
 
 -- The batch as the before_batch hooks leave it.
@@ -284,16 +318,19 @@ local function forget_gradients(own)
     for i = #own.gradients, 1, -1 do own.gradients[i] = nil end
 end
 
-local function one_task(self, i)
+-- pours: theta may move as its gradient is made; seen: somebody is going to look at that. Returns whether it has moved.
+local function one_task(self, i, pours, seen)
     local own = owned[self]
     local x, y, epoch, first = self.problem:next(i)
     self.x, self.y, self.batch_epoch, self.batch_first = x, y, epoch, first
     if #self.hooks.before_batch > 0 then x, y = changed_batch(self) end
     forget_gradients(own)
-    local loss, g = evaluated(self, i, x, y, 1)
+    local moved, loss, g
+    if pours then moved, loss, g = poured(self, i, x, y, seen) else loss, g = evaluated(self, i, x, y, 1) end
     self.loss = loss
     own.task_gradient, own.gradient = g, g
     order_object.accumulate(self.W, self.R, i, self.lr)
+    return moved
 end
 
 local function all_tasks(self)
@@ -345,6 +382,7 @@ function run:advance(stop, progress, hold)
     local before, after = hooks.before_step, hooks.after_step
     local spec, optimizer, own = self.spec, self.optimizer, owned[self]
     local native = getmetatable(optimizer) == getmetatable(bk.optim.sgd{})
+    local pours, last = native and not looked_at(spec), math.min(stop, self.total)
     self.rate = spec.rate
     self.whole = self.started and self.step
     if not self.started then
@@ -356,7 +394,7 @@ function run:advance(stop, progress, hold)
         self.whole = 0
         hold(false)
     end
-    while self.step < math.min(stop, self.total) do
+    while self.step < math.min(stop, self.total) do -- a hook may end it earlier
         local step = self.step + 1
         hold(true)
         self.step = step
@@ -375,14 +413,20 @@ function run:advance(stop, progress, hold)
         end
         self.lr = h
         self.problem:begin_step(self.seed, step)
-        if task > 0 then one_task(self, task) else all_tasks(self) end
+        local moved
+        if task > 0 then
+            moved = one_task(self, task, pours, step == last or self:due(step)) and own.theta
+        else
+            all_tasks(self)
+        end
         if #before > 0 then
             self:call("before_step")
             check_left(self, "before_step", "gradient", own.theta)
             if self.lr ~= h then change_rate(self, h) end
         end
-        local moved
-        if native and not own.lent.theta then
+        if moved then -- as the gradient was made
+            own.lent.theta = false
+        elseif native and not own.lent.theta then
             moved = step_over(optimizer, own.theta, own.gradient, self.lr)
         elseif native then
             moved = optimizer:step(own.theta, own.gradient, self.lr)

@@ -147,7 +147,7 @@ local function new(options)
     if not is_model or math.type(size) ~= "integer" then
         refuse("bk.protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a %s", type(spec.model))
     end
-    spec.rate = bk.schedule._rate(options.lr, "bk.protocol")
+    spec.lr, spec.rate = options.lr, bk.schedule._rate(options.lr, "bk.protocol")
     if spec.steps and spec.epochs then refuse("bk.protocol: give steps or epochs, not both") end
     if type(spec.steps) == "table" and not spec.order.blocks then
         refuse("bk.protocol: steps: a list (steps per task) needs a sequential order, got %s", spec.order.name)

@@ -418,7 +418,8 @@ void ctx_note_poll(ctx *c) {
 
 bk_status ctx_poll(ctx *c, err *e) {
     if (c->polled) ctx_note_poll(c);
-    if (!atomic_load_explicit(&c->interrupted, memory_order_relaxed) || atomic_load(&c->held)) return BK_OK;
+    if (!atomic_load_explicit(&c->interrupted, memory_order_relaxed)) return BK_OK;
+    if (atomic_load(&c->held) || atomic_load(&c->begun)) return BK_OK;
     return err_set(e, BK_EINTERRUPTED, "interrupted");
 }
 

@@ -30,6 +30,7 @@ typedef struct ctx {
     bool shut;                /* what is not there yet is not given out any more */
     atomic_int interrupted;   /* polled by kernels and loops */
     atomic_int held;          /* an interrupt waits: what is being done is to be done whole */
+    atomic_int begun;         /* likewise, whoever asks: a step has begun to write over what it reads */
     atomic_int refs;
     int64_t polled, unpolled; /* tests: processor time at the last poll, 0: off; the longest between two; ns */
     workers *pool;

@@ -66,7 +66,7 @@ bk_status flow_new(func *field, const tensor *theta, int n_extra, const tensor *
     f->n = tensor_count(theta);
     f->dtype = theta->dtype;
     f->n_extra = n_extra;
-    st = func_plan(field, 1 + n_extra, in, &f->p, e);
+    st = func_plan(field, 1 + n_extra, in, false, &f->p, e);
     if (!st && !(f->mem = mem_block_alloc(f->c, mem_bytes(f->n)))) st = err_nomem(e, mem_bytes(f->n));
     if (!st && f->dtype == BK_FLOAT32 && !(f->single = mem_block_alloc(f->c, 2 * (size_t)f->n * sizeof(float))))
         st = err_nomem(e, 2 * (size_t)f->n * sizeof(float));

@@ -260,9 +260,9 @@ bk_status path_bracket(func *f, const tensor *theta, int n_data, const tensor *d
     const int64_t shape[2] = { rows, count }, nn = (int64_t)n * n;
     like[0] = like[1] = *theta;
     for (int i = 0; i < n_data; i++) like[2 + i] = data[i], held[i] = (tensor){ 0 };
-    bk_status st = func_plan(joint->adjoint, n_data + 2, like, &p.adjoint, e); /* like + 1: without p */
-    if (!st) st = func_plan(f, n_data + 1, like + 1, &p.joint, e);
-    if (!st) st = func_plan(joint->end, n_data + 1, like + 1, &end, e);
+    bk_status st = func_plan(joint->adjoint, n_data + 2, like, false, &p.adjoint, e); /* like + 1: without p */
+    if (!st) st = func_plan(f, n_data + 1, like + 1, false, &p.joint, e);
+    if (!st) st = func_plan(joint->end, n_data + 1, like + 1, false, &end, e);
     for (int i = 0; i < n_data && !st; i++) {
         st = tensor_contiguous_as(&data[i], data[i].dtype, &held[i], e);
         if (!st) p.in[1 + i] = p.in_adjoint[2 + i] = tensor_data(&held[i]);

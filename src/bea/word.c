@@ -123,7 +123,7 @@ static bk_status run_flow(word *w, int s, double h, const tensor *theta, void *s
 static bk_status run_euler(word *w, int s, double h, const tensor *theta, void *state, void *work, err *e) {
     plan *p;
     const void *in = state;
-    bk_status st = func_plan(w->grad[w->step[s]], 1, theta, &p, e);
+    bk_status st = func_plan(w->grad[w->step[s]], 1, theta, false, &p, e);
     if (!st) st = plan_run(p, &in, &work, e);
     if (!st) vec_get(VEC_AXPY, theta->dtype)(tensor_count(theta), state, work, state, NULL, -h);
     return st;
@@ -134,7 +134,7 @@ static bk_status run_map(word *w, int s, double h, const tensor *theta, void *st
     tensor both[2] = { *theta, { 0 } }, *rate = &both[1];
     bk_status st = word_check_map(w, s, 1, theta, NULL, e);
     if (!st) st = tensor_zeros(w->c, theta->dtype, 0, NULL, rate, e);
-    if (!st) st = func_plan(w->map[w->step[s]].run, 2, both, &p, e);
+    if (!st) st = func_plan(w->map[w->step[s]].run, 2, both, false, &p, e);
     if (!st) {
         const void *in[2] = { state, tensor_data(rate) };
         vec_cast(1, theta->dtype, tensor_data(rate), BK_FLOAT64, &h);

@@ -37,8 +37,8 @@ static tensor *push_result(lua_State *L, int kept, int n, tensor *const *out) {
     return &bind_tensor_push_empty(L)->value;
 }
 
-/* kept: 0, or the index of a table: see call_over. */
-static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const char *fname) {
+/* kept: 0, or the index of a table: see call_over. taker: NULL, or what result 2 is poured into. */
+static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const plan_taker *taker, const char *fname) {
     bind_state *st = bind_state_of(L);
     graph *g = NULL;
     tensor *in = NULL, few[4];
@@ -63,7 +63,9 @@ static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const
     for (int i = 0; i < n; i++) in[i] = ((lua_tensor *)lua_touserdata(L, first + i))->value;
     bind_account(L, kept ? 0 : func_result_bytes(f));
     bind_trace at = bind_enter(L);
-    bk_status status = func_shape(f, n, in, &n_out, &shapes, &e);
+    plan *poured;
+    bk_status status = taker ? func_plan(f, n, in, true, &poured, &e) : BK_OK; /* the one that is going to run */
+    if (!status) status = func_shape(f, n, in, &n_out, &shapes, &e);
     if (status == BK_ENOMEM && !st->raised) {
         bind_collect(L);
         err_clear(&e);
@@ -74,11 +76,11 @@ static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const
     if (n_out > FEW) out = lua_newuserdatauv(L, sizeof *out * (size_t)n_out, 0);
     for (int i = 0; i < n_out; i++) out[i] = push_result(L, kept, i, out);
     at = bind_enter(L);
-    status = func_call(f, n, in, n_out, out, &e);
+    status = func_call_poured(f, n, in, n_out, out, taker, &e);
     if (status == BK_ENOMEM && !st->raised) {
         bind_collect(L);
         err_clear(&e);
-        status = func_call(f, n, in, n_out, out, &e);
+        status = func_call_poured(f, n, in, n_out, out, taker, &e);
     }
     bind_leave(L, &at, status, &e);
     for (int i = 0; i < n_out && kept; i++) {
@@ -89,7 +91,7 @@ static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const
 }
 
 int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname) {
-    return call_tensors(L, f, first, n, 0, fname);
+    return call_tensors(L, f, first, n, 0, NULL, fname);
 }
 
 int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fname) {
@@ -101,13 +103,14 @@ int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fna
     return bind_func_call_tensors(L, f, first, last - first + 1, fname);
 }
 
-static int call_values(lua_State *L, int index, int first, int last, int kept, const char *fname) {
+static int call_values(lua_State *L, int index, int first, int last, int kept, const plan_taker *taker,
+                       const char *fname) {
     int n = bind_func_specialise(L, index, first, last, fname);
-    return call_tensors(L, bind_test_func(L, index), first, n, kept, fname);
+    return call_tensors(L, bind_test_func(L, index), first, n, kept, taker, fname);
 }
 
 int bind_func_call_values(lua_State *L, int index, int first, int last, const char *fname) {
-    return call_values(L, index, first, last, 0, fname);
+    return call_values(L, index, first, last, 0, NULL, fname);
 }
 
 /* call_over(f, kept, ...) -> the results of f(...), which are in the table kept too. Those of an earlier call that it
@@ -117,7 +120,11 @@ static int internal_call_over(lua_State *L) {
     func *f = bind_test_func(L, 1);
     luaL_argcheck(L, f, 1, "a function of tensors expected");
     luaL_checktype(L, 2, LUA_TTABLE);
-    return call_values(L, 1, 3, lua_gettop(L), bind_state_of(L)->running ? 0 : 2, f->cls->name);
+    return call_values(L, 1, 3, lua_gettop(L), bind_state_of(L)->running ? 0 : 2, NULL, f->cls->name);
+}
+
+int bind_func_call_poured(lua_State *L, int index, int first, int last, int kept, const plan_taker *taker) {
+    return call_values(L, index, first, last, kept, taker, bind_test_func(L, index)->cls->name);
 }
 
 void bind_func_internal(lua_State *L) {
@@ -135,7 +142,7 @@ static plan *plan_of(lua_State *L, const char *fname, int *n_in) {
     plan *p = NULL;
     err e = { 0 };
     bind_trace at = bind_enter(L);
-    bk_status status = func_plan(bind_test_func(L, 1), n, in, &p, &e);
+    bk_status status = func_plan(bind_test_func(L, 1), n, in, false, &p, &e);
     bind_leave(L, &at, status, &e);
     *n_in = n;
     return p;

@@ -46,4 +46,9 @@ void bind_leave(lua_State *L, const bind_trace *at, bk_status status, const err 
  */
 int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fname);
 
+/* Calls the func userdata at index, (theta, ...) -> a number, a vector, ..., on the values first..last, its results
+ * over those in the table at index `kept`, with the second poured into the taker (func_call_poured). Pushes the
+ * results, returns their number. */
+int bind_func_call_poured(lua_State *L, int index, int first, int last, int kept, const plan_taker *taker);
+
 #endif

@@ -254,8 +254,44 @@ static int internal_step_over(lua_State *L) {
     return step(L, true);
 }
 
+static bool not_wanted(void *arg, double loss) {
+    (void)arg, (void)loss;
+    return false;
+}
+
+/* step_poured(optimizer, kept, lr, f, theta, ...) -> nil where it cannot be done so, and nothing is; or whether the
+ * step was done, and f's results: theta, which the caller alone holds, moves as f(theta, ...) -> loss, gradient, ...
+ * makes the gradient, and that is nowhere as a whole (optim_begin_move). optimizer false: no step, by the same program.
+ * kept: as call_over's. */
+static int internal_step_poured(lua_State *L) {
+    enum { KEPT = 2, LR, F, THETA };
+    const char *fname = "optimizer:step";
+    const int last = lua_gettop(L);
+    luaL_checktype(L, KEPT, LUA_TTABLE);
+    luaL_argcheck(L, bind_test_func(L, F), F, "a function of tensors expected");
+    optim_move m = { .taker.begin = not_wanted };
+    if (lua_toboolean(L, 1)) {
+        optim *o = check_idle(L, fname);
+        const double lr = args_number(L, LR, fname, "lr");
+        const tensor *theta = bind_check_tensor(L, THETA, fname, "theta");
+        bool can = false;
+        err e = { 0 };
+        bind_trace at = bind_enter(L);
+        bk_status st = optim_begin_move(o, theta, lr, &m, &can, &e);
+        if (st) err_prefix(&e, fname);
+        bind_leave(L, &at, st, &e);
+        if (!can) return 0;
+    }
+    const int results = bind_func_call_poured(L, F, THETA, last, KEPT, &m.taker);
+    lua_pushboolean(L, optim_end_move(&m));
+    lua_insert(L, -1 - results);
+    return 1 + results;
+}
+
 void bind_optim_internal(lua_State *L) {
-    static const bind_row rows[] = { { "step_over", internal_step_over, NULL }, { NULL, NULL, NULL } };
+    static const bind_row rows[] = { { "step_over", internal_step_over, NULL },
+                                     { "step_poured", internal_step_poured, NULL },
+                                     { NULL, NULL, NULL } };
     bind_rows(L, rows);
 }
 

@@ -309,7 +309,7 @@ static void run_adam(const fuse_pass *p, int i, const reach *r, int64_t n, bool 
     vec_adam(p->dtype, n, &s);
 }
 
-/* Elements start to end; start is where a block starts. folds: what all parts leave for fold_end. */
+/* Elements start to end; with sums start is where a block starts. folds: what all parts leave for fold_end. */
 static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, char *folds, int64_t start,
                      int64_t end) {
     enum { FAR_BYTES = 1 << 20 }; /* of an operand that the L2 does not hold */
@@ -407,4 +407,15 @@ bk_status fuse_run(ctx *c, const fuse_pass *p, char *const *pointers, char *scra
 
 void fuse_run_whole(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared) {
     run(c, p, pointers, scratch, shared, 0); /* one piece a share: all is done when it looks */
+}
+
+enum { PART_BYTES = 64 << 10 };
+
+bool fuse_has_parts(const fuse_pass *p) {
+    return !p->n_folds && !p->n_views && share_bytes(p) <= PART_BYTES;
+}
+
+void fuse_run_part(const fuse_pass *p, char *const *pointers, int64_t first, int64_t count) {
+    _Alignas(64) char scratch[PART_BYTES];
+    run_part(p, pointers, scratch, NULL, first, first + count);
 }

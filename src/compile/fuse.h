@@ -59,6 +59,11 @@ bk_status fuse_run(ctx *c, const fuse_pass *p, char *const *pointers, char *scra
 void fuse_run_whole(ctx *c, const fuse_pass *p, char *const *pointers, char *scratch, bool shared); /* unpolled */
 size_t fuse_scratch(const fuse_pass *p, int threads);
 
+/* Elements first .. first + count - 1 alone, by this thread, on its stack and unpolled: of a pass without sums and
+ * views, and with few temporaries. */
+bool fuse_has_parts(const fuse_pass *p);
+void fuse_run_part(const fuse_pass *p, char *const *pointers, int64_t first, int64_t count);
+
 /* Finds operations of a pass that one kernel does in one go, to the same bits: the step of Adam. */
 void fuse_join(fuse_pass *p);
 

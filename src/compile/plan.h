@@ -22,6 +22,27 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e);
  * fails has written none. */
 bool plan_overwrites(const plan *p, int input, int output);
 
+/* A result that is poured: given away piece by piece, each once, as soon as it is made and the elements of input 0 in
+ * its place are read no more; take, which any thread may call, may write over those. Before the first, begin says by
+ * result 0, a number, whether any is wanted: if so the run neither fails nor is interrupted from then on. */
+typedef struct plan_taker {
+    bool (*begin)(void *arg, double first);
+    void (*take)(void *arg, int64_t first, int64_t count, const void *at);
+    void *arg;
+} plan_taker;
+
+/* Finds the pieces of result 1 of a program made with over; outs: like its results. false: no memory for that. */
+bool plan_pour(plan *p, const node *outs);
+/* After plan_pour, plan_run with result 1 poured: if any is wanted, its memory is of no use in the end. */
+bk_status plan_run_poured(plan *p, const void *const *in, void *const *out, const plan_taker *taker, err *e);
+
+/* The other side. Whether the last step can be done for any elements by themselves, those of one input given as a
+ * piece, when the steps before are done: these write no result, and read no inputs but the early, a set of bits. */
+bool plan_takes(plan *p, int input, unsigned early);
+/* All steps but the last, after plan_takes; then, from any thread, the last for a piece of that input. */
+bk_status plan_run_early(plan *p, const void *const *in, void *const *out, err *e);
+void plan_take(const plan *p, int64_t first, int64_t count, const void *at);
+
 enum { PLAN_PASSES = REWRITES + 1 }; /* of graph_simplify, then graph_lower */
 
 typedef struct plan_stats {

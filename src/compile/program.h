@@ -24,6 +24,18 @@ typedef struct place { /* of one pointer: base[slot] + offset */
     size_t offset;
 } place;
 
+typedef struct piece { /* of a result that is poured: elements */
+    int64_t first, count;
+    int made, after; /* the step that writes it; the one after which it is given */
+    int64_t rows;    /* that step makes it so many rows at a time, each given at once; 0: it is given as a whole */
+} piece;
+
+typedef struct poured {
+    bk_dtype dtype, of_first; /* of the result; of result 0 */
+    int n;
+    piece *pieces; /* by when they are given; NULL before plan_pour */
+} poured;
+
 struct plan {
     ctx *c;
     graph *own; /* the plan's memory: steps and tables live in its arena */
@@ -39,11 +51,24 @@ struct plan {
     bool profile;
     const char *told_as; /* NULL, or the name under which it says how far a run is */
     bool in_place; /* this run's last step writes over an input: it is done whole */
+    poured poured;
+    int takes; /* the slot whose pieces plan_take gets */
     plan_stats stats;
 };
 
 /* What the steps work in on so many threads: at one, one after the other in the same place. */
 size_t plan_scratch(const plan *p, int threads);
+
+/* pour.c: a run whose result is poured. pour_step does a step that is given by rows, and only that; pour_after gives
+ * what is due after step i, and before the next. */
+typedef struct pour {
+    const plan_taker *taker;
+    int next; /* piece */
+    bool asked, gives;
+    const piece *given; /* last, by rows */
+} pour;
+bool pour_step(plan *p, pour *x, int i);
+void pour_after(plan *p, pour *x, int i);
 
 enum { SLOT_ARENA = 0 };
 

@@ -101,7 +101,7 @@ static int steps_at_once(const step *first, int n, int threads) {
     return best;
 }
 
-bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
+static bk_status run(plan *p, const void *const *in, void *const *out, int n_steps, pour *pours, err *e) {
     int first = 1 + p->n_consts;
     if (p->threads != ctx_threads(p->c)) p->scratch_bytes = plan_scratch(p, p->threads = ctx_threads(p->c));
     if (p->scratch_bytes && !(p->scratch = mem_block_alloc(p->c, p->scratch_bytes)))
@@ -117,30 +117,43 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
     gemm_enter();
     const int threads = p->profile ? 1 : ctx_threads(p->c);
     int end = 0; /* of the turn */
-    for (int i = 0; i < p->n_steps && !s; i++) {
+    for (int i = 0; i < n_steps && !s; i++) {
         step *at = &p->steps[i];
         s = ctx_poll(p->c, e);
         if (s) break;
         if (p->told_as) ctx_tell(p->c, p->told_as, i, p->n_steps);
         if (at->together) end = i + at->together; /* a turn begins */
-        const int n = threads > 1 && end > i + 1 ? steps_at_once(at, end - i, threads) : 1;
-        if (n > 1) {
-            s = at_once(p, at, n, e);
-            i += n - 1;
-            continue;
-        }
+        const int most = (end < n_steps ? end : n_steps) - i;
+        const int n = threads > 1 && most > 1 ? steps_at_once(at, most, threads) : 1;
         double start = p->profile ? now() : 0;
-        s = step_run(p, at, e);
+        if (n > 1) s = at_once(p, at, n, e);
+        else if (!pours || !pour_step(p, pours, i)) s = step_run(p, at, e);
         if (p->profile) {
             at->seconds += now() - start;
             at->runs++;
         }
+        i += n - 1;
+        if (pours && !s) pour_after(p, pours, i);
     }
+    if (pours) atomic_store(&p->c->begun, 0);
     gemm_leave();
     mem_block_free(p->c, p->scratch, p->scratch_bytes);
     p->scratch = NULL;
     if (p->told_as) ctx_tell(p->c, p->told_as, p->n_steps, p->n_steps);
     return s;
+}
+
+bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
+    return run(p, in, out, p->n_steps, NULL, e);
+}
+
+bk_status plan_run_poured(plan *p, const void *const *in, void *const *out, const plan_taker *taker, err *e) {
+    pour x = { .taker = taker };
+    return run(p, in, out, p->n_steps, &x, e);
+}
+
+bk_status plan_run_early(plan *p, const void *const *in, void *const *out, err *e) {
+    return run(p, in, out, p->n_steps - 1, NULL, e);
 }
 
 /* ---- outputs over inputs ---- */

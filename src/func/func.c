@@ -10,6 +10,7 @@ struct plan_entry {
     plan_entry *next;
     size_t bytes;
     plan *p;
+    bool over; /* results may lie over arguments */
     int n_in, n_out;
     tensor *in; /* signature: dtype and shape only */
     node *outs; /* dtype and shape of the outputs */
@@ -127,7 +128,7 @@ static node_list twice(graph *g, const node *a) { /* a result of (a's shape, a's
     return y;
 }
 
-static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **out, err *e) {
+static bk_status entry_new(func *f, int n_in, const tensor *like, bool over, plan_entry **out, err *e) {
     if (n_in > FUNC_ARGUMENTS)
         return err_set(e, BK_EINVAL, "a function takes at most %d tensors, got %d", FUNC_ARGUMENTS, n_in);
     graph *g = ops_graph(f->c);
@@ -180,7 +181,8 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, plan_entry **o
             }
             entry->p = rows;
             entry->rows = n_rows;
-            if (!by_rows) s = plan_new(g, n_in, in, outs.n, outs.v, f->memory, f->cls->overwrites, &entry->p, e);
+            entry->over = over;
+            if (!by_rows) s = plan_new(g, n_in, in, outs.n, outs.v, f->memory, over, &entry->p, e);
             if (!s && entry->p && f->cls->tells) plan_tells(entry->p, f->cls->name);
         }
     }
@@ -203,11 +205,13 @@ static bool entry_fresh(const plan_entry *entry) {
     return true;
 }
 
-static bk_status func_entry(func *f, int n_in, const tensor *like, plan_entry **out, err *e) {
+typedef enum which { ANY, APART, OVER } which; /* of the programs for a signature: results apart from arguments */
+
+static bk_status func_entry(func *f, int n_in, const tensor *like, which w, plan_entry **out, err *e) {
     int kept = 0;
     for (plan_entry **at = &f->plans; *at; at = &(*at)->next, kept++) {
         plan_entry *entry = *at;
-        if (!entry_matches(entry, n_in, like)) continue;
+        if (!entry_matches(entry, n_in, like) || (w != ANY && entry->over != (w == OVER))) continue;
         if (!entry_fresh(entry)) {
             *at = entry->next;
             entry_free(f->c, entry);
@@ -219,7 +223,7 @@ static bk_status func_entry(func *f, int n_in, const tensor *like, plan_entry **
         *out = entry;
         return BK_OK;
     }
-    bk_status s = entry_new(f, n_in, like, out, e);
+    bk_status s = entry_new(f, n_in, like, w == OVER, out, e);
     if (s) return s;
     (*out)->next = f->plans;
     f->plans = *out;
@@ -232,16 +236,16 @@ static bk_status func_entry(func *f, int n_in, const tensor *like, plan_entry **
     return BK_OK;
 }
 
-bk_status func_plan(func *f, int n_in, const tensor *like, plan **out, err *e) {
+bk_status func_plan(func *f, int n_in, const tensor *like, bool over, plan **out, err *e) {
     plan_entry *entry;
-    bk_status s = func_entry(f, n_in, like, &entry, e);
+    bk_status s = func_entry(f, n_in, like, over ? OVER : APART, &entry, e);
     if (!s) *out = entry->p;
     return s;
 }
 
 bk_status func_shape(func *f, int n_in, const tensor *like, int *n_out, const node *const **outs, err *e) {
     plan_entry *entry;
-    bk_status s = func_entry(f, n_in, like, &entry, e);
+    bk_status s = func_entry(f, n_in, like, ANY, &entry, e);
     if (s) return s;
     *n_out = entry->n_out;
     *outs = (const node *const *)entry->out_refs;
@@ -279,9 +283,12 @@ static bool holds(const tensor *t, const node *o) {
            shape_equal(t->ndim, t->shape, o->ndim, o->shape) && tensor_contiguous(t);
 }
 
-bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, err *e) {
+bk_status func_call_poured(func *f, int n_in, const tensor *in, int n_out, tensor *const *out,
+                           const plan_taker *taker, err *e) {
     plan_entry *entry;
-    bk_status s = func_entry(f, n_in, in, &entry, e);
+    bk_status s = func_entry(f, n_in, in, taker ? OVER : APART, &entry, e);
+    if (!s && taker && (n_out < 2 || entry->outs[0].ndim || entry->outs[0].dtype == BK_INT64 || entry->rows))
+        s = err_set(e, BK_EINVAL, "%s: expected a function with a number and a result to pour", f->cls->name);
     if (!s && entry->n_out != n_out)
         s = err_set(e, BK_EINVAL, "%s: expected a function with %d result%s, got %d", f->cls->name, n_out,
                     n_out == 1 ? "" : "s", entry->n_out);
@@ -307,11 +314,17 @@ bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *cons
         if (!s) to[i] = tensor_data(out[i]);
     }
     if (!s && entry->rows) s = call_rows(f, entry, n_in, in, from, to[0], e);
-    else if (!s) s = plan_run(entry->p, from, to, e);
+    else if (!s && !taker) s = plan_run(entry->p, from, to, e);
+    else if (!s && !plan_pour(entry->p, entry->outs)) s = err_nomem(e, 0);
+    else if (!s) s = plan_run_poured(entry->p, from, to, taker, e);
     for (int i = 0; i < n_in; i++) tensor_release(&held[i]);
     if (to != few) mem_free(f->c, to, sizeof *to * (size_t)n_out);
     for (int i = 0; i < n_out && s; i++) tensor_release(out[i]);
     return s;
+}
+
+bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, err *e) {
+    return func_call_poured(f, n_in, in, n_out, out, NULL, e);
 }
 
 void func_forget(func *f) {

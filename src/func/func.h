@@ -21,7 +21,6 @@ typedef struct func_class {
      * in[0]'s shape). Calls then compute a large result some rows at a time, in its own memory. */
     node *(*build_rows)(func *f, graph *g, int n_in, node *const *in, node *directions);
     bool tells; /* a call may take long, and says how far it is under the name */
-    bool overwrites; /* results may lie over arguments: see plan_new */
 } func_class;
 
 struct func {
@@ -46,14 +45,17 @@ node *func_build1(func *f, graph *g, int n_in, node *const *in);
  * call, which are written over where they fit and nobody else holds them. After a failure all are cleared. BK_EINVAL
  * where f has another number of results (func_shape tells). */
 bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, err *e);
+/* The same with result 1, of at least two, poured into the taker (see plan_run_poured); NULL: as func_call. */
+bk_status func_call_poured(func *f, int n_in, const tensor *in, int n_out, tensor *const *out,
+                           const plan_taker *taker, err *e);
 /* The same for one result; *out need not be cleared. */
 bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e);
 /* Bytes of the results of the last call; 0 before one. */
 size_t func_result_bytes(const func *f);
 void func_forget(func *f); /* its compiled plans: the next call builds it anew */
-/* The compiled plan for arguments of these dtypes and shapes (kept by f), for callers that own buffers; of a class with
- * build_rows it may be that of some rows. */
-bk_status func_plan(func *f, int n_in, const tensor *like, plan **out, err *e);
+/* The compiled plan for arguments of these dtypes and shapes (kept by f), for callers that own buffers; over: results
+ * may lie over arguments (see plan_new). Of a class with build_rows it may be that of some rows. */
+bk_status func_plan(func *f, int n_in, const tensor *like, bool over, plan **out, err *e);
 /* The outputs' dtype and shape for such arguments. */
 bk_status func_shape(func *f, int n_in, const tensor *like, int *n_out, const node *const **outs, err *e);
 

@@ -124,6 +124,9 @@ struct op_row {
     bool (*shape)(graph *g, node *n);
     /* OP_KERNEL: computes n into out (n->count elements) from row-major inputs. */
     bk_status (*run)(ctx *c, const node *n, void *out, const void *const *in, void *scratch);
+    /* NULL, or, for a matrix: rows row .. row + rows - 1 of it into out, to run's bits, by this thread alone, unpolled
+     * and without scratch. false, and nothing is done, where it cannot; rows = 0 asks, and reads nothing of in. */
+    bool (*run_rows)(const node *n, void *out, const void *const *in, int64_t row, int64_t rows);
     /* NULL, or: why run failed with BK_ERUNTIME, by running again, as a whole message in e. */
     bk_status (*explain)(ctx *c, const node *n, void *out, const void *const *in, void *scratch, err *e);
     /* Bytes that run needs on so many threads, or on fewer. NULL: none. */

@@ -61,6 +61,13 @@ static bk_status matmul_run(ctx *c, const node *n, void *out, const void *const 
     return gemm_batch(c, n->dtype, (int64_t[GEMM_AXES]){ x.batch, 1, 1 }, 1, &p);
 }
 
+static bool matmul_run_rows(const node *n, void *out, const void *const *in, int64_t row, int64_t rows) {
+    const bool ta = n->ints[0], tb = n->ints[1];
+    const extents x = matmul_extents(n, n->in[0], ta);
+    const gemm_term t = term_of(&x, ta, tb, 1, in[0], in[1]);
+    return x.batch == 1 && gemm_sum_rows(n->dtype, x.m, x.n, 1, &t, row, rows, out);
+}
+
 /* Transposes go into the flags, scales outward (products that differ by a factor are then shared). */
 static node *matmul_simplify(graph *g, node *n) {
     node *a = n->in[0], *b = n->in[1];
@@ -111,6 +118,7 @@ const op_row op_matmul = {
     .formula = "C = op(A) op(B) over leading axes, op = transpose by flag",
     .shape = matmul_shape,
     .run = matmul_run,
+    .run_rows = matmul_run_rows,
     .cost = matmul_cost,
     .shared = true,
     .simplify = matmul_simplify,
@@ -157,6 +165,18 @@ static bk_status matmul_sum_run(ctx *c, const node *n, void *out, const void *co
     return s;
 }
 
+static bool matmul_sum_run_rows(const node *n, void *out, const void *const *in, int64_t row, int64_t rows) {
+    gemm_term terms[GEMM_TERMS];
+    const int count = n->n_in / 2;
+    if (count > GEMM_TERMS || n->ndim != 2) return false;
+    for (int i = 0; i < count; i++) {
+        const bool ta = n->ints[3 * i], tb = n->ints[3 * i + 1];
+        const extents x = matmul_extents(n, n->in[2 * i], ta);
+        terms[i] = term_of(&x, ta, tb, alpha_of(n, i), in[2 * i], in[2 * i + 1]);
+    }
+    return gemm_sum_rows(n->dtype, n->shape[0], n->shape[1], count, terms, row, rows, out);
+}
+
 static double matmul_sum_cost(const node *n) {
     double sum = 0;
     for (int i = 0; 2 * i < n->n_in; i++) {
@@ -173,6 +193,7 @@ const op_row op_matmul_sum = {
     .formula = "C = sum_i alpha_i op(A_i) op(B_i)",
     .shape = matmul_sum_shape,
     .run = matmul_sum_run,
+    .run_rows = matmul_sum_run_rows,
     .cost = matmul_sum_cost,
     .shared = true,
     .jvp = op_no_jvp,

@@ -70,6 +70,14 @@ static bk_status matmul_part_run(ctx *c, const node *n, void *out, const void *c
     return s;
 }
 
+static bool matmul_part_run_rows(const node *n, void *out, const void *const *in, int64_t row, int64_t rows) {
+    const matmul_part p = matmul_part_at(n, 0);
+    const bool one = matmul_part_count(n) == 1 && shape_count(GEMM_AXES, p.size) == 1;
+    if (!one || p.triangle != GEMM_WHOLE || p.m != n->shape[0] || p.m * p.n != n->count) return false;
+    const gemm_product x = product_of(&p, dtype_size(n->dtype), out, in[0], in[1]);
+    return gemm_sum_rows(n->dtype, p.m, p.n, 1, &x.term, row, rows, out);
+}
+
 /* Elements on and below the diagonal of a matrix. */
 static double below(int64_t rows, int64_t columns) {
     const double square = (double)(rows < columns ? rows : columns);
@@ -122,6 +130,7 @@ const op_row op_matmul_part = {
     .formula = "a view C = x op(A) op(B), or C + that, of views A, B; of A or C perhaps the lower triangle alone",
     .shape = matmul_part_shape,
     .run = matmul_part_run,
+    .run_rows = matmul_part_run_rows,
     .cost = matmul_part_cost,
     .shared = true,
     .jvp = op_no_jvp,

@@ -137,7 +137,7 @@ static void update_destroy(func *self) {
     func_release(((update_func *)self)->formula);
 }
 
-static const func_class update_class = { "optimizer", update_build, update_destroy, .overwrites = true };
+static const func_class update_class = { "optimizer", update_build, update_destroy };
 
 /* ---- optimizers ---- */
 
@@ -203,17 +203,12 @@ static bk_status start(optim *o, int64_t n, bk_dtype dtype, err *e) {
     return BK_OK;
 }
 
-/* Theta is row-major, and no view, constant or gradient shares its memory, nor is it a host's; `flat` is theta as the
- * step sees it. */
-static bool theta_alone(const tensor *theta, const tensor *flat) {
-    const storage *s = theta->store;
-    return flat->store == s && !s->borrowed && atomic_load(&s->refs) == 2;
-}
-
-bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, bool ours, tensor *next, err *e) {
-    const int n_in = 4 + o->n_buffers, n_out = 1 + o->n_buffers;
-    bk_dtype dtype = theta->dtype;
-    int64_t n = tensor_count(theta);
+/* The update's program and where its arguments and results are, for a theta of so many elements; in[0], and the results
+ * but the state's, are the caller's. */
+static bk_status prepare(optim *o, const tensor *theta, double lr, optim_move *m, err *e) {
+    const bk_dtype dtype = theta->dtype;
+    const int64_t n = tensor_count(theta);
+    *m = (optim_move){ .o = o };
     if (dtype == BK_INT64) return err_set(e, BK_EINVAL, "%s: theta: expected floating point, got int64", o->name);
     if (!isfinite(lr)) return err_set(e, BK_EINVAL, "%s: lr: expected a finite number, got %g", o->name, lr);
     if (o->n < 0) {
@@ -225,58 +220,95 @@ bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, 
                        "make another)",
                        o->name, (long long)o->n, dtype_name(o->dtype), (long long)n, dtype_name(dtype));
     }
-    tensor in[4 + OPTIM_MAX_BUFFERS] = { { 0 } };
-    const void *from[4 + OPTIM_MAX_BUFFERS];
-    void *to[1 + OPTIM_MAX_BUFFERS];
-    bool fresh[OPTIM_MAX_BUFFERS] = { false };
-    *next = (tensor){ 0 };
-    bk_status st = tensor_contiguous_as(theta, dtype, &in[0], e);
-    if (!st) st = tensor_contiguous_as(g, dtype, &in[1], e);
+    tensor in[4 + OPTIM_MAX_BUFFERS] = { { .dtype = dtype, .ndim = 1, .shape = { n }, .strides = { 1 } } };
+    in[1] = in[0];
     in[2] = o->t_now;
     in[3] = o->lr_now;
     for (int i = 0; i < o->n_buffers; i++) in[4 + i] = o->buffer[i];
-    plan *p = NULL;
-    if (!st) {
-        for (int i = 0; i < 2; i++) { /* as flat vectors */
-            in[i].ndim = 1;
-            in[i].shape[0] = n;
-            in[i].strides[0] = 1;
-        }
-        o->stepping = true;
-        st = func_plan(o->update, n_in, in, &p, e);
-        o->stepping = false;
-    }
-    if (!st && ours && theta_alone(theta, &in[0]) && plan_overwrites(p, 0, 0)) {
-        *next = *theta;
-        tensor_retain(next);
-    } else if (!st)
-        st = tensor_new(o->c, dtype, theta->ndim, theta->shape, next, e);
+    o->stepping = true;
+    bk_status st = func_plan(o->update, 4 + o->n_buffers, in, true, &m->p, e);
+    o->stepping = false;
     for (int i = 0; i < o->n_buffers && !st; i++) {
-        fresh[i] = !plan_overwrites(p, 4 + i, 1 + i);
-        if (fresh[i] && !o->spare[i].store) st = tensor_new(o->c, dtype, 1, &n, &o->spare[i], e);
+        m->fresh[i] = !plan_overwrites(m->p, 4 + i, 1 + i);
+        if (m->fresh[i] && !o->spare[i].store) st = tensor_new(o->c, dtype, 1, &n, &o->spare[i], e);
     }
-    if (!st) {
-        *(double *)tensor_data(&o->t_now) = (double)(o->t + 1);
-        *(double *)tensor_data(&o->lr_now) = -lr;
-        for (int i = 0; i < n_in; i++) from[i] = tensor_data(&in[i]);
-        to[0] = tensor_data(next);
-        for (int i = 1; i < n_out; i++) to[i] = tensor_data(fresh[i - 1] ? &o->spare[i - 1] : &o->buffer[i - 1]);
-        st = plan_run(p, from, to, e);
-    }
-    tensor_release(&in[0]);
-    tensor_release(&in[1]);
-    if (st) {
-        tensor_release(next);
-        return st;
-    }
+    if (st) return st;
+    *(double *)tensor_data(&o->t_now) = (double)(o->t + 1);
+    *(double *)tensor_data(&o->lr_now) = -lr;
+    for (int i = 2; i < 4 + o->n_buffers; i++) m->from[i] = tensor_data(&in[i]);
+    for (int i = 0; i < o->n_buffers; i++) m->to[1 + i] = tensor_data(m->fresh[i] ? &o->spare[i] : &o->buffer[i]);
+    return BK_OK;
+}
+
+/* The step is done. */
+static void advance(const optim_move *m) {
+    optim *o = m->o;
     o->t++;
     for (int i = 0; i < o->n_buffers; i++)
-        if (fresh[i]) {
+        if (m->fresh[i]) {
             tensor other = o->buffer[i];
             o->buffer[i] = o->spare[i];
             o->spare[i] = other;
         }
-    return BK_OK;
+}
+
+/* Theta is row-major, and no view, constant or gradient shares its memory, nor is it a host's: it is held so often. */
+static bool theta_alone(const tensor *theta, int held) {
+    const storage *s = theta->store;
+    return tensor_contiguous(theta) && !s->borrowed && atomic_load(&s->refs) == held;
+}
+
+bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, bool ours, tensor *next, err *e) {
+    optim_move m;
+    tensor flat = { 0 }, gradient = { 0 };
+    *next = (tensor){ 0 };
+    bk_status st = prepare(o, theta, lr, &m, e);
+    if (!st && ours && theta_alone(theta, 1) && plan_overwrites(m.p, 0, 0)) {
+        *next = *theta;
+        tensor_retain(next);
+    } else if (!st)
+        st = tensor_new(o->c, theta->dtype, theta->ndim, theta->shape, next, e);
+    if (!st) st = tensor_contiguous_as(theta, theta->dtype, &flat, e);
+    if (!st) st = tensor_contiguous_as(g, theta->dtype, &gradient, e);
+    if (!st) {
+        m.from[0] = tensor_data(&flat);
+        m.from[1] = tensor_data(&gradient);
+        m.to[0] = tensor_data(next);
+        st = plan_run(m.p, m.from, m.to, e);
+    }
+    tensor_release(&flat);
+    tensor_release(&gradient);
+    if (st) tensor_release(next);
+    else advance(&m);
+    return st;
+}
+
+/* ---- a step as the gradient is made ---- */
+
+static bool wanted(void *arg, double loss) {
+    optim_move *m = arg;
+    return m->moved = isfinite(loss);
+}
+
+static void take(void *arg, int64_t first, int64_t count, const void *at) {
+    plan_take(((const optim_move *)arg)->p, first, count, at);
+}
+
+bk_status optim_begin_move(optim *o, const tensor *theta, double lr, optim_move *m, bool *can, err *e) {
+    enum { EARLY = 1 << 2 | 1 << 3 }; /* t, -lr */
+    *can = false;
+    if (theta->dtype == BK_INT64 || !theta_alone(theta, 1)) return BK_OK;
+    bk_status st = prepare(o, theta, lr, m, e);
+    if (st || !plan_overwrites(m->p, 0, 0) || !plan_takes(m->p, 1, EARLY)) return st;
+    m->from[0] = m->from[1] = m->to[0] = tensor_data(theta); /* the gradient comes in pieces */
+    m->taker = (plan_taker){ wanted, take, m };
+    *can = true;
+    return plan_run_early(m->p, m->from, m->to, e);
+}
+
+bool optim_end_move(const optim_move *m) {
+    if (m->moved) advance(m);
+    return m->moved;
 }
 
 bk_status optim_restore(optim *o, int64_t t, const tensor *buffers, const char *const *names, err *e) {

@@ -360,6 +360,23 @@ bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, cons
     return sum(c, dtype, &all);
 }
 
+bool gemm_sum_rows(bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, int64_t row, int64_t rows,
+                   void *out) {
+    product p = { .dtype = dtype,
+                  .all = { .m = m, .n = n, .row = row, .ldc = n, .count = count, .terms = terms, .out = out } };
+    if (m == 0 || n == 0 || count == 0 || n > INT_MAX) return false;
+    for (int i = 0; i < count; i++) {
+        const gemm_term *t = &terms[i];
+        if (t->k == 0 || t->alpha == 0 || t->lda > INT_MAX || t->ldb > INT_MAX) return false;
+        if (i > 0 && !comparable(terms[i - 1].alpha, t->alpha)) return false;
+        p.work += (double)m * (double)n * (double)t->k;
+    }
+    if (way_of(&p) != OWN) return false;
+    p.all.m = rows;
+    if (rows > 0) gemm_own(dtype, &p.all);
+    return true;
+}
+
 bool gemm_triangles(void) {
     return vec_bytes() >= 32;
 }

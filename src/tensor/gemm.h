@@ -26,6 +26,11 @@ typedef struct gemm_term {
 bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, double beta,
                    void *out, int64_t ldc);
 
+/* Rows row .. row + rows - 1 of such a sum with beta = 0, to the same bits: into out (rows, n), by the calling thread
+ * alone and unpolled. false, and nothing is done, where its bits are those of the whole; rows = 0 asks. */
+bool gemm_sum_rows(bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, int64_t row, int64_t rows,
+                   void *out);
+
 /* What of a product counts: all; of A, as it is stored, or of C what lies on its diagonal and below. What lies above is
  * 0 in C, and counts as 0 in A whatever it is. */
 typedef enum gemm_triangle { GEMM_WHOLE, GEMM_LOWER_A, GEMM_LOWER_C } gemm_triangle;

@@ -1,5 +1,6 @@
 -- training.lua - a training run beside PyTorch's: 784-256-256-10 relu, float32, one epoch of 8,000 digits on each of
--- two tasks, no test passes, by optimizer and batch; a step and its parts; and what recording and checkpoints add.
+-- two tasks, no test passes, by optimizer and batch; a step, and its parts each by itself (in a step theta moves as its
+-- gradient is made); and what recording and checkpoints add.
 --   bracket tests/bench/training.lua [--data DIR] [--batches 10,128] [--optimizers sgd,..] [--rounds 3] [--threads 1]
 --   [--python PATH] [--examples 8000]
 -- The peer is training_torch.py beside this file, run by a python that can import torch: every variant of the
@@ -71,7 +72,7 @@ end
 -- The loss of the second task at the end, on all its examples.
 local loss_at = bk.loss.cross_entropy(model, tasks[2].train.x:to("float32"), tasks[2].train.y)
 
--- ---- a step's parts ----
+-- ---- a step's parts, each by itself: what it works on is near ----
 
 local function best_of(f, count)
     local best = math.huge
@@ -105,8 +106,8 @@ end
 
 print(("%d digits a task, %d parameters, %d thread(s), %s"):format(o.examples, model.n_params, o.threads,
     digits.name or "generated glyphs"))
-print(("%-10s %5s %9s %9s | %8s %8s %8s %8s %6s | %9s %-22s %6s"):format("optimizer", "batch", "run, s", "step, us",
-    "gather", "gradient", "update", "Lua", "ratio", "PyTorch", "variant", "ratio"))
+print(("%-10s %5s %9s %9s | %8s %8s %8s %6s | %9s %-22s %6s"):format("optimizer", "batch", "run, s", "step, us",
+    "gather", "gradient", "update", "ratio", "PyTorch", "variant", "ratio"))
 local wrong = 0
 for _, batch in ipairs(o.batches) do
     if peer then hand_over(batch) end
@@ -122,9 +123,8 @@ for _, batch in ipairs(o.batches) do
         local steps = 2 * (o.examples // batch)
         local gather, gradient, update = parts(name, batch)
         local step = ours / steps
-        print(("%-10s %5d %9.4f %9.1f | %8.1f %8.1f %8.1f %8.1f %6.2f | %9.4f %-22s %6.2f"):format(name, batch, ours,
-            1e6 * step, 1e6 * gather, 1e6 * gradient, 1e6 * update, 1e6 * (step - gather - gradient - update),
-            step / gradient, theirs, variant, theirs / ours))
+        print(("%-10s %5d %9.4f %9.1f | %8.1f %8.1f %8.1f %6.2f | %9.4f %-22s %6.2f"):format(name, batch, ours,
+            1e6 * step, 1e6 * gather, 1e6 * gradient, 1e6 * update, step / gradient, theirs, variant, theirs / ours))
         local mine = loss_at(p.result.theta):item()
         if loss and math.abs(mine - loss) > 0.15 * mine then -- roundings grow along a run, by momentum most
             wrong = wrong + 1

@@ -255,6 +255,38 @@ static void test_batch(void) {
 
 /* Batches of columns and rows of larger matrices, two products of which the second adds to the first's, against a plain
  * loop; what lies between the results stays as it was, and 3 threads give the same bits. */
+/* Some rows of a sum by themselves have the bits of the whole, or are refused. */
+static void test_rows(void) {
+    enum { M = 96, N = 130, K = 120 };
+    static const int64_t cuts[] = { 0, 1, 7, 55, 84, M };
+    int done = 0;
+    for (int v = 0; v < 8; v++) {
+        const bk_dtype d = v & 1 ? BK_FLOAT64 : BK_FLOAT32;
+        const bool ta = v & 2, tb = v & 4;
+        const size_t size = d == BK_FLOAT64 ? 8 : 4;
+        void *a = block(M * K, d, NAN), *b = block(N * K, d, NAN);
+        void *whole = block(M * N, d, 0), *rows = block(M * N, d, 0);
+        const gemm_term one = { ta, tb, K, 1, a, ta ? M : K, b, tb ? K : N };
+        gemm_term terms[2] = { one, one };
+        terms[1].alpha = -0.5;
+        for (int count = 1; count <= 2; count++) {
+            gemm_sum(NULL, d, M, N, count, terms, 0, whole, N);
+            if (!gemm_sum_rows(d, M, N, count, terms, 0, 0, rows)) continue;
+            bool all = true;
+            for (int i = 0; cuts[i] < M; i++) {
+                void *at = (char *)rows + (size_t)(cuts[i] * N) * size;
+                all = all && gemm_sum_rows(d, M, N, count, terms, cuts[i], cuts[i + 1] - cuts[i], at);
+            }
+            check(all && !memcmp(whole, rows, (size_t)(M * N) * size), "rows by themselves", M, N, K);
+            done++;
+        }
+        terms[0].alpha = 0;
+        check(!gemm_sum_rows(d, M, N, 2, terms, 0, 0, rows), "rows of an empty term", M, N, K);
+        free(a), free(b), free(whole), free(rows);
+    }
+    check(done == 16 || !gemm_triangles(), "rows that can be had", M, N, K); /* own kernels: from AVX2 on */
+}
+
 static void test_strided(void) {
     enum { B = 5, H = 3, M = 37, N = 21, K = 18, WIDE = 3 * (K + N) + 7 };
     ctx *one = ctx_new(1), *three = ctx_new(3);
@@ -442,6 +474,7 @@ int main(void) {
     ctx_release(c);
     test_threads();
     test_batch();
+    test_rows();
     test_strided();
     test_triangles();
     test_interrupt();

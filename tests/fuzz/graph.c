@@ -1,14 +1,14 @@
 /* graph.c - random programs of operations, with their derivatives: the plan (simplified, lowered, fused, laid out in one
  * arena) against a reference that computes node by node, each in memory of its own, from the graph as it was built;
- * forward against reverse mode; and, bit for bit, less memory and more threads. In float64 or float32. Input: a byte an
- * operation, then bytes for its operands. */
+ * forward against reverse mode; and, bit for bit, less memory, more threads, and a gradient given away in pieces. In
+ * float64 or float32. Input: a byte an operation, then bytes for its operands. */
 #include "../../src/compile/plan.h"
 #include "../../src/ops/ops.h"
 #include "fuzz.h"
 #include <math.h>
 
 enum { INPUTS = 4, MOST_OPS = 16, MOST_NODES = 64, MOST_ELEMENTS = 4096, LARGE = 40, OUTS = 8 };
-enum { DERIVATIVES = 1, SINGLE = 8, OVER = 16, LESS_MEMORY = 32, THREADS = 64 }; /* bits of `transforms` */
+enum { DERIVATIVES = 1, VECTOR = 2, SINGLE = 8, OVER = 16, LESS_MEMORY = 32, THREADS = 64 }; /* bits of `transforms` */
 
 typedef struct bytes_in {
     const uint8_t *at;
@@ -369,6 +369,74 @@ static void over(graph *g, int n_in, node *const *in, void *const *data, int n_o
     plan_free(p);
 }
 
+typedef struct taking { /* of a gradient in pieces; theta is spoilt where they were taken */
+    ctx *c;
+    const char *expected;
+    char *theta;
+    unsigned char *seen;
+    size_t size;
+    double first;
+    bool wanted;
+} taking;
+
+static bool begin(void *arg, double first) {
+    taking *t = arg;
+    PROMISE(first == t->first || (isnan(first) && isnan(t->first)), "a piece is asked for before result 0 is there");
+    if (t->wanted) atomic_store(&t->c->interrupted, 1); /* which nothing may notice any more */
+    return t->wanted;
+}
+
+static void take_piece(void *arg, int64_t first, int64_t count, const void *at) {
+    taking *t = arg;
+    PROMISE(t->wanted, "a piece was given that nobody wanted");
+    PROMISE(!memcmp(t->expected + (size_t)first * t->size, at, (size_t)count * t->size), "a piece with other bits");
+    for (int64_t i = first; i < first + count; i++) PROMISE(!t->seen[i]++, "element %lld was given twice", (long long)i);
+    memset(t->theta + (size_t)first * t->size, 0xff, (size_t)count * t->size);
+}
+
+/* Whether the gradient, out[gradient] of in[0], comes in pieces with the bits that it has as a whole, each after theta
+ * was read for the last time; and as a whole where no piece is wanted. */
+static void poured(ctx *c, graph *g, int n_in, node *const *in, void *const *data, int n_out, node *const *out,
+                   int number, int gradient) {
+    node *of[OUTS + 2] = { out[number], out[gradient] };
+    void *expected[OUTS + 2], *to[OUTS + 2], *from[2 * INPUTS + OUTS];
+    plan *apart = NULL, *p = NULL;
+    err e = { 0 };
+    node *like = calloc((size_t)n_out, sizeof *like);
+    for (int k = 0, n = 2; k < n_out; k++)
+        if (k != number && k != gradient) of[n++] = out[k];
+    for (int k = 0; k < n_out; k++) like[k] = *of[k];
+    PROMISE(!plan_new(g, n_in, in, n_out, of, 0, false, &apart, &e), "plan_new: %s", e.text);
+    PROMISE(!plan_new(g, n_in, in, n_out, of, 0, true, &p, &e), "plan_new, over: %s", e.text);
+    for (int k = 0; k < n_out; k++) expected[k] = result_room(of[k]);
+    PROMISE(!plan_run(apart, (const void *const *)data, expected, &e), "plan_run: %s", e.text);
+    PROMISE(plan_pour(p, like), "plan_pour");
+    taking t = { .c = c, .expected = expected[1], .size = dtype_size(of[1]->dtype) };
+    t.first = value_at(expected[0], of[0]->dtype, 0);
+    for (int wanted = 0; wanted < 2; wanted++) {
+        t.wanted = wanted;
+        memcpy(from, data, sizeof *from * (size_t)n_in);
+        from[0] = t.theta = memcpy(result_room(in[0]), data[0], bytes_of(in[0]));
+        t.seen = calloc((size_t)of[1]->count + 1, 1);
+        for (int k = 0; k < n_out; k++) to[k] = result_room(of[k]);
+        const plan_taker taker = { begin, take_piece, &t };
+        PROMISE(!plan_run_poured(p, (const void *const *)from, to, &taker, &e), "plan_run_poured: %s", e.text);
+        atomic_store(&c->interrupted, 0);
+        for (int k = 0; k < n_out; k++) {
+            const bool whole = k != 1 || !wanted;
+            PROMISE(!whole || !memcmp(to[k], expected[k], bytes_of(of[k])), "result %d: other bits, poured", k);
+            give_back(to[k], of[k]);
+        }
+        for (int64_t i = 0; i < of[1]->count && wanted; i++) PROMISE(t.seen[i], "element %lld was not given", (long long)i);
+        give_back(t.theta, in[0]);
+        free(t.seen);
+    }
+    for (int k = 0; k < n_out; k++) give_back(expected[k], of[k]);
+    free(like);
+    plan_free(apart);
+    plan_free(p);
+}
+
 static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node *const *out, int identity,
                     unsigned seed, unsigned transforms) {
     const bk_dtype dtype = transforms & SINGLE ? BK_FLOAT32 : BK_FLOAT64;
@@ -408,6 +476,14 @@ static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node
         PROMISE(fabs(a - b) <= 1e3 * tolerance, "forward %.17g, reverse %.17g (numbers up to %g)", a, b, most);
     }
     if (transforms & OVER) over(g, n_in, in, data, n_out, out, result);
+    const int gradient = identity + 2;
+    if (transforms & VECTOR && identity >= 0 && gradient < n_out) {
+        poured(c, g, n_in, in, data, n_out, out, identity, gradient);
+        if (transforms & THREADS && !ctx_set_threads(c, 2, &e)) {
+            poured(c, g, n_in, in, data, n_out, out, identity, gradient);
+            if (ctx_set_threads(c, 1, &e)) abort();
+        }
+    }
     const size_t memory = plan_info(p).arena_bytes * (4 + seed % 4) / 8;
     if (transforms & LESS_MEMORY && /* it fails the graph where it is not enough */
         !plan_new(g, n_in, in, n_out, out, memory, false, &less, &e))
@@ -441,13 +517,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     const unsigned transforms = n > INPUTS + 1 ? data[INPUTS + 1] : 0; /* after the inputs' bytes and the seed */
     const bk_dtype dtype = transforms & SINGLE ? BK_FLOAT32 : BK_FLOAT64;
     const int64_t most = transforms & THREADS ? MOST_ELEMENTS * LARGE : MOST_ELEMENTS;
-    for (; n_in < INPUTS; n_in++) { /* what threads share is large */
+    const int more = transforms & THREADS ? 1 : 0; /* what threads share is large */
+    int64_t sizes[INPUTS][4], all = 0, first = 0;
+    int ndim[INPUTS];
+    for (int k = 0; k < INPUTS; k++) {
         const int64_t *s = shapes[take(&b) % 16];
-        int64_t shape[4] = { LARGE };
-        memcpy(shape + 1, s + 1, sizeof *s * (size_t)s[0]);
-        const int more = transforms & THREADS ? 1 : 0;
-        have[count++] = in[n_in] = graph_input(g, dtype, (int)s[0] + more, shape + 1 - more);
+        sizes[k][0] = LARGE;
+        memcpy(sizes[k] + more, s + 1, sizeof *s * (size_t)s[0]);
+        ndim[k] = (int)s[0] + more;
+        all += shape_count(ndim[k], sizes[k]);
     }
+    if (transforms & VECTOR) in[n_in++] = graph_input(g, dtype, 1, &all); /* parameters: parts of one vector */
+    for (int k = 0; k < INPUTS; k++) {
+        const int64_t n_own = shape_count(ndim[k], sizes[k]);
+        if (transforms & VECTOR) have[count++] = g_reshape(g, g_slice(g, in[0], &first, &n_own), ndim[k], sizes[k]);
+        else have[count++] = in[n_in++] = graph_input(g, dtype, ndim[k], sizes[k]);
+        first += n_own;
+    }
+    const int parameters = n_in;
     const unsigned seed = take(&b);
     take(&b);
     for (int k = 0; k < MOST_OPS && b.left; k++) {
@@ -460,12 +547,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     if (transforms & DERIVATIVES) { /* and the adjoints of all of it, with forward mode beside them */
         const int roots = n_out;
         for (int k = 0; k < roots; k++) in[n_in++] = cts[k] = graph_input(g, dtype, out[k]->ndim, out[k]->shape);
-        for (int k = 0; k < INPUTS; k++) in[n_in++] = tangents[k] = graph_input(g, dtype, in[k]->ndim, in[k]->shape);
-        if (!graph_jvp(g, roots, out, INPUTS, in, tangents, dy) || !graph_vjp(g, roots, out, cts, INPUTS, in, grads)) goto done;
+        for (int k = 0; k < parameters; k++) in[n_in++] = tangents[k] = graph_input(g, dtype, in[k]->ndim, in[k]->shape);
+        if (!graph_jvp(g, roots, out, parameters, in, tangents, dy) || !graph_vjp(g, roots, out, cts, parameters, in, grads)) goto done;
         identity = n_out;
         out[n_out++] = inner(g, roots, dy, cts);
-        out[n_out++] = inner(g, INPUTS, tangents, grads);
-        for (int k = 0; k < INPUTS && n_out < OUTS; k++)
+        out[n_out++] = inner(g, parameters, tangents, grads);
+        for (int k = 0; k < parameters && n_out < OUTS; k++)
             if (grads[k]) out[n_out++] = grads[k];
     }
     if (!graph_failed(g)) compare(c, g, n_in, in, n_out, out, identity, seed, transforms);

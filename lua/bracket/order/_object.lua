@@ -1,7 +1,7 @@
--- What every order is: { name, blocks, setup, window } with the method :matrix. setup(state, memory) returns the total
--- number of steps and a function step -> task (0: all tasks jointly), position (the block's number, nil without
--- blocks). It is a function of the step alone: what an order has to remember stands in memory. window(state): steps
--- of one round.
+-- What every order is: { name, blocks, asks, setup, window } with the method :matrix; asks: at every step it looks at
+-- the run's state, perhaps the gradient. setup(state, memory) returns the total number of steps and a function step ->
+-- task (0: all tasks jointly), position (the block's number, nil without blocks). It is a function of the step alone:
+-- what an order has to remember stands in memory. window(state): steps of one round.
 local bk = ...
 local refuse = bk._options.refuse
 local order = {}

@@ -16,6 +16,7 @@ and state alone.]],
     call = function(options)
         return bk.order._object.new{
             name = options.name,
+            asks = true,
             setup = function(state)
                 if not state.steps then refuse("bk.order.custom: a function needs steps, the number of steps in all") end
                 return state.steps, function(step)

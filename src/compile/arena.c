@@ -1,6 +1,6 @@
 /* arena.c - first fit by address among the buffers alive at the same time, in several orders, of which the one that
- * needs the least is taken. What was placed at a buffer's turns is found in a few lists of spans, which become one
- * where memory is full: no look at every buffer placed before. */
+ * needs the least is taken, and that again with what lies highest first. What was placed at a buffer's turns is found
+ * in a few lists of spans, which become one where memory is full: no look at every buffer placed before. */
 #include "arena.h"
 
 #include <stdlib.h>
@@ -144,14 +144,38 @@ static bool place_all(graph *g, int n, arena_item *items, int turns, size_t *byt
     return true;
 }
 
+static int earliest_first(const void *a, const void *b) {
+    const arena_item *x = a, *y = b;
+    return (x->first > y->first) - (x->first < y->first);
+}
+
+/* Adds to live what those that lie at their offset take in each turn: they stay to the end, and may overlap. */
+static bool count_fixed(graph *g, int n, const arena_item *items, size_t *live) {
+    spans taken = { 0 };
+    size_t before = 0;
+    arena_item *fixed = graph_alloc(g, sizeof *fixed * (size_t)n + 1);
+    if (!fixed) return false;
+    if (n) memcpy(fixed, items, sizeof *fixed * (size_t)n);
+    qsort(fixed, (size_t)n, sizeof *fixed, earliest_first);
+    for (int i = 0; i < n; i++) {
+        size_t now = 0;
+        if (!spans_add(g, &taken, fixed[i].offset, fixed[i].offset + fixed[i].bytes)) return false;
+        for (int k = 0; k < taken.n; k++) now += taken.v[k].end - taken.v[k].start;
+        live[fixed[i].first] += now - before;
+        before = now;
+    }
+    return true;
+}
+
 /* The most that is there at once: no places need less. And, by item, the most that is there while it is. */
-static bool most_at_once(graph *g, int n, arena_item *items, int turns, size_t *most) {
+static bool most_at_once(graph *g, int n, int fixed, arena_item *items, int turns, size_t *most) {
     int leaves = 1;
     while (leaves < turns + 1) leaves *= 2;
     size_t *tree = graph_alloc(g, sizeof *tree * 2 * (size_t)leaves), *live = tree ? tree + leaves : NULL;
     if (!tree) return false;
     memset(tree, 0, sizeof *tree * 2 * (size_t)leaves);
-    for (int i = 0; i < n; i++) {
+    if (!count_fixed(g, fixed, items, live)) return false;
+    for (int i = fixed; i < n; i++) {
         if (items[i].last < items[i].first) continue;
         live[items[i].first] += items[i].bytes;
         live[items[i].last + 1] -= items[i].bytes;
@@ -172,7 +196,18 @@ static bool most_at_once(graph *g, int n, arena_item *items, int turns, size_t *
     return true;
 }
 
+/* Moves the one that ends highest to the front. */
+static void highest_first(int n, arena_item *items) {
+    int top = 0;
+    for (int i = 1; i < n; i++)
+        if (items[i].offset + items[i].bytes > items[top].offset + items[top].bytes) top = i;
+    const arena_item x = items[top];
+    memmove(items + 1, items, sizeof x * (size_t)top);
+    items[0] = x;
+}
+
 bool arena_place(graph *g, int n, arena_item *items, int turns, size_t *bytes) {
+    enum { PATIENCE = 16 }; /* places that need no less, before the search ends */
     static int (*const orders[])(const void *, const void *) = { large_then_long, fullest_first, larger_first,
                                                                  more_first, longer_first };
     const size_t size = sizeof *items * (size_t)n;
@@ -180,7 +215,7 @@ bool arena_place(graph *g, int n, arena_item *items, int turns, size_t *bytes) {
     size_t most;
     int fixed = 0;
     while (fixed < n && items[fixed].tag < 0) fixed++;
-    if (!tried || !most_at_once(g, n, items, turns, &most)) return false;
+    if (!tried || !most_at_once(g, n, fixed, items, turns, &most)) return false;
     for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
         size_t needs;
         if (n) memcpy(tried, items, size);
@@ -189,7 +224,18 @@ bool arena_place(graph *g, int n, arena_item *items, int turns, size_t *bytes) {
         if (i && needs >= *bytes) continue;
         *bytes = needs;
         if (n) memcpy(items, tried, size);
-        if (needs - needs / 64 <= most) break;
+        if (needs - needs / 64 <= most) return true;
+    }
+    if (n) memcpy(tried, items, size);
+    for (int since = 0; since < PATIENCE && n > fixed; since++) {
+        size_t needs;
+        highest_first(n - fixed, tried + fixed);
+        if (!place_all(g, n, tried, turns, &needs)) return false;
+        if (needs >= *bytes) continue;
+        *bytes = needs;
+        memcpy(items, tried, size);
+        if (needs - needs / 64 <= most) return true;
+        since = -1;
     }
     return true;
 }

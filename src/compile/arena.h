@@ -7,7 +7,7 @@
 typedef struct arena_item {
     size_t bytes;
     int first, last; /* turns, both included, below `turns` */
-    int tag;         /* the caller's; breaks ties. Below 0: it lies at its offset */
+    int tag;         /* the caller's; breaks ties. Below 0: it lies at its offset, to the end */
     size_t offset;   /* the result: a multiple of 64 */
     size_t crowd;    /* for the search: the most bytes that are there while it is */
 } arena_item;

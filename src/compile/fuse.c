@@ -215,11 +215,22 @@ static void view_load(const fuse_view *v, size_t size, const char *data, int64_t
         at += index[d] * v->strides[d];
     }
     while (n > 0) {
-        int64_t run = v->shape[last] - index[last];
+        int64_t run = v->shape[last] - index[last], rows = 1;
+        const char *from = data + (size_t)at * size;
         if (run > n) run = n;
-        run_copy(size, out, data + (size_t)at * size, v->strides[last], run);
-        out += size * (size_t)run;
-        n -= run;
+        if (last > 0 && run == v->shape[last] && v->strides[last] == 1) {
+            rows = v->shape[last - 1] - index[last - 1];
+            if (rows > n / run) rows = n / run;
+        }
+        if (rows > 1) {
+            const size_t bytes = size * (size_t)run;
+            vec_copy_rows(rows, bytes, out, bytes, from, size * (size_t)v->strides[last - 1]);
+            index[last - 1] += rows - 1;
+            at += (rows - 1) * v->strides[last - 1];
+        } else
+            run_copy(size, out, from, v->strides[last], run);
+        out += size * (size_t)(rows * run);
+        n -= rows * run;
         at -= index[last] * v->strides[last];
         index[last] = 0;
         for (int d = last - 1; d >= 0; d--) {

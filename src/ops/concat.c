@@ -26,17 +26,21 @@ static bool concat_shape(graph *g, node *n) {
 
 /* A part the planner computed in its place is there already. */
 static bk_status concat_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
+    enum { PIECE = 1 << 16 }; /* bytes copied between two looks */
     (void)scratch;
     int axis = (int)n->ints[0];
     int64_t outer = shape_count(axis, n->shape), since = 0;
     size_t whole = (size_t)(n->count / outer) * dtype_size(n->dtype), at = 0;
     for (int k = 0; k < n->n_in; k++) {
-        size_t run = (size_t)(n->in[k]->count / outer) * dtype_size(n->dtype);
-        for (int64_t o = 0; o < outer; o++) {
+        const size_t run = (size_t)(n->in[k]->count / outer) * dtype_size(n->dtype);
+        const int64_t some = run ? PIECE / (int64_t)run + 1 : outer;
+        for (int64_t o = 0, rows; o < outer; o += rows) {
             char *to = (char *)out + (size_t)o * whole + at;
             const char *from = (const char *)in[k] + (size_t)o * run;
-            if (to != from && ctx_copy(c, to, from, run)) return BK_EINTERRUPTED;
-            if (ctx_stops(c, &since, (int64_t)run / 8 + 1)) return BK_EINTERRUPTED;
+            rows = outer - o < some ? outer - o : some;
+            if (rows > 1) vec_copy_rows(rows, run, to, whole, from, run);
+            else if (to != from && ctx_copy(c, to, from, run)) return BK_EINTERRUPTED;
+            if (ctx_stops(c, &since, rows * ((int64_t)run / 8 + 1))) return BK_EINTERRUPTED;
         }
         at += run;
     }

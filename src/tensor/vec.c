@@ -160,6 +160,7 @@ typedef struct level {
     void (*widen)(int64_t n, void *out, const void *a);   /* float32 to float64 */
     void (*shorten)(int64_t n, void *out, const void *a); /* float64 to float32 */
     void (*mix)(int64_t blocks, const void *a, uint64_t *lane);
+    void (*copy_rows)(int64_t rows, size_t bytes, char *out, size_t stride_out, const char *a, size_t stride_a);
 } level;
 
 #define ROW(id, bytes)                                                                                                 \
@@ -168,7 +169,7 @@ typedef struct level {
       { softmax_##id##_f64, softmax_##id##_f32 }, { softmax_slope_##id##_f64, softmax_slope_##id##_f32 },              \
       { normalize_##id##_f64, normalize_##id##_f32 }, { normalize_slope_##id##_f64, normalize_slope_##id##_f32 },      \
       { adam_##id##_f64, adam_##id##_f32 },                                                                            \
-      { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64 }
+      { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64, copy_rows_##id##_i64 }
 
 static const level levels[] = {
 #if defined(__x86_64__)
@@ -298,6 +299,16 @@ void vec_adam(bk_dtype dtype, int64_t n, const vec_adam_step *s) {
 
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc) {
     chosen()->add_rows[dtype](rows, stride, n, a, acc);
+}
+
+void vec_copy_rows(int64_t rows, size_t bytes, void *out, size_t stride_out, const void *a, size_t stride_a) {
+    enum { LONG = 1024, SHORT = 64 };
+    char *to = out;
+    const char *from = a;
+    if (bytes > LONG || bytes < SHORT)
+        for (int64_t i = 0; i < rows; i++, to += stride_out, from += stride_a) memcpy(to, from, bytes);
+    else
+        chosen()->copy_rows(rows, bytes, to, stride_out, from, stride_a);
 }
 
 void vec_mix(int64_t blocks, const void *a, uint64_t *lane) {

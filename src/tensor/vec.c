@@ -168,8 +168,8 @@ typedef struct level {
       { sum_##id##_f64, sum_##id##_f32 }, { dot_##id##_f64, dot_##id##_f32 },                                          \
       { softmax_##id##_f64, softmax_##id##_f32 }, { softmax_slope_##id##_f64, softmax_slope_##id##_f32 },              \
       { normalize_##id##_f64, normalize_##id##_f32 }, { normalize_slope_##id##_f64, normalize_slope_##id##_f32 },      \
-      { adam_##id##_f64, adam_##id##_f32 },                                                                            \
-      { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64, copy_rows_##id##_i64 }
+      { adam_##id##_f64, adam_##id##_f32 }, { add_rows_##id##_f64, add_rows_##id##_f32 },                              \
+      widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64, copy_rows_##id##_i64 }
 
 static const level levels[] = {
 #if defined(__x86_64__)

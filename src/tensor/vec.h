@@ -64,7 +64,7 @@ void vec_normalize_slope(bk_dtype dtype, int64_t rows, int64_t n, void *out, con
 /* acc[j] += sum_i a[stride i + j], j < n, i < rows in rising order, in float64. Floats only. */
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
 
-/* Rows of so many bytes, the i-th from a + i stride_a to out + i stride_out; no overlap. For rows too short for memcpy. */
+/* Rows of so many bytes, the i-th from a + i stride_a to out + i stride_out; no overlap. */
 void vec_copy_rows(int64_t rows, size_t bytes, void *out, size_t stride_out, const void *a, size_t stride_a);
 
 /* Adam's step: first' = keep[0] first + take[0] g, second' = keep[1] second + take[1] g^2,

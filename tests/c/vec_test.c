@@ -619,6 +619,25 @@ static void test_adam(void) {
         }
 }
 
+/* Rows of every length, close to one another or apart, and none of what lies between them. */
+static void test_copy_rows(void) {
+    enum { ROWS = 5, LONGEST = 1100, APART = 1200 };
+    static char from[ROWS * APART + 1], to[ROWS * APART + 1];
+    for (size_t i = 0; i < sizeof from; i++) from[i] = (char)(i * 7 % 125);
+    for (size_t bytes = 0; bytes <= LONGEST; bytes += bytes < 200 ? 1 : 37)
+        for (int way = 0; way < 4; way++) {
+            const size_t stride_a = way & 1 ? APART : bytes, stride_out = way & 2 ? APART : bytes;
+            size_t wrong = 0;
+            memset(to, -1, sizeof to);
+            vec_copy_rows(ROWS, bytes, to + 1, stride_out, from + 1, stride_a);
+            for (size_t r = 0; r < ROWS; r++)
+                for (size_t i = 0; i < bytes; i++)
+                    wrong += to[1 + r * stride_out + i] != from[1 + r * stride_a + i], to[1 + r * stride_out + i] = -1;
+            for (size_t i = 0; i < sizeof to; i++) wrong += to[i] != -1;
+            check(wrong == 0, "copy_rows", "copies rows alone", (double)bytes, 0);
+        }
+}
+
 int main(int argc, char **argv) {
     printf("level %s\n", vec_level());
     test_bounds();
@@ -631,6 +650,7 @@ int main(int argc, char **argv) {
     test_softmax_slope();
     test_normalize();
     test_adam();
+    test_copy_rows();
     uint64_t h = test_sums();
     printf("hash %016llx\n", (unsigned long long)h);
     const char *lower[] = { "avx2", "portable" };

@@ -67,6 +67,15 @@ local function modal(model, f, right)
     return right and bk.internal.in_mode(model, right, false)
 end
 
+-- What a training step calls: loss and gradient, and the step in one with them (bind/optimizer.c), their results over
+-- those in kept. with(): arguments after (theta, x, y).
+local function over_buffers(of, value_and_grad, with)
+    function of.value_and_grad_over(kept, theta, x, y) return call_over(value_and_grad, kept, theta, x, y, with()) end
+    function of.step_poured(optimizer, kept, lr, lent, theta, x, y)
+        return step_poured(optimizer, kept, lr, lent, value_and_grad, theta, x, y, with())
+    end
+end
+
 -- The functions of evaluation and of training, of (theta, x, y) alone, in a mode { seed =, buffers = } that each call
 -- looks at. of.mode(): what of.loss takes after (theta, x, y).
 local function bound(f, mode)
@@ -77,12 +86,7 @@ local function bound(f, mode)
             local g = set[name]
             of[name] = function(theta, x, y) return g(theta, x, y, with()) end
         end
-        function of.value_and_grad_over(kept, theta, x, y)
-            return call_over(set.value_and_grad, kept, theta, x, y, with())
-        end
-        function of.step_poured(optimizer, kept, lr, theta, x, y)
-            return step_poured(optimizer, kept, lr, set.value_and_grad, theta, x, y, with())
-        end
+        over_buffers(of, set.value_and_grad, with)
         function of.hvp(theta, v, x, y) return set.hvp(theta, v, x, y, with()) end
         if f.accuracy then function of.accuracy(theta, x, y) return f.accuracy(theta, x, y, mode.buffers) end end
         function of.measure(theta, x, y) return f.measure(theta, x, y, mode.buffers) end
@@ -113,10 +117,7 @@ local function of_loss(f)
     f.value = type(f.loss) == "function" and bk.compile(f.loss) or f.loss
     f.grad = bk.grad(f.loss)
     f.value_and_grad = bk.value_and_grad(f.loss)
-    function f.value_and_grad_over(kept, ...) return call_over(f.value_and_grad, kept, ...) end
-    function f.step_poured(optimizer, kept, lr, ...)
-        return step_poured(optimizer, kept, lr, f.value_and_grad, ...)
-    end
+    over_buffers(f, f.value_and_grad, function() end)
     f.hvp = bk.hvp(f.loss)
 end
 

@@ -7,7 +7,8 @@ local order_object, stream = bk.order._object, bk.stream
 local step_over = bk.internal.step_over
 local run = {}
 
--- What a run alone holds, by its state: theta and gradients, and the buffers they lie in. A step writes over them
+-- What a run alone holds, by its state: theta and gradients (nil where the last step had none as a whole), and the
+-- buffers they lie in. A step writes over them
 -- unless somebody has read or set them since the last one: what state.theta and state.gradient lend is never changed.
 local owned = setmetatable({}, { __mode = "k" })
 local LENT = { theta = "theta", gradient = "gradients", task_gradient = "gradients", gradients = "gradients",
@@ -236,7 +237,7 @@ local function check_finite(self, what, value, i)
     return value
 end
 
--- Whether anybody looks at the gradients of steps besides records, where they are due.
+-- Whether anybody may look at the gradients of steps at which no record is due.
 local function looked_at(spec)
     local function blind(rate)
         if type(rate) ~= "table" then return type(rate) == "number" or bk.schedule._described.text(rate) ~= nil end
@@ -244,6 +245,10 @@ local function looked_at(spec)
             if not blind(r) then return false end
         end
         return getmetatable(rate) == nil
+    end
+    for _, name in ipairs(spec.record_names) do
+        local record = spec.record_functions[name] or bk.record[name]
+        if type(record) == "table" and record.begin_task then return true end
     end
     return #spec.interventions > 0 or spec.distributed or spec.order.asks or not blind(spec.lr)
 end
@@ -277,16 +282,17 @@ local function evaluated(self, i, x, y, number)
 end
 
 -- A step of task i in which theta moves as its gradient is made: true, and the loss. Where somebody is going to look at
--- the gradient, or the optimizer needs all of it at once: false or nil, and loss and gradient.
+-- the gradient, or the optimizer needs all of it at once, theta is still to be moved: false, and loss and gradient.
 local function poured(self, i, x, y, seen)
-    local own, f = owned[self], self.f[i]
-    if not f.step_poured or (seen and not own.pours) then return nil, evaluated(self, i, x, y, 1) end
-    local kept = buffers_of(own, 1)
-    if own.lent.theta then own.theta, own.lent.theta = own.theta:clone(), false end
-    local moved, loss, g, buffers = f.step_poured(not seen and self.optimizer, kept, self.lr, own.theta, x, y)
-    own.pours = moved ~= nil
-    if not own.pours then return nil, evaluated(self, i, x, y, 1) end
-    return moved, take_loss(self, i, loss, kept, buffers), not moved and g or nil
+    local own, f, optimizer = owned[self], self.f[i], not seen and self.optimizer
+    if f.step_poured and (not seen or own.can_pour ~= false) then
+        local kept = buffers_of(own, 1)
+        if own.lent.theta then own.theta, own.lent.theta = own.theta:clone(), false end
+        local moved, loss, g, buffers = f.step_poured(optimizer, kept, self.lr, own.lent, own.theta, x, y)
+        own.can_pour = moved ~= nil
+        if own.can_pour then return moved, take_loss(self, i, loss, kept, buffers), not moved and g or nil end
+    end
+    return false, evaluated(self, i, x, y, 1)
 end
 
 -- The batch as the before_batch hooks leave it.
@@ -318,15 +324,15 @@ local function forget_gradients(own)
     for i = #own.gradients, 1, -1 do own.gradients[i] = nil end
 end
 
--- pours: theta may move as its gradient is made; seen: somebody is going to look at that. Returns whether it has moved.
-local function one_task(self, i, pours, seen)
+-- may_pour: theta may move as its gradient is made; seen: somebody is going to look at that. Returns whether it moved.
+local function one_task(self, i, may_pour, seen)
     local own = owned[self]
     local x, y, epoch, first = self.problem:next(i)
     self.x, self.y, self.batch_epoch, self.batch_first = x, y, epoch, first
     if #self.hooks.before_batch > 0 then x, y = changed_batch(self) end
     forget_gradients(own)
     local moved, loss, g
-    if pours then moved, loss, g = poured(self, i, x, y, seen) else loss, g = evaluated(self, i, x, y, 1) end
+    if may_pour then moved, loss, g = poured(self, i, x, y, seen) else loss, g = evaluated(self, i, x, y, 1) end
     self.loss = loss
     own.task_gradient, own.gradient = g, g
     order_object.accumulate(self.W, self.R, i, self.lr)
@@ -382,7 +388,7 @@ function run:advance(stop, progress, hold)
     local before, after = hooks.before_step, hooks.after_step
     local spec, optimizer, own = self.spec, self.optimizer, owned[self]
     local native = getmetatable(optimizer) == getmetatable(bk.optim.sgd{})
-    local pours, last = native and not looked_at(spec), math.min(stop, self.total)
+    local may_pour, last = native and not looked_at(spec), math.min(stop, self.total)
     self.rate = spec.rate
     self.whole = self.started and self.step
     if not self.started then
@@ -415,7 +421,7 @@ function run:advance(stop, progress, hold)
         self.problem:begin_step(self.seed, step)
         local moved
         if task > 0 then
-            moved = one_task(self, task, pours, step == last or self:due(step)) and own.theta
+            moved = one_task(self, task, may_pour, step == last or self:due(step)) and own.theta
         else
             all_tasks(self)
         end

@@ -48,7 +48,7 @@ bk_status flow_new(func *field, const tensor *theta, int n_extra, const tensor *
     for (int i = 0; i < n_extra; i++) in[i + 1] = extra[i];
     int n_out;
     const node *const *outs;
-    bk_status st = func_shape(field, 1 + n_extra, in, &n_out, &outs, e);
+    bk_status st = func_shape(field, 1 + n_extra, in, false, &n_out, &outs, e);
     if (st) return st;
     if (n_out != 1 || outs[0]->dtype != theta->dtype ||
         !shape_equal(outs[0]->ndim, outs[0]->shape, theta->ndim, theta->shape))

@@ -37,8 +37,13 @@ static tensor *push_result(lua_State *L, int kept, int n, tensor *const *out) {
     return &bind_tensor_push_empty(L)->value;
 }
 
-/* kept: 0, or the index of a table: see call_over. taker: NULL, or what result 2 is poured into. */
-static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const plan_taker *taker, const char *fname) {
+static bk_status call_once(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, const bind_pour *pour,
+                           err *e) {
+    return pour ? func_call_poured(f, n_in, in, n_out, out, &pour->taker, e) : func_call(f, n_in, in, n_out, out, e);
+}
+
+/* kept: 0, or the index of a table: see call_over. pour: NULL, or see bind_func_call_poured. */
+static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const bind_pour *pour, const char *fname) {
     bind_state *st = bind_state_of(L);
     graph *g = NULL;
     tensor *in = NULL, few[4];
@@ -63,24 +68,25 @@ static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const
     for (int i = 0; i < n; i++) in[i] = ((lua_tensor *)lua_touserdata(L, first + i))->value;
     bind_account(L, kept ? 0 : func_result_bytes(f));
     bind_trace at = bind_enter(L);
-    plan *poured;
-    bk_status status = taker ? func_plan(f, n, in, true, &poured, &e) : BK_OK; /* the one that is going to run */
-    if (!status) status = func_shape(f, n, in, &n_out, &shapes, &e);
+    bk_status status = func_shape(f, n, in, pour, &n_out, &shapes, &e);
     if (status == BK_ENOMEM && !st->raised) {
         bind_collect(L);
         err_clear(&e);
-        status = func_shape(f, n, in, &n_out, &shapes, &e);
+        status = func_shape(f, n, in, pour, &n_out, &shapes, &e);
     }
+    bool can = true;
+    if (pour && !status) status = pour->start(pour->arg, &can, &e);
     bind_leave(L, &at, status, &e);
+    if (!can) return -1;
     luaL_checkstack(L, n_out + 8, fname);
     if (n_out > FEW) out = lua_newuserdatauv(L, sizeof *out * (size_t)n_out, 0);
     for (int i = 0; i < n_out; i++) out[i] = push_result(L, kept, i, out);
     at = bind_enter(L);
-    status = func_call_poured(f, n, in, n_out, out, taker, &e);
+    status = call_once(f, n, in, n_out, out, pour, &e);
     if (status == BK_ENOMEM && !st->raised) {
         bind_collect(L);
         err_clear(&e);
-        status = func_call_poured(f, n, in, n_out, out, taker, &e);
+        status = call_once(f, n, in, n_out, out, pour, &e);
     }
     bind_leave(L, &at, status, &e);
     for (int i = 0; i < n_out && kept; i++) {
@@ -103,10 +109,10 @@ int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fna
     return bind_func_call_tensors(L, f, first, last - first + 1, fname);
 }
 
-static int call_values(lua_State *L, int index, int first, int last, int kept, const plan_taker *taker,
+static int call_values(lua_State *L, int index, int first, int last, int kept, const bind_pour *pour,
                        const char *fname) {
     int n = bind_func_specialise(L, index, first, last, fname);
-    return call_tensors(L, bind_test_func(L, index), first, n, kept, taker, fname);
+    return call_tensors(L, bind_test_func(L, index), first, n, kept, pour, fname);
 }
 
 int bind_func_call_values(lua_State *L, int index, int first, int last, const char *fname) {
@@ -123,8 +129,8 @@ static int internal_call_over(lua_State *L) {
     return call_values(L, 1, 3, lua_gettop(L), bind_state_of(L)->running ? 0 : 2, NULL, f->cls->name);
 }
 
-int bind_func_call_poured(lua_State *L, int index, int first, int last, int kept, const plan_taker *taker) {
-    return call_values(L, index, first, last, kept, taker, bind_test_func(L, index)->cls->name);
+int bind_func_call_poured(lua_State *L, int index, int first, int last, int kept, const bind_pour *pour) {
+    return call_values(L, index, first, last, kept, pour, bind_test_func(L, index)->cls->name);
 }
 
 void bind_func_internal(lua_State *L) {

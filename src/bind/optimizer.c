@@ -254,37 +254,60 @@ static int internal_step_over(lua_State *L) {
     return step(L, true);
 }
 
-static bool not_wanted(void *arg, double loss) {
-    (void)arg, (void)loss;
-    return false;
+/* ---- a step as the gradient is made ---- */
+
+typedef struct pouring {
+    lua_State *L;
+    int lent, key; /* a table that tells under the key whether somebody else has theta now */
+    optim *o;      /* NULL: no step */
+    const tensor *theta;
+    double lr;
+    optim_move move;
+} pouring;
+
+static bk_status start(void *arg, bool *can, err *e) {
+    pouring *p = arg;
+    if (!p->o) return BK_OK;
+    const bk_status st = optim_begin_move(p->o, p->theta, p->lr, &p->move, can, e);
+    if (st) err_prefix(e, "optimizer:step");
+    lua_pushvalue(p->L, p->key);
+    lua_rawget(p->L, p->lent);
+    *can = *can && !lua_toboolean(p->L, -1); /* the functions that were traced may have taken it */
+    lua_pop(p->L, 1);
+    return st;
 }
 
-/* step_poured(optimizer, kept, lr, f, theta, ...) -> nil where it cannot be done so, and nothing is; or whether the
- * step was done, and f's results: theta, which the caller alone holds, moves as f(theta, ...) -> loss, gradient, ...
- * makes the gradient, and that is nowhere as a whole (optim_begin_move). optimizer false: no step, by the same program.
- * kept: as call_over's. */
+static bool wanted(void *arg, double loss) {
+    pouring *p = arg;
+    return p->o && optim_moves(&p->move, loss);
+}
+
+static void take(void *arg, int64_t first, int64_t count, const void *at) {
+    optim_take(&((const pouring *)arg)->move, first, count, at);
+}
+
+/* step_poured(optimizer, kept, lr, lent, f, theta, ...) -> nil where it cannot be done so, and nothing is; or whether
+ * the step was done, and f's results: theta, which the caller alone holds, moves as f(theta, ...) -> loss, gradient,
+ * ... makes the gradient, and that is nowhere as a whole (optim_begin_move). optimizer false: no step, by the same
+ * program. kept: as call_over's. lent.theta: whether theta is somebody else's too. */
 static int internal_step_poured(lua_State *L) {
-    enum { KEPT = 2, LR, F, THETA };
+    enum { KEPT = 2, LR, LENT, KEY, F, THETA };
     const char *fname = "optimizer:step";
-    const int last = lua_gettop(L);
+    pouring p = { .L = L, .lent = LENT, .key = KEY };
     luaL_checktype(L, KEPT, LUA_TTABLE);
+    luaL_checktype(L, LENT, LUA_TTABLE);
+    lua_pushliteral(L, "theta");
+    lua_insert(L, KEY);
     luaL_argcheck(L, bind_test_func(L, F), F, "a function of tensors expected");
-    optim_move m = { .taker.begin = not_wanted };
-    if (lua_toboolean(L, 1)) {
-        optim *o = check_idle(L, fname);
-        const double lr = args_number(L, LR, fname, "lr");
-        const tensor *theta = bind_check_tensor(L, THETA, fname, "theta");
-        bool can = false;
-        err e = { 0 };
-        bind_trace at = bind_enter(L);
-        bk_status st = optim_begin_move(o, theta, lr, &m, &can, &e);
-        if (st) err_prefix(&e, fname);
-        bind_leave(L, &at, st, &e);
-        if (!can) return 0;
-    }
-    const int results = bind_func_call_poured(L, F, THETA, last, KEPT, &m.taker);
-    lua_pushboolean(L, optim_end_move(&m));
+    if (lua_toboolean(L, 1)) p.o = check_idle(L, fname);
+    p.lr = args_number(L, LR, fname, "lr");
+    p.theta = bind_check_tensor(L, THETA, fname, "theta");
+    const bind_pour pour = { start, &p, { wanted, take, &p } };
+    const int results = bind_func_call_poured(L, F, THETA, lua_gettop(L), KEPT, &pour);
+    if (results < 0) return 0;
+    lua_pushboolean(L, p.move.moved);
     lua_insert(L, -1 - results);
+    if (p.move.moved) optim_end_move(&p.move);
     return 1 + results;
 }
 

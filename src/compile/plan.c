@@ -297,7 +297,8 @@ static bool make_steps(builder *b) {
         } else {
             x->n = keep_node(own, n, true);
             x->in = make(own, sizeof *x->in, n->n_in);
-            if (!x->n || !x->in) return false;
+            if (n->n_in > FEW_OPERANDS) x->many = make(own, sizeof *x->many, n->n_in);
+            if (!x->n || !x->in || graph_failed(own)) return false;
             x->n_in = n->n_in;
             for (int k = 0; k < n->n_in; k++) x->in[k] = node_pointer(b, n->in[k]);
             x->out = node_pointer(b, n);

@@ -5,8 +5,9 @@
 
 #include <stdlib.h>
 
-enum { FIRST = 0, POURED = 1, GONE = 0 }; /* results; and the argument whose elements are read before */
-enum { ROWS_OPERANDS = 64, TAKES_PLACES = 64 };
+enum { LOSS = 0, GRADIENT = 1 }; /* results, as training names them */
+enum { THETA = 0 };              /* the argument whose elements are read before */
+enum { TAKES_PLACES = 64 };
 
 typedef struct span { /* of a slot's memory, in bytes */
     size_t from, to;
@@ -98,6 +99,10 @@ static void tell_all(plan *p, int steps, int slot, bool writes, void (*fn)(void 
 
 /* ---- the pieces ---- */
 
+static int argument_slot(const plan *p, int k) {
+    return 1 + p->n_consts + k;
+}
+
 static int result_slot(const plan *p, int k) {
     return 1 + p->n_consts + p->n_in + k;
 }
@@ -162,7 +167,7 @@ static int beginning(plan *p) {
     const double unstopped = 1 << 30;
     double left = 0;
     int loss = p->n_steps - 1, last = p->n_steps - 1;
-    tell_all(p, p->n_steps, result_slot(p, FIRST), true, note_step, &loss);
+    tell_all(p, p->n_steps, result_slot(p, LOSS), true, note_step, &loss);
     for (; last > 0 && (left += p->steps[last].cost) <= unstopped; last--)
         if (p->steps[last].n && p->steps[last].n->op->explain) break;
     return loss > last ? loss : last;
@@ -172,9 +177,9 @@ static int beginning(plan *p) {
 static int64_t rows_of(const plan *p, const piece *x) {
     enum { PORTION_BYTES = 192 << 10, ROWS = 84, FEWEST = 48 }; /* each portion packs the other operand anew */
     const step *s = &p->steps[x->made];
-    const void *in[ROWS_OPERANDS];
+    const void *in[FEW_OPERANDS];
     const node *n = s->n;
-    if (!n || !n->op->run_rows || n->ndim != 2 || n->count != x->count || s->n_in > ROWS_OPERANDS) return 0;
+    if (!n || !n->op->run_rows || n->ndim != 2 || n->count != x->count || s->n_in > FEW_OPERANDS) return 0;
     for (int k = 0; k < s->n_in; k++) in[k] = p;
     if (!n->op->run_rows(n, p->pointers, in, 0, 0)) return 0;
     int64_t rows = PORTION_BYTES / (n->shape[1] * (int64_t)poured_size(p));
@@ -196,18 +201,18 @@ static void join_pieces(poured *x) {
 }
 
 bool plan_pour(plan *p, const node *outs) {
-    const int slot = result_slot(p, POURED);
+    const int slot = result_slot(p, GRADIENT);
     poured *x = &p->poured;
     if (x->pieces) return true;
     int n = 0;
     tell_all(p, p->n_steps, slot, true, count_span, &n);
     piece *pieces = make(p->own, sizeof *pieces, n + 1);
     if (!pieces) return false;
-    *x = (poured){ outs[POURED].dtype, outs[FIRST].dtype, 0, pieces };
+    *x = (poured){ outs[GRADIENT].dtype, outs[LOSS].dtype, 0, pieces };
     tell_all(p, p->n_steps, slot, true, add_piece, p);
     qsort(pieces, (size_t)x->n, sizeof *pieces, by_place);
     int64_t end = 0;
-    const int64_t count = outs[POURED].count;
+    const int64_t count = outs[GRADIENT].count;
     bool once = true;
     for (int k = 0; k < x->n; k++) {
         once = once && pieces[k].first == end;
@@ -217,7 +222,7 @@ bool plan_pour(plan *p, const node *outs) {
         x->n = 1;
         pieces[0] = (piece){ 0, count, p->n_steps - 1, p->n_steps - 1, 0 };
     }
-    tell_all(p, p->n_steps, 1 + p->n_consts + GONE, false, wait_for, p);
+    tell_all(p, p->n_steps, argument_slot(p, THETA), false, wait_for, p);
     tell_all(p, p->n_steps, slot, false, keep, p);
     const int begin = beginning(p);
     for (int k = 0; k < x->n; k++) {
@@ -232,11 +237,11 @@ bool plan_pour(plan *p, const node *outs) {
 
 /* ---- giving ---- */
 
-/* Before the first piece: whether the taker wants any. */
-static bool begun(plan *p, pour *x) {
+/* Whether the taker, asked before the first piece, wants any. */
+static bool wanted(plan *p, pour *x) {
     if (!x->asked) {
         x->asked = true;
-        const void *first = p->bases[result_slot(p, FIRST)];
+        const void *first = p->bases[result_slot(p, LOSS)];
         const bool single = p->poured.of_first == BK_FLOAT32;
         x->gives = x->taker->begin(x->taker->arg, single ? (double)*(const float *)first : *(const double *)first);
         if (x->gives) atomic_store(&p->c->begun, 1);
@@ -272,11 +277,11 @@ static void give_rows(void *arg, int share, int64_t first, int64_t end) {
 }
 
 bool pour_step(plan *p, pour *x, int i) {
-    const void *in[ROWS_OPERANDS];
+    const void *in[FEW_OPERANDS];
     const step *s = &p->steps[i];
     const piece *y = &p->poured.pieces[x->next], *end = p->poured.pieces + p->poured.n;
     while (y < end && y->after == i && !y->rows) y++;
-    if (y == end || y->after != i || !begun(p, x)) return false;
+    if (y == end || y->after != i || !wanted(p, x)) return false;
     for (int k = 0; k < s->n_in; k++) in[k] = p->pointers[s->in[k]];
     giving g = { p, x->taker, y, in, p->pointers[s->out] };
     const int shares = s->cost >= THREAD_WORTH ? ctx_threads(p->c) : 1;
@@ -288,8 +293,8 @@ bool pour_step(plan *p, pour *x, int i) {
 void pour_after(plan *p, pour *x, int i) {
     for (; x->next < p->poured.n && p->poured.pieces[x->next].after <= i; x->next++) {
         const piece *y = &p->poured.pieces[x->next];
-        if (y == x->given || !begun(p, x)) continue;
-        giving g = { p, x->taker, y, NULL, p->bases[result_slot(p, POURED)] + (size_t)y->first * poured_size(p) };
+        if (y == x->given || !wanted(p, x)) continue;
+        giving g = { p, x->taker, y, NULL, p->bases[result_slot(p, GRADIENT)] + (size_t)y->first * poured_size(p) };
         ctx_ranges(p->c, y->count, op_shares(y->count), 0, give_range, &g);
     }
 }
@@ -302,9 +307,12 @@ bool plan_takes(plan *p, int input, unsigned early) {
     if (last < 0 || !p->steps[last].pass || !fuse_has_parts(p->steps[last].pass) || p->n_places > TAKES_PLACES)
         return false;
     for (int k = 0; k < p->n_in; k++)
-        if (!(early >> k & 1)) tell_all(p, last, 1 + p->n_consts + k, false, count_span, &met);
+        if (!(early >> k & 1)) tell_all(p, last, argument_slot(p, k), false, count_span, &met);
     for (int k = 0; k < p->n_out; k++) tell_all(p, last, result_slot(p, k), true, count_span, &met);
-    p->takes = 1 + p->n_consts + input;
+    const fuse_pass *f = p->steps[last].pass;
+    p->takes = argument_slot(p, input);
+    for (int i = 0; i < f->n_fills; i++) /* one element of the input, which may be in another piece */
+        met += f->fills[i].pointer >= 0 && p->places[f->fills[i].pointer].slot == p->takes;
     return met == 0;
 }
 

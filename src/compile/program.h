@@ -5,11 +5,14 @@
 #include "fuse.h"
 #include "plan.h"
 
+enum { FEW_OPERANDS = 64 };
+
 typedef struct step {
     const node *n;   /* kernel: the node, copied into the plan */
     fuse_pass *pass; /* or a fused pass */
     int n_in, out;   /* places in the pointer table */
     int *in;
+    const void **many; /* room for a run's operands, if they are more than FEW_OPERANDS: it allocates nothing */
     size_t scratch, scratch_at; /* bytes at one thread, and where they are beside those of its turn's other steps */
     size_t copy_bytes; /* or a copy of in[0] to out */
     int together;      /* this and the next together-1 steps are independent and may run at once; 0: one of those */

@@ -47,13 +47,11 @@ static bk_status step_run(plan *p, const step *s, err *e) {
             return err_set(e, BK_EINTERRUPTED, "interrupted");
         return BK_OK;
     }
-    const void *in[64], **many = in;
-    if (s->n_in > 64 && !(many = mem_alloc(p->c, sizeof *many * (size_t)s->n_in))) return err_nomem(e, 0);
-    for (int k = 0; k < s->n_in; k++) many[k] = p->pointers[s->in[k]];
-    bk_status status = s->n->op->run(p->c, s->n, p->pointers[s->out], many, scratch);
+    const void *few[FEW_OPERANDS], **in = s->many ? s->many : few;
+    for (int k = 0; k < s->n_in; k++) in[k] = p->pointers[s->in[k]];
+    bk_status status = s->n->op->run(p->c, s->n, p->pointers[s->out], in, scratch);
     if (status == BK_ERUNTIME && s->n->op->explain)
-        status = s->n->op->explain(p->c, s->n, p->pointers[s->out], many, scratch, e);
-    if (many != in) mem_free(p->c, many, sizeof *many * (size_t)s->n_in);
+        status = s->n->op->explain(p->c, s->n, p->pointers[s->out], in, scratch, e);
     if (status == BK_EINTERRUPTED) return err_set(e, status, "interrupted");
     if (status && s->n->op->explain) return status;
     if (status) return err_set(e, status, "bk.%s: failed (status %d)", op_title(s->n->op), status);

@@ -205,7 +205,7 @@ static bool entry_fresh(const plan_entry *entry) {
     return true;
 }
 
-typedef enum which { ANY, APART, OVER } which; /* of the programs for a signature: results apart from arguments */
+typedef enum which { ANY, APART, OVER } which; /* of a signature's programs: whether results may lie over arguments */
 
 static bk_status func_entry(func *f, int n_in, const tensor *like, which w, plan_entry **out, err *e) {
     int kept = 0;
@@ -243,9 +243,9 @@ bk_status func_plan(func *f, int n_in, const tensor *like, bool over, plan **out
     return s;
 }
 
-bk_status func_shape(func *f, int n_in, const tensor *like, int *n_out, const node *const **outs, err *e) {
+bk_status func_shape(func *f, int n_in, const tensor *like, bool over, int *n_out, const node *const **outs, err *e) {
     plan_entry *entry;
-    bk_status s = func_entry(f, n_in, like, ANY, &entry, e);
+    bk_status s = func_entry(f, n_in, like, over ? OVER : ANY, &entry, e);
     if (s) return s;
     *n_out = entry->n_out;
     *outs = (const node *const *)entry->out_refs;
@@ -283,13 +283,11 @@ static bool holds(const tensor *t, const node *o) {
            shape_equal(t->ndim, t->shape, o->ndim, o->shape) && tensor_contiguous(t);
 }
 
-bk_status func_call_poured(func *f, int n_in, const tensor *in, int n_out, tensor *const *out,
-                           const plan_taker *taker, err *e) {
-    plan_entry *entry;
-    bk_status s = func_entry(f, n_in, in, taker ? OVER : APART, &entry, e);
-    if (!s && taker && (n_out < 2 || entry->outs[0].ndim || entry->outs[0].dtype == BK_INT64 || entry->rows))
-        s = err_set(e, BK_EINVAL, "%s: expected a function with a number and a result to pour", f->cls->name);
-    if (!s && entry->n_out != n_out)
+/* taker: NULL, or what result 1 is poured into. */
+static bk_status call(func *f, plan_entry *entry, int n_in, const tensor *in, int n_out, tensor *const *out,
+                      const plan_taker *taker, err *e) {
+    bk_status s = BK_OK;
+    if (entry->n_out != n_out)
         s = err_set(e, BK_EINVAL, "%s: expected a function with %d result%s, got %d", f->cls->name, n_out,
                     n_out == 1 ? "" : "s", entry->n_out);
     if (s) {
@@ -324,7 +322,21 @@ bk_status func_call_poured(func *f, int n_in, const tensor *in, int n_out, tenso
 }
 
 bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, err *e) {
-    return func_call_poured(f, n_in, in, n_out, out, NULL, e);
+    plan_entry *entry;
+    const bk_status s = func_entry(f, n_in, in, APART, &entry, e);
+    if (!s) return call(f, entry, n_in, in, n_out, out, NULL, e);
+    for (int i = 0; i < n_out; i++) tensor_release(out[i]);
+    return s;
+}
+
+bk_status func_call_poured(func *f, int n_in, const tensor *in, int n_out, tensor *const *out,
+                           const plan_taker *taker, err *e) {
+    plan_entry *const entry = f->plans; /* the last asked for */
+    const bool fits = entry && entry->over && !entry->rows && entry_matches(entry, n_in, in) && entry->n_out > 1 &&
+                      entry->outs[0].ndim == 0 && entry->outs[0].dtype != BK_INT64;
+    if (fits) return call(f, entry, n_in, in, n_out, out, taker, e);
+    for (int i = 0; i < n_out; i++) tensor_release(out[i]);
+    return err_set(e, BK_EINVAL, "%s: expected a function of a number and a result to pour", f->cls->name);
 }
 
 void func_forget(func *f) {

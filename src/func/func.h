@@ -45,7 +45,8 @@ node *func_build1(func *f, graph *g, int n_in, node *const *in);
  * call, which are written over where they fit and nobody else holds them. After a failure all are cleared. BK_EINVAL
  * where f has another number of results (func_shape tells). */
 bk_status func_call(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, err *e);
-/* The same with result 1, of at least two, poured into the taker (see plan_run_poured); NULL: as func_call. */
+/* The same, right after func_shape (over) for these arguments: it traces nothing, whatever has changed since. Result 1,
+ * beside a number as result 0, is poured into the taker (see plan_run_poured). */
 bk_status func_call_poured(func *f, int n_in, const tensor *in, int n_out, tensor *const *out,
                            const plan_taker *taker, err *e);
 /* The same for one result; *out need not be cleared. */
@@ -56,8 +57,8 @@ void func_forget(func *f); /* its compiled plans: the next call builds it anew *
 /* The compiled plan for arguments of these dtypes and shapes (kept by f), for callers that own buffers; over: results
  * may lie over arguments (see plan_new). Of a class with build_rows it may be that of some rows. */
 bk_status func_plan(func *f, int n_in, const tensor *like, bool over, plan **out, err *e);
-/* The outputs' dtype and shape for such arguments. */
-bk_status func_shape(func *f, int n_in, const tensor *like, int *n_out, const node *const **outs, err *e);
+/* The outputs' dtype and shape for such arguments; over: compiled so that results may lie over arguments. */
+bk_status func_shape(func *f, int n_in, const tensor *like, bool over, int *n_out, const node *const **outs, err *e);
 
 /* Transforms; each retains its operands. Derivatives are with respect to argument 0. */
 func *func_grad(func *f, err *e);           /* (θ, ...) -> dL/dθ, f 0-d */

@@ -252,10 +252,10 @@ static void advance(const optim_move *m) {
         }
 }
 
-/* Theta is row-major, and no view, constant or gradient shares its memory, nor is it a host's: it is held so often. */
-static bool theta_alone(const tensor *theta, int held) {
+/* Theta is row-major, and no view, constant or gradient shares its memory, nor is it a host's. */
+static bool theta_alone(const tensor *theta) {
     const storage *s = theta->store;
-    return tensor_contiguous(theta) && !s->borrowed && atomic_load(&s->refs) == held;
+    return tensor_contiguous(theta) && !s->borrowed && atomic_load(&s->refs) == 1;
 }
 
 bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, bool ours, tensor *next, err *e) {
@@ -263,7 +263,7 @@ bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, 
     tensor flat = { 0 }, gradient = { 0 };
     *next = (tensor){ 0 };
     bk_status st = prepare(o, theta, lr, &m, e);
-    if (!st && ours && theta_alone(theta, 1) && plan_overwrites(m.p, 0, 0)) {
+    if (!st && ours && theta_alone(theta) && plan_overwrites(m.p, 0, 0)) {
         *next = *theta;
         tensor_retain(next);
     } else if (!st)
@@ -285,30 +285,28 @@ bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, 
 
 /* ---- a step as the gradient is made ---- */
 
-static bool wanted(void *arg, double loss) {
-    optim_move *m = arg;
-    return m->moved = isfinite(loss);
-}
-
-static void take(void *arg, int64_t first, int64_t count, const void *at) {
-    plan_take(((const optim_move *)arg)->p, first, count, at);
-}
-
 bk_status optim_begin_move(optim *o, const tensor *theta, double lr, optim_move *m, bool *can, err *e) {
     enum { EARLY = 1 << 2 | 1 << 3 }; /* t, -lr */
     *can = false;
-    if (theta->dtype == BK_INT64 || !theta_alone(theta, 1)) return BK_OK;
-    bk_status st = prepare(o, theta, lr, m, e);
-    if (st || !plan_overwrites(m->p, 0, 0) || !plan_takes(m->p, 1, EARLY)) return st;
+    if (theta->dtype == BK_INT64) return BK_OK;
+    bk_status st = prepare(o, theta, lr, m, e); /* traces the formula: only then it is known who holds theta */
+    if (st || !theta_alone(theta) || !plan_overwrites(m->p, 0, 0) || !plan_takes(m->p, 1, EARLY)) return st;
     m->from[0] = m->from[1] = m->to[0] = tensor_data(theta); /* the gradient comes in pieces */
-    m->taker = (plan_taker){ wanted, take, m };
-    *can = true;
-    return plan_run_early(m->p, m->from, m->to, e);
+    st = plan_run_early(m->p, m->from, m->to, e);
+    *can = !st;
+    return st;
 }
 
-bool optim_end_move(const optim_move *m) {
-    if (m->moved) advance(m);
-    return m->moved;
+bool optim_moves(optim_move *m, double loss) {
+    return m->moved = isfinite(loss);
+}
+
+void optim_take(const optim_move *m, int64_t first, int64_t count, const void *g) {
+    plan_take(m->p, first, count, g);
+}
+
+void optim_end_move(const optim_move *m) {
+    advance(m);
 }
 
 bk_status optim_restore(optim *o, int64_t t, const tensor *buffers, const char *const *names, err *e) {

@@ -57,20 +57,22 @@ void optim_reset(optim *o); /* as new */
  * theta, and next lies over it where it can. */
 bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, bool ours, tensor *next, err *e);
 
-/* A step that moves theta, which the caller alone holds, and the state by a gradient as it is made: begin; the call of
- * (theta, ...) -> loss, gradient, ... with the gradient poured into m->taker (func_call_poured); end, which tells
- * whether the step was done. It is not where the loss is not finite: then the gradient is there and nothing has moved.
- * The bits are those of optim_step. *can: false where only the whole gradient will do. */
+/* A step that moves theta, which the caller alone holds, and the state by a gradient as it is made, to the bits of
+ * optim_step. begin: *can is false where only the whole gradient will do, or theta is shared; nothing may be traced or
+ * done with the optimizer from then on. Of a call of (theta, ...) -> loss, gradient, ... with the gradient poured
+ * (plan_run_poured), moves and take are what its taker does: nothing moves where the loss is not finite. end: after a
+ * call in which it moved. */
 typedef struct optim_move {
     optim *o;
     plan *p;
     const void *from[4 + OPTIM_MAX_BUFFERS];
     void *to[1 + OPTIM_MAX_BUFFERS];
     bool fresh[OPTIM_MAX_BUFFERS], moved;
-    plan_taker taker;
 } optim_move;
 bk_status optim_begin_move(optim *o, const tensor *theta, double lr, optim_move *m, bool *can, err *e);
-bool optim_end_move(const optim_move *m);
+bool optim_moves(optim_move *m, double loss);
+void optim_take(const optim_move *m, int64_t first, int64_t count, const void *g);
+void optim_end_move(const optim_move *m);
 
 /* Sets step count and buffers (all of one size and dtype, as many as the optimizer has); values are copied. names: of
  * the buffers, for messages. */

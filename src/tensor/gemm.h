@@ -27,7 +27,8 @@ bk_status gemm_sum(ctx *c, bk_dtype dtype, int64_t m, int64_t n, int count, cons
                    void *out, int64_t ldc);
 
 /* Rows row .. row + rows - 1 of such a sum with beta = 0, to the same bits: into out (rows, n), by the calling thread
- * alone and unpolled. false, and nothing is done, where its bits are those of the whole; rows = 0 asks. */
+ * alone and unpolled. false, and nothing is done, where an element's bits depend on more than its row and column, as in
+ * OpenBLAS; rows = 0 asks. */
 bool gemm_sum_rows(bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_term *terms, int64_t row, int64_t rows,
                    void *out);
 

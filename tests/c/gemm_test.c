@@ -253,8 +253,6 @@ static void test_batch(void) {
         }
 }
 
-/* Batches of columns and rows of larger matrices, two products of which the second adds to the first's, against a plain
- * loop; what lies between the results stays as it was, and 3 threads give the same bits. */
 /* Some rows of a sum by themselves have the bits of the whole, or are refused. */
 static void test_rows(void) {
     enum { M = 96, N = 130, K = 120 };
@@ -287,6 +285,8 @@ static void test_rows(void) {
     check(done == 16 || !gemm_triangles(), "rows that can be had", M, N, K); /* own kernels: from AVX2 on */
 }
 
+/* Batches of columns and rows of larger matrices, two products of which the second adds to the first's, against a plain
+ * loop; what lies between the results stays as it was, and 3 threads give the same bits. */
 static void test_strided(void) {
     enum { B = 5, H = 3, M = 37, N = 21, K = 18, WIDE = 3 * (K + N) + 7 };
     ctx *one = ctx_new(1), *three = ctx_new(3);

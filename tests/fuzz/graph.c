@@ -382,7 +382,11 @@ typedef struct taking { /* of a gradient in pieces; theta is spoilt where they w
 static bool begin(void *arg, double first) {
     taking *t = arg;
     PROMISE(first == t->first || (isnan(first) && isnan(t->first)), "a piece is asked for before result 0 is there");
-    if (t->wanted) atomic_store(&t->c->interrupted, 1); /* which nothing may notice any more */
+    if (t->wanted) { /* from here on nothing may notice an interrupt, or need memory */
+        atomic_store(&t->c->interrupted, 1);
+        atomic_store(&t->c->fail_at, 0);
+        t->c->fail_on = true;
+    }
     return t->wanted;
 }
 
@@ -422,6 +426,8 @@ static void poured(ctx *c, graph *g, int n_in, node *const *in, void *const *dat
         const plan_taker taker = { begin, take_piece, &t };
         PROMISE(!plan_run_poured(p, (const void *const *)from, to, &taker, &e), "plan_run_poured: %s", e.text);
         atomic_store(&c->interrupted, 0);
+        atomic_store(&c->fail_at, -1);
+        c->fail_on = false;
         for (int k = 0; k < n_out; k++) {
             const bool whole = k != 1 || !wanted;
             PROMISE(!whole || !memcmp(to[k], expected[k], bytes_of(of[k])), "result %d: other bits, poured", k);

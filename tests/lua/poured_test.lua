@@ -29,7 +29,7 @@ end
 local function step_both_ways(optimizer, f, theta, ...)
     local other, kept, poured, whole = optimizer:with {}, {}, theta:clone(), theta:clone()
     for step = 1, 3 do
-        local moved, loss = bk.internal.step_poured(optimizer, kept, 0.01, f, poured, ...)
+        local moved, loss = bk.internal.step_poured(optimizer, kept, 0.01, {}, f, poured, ...)
         local expected, g = f(whole, ...)
         whole = other:step(whole, g, 0.01)
         lu.assertEquals({ step, moved, loss:item() }, { step, true, expected:item() })
@@ -79,16 +79,21 @@ end
 function TestPoured.test_an_optimizer_that_needs_all_of_the_gradient_gets_it()
     local normed = bk.optim.custom { update = function(g) return g / g:norm(), {} end }
     local f, theta = bk.value_and_grad(bk.loss.cross_entropy(wide)), wide:init { seed = 1 }
-    lu.assertNil(bk.internal.step_poured(normed, {}, 0.1, f, theta, flat.x, flat.y))
+    lu.assertNil(bk.internal.step_poured(normed, {}, 0.1, {}, f, theta, flat.x, flat.y))
     lu.assertEquals(normed:state().step, 0)
-    local lent = theta:narrow(1, 1, 3) -- somebody else looks at theta
-    lu.assertNil(bk.internal.step_poured(bk.optim.sgd {}, {}, 0.1, f, theta, flat.x, flat.y))
-    lu.assertTrue(theta == wide:init { seed = 1 } and #lent == 3)
+    local other = bk.optim.custom { update = function(g) return g * g:narrow(1, 7, 1), {} end }
+    lu.assertNil(bk.internal.step_poured(other, {}, 0.1, {}, f, theta, flat.x, flat.y))
+    local part = theta:narrow(1, 1, 3) -- somebody else looks at theta
+    lu.assertNil(bk.internal.step_poured(bk.optim.sgd {}, {}, 0.1, {}, f, theta, flat.x, flat.y))
+    lu.assertTrue(theta == wide:init { seed = 1 } and #part == 3)
+    local own = wide:init { seed = 1 }
+    lu.assertNil(bk.internal.step_poured(bk.optim.sgd {}, {}, 0.1, { theta = true }, f, own, flat.x, flat.y))
+    lu.assertTrue(own == theta)
 end
 
 function TestPoured.test_without_an_optimizer_the_gradient_is_whole()
     local f, theta = bk.value_and_grad(bk.loss.cross_entropy(wide)), wide:init { seed = 1 }
-    local moved, loss, g = bk.internal.step_poured(false, {}, 0, f, theta, flat.x, flat.y)
+    local moved, loss, g = bk.internal.step_poured(false, {}, 0, {}, f, theta, flat.x, flat.y)
     local expected, gradient = f(theta, flat.x, flat.y)
     lu.assertEquals({ moved, loss:item() }, { false, expected:item() })
     lu.assertTrue(g == gradient and theta == wide:init { seed = 1 })
@@ -154,6 +159,42 @@ function TestPoured.test_a_run_that_stops_between_tells_its_gradient_and_goes_on
     q:run {}
     check_same(p.result.theta, q.result.theta)
     check_same(p.result.theta, bk.protocol(options):run {}.theta)
+end
+
+-- What a loss does while it is traced comes before the step looks at theta and the optimizer.
+function TestPoured.test_losses_that_take_theta_or_change_the_optimizer()
+    local optimizer, p, taken = bk.optim.adam {}, nil, nil
+    local kinds = {
+        reset = function() optimizer:reset() end,
+        restore = function() optimizer:restore(optimizer:state()) end,
+        take = function() taken = taken or p:state().theta end,
+        anchor = function(theta) taken = taken or p:state().theta return (theta - taken):square():sum() end,
+    }
+    for name, extra in pairs(kinds) do
+        local task = { x = flat.x, y = flat.y, loss = function(model, theta, x, y)
+            local more = extra(theta)
+            local loss = bk.loss.cross_entropy(model)(theta, x, y)
+            return more and loss + more or loss
+        end }
+        local results, start = {}, wide:init { seed = 1 }
+        for k, interventions in ipairs { {}, seen } do
+            taken = nil
+            p = bk.protocol { model = wide, tasks = { task }, lr = 0.01, steps = 4, batch = 8, evaluate = false,
+                optimizer = optimizer, interventions = interventions }
+            results[k] = p:run { theta = start }.theta
+            lu.assertTrue(not taken or taken == start, name)
+        end
+        check_same(results[1], results[2], name)
+    end
+end
+
+function TestPoured.test_a_record_that_begins_a_task_sees_the_gradient_before()
+    local norms = {}
+    local last = { value = function() return 0 end, begin_task = function(s)
+        if s.step > 1 then norms[#norms + 1] = s.gradient:norm():item() end
+    end }
+    run { model = wide, tasks = { flat, flat }, record = { at = { 10 }, last = last } }
+    lu.assertEquals(#norms, 1)
 end
 
 -- A loss that is no number leaves theta where it was, as where the gradient is looked at.

@@ -446,6 +446,9 @@ begin_task = }.
 Loss functions are traced (help "tracing"): they run once a shape, and again when what they read from outside has
 changed; hooks, orders, schedules and records are plain Lua and run every time.
 
+Where nobody looks at a step's gradient (no interventions, rates that are numbers or of bk.schedule, records not due),
+theta moves as it is made: the same bits in less time.
+
 In a training step models are in training: dropout and own layers draw from the step's seed, batch_norm moves r.buffers,
 in own losses and interventions too; all else is evaluation.
 

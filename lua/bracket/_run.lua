@@ -239,18 +239,20 @@ end
 
 -- Whether anybody may look at the gradients of steps at which no record is due.
 local function looked_at(spec)
+    local described = bk.schedule._described
     local function blind(rate)
-        if type(rate) ~= "table" then return type(rate) == "number" or bk.schedule._described.text(rate) ~= nil end
-        for _, r in ipairs(rate) do
+        if type(rate) == "number" or described.text(rate) then return true end
+        local rates = described.list(rate)
+        for _, r in ipairs(rates or {}) do
             if not blind(r) then return false end
         end
-        return getmetatable(rate) == nil
+        return rates ~= nil
     end
     for _, name in ipairs(spec.record_names) do
         local record = spec.record_functions[name] or bk.record[name]
         if type(record) == "table" and record.begin_task then return true end
     end
-    return #spec.interventions > 0 or spec.distributed or spec.order.asks or not blind(spec.lr)
+    return #spec.interventions > 0 or spec.distributed or spec.order.asks or not (blind(spec.lr) or blind(spec.rate))
 end
 
 local function buffers_of(own, number)

@@ -2,7 +2,7 @@
 -- one, a function of a user's own in it among them, is named by a digest of its code.
 local bk = ...
 local refuse, show = bk._options.refuse, bk._options.show
-local texts = setmetatable({}, { __mode = "k" })
+local texts, lists = setmetatable({}, { __mode = "k" }), setmetatable({}, { __mode = "k" })
 
 -- The rate, which is called with the number of a step; a digest sees the code behind it as what this captured.
 local function checked(name, rate)
@@ -14,8 +14,15 @@ local function checked(name, rate)
     end
 end
 
--- described(name, options, rate) -> rate, whose text is made of its options; described.text(rate) -> text or nil.
-return setmetatable({ text = function(rate) return texts[rate] end }, { __call = function(_, name, options, rate)
+local function list(rate, rates)
+    lists[rate] = lists[rate] or rates
+    return lists[rate]
+end
+
+-- described(name, options, rate) -> rate, whose text is made of its options; described.text(rate) -> text or nil;
+-- described.list(rate, rates): of a rate that is one of these, by task; described.list(rate) -> rates or nil.
+local described = { text = function(rate) return texts[rate] end, list = list }
+return setmetatable(described, { __call = function(_, name, options, rate)
     local parts = {}
     rate = checked(name, rate)
     for option, value in pairs(options) do

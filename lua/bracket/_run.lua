@@ -287,12 +287,12 @@ end
 -- the gradient, or the optimizer needs all of it at once, theta is still to be moved: false, and loss and gradient.
 local function poured(self, i, x, y, seen)
     local own, f, optimizer = owned[self], self.f[i], not seen and self.optimizer
-    if f.step_poured and (not seen or own.can_pour ~= false) then
+    if f.step_poured and own.can_pour ~= false then
         local kept = buffers_of(own, 1)
         if own.lent.theta then own.theta, own.lent.theta = own.theta:clone(), false end
         local moved, loss, g, buffers = f.step_poured(optimizer, kept, self.lr, own.lent, own.theta, x, y)
-        own.can_pour = moved ~= nil
-        if own.can_pour then return moved, take_loss(self, i, loss, kept, buffers), not moved and g or nil end
+        if moved ~= nil then return moved, take_loss(self, i, loss, kept, buffers), not moved and g or nil end
+        if not own.lent.theta then own.can_pour = false end -- the optimizer cannot, at no step
     end
     return false, evaluated(self, i, x, y, 1)
 end

@@ -37,9 +37,13 @@ static tensor *push_result(lua_State *L, int kept, int n, tensor *const *out) {
     return &bind_tensor_push_empty(L)->value;
 }
 
+/* can: false where pour's start says so, and nothing is called. */
 static bk_status call_once(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, const bind_pour *pour,
-                           err *e) {
-    return pour ? func_call_poured(f, n_in, in, n_out, out, &pour->taker, e) : func_call(f, n_in, in, n_out, out, e);
+                           bool *can, err *e) {
+    *can = true;
+    if (!pour) return func_call(f, n_in, in, n_out, out, e);
+    const bk_status status = pour->start(pour->arg, can, e);
+    return status || !*can ? status : func_call_poured(f, n_in, in, n_out, out, &pour->taker, e);
 }
 
 /* kept: 0, or the index of a table: see call_over. pour: NULL, or see bind_func_call_poured. */
@@ -74,26 +78,24 @@ static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const
         err_clear(&e);
         status = func_shape(f, n, in, pour, &n_out, &shapes, &e);
     }
-    bool can = true;
-    if (pour && !status) status = pour->start(pour->arg, &can, &e);
     bind_leave(L, &at, status, &e);
-    if (!can) return -1;
     luaL_checkstack(L, n_out + 8, fname);
     if (n_out > FEW) out = lua_newuserdatauv(L, sizeof *out * (size_t)n_out, 0);
     for (int i = 0; i < n_out; i++) out[i] = push_result(L, kept, i, out);
+    bool can;
     at = bind_enter(L);
-    status = call_once(f, n, in, n_out, out, pour, &e);
+    status = call_once(f, n, in, n_out, out, pour, &can, &e);
     if (status == BK_ENOMEM && !st->raised) {
         bind_collect(L);
         err_clear(&e);
-        status = call_once(f, n, in, n_out, out, pour, &e);
+        status = call_once(f, n, in, n_out, out, pour, &can, &e);
     }
     bind_leave(L, &at, status, &e);
     for (int i = 0; i < n_out && kept; i++) {
         lua_pushvalue(L, i - n_out);
         lua_rawseti(L, kept, i + 1);
     }
-    return n_out;
+    return can ? n_out : -1;
 }
 
 int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname) {

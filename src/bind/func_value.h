@@ -47,8 +47,9 @@ void bind_leave(lua_State *L, const bind_trace *at, bk_status status, const err 
 int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fname);
 
 /* Calls the func userdata at index, (theta, ...) -> a number, a vector, ..., on the values first..last, its results
- * over those in the table at index `kept`, with the second poured into the taker (plan_run_poured). start: when all is
- * traced, whether it is to be called. Pushes the results, returns their number; -1: it was not called. */
+ * over those in the table at index `kept`, with the second poured into the taker (plan_run_poured). start: right
+ * before the call, when all is traced and no Lua runs any more: whether it is to be. Pushes the results, returns their
+ * number; -1: it was not called. */
 typedef struct bind_pour {
     bk_status (*start)(void *arg, bool *can, err *e);
     void *arg;

@@ -242,17 +242,16 @@ local function looked_at(spec)
     local described = bk.schedule._described
     local function blind(rate)
         if type(rate) == "number" or described.text(rate) then return true end
-        local rates = described.list(rate)
-        for _, r in ipairs(rates or {}) do
+        for _, r in ipairs(described.rates(rate) or {}) do
             if not blind(r) then return false end
         end
-        return rates ~= nil
+        return described.rates(rate) ~= nil
     end
     for _, name in ipairs(spec.record_names) do
         local record = spec.record_functions[name] or bk.record[name]
         if type(record) == "table" and record.begin_task then return true end
     end
-    return #spec.interventions > 0 or spec.distributed or spec.order.asks or not (blind(spec.lr) or blind(spec.rate))
+    return #spec.interventions > 0 or spec.distributed or spec.order.asks or not blind(spec.constant or spec.rate)
 end
 
 local function buffers_of(own, number)
@@ -283,16 +282,20 @@ local function evaluated(self, i, x, y, number)
     return take_loss(self, i, loss, kept, buffers), g
 end
 
--- A step of task i in which theta moves as its gradient is made: true, and the loss. Where somebody is going to look at
--- the gradient, or the optimizer needs all of it at once, theta is still to be moved: false, and loss and gradient.
+local WHOLE = { theta = true } -- as where theta is lent: no step by pieces
+
+-- A step of task i in which theta moves as its gradient is made: true, and the loss. Theta is still to be moved, as
+-- after evaluated: false, loss and gradient, where somebody is going to look at the gradient or has theta too, and for
+-- fields and optimizers that need all of it at once.
 local function poured(self, i, x, y, seen)
-    local own, f, optimizer = owned[self], self.f[i], not seen and self.optimizer
+    local own, f = owned[self], self.f[i]
     if f.step_poured and own.can_pour ~= false then
         local kept = buffers_of(own, 1)
         if own.lent.theta then own.theta, own.lent.theta = own.theta:clone(), false end
-        local moved, loss, g, buffers = f.step_poured(optimizer, kept, self.lr, own.lent, own.theta, x, y)
-        if moved ~= nil then return moved, take_loss(self, i, loss, kept, buffers), not moved and g or nil end
-        if not own.lent.theta then own.can_pour = false end -- the optimizer cannot, at no step
+        local moved, loss, g, buffers = f.step_poured(self.optimizer, kept, self.lr, seen and WHOLE or own.lent,
+            own.theta, x, y)
+        own.can_pour = moved ~= nil
+        if own.can_pour then return moved, take_loss(self, i, loss, kept, buffers), not moved and g or nil end
     end
     return false, evaluated(self, i, x, y, 1)
 end

@@ -147,7 +147,7 @@ local function new(options)
     if not is_model or math.type(size) ~= "integer" then
         refuse("bk.protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a %s", type(spec.model))
     end
-    spec.lr, spec.rate = options.lr, bk.schedule._rate(options.lr, "bk.protocol")
+    spec.rate, spec.constant = bk.schedule._rate(options.lr, "bk.protocol"), tonumber(options.lr)
     if spec.steps and spec.epochs then refuse("bk.protocol: give steps or epochs, not both") end
     if type(spec.steps) == "table" and not spec.order.blocks then
         refuse("bk.protocol: steps: a list (steps per task) needs a sequential order, got %s", spec.order.name)
@@ -446,8 +446,8 @@ begin_task = }.
 Loss functions are traced (help "tracing"): they run once a shape, and again when what they read from outside has
 changed; hooks, orders, schedules and records are plain Lua and run every time.
 
-Where nobody looks at a step's gradient (no interventions, rates that are numbers or of bk.schedule, records not due),
-theta moves as it is made: the same bits in less time.
+Where nobody looks at a step's gradient (no interventions, rates that are numbers or of bk.schedule, no order of one's
+own, records not due), theta moves as it is made, if the optimizer does not need all of it: the same bits in less time.
 
 In a training step models are in training: dropout and own layers draw from the step's seed, batch_norm moves r.buffers,
 in own losses and interventions too; all else is evaluation.

@@ -37,13 +37,11 @@ static tensor *push_result(lua_State *L, int kept, int n, tensor *const *out) {
     return &bind_tensor_push_empty(L)->value;
 }
 
-/* can: false where pour's start says so, and nothing is called. */
 static bk_status call_once(func *f, int n_in, const tensor *in, int n_out, tensor *const *out, const bind_pour *pour,
-                           bool *can, err *e) {
-    *can = true;
+                           err *e) {
     if (!pour) return func_call(f, n_in, in, n_out, out, e);
-    const bk_status status = pour->start(pour->arg, can, e);
-    return status || !*can ? status : func_call_poured(f, n_in, in, n_out, out, &pour->taker, e);
+    const bk_status status = pour->start(pour->arg, e);
+    return status ? status : func_call_poured(f, n_in, in, n_out, out, &pour->taker, e);
 }
 
 /* kept: 0, or the index of a table: see call_over. pour: NULL, or see bind_func_call_poured. */
@@ -82,20 +80,19 @@ static int call_tensors(lua_State *L, func *f, int first, int n, int kept, const
     luaL_checkstack(L, n_out + 8, fname);
     if (n_out > FEW) out = lua_newuserdatauv(L, sizeof *out * (size_t)n_out, 0);
     for (int i = 0; i < n_out; i++) out[i] = push_result(L, kept, i, out);
-    bool can;
     at = bind_enter(L);
-    status = call_once(f, n, in, n_out, out, pour, &can, &e);
+    status = call_once(f, n, in, n_out, out, pour, &e);
     if (status == BK_ENOMEM && !st->raised) {
         bind_collect(L);
         err_clear(&e);
-        status = call_once(f, n, in, n_out, out, pour, &can, &e);
+        status = call_once(f, n, in, n_out, out, pour, &e);
     }
     bind_leave(L, &at, status, &e);
     for (int i = 0; i < n_out && kept; i++) {
         lua_pushvalue(L, i - n_out);
         lua_rawseti(L, kept, i + 1);
     }
-    return can ? n_out : -1;
+    return n_out;
 }
 
 int bind_func_call_tensors(lua_State *L, func *f, int first, int n, const char *fname) {

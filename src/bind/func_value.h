@@ -46,15 +46,15 @@ void bind_leave(lua_State *L, const bind_trace *at, bk_status status, const err 
  */
 int bind_func_invoke(lua_State *L, func *f, int first, int last, const char *fname);
 
-/* Calls the func userdata at index, (theta, ...) -> a number, a vector, ..., on the values first..last, its results
- * over those in the table at index `kept`, with the second poured into the taker (plan_run_poured). start: right
- * before the call, when all is traced and no Lua runs any more: whether it is to be. Pushes the results, returns their
- * number; -1: it was not called. */
+/* A call whose second result, of (theta, ...) -> a number, a vector, ..., is poured (plan_run_poured). start: right
+ * before it, when all is traced; from then to the end no Lua runs, but where memory is short: then it begins anew. */
 typedef struct bind_pour {
-    bk_status (*start)(void *arg, bool *can, err *e);
+    bk_status (*start)(void *arg, err *e);
     void *arg;
     plan_taker taker;
 } bind_pour;
+/* Calls the func userdata at index so on the values first..last, its results over those in the table at index `kept`.
+ * Pushes the results, returns their number. */
 int bind_func_call_poured(lua_State *L, int index, int first, int last, int kept, const bind_pour *pour);
 
 #endif

@@ -259,52 +259,57 @@ static int internal_step_over(lua_State *L) {
 typedef struct pouring {
     lua_State *L;
     int lent, key; /* a table that tells under the key whether somebody else has theta now */
-    optim *o;      /* NULL: no step */
+    optim *o;
     const tensor *theta;
     double lr;
+    bool can;
     optim_move move;
 } pouring;
 
-static bk_status start(void *arg, bool *can, err *e) {
+/* What was traced may have changed the optimizer, or taken theta: then there is no step. */
+static bk_status start(void *arg, err *e) {
     pouring *p = arg;
-    if (!p->o) return BK_OK;
-    const bk_status st = optim_begin_move(p->o, p->theta, p->lr, &p->move, can, e);
+    const bk_status st = optim_begin_move(p->o, p->theta, p->lr, &p->move, &p->can, e);
     if (st) err_prefix(e, "optimizer:step");
     lua_pushvalue(p->L, p->key);
     lua_rawget(p->L, p->lent);
-    *can = *can && !lua_toboolean(p->L, -1); /* the functions that were traced may have taken it */
+    p->can = p->can && !lua_toboolean(p->L, -1);
     lua_pop(p->L, 1);
     return st;
 }
 
 static bool wanted(void *arg, double loss) {
     pouring *p = arg;
-    return p->o && optim_moves(&p->move, loss);
+    return p->can && optim_moves(&p->move, loss);
 }
 
 static void take(void *arg, int64_t first, int64_t count, const void *at) {
     optim_take(&((const pouring *)arg)->move, first, count, at);
 }
 
-/* step_poured(optimizer, kept, lr, lent, f, theta, ...) -> nil where it cannot be done so, and nothing is; or whether
- * the step was done, and f's results: theta, which the caller alone holds, moves as f(theta, ...) -> loss, gradient,
- * ... makes the gradient, and that is nowhere as a whole (optim_begin_move). optimizer false: no step, by the same
- * program. kept: as call_over's. lent.theta: whether theta is somebody else's too. */
+/* step_poured(optimizer, kept, lr, lent, f, theta, ...) -> nil where the optimizer needs the whole gradient, and
+ * nothing is done; or whether the step was done, and f's results. theta moves as f(theta, ...) -> loss, gradient, ...
+ * makes the gradient, and that is nowhere as a whole (optim_begin_move). There is no step, but a whole gradient, where
+ * somebody else has theta too, as lent.theta tells, or the loss is not finite. kept: as call_over's. */
 static int internal_step_poured(lua_State *L) {
     enum { KEPT = 2, LR, LENT, KEY, F, THETA };
     const char *fname = "optimizer:step";
-    pouring p = { .L = L, .lent = LENT, .key = KEY };
     luaL_checktype(L, KEPT, LUA_TTABLE);
     luaL_checktype(L, LENT, LUA_TTABLE);
     lua_pushliteral(L, "theta");
     lua_insert(L, KEY);
     luaL_argcheck(L, bind_test_func(L, F), F, "a function of tensors expected");
-    if (lua_toboolean(L, 1)) p.o = check_idle(L, fname);
+    pouring p = { .L = L, .lent = LENT, .key = KEY, .o = check_idle(L, fname) };
     p.lr = args_number(L, LR, fname, "lr");
     p.theta = bind_check_tensor(L, THETA, fname, "theta");
+    err e = { 0 };
+    bind_trace at = bind_enter(L);
+    const bk_status st = optim_can_move(p.o, p.theta, &p.can, &e);
+    if (st) err_prefix(&e, fname);
+    bind_leave(L, &at, st, &e);
+    if (!p.can) return 0;
     const bind_pour pour = { start, &p, { wanted, take, &p } };
     const int results = bind_func_call_poured(L, F, THETA, lua_gettop(L), KEPT, &pour);
-    if (results < 0) return 0;
     lua_pushboolean(L, p.move.moved);
     lua_insert(L, -1 - results);
     if (p.move.moved) optim_end_move(&p.move);

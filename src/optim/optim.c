@@ -191,52 +191,58 @@ void optim_free(optim *o) {
     ctx_release(c);
 }
 
+/* The state as it is before the first step; what is there of one that was not done goes. */
 static bk_status start(optim *o, int64_t n, bk_dtype dtype, err *e) {
     bk_status st = BK_OK;
-    for (int i = 0; i < o->n_buffers && !st; i++) st = tensor_zeros(o->c, dtype, 1, &n, &o->buffer[i], e);
-    if (st) {
-        optim_reset(o);
-        return st;
+    for (int i = 0; i < o->n_buffers && !st; i++) {
+        tensor_release(&o->buffer[i]);
+        st = tensor_zeros(o->c, dtype, 1, &n, &o->buffer[i], e);
     }
-    o->n = n;
-    o->dtype = dtype;
-    return BK_OK;
+    if (st) optim_reset(o);
+    return st;
 }
 
-/* The update's program and where its arguments and results are, for a theta of so many elements; in[0], and the results
- * but the state's, are the caller's. */
+/* The update's program for so many parameters; nothing may change the state while its formula is traced. */
+static bk_status update_plan(optim *o, bk_dtype dtype, int64_t n, plan **p, err *e) {
+    tensor in[4 + OPTIM_MAX_BUFFERS];
+    for (int i = 0; i < 4 + o->n_buffers; i++)
+        in[i] = (tensor){ .dtype = dtype, .ndim = 1, .shape = { n }, .strides = { 1 } };
+    in[2] = o->t_now;
+    in[3] = o->lr_now;
+    o->stepping = true;
+    const bk_status st = func_plan(o->update, 4 + o->n_buffers, in, true, p, e);
+    o->stepping = false;
+    return st;
+}
+
+/* The update's program and where its arguments and results are, for such a theta; from[0], from[1] and to[0] are the
+ * caller's. */
 static bk_status prepare(optim *o, const tensor *theta, double lr, optim_move *m, err *e) {
-    const bk_dtype dtype = theta->dtype;
     const int64_t n = tensor_count(theta);
-    *m = (optim_move){ .o = o };
-    if (dtype == BK_INT64) return err_set(e, BK_EINVAL, "%s: theta: expected floating point, got int64", o->name);
+    *m = (optim_move){ .o = o, .n = n, .dtype = theta->dtype };
+    if (m->dtype == BK_INT64) return err_set(e, BK_EINVAL, "%s: theta: expected floating point, got int64", o->name);
     if (!isfinite(lr)) return err_set(e, BK_EINVAL, "%s: lr: expected a finite number, got %g", o->name, lr);
-    if (o->n < 0) {
-        bk_status st = start(o, n, dtype, e);
-        if (st) return st;
-    } else if (o->n != n || o->dtype != dtype) {
+    if (o->n >= 0 && (o->n != n || o->dtype != m->dtype))
         return err_set(e, BK_EINVAL,
                        "%s: theta: this optimizer's state is for %lld %s elements, got %lld %s (reset it, or "
                        "make another)",
-                       o->name, (long long)o->n, dtype_name(o->dtype), (long long)n, dtype_name(dtype));
-    }
-    tensor in[4 + OPTIM_MAX_BUFFERS] = { { .dtype = dtype, .ndim = 1, .shape = { n }, .strides = { 1 } } };
-    in[1] = in[0];
-    in[2] = o->t_now;
-    in[3] = o->lr_now;
-    for (int i = 0; i < o->n_buffers; i++) in[4 + i] = o->buffer[i];
-    o->stepping = true;
-    bk_status st = func_plan(o->update, 4 + o->n_buffers, in, true, &m->p, e);
-    o->stepping = false;
+                       o->name, (long long)o->n, dtype_name(o->dtype), (long long)n, dtype_name(m->dtype));
+    bk_status st = update_plan(o, m->dtype, n, &m->p, e);
+    if (!st && o->n < 0) st = start(o, n, m->dtype, e);
     for (int i = 0; i < o->n_buffers && !st; i++) {
         m->fresh[i] = !plan_overwrites(m->p, 4 + i, 1 + i);
-        if (m->fresh[i] && !o->spare[i].store) st = tensor_new(o->c, dtype, 1, &n, &o->spare[i], e);
+        if (m->fresh[i] && o->n < 0) tensor_release(&o->spare[i]);
+        if (m->fresh[i] && !o->spare[i].store) st = tensor_new(o->c, m->dtype, 1, &n, &o->spare[i], e);
     }
     if (st) return st;
     *(double *)tensor_data(&o->t_now) = (double)(o->t + 1);
     *(double *)tensor_data(&o->lr_now) = -lr;
-    for (int i = 2; i < 4 + o->n_buffers; i++) m->from[i] = tensor_data(&in[i]);
-    for (int i = 0; i < o->n_buffers; i++) m->to[1 + i] = tensor_data(m->fresh[i] ? &o->spare[i] : &o->buffer[i]);
+    m->from[2] = tensor_data(&o->t_now);
+    m->from[3] = tensor_data(&o->lr_now);
+    for (int i = 0; i < o->n_buffers; i++) {
+        m->from[4 + i] = tensor_data(&o->buffer[i]);
+        m->to[1 + i] = tensor_data(m->fresh[i] ? &o->spare[i] : &o->buffer[i]);
+    }
     return BK_OK;
 }
 
@@ -244,6 +250,8 @@ static bk_status prepare(optim *o, const tensor *theta, double lr, optim_move *m
 static void advance(const optim_move *m) {
     optim *o = m->o;
     o->t++;
+    o->n = m->n;
+    o->dtype = m->dtype;
     for (int i = 0; i < o->n_buffers; i++)
         if (m->fresh[i]) {
             tensor other = o->buffer[i];
@@ -285,16 +293,23 @@ bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, 
 
 /* ---- a step as the gradient is made ---- */
 
-bk_status optim_begin_move(optim *o, const tensor *theta, double lr, optim_move *m, bool *can, err *e) {
-    enum { EARLY = 1 << 2 | 1 << 3 }; /* t, -lr */
+enum { GRADIENT = 1, EARLY = 1 << 2 | 1 << 3 }; /* arguments of the update: t and -lr are not read piece by piece */
+
+bk_status optim_can_move(optim *o, const tensor *theta, bool *can, err *e) {
+    plan *p;
     *can = false;
     if (theta->dtype == BK_INT64) return BK_OK;
-    bk_status st = prepare(o, theta, lr, m, e); /* traces the formula: only then it is known who holds theta */
-    if (st || !theta_alone(theta) || !plan_overwrites(m->p, 0, 0) || !plan_takes(m->p, 1, EARLY)) return st;
-    m->from[0] = m->from[1] = m->to[0] = tensor_data(theta); /* the gradient comes in pieces */
-    st = plan_run_early(m->p, m->from, m->to, e);
-    *can = !st;
+    const bk_status st = update_plan(o, theta->dtype, tensor_count(theta), &p, e);
+    *can = !st && plan_overwrites(p, 0, 0) && plan_takes(p, GRADIENT, EARLY);
     return st;
+}
+
+bk_status optim_begin_move(optim *o, const tensor *theta, double lr, optim_move *m, bool *can, err *e) {
+    bk_status st = prepare(o, theta, lr, m, e); /* may trace the formula: only then it is known who holds theta */
+    *can = !st && theta_alone(theta) && plan_overwrites(m->p, 0, 0) && plan_takes(m->p, GRADIENT, EARLY);
+    if (!*can) return st;
+    m->from[0] = m->from[1] = m->to[0] = tensor_data(theta); /* the gradient comes in pieces */
+    return plan_run_early(m->p, m->from, m->to, e);
 }
 
 bool optim_moves(optim_move *m, double loss) {
@@ -320,7 +335,9 @@ bk_status optim_restore(optim *o, int64_t t, const tensor *buffers, const char *
                            names[i], dtype_name(buffers[i].dtype), shape_text(buffers[i].ndim, buffers[i].shape, &sb));
         }
     if (o->n_buffers) {
-        bk_status st = start(&fresh, buffers[0].shape[0], buffers[0].dtype, e);
+        fresh.n = buffers[0].shape[0];
+        fresh.dtype = buffers[0].dtype;
+        bk_status st = start(&fresh, fresh.n, fresh.dtype, e);
         if (st) return st;
         for (int i = 0; i < o->n_buffers; i++) tensor_copy_to(&buffers[i], fresh.dtype, tensor_data(&fresh.buffer[i]));
     }

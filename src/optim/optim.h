@@ -57,9 +57,9 @@ void optim_reset(optim *o); /* as new */
  * theta, and next lies over it where it can. */
 bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, bool ours, tensor *next, err *e);
 
-/* A step that moves theta, which the caller alone holds, and the state by a gradient as it is made, to the bits of
- * optim_step. begin: *can is false where only the whole gradient will do, or theta is shared; nothing may be traced or
- * done with the optimizer from then on. Of a call of (theta, ...) -> loss, gradient, ... with the gradient poured
+/* A step that moves theta and the state by a gradient as it is made, to the bits of optim_step. can: false where only
+ * the whole gradient will do. begin: false where theta is held by others too; else nothing may be traced or done with
+ * the optimizer until the end. Of a call of (theta, ...) -> loss, gradient, ... with the gradient poured
  * (plan_run_poured), moves and take are what its taker does: nothing moves where the loss is not finite. end: after a
  * call in which it moved. */
 typedef struct optim_move {
@@ -68,7 +68,10 @@ typedef struct optim_move {
     const void *from[4 + OPTIM_MAX_BUFFERS];
     void *to[1 + OPTIM_MAX_BUFFERS];
     bool fresh[OPTIM_MAX_BUFFERS], moved;
+    int64_t n;
+    bk_dtype dtype;
 } optim_move;
+bk_status optim_can_move(optim *o, const tensor *theta, bool *can, err *e);
 bk_status optim_begin_move(optim *o, const tensor *theta, double lr, optim_move *m, bool *can, err *e);
 bool optim_moves(optim_move *m, double loss);
 void optim_take(const optim_move *m, int64_t first, int64_t count, const void *g);

@@ -84,16 +84,43 @@ function TestPoured.test_an_optimizer_that_needs_all_of_the_gradient_gets_it()
     local other = bk.optim.custom { update = function(g) return g * g:narrow(1, 7, 1), {} end }
     lu.assertNil(bk.internal.step_poured(other, {}, 0.1, {}, f, theta, flat.x, flat.y))
     local part = theta:narrow(1, 1, 3) -- somebody else looks at theta
-    lu.assertNil(bk.internal.step_poured(bk.optim.sgd {}, {}, 0.1, {}, f, theta, flat.x, flat.y))
-    lu.assertTrue(theta == wide:init { seed = 1 } and #part == 3)
+    local moved, _, g = bk.internal.step_poured(bk.optim.sgd {}, {}, 0.1, {}, f, theta, flat.x, flat.y)
+    lu.assertFalse(moved)
+    lu.assertTrue(theta == wide:init { seed = 1 } and #part == 3 and g == select(2, f(theta, flat.x, flat.y)))
     local own = wide:init { seed = 1 }
-    lu.assertNil(bk.internal.step_poured(bk.optim.sgd {}, {}, 0.1, { theta = true }, f, own, flat.x, flat.y))
+    lu.assertFalse((bk.internal.step_poured(bk.optim.sgd {}, {}, 0.1, { theta = true }, f, own, flat.x, flat.y)))
     lu.assertTrue(own == theta)
 end
 
-function TestPoured.test_without_an_optimizer_the_gradient_is_whole()
+function TestPoured.test_a_loss_is_traced_once_whatever_the_optimizer_needs()
+    local normed = bk.optim.custom { update = function(g) return g / g:norm(), {} end }
+    for _, optimizer in ipairs { normed, bk.optim.adam {} } do
+        for _, record in ipairs { {}, { at = { 1, 3 }, own = function() return 0 end } } do
+            local traced = 0
+            local task = { x = flat.x, y = flat.y, loss = function(model, theta, x, y)
+                traced = traced + (x:shape()[1] == 8 and 1 or 0)
+                return bk.loss.cross_entropy(model)(theta, x, y)
+            end }
+            bk.protocol { model = wide, tasks = { task }, lr = 0.01, steps = 4, batch = 8, evaluate = false,
+                optimizer = optimizer, record = record }:run {}
+            lu.assertEquals(traced, 1)
+        end
+    end
+end
+
+function TestPoured.test_an_optimizer_whose_first_step_fails_is_as_new()
+    local f, optimizer = bk.value_and_grad(bk.loss.cross_entropy(wide)), bk.optim.adam {}
+    local theta = wide:init { seed = 1 } * (0 / 0)
+    local moved, loss = bk.internal.step_poured(optimizer, {}, 0.1, {}, f, theta, flat.x, flat.y)
+    lu.assertFalse(moved)
+    lu.assertTrue(loss:item() ~= loss:item())
+    lu.assertEquals(optimizer:state(), { step = 0 })
+    lu.assertEquals(#optimizer:step(bk.zeros { 7 }, bk.ones { 7 }, 0.1), 7)
+end
+
+function TestPoured.test_where_theta_is_lent_the_gradient_is_whole()
     local f, theta = bk.value_and_grad(bk.loss.cross_entropy(wide)), wide:init { seed = 1 }
-    local moved, loss, g = bk.internal.step_poured(false, {}, 0, {}, f, theta, flat.x, flat.y)
+    local moved, loss, g = bk.internal.step_poured(bk.optim.sgd {}, {}, 0.1, { theta = true }, f, theta, flat.x, flat.y)
     local expected, gradient = f(theta, flat.x, flat.y)
     lu.assertEquals({ moved, loss:item() }, { false, expected:item() })
     lu.assertTrue(g == gradient and theta == wide:init { seed = 1 })

@@ -14,14 +14,13 @@ local function checked(name, rate)
     end
 end
 
-local function list(rate, rates)
-    lists[rate] = lists[rate] or rates
-    return lists[rate]
+-- described(name, options, rate) -> rate, whose text is made of its options; described.text(rate) -> text or nil.
+-- described.by_task(rates, rate) -> rate, which is one of these; described.rates(rate) -> rates or nil.
+local described = { text = function(rate) return texts[rate] end, rates = function(rate) return lists[rate] end }
+function described.by_task(rates, rate)
+    lists[rate] = table.move(rates, 1, #rates, 1, {}) -- the caller may change its own
+    return rate
 end
-
--- described(name, options, rate) -> rate, whose text is made of its options; described.text(rate) -> text or nil;
--- described.list(rate, rates): of a rate that is one of these, by task; described.list(rate) -> rates or nil.
-local described = { text = function(rate) return texts[rate] end, list = list }
 return setmetatable(described, { __call = function(_, name, options, rate)
     local parts = {}
     rate = checked(name, rate)

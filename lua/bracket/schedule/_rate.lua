@@ -14,7 +14,7 @@ local function resolve(lr, where, nested)
     if type(lr) == "table" and (bk._options.length(lr) or 0) > 0 and not nested then
         local rates = {}
         for i, r in ipairs(lr) do rates[i] = resolve(r, where, true) end
-        local function by_task(step, state)
+        return bk.schedule._described.by_task(lr, function(step, state)
             if type(state) ~= "table" then
                 refuse("%s: state: expected the state of a run, which says the task, got %s", where,
                     bk._options.show(state))
@@ -25,9 +25,7 @@ local function resolve(lr, where, nested)
                     tostring(state.task))
             end
             return rate(step, state)
-        end
-        bk.schedule._described.list(by_task, lr)
-        return by_task
+        end)
     end
     refuse("%s: lr: expected a number, a function of (step, state), a schedule, or a list with one per task, got %s",
         where, bk._options.show(lr))

@@ -107,12 +107,12 @@ static int result_slot(const plan *p, int k) {
     return 1 + p->n_consts + p->n_in + k;
 }
 
-static size_t poured_size(const plan *p) {
-    return dtype_size(p->poured.dtype);
+static size_t element_size(const plan *p) {
+    return dtype_size(p->pieces.dtype);
 }
 
 static span span_of_piece(const plan *p, const piece *x) {
-    const size_t size = poured_size(p);
+    const size_t size = element_size(p);
     return (span){ (size_t)x->first * size, (size_t)(x->first + x->count) * size };
 }
 
@@ -123,15 +123,15 @@ static void count_span(void *n, int at, span x) {
 
 static void add_piece(void *arg, int at, span x) {
     plan *p = arg;
-    const int64_t size = (int64_t)poured_size(p), first = (int64_t)x.from / size;
-    p->poured.pieces[p->poured.n++] = (piece){ first, (int64_t)x.to / size - first, at, at, 1 };
+    const int64_t size = (int64_t)element_size(p), first = (int64_t)x.from / size;
+    p->pieces.v[p->pieces.n++] = (piece){ first, (int64_t)x.to / size - first, at, at, 1 };
 }
 
 /* Step i reads elements of the argument that is overwritten: the piece waits. */
 static void wait_for(void *arg, int i, span x) {
     plan *p = arg;
-    for (int k = 0; k < p->poured.n; k++) {
-        piece *y = &p->poured.pieces[k];
+    for (int k = 0; k < p->pieces.n; k++) {
+        piece *y = &p->pieces.v[k];
         if (!meet(x, span_of_piece(p, y))) continue;
         if (i >= y->made) y->rows = 0;
         if (i > y->after) y->after = i;
@@ -142,8 +142,8 @@ static void wait_for(void *arg, int i, span x) {
 static void keep(void *arg, int i, span x) {
     plan *p = arg;
     (void)i;
-    for (int k = 0; k < p->poured.n; k++)
-        if (meet(x, span_of_piece(p, &p->poured.pieces[k]))) p->poured.pieces[k].rows = 0;
+    for (int k = 0; k < p->pieces.n; k++)
+        if (meet(x, span_of_piece(p, &p->pieces.v[k]))) p->pieces.v[k].rows = 0;
 }
 
 static void note_step(void *last, int i, span x) {
@@ -182,33 +182,33 @@ static int64_t rows_of(const plan *p, const piece *x) {
     if (!n || !n->op->run_rows || n->ndim != 2 || n->count != x->count || s->n_in > FEW_OPERANDS) return 0;
     for (int k = 0; k < s->n_in; k++) in[k] = p;
     if (!n->op->run_rows(n, p->pointers, in, 0, 0)) return 0;
-    int64_t rows = PORTION_BYTES / (n->shape[1] * (int64_t)poured_size(p));
+    int64_t rows = PORTION_BYTES / (n->shape[1] * (int64_t)element_size(p));
     if (rows >= ROWS) rows = rows / ROWS * ROWS;
     return rows >= FEWEST && n->shape[0] >= 2 * rows ? rows : 0;
 }
 
 /* Neighbours that are given at the same time become one. */
-static void join_pieces(poured *x) {
+static void join_pieces(piece_list *x) {
     int n = 0;
     for (int k = 0; k < x->n; k++) {
-        piece *last = &x->pieces[n - (n > 0)], *at = &x->pieces[k];
+        piece *last = &x->v[n - (n > 0)], *at = &x->v[k];
         const bool joins = n > 0 && !last->rows && !at->rows && last->after == at->after &&
                            last->first + last->count == at->first;
         if (joins) last->count += at->count;
-        else x->pieces[n++] = *at;
+        else x->v[n++] = *at;
     }
     x->n = n;
 }
 
 bool plan_pour(plan *p, const node *outs) {
     const int slot = result_slot(p, GRADIENT);
-    poured *x = &p->poured;
-    if (x->pieces) return true;
+    piece_list *x = &p->pieces;
+    if (x->v) return true;
     int n = 0;
     tell_all(p, p->n_steps, slot, true, count_span, &n);
     piece *pieces = make(p->own, sizeof *pieces, n + 1);
     if (!pieces) return false;
-    *x = (poured){ outs[GRADIENT].dtype, outs[LOSS].dtype, 0, pieces };
+    *x = (piece_list){ outs[GRADIENT].dtype, outs[LOSS].dtype, 0, pieces };
     tell_all(p, p->n_steps, slot, true, add_piece, p);
     qsort(pieces, (size_t)x->n, sizeof *pieces, by_place);
     int64_t end = 0;
@@ -238,11 +238,11 @@ bool plan_pour(plan *p, const node *outs) {
 /* ---- giving ---- */
 
 /* Whether the taker, asked before the first piece, wants any. */
-static bool wanted(plan *p, pour *x) {
+static bool wanted(plan *p, pour_run *x) {
     if (!x->asked) {
         x->asked = true;
         const void *first = p->bases[result_slot(p, LOSS)];
-        const bool single = p->poured.of_first == BK_FLOAT32;
+        const bool single = p->pieces.of_loss == BK_FLOAT32;
         x->gives = x->taker->begin(x->taker->arg, single ? (double)*(const float *)first : *(const double *)first);
         if (x->gives) atomic_store(&p->c->begun, 1);
     }
@@ -260,14 +260,14 @@ typedef struct giving { /* one piece */
 static void give_range(void *arg, int share, int64_t first, int64_t end) {
     const giving *g = arg;
     (void)share;
-    g->taker->take(g->taker->arg, g->x->first + first, end - first, g->at + (size_t)first * poured_size(g->p));
+    g->taker->take(g->taker->arg, g->x->first + first, end - first, g->at + (size_t)first * element_size(g->p));
 }
 
 static void give_rows(void *arg, int share, int64_t first, int64_t end) {
     const giving *g = arg;
     const node *n = g->p->steps[g->x->made].n;
     const int64_t columns = n->shape[1];
-    char *room = g->at + (size_t)(first * columns) * poured_size(g->p); /* all portions of a thread, one by one */
+    char *room = g->at + (size_t)(first * columns) * element_size(g->p); /* all portions of a thread, one by one */
     (void)share;
     for (int64_t row = first; row < end; row += g->x->rows) {
         const int64_t rows = end - row < g->x->rows ? end - row : g->x->rows;
@@ -276,10 +276,10 @@ static void give_rows(void *arg, int share, int64_t first, int64_t end) {
     }
 }
 
-bool pour_step(plan *p, pour *x, int i) {
+bool pour_step(plan *p, pour_run *x, int i) {
     const void *in[FEW_OPERANDS];
     const step *s = &p->steps[i];
-    const piece *y = &p->poured.pieces[x->next], *end = p->poured.pieces + p->poured.n;
+    const piece *y = &p->pieces.v[x->next], *end = p->pieces.v + p->pieces.n;
     while (y < end && y->after == i && !y->rows) y++;
     if (y == end || y->after != i || !wanted(p, x)) return false;
     for (int k = 0; k < s->n_in; k++) in[k] = p->pointers[s->in[k]];
@@ -290,11 +290,11 @@ bool pour_step(plan *p, pour *x, int i) {
     return true;
 }
 
-void pour_after(plan *p, pour *x, int i) {
-    for (; x->next < p->poured.n && p->poured.pieces[x->next].after <= i; x->next++) {
-        const piece *y = &p->poured.pieces[x->next];
+void pour_after(plan *p, pour_run *x, int i) {
+    for (; x->next < p->pieces.n && p->pieces.v[x->next].after <= i; x->next++) {
+        const piece *y = &p->pieces.v[x->next];
         if (y == x->given || !wanted(p, x)) continue;
-        giving g = { p, x->taker, y, NULL, p->bases[result_slot(p, GRADIENT)] + (size_t)y->first * poured_size(p) };
+        giving g = { p, x->taker, y, NULL, p->bases[result_slot(p, GRADIENT)] + (size_t)y->first * element_size(p) };
         ctx_ranges(p->c, y->count, op_shares(y->count), 0, give_range, &g);
     }
 }

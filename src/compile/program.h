@@ -33,11 +33,11 @@ typedef struct piece { /* of a result that is poured: elements */
     int64_t rows;    /* that step makes it so many rows at a time, each given at once; 0: it is given as a whole */
 } piece;
 
-typedef struct poured {
-    bk_dtype dtype, of_first; /* of the result; of result 0 */
+typedef struct piece_list {
+    bk_dtype dtype, of_loss; /* of the result; of result 0 */
     int n;
-    piece *pieces; /* by when they are given; NULL before plan_pour */
-} poured;
+    piece *v; /* by when they are given; NULL before plan_pour */
+} piece_list;
 
 struct plan {
     ctx *c;
@@ -54,7 +54,7 @@ struct plan {
     bool profile;
     const char *told_as; /* NULL, or the name under which it says how far a run is */
     bool in_place; /* this run's last step writes over an input: it is done whole */
-    poured poured;
+    piece_list pieces; /* of result 1 */
     int takes; /* the slot whose pieces plan_take gets */
     plan_stats stats;
 };
@@ -64,14 +64,14 @@ size_t plan_scratch(const plan *p, int threads);
 
 /* pour.c: a run whose result is poured. pour_step does a step that is given by rows, and only that; pour_after gives
  * what is due after step i, and before the next. */
-typedef struct pour {
+typedef struct pour_run {
     const plan_taker *taker;
     int next; /* piece */
     bool asked, gives;
     const piece *given; /* last, by rows */
-} pour;
-bool pour_step(plan *p, pour *x, int i);
-void pour_after(plan *p, pour *x, int i);
+} pour_run;
+bool pour_step(plan *p, pour_run *x, int i);
+void pour_after(plan *p, pour_run *x, int i);
 
 enum { SLOT_ARENA = 0 };
 

@@ -99,7 +99,7 @@ static int steps_at_once(const step *first, int n, int threads) {
     return best;
 }
 
-static bk_status run(plan *p, const void *const *in, void *const *out, int n_steps, pour *pours, err *e) {
+static bk_status run(plan *p, const void *const *in, void *const *out, int n_steps, pour_run *pours, err *e) {
     int first = 1 + p->n_consts;
     if (p->threads != ctx_threads(p->c)) p->scratch_bytes = plan_scratch(p, p->threads = ctx_threads(p->c));
     if (p->scratch_bytes && !(p->scratch = mem_block_alloc(p->c, p->scratch_bytes)))
@@ -146,7 +146,7 @@ bk_status plan_run(plan *p, const void *const *in, void *const *out, err *e) {
 }
 
 bk_status plan_run_poured(plan *p, const void *const *in, void *const *out, const plan_taker *taker, err *e) {
-    pour x = { .taker = taker };
+    pour_run x = { .taker = taker };
     return run(p, in, out, p->n_steps, &x, e);
 }
 

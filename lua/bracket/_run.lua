@@ -8,8 +8,8 @@ local step_over = bk.internal.step_over
 local run = {}
 
 -- What a run alone holds, by its state: theta and gradients (nil where the last step had none as a whole), and the
--- buffers they lie in. A step writes over them
--- unless somebody has read or set them since the last one: what state.theta and state.gradient lend is never changed.
+-- buffers they lie in. A step writes over them unless somebody has read or set them since the last one: what
+-- state.theta and state.gradient lend is never changed.
 local owned = setmetatable({}, { __mode = "k" })
 local LENT = { theta = "theta", gradient = "gradients", task_gradient = "gradients", gradients = "gradients",
     gradient_sum = "gradients" }

@@ -246,8 +246,7 @@ static bk_status prepare(optim *o, const tensor *theta, double lr, optim_move *m
     return BK_OK;
 }
 
-/* The step is done. */
-static void advance(const optim_move *m) {
+void optim_end_move(const optim_move *m) {
     optim *o = m->o;
     o->t++;
     o->n = m->n;
@@ -287,7 +286,7 @@ bk_status optim_step(optim *o, const tensor *theta, const tensor *g, double lr, 
     tensor_release(&flat);
     tensor_release(&gradient);
     if (st) tensor_release(next);
-    else advance(&m);
+    else optim_end_move(&m);
     return st;
 }
 
@@ -318,10 +317,6 @@ bool optim_moves(optim_move *m, double loss) {
 
 void optim_take(const optim_move *m, int64_t first, int64_t count, const void *g) {
     plan_take(m->p, first, count, g);
-}
-
-void optim_end_move(const optim_move *m) {
-    advance(m);
 }
 
 bk_status optim_restore(optim *o, int64_t t, const tensor *buffers, const char *const *names, err *e) {

@@ -176,6 +176,19 @@ function TestPoured.test_two_threads_and_records_and_rates_change_no_bit()
     lu.assertTrue(a.history.of_step[2] > 0)
 end
 
+-- A list of rates is what it was when the protocol was made: also to whether one of them may look at gradients.
+function TestPoured.test_a_list_of_rates_that_its_owner_changes_later()
+    local rates = { 0.1, function(_, s) return s.gradient and 0.05 or 0.3 end }
+    local function protocol()
+        return bk.protocol { model = wide, tasks = { flat, flat }, lr = rates, order = "cyclic", steps = 6, batch = 16,
+            evaluate = false }
+    end
+    local p, q = protocol(), protocol()
+    local before = p:run {}.theta
+    rates[2] = 0.1
+    check_same(before, q:run {}.theta)
+end
+
 function TestPoured.test_a_run_that_stops_between_tells_its_gradient_and_goes_on()
     local options = { model = wide, tasks = { flat }, lr = 0.1, steps = 6, batch = 16, evaluate = false }
     local p, q = bk.protocol(options), bk.protocol(options)

@@ -76,7 +76,7 @@ SAN :=
 endif
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -I. -I$(B) $(OPT) $(WARN) $(SAN) -fPIC -fvisibility=hidden -pthread -MMD -MP $(ALL_CFLAGS) $(CFLAGS)
 # Kernels written as plain loops are worth -O3; nothing else gains from it. (private: or $(B)/flags would change with it)
-$(B)/obj/tensor/vec.o $(B)/obj/tensor/conv.o $(B)/obj/tensor/winograd.o: private CFLAGS_ALL += -O3
+$(foreach f,vec conv winograd pool,$(B)/obj/tensor/$f.o): private CFLAGS_ALL += -O3
 $(B)/obj/ranks/ranks.o: private CFLAGS_ALL += $(RANKS_CFLAGS)
 
 ifeq ($(SANITIZE),fuzz) # clang takes many minutes for its tiles; `make asan` looks there

@@ -159,18 +159,42 @@ const op_row op_stack = {
 
 /* ---- flip ---- */
 
+typedef struct flip_job {
+    ctx *c;
+    const char *in;
+    char *out;
+    int64_t size;
+    size_t inner; /* bytes */
+} flip_job;
+
+#define REVERSED(T)                                                                                                    \
+    static void T##_reversed(int64_t n, T *out, const T *in) {                                                         \
+        for (int64_t i = 0; i < n; i++) out[i] = in[n - 1 - i];                                                        \
+    }
+REVERSED(uint32_t)
+REVERSED(uint64_t)
+
+static void flip_range(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    const flip_job *j = arg;
+    const size_t bytes = (size_t)j->size * j->inner;
+    for (int64_t o = first; o < end; o++) {
+        const char *in = j->in + (size_t)o * bytes;
+        char *out = j->out + (size_t)o * bytes;
+        if (j->inner == sizeof(uint32_t)) uint32_t_reversed(j->size, (void *)out, (const void *)in);
+        else if (j->inner == sizeof(uint64_t)) uint64_t_reversed(j->size, (void *)out, (const void *)in);
+        else
+            for (int64_t i = 0; i < j->size; i++, out += j->inner)
+                if (ctx_copy(j->c, out, in + (size_t)(j->size - 1 - i) * j->inner, j->inner)) return;
+    }
+}
+
 static bk_status flip_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)scratch;
-    int axis = (int)n->ints[0];
-    int64_t outer = shape_count(axis, n->shape), size = n->shape[axis], since = 0;
-    size_t inner = (size_t)shape_count(n->ndim - axis - 1, n->shape + axis + 1) * dtype_size(n->dtype);
-    for (int64_t o = 0; o < outer; o++)
-        for (int64_t i = 0; i < size; i++) {
-            const char *from = (const char *)in[0] + (size_t)(o * size + size - 1 - i) * inner;
-            if (ctx_copy(c, (char *)out + (size_t)(o * size + i) * inner, from, inner)) return BK_EINTERRUPTED;
-            if (ctx_stops(c, &since, (int64_t)inner / 8 + 1)) return BK_EINTERRUPTED;
-        }
-    return BK_OK;
+    const int axis = (int)n->ints[0];
+    const int64_t inner = shape_count(n->ndim - axis - 1, n->shape + axis + 1);
+    flip_job j = { c, in[0], out, n->shape[axis], (size_t)inner * dtype_size(n->dtype) };
+    return ctx_ranges(c, shape_count(axis, n->shape), op_shares(n->count), (double)n->count, flip_range, &j);
 }
 static bool flip_shape(graph *g, node *n) {
     if (n->ints[0] >= 0 && n->ints[0] < n->ndim) return true;
@@ -198,6 +222,7 @@ const op_row op_flip = {
     .formula = "an axis in reverse",
     .shape = flip_shape,
     .run = flip_run,
+    .shared = true,
     .simplify = flip_simplify,
     .jvp = flip_jvp,
     .transpose = flip_jvp,

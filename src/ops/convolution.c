@@ -1,6 +1,7 @@
 /* convolution.c - 2-d convolution as one trilinear form seen from three sides, and pooling. */
 #include "ops.h"
 #include "../tensor/conv.h"
+#include "../tensor/pool.h"
 
 #include <string.h>
 
@@ -362,19 +363,10 @@ node *g_maxpool2d(graph *g, node *x, int64_t kernel, int64_t stride, int64_t pad
     int64_t ints[3] = { kernel, stride, padding };
     node *index = x ? graph_op(g, &op_maxpool_index, 1, &x, 3, ints, 0) : NULL;
     if (!index) return NULL;
-    int d = x->ndim;
-    int64_t planes = shape_count(d - 2, x->shape), plane = x->shape[d - 2] * x->shape[d - 1];
-    int64_t windows = index->shape[d - 2] * index->shape[d - 1];
-    /* row r of the flat planes starts at r * plane: gather from the whole as one vector */
-    tensor starts;
-    err e = { 0 };
-    if (tensor_new(graph_ctx(g), BK_INT64, 2, (int64_t[]){ planes, 1 }, &starts, &e))
-        return graph_fail(g, e.status, "bk.maxpool2d: %s", e.text);
-    for (int64_t i = 0; i < planes; i++) ((int64_t *)tensor_data(&starts))[i] = i * plane;
-    node *rows = g_add(g, g_reshape(g, index, 2, (int64_t[]){ planes, windows }), graph_const(g, &starts));
-    tensor_release(&starts);
-    node *flat = g_reshape(g, x, 1, (int64_t[]){ planes * plane });
-    return g_reshape(g, g_gather(g, flat, rows), d, index->shape);
+    const int64_t planes = shape_count(x->ndim - 2, x->shape);
+    node *rows = g_reshape(g, x, 2, (int64_t[]){ planes, x->count / (planes ? planes : 1) });
+    node *at = g_reshape(g, index, 2, (int64_t[]){ planes, index->count / (planes ? planes : 1) });
+    return g_reshape(g, g_gather_along(g, rows, at), index->ndim, index->shape);
 }
 OP_BUILD(maxpool2d, g_maxpool2d(g, v[0].t, v[1].i, v[2].given ? v[2].i : v[1].i, v[3].i))
 const op_row op_maxpool2d = {

@@ -2,6 +2,7 @@
 #include "ops.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 /* gather: a (n, rest...), index (I...) -> (I..., rest...); scatter, its adjoint: (I..., rest...) -> (n, rest...).
@@ -47,29 +48,92 @@ static bool scatter_shape(graph *g, node *n) {
     memcpy(n->shape + b + 1, a->shape + index->ndim, sizeof *n->shape * (size_t)rest);
     return true;
 }
-static void add_to(bk_dtype dtype, void *out, const void *in, int64_t n) {
-    vec_get(VEC_ADD, dtype)(n, out, out, in, NULL, 0);
+
+/* What gather and scatter do, table by table. */
+typedef struct moving {
+    ctx *c;
+    bk_dtype dtype;
+    bool gather;
+    const int64_t *index;
+    char *tables, *many; /* `size` rows a table; a row an index, `each` of them a table */
+    int64_t size, each;
+    size_t row, bytes; /* of a row: elements, bytes */
+    atomic_bool outside; /* an index is that of no row */
+} moving;
+
+/* The same of single numbers, without a call each; false: an index is outside. */
+#define NUMBERS(T)                                                                                                     \
+    static bool T##_numbers(const moving *x, int64_t n, const int64_t *index, T *table, T *many) {                     \
+        for (int64_t i = 0; i < n; i++) {                                                                              \
+            if ((uint64_t)index[i] >= (uint64_t)x->size) return false;                                                 \
+            if (x->gather) many[i] = table[index[i]];                                                                  \
+            else table[index[i]] += many[i];                                                                           \
+        }                                                                                                              \
+        return true;                                                                                                   \
+    }
+NUMBERS(float)
+NUMBERS(double)
+NUMBERS(uint64_t)
+
+static bool move_rows(const moving *x, int64_t n, const int64_t *index, char *table, char *many) {
+    if (x->row == 1 && x->dtype == BK_FLOAT32) return float_numbers(x, n, index, (void *)table, (void *)many);
+    if (x->row == 1 && x->dtype == BK_FLOAT64) return double_numbers(x, n, index, (void *)table, (void *)many);
+    if (x->row == 1) return uint64_t_numbers(x, n, index, (void *)table, (void *)many);
+    const vec_fn add = vec_get(VEC_ADD, x->dtype);
+    for (int64_t i = 0; i < n; i++, many += x->bytes) {
+        if ((uint64_t)index[i] >= (uint64_t)x->size) return false;
+        char *at = table + (size_t)index[i] * x->bytes;
+        if (!x->gather) add((int64_t)x->row, at, at, many, NULL, 0);
+        else if (ctx_copy(x->c, many, at, x->bytes)) return true;
+    }
+    return true;
 }
+
+/* Indices first to end, which may be of several tables. */
+static void move_range(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    moving *x = arg;
+    const int64_t piece = 1 + POLL_WORK / (8 + (int64_t)x->row); /* each may miss the caches */
+    for (int64_t to; first < end && !ctx_poll(x->c, NULL); first = to) {
+        const int64_t table = first / x->each;
+        to = (table + 1) * x->each;
+        if (to > first + piece) to = first + piece;
+        if (to > end) to = end;
+        char *at = x->tables + (size_t)(table * x->size) * x->bytes;
+        if (!move_rows(x, to - first, x->index + first, at, x->many + (size_t)first * x->bytes)) x->outside = true;
+    }
+}
+
+/* Tables first to end: a thread's own, for indices may be the same. */
+static void scatter_range(void *arg, int share, int64_t first, int64_t end) {
+    const moving *x = arg;
+    const size_t table = (size_t)x->size * x->bytes;
+    for (; first < end; first++) {
+        memset(x->tables + (size_t)first * table, 0, table);
+        move_range(arg, share, first * x->each, (first + 1) * x->each);
+    }
+}
+
 static bk_status gather_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)scratch;
-    bool gather = n->op == &op_gather;
+    const bool gather = n->op == &op_gather;
     const node *table = gather ? n->in[0] : n, *many = n->in[1];
-    int b = lead(n);
-    const int64_t *index = in[1];
-    int64_t tables = shape_count(b, many->shape), size = table->shape[b], each = many->count / (tables ? tables : 1);
-    int64_t since = 0;
-    size_t row = (size_t)shape_count(table->ndim - b - 1, table->shape + b + 1), bytes = row * dtype_size(n->dtype);
-    if (!gather && op_fill(c, n->dtype, n->count, out, 0)) return BK_EINTERRUPTED;
-    for (int64_t i = 0; i < many->count; i++) {
-        if (index[i] < 0 || index[i] >= size) return BK_ERUNTIME;
-        if (ctx_stops(c, &since, 8 + (int64_t)row)) return BK_EINTERRUPTED; /* each may miss the caches */
-        size_t at = (size_t)(i / each * size + index[i]) * bytes;
-        if (gather) {
-            if (ctx_copy(c, (char *)out + (size_t)i * bytes, (const char *)in[0] + at, bytes)) return BK_EINTERRUPTED;
-        } else
-            add_to(n->dtype, (char *)out + at, (const char *)in[0] + (size_t)i * bytes, (int64_t)row);
-    }
-    return BK_OK;
+    const int b = lead(n);
+    const int64_t tables = shape_count(b, many->shape), row = shape_count(table->ndim - b - 1, table->shape + b + 1);
+    moving x = { .c = c, .dtype = n->dtype, .gather = gather, .index = in[1], .size = table->shape[b],
+               .each = many->count / (tables ? tables : 1), .row = (size_t)row,
+               .bytes = (size_t)row * dtype_size(n->dtype) };
+    x.tables = gather ? (char *)in[0] : out;
+    x.many = gather ? out : (char *)in[0];
+    const double work = 8 * (double)many->count + (double)(gather ? many->count : tables * x.size) * (double)row;
+    bk_status s;
+    if (gather)
+        s = ctx_ranges(c, many->count, op_shares(n->count), work, move_range, &x);
+    else if (tables > 1)
+        s = ctx_ranges(c, tables, op_shares(n->count), work, scatter_range, &x);
+    else if (!(s = op_fill(c, n->dtype, n->count, out, 0)))
+        s = ctx_ranges(c, many->count, 1, work, move_range, &x);
+    return s ? s : atomic_load(&x.outside) ? BK_ERUNTIME : BK_OK;
 }
 /* Which index it was, of gather, take and their adjoints. */
 static bk_status index_explain(ctx *c, const node *n, void *out, const void *const *in, void *scratch, err *e) {
@@ -143,6 +207,7 @@ const op_row op_gather = {
     .formula = "y[i] = a[index[i]], rows of a",
     .shape = gather_shape,
     .run = gather_run,
+    .shared = true,
     .explain = index_explain,
     .simplify = pull_scale,
     .jvp = linear_jvp,
@@ -162,6 +227,7 @@ const op_row op_scatter = {
     .formula = "y[r] = sum of the rows a[i] with index[i] = r: the adjoint of gather",
     .shape = scatter_shape,
     .run = gather_run,
+    .shared = true,
     .explain = index_explain,
     .simplify = pull_scale,
     .jvp = linear_jvp,

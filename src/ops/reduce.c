@@ -1,6 +1,7 @@
 /* reduce.c - sums and what is made of them, extremes, cumulative sums. axes is a bit mask; keep keeps the reduced axes
  * with size 1. */
 #include "ops.h"
+#include "../tensor/pool.h"
 
 #include <math.h>
 #include <string.h>
@@ -471,43 +472,66 @@ static bool argmax_shape(graph *g, node *n) {
     for (int i = axis; i < n->ndim; i++) n->shape[i] = a->shape[i + 1];
     return true;
 }
+
+typedef struct argmax_job {
+    ctx *c;
+    bk_dtype dtype;
+    const char *in;
+    int64_t *out;
+    rows r;
+    int64_t columns, blocks; /* of the inner axes, worked on together; so many a matrix (size, inner) */
+} argmax_job;
+
+static void argmax_rows(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    const argmax_job *j = arg;
+    const size_t row = (size_t)j->r.size * dtype_size(j->dtype);
+    for (int64_t i = first; i < end; i++) j->out[i] = vec_argmax(j->dtype, j->r.size, j->in + (size_t)i * row);
+}
+
+/* Blocks first to end: every column is a window of a pool of its own. */
+static void argmax_columns(void *arg, int share, int64_t first, int64_t end) {
+    (void)share;
+    const argmax_job *j = arg;
+    const int64_t size = j->r.size, inner = j->r.inner;
+    for (int64_t i = first; i < end; i++) {
+        const int64_t outer = i / j->blocks, from = i % j->blocks * j->columns;
+        const int64_t count = inner - from < j->columns ? inner - from : j->columns;
+        const pool_shape s = { .planes = 1, .height = size, .width = inner, .kh = size, .kw = 1, .stride = 1,
+                               .out_height = 1, .out_width = count };
+        int64_t *out = j->out + outer * inner + from;
+        pool_argmax(j->dtype, &s, j->in + (size_t)(outer * size * inner + from) * dtype_size(j->dtype), out);
+        for (int64_t k = 0; k < count; k++) out[k] = (out[k] - k) / inner;
+    }
+}
+
+static void argmax_integers(void *arg, int share, int64_t first, int64_t end) { /* exact past 2^53 */
+    (void)share;
+    const argmax_job *j = arg;
+    const int64_t size = j->r.size, inner = j->r.inner;
+    int64_t since = 0;
+    for (int64_t i = first; i < end; i++) {
+        const int64_t *x = (const int64_t *)(const void *)j->in + i / inner * size * inner + i % inner;
+        int64_t best = 0;
+        for (int64_t k = 1; k < size && !ctx_stops(j->c, &since, 1); k++)
+            if (x[k * inner] > x[best * inner]) best = k;
+        j->out[i] = best;
+    }
+}
+
 static bk_status argmax_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)scratch;
+    enum { FEWEST = 16, MOST = 256 };
     const node *a = n->in[0];
-    rows r = rows_of(a, (int)n->ints[0]);
-    int64_t since = 0;
-    for (int64_t o = 0; o < r.outer; o++)
-        for (int64_t i = 0; i < r.inner; i++) {
-            int64_t base = o * r.size * r.inner + i, best = 0;
-            if (a->dtype == BK_INT64) { /* exact past 2^53 */
-                const int64_t *x = in[0];
-                for (int64_t k = 1; k < r.size; k++) {
-                    if (x[base + k * r.inner] > x[base + best * r.inner]) best = k;
-                    if (ctx_stops(c, &since, 1)) return BK_EINTERRUPTED;
-                }
-                ((int64_t *)out)[o * r.inner + i] = best;
-                continue;
-            }
-            if (r.inner == 1) { /* the vector kernel finds what, this where */
-                const size_t bytes = dtype_size(a->dtype);
-                const double most = vec_max(a->dtype, r.size, (const char *)in[0] + (size_t)base * bytes);
-                for (double x; best < r.size - 1; best++) {
-                    x = dtype_get(a->dtype, in[0], base + best);
-                    if (x == most || isnan(x)) break;
-                    if (ctx_stops(c, &since, 1)) return BK_EINTERRUPTED;
-                }
-                ((int64_t *)out)[o] = best;
-                continue;
-            }
-            double top = dtype_get(a->dtype, in[0], base);
-            for (int64_t k = 1; k < r.size && !isnan(top); k++) {
-                double x = dtype_get(a->dtype, in[0], base + k * r.inner);
-                if (x > top || isnan(x)) top = x, best = k;
-                if (ctx_stops(c, &since, 1)) return BK_EINTERRUPTED;
-            }
-            ((int64_t *)out)[o * r.inner + i] = best;
-        }
-    return BK_OK;
+    const rows r = rows_of(a, (int)n->ints[0]);
+    argmax_job j = { c, a->dtype, in[0], out, r, POLL_WORK / r.size, 1 };
+    const int shares = op_shares(a->count);
+    if (a->dtype == BK_INT64) return ctx_ranges(c, n->count, shares, (double)a->count, argmax_integers, &j);
+    if (r.inner == 1) return ctx_ranges(c, r.outer, shares, (double)a->count, argmax_rows, &j);
+    if (j.columns < FEWEST) j.columns = FEWEST;
+    if (j.columns > MOST) j.columns = MOST;
+    j.blocks = (r.inner + j.columns - 1) / j.columns;
+    return ctx_ranges(c, r.outer * j.blocks, shares, (double)a->count, argmax_columns, &j);
 }
 static node *axis_vmap(graph *g, node *n, node *const *in, const bool *batched, int64_t size) {
     (void)batched, (void)size;
@@ -545,6 +569,7 @@ const op_row op_argmax = {
     .formula = "the first place of the maximum along an axis, from 0",
     .shape = argmax_shape,
     .run = argmax_run,
+    .shared = true,
     .jvp = op_zero_jvp,
     .transpose = op_no_transpose,
     .vmap = axis_vmap,

@@ -373,18 +373,6 @@ bk_status conv_weight(ctx *c, bk_dtype dtype, const conv_shape *s, const void *x
     return conv_run(c, WEIGHT, dtype, s, (char *)x, w, (char *)y, scratch);
 }
 
-void pool_average(bk_dtype dtype, const pool_shape *s, const void *x, void *y) {
-    (dtype == BK_FLOAT32 ? average_f32 : average_f64)(s, x, y);
-}
-
-void pool_average_adjoint(bk_dtype dtype, const pool_shape *s, const void *y, void *x) {
-    (dtype == BK_FLOAT32 ? average_adjoint_f32 : average_adjoint_f64)(s, y, x);
-}
-
-void pool_argmax(bk_dtype dtype, const pool_shape *s, const void *x, int64_t *index) {
-    (dtype == BK_FLOAT32 ? argmax_f32 : argmax_f64)(s, x, index);
-}
-
 #else /* REAL: the typed part */
 
 /* ---- im2col: col[k, (i-first)*out_width + j] = x at pixel (i,j) through tap k ---- */
@@ -451,92 +439,6 @@ static void NAME(scatter)(const conv_shape *s, void *plane, void *pixels) {
         for (int64_t j = pairs; j < s->out_width; j++) to[j * s->stride] = from[j];
         to += rows * s->width;
     }
-}
-
-/* ---- pooling ---- */
-
-static bool NAME(pairs)(const pool_shape *s) { /* the 2 x 2 windows of most networks */
-    return s->kh == 2 && s->kw == 2 && s->stride == 2 && s->pad == 0;
-}
-
-static bool NAME(whole)(const pool_shape *s) { /* one window, which is the plane */
-    return s->kh == s->height && s->kw == s->width && s->pad == 0;
-}
-
-static void NAME(average)(const pool_shape *s, const void *planes, void *means) {
-    const REAL *x = planes;
-    REAL *y = means, scale = (REAL)1 / (REAL)(s->kh * s->kw);
-    for (int64_t n = 0; n < s->planes; n++, x += s->height * s->width)
-        for (int64_t i = 0; i < s->out_height; i++, y += s->out_width) {
-            if (NAME(whole)(s)) {
-                const int64_t places = s->kh * s->kw;
-                *y = (REAL)(vec_sum(IS_F32 ? BK_FLOAT32 : BK_FLOAT64, places, x) / (double)places);
-                continue;
-            }
-            if (NAME(pairs)(s)) {
-                const REAL *a = x + 2 * i * s->width, *b = a + s->width;
-                for (int64_t j = 0; j < s->out_width; j++)
-                    y[j] = ((a[2 * j] + a[2 * j + 1]) + (b[2 * j] + b[2 * j + 1])) * scale;
-                continue;
-            }
-            for (int64_t j = 0; j < s->out_width; j++) {
-                int64_t top = i * s->stride - s->pad, left = j * s->stride - s->pad;
-                REAL sum = 0;
-                for (int64_t r = top < 0 ? 0 : top; r < least(top + s->kh, s->height); r++)
-                    for (int64_t q = left < 0 ? 0 : left; q < least(left + s->kw, s->width); q++)
-                        sum += x[r * s->width + q];
-                y[j] = sum * scale;
-            }
-        }
-}
-
-static void NAME(average_adjoint)(const pool_shape *s, const void *means, void *planes) {
-    const REAL *y = means;
-    REAL *x = planes, scale = (REAL)1 / (REAL)(s->kh * s->kw);
-    const bool halves = NAME(pairs)(s) && s->height == 2 * s->out_height && s->width == 2 * s->out_width;
-    const bool covered = halves || NAME(whole)(s);
-    if (!covered && s->planes > 0) memset(x, 0, (size_t)(s->planes * s->height * s->width) * sizeof *x);
-    for (int64_t n = 0; n < s->planes; n++, x += s->height * s->width)
-        for (int64_t i = 0; i < s->out_height; i++, y += s->out_width) {
-            if (NAME(whole)(s)) {
-                const REAL share = *y * scale;
-                for (int64_t q = 0; q < s->kh * s->kw; q++) x[q] = share;
-                continue;
-            }
-            if (NAME(pairs)(s)) {
-                REAL *a = x + 2 * i * s->width, *b = a + s->width;
-                for (int64_t j = 0; j < s->out_width; j++)
-                    a[2 * j] = a[2 * j + 1] = b[2 * j] = b[2 * j + 1] = y[j] * scale;
-                continue;
-            }
-            for (int64_t j = 0; j < s->out_width; j++) {
-                int64_t top = i * s->stride - s->pad, left = j * s->stride - s->pad;
-                REAL share = y[j] * scale;
-                for (int64_t r = top < 0 ? 0 : top; r < least(top + s->kh, s->height); r++)
-                    for (int64_t q = left < 0 ? 0 : left; q < least(left + s->kw, s->width); q++)
-                        x[r * s->width + q] += share;
-            }
-        }
-}
-
-static void NAME(argmax)(const pool_shape *s, const void *planes, int64_t *index) {
-    const REAL *x = planes;
-    for (int64_t n = 0; n < s->planes; n++, x += s->height * s->width)
-        for (int64_t i = 0; i < s->out_height; i++)
-            for (int64_t j = 0; j < s->out_width; j++) {
-                int64_t top = i * s->stride - s->pad, left = j * s->stride - s->pad;
-                int64_t bottom = least(top + s->kh, s->height), right = least(left + s->kw, s->width);
-                if (top < 0) top = 0;
-                if (left < 0) left = 0;
-                /* a window wholly in the padding has no maximum: its nearest place keeps the index valid */
-                int64_t best = least(top, s->height - 1) * s->width + least(left, s->width - 1);
-                for (int64_t r = top; r < bottom; r++)
-                    for (int64_t q = left; q < right; q++) {
-                        REAL a = x[r * s->width + q], m = x[best];
-                        if (a > m || (a != a && m == m)) best = r * s->width + q;
-                    }
-                *index++ = best;
-            }
 }
 
 #ifdef CONV_LANES

@@ -1,4 +1,4 @@
-/* conv.h - 2-d cross-correlation, its two adjoints, and pooling, over contiguous row-major
+/* conv.h - 2-d cross-correlation and its two adjoints, over contiguous row-major
  * images (batch, channel, height, width) and weights (out, in, kh, kw). float64 and float32.
  * The three convolutions are one trilinear form seen from its three sides, so every derivative
  * of any order is again one of them. Results do not depend on the number of threads. Where 3 x 3 kernels of stride 1
@@ -26,18 +26,5 @@ bk_status conv_input(ctx *c, bk_dtype dtype, const conv_shape *s, const void *y,
 /* w[o,c,u,v] = sum over the same index set of x y: the adjoint in w */
 bk_status conv_weight(ctx *c, bk_dtype dtype, const conv_shape *s, const void *x, const void *y, void *w,
                       void *scratch);
-
-typedef struct pool_shape {
-    int64_t planes, height, width; /* x (planes, height, width), planes = batch * channels */
-    int64_t kh, kw, stride, pad;
-    int64_t out_height, out_width;
-} pool_shape;
-
-/* y = mean over each window of kh*kw places (padding counts as zeros), and its adjoint. */
-void pool_average(bk_dtype dtype, const pool_shape *s, const void *x, void *y);
-void pool_average_adjoint(bk_dtype dtype, const pool_shape *s, const void *y, void *x);
-/* index[plane, i, j] = place within the plane (row * width + column) of each window's first maximum (NaN wins);
- * padding never wins. */
-void pool_argmax(bk_dtype dtype, const pool_shape *s, const void *x, int64_t *index);
 
 #endif

@@ -1,7 +1,7 @@
 /* vec.c - the kernels of vec_kernels.inc at every level this compiler can make, and the choice
  * among them. Levels may differ in the last bit of exp and its kin (one rounding in a fused
- * multiply-add, two without); the rest, sums included, is the same everywhere. sin, cos and
- * pow are the C library's. No -ffast-math: NaN, infinities and denormals are handled lane by lane. */
+ * multiply-add, two without) and of sin, cos and pow, which are partly the C library's; the rest, sums included, is the
+ * same everywhere. No -ffast-math: NaN, infinities and denormals are handled lane by lane. */
 #include "vec.h"
 
 #include <math.h>
@@ -148,6 +148,7 @@ typedef struct level {
     int bytes;
     const vec_fn *table[3]; /* by bk_dtype */
     double (*top[2])(int64_t n, const void *a);
+    int64_t (*place[2])(int64_t n, const void *a, double largest);
     double (*sum[2])(int64_t n, const void *a, const void *b);
     double (*dot[2])(int64_t n, const void *a, const void *b);
     void (*softmax[2])(int64_t rows, int64_t n, int64_t seen, void *out, const void *a, bool scaled, double *tops,
@@ -164,12 +165,13 @@ typedef struct level {
 } level;
 
 #define ROW(id, bytes)                                                                                                 \
-    { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { top_##id##_f64, top_##id##_f32 }, \
-      { sum_##id##_f64, sum_##id##_f32 }, { dot_##id##_f64, dot_##id##_f32 },                                          \
-      { softmax_##id##_f64, softmax_##id##_f32 }, { softmax_slope_##id##_f64, softmax_slope_##id##_f32 },              \
-      { normalize_##id##_f64, normalize_##id##_f32 }, { normalize_slope_##id##_f64, normalize_slope_##id##_f32 },      \
-      { adam_##id##_f64, adam_##id##_f32 }, { add_rows_##id##_f64, add_rows_##id##_f32 },                              \
-      widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64, copy_rows_##id##_i64 }
+    { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { top_##id##_f64, top_##id##_f32 },        \
+      { place_##id##_f64, place_##id##_f32 }, { sum_##id##_f64, sum_##id##_f32 },                                      \
+      { dot_##id##_f64, dot_##id##_f32 }, { softmax_##id##_f64, softmax_##id##_f32 },                                  \
+      { softmax_slope_##id##_f64, softmax_slope_##id##_f32 }, { normalize_##id##_f64, normalize_##id##_f32 },          \
+      { normalize_slope_##id##_f64, normalize_slope_##id##_f32 }, { adam_##id##_f64, adam_##id##_f32 },                \
+      { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64,              \
+      copy_rows_##id##_i64 }
 
 static const level levels[] = {
 #if defined(__x86_64__)
@@ -263,6 +265,10 @@ static double int_sum(int64_t n, const int64_t *a, const int64_t *b) {
 
 double vec_max(bk_dtype dtype, int64_t n, const void *a) {
     return chosen()->top[dtype](n, a);
+}
+
+int64_t vec_argmax(bk_dtype dtype, int64_t n, const void *a) {
+    return chosen()->place[dtype](n, a, vec_max(dtype, n, a));
 }
 
 double vec_sum(bk_dtype dtype, int64_t n, const void *a) {

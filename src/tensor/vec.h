@@ -40,6 +40,7 @@ double vec_dot(bk_dtype dtype, int64_t n, const void *a, const void *b);
 
 /* The largest, NaN if there is one, -infinity for n = 0. Floats only. */
 double vec_max(bk_dtype dtype, int64_t n, const void *a);
+int64_t vec_argmax(bk_dtype dtype, int64_t n, const void *a); /* its first place; n >= 1 */
 
 /* Rows of n elements, of which the first sees `seen` and each one more than the one before it, n at most: out =
  * e^(a - top), top its largest, 0 where that is infinite; tops and sums of each, and with `scaled` the row times 1/sum.

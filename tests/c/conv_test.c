@@ -3,6 +3,7 @@
  * argument `bench` it measures the two convolutions of a small CNN instead. */
 #include "../../src/base/rng.h"
 #include "../../src/tensor/conv.h"
+#include "../../src/tensor/pool.h"
 #include "../../src/tensor/tensor.h"
 
 #include <math.h>
@@ -250,6 +251,34 @@ static void test_argmax_special(void) {
     check(wrong == 0, "argmax", "an index outside the plane");
 }
 
+/* Of equals, infinities and NaN, as a loop over each window finds it. */
+static void test_argmax_ties(const int64_t *v) {
+    static const float values[] = { 0, -0.0f, 1, 1, -INFINITY, -INFINITY, INFINITY, NAN };
+    const pool_shape s = { v[0], v[1], v[2], v[3], v[4], v[5], v[6], (v[1] + 2 * v[6] - v[3]) / v[5] + 1,
+                           (v[2] + 2 * v[6] - v[4]) / v[5] + 1 };
+    const int64_t plane = s.height * s.width, ny = s.planes * s.out_height * s.out_width;
+    float *x = malloc(sizeof *x * (size_t)(s.planes * plane + 1));
+    int64_t *index = malloc(sizeof *index * (size_t)(ny + 1)), wrong = 0;
+    rng r = rng_seed(12);
+    for (int64_t i = 0; i < s.planes * plane; i++)
+        x[i] = values[rng_below(&r, i % 3 ? 6 : 8)];
+    pool_argmax(BK_FLOAT32, &s, x, index);
+    for (int64_t k = 0; k < ny; k++) {
+        const int64_t n = k / (s.out_height * s.out_width), i = k / s.out_width % s.out_height, j = k % s.out_width;
+        int64_t place = -1;
+        for (int64_t u = 0; u < s.kh; u++)
+            for (int64_t q = 0; q < s.kw; q++) {
+                const int64_t a = i * s.stride + u - s.pad, b = j * s.stride + q - s.pad;
+                if (a < 0 || a >= s.height || b < 0 || b >= s.width) continue;
+                const float *best = &x[n * plane + place], *at = &x[n * plane + a * s.width + b];
+                if (place < 0 || *at > *best || (isnan(*at) && !isnan(*best))) place = a * s.width + b;
+            }
+        wrong += place != index[k];
+    }
+    check(wrong == 0, "argmax", "of equals, infinities and NaN");
+    free(x), free(index);
+}
+
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -321,6 +350,7 @@ int main(int argc, char **argv) {
         /* planes height width kh kw stride pad */
         { 6, 8, 10, 2, 2, 2, 0 }, { 3, 7, 9, 2, 2, 2, 0 }, { 2, 9, 9, 3, 3, 2, 1 }, { 2, 5, 8, 2, 3, 1, 1 },
         { 4, 4, 4, 4, 4, 1, 0 },  { 0, 4, 4, 2, 2, 2, 0 }, { 5, 7, 9, 7, 9, 3, 0 }, { 4, 1, 1, 1, 1, 1, 0 },
+        { 2, 5, 600, 3, 3, 1, 1 }, { 1, 3, 1300, 2, 5, 2, 1 }, { 2, 6, 515, 2, 2, 2, 0 },
     };
     if (argc > 1 && strcmp(argv[1], "bench") == 0) {
         static const int64_t runs[][9] = { { 64, 1, 28, 28, 8, 5, 5, 1, 0 }, { 64, 8, 12, 12, 16, 5, 5, 1, 0 },
@@ -342,6 +372,7 @@ int main(int argc, char **argv) {
         test_threads(dtype);
     }
     test_refusals();
+    for (size_t k = 0; k < sizeof pools / sizeof *pools; k++) test_argmax_ties(pools[k]);
     test_argmax_special();
     ctx_release(c);
     printf("%d passed, %d failed\n", passed, failed);

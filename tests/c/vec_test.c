@@ -360,6 +360,9 @@ static void test_max(void) {
             }
             const double got = vec_max(BK_FLOAT64, n, a), single = vec_max(BK_FLOAT32, n, f);
             bad += !(got == most || (got != got && most != most)) || !(single == most || (single != single && most != most));
+            int64_t first = 0;
+            while (first < n && !(a[first] == most || a[first] != a[first])) first++;
+            if (n) bad += vec_argmax(BK_FLOAT64, n, a) != first || vec_argmax(BK_FLOAT32, n, f) != first;
         }
     check(bad == 0, "vec_max", "all lengths to 70", bad, 0);
 }

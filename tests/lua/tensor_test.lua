@@ -288,6 +288,57 @@ function TestTensorMath.test_reductions()
     fails("no elements", bk.mean, bk.zeros { 0 })
 end
 
+function TestTensorMath.test_places_of_maxima_along_any_dimension_are_the_first()
+    local choices = { 0, -0.0, 1, 1, -1 / 0, 1 / 0, 0 / 0 }
+    for _, shape in ipairs{ { 2, 3, 5 }, { 3, 40, 300 }, { 1, 2, 600 }, { 70, 33, 1 } } do
+        local count, flat, draw = shape[1] * shape[2] * shape[3], {}, bk.rng(5)
+        local from = draw:uniform{ count }:totable()
+        for i = 1, count do flat[i] = choices[1 + math.floor(from[i] * (i % 5 == 0 and 7 or 4))] end
+        for dim = 1, 3 do
+            local inner, size = 1, shape[dim]
+            for k = dim + 1, 3 do inner = inner * shape[k] end
+            local expected = {}
+            for o = 0, count // (size * inner) - 1 do
+                for i = 1, inner do
+                    local best = 0
+                    for k = 1, size - 1 do
+                        local x, most = flat[(o * size + k) * inner + i], flat[(o * size + best) * inner + i]
+                        if x > most or (x ~= x and most == most) then best = k end
+                    end
+                    expected[#expected + 1] = best
+                end
+            end
+            for _, dtype in ipairs{ "float64", "float32" } do
+                local t = bk.tensor(flat, { dtype = dtype }):reshape(shape)
+                lu.assertEquals(values(t:argmax(dim)), expected)
+            end
+        end
+    end
+end
+
+function TestTensorMath.test_gathers_and_their_sums_are_the_same_on_two_threads()
+    local threads, draw = bk.threads(), bk.rng(6)
+    local x = draw:normal{ 40, 1000 }
+    local rows, some = draw:normal{ 900, 30 }, (draw:uniform{ 4000 } * 900):to "int64" + 1
+    local image = draw:normal{ 8, 6, 31, 30 }
+    local along = bk.grad(function(t)
+        local y = t:reshape{ 8, 6, 31, 30 }:maxpool2d(3, { stride = 2, padding = 1 })
+        return (y * y):sum()
+    end)
+    local function all()
+        local sums = bk.grad(function(t) local y = bk.gather(t, some) return (y * y):sum() end)(rows)
+        return { bk.gather(rows, some), sums, along(image), x:argmax(1), x:argmax(2), bk.flip(x, 2) }
+    end
+    bk.threads(1)
+    local one = all()
+    bk.threads(2)
+    local two = all()
+    bk.threads(threads)
+    for i = 1, #one do lu.assertEquals(values(one[i]), values(two[i])) end
+    local flipped, from = values(one[6]), values(x)
+    for i = 1, 1000 do lu.assertEquals(flipped[i], from[1001 - i]) end
+end
+
 function TestTensorMath.test_softmax_family_by_definition_along_any_dimension()
     local t = bk.rng(3):normal { 2, 4, 3 }
     for dim = 1, 3 do

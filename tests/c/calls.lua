@@ -129,11 +129,7 @@ calls["f:describe"] = function() return bk.compile(quartic):describe(v) end
 calls["f:stats"] = function() return bk.compile(quartic):stats(v) end
 
 -- ---- models, losses, optimizers ----
-local function required(make, value) -- the options that have to be given, each this number
-    local options = {}
-    for _, o in ipairs(bk.internal.options[make] or {}) do options[o.name] = o.required and value or nil end
-    return options
-end
+local required = dofile "tests/lua/required.lua"
 for name, make in pairs(bk.nn) do -- what needs other than sizes is below
     calls["bk.nn." .. name] = function() return make(required(make, 2)) end
 end

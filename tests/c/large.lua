@@ -281,19 +281,18 @@ local function run(options, told)
     for name, value in pairs(options) do o[name] = value end
     return bk.protocol(o):run(told or {})
 end
-local few_rows = { memory = 16 }
-local specs = { -- name -> options, the order where it is not what the intervention needs
-    agem = { few_rows, "sequential" }, gem = { few_rows, "sequential" }, replay = { few_rows, "sequential" },
-    naive_rehearsal = { few_rows, "sequential" }, der = { { memory = 16, beta = 1 }, "sequential" },
-    ewc = { { weight = 1, samples = 16 }, "sequential" }, online_ewc = { { weight = 1, samples = 16 }, "sequential" },
-    si = { { strength = 1 }, "sequential" }, lwf = { {}, "sequential" }, flatness = { { strength = 0 }, "joint" },
-    conflict = { { strength = 0 } }, bracket_penalty = { { weight = 0.1 } },
+local required = dofile "tests/lua/required.lua"
+local large = { memory = 16 }
+local given = { -- what is not to be 1
+    agem = large, gem = large, replay = large, naive_rehearsal = large, der = { memory = 16, beta = 1 },
+    ewc = { weight = 1, samples = 16 }, online_ewc = { weight = 1, samples = 16 }, flatness = { strength = 0 },
+    conflict = { strength = 0 }, bracket_penalty = { weight = 0.1 },
 }
 for name, make in pairs(bk.intervention) do
-    local spec = specs[name] or { {} }
     calls["intervention." .. name] = function()
-        local one = make(spec[1])
-        local order = spec[2] or one.needs_joint and "joint" or "cyclic"
+        local one = make(given[name] or required(make, 1))
+        local joint = one.needs_joint or name == "flatness"
+        local order = joint and "joint" or one.needs_blocks and "sequential" or "cyclic"
         return run { order = order, interventions = { one }, steps = order == "sequential" and 2 or 4 }
     end
 end
@@ -305,7 +304,11 @@ end
 for name in pairs(bk.record) do
     calls["record." .. name] = function() return run { record = { every = 4, name } } end
 end
-calls["protocol, in a folder"] = function() return run({}, { out = folder .. "/run", checkpoint_every = 2 }) end
+local folders = 0
+calls["protocol, in a folder"] = function()
+    folders = folders + 1
+    return run({}, { out = folder .. "/run" .. folders, checkpoint_every = 2 })
+end
 calls["protocol:state"] = function()
     local p = bk.protocol { model = deep, tasks = two, lr = 0.1, steps = 2, batch = 64, evaluate = false,
         optimizer = bk.optim.adam {} }

@@ -1,6 +1,6 @@
 /* poll_test.c - how soon native code sees an interrupt: of every long call of large.lua the longest processor time
- * between two looks at the flag, and 200 interrupts at random moments of them. Processor time, so that a busy core
- * changes nothing. LARGE=n in the environment makes the tensors n times as large; VERBOSE=1 shows each call. */
+ * between two looks at the flag, and an interrupt in some of them, at a moment. Which and when their names say: a call
+ * more changes nothing for the others. Processor time, so that a busy core changes nothing. LARGE=n in the environment makes the tensors n times as large; VERBOSE=1 shows each call. */
 #include "check.h"
 #include "src/bind/env.h"
 #include <signal.h>
@@ -16,7 +16,8 @@ enum { MOST_MS = 100 };
 #else
 enum { MOST_MS = 1000 }; /* what is measured is the checking */
 #endif
-enum { CALLS = 500, INTERRUPTS = 200 };
+enum { CALLS = 500 };
+enum { AGAIN_MS = 250 }; /* a run's step is done to its end, but when it is asked again 200 ms later: bracket.h */
 /* What the system takes to give memory back counts as ours, and is now and then long: what does not come again is that. */
 enum { TRIES = 3 };
 
@@ -38,7 +39,7 @@ static volatile int64_t came; /* when the interrupt did */
 
 static void on_alarm(int signal) {
     (void)signal;
-    came = processor_time();
+    if (!came) came = processor_time();
     bk_interrupt(env);
 }
 
@@ -86,31 +87,46 @@ static void test_gaps(void) {
     }
 }
 
+static bool in_steps(const call *c) {
+    static const char *const rooms[] = { "record.", "intervention.", "order.", "protocol" };
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
+        if (!strncmp(c->name, rooms[i], strlen(rooms[i]))) return true;
+    return false;
+}
+
+static uint32_t number_of(const char *name) {
+    uint32_t h = 2166136261u;
+    for (; *name; name++) h = (h ^ (unsigned char)*name) * 16777619u;
+    return (h ^ h >> 15) * 2654435761u >> 8;
+}
+
 static void test_interrupts(void) {
-    uint32_t seed = 1;
     double worst = 0;
+    int interrupts = 0;
     struct sigaction act = { .sa_handler = on_alarm };
     sigaction(SIGPROF, &act, NULL);
-    for (int i = 0, tries = TRIES; i < INTERRUPTS; i++, tries = TRIES) {
-        seed = seed * 1664525 + 1013904223;
-        const call *at = &calls[(seed >> 8) % (uint32_t)n_calls];
-        seed = seed * 1664525 + 1013904223;
-        const long us = 1000 + (long)(at->ms * 900 * (double)(seed >> 8) / (1 << 24));
+    for (int i = 0, tries = TRIES; i < n_calls; i++, tries = TRIES) {
+        const call *at = &calls[i];
+        const uint32_t number = number_of(at->name);
+        const double most = MOST_MS + (in_steps(at) ? AGAIN_MS : 0);
+        const long us = 1000 + (long)(at->ms * 900 * (double)(number % 4096) / 4096);
         char text[300];
+        if ((number >> 12 & 1) && !in_steps(at)) continue;
+        interrupts++;
     again:
         came = 0;
-        setitimer(ITIMER_PROF, &(struct itimerval){ .it_value = { us / 1000000, us % 1000000 } }, NULL);
+        setitimer(ITIMER_PROF, &(struct itimerval){ { 0, AGAIN_MS * 1000 }, { us / 1000000, us % 1000000 } }, NULL);
         const bk_status s = run(at);
         const int64_t end = processor_time();
         setitimer(ITIMER_PROF, &(struct itimerval){ 0 }, NULL);
         const double late = came ? (double)(end - came) / 1e6 : 0;
-        if (late >= MOST_MS && --tries) goto again;
+        if (late >= most && --tries) goto again;
         if (late > worst) worst = late;
         snprintf(text, sizeof text, "status %d, %.1f ms after the interrupt at %ld us: %s", s, late, us, bk_error(env));
         check(s == BK_EINTERRUPTED || s == BK_OK, at->name, text);
-        check(late < MOST_MS, at->name, text);
+        check(late < most, at->name, text);
     }
-    if (getenv("VERBOSE")) printf("%d interrupts, the latest answered after %.1f ms\n", INTERRUPTS, worst);
+    if (getenv("VERBOSE")) printf("%d interrupts, the latest answered after %.1f ms\n", interrupts, worst);
 }
 
 int main(void) {

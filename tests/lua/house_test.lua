@@ -95,6 +95,8 @@ local r = bk.protocol{ model = model, tasks = bk.tasks.noisy{ data = { x = x, y 
     order = "there_and_back", lr = bk.schedule.harmonic{ lr = 0.1 }, optimizer = bk.optim.lion{},
     interventions = { bk.intervention.clip{ norm = 0.1 } }, record = { every = 3, "distance" }, evaluate = true }:run{}
 assert(r.metrics.worst_accuracy and r.history.distance[4] > 0 and r.history.distance[1] == 0)
+local long = assert(loadfile("tests/c/large.lua"))(1 << 16, arg[1] .. "/long") -- poll_test's, smaller
+for _, name in ipairs{ "intervention.clip", "order.there_and_back", "record.distance" } do long[name]() end
 print("all there")
 ]==])
     f:close()

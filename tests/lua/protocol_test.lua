@@ -380,17 +380,11 @@ function TestState:test_every_combination()
             return m, { m = m }
         end } },
     }
-    local function needed(make) -- the options that have to be given: a rate, else a count or a weight
-        local options = {}
-        for _, o in ipairs(bk.internal.options[make] or {}) do
-            options[o.name] = o.required and (o.name == "lr" and 0.1 or 1) or nil
-        end
-        return options
-    end
+    local required = dofile "tests/lua/required.lua"
     local function list(room)
         local names = {}
         for name in pairs(bk[room]) do
-            take[room][name] = take[room][name] or needed(bk[room][name])
+            take[room][name] = take[room][name] or required(bk[room][name], 1)
             names[#names + 1] = name
         end
         table.sort(names)

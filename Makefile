@@ -20,7 +20,7 @@ DESTDIR ?=
 ARGS ?=
 PKG_CONFIG ?= pkg-config
 JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
-PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS))$(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 VERSION := $(shell sed -n 's/^\#define BK_VERSION "\(.*\)"/\1/p' src/bracket.h)
 SOMAJOR := 0
 # Of a cross compiler's kin the one that it runs itself, as `cc -print-prog-name` says.

@@ -95,6 +95,28 @@ function TestHint:test_none_where_nothing_is_near()
     lu.assertEquals(bk.internal.hint("lr", {}), "")
 end
 
+function TestHint:test_a_method_that_tensors_have_is_not_a_slip()
+    local file = os.tmpname()
+    for text, hint in pairs{ ["local t = {} t:tanh()"] = "", ["local t = {} t:tnah()"] = "; did you mean :tanh?" } do
+        local f = assert(io.open(file, "w"))
+        f:write(text)
+        f:close()
+        lu.assertEquals(bk.repl.failure.meant_in_script(file .. ":1: attempt to call a nil value (method '"
+            .. text:match("(%a+)%(") .. "')"), hint)
+    end
+    os.remove(file)
+end
+
+function TestHint:test_a_room_says_what_each_name_in_it_is()
+    for _, room in ipairs{ "intervention", "record", "order", "schedule", "bea", "linalg" } do
+        local page = bk.repl.help.page("bk." .. room)
+        for name in pairs(bk[room]) do
+            if not name:find("^_") then lu.assertStrMatches(page .. "\n", ".*\n" .. name .. " +[^ ].*") end
+        end
+    end
+    lu.assertStrContains(bk.repl.help.page("bk.intervention"), "Gradient episodic memory")
+end
+
 function TestHint:test_help()
     lu.assertStrContains(bk.repl.help.page("bk.bea.wrod"), '(did you mean bk.bea.word?)')
     lu.assertStrContains(bk.repl.help.page("tutorail"), '(did you mean tutorial?)')

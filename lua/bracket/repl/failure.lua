@@ -59,7 +59,7 @@ local function meant_member(name, frame, input, method)
     local found = {} -- of what a call returns, or of a literal
     names.collect("", "", true, found)
     bk.repl.help.each_name(function(known) found[known:match(":([%w_]+)$") or ""] = true end)
-    local near = names.near(name, found)
+    local near = not found[name] and names.near(name, found) -- else it is called on something else
     return near and ":" .. near
 end
 

@@ -208,20 +208,48 @@ local function meant(x)
     return near and (" (did you mean %s?)"):format(paths[near]) or ""
 end
 
--- The names in a table, in lines as wide as text may be.
-function help.members(x)
-    local names, lines, width = {}, {}, wrap.width()
+local function member_names(x)
+    local names = {}
     for name in pairs(x) do
         if type(name) == "string" and not name:find("^_") then names[#names + 1] = name end
     end
     table.sort(names)
+    return names
+end
+
+-- The names in a table, in lines as wide as text may be.
+function help.members(x)
+    local names, lines, width = member_names(x), {}, wrap.width()
     wrap.fill(lines, table.concat(names, " "), width, "", "")
+    return table.concat(lines, "\n")
+end
+
+-- What a docstring says first: a sentence, or of a long one what stands before a colon.
+local function gist(text)
+    local LONG = 150
+    text = entry.parts(text).text:gsub("%s*\n%s*", " ")
+    local sentence = text:match("^.-[.;]%f[%s\0]") or text
+    local head = #sentence > LONG and sentence:match("^(..............-):%s") or sentence
+    return (head:gsub("[:;]$", ""))
+end
+
+-- Each name in a room, and the gist of it.
+local function gists(path, width)
+    local room, rows, lines = room_of(path), {}, {}
+    for _, name in ipairs(member_names(room)) do
+        local text = rooms[path .. "." .. name] or written(room[name])
+        rows[#rows + 1] = { name, text and gist(text) or "" }
+    end
+    wrap.table(lines, rows, width, { 24 }, "")
     return table.concat(lines, "\n")
 end
 
 function help.page(x)
     local width, path = wrap.width(), type(x) == "string" and rooms[x] and x or help.room(x)
-    if path then return page_of(rooms[path], nil, width) .. "\n\nIn it:\n" .. help.members(room_of(path)) end
+    if path then
+        local inside = path == "bk" and help.members(bk) or gists(path, width)
+        return page_of(rooms[path], nil, width) .. "\n\nIn it:\n" .. inside
+    end
     local value = x
     if type(x) == "string" then value = documented(x) end
     if value ~= nil and docs[value] then return page_of(docs[value], option_lists[value], width) end

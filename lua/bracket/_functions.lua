@@ -43,14 +43,22 @@ local function check_head(head, outputs, where)
     end
 end
 
-local function with_head(model, task, outputs)
-    local mask = mask_of(task.head, outputs)
-    local function logits(theta, x) return model:forward(theta, x) + mask:to(theta:dtype()) end
+-- smoothing: the weight of the uniform target over the head's classes.
+local function with_head(model, task, outputs, smoothing)
+    local mask, count = mask_of(task.head, outputs), #task.head
     local function loss(theta, x, y)
-        local z = logits(theta, x)
-        return (z:logsumexp() - z:take(y)):mean()
+        local all = model:forward(theta, x)
+        local z = all + mask:to(theta:dtype())
+        local hit = z:take(y)
+        if smoothing ~= 0 then
+            local inside = mask:eq(0):to(theta:dtype())
+            hit = (1 - smoothing) * hit + smoothing / count * (all * inside):sum(-1)
+        end
+        return (z:logsumexp() - hit):mean()
     end
-    local right = bk.compile(function(theta, x, y) return logits(theta, x):argmax(-1):eq(y):to("float64"):mean() end)
+    local right = bk.compile(function(theta, x, y)
+        return (model:forward(theta, x) + mask:to(theta:dtype())):argmax(-1):eq(y):to("float64"):mean()
+    end)
     return loss, right
 end
 
@@ -158,9 +166,10 @@ local function functions(model, task, outputs, where, shared)
         kinds = {}
         cache[model] = kinds
     end
-    local own = task.accuracy
-    local key = task.head and "head:" .. outputs .. ":" .. table.concat(task.head, ",") or kind
-    local f = not own and kinds[key] or nil
+    kinds[kind] = kinds[kind] or {}
+    local own, heads = task.accuracy, kinds[kind]
+    local head = task.head and outputs .. ":" .. table.concat(task.head, ",") or "none"
+    local f = not own and heads[head] or nil
     if f then return f end
     f = { kind = kind }
     local right
@@ -171,7 +180,7 @@ local function functions(model, task, outputs, where, shared)
             refuse("%s: head: needs the loss cross_entropy", where or "task")
         end
         check_head(task.head, outputs, where or "task")
-        f.loss, right = with_head(model, task, outputs)
+        f.loss, right = with_head(model, task, outputs, kind.label_smoothing)
     elseif type(kind) == "function" then
         f.loss = function(theta, x, y)
             local value = kind(model, theta, x, y)
@@ -203,7 +212,7 @@ local function functions(model, task, outputs, where, shared)
         f.accuracy = function(theta, x, y, buffers) return right(theta, x, y, buffers):item() end
     end
     f.measure = measured(f, not own and right or nil)
-    if not own then kinds[key] = f end
+    if not own then heads[head] = f end
     return f
 end
 

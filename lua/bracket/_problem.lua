@@ -1,6 +1,6 @@
 -- A model and its tasks, ready to run: data checked and cast once to the run's dtype, compiled functions, and one
 -- stream of batches per task. Epoch e of task i is the permutation keyed by (seed, i, e), so a position is two
--- integers and any past batch can be gathered again. Batch buffers are reused: hold no batch beyond its step.
+-- integers and any past batch can be gathered again. Batch buffers are reused until problem:leave_batches.
 local bk = ...
 local refuse = bk._options.refuse
 local stream = bk.stream
@@ -89,12 +89,38 @@ function problem:part(where, data, loss, shape)
     return { x = row_major(x), y = row_major(y), n = n }
 end
 
+-- A class that the head leaves out has no probability, and its loss no meaning.
+local function inside_head(where, y, head, outputs)
+    local held = {}
+    for id = 1, outputs do held[id] = 0 end
+    for _, id in ipairs(head) do held[id + 1] = 1 end
+    local labels = y:reshape{ -1 }
+    local least = bk.gather(bk.tensor(held, { dtype = "int64" }), labels + 1):argmin():item()
+    local id = labels[least + 1]:item()
+    if held[id + 1] == 0 then fail(where, ".y: label %d is outside the task's head %s", id, table.concat(head, ", ")) end
+end
+
 local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape", "shuffle" }
 local ALSO = { "names", "classes", "outputs", "size", "n" } -- of what bk.data and bk.tasks give
 
--- A task may have fields of its user's; one that is nearly one of ours would be left unread.
+-- A task may have fields of its user's; one that is nearly one of ours, or an option of the protocol's or of a loss's,
+-- would be left unread.
 local function check_fields(task, where)
     local known = {}
+    for _, o in ipairs(bk.internal.options[bk.protocol]) do
+        if o.name ~= "seed" and task[o.name] ~= nil then
+            refuse("%s: %s is an option of bk.protocol, for all tasks%s", where, o.name,
+                (o.name == "lr" or o.name == "steps") and ("; a list, %s = { ... }, is one each"):format(o.name) or "")
+        end
+    end
+    for _, loss in pairs(bk.loss) do
+        for _, o in ipairs(bk.internal.options[loss] or {}) do
+            if task[o.name] ~= nil then
+                refuse("%s: %s is an option of the loss: loss = bk.loss.%s{ %s = %s }", where, o.name, loss.name, o.name,
+                    bk._options.show(task[o.name]))
+            end
+        end
+    end
     for _, list in ipairs{ FIELDS, ALSO } do
         for _, name in ipairs(list) do known[name] = true end
     end
@@ -126,17 +152,13 @@ function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: ove
         t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)
         t.test = task.test and self:part(where .. ": test", task.test, loss, task.shape) or t.train
         t.shared = bk._functions.of(model, task, self.outputs, where, shared)
+        if task.head then
+            inside_head(where .. ": train", t.train.y, task.head, self.outputs)
+            inside_head(where .. ": test", t.test.y, task.head, self.outputs)
+        end
         t.f, t.training = bk._functions.bound(t.shared, self.mode)
         t.full = batch == "full"
         t.size = t.full and t.train.n or math.min(batch, t.train.n)
-        if not t.full then
-            local function buffer(like)
-                local shape = like:shape()
-                shape[1] = t.size
-                return bk.zeros(shape, { dtype = like:dtype() })
-            end
-            t.bx, t.by, t.cx, t.cy = buffer(t.train.x), buffer(t.train.y), buffer(t.train.x), buffer(t.train.y)
-        end
         local m = math.min(samples, t.train.n)
         t.diagnostic = { x = t.train.x:narrow(1, 1, m), y = t.train.y:narrow(1, 1, m) }
         self.tasks[i] = t
@@ -184,6 +206,25 @@ end
 
 local gather = bk.internal.gather
 
+local function buffer(t, like)
+    local shape = like:shape()
+    shape[1] = t.size
+    return bk.zeros(shape, { dtype = like:dtype() })
+end
+local function buffers(t) return { x = buffer(t, t.train.x), y = buffer(t, t.train.y) } end
+
+-- kept, { x, y }, with a batch: the rows that the permutation names from one of its places on.
+local function fill(t, kept, perm, first)
+    gather(kept.x, 1, t.train.x, perm, first, t.size)
+    gather(kept.y, 1, t.train.y, perm, first, t.size)
+    return kept.x, kept.y
+end
+
+-- What problem:next and problem:again have given is somebody's now.
+function problem:leave_batches()
+    for _, t in ipairs(self.tasks) do t.batch, t.other_batch = nil, nil end
+end
+
 -- The next batch of task i; with it, the place by which problem:again finds it.
 function problem:next(i)
     local t = self.tasks[i]
@@ -197,10 +238,10 @@ function problem:next(i)
         t.perm = permutation(t, t.epoch)
     end
     local first = t.cursor
-    gather(t.bx, 1, t.train.x, t.perm, first, size)
-    gather(t.by, 1, t.train.y, t.perm, first, size)
+    t.batch = t.batch or buffers(t)
     t.cursor = first + size
-    return t.bx, t.by, t.epoch, first
+    local x, y = fill(t, t.batch, t.perm, first)
+    return x, y, t.epoch, first
 end
 
 -- The permutation of another epoch than the present one; the last of these is kept.
@@ -217,10 +258,8 @@ end
 function problem:again(i, epoch, first)
     local t = self.tasks[i]
     if t.full then return t.train.x, t.train.y end
-    local perm = epoch == t.epoch and t.perm or of_epoch(t, epoch)
-    gather(t.cx, 1, t.train.x, perm, first, t.size)
-    gather(t.cy, 1, t.train.y, perm, first, t.size)
-    return t.cx, t.cy
+    t.other_batch = t.other_batch or buffers(t)
+    return fill(t, t.other_batch, epoch == t.epoch and t.perm or of_epoch(t, epoch), first)
 end
 
 -- The row numbers of the examples of that batch.

@@ -7,12 +7,12 @@ local order_object, stream = bk.order._object, bk.stream
 local step_over = bk.internal.step_over
 local run = {}
 
--- What a run alone holds, by its state: theta and gradients (nil where the last step had none as a whole), and the
--- buffers they lie in. A step writes over them unless somebody has read or set them since the last one: what
--- state.theta and state.gradient lend is never changed.
+-- What a run alone holds, by its state: theta, gradients (nil where the last step had none as a whole) and batches, and
+-- the buffers they lie in. A step writes over them unless somebody has read or set them since the last one: what
+-- state.theta, state.gradient and state.x lend is never changed.
 local owned = setmetatable({}, { __mode = "k" })
 local LENT = { theta = "theta", gradient = "gradients", task_gradient = "gradients", gradients = "gradients",
-    gradient_sum = "gradients" }
+    gradient_sum = "gradients", x = "batch", y = "batch", xs = "batch", ys = "batch" }
 
 function run.__index(self, name)
     local what = LENT[name]
@@ -81,11 +81,11 @@ function run.new(spec, problem, seed)
         n_tasks = problem.n, tasks = {}, f = {}, joint = spec.order.joint or false, steps = spec.total_steps,
         step = 0, position = 0, loss = nil, lr = 0, cache = {}, memory = {}, order_memory = {}, accuracy = {},
             test_loss = {},
-        learned = {}, history = {}, rows = 0, recorded = {}, shared = {}, record_memory = {}, xs = {}, ys = {},
+        learned = {}, history = {}, rows = 0, recorded = {}, shared = {}, record_memory = {},
         losses = {},
         reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
     }, run)
-    owned[state] = { gradients = {}, buffers = {}, lent = {} }
+    owned[state] = { gradients = {}, buffers = {}, lent = {}, xs = {}, ys = {} }
     for i, t in ipairs(problem.tasks) do
         state.tasks[i], state.f[i] = t.source, t.training
     end
@@ -302,14 +302,15 @@ end
 
 -- The batch as the before_batch hooks leave it.
 local function changed_batch(self)
+    local own = owned[self]
     self:call("before_batch")
     for _, name in ipairs{ "x", "y" } do
-        if not bk.is_tensor(self[name]) then
+        if not bk.is_tensor(own[name]) then
             refuse("bk.protocol: step %d: before_batch left state.%s as %s; expected a tensor", self.step, name,
-                show(self[name]))
+                show(own[name]))
         end
     end
-    return self.x, self.y
+    return own.x, own.y
 end
 
 -- A rate that a hook changed: R and W count what is stepped.
@@ -319,6 +320,17 @@ local function change_rate(self, h)
         refuse("bk.protocol: step %d: before_step left state.lr as %s; expected a finite rate", self.step, show(lr))
     end
     order_object.accumulate(self.W, self.R, i or 0, lr - h)
+end
+
+-- No batch outlives its step: a run that goes on has none either. The buffers are left to who read them.
+local function forget_batches(self)
+    local own = owned[self]
+    if own.lent.batch then
+        self.problem:leave_batches()
+        own.xs, own.ys = {}, {}
+    end
+    own.lent.batch, own.x, own.y = false, nil, nil
+    for i = 1, #own.xs do own.xs[i], own.ys[i] = nil, nil end
 end
 
 -- The gradients of the step before are no more: their buffers are written over, or left to who read them.
@@ -333,7 +345,7 @@ end
 local function one_task(self, i, may_pour, seen)
     local own = owned[self]
     local x, y, epoch, first = self.problem:next(i)
-    self.x, self.y, self.batch_epoch, self.batch_first = x, y, epoch, first
+    own.x, own.y, self.batch_epoch, self.batch_first = x, y, epoch, first
     if #self.hooks.before_batch > 0 then x, y = changed_batch(self) end
     forget_gradients(own)
     local moved, loss, g
@@ -346,13 +358,13 @@ end
 
 local function all_tasks(self)
     local own = owned[self]
-    local sum, total, xs, ys = nil, 0, self.xs, self.ys
+    local sum, total, xs, ys = nil, 0, own.xs, own.ys
     for i = 1, self.n_tasks do
         local x, y = self.problem:next(i)
         if #self.hooks.before_batch > 0 then
-            self.task, self.x, self.y = i, x, y
+            self.task, own.x, own.y = i, x, y
             x, y = changed_batch(self)
-            self.task, self.x, self.y = nil, nil, nil
+            self.task, own.x, own.y = nil, nil, nil
         end
         xs[i], ys[i] = x, y
     end
@@ -409,8 +421,7 @@ function run:advance(stop, progress, hold)
         local step = self.step + 1
         hold(true)
         self.step = step
-        self.x, self.y = nil, nil -- no batch outlives its step: a run that goes on has none either
-        for i = 1, #self.xs do self.xs[i], self.ys[i] = nil, nil end
+        forget_batches(self)
         local task, position = self.at(step)
         if position and position ~= self.position then
             self.position, self.task = position, task

@@ -1,6 +1,6 @@
 /* gather.c - bk.internal.gather: rows of a tensor written into a batch buffer that is kept and reused.
  * The one place where a tensor that Lua holds is changed in place: the buffers are private to a
- * protocol, which made them and never hands them out beyond a step. Nothing is allocated here. */
+ * protocol, which leaves them to whoever has read them. Nothing is allocated here. */
 #include "bind.h"
 #include <string.h>
 

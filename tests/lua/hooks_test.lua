@@ -37,6 +37,31 @@ function TestHooks.test_a_batch_that_is_set_is_trained_on()
     lu.assertErrorMsgContains("before_batch left state.x as nil", run, { before_batch = function(s) s.x = nil end })
 end
 
+function TestHooks.test_what_is_kept_of_a_batch_stays_as_it_was()
+    for _, dtype in ipairs{ "float64", "float32" } do
+        for _, hook in ipairs{ "before_batch", "before_step", "after_step" } do
+            for _, order in ipairs{ "cyclic", "joint" } do
+                local kept, seen = {}, {}
+                local function keep(s)
+                    if order == "joint" and hook ~= "before_batch" then
+                        kept[#kept + 1], kept[#kept + 2], kept[#kept + 3] = s.xs[1], s.xs[2], s.ys[1]
+                    else
+                        kept[#kept + 1], kept[#kept + 2] = s.x, s.y
+                    end
+                    for k = #seen + 1, #kept do seen[k] = kept[k]:totable() end
+                end
+                local r = run({ [hook] = keep }, { order = order, dtype = dtype })
+                for k, t in ipairs(kept) do lu.assertEquals(t:totable(), seen[k]) end
+                lu.assertTrue(#kept >= 12)
+                lu.assertTrue(r.theta == run({ [hook] = function() end }, { order = order, dtype = dtype }).theta)
+            end
+        end
+    end
+    local lists = {}
+    run({ before_step = function(s) lists[#lists + 1] = s.xs end }, { order = "joint" })
+    for k = 2, #lists do lu.assertFalse(lists[k][1] == lists[k - 1][1]) end
+end
+
 function TestHooks.test_anything_else_is_an_error_that_says_what_may_be_set()
     local function fails(text, hooks, options) lu.assertErrorMsgContains(text, run, hooks, options) end
     fails("step 1: state.theta cannot be set in before_step; it may set state.gradient and state.lr",

@@ -762,6 +762,11 @@ function TestProtocolErrors:test_tasks()
     protocol{ tasks = { { x = x, y = y:to("float32") } } } -- whole numbers are class ids in any dtype
     fails("holds nan or inf", { tasks = { { x = x + 0 / 0, y = y } } })
     fails("task 1: unknown field shufle (did you mean shuffle?)", { tasks = { { x = x, y = y, shufle = false } } })
+    fails("task 1: lr is an option of bk.protocol, for all tasks; a list, lr = { ... }, is one each",
+        { tasks = { { x = x, y = y, lr = 0.1 } } })
+    fails("task 1: batch is an option of bk.protocol, for all tasks", { tasks = { { x = x, y = y, batch = 3 } } })
+    fails("task 1: label_smoothing is an option of the loss: loss = bk.loss.cross_entropy{ label_smoothing = 0.1 }",
+        { tasks = { { x = x, y = y, label_smoothing = 0.1 } } })
     fails("task 1: loss: expected a 0-d tensor, got (10,3)", { tasks = { { x = x, y = y, loss = function(m, t, of)
         return m:forward(t, of)
     end } } }, true)

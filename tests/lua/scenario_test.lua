@@ -267,3 +267,39 @@ function TestScenario.test_fuzzy_order()
     lu.assertTrue(math.abs(first - 25) < 17 and math.abs(second - 75) < 17, first .. " " .. second)
     lu.assertEquals(drawn(0.5, 1200), list)
 end
+
+-- ---- heads ----
+
+-- The mean over examples of -sum_c t_c log p_c, p the softmax over the head's classes and t as label smoothing has it.
+local function over_head(z, y, head, smoothing)
+    local sum = 0
+    for i, label in ipairs(y) do
+        local total = 0
+        for _, c in ipairs(head) do total = total + math.exp(z[i][c + 1]) end
+        for _, c in ipairs(head) do
+            local target = smoothing / #head + (c == label and 1 - smoothing or 0)
+            sum = sum - target * (z[i][c + 1] - math.log(total))
+        end
+    end
+    return sum / #y
+end
+
+function TestScenario.test_a_head_takes_the_loss_of_its_task()
+    local x, labels, model = bk.rng(3):normal{ 6, 4 }, { 0, 3, 3, 0, 2, 0 }, bk.nn.mlp{ 4, 3, 5 }
+    local theta, head, y = model:init{ seed = 2 }, { 0, 2, 3 }, ids(labels)
+    local z = model:forward(theta, x):totable()
+    local function loss_of(loss)
+        return bk.protocol{ model = model, tasks = { { x = x, y = y, head = head, loss = loss } }, steps = 1, lr = 0,
+            batch = "full", record = { every = 1, "loss" } }:run{ theta = theta }.history.loss[1]
+    end
+    lu.assertAlmostEquals(loss_of(nil), over_head(z, labels, head, 0), 1e-14)
+    for _, s in ipairs{ 0.3, 0.5 } do
+        lu.assertAlmostEquals(loss_of(bk.loss.cross_entropy{ label_smoothing = s }), over_head(z, labels, head, s), 1e-14)
+    end
+    lu.assertAlmostEquals(loss_of("cross_entropy"), over_head(z, labels, head, 0), 1e-14)
+    -- refused, though the same head has been seen
+    fails("head: needs the loss cross_entropy", loss_of, "hinge")
+    fails("head: needs the loss cross_entropy", loss_of, function(_, t) return (t * t):sum() end)
+    head = { 0, 2 }
+    fails("train.y: label 3 is outside the task's head 0, 2", loss_of, nil)
+end

@@ -97,7 +97,9 @@ local function inside_head(where, y, head, outputs)
     local labels = y:reshape{ -1 }
     local least = bk.gather(bk.tensor(held, { dtype = "int64" }), labels + 1):argmin():item()
     local id = labels[least + 1]:item()
-    if held[id + 1] == 0 then fail(where, ".y: label %d is outside the task's head %s", id, table.concat(head, ", ")) end
+    if held[id + 1] == 0 then
+        fail(where, ".y: label %d is outside the task's head %s", id, table.concat(head, ", "))
+    end
 end
 
 local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape", "shuffle" }

@@ -93,7 +93,7 @@ int args_fail(lua_State *L, int index, const char *fname, const char *argument, 
 }
 
 void args_end(lua_State *L, int last, int n, bool object, const char *fname) {
-    const bool call = last > 0 && lua_type(L, last) == LUA_TUSERDATA; /* or its first result, then */
+    const bool call = last > 0 && luaL_testudata(L, last, BIND_TENSOR); /* or a call's first result, then its others */
     for (int i = last + 1; i <= n; i++) {
         const int type = lua_type(L, i);
         if (type != LUA_TNIL && !(call && (type == LUA_TFUNCTION || type == LUA_TUSERDATA)))

@@ -294,7 +294,8 @@ function TestScenario.test_a_head_takes_the_loss_of_its_task()
     end
     lu.assertAlmostEquals(loss_of(nil), over_head(z, labels, head, 0), 1e-14)
     for _, s in ipairs{ 0.3, 0.5 } do
-        lu.assertAlmostEquals(loss_of(bk.loss.cross_entropy{ label_smoothing = s }), over_head(z, labels, head, s), 1e-14)
+        local smooth = bk.loss.cross_entropy{ label_smoothing = s }
+        lu.assertAlmostEquals(loss_of(smooth), over_head(z, labels, head, s), 1e-14)
     end
     lu.assertAlmostEquals(loss_of("cross_entropy"), over_head(z, labels, head, 0), 1e-14)
     -- refused, though the same head has been seen

@@ -1,6 +1,6 @@
 /* func_watch.c - what a function may read from outside: its upvalues; the globals its code names; of the tables it can
  * reach the fields whose names are constants of its code, their first places and where lists end; and the same of the
- * functions it can reach. The code is read from lua_dump's bytes (Lua 5.4); of other bytes nothing is known, and only
+ * functions it can reach, with the tables it may hand to them. The code is read from lua_dump's bytes (Lua 5.4); of other bytes nothing is known, and only
  * upvalues are seen. A list holds, one after another: where (a function or a table), which (upvalue number or key), the
  * value. */
 #include "func_watch.h"
@@ -156,7 +156,8 @@ static void push_code(lua_State *L, int index) {
 
 typedef struct watch {
     lua_State *L;
-    int list, seen, n;
+    int list, seen, n; /* seen: modules; functions, with the names of their code and of what they may call */
+    int called;        /* the names of what the function in hand may call; 0: there is none */
 } watch;
 
 /* Appends where (at index), the key on top and the value below it: both are popped. */
@@ -247,10 +248,13 @@ static void look_table(watch *w, int index, int names, int depth) {
         look_field(w, index, names, depth, true);
     }
     if (lua_getmetatable(L, index)) {
+        lua_pushliteral(L, "__call");
+        lua_rawget(L, -2);
+        look(w, names, depth);
         lua_pushliteral(L, "__index");
         lua_rawget(L, -2);
-        lua_remove(L, -2);
         look(w, names, depth);
+        lua_settop(L, top);
     }
 }
 
@@ -276,11 +280,62 @@ static void look_direct(watch *w, int index, int upvalue, int direct, int names,
     }
 }
 
+/* Adds the names in the table at index to `to`, but those in `but` (0: to all). */
+static void add_names(lua_State *L, int index, int to, int but) {
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        lua_pop(L, 1);
+        if (lua_type(L, -1) != LUA_TSTRING) continue;
+        bool left_out = false;
+        if (but) {
+            lua_pushvalue(L, -1);
+            left_out = lua_rawget(L, but) != LUA_TNIL;
+            lua_pop(L, 1);
+        }
+        if (left_out) continue;
+        lua_pushvalue(L, -1);
+        lua_pushboolean(L, 1);
+        lua_rawset(L, to);
+    }
+}
+
+/* What lies at index, a callable table, or the upvalues of the function there may be handed to what it calls: the fields
+ * that tables have by the names there, and by those of what is found so, which become names too. */
+static void look_arguments(watch *w, int index, int names, int called, int depth) {
+    lua_State *L = w->L;
+    const int top = lua_gettop(L), more = top + 1;
+    for (int round = 0; round < DEPTH && w->n < WATCHED; round++) {
+        lua_newtable(L);
+        add_names(L, called, more, names);
+        lua_pushnil(L);
+        if (!lua_next(L, more)) break;
+        lua_settop(L, more);
+        add_names(L, more, names, 0);
+        lua_newtable(L);
+        lua_rawseti(L, more, 1);
+        if (lua_istable(L, index)) {
+            lua_pushvalue(L, index);
+            look(w, more, depth);
+        }
+        for (int i = 1; lua_isfunction(L, index) && lua_getupvalue(L, index, i); i++) {
+            if (lua_istable(L, -1)) look(w, more, depth);
+            lua_settop(L, more);
+        }
+        lua_settop(L, top);
+    }
+    lua_settop(L, top);
+}
+
 static void look_function(watch *w, int index, int depth) {
     lua_State *L = w->L;
-    luaL_checkstack(L, 16, "tracing");
-    if (met(L, w->seen, index)) return;
-    const int top = lua_gettop(L);
+    luaL_checkstack(L, 20, "tracing");
+    const int top = lua_gettop(L), caller = w->called;
+    if (met(L, w->seen, index)) {
+        lua_pushvalue(L, index);
+        if (lua_rawget(L, w->seen) == LUA_TTABLE && caller) add_names(L, top + 1, caller, 0);
+        lua_settop(L, top);
+        return;
+    }
     lua_Debug d;
     lua_pushvalue(L, index);
     lua_getinfo(L, ">S", &d);
@@ -295,11 +350,12 @@ static void look_function(watch *w, int index, int depth) {
     lua_newtable(L); /* [1]: the tables looked at with these names */
     lua_rawseti(L, names, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
-    const int globals = top + 3;
+    lua_newtable(L);
+    const int globals = top + 3, called = w->called = top + 4;
     for (int i = 1; w->n < WATCHED && lua_getupvalue(L, index, i); i++) {
         if (own) {
             if (lua_isfunction(L, -1)) look(w, names, depth);
-            lua_settop(L, globals);
+            lua_settop(L, called);
             continue;
         }
         if (lua_rawequal(L, -1, globals)) {
@@ -311,8 +367,14 @@ static void look_function(watch *w, int index, int depth) {
             if (lua_istable(L, -1)) look_direct(w, lua_gettop(L), i, direct, names, depth, true);
             look(w, names, depth);
         }
-        lua_settop(L, globals);
+        lua_settop(L, called);
     }
+    look_arguments(w, index, names, called, depth);
+    w->called = caller;
+    if (caller) add_names(L, names, caller, 0);
+    lua_pushvalue(L, index);
+    lua_pushvalue(L, names);
+    lua_rawset(L, w->seen);
     lua_settop(L, top);
 }
 
@@ -323,7 +385,7 @@ int bind_watch_push(lua_State *L, int index) {
     luaL_checkstack(L, 24, "tracing");
     lua_newtable(L);
     lua_newtable(L);
-    watch w = { L, lua_gettop(L) - 1, lua_gettop(L), 0 };
+    watch w = { L, lua_gettop(L) - 1, lua_gettop(L), 0, 0 };
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     for (size_t i = 0; i < sizeof not_looked_at / sizeof *not_looked_at; i++)
         if (lua_getfield(L, -1, not_looked_at[i]) == LUA_TTABLE) {
@@ -332,8 +394,20 @@ int bind_watch_push(lua_State *L, int index) {
         } else
             lua_pop(L, 1);
     lua_pop(L, 1);
-    lua_pushvalue(L, index);
-    look(&w, w.seen, 0);
+    if (lua_istable(L, index)) {
+        lua_newtable(L);
+        lua_newtable(L); /* [1]: as in look_function */
+        lua_newtable(L);
+        lua_rawseti(L, -2, 1);
+        const int names = lua_gettop(L);
+        w.called = names - 1;
+        lua_pushvalue(L, index);
+        look(&w, names, 0);
+        look_arguments(&w, index, names, w.called, 0);
+    } else {
+        lua_pushvalue(L, index);
+        look(&w, w.seen, 0);
+    }
     lua_settop(L, w.list);
     return w.n;
 }

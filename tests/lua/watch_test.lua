@@ -45,6 +45,34 @@ function TestWatch.test_captured_values_and_fields()
     end)
 end
 
+function TestWatch.test_fields_of_what_is_handed_to_a_function()
+    follows(function(seen)
+        local net = {}
+        net.__index = net
+        function net:inner(t) seen() return self.k * t:square() end
+        function net:loss(t) return self:inner(t):sum() end
+        local object = setmetatable({}, net)
+        return bk.grad(function(t) return object:loss(t) end), function(v) object.k = v end
+    end)
+    follows(function(seen)
+        local c = { deep = {} }
+        local function scaled(o, t) seen() return o.deep.k * t:square() end
+        return bk.grad(function(t) return scaled(c, t):sum() end), function(v) c.deep.k = v end
+    end)
+    follows(function(seen)
+        local called = setmetatable({}, { __call = function(self, t) seen() return (self.k * t:square()):sum() end })
+        return bk.grad(function(t) return called(t) end), function(v) called.k = v end
+    end)
+    follows(function(seen)
+        local called = setmetatable({}, { __call = function(self, t) seen() return (self.k * t:square()):sum() end })
+        return bk.grad(called), function(v) called.k = v end
+    end)
+    follows(function(seen)
+        local net = { loss = function(self, t) seen() return (self.k * t:square()):sum() end }
+        return bk.grad(function(t) return net:loss(t) end), function(v) net.k = bk.tensor(v) end
+    end)
+end
+
 function TestWatch.test_globals() -- in chunks of their own: these tests have no globals
     follows(function(seen)
         return load [[local bk, seen = ...

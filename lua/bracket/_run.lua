@@ -155,6 +155,27 @@ function run:set_order()
     self.lr = 0
 end
 
+-- ---- the optimizer, which several protocols may share: its state is one run's at a time ----
+local using = setmetatable({}, { __mode = "k" }) -- by optimizer: that run
+
+-- The optimizer is for another run: who has it keeps what it needs to go on.
+function run.leave_optimizer(optimizer)
+    local state = using[optimizer]
+    if state and not state.finished then state.optimizer_state = optimizer:state() end
+    using[optimizer] = nil
+end
+
+function run:take_optimizer()
+    local optimizer = self.optimizer
+    if using[optimizer] == self then return end
+    if self.optimizer_state then
+        run.leave_optimizer(optimizer)
+        optimizer:restore(self.optimizer_state)
+        self.optimizer_state = nil
+    end
+    using[optimizer] = self
+end
+
 -- ---- recording ----
 local function append(self, row)
     local history, r = self.history, self.rows + 1
@@ -406,6 +427,7 @@ function run:advance(stop, progress, hold)
     local spec, optimizer, own = self.spec, self.optimizer, owned[self]
     local native = getmetatable(optimizer) == getmetatable(bk.optim.sgd{})
     local may_pour, last = native and not looked_at(spec), math.min(stop, self.total)
+    self:take_optimizer()
     self.rate = spec.rate
     self.whole = self.started and self.step
     if not self.started then
@@ -489,7 +511,7 @@ local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W",
 
 function run:save(without) -- without: a field that is kept elsewhere
     local saved = { version = 1, dtype = self.problem.dtype, n_tasks = self.n_tasks, streams = self.problem:position(),
-        buffers = self.problem.mode.buffers, optimizer = self.optimizer:state() }
+        buffers = self.problem.mode.buffers, optimizer = self.optimizer_state or self.optimizer:state() }
     for _, name in ipairs(FIELDS) do
         if name ~= without then saved[name] = copy(self[name]) end
     end
@@ -500,7 +522,9 @@ function run:load(saved)
     for _, name in ipairs(FIELDS) do self[name] = copy(saved[name]) end
     self.problem:seek(self.seed, saved.streams, self.step)
     self.problem:set_buffers(saved.buffers)
-    self.optimizer:restore(saved.optimizer)
+    run.leave_optimizer(self.optimizer)
+    self.optimizer_state = saved.optimizer
+    self:take_optimizer()
     local lr = self.lr
     self:set_order()
     self.lr = lr

@@ -205,6 +205,7 @@ local function start(self, theta, buffers, seed)
         refuse("protocol:run: theta: expected (%d), the model's parameters, got (%s)", spec.model.n_params,
             table.concat(shape, ","))
     end
+    run.leave_optimizer(spec.optimizer)
     spec.optimizer:reset()
     local n = spec.model.modal and spec.model.n_buffers or 0
     if buffers and (n == 0 or #buffers:shape() ~= 1 or #buffers ~= n) then
@@ -214,6 +215,7 @@ local function start(self, theta, buffers, seed)
     self.problem:set_buffers(buffers)
     local state = run.new(spec, self.problem, seed)
     state.theta = theta:to(self.dtype)
+    state:take_optimizer()
     state:set_order()
     return state
 end

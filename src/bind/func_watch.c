@@ -1,8 +1,8 @@
 /* func_watch.c - what a function may read from outside: its upvalues; the globals its code names; of the tables it can
  * reach the fields whose names are constants of its code, their first places and where lists end; and the same of the
- * functions it can reach, with the tables it may hand to them. The code is read from lua_dump's bytes (Lua 5.4); of other bytes nothing is known, and only
- * upvalues are seen. A list holds, one after another: where (a function or a table), which (upvalue number or key), the
- * value. */
+ * functions it can reach, with the tables it may hand to them. The code is read from lua_dump's bytes (Lua 5.4); of
+ * other bytes nothing is known, and only upvalues are seen. A list holds, one after another: where (a function or a
+ * table), which (upvalue number or key), the value. */
 #include "func_watch.h"
 #include "bind.h"
 #include <lauxlib.h>
@@ -299,8 +299,8 @@ static void add_names(lua_State *L, int index, int to, int but) {
     }
 }
 
-/* What lies at index, a callable table, or the upvalues of the function there may be handed to what it calls: the fields
- * that tables have by the names there, and by those of what is found so, which become names too. */
+/* What lies at index, a callable table, or the upvalues of the function there may be handed to what it calls: the
+ * fields that tables have by the names there, and by those of what is found so, which become names too. */
 static void look_arguments(watch *w, int index, int names, int called, int depth) {
     lua_State *L = w->L;
     const int top = lua_gettop(L), more = top + 1;

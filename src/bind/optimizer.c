@@ -362,6 +362,9 @@ static int optim_restore_(lua_State *L) {
     known[n + 1] = NULL;
     args_table(L, 2, fname, "state");
     int table = args_options(L, 2, fname, known, false), found = 0;
+    if (!args_field(L, table, "step"))
+        return args_error(L, fname, "state: step: missing; expected what %s:state() returned", o->name);
+    lua_pop(L, 1);
     int64_t t = args_opt_integer(L, table, fname, "step", 0, INT64_MAX, 0);
     for (int i = 0; i < n; i++)
         if (args_field(L, table, known[i + 1])) {

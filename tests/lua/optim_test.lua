@@ -107,6 +107,7 @@ function TestOptim.test_wrong_use_is_refused()
     lu.assertErrorMsgContains("reset it", opt.step, opt, bk.zeros { 3 }, bk.zeros { 3 }, 1)
     lu.assertErrorMsgContains("lr", opt.step, opt, bk.zeros { 2 }, bk.zeros { 2 }, 0 / 0)
     lu.assertErrorMsgContains("some are missing", opt.restore, opt, { step = 1, first = bk.zeros { 2 } })
+    lu.assertErrorMsgContains("state: step: missing", opt.restore, opt, {})
 end
 
 -- ---- one's own ----
@@ -383,5 +384,36 @@ function TestOptim.test_what_is_changed_in_place()
         collectgarbage()
         local vectors = #customs[name][1] -- of the state, and no spare ones
         lu.assertTrue(bk.memory() - before < (vectors + 0.5) * 8 * n, name)
+    end
+end
+
+-- ---- one optimizer, several protocols ----
+
+function TestOptim.test_runs_that_take_turns_are_as_each_by_itself()
+    local model = bk.nn.mlp{ 4, 6, 3 }
+    local data = { x = bk.rng(1):normal{ 20, 4 }, y = bk.rng(2):integers({ 20 }, 3) }
+    for _, make in ipairs{ bk.optim.adam, bk.optim.sgd, function()
+        return bk.optim.custom{ state = { "m" }, update = function(g, s)
+            local m = 0.5 * s.m + g
+            return m, { m = m }
+        end }
+    end } do
+        local function protocol(optimizer, seed)
+            return bk.protocol{ model = model, tasks = { data }, lr = 0.1, steps = 12, batch = 5, optimizer = optimizer,
+                seed = seed }
+        end
+        local function alone(seed) return protocol(make{}, seed):run{}.theta end
+        local shared = make{}
+        local a, b = protocol(shared, 3), protocol(shared, 4)
+        a:run{ stop = 5 }
+        b:run{ stop = 7 }
+        local kept = a:state()
+        a:run{ stop = 9 }
+        lu.assertTrue(b:run{}.theta == alone(4))
+        lu.assertTrue(a:run{}.theta == alone(3))
+        b:run{ seed = 4, stop = 2 }
+        a:restore(kept)
+        lu.assertTrue(a:run{}.theta == alone(3))
+        lu.assertTrue(b:run{}.theta == alone(4))
     end
 end

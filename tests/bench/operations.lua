@@ -66,6 +66,10 @@ layer("layer norm", nn.layer_norm{ 128 }, sequence)
 layer("attention", nn.attention{ 128, heads = 4 }, sequence)
 layer("gru", nn.gru{ 128, 128 }, sequence)
 layer("lstm", nn.lstm{ 128, 128 }, sequence)
+layer("transformer block of 384", nn.transformer{ 384, heads = 6 }, normal(8, 128, 384))
+layer("LeNet, batch 64", nn.sequential{ nn.conv2d{ 1, 32, kernel = 5 }, nn.relu(), nn.maxpool2d{ 2 },
+    nn.conv2d{ 32, 64, kernel = 5 }, nn.relu(), nn.maxpool2d{ 2 }, nn.flatten(), nn.linear{ 1024, 512 }, nn.relu(),
+    nn.linear{ 512, 10 } }, normal(64, 1, 28, 28))
 
 local function best_of(f)
     f()
@@ -80,8 +84,8 @@ end
 
 local peer = {}
 if os.execute(("%s -c 'import torch' >/dev/null 2>&1"):format(o.python)) then
-    local pipe = io.popen(("env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE %s '%soperations_torch.py' %d %d"):format(
-        o.python, here, o.threads, o.reps))
+    local pipe = io.popen(("env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE %s '%soperations_torch.py' %d %d '%s'"):format(
+        o.python, here, o.threads, o.reps, o.only))
     for line in pipe:lines() do
         local name, value, gradient = line:match("^(.-)\t(%S+)\t(%S+)$")
         if name then peer[name] = { tonumber(value), tonumber(gradient) } end

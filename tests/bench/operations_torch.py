@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """operations_torch.py - PyTorch's part of operations.lua.
 
-usage: operations_torch.py [THREADS [REPS]]: a line an operation or layer: name, microseconds of its value and of its
-gradient, the least of REPS calls, between tabs.
+usage: operations_torch.py [THREADS [REPS [TEXT]]]: a line an operation or layer whose name has the text: name,
+microseconds of its value and of its gradient, the least of REPS calls, between tabs.
 """
 import sys, time
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
 reps = int(sys.argv[2]) if len(sys.argv) > 2 else 9
+only = sys.argv[3] if len(sys.argv) > 3 else ""
 torch.manual_seed(1)
 normal = torch.randn
 square, image, planes = normal(1024, 1024), normal(64, 32, 32, 32), normal(64, 32, 16, 16)
@@ -20,15 +21,28 @@ rows = torch.randint(0, 1024, (4096,))
 
 class Attention(nn.Module):
     """heads written out, as its products and its derivatives of any order are ours too"""
-    def __init__(self):
+    def __init__(self, width, heads):
         super().__init__()
-        self.all, self.out = nn.Linear(128, 384), nn.Linear(128, 128)
+        self.heads, self.all, self.out = heads, nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x):
         n, time, width = x.shape
-        q, k, v = self.all(x).reshape(n, time, 3, 4, 32).permute(2, 0, 3, 1, 4)
-        a = torch.softmax(q @ k.transpose(-1, -2) * 32 ** -0.5, -1) @ v
+        size = width // self.heads
+        q, k, v = self.all(x).reshape(n, time, 3, self.heads, size).permute(2, 0, 3, 1, 4)
+        a = torch.softmax(q @ k.transpose(-1, -2) * size ** -0.5, -1) @ v
         return self.out(a.permute(0, 2, 1, 3).reshape(n, time, width))
+
+
+class Block(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.attention = nn.Sequential(nn.LayerNorm(width), Attention(width, heads))
+        self.up = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(),
+                                nn.Linear(4 * width, width))
+
+    def forward(self, x):
+        x = x + self.attention(x)
+        return x + self.up(x)
 
 
 class Recurrent(nn.Module):
@@ -40,7 +54,8 @@ class Recurrent(nn.Module):
         return self.of(x)[0]
 
 
-list_ = [(name, getattr(torch, name), square) for name in ("exp", "tanh", "sigmoid", "relu", "erf", "sin", "cos", "abs")]
+elementwise = "exp", "tanh", "sigmoid", "relu", "erf", "sin", "cos", "abs"
+list_ = [(name, getattr(torch, name), square) for name in elementwise]
 list_ += [
     ("softplus", F.softplus, square), ("gelu", F.gelu, square), ("log", torch.log, positive),
     ("sqrt", torch.sqrt, positive), ("pow 2.5", lambda t: t ** 2.5, positive), ("add a row", lambda t: t + row, square),
@@ -61,7 +76,12 @@ list_ += [
     ("max pool 2", nn.MaxPool2d(2), image), ("max pool 3, stride 2", nn.MaxPool2d(3, 2, 1), image),
     ("average pool 2", nn.AvgPool2d(2), image), ("average pool 3, stride 2", nn.AvgPool2d(3, 2, 1), image),
     ("group norm", nn.GroupNorm(8, 32), image), ("layer norm", nn.LayerNorm(128), sequence),
-    ("attention", Attention(), sequence), ("gru", Recurrent(nn.GRU), sequence), ("lstm", Recurrent(nn.LSTM), sequence),
+    ("attention", Attention(128, 4), sequence), ("gru", Recurrent(nn.GRU), sequence),
+    ("lstm", Recurrent(nn.LSTM), sequence),
+    ("transformer block of 384", Block(384, 6), normal(8, 128, 384)),
+    ("LeNet, batch 64", nn.Sequential(
+        nn.Conv2d(1, 32, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 10)), normal(64, 1, 28, 28)),
 ]
 for dim in (1, 2):
     list_ += [(f"sum along {dim}", lambda t, d=dim - 1: t.sum(d), square),
@@ -79,6 +99,8 @@ def best_of(f):
 
 
 for name, f, x in list_:
+    if only not in name:
+        continue
     x = x.clone().requires_grad_(True)
     leaves = [x] + (list(f.parameters()) if isinstance(f, nn.Module) else [])
 

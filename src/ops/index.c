@@ -61,7 +61,7 @@ typedef struct moving {
     atomic_bool outside; /* an index is that of no row */
 } moving;
 
-/* The same of single numbers, without a call each; false: an index is outside. */
+/* Of tables of single numbers, without a call each; false: an index is outside. */
 #define NUMBERS(T)                                                                                                     \
     static bool T##_numbers(const moving *x, int64_t n, const int64_t *index, T *table, T *many) {                     \
         for (int64_t i = 0; i < n; i++) {                                                                              \

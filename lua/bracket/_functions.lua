@@ -36,7 +36,11 @@ end
 
 local function check_head(head, outputs, where)
     bk._options.numbers(where, "head", head)
+    if #head == 0 then refuse("%s: head: expected class ids, got an empty list", where) end
+    local seen = {}
     for k, id in ipairs(head) do
+        if seen[id] then refuse("%s: head: entry %d: %s stands twice", where, k, id) end
+        seen[id] = true
         if not math.tointeger(id) or id < 0 or id >= outputs then
             refuse("%s: head: entry %d: expected a class id, 0..%d, got %s", where, k, outputs - 1, id)
         end

@@ -180,6 +180,7 @@ end
 
 -- Puts every stream at its beginning, for this seed.
 function problem:start(seed)
+    self:leave_batches()
     self:begin_step(seed, 0)
     for i, t in ipairs(self.tasks) do
         t.key, t.epoch, t.cursor, t.perm = stream.key(seed, 1, i), 0, t.train.n + 1, nil
@@ -199,6 +200,7 @@ local function permutation(t, epoch)
 end
 
 function problem:seek(seed, at, step)
+    self:leave_batches()
     self:begin_step(seed, step)
     for i, t in ipairs(self.tasks) do
         t.key, t.epoch, t.cursor = stream.key(seed, 1, i), at[i].epoch, at[i].cursor

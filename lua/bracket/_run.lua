@@ -161,7 +161,7 @@ local using = setmetatable({}, { __mode = "k" }) -- by optimizer: that run
 -- The optimizer is for another run: who has it keeps what it needs to go on.
 function run.leave_optimizer(optimizer)
     local state = using[optimizer]
-    if state and not state.finished then state.optimizer_state = optimizer:state() end
+    if state then state.optimizer_state = optimizer:state() end
     using[optimizer] = nil
 end
 
@@ -427,7 +427,6 @@ function run:advance(stop, progress, hold)
     local spec, optimizer, own = self.spec, self.optimizer, owned[self]
     local native = getmetatable(optimizer) == getmetatable(bk.optim.sgd{})
     local may_pour, last = native and not looked_at(spec), math.min(stop, self.total)
-    self:take_optimizer()
     self.rate = spec.rate
     self.whole = self.started and self.step
     if not self.started then
@@ -447,7 +446,10 @@ function run:advance(stop, progress, hold)
         local task, position = self.at(step)
         if position and position ~= self.position then
             self.position, self.task = position, task
-            if spec.reset_optimizer and step > 1 then optimizer:reset() end
+            if spec.reset_optimizer and step > 1 then
+                self:take_optimizer()
+                optimizer:reset()
+            end
             self:call("begin_task")
         end
         self.task = task > 0 and task or nil
@@ -457,6 +459,7 @@ function run:advance(stop, progress, hold)
         end
         self.lr = h
         self.problem:begin_step(self.seed, step)
+        self:take_optimizer()
         local moved
         if task > 0 then
             moved = one_task(self, task, may_pour, step == last or self:due(step)) and own.theta
@@ -467,6 +470,7 @@ function run:advance(stop, progress, hold)
             self:call("before_step")
             check_left(self, "before_step", "gradient", own.theta)
             if self.lr ~= h then change_rate(self, h) end
+            self:take_optimizer() -- a hook may have run another protocol
         end
         if moved then -- as the gradient was made
             own.lent.theta = false

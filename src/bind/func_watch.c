@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { CONSTANTS = 256, DEPTH = 6, PLACES = 16, OP_GETTABUP_54 = 11 };
+enum { CONSTANTS = 256, DEPTH = 6, PLACES = 16, OP_GETUPVAL_54 = 9, OP_GETTABUP_54 = 11 };
 
 /* ---- the code's constants ---- */
 
@@ -29,7 +29,7 @@ static int write_bytes(lua_State *L, const void *p, size_t n, void *self) {
 typedef struct reader {
     lua_State *L;
     const unsigned char *at, *end;
-    int names, direct; /* tables: name -> true; upvalue number, name, ... */
+    int names, direct, whole; /* tables: name -> true; upvalue number, name, ...; upvalue number -> true */
     bool bad;
 } reader;
 
@@ -117,6 +117,10 @@ static void read_function(reader *r, const unsigned char *outer, int depth) {
         uint32_t word;
         memcpy(&word, code + 4 * i, sizeof word);
         const unsigned upvalue = word >> 16 & 0xFF, name = word >> 24 & 0xFF;
+        if ((word & 0x7F) == OP_GETUPVAL_54 && mine[upvalue]) {
+            lua_pushboolean(r->L, 1);
+            lua_rawseti(r->L, r->whole, mine[upvalue]);
+        }
         if ((word & 0x7F) != OP_GETTABUP_54 || !mine[upvalue] || !constant[name].at) continue;
         lua_pushinteger(r->L, mine[upvalue]);
         append(r->L, r->direct);
@@ -127,12 +131,12 @@ static void read_function(reader *r, const unsigned char *outer, int depth) {
     skip_debug(r);
 }
 
-/* Pushes the names and the direct reads of the function at index. */
+/* Pushes the names and the direct reads of the function at index, and which upvalues it reads as they are. */
 static void push_code(lua_State *L, int index) {
     bytes b = { NULL, 0 };
-    lua_newtable(L);
-    lua_newtable(L);
-    reader r = { .L = L, .names = lua_gettop(L) - 1, .direct = lua_gettop(L) };
+    for (int i = 0; i < 3; i++) lua_newtable(L);
+    const int top = lua_gettop(L);
+    reader r = { .L = L, .names = top - 2, .direct = top - 1, .whole = top };
     lua_pushvalue(L, index);
     if (lua_dump(L, write_bytes, &b, 1) == 0) {
         const size_t n = b.n;
@@ -149,7 +153,7 @@ static void push_code(lua_State *L, int index) {
             read_function(&r, NULL, 0);
         }
     }
-    lua_settop(L, r.direct);
+    lua_settop(L, top);
 }
 
 /* ---- the list ---- */
@@ -157,13 +161,14 @@ static void push_code(lua_State *L, int index) {
 typedef struct watch {
     lua_State *L;
     int list, seen, n; /* seen: modules; functions, with the names of their code and of what they may call */
+    int most;          /* entries there may be */
     int called;        /* the names of what the function in hand may call; 0: there is none */
 } watch;
 
 /* Appends where (at index), the key on top and the value below it: both are popped. */
 static void add(watch *w, int where) {
     lua_State *L = w->L;
-    if (w->n < WATCHED) {
+    if (w->n < w->most) {
         const lua_Integer at = 3 * (lua_Integer)w->n++;
         lua_pushvalue(L, where);
         lua_rawseti(L, w->list, at + 1);
@@ -224,7 +229,7 @@ static void look_table(watch *w, int index, int names, int depth) {
     if (again) return;
     const int top = lua_gettop(L);
     lua_pushnil(L);
-    while (w->n < WATCHED && lua_next(L, names)) {
+    while (w->n < w->most && lua_next(L, names)) {
         lua_pop(L, 1);
         if (lua_type(L, -1) != LUA_TSTRING) continue;
         lua_pushvalue(L, -1);
@@ -299,12 +304,39 @@ static void add_names(lua_State *L, int index, int to, int but) {
     }
 }
 
-/* What lies at index, a callable table, or the upvalues of the function there may be handed to what it calls: the
- * fields that tables have by the names there, and by those of what is found so, which become names too. */
-static void look_arguments(watch *w, int index, int names, int called, int depth) {
+/* The tables that the function at index may hand to what it calls, or a callable table there: upvalues that it reads as
+ * they are, and what it reads directly of others. */
+static void look_handed(watch *w, int index, int direct, int whole, int more, int depth) {
     lua_State *L = w->L;
-    const int top = lua_gettop(L), more = top + 1;
-    for (int round = 0; round < DEPTH && w->n < WATCHED; round++) {
+    const int top = lua_gettop(L);
+    if (lua_istable(L, index)) {
+        lua_pushvalue(L, index);
+        look(w, more, depth);
+    }
+    for (int i = 1; lua_isfunction(L, index) && lua_getupvalue(L, index, i); i++) {
+        if (lua_istable(L, -1) && lua_rawgeti(L, whole, i) != LUA_TNIL) {
+            lua_settop(L, top + 1);
+            look(w, more, depth);
+        }
+        lua_settop(L, top);
+    }
+    for (lua_Integer k = 1, n = (lua_Integer)lua_rawlen(L, direct); k < n; k += 2) {
+        lua_rawgeti(L, direct, k);
+        if (lua_getupvalue(L, index, (int)lua_tointeger(L, top + 1)) && lua_istable(L, top + 2)) {
+            lua_rawgeti(L, direct, k + 1);
+            if (lua_rawget(L, top + 2) == LUA_TTABLE) look(w, more, depth);
+        }
+        lua_settop(L, top);
+    }
+}
+
+/* Of those tables the fields by the names that the called functions have, and by those of what is found so, which
+ * become names too. Half of the entries at most are for them: the function's own come first. */
+static void look_arguments(watch *w, int index, int names, int direct, int whole, int called, int depth) {
+    lua_State *L = w->L;
+    const int top = lua_gettop(L), more = top + 1, most = w->most;
+    if (w->most > WATCHED / 2) w->most = WATCHED / 2;
+    for (int round = 0; round < DEPTH && w->n < w->most; round++) {
         lua_newtable(L);
         add_names(L, called, more, names);
         lua_pushnil(L);
@@ -313,16 +345,10 @@ static void look_arguments(watch *w, int index, int names, int called, int depth
         add_names(L, more, names, 0);
         lua_newtable(L);
         lua_rawseti(L, more, 1);
-        if (lua_istable(L, index)) {
-            lua_pushvalue(L, index);
-            look(w, more, depth);
-        }
-        for (int i = 1; lua_isfunction(L, index) && lua_getupvalue(L, index, i); i++) {
-            if (lua_istable(L, -1)) look(w, more, depth);
-            lua_settop(L, more);
-        }
+        look_handed(w, index, direct, whole, more, depth);
         lua_settop(L, top);
     }
+    w->most = most;
     lua_settop(L, top);
 }
 
@@ -341,18 +367,17 @@ static void look_function(watch *w, int index, int depth) {
     lua_getinfo(L, ">S", &d);
     /* of the program's own functions only those they were given */
     const bool own = bind_own_frame(&d);
-    if (own) {
-        lua_newtable(L);
-        lua_newtable(L);
-    } else
+    if (own)
+        for (int i = 0; i < 3; i++) lua_newtable(L);
+    else
         push_code(L, index);
-    const int names = top + 1, direct = top + 2;
+    const int names = top + 1, direct = top + 2, whole = top + 3;
     lua_newtable(L); /* [1]: the tables looked at with these names */
     lua_rawseti(L, names, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
     lua_newtable(L);
-    const int globals = top + 3, called = w->called = top + 4;
-    for (int i = 1; w->n < WATCHED && lua_getupvalue(L, index, i); i++) {
+    const int globals = top + 4, called = w->called = top + 5;
+    for (int i = 1; w->n < w->most && lua_getupvalue(L, index, i); i++) {
         if (own) {
             if (lua_isfunction(L, -1)) look(w, names, depth);
             lua_settop(L, called);
@@ -369,7 +394,7 @@ static void look_function(watch *w, int index, int depth) {
         }
         lua_settop(L, called);
     }
-    look_arguments(w, index, names, called, depth);
+    look_arguments(w, index, names, direct, whole, called, depth);
     w->called = caller;
     if (caller) add_names(L, names, caller, 0);
     lua_pushvalue(L, index);
@@ -385,7 +410,7 @@ int bind_watch_push(lua_State *L, int index) {
     luaL_checkstack(L, 24, "tracing");
     lua_newtable(L);
     lua_newtable(L);
-    watch w = { L, lua_gettop(L) - 1, lua_gettop(L), 0, 0 };
+    watch w = { L, lua_gettop(L) - 1, lua_gettop(L), 0, WATCHED, 0 };
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     for (size_t i = 0; i < sizeof not_looked_at / sizeof *not_looked_at; i++)
         if (lua_getfield(L, -1, not_looked_at[i]) == LUA_TTABLE) {
@@ -395,15 +420,14 @@ int bind_watch_push(lua_State *L, int index) {
             lua_pop(L, 1);
     lua_pop(L, 1);
     if (lua_istable(L, index)) {
+        for (int i = 0; i < 4; i++) lua_newtable(L);
+        const int names = lua_gettop(L) - 1;
+        lua_rawseti(L, names, 1); /* as in look_function */
         lua_newtable(L);
-        lua_newtable(L); /* [1]: as in look_function */
-        lua_newtable(L);
-        lua_rawseti(L, -2, 1);
-        const int names = lua_gettop(L);
         w.called = names - 1;
         lua_pushvalue(L, index);
         look(&w, names, 0);
-        look_arguments(&w, index, names, w.called, 0);
+        look_arguments(&w, index, names, names + 1, names + 1, w.called, 0);
     } else {
         lua_pushvalue(L, index);
         look(&w, w.seen, 0);

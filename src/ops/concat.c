@@ -163,8 +163,8 @@ typedef struct flip_job {
     ctx *c;
     const char *in;
     char *out;
-    int64_t size;
-    size_t inner; /* bytes */
+    int64_t size, inner; /* elements */
+    size_t element;
 } flip_job;
 
 #define REVERSED(T)                                                                                                    \
@@ -177,15 +177,22 @@ REVERSED(uint64_t)
 static void flip_range(void *arg, int share, int64_t first, int64_t end) {
     (void)share;
     const flip_job *j = arg;
-    const size_t bytes = (size_t)j->size * j->inner;
+    const size_t row = (size_t)j->inner * j->element, bytes = (size_t)j->size * row;
     for (int64_t o = first; o < end; o++) {
         const char *in = j->in + (size_t)o * bytes;
         char *out = j->out + (size_t)o * bytes;
-        if (j->inner == sizeof(uint32_t)) uint32_t_reversed(j->size, (void *)out, (const void *)in);
-        else if (j->inner == sizeof(uint64_t)) uint64_t_reversed(j->size, (void *)out, (const void *)in);
-        else
-            for (int64_t i = 0; i < j->size; i++, out += j->inner)
-                if (ctx_copy(j->c, out, in + (size_t)(j->size - 1 - i) * j->inner, j->inner)) return;
+        for (int64_t i = 0, some; i < j->size; i += some) {
+            some = j->inner > 1 ? 1 : j->size - i < POLL_WORK ? j->size - i : POLL_WORK;
+            char *to = out + (size_t)i * row;
+            const char *from = in + (size_t)(j->size - i - some) * row;
+            if (j->inner > 1) {
+                if (ctx_copy(j->c, to, from, row)) return;
+            } else if (j->element == sizeof(uint32_t))
+                uint32_t_reversed(some, (void *)to, (const void *)from);
+            else
+                uint64_t_reversed(some, (void *)to, (const void *)from);
+            if (some == POLL_WORK && ctx_poll(j->c, NULL)) return;
+        }
     }
 }
 
@@ -193,7 +200,7 @@ static bk_status flip_run(ctx *c, const node *n, void *out, const void *const *i
     (void)scratch;
     const int axis = (int)n->ints[0];
     const int64_t inner = shape_count(n->ndim - axis - 1, n->shape + axis + 1);
-    flip_job j = { c, in[0], out, n->shape[axis], (size_t)inner * dtype_size(n->dtype) };
+    flip_job j = { c, in[0], out, n->shape[axis], inner, dtype_size(n->dtype) };
     return ctx_ranges(c, shape_count(axis, n->shape), op_shares(n->count), (double)n->count, flip_range, &j);
 }
 static bool flip_shape(graph *g, node *n) {

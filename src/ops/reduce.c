@@ -505,16 +505,21 @@ static void argmax_columns(void *arg, int share, int64_t first, int64_t end) {
     }
 }
 
-static void argmax_integers(void *arg, int share, int64_t first, int64_t end) { /* exact past 2^53 */
+/* One after the other: integers, exactly past 2^53, and columns so long that each has to look for interrupts. */
+static void argmax_each(void *arg, int share, int64_t first, int64_t end) {
     (void)share;
     const argmax_job *j = arg;
     const int64_t size = j->r.size, inner = j->r.inner;
     int64_t since = 0;
     for (int64_t i = first; i < end; i++) {
-        const int64_t *x = (const int64_t *)(const void *)j->in + i / inner * size * inner + i % inner;
+        const int64_t from = i / inner * size * inner + i % inner;
+        const int64_t *x = (const int64_t *)(const void *)j->in + from;
         int64_t best = 0;
-        for (int64_t k = 1; k < size && !ctx_stops(j->c, &since, 1); k++)
-            if (x[k * inner] > x[best * inner]) best = k;
+        double top = j->dtype == BK_INT64 ? 0 : dtype_get(j->dtype, j->in, from);
+        for (int64_t k = 1; k < size && !isnan(top) && !ctx_stops(j->c, &since, 1); k++) {
+            const double a = j->dtype == BK_INT64 ? 0 : dtype_get(j->dtype, j->in, from + k * inner);
+            if (j->dtype == BK_INT64 ? x[k * inner] > x[best * inner] : a > top || isnan(a)) best = k, top = a;
+        }
         j->out[i] = best;
     }
 }
@@ -526,7 +531,8 @@ static bk_status argmax_run(ctx *c, const node *n, void *out, const void *const 
     const rows r = rows_of(a, (int)n->ints[0]);
     argmax_job j = { c, a->dtype, in[0], out, r, POLL_WORK / r.size, 1 };
     const int shares = op_shares(a->count);
-    if (a->dtype == BK_INT64) return ctx_ranges(c, n->count, shares, (double)a->count, argmax_integers, &j);
+    const bool each = a->dtype == BK_INT64 || (r.inner > 1 && r.size > POLL_WORK);
+    if (each) return ctx_ranges(c, n->count, shares, (double)a->count, argmax_each, &j);
     if (r.inner == 1) return ctx_ranges(c, r.outer, shares, (double)a->count, argmax_rows, &j);
     if (j.columns < FEWEST) j.columns = FEWEST;
     if (j.columns > MOST) j.columns = MOST;

@@ -1,6 +1,7 @@
 /* poll_test.c - how soon native code sees an interrupt: of every long call of large.lua the longest processor time
  * between two looks at the flag, and an interrupt in some of them, at a moment. Which and when their names say: a call
- * more changes nothing for the others. Processor time, so that a busy core changes nothing. LARGE=n in the environment makes the tensors n times as large; VERBOSE=1 shows each call. */
+ * more changes nothing for the others. Processor time, so that a busy core changes nothing. LARGE=n in the environment
+ * makes the tensors n times as large; VERBOSE=1 shows each call. */
 #include "check.h"
 #include "src/bind/env.h"
 #include <signal.h>
@@ -17,7 +18,7 @@ enum { MOST_MS = 100 };
 enum { MOST_MS = 1000 }; /* what is measured is the checking */
 #endif
 enum { CALLS = 500 };
-enum { AGAIN_MS = 250 }; /* a run's step is done to its end, but when it is asked again 200 ms later: bracket.h */
+enum { AGAIN_MS = 250 }; /* a run's step is done to its end, unless it is asked again 200 ms later: bracket.h */
 /* What the system takes to give memory back counts as ours, and is now and then long: what does not come again is that. */
 enum { TRIES = 3 };
 

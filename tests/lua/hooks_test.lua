@@ -57,6 +57,12 @@ function TestHooks.test_what_is_kept_of_a_batch_stays_as_it_was()
             end
         end
     end
+    local last
+    local again = protocol { after_step = function(s) last = s.x end }
+    again:run { theta = start }
+    local kept, seen = last, last:totable()
+    again:run { seed = 9, theta = start }
+    lu.assertEquals(kept:totable(), seen)
     local lists = {}
     run({ before_step = function(s) lists[#lists + 1] = s.xs end }, { order = "joint" })
     for k = 2, #lists do lu.assertFalse(lists[k][1] == lists[k - 1][1]) end

@@ -415,5 +415,11 @@ function TestOptim.test_runs_that_take_turns_are_as_each_by_itself()
         a:restore(kept)
         lu.assertTrue(a:run{}.theta == alone(3))
         lu.assertTrue(b:run{}.theta == alone(4))
+        b:run{ seed = 4, stop = 1 } -- of a run that has ended too, and within another
+        lu.assertEquals(a:state().optimizer.step, 12)
+        local inner = protocol(shared, 5)
+        local outer = bk.protocol{ model = model, tasks = { data }, lr = 0.1, steps = 12, batch = 5, optimizer = shared,
+            seed = 3, interventions = { { before_step = function(s) if s.step == 4 then inner:run{} end end } } }
+        lu.assertTrue(outer:run{}.theta == alone(3))
     end
 end

@@ -301,6 +301,10 @@ function TestScenario.test_a_head_takes_the_loss_of_its_task()
     -- refused, though the same head has been seen
     fails("head: needs the loss cross_entropy", loss_of, "hinge")
     fails("head: needs the loss cross_entropy", loss_of, function(_, t) return (t * t):sum() end)
+    head = { 0, 2, 3, 2 }
+    fails("head: entry 4: 2 stands twice", loss_of, nil)
+    head = {}
+    fails("head: expected class ids, got an empty list", loss_of, nil)
     head = { 0, 2 }
     fails("train.y: label 3 is outside the task's head 0, 2", loss_of, nil)
 end

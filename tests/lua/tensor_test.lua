@@ -335,6 +335,8 @@ function TestTensorMath.test_gathers_and_their_sums_are_the_same_on_two_threads(
     local two = all()
     bk.threads(threads)
     for i = 1, #one do lu.assertEquals(values(one[i]), values(two[i])) end
+    local pairs_ = bk.arange(0, 13):to("float32"):narrow(1, 2, 12):reshape{ 3, 2, 2 }:flip(2) -- of no even address
+    lu.assertEquals(values(pairs_), { 3, 4, 1, 2, 7, 8, 5, 6, 11, 12, 9, 10 })
     local flipped, from = values(one[6]), values(x)
     for i = 1, 1000 do lu.assertEquals(flipped[i], from[1001 - i]) end
 end

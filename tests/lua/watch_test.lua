@@ -73,6 +73,37 @@ function TestWatch.test_fields_of_what_is_handed_to_a_function()
     end)
 end
 
+function TestWatch.test_what_is_not_handed_over_makes_no_trace()
+    local traces, net, run = 0, { step = 2 }, { step = 0, rate = 0.5 }
+    local function forward(o, t) return t * o.step end
+    local f = bk.grad(function(t)
+        traces = traces + 1
+        return (forward(net, t) * run.rate):sum()
+    end)
+    for k = 1, 20 do
+        run.step = k
+        lu.assertEquals(f(one):item(), 1)
+    end
+    lu.assertEquals(traces, 1)
+end
+
+function TestWatch.test_what_a_helper_reads_leaves_room_for_what_comes_after()
+    local net, last = {}, 1
+    for i = 1, 16 do
+        net[i] = {}
+        for k = 1, 16 do net[i]["field" .. k] = k end
+    end
+    local read = {}
+    for k = 1, 16 do read[k] = ("o[i].field%d"):format(k) end
+    local forward = load("local o, t = ... local sum = 0 for i = 1, 16 do sum = sum + " .. table.concat(read, " + ")
+        .. " end return t * sum")
+    local function helper(t) return forward(net, t) end
+    local f = bk.compile(function(t) return (helper(t) + last):sum() end)
+    local before = f(one):item()
+    last = 20
+    lu.assertEquals(f(one):item(), before + 19)
+end
+
 function TestWatch.test_globals() -- in chunks of their own: these tests have no globals
     follows(function(seen)
         return load [[local bk, seen = ...

@@ -228,7 +228,14 @@ end
 local function gist(text)
     local LONG = 150
     text = entry.parts(text).text:gsub("%s*\n%s*", " ")
-    local sentence = text:match("^.-[.;]%f[%s\0]") or text
+    local sentence = text
+    for stop in text:gmatch("()[.;]%f[%s\0]") do -- in no parenthesis, and after a word
+        local before = text:sub(1, stop - 1)
+        if select(2, before:gsub("[(]", "")) == select(2, before:gsub("[)]", "")) and before:find("[%w)%]}]$") then
+            sentence = text:sub(1, stop)
+            break
+        end
+    end
     local head = #sentence > LONG and sentence:match("^(..............-):%s") or sentence
     return (head:gsub("[:;]$", ""))
 end

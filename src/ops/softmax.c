@@ -70,34 +70,12 @@ static void long_slope(ctx *c, bk_dtype dtype, int64_t n, void *out, const void 
     apply(c, dtype, VEC_MUL, n, out, out, s, 0);
 }
 
-/* log softmax of a row: the largest element apart from the others, whose sum to 1 keeps what is near 0:
- * (a - a_k) - ln(1 + sum_{j != k} e^(a_j - a_k)). */
-static void log_row(ctx *c, bk_dtype dtype, int64_t n, void *out, const void *a) {
-    const int64_t k = vec_argmax(dtype, n, a);
-    const double top = dtype_get(dtype, a, k);
-    if (!isfinite(top)) {
-        apply(c, dtype, VEC_FILL, n, out, a, NULL, NAN);
-        return;
-    }
-    apply(c, dtype, VEC_OFFSET, n, out, a, NULL, -top);
-    apply(c, dtype, VEC_EXP, n, out, out, NULL, 0);
-    store(dtype, out, k, 0);
-    const double others = vec_sum(dtype, n, out);
-    apply(c, dtype, VEC_OFFSET, n, out, a, NULL, -top);
-    apply(c, dtype, VEC_OFFSET, n, out, out, NULL, -log1p(others));
-}
-
 /* A block of rows, which see `seen` and so on: exp(a - max) and the sums; or the slopes. */
 static void softmax_block(const softmax_job *j, int64_t first, int64_t end, int64_t seen) {
     const bk_dtype dtype = j->n->in[0]->dtype;
     const size_t element = dtype_size(dtype), step = element * (size_t)j->size, at = step * (size_t)first;
     const bool slope = j->n->op == &op_softmax_slope, scaled = j->n->op == &op_softmax, short_ = j->size <= VEC_SHORT;
     char *e = j->exponentials + at;
-    if (j->n->op == &op_log_softmax) {
-        for (int64_t i = 0; i < end - first && seen; i++)
-            log_row(j->c, dtype, seen, e + step * (size_t)i, j->in + at + step * (size_t)i);
-        return;
-    }
     double tops[ROWS_BLOCK], sums[ROWS_BLOCK];
     if (slope && short_) vec_softmax_slope(dtype, end - first, j->size, seen, e, j->in + at, j->other + at);
     else if (slope) long_slope(j->c, dtype, seen, e, j->in + at, j->other + at);
@@ -256,20 +234,23 @@ node *g_logsumexp(graph *g, node *a) { /* along the last axis, dropped */
     return a ? graph_op(g, &op_logsumexp, 1, &a, 0, NULL, 0) : NULL;
 }
 
-/* With u = t - t_k, k the place of the largest: u - sum softmax u, in which the largest has no part. */
-static node *log_softmax_jvp(graph *g, node *n, int k, node *t) {
-    (void)k;
-    node *a = n->in[0];
+/* ---- made of them ---- */
+
+static node *log_softmax(graph *g, node *a) { /* along the last axis */
+    if (!a || a->ndim == 0) return g_logsumexp(g, a); /* which says what is wrong */
     const int last = a->ndim - 1;
+    const int64_t n = a->shape[last];
+    if (n == 0) return a;
     int64_t shape[BK_MAX_DIMS];
     memcpy(shape, a->shape, sizeof shape);
     shape[last] = 1;
-    if (a->shape[last] == 0) return t;
-    node *u = g_sub(g, t, g_reshape(g, g_take(g, t, g_argmax(g, a, last)), a->ndim, shape));
-    return g_sub(g, u, g_sum(g, g_mul(g, g_softmax(g, a), u), 1u << last, true));
-}
-static node *log_softmax(graph *g, node *a) { /* along the last axis */
-    return a ? graph_op(g, &op_log_softmax, 1, &a, 0, NULL, 0) : NULL;
+    /* the largest, k, apart from the others: (a - a_k) - ln(1 + sum_{j != k} e^(a_j - a_k)) keeps what is near 0 */
+    node *k = g_argmax(g, a, last), *top = g_take(g, a, k);
+    node *d = g_sub(g, a, g_reshape(g, top, a->ndim, shape));
+    node *ones = top ? g_full(g, a->dtype, top->ndim, top->shape, 1) : NULL;
+    node *rest = g_offset(g, 1, g_neg(g, g_put(g, ones, k, n)));
+    node *others = g_sum(g, g_mul(g, g_exp(g, d), rest), 1u << last, true);
+    return g_sub(g, d, g_log1p(g, others));
 }
 node *g_log_softmax(graph *g, node *a, int axis) {
     return along(g, a, axis, log_softmax);
@@ -278,16 +259,10 @@ OP_BUILD(log_softmax, g_log_softmax(g, v[0].t, (int)v[1].i))
 const op_row op_log_softmax = {
     .name = "log_softmax",
     .arity = 1,
-    .kind = OP_KERNEL,
-    .formula = "t - ln sum e^t along the last axis",
-    .shape = last_axis,
-    .run = softmax_run,
-    .shared = true,
-    .jvp = log_softmax_jvp,
-    .transpose = op_no_transpose,
-    .vmap = op_vmap_elementwise,
+    .kind = OP_COMPOSITE,
+    .formula = "t - ln sum e^t",
     .args = op_args_along,
     .build = log_softmax_build,
-    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 5 }, 0 } } },
+    .sample = &(op_sample){ 1, { { 3, { 2, 5, 3 }, 0 } }, 1, { 1 } },
     .doc = "x - log sum e^x along dim, the last by default.",
 };

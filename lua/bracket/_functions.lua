@@ -50,9 +50,12 @@ end
 -- smoothing: the weight of the uniform target over the head's classes.
 local function with_head(model, task, outputs, smoothing)
     local mask, count = mask_of(task.head, outputs), #task.head
-    local function loss(theta, x, y)
+    local function logits(theta, x) -- masked, and all of them
         local all = model:forward(theta, x)
-        local z = all + mask:to(theta:dtype())
+        return all + mask:to(theta:dtype()), all
+    end
+    local function loss(theta, x, y)
+        local z, all = logits(theta, x)
         local hit = z:take(y)
         if smoothing ~= 0 then
             local inside = mask:eq(0):to(theta:dtype())
@@ -61,7 +64,8 @@ local function with_head(model, task, outputs, smoothing)
         return (z:logsumexp() - hit):mean()
     end
     local right = bk.compile(function(theta, x, y)
-        return (model:forward(theta, x) + mask:to(theta:dtype())):argmax(-1):eq(y):to("float64"):mean()
+        local z = logits(theta, x)
+        return z:argmax(-1):eq(y):to("float64"):mean()
     end)
     return loss, right
 end

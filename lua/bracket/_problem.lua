@@ -156,7 +156,7 @@ function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: ove
         t.shared = bk._functions.of(model, task, self.outputs, where, shared)
         if task.head then
             inside_head(where .. ": train", t.train.y, task.head, self.outputs)
-            inside_head(where .. ": test", t.test.y, task.head, self.outputs)
+            if task.test then inside_head(where .. ": test", t.test.y, task.head, self.outputs) end
         end
         t.f, t.training = bk._functions.bound(t.shared, self.mode)
         t.full = batch == "full"

@@ -156,7 +156,7 @@ function run:set_order()
 end
 
 -- ---- the optimizer, which several protocols may share: its state is one run's at a time ----
-local using = setmetatable({}, { __mode = "k" }) -- by optimizer: that run
+local using = setmetatable({}, { __mode = "kv" }) -- by optimizer: that run, while somebody can go on with it
 
 -- The optimizer is for another run: who has it keeps what it needs to go on.
 function run.leave_optimizer(optimizer)

@@ -226,7 +226,7 @@ end
 
 -- What a docstring says first: a sentence, or of a long one what stands before a colon.
 local function gist(text)
-    local LONG = 150
+    local LONG, SHORT = 150, 14
     text = entry.parts(text).text:gsub("%s*\n%s*", " ")
     local sentence = text
     for stop in text:gmatch("()[.;]%f[%s\0]") do -- in no parenthesis, and after a word
@@ -236,7 +236,7 @@ local function gist(text)
             break
         end
     end
-    local head = #sentence > LONG and sentence:match("^(..............-):%s") or sentence
+    local head = #sentence > LONG and sentence:match("^(" .. ("."):rep(SHORT) .. ".-):%s") or sentence
     return (head:gsub("[:;]$", ""))
 end
 

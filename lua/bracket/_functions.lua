@@ -176,6 +176,7 @@ local function functions(model, task, outputs, where, shared)
     end
     kinds[kind] = kinds[kind] or {}
     local own, heads = task.accuracy, kinds[kind]
+    if task.head then check_head(task.head, outputs, where or "task") end
     local head = task.head and outputs .. ":" .. table.concat(task.head, ",") or "none"
     local f = not own and heads[head] or nil
     if f then return f end
@@ -187,7 +188,6 @@ local function functions(model, task, outputs, where, shared)
         if type(kind) == "function" or kind.name ~= "cross_entropy" then
             refuse("%s: head: needs the loss cross_entropy", where or "task")
         end
-        check_head(task.head, outputs, where or "task")
         f.loss, right = with_head(model, task, outputs, kind.label_smoothing)
     elseif type(kind) == "function" then
         f.loss = function(theta, x, y)

@@ -303,8 +303,13 @@ function TestScenario.test_a_head_takes_the_loss_of_its_task()
     fails("head: needs the loss cross_entropy", loss_of, function(_, t) return (t * t):sum() end)
     head = { 0, 2, 3, 2 }
     fails("head: entry 4: 2 stands twice", loss_of, nil)
-    head = {}
-    fails("head: expected class ids, got an empty list", loss_of, nil)
+    for _, case in ipairs{ { {}, "head: expected class ids, got an empty list" },
+        { 3, "task 1: head: expected a list of numbers, got 3" },
+        { { {} }, "head: entry 1: expected a number, got a table" },
+        { { 0.5 }, "head: entry 1: expected a class id, 0..4, got 0.5" } } do
+        head = case[1]
+        fails(case[2], loss_of, nil)
+    end
     head = { 0, 2 }
     fails("train.y: label 3 is outside the task's head 0, 2", loss_of, nil)
 end

@@ -93,12 +93,14 @@ int args_fail(lua_State *L, int index, const char *fname, const char *argument, 
 }
 
 void args_end(lua_State *L, int last, int n, bool object, const char *fname) {
-    const bool call = last > 0 && luaL_testudata(L, last, BIND_TENSOR); /* or a call's first result, then its others */
+    const int most = last - object;
+    const bool value = last > 0 && luaL_testudata(L, last, BIND_TENSOR); /* that a call may have given, and others */
     for (int i = last + 1; i <= n; i++) {
         const int type = lua_type(L, i);
-        if (type != LUA_TNIL && !(call && (type == LUA_TFUNCTION || type == LUA_TUSERDATA)))
-            args_error(L, fname, "expected at most %d argument%s, got %d, one of them %s", last - object,
-                       last - object == 1 ? "" : "s", n - object, args_got(L, i));
+        const bool other = value && (type == LUA_TFUNCTION || type == LUA_TUSERDATA);
+        if (type != LUA_TNIL && !(other && most == 1))
+            args_error(L, fname, "expected at most %d argument%s, got %d, one of them %s%s", most, most == 1 ? "" : "s",
+                       n - object, args_got(L, i), other ? "; of a call's results parentheses take the first" : "");
     }
 }
 

@@ -16,7 +16,7 @@ int args_fail(lua_State *L, int index, const char *fname, const char *argument, 
 int args_error(lua_State *L, const char *fname, const char *format, ...);
 
 /* Of n arguments, the object before a colon one of them: raises for what comes after the last that is taken and would
- * be passed over in silence. Behind a tensor further results of a call that stands last may: tensors and functions. */
+ * be passed over in silence. Behind the only argument, a tensor, the further results of a call may: bk.exp(svd(a)). */
 void args_end(lua_State *L, int last, int n, bool object, const char *fname);
 /* The same where the only argument is a table of options: what comes without its braces is told of them. */
 void args_only_options(lua_State *L, int n, const char *fname);

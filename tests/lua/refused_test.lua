@@ -17,11 +17,14 @@ local function near(t, expected)
     for i, x in ipairs(expected) do lu.assertAlmostEquals(values[i], x, 1e-12) end
 end
 
--- What stands behind the last argument would be passed over in silence; results of a call that stands last may.
+-- What stands behind the last argument would be passed over in silence; those of a call that is the only one may.
 function TestRefused.test_more_arguments_than_there_are()
     local ones, rng = bk.ones, bk.rng(1)
     fails("bk.add: expected at most 2 arguments, got 3, one of them 4", bk.add, ones { 2 }, 3, 4)
     fails("bk.sum: expected at most 3 arguments, got 4, one of them 5", bk.sum, ones { 2 }, 1, { keep = true }, 5)
+    fails("bk.maximum: expected at most 2 arguments, got 3, one of them tensor float64 (2); of a call's results",
+        bk.maximum, ones { 2 }, ones { 2 }, ones { 2 })
+    fails("bk.dot: expected at most 2 arguments, got 3, one of them function", bk.dot, ones { 2 }, ones { 2 }, print)
     fails("bk.full: expected at most 3 arguments, got 4, one of them true", bk.full, { 2 }, 1, {}, true)
     fails("rng:integers: expected at most 2 arguments, got 3, one of them table", rng.integers, rng, 0, 64, { 2, 3 })
     fails("rng:permutation: expected at most 1 argument, got 2, one of them 3", rng.permutation, rng, 2, 3)

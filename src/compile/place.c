@@ -4,6 +4,8 @@
 #include "builder.h"
 #include "program.h"
 
+#include <stdint.h>
+
 /* A node that is another's memory seen differently: reshape, or a slice without gaps. */
 bool is_alias(const node *n, size_t *shift) {
     *shift = 0;
@@ -39,7 +41,7 @@ static bool whole_concat_part(const node *cat, size_t *outer) {
 /* Which buffer, at which shift, every node lies in. Parts of a concatenation are computed in their place. */
 bool place_nodes(builder *b) {
     plan *p = b->p;
-    b->buffers = make(b->g, sizeof *b->buffers, b->n + b->n_in + b->n_out + 1); /* unused arguments too */
+    b->buffers = make(b->g, sizeof *b->buffers, 2 * (int64_t)b->n + b->n_in + b->n_out + 1); /* unused arguments too */
     if (!b->buffers) return false;
     int n_consts = 0;
     for (int i = 0; i < b->n; i++)
@@ -102,6 +104,20 @@ failed:
     return false;
 }
 
+/* A pass may: where it reads otherwise than element by element, its buffer is `moved`. A product may by rows. */
+bool writes_over(const builder *b, const unit *u, const node *n, int k) {
+    if (is_pass(u->nodes[0])) return true;
+    if (!b->by_rows || !n->op->row_by_row || !n->op->row_by_row(n, k) || !gives_rows(n)) return false;
+    for (int j = 0; j < n->n_in; j++)
+        if (j != k && b->root[n->in[j]->id] == b->root[n->in[k]->id]) return false;
+    return node_bytes(n) == node_bytes(n->in[k]);
+}
+
+/* Half of them: the other operand is packed twice. */
+int64_t rows_beside(const node *n) {
+    return (n->shape[0] + 1) / 2;
+}
+
 static void lives(builder *b, const node *n, int at) {
     if (b->root[n->id] < 0) return;
     buffer *x = &b->buffers[b->root[n->id]];
@@ -123,10 +139,11 @@ void lifetimes(builder *b) {
 /* Whether buffer y, which the i-th node of the s-th unit writes first of all, is laid over one of m's operands, or that
  * over y: nobody else of its last turn reads that buffer, and the pass reads it as it lies, up to the i-th node. */
 static bool share_place(builder *b, int s, int i, const node *m, int out) {
+    const unit *u = &b->units[b->order[s]];
     buffer *y = &b->buffers[out];
     for (int k = 0; k < m->n_in; k++) {
         const int in = b->root[m->in[k]->id];
-        if (in < 0 || in == out) continue;
+        if (in < 0 || in == out || !writes_over(b, u, m, k)) continue;
         buffer *x = &b->buffers[in], *base = x; /* what it is laid over itself */
         if (x->slot >= 0 || x->last != b->turn[s] || x->bytes != y->bytes) continue;
         if (x->readers != 1 || x->last_read > i || x->moved) continue;
@@ -140,7 +157,15 @@ static bool share_place(builder *b, int s, int i, const node *m, int out) {
     return false;
 }
 
-/* The results of a pass take the places of operands that die in it, or give them theirs. */
+/* Room for the rows of n that are not written over its operand yet. */
+static void lay_beside(builder *b, const node *n, int turn) {
+    const int at = new_buffer(b, -1, (size_t)(rows_beside(n) * n->shape[1]) * dtype_size(n->dtype));
+    b->buffers[at].first = b->buffers[at].last = turn;
+    b->room[n->id] = at;
+}
+
+/* The results of a pass, or of products by rows, take the places of operands that die in them; those of a pass may give
+ * them theirs. */
 void write_in_place(builder *b) {
     for (int s = 0; s < b->n_order; s++) {
         const unit *u = &b->units[b->order[s]];
@@ -158,14 +183,16 @@ void write_in_place(builder *b) {
     }
     for (int s = 0; s < b->n_order; s++) {
         const unit *u = &b->units[b->order[s]];
-        if (!is_pass(u->nodes[0])) continue;
+        const bool pass = is_pass(u->nodes[0]);
         for (int i = 0; i < u->n; i++) {
             int out = b->root[u->nodes[i]->id];
             if (!b->stored[u->nodes[i]->id] || out < 0 || b->shift[u->nodes[i]->id]) continue;
             const buffer *y = &b->buffers[out];
-            if ((y->slot >= 0 && b->over) || y->over >= 0 || y->first != b->turn[s]) continue;
+            if ((y->slot >= 0 && (b->over || !pass)) || y->over >= 0 || y->first != b->turn[s]) continue;
             const int from = y->slot >= 0 ? 0 : i; /* a result also from what earlier nodes read */
-            for (int j = i; j >= from && !share_place(b, s, i, u->nodes[j], out); j--) continue;
+            bool shares = false;
+            for (int j = i; j >= from && !shares; j--) shares = share_place(b, s, i, u->nodes[j], out);
+            if (shares && !pass) lay_beside(b, u->nodes[i], b->turn[s]);
         }
     }
     for (int i = 0; i < b->count; i++) {

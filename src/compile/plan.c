@@ -276,7 +276,7 @@ static bool make_steps(builder *b) {
     plan *p = b->p;
     graph *own = p->own;
     int operands = b->n_out * 2 + 2;
-    for (int i = 0; i < b->n; i++) operands += b->sorted[i]->n_in + 1;
+    for (int i = 0; i < b->n; i++) operands += b->sorted[i]->n_in + 2;
     p->places = make(own, sizeof *p->places, operands);
     p->pointers = make(own, sizeof *p->pointers, operands);
     p->bases = make(own, sizeof *p->bases, 1 + p->n_consts + b->n_in + b->n_out);
@@ -302,6 +302,11 @@ static bool make_steps(builder *b) {
             x->n_in = n->n_in;
             for (int k = 0; k < n->n_in; k++) x->in[k] = node_pointer(b, n->in[k]);
             x->out = node_pointer(b, n);
+            if (b->room[n->id]) {
+                const buffer *room = &b->buffers[b->room[n->id]];
+                x->room_rows = rows_beside(n);
+                x->room = place_pointer(b, room->slot, room->offset);
+            }
             x->flops = node_flops(n);
         }
         x->cost = unit_cost(&b->units[at]);
@@ -347,6 +352,7 @@ static bool arrange(builder *b) {
     b->root = make(g, sizeof *b->root, b->count);
     b->shift = make(g, sizeof *b->shift, b->count);
     b->absorbed = make(g, sizeof *b->absorbed, b->count);
+    b->room = make(g, sizeof *b->room, b->count);
     b->temp_of = make(g, sizeof *b->temp_of, b->count);
     b->temp_last = make(g, sizeof *b->temp_last, b->count);
     if (graph_failed(g)) return false;
@@ -384,7 +390,7 @@ static bool forget(builder *b) {
     p->own = ops_graph(p->c);
     p->n_places = p->n_steps = 0;
     *b = (builder){ .g = b->g, .p = p, .n_in = b->n_in, .n_out = b->n_out, .inputs = b->inputs, .outs = b->outs,
-                    .rank = b->rank, .alone = b->alone, .over = b->over };
+                    .rank = b->rank, .alone = b->alone, .over = b->over, .by_rows = b->by_rows };
     return p->own || graph_fail(b->g, BK_ENOMEM, "out of memory: a plan");
 }
 
@@ -439,6 +445,25 @@ static bool fit(builder *b, size_t memory) {
     return false;
 }
 
+/* The plan as it is, and b's without it: another one is built. */
+static plan set_aside(builder *b) {
+    const plan before = *b->p;
+    b->p->own = NULL;
+    b->p->n_consts = 0;
+    return before;
+}
+
+/* Keeps the other one, or goes back. */
+static void settle(builder *b, bool keep, const builder *as_built, plan *before) {
+    if (keep) {
+        drop(before);
+        return;
+    }
+    drop(b->p);
+    *b->p = *before;
+    *b = *as_built;
+}
+
 /* With copies for late readers if less memory is then in use at once, else as it was. much: it is worth another try. */
 static bool with_copies(builder *b, bool any, double part, bool *much) {
     enum { MUCH = 64 };
@@ -448,31 +473,61 @@ static bool with_copies(builder *b, bool any, double part, bool *much) {
     *much = false;
     if (!outs || !recompute(b, any, 0, part, outs, &copies)) return false;
     if (!copies) return true;
-    plan *p = b->p, before = *p;
-    p->own = NULL;
-    p->n_consts = 0;
+    plan before = set_aside(b);
     const bool ok = arrange_anew(b, outs), less = ok && b->most < as_built.most;
     *much = less && b->most < as_built.most - as_built.most / MUCH;
     b->rank = NULL;
-    if (less || !ok) {
-        drop(&before);
-    } else {
-        drop(p);
-        *p = before;
-        *b = as_built;
-    }
+    settle(b, less || !ok, &as_built, &before);
     return ok;
 }
 
-/* Copies of what is cheap, and of copies; then, in a program that is worth it, of anything. */
-static bool build(builder *b, size_t memory) {
-    enum { ROUNDS = 4, WORTH = 1 << 12, WORTH_ANY = 80 << 20 }; /* bytes that are worth planning again */
-    if (!arrange(b)) return false;
+enum { WORTH = 1 << 12 }; /* bytes that are worth planning again */
+
+/* Of a plan that is arranged: copies of what is cheap, and of copies; then, in a program that is worth it, of anything.
+ */
+static bool copy_and_lay_out(builder *b) {
+    enum { ROUNDS = 4, WORTH_ANY = 80 << 20 };
     bool much = b->most >= WORTH;
     for (int i = 0; i < ROUNDS && much; i++)
         if (!with_copies(b, false, 1. / 20, &much)) return false;
     if (b->most >= WORTH_ANY && !with_copies(b, true, 1. / 100, &much)) return false;
-    return lay_out(b) && (!memory || fit(b, memory));
+    return lay_out(b);
+}
+
+/* Of a plan that is laid out: whether a product that could be written over an operand, by rows, is a large part of what
+ * it works in. */
+static bool may_write_by_rows(builder *b) {
+    enum { PART = 16 };
+    bool may = false;
+    b->by_rows = true;
+    for (int i = 0; i < b->n_units && b->p->arena_bytes >= WORTH && !may; i++) {
+        const node *n = b->units[i].nodes[0];
+        for (int k = 0; k < n->n_in && !is_pass(n) && !may; k++)
+            may = node_bytes(n) * PART >= b->p->arena_bytes && writes_over(b, &b->units[i], n, k);
+    }
+    b->by_rows = false;
+    return may;
+}
+
+/* With products that are written over their operands if it then works in less memory, else as it was: they take a
+ * little longer. */
+static bool with_rows(builder *b, node **outs) {
+    enum { MUCH = 64 };
+    const size_t needed = bytes_needed(b->p);
+    const builder as_built = *b;
+    plan before = set_aside(b);
+    b->by_rows = true;
+    const bool ok = arrange_anew(b, outs) && copy_and_lay_out(b);
+    const bool less = ok && bytes_needed(b->p) < needed - needed / MUCH;
+    settle(b, less || !ok, &as_built, &before);
+    return ok;
+}
+
+static bool build(builder *b, size_t memory) {
+    node **outs = b->outs;
+    if (!arrange(b) || !copy_and_lay_out(b)) return false;
+    if (may_write_by_rows(b) && !with_rows(b, outs)) return false;
+    return !memory || fit(b, memory);
 }
 
 /* Moves what is needed to a graph of its own: tables by id are then as long as what is planned, not what was traced. */

@@ -177,11 +177,8 @@ static int beginning(plan *p) {
 static int64_t rows_of(const plan *p, const piece *x) {
     enum { PORTION_BYTES = 192 << 10, ROWS = 84, FEWEST = 48 }; /* each portion packs the other operand anew */
     const step *s = &p->steps[x->made];
-    const void *in[FEW_OPERANDS];
     const node *n = s->n;
-    if (!n || !n->op->run_rows || n->ndim != 2 || n->count != x->count || s->n_in > FEW_OPERANDS) return 0;
-    for (int k = 0; k < s->n_in; k++) in[k] = p;
-    if (!n->op->run_rows(n, p->pointers, in, 0, 0)) return 0;
+    if (!n || n->count != x->count || s->room_rows || !gives_rows(n)) return 0;
     int64_t rows = PORTION_BYTES / (n->shape[1] * (int64_t)element_size(p));
     if (rows >= ROWS) rows = rows / ROWS * ROWS;
     return rows >= FEWEST && n->shape[0] >= 2 * rows ? rows : 0;

@@ -12,6 +12,8 @@ typedef struct step {
     fuse_pass *pass; /* or a fused pass */
     int n_in, out;   /* places in the pointer table */
     int *in;
+    int64_t room_rows; /* kernel: out is one of in, and so many rows of it are made at a time, in room; else 0 */
+    int room;
     const void **many; /* room for a run's operands, if they are more than FEW_OPERANDS: it allocates nothing */
     size_t scratch, scratch_at; /* bytes at one thread, and where they are beside those of its turn's other steps */
     size_t copy_bytes; /* or a copy of in[0] to out */
@@ -58,6 +60,9 @@ struct plan {
     int takes; /* the slot whose pieces plan_take gets */
     plan_stats stats;
 };
+
+/* Whether n can be made some rows at a time. */
+bool gives_rows(const node *n);
 
 /* What the steps work in on so many threads: at one, one after the other in the same place. */
 size_t plan_scratch(const plan *p, int threads);

@@ -17,6 +17,42 @@ static bool splits(const step *s, int threads) {
     return threads > 1 && (s->pass ? s->cost >= THREAD_WORTH : s->shared);
 }
 
+bool gives_rows(const node *n) {
+    const void *in[FEW_OPERANDS];
+    if (!n->op->run_rows || n->ndim != 2 || n->n_in > FEW_OPERANDS) return false;
+    for (int k = 0; k < n->n_in; k++) in[k] = n;
+    return n->op->run_rows(n, NULL, in, 0, 0);
+}
+
+typedef struct overwriting {
+    ctx *c;
+    const step *s;
+    const void *const *in;
+    char *out, *room;
+    int64_t rows; /* of room, for a thread */
+} overwriting;
+
+static void overwrite_rows(void *arg, int share, int64_t first, int64_t end) {
+    const overwriting *x = arg;
+    const node *n = x->s->n;
+    const size_t row = (size_t)n->shape[1] * dtype_size(n->dtype);
+    char *room = x->room + (size_t)share * (size_t)x->rows * row;
+    for (int64_t i = first; i < end && !ctx_poll(x->c, NULL); i += x->rows) {
+        const int64_t rows = end - i < x->rows ? end - i : x->rows;
+        n->op->run_rows(n, room, x->in, i, rows);
+        memcpy(x->out + (size_t)i * row, room, (size_t)rows * row);
+    }
+}
+
+/* A product over its operand: some rows are made beside it, and then lie where nobody needs what was there. */
+static bk_status run_over(plan *p, const step *s, const void *const *in, bool shared) {
+    enum { FEWEST = 84 };
+    const int64_t most = s->room_rows / FEWEST, threads = shared ? ctx_threads(p->c) : 1;
+    const int64_t shares = threads < most ? threads : most < 1 ? 1 : most;
+    overwriting x = { p->c, s, in, p->pointers[s->out], p->pointers[s->room], s->room_rows / shares };
+    return ctx_ranges(p->c, s->n->shape[0], (int)shares, 0, overwrite_rows, &x);
+}
+
 size_t plan_scratch(const plan *p, int threads) {
     size_t most = 0;
     for (int i = 0; i < p->n_steps; i++) {
@@ -49,7 +85,8 @@ static bk_status step_run(plan *p, const step *s, err *e) {
     }
     const void *few[FEW_OPERANDS], **in = s->many ? s->many : few;
     for (int k = 0; k < s->n_in; k++) in[k] = p->pointers[s->in[k]];
-    bk_status status = s->n->op->run(p->c, s->n, p->pointers[s->out], in, scratch);
+    bk_status status = s->room_rows ? run_over(p, s, in, shared)
+                                    : s->n->op->run(p->c, s->n, p->pointers[s->out], in, scratch);
     if (status == BK_ERUNTIME && s->n->op->explain)
         status = s->n->op->explain(p->c, s->n, p->pointers[s->out], in, scratch, e);
     if (status == BK_EINTERRUPTED) return err_set(e, status, "interrupted");

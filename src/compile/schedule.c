@@ -62,8 +62,9 @@ static bool make_tasks(builder *b, order_tasks *all) {
             t->writes[t->n_writes++] = x;
         }
         t->over = room += t->n_writes;
-        for (int i = 0; i < at->n && is_pass(at->nodes[0]); i++)
+        for (int i = 0; i < at->n; i++)
             for (int k = 0; k < at->nodes[i]->n_in; k++) {
+                if (!writes_over(b, at, at->nodes[i], k)) continue;
                 const int x = b->root[at->nodes[i]->id], y = b->root[at->nodes[i]->in[k]->id];
                 if (x < 0 || y < 0 || read[x] != 2 * u + 3 || read[y] != 2 * u + 2 || last[y] > i) continue;
                 if (b->shift[at->nodes[i]->id] || b->buffers[x].slot >= 0 || b->buffers[y].slot >= 0) continue;
@@ -114,6 +115,39 @@ static int *depth_first(builder *b, const order_tasks *all, int n, const ranked 
     return order;
 }
 
+static bool reads(const order_task *t, int x) {
+    for (int k = 0; k < t->n_reads; k++)
+        if (t->reads[k] == x) return true;
+    return false;
+}
+
+/* Whether all that the unit needs comes before the place. */
+static bool ready_at(const order_task *t, const int *places, int at) {
+    for (int k = 0; k < t->n_before; k++)
+        if (places[t->before[k]] >= at) return false;
+    return true;
+}
+
+/* Who reads what a product may be written over comes before it, if it can. */
+static bool readers_first(builder *b, const order_tasks *all, int *order) {
+    int *places = make(b->g, sizeof *places, b->n_units);
+    if (!places) return false;
+    for (int s = 0; s < b->n_order; s++) places[order[s]] = s;
+    for (int s = 0; s < b->n_order; s++) {
+        const order_task *t = &all->tasks[order[s]];
+        if (is_pass(b->units[order[s]].nodes[0]) || !t->n_over) continue;
+        for (int k = s + 1; k < b->n_order; k++) {
+            const int u = order[k];
+            if (!reads(&all->tasks[u], t->over[1]) || !ready_at(&all->tasks[u], places, s)) continue;
+            memmove(order + s + 1, order + s, sizeof *order * (size_t)(k - s));
+            order[s] = u;
+            for (int i = s; i <= k; i++) places[order[i]] = i;
+            s++;
+        }
+    }
+    return true;
+}
+
 /* From the results down; and, where there is a rank, by it. */
 bool order_units(builder *b) {
     order_tasks all;
@@ -138,6 +172,8 @@ bool order_units(builder *b) {
     }
     if (n) qsort(wanted, (size_t)n, sizeof *wanted, by_rank);
     if (n && !(base[bases++] = depth_first(b, &all, n, wanted))) return false;
+    for (int i = 0; i < bases && b->by_rows; i++)
+        if (!readers_first(b, &all, base[i])) return false;
     return order_for_memory(b->g, &all, bases, base, b->order, b->use, &b->most);
 }
 
@@ -195,6 +231,14 @@ static bool begin_early(const builder *b, crowd *c, int s, int k) {
     return true;
 }
 
+/* It may be written over an operand if nobody reads that beside it. */
+static bool overwrites(const builder *b, const unit *u) {
+    const node *n = u->nodes[0];
+    for (int k = 0; k < n->n_in && !is_pass(n); k++)
+        if (writes_over(b, u, n, k)) return true;
+    return false;
+}
+
 /* Units that are worth a thread and need nothing of each other are brought together into one turn. The turns
  * depend on the graph alone; a turn's units run at once when there are threads, one by one when not. */
 bool take_turns(builder *b) {
@@ -236,7 +280,7 @@ bool take_turns(builder *b) {
             const unit *at = &b->units[u];
             if (made[u] != INT32_MAX) continue;
             double own = costs[u];
-            bool ready = k == s || (own >= THREAD_WORTH && own <= 4 * cost && cost <= 4 * own);
+            bool ready = k == s || (own >= THREAD_WORTH && own <= 4 * cost && cost <= 4 * own && !overwrites(b, at));
             for (int i = 0; i < at->n && ready && k != s; i++)
                 for (int m = 0; m < at->nodes[i]->n_in && ready; m++) {
                     node *a = at->nodes[i]->in[m];

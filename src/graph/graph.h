@@ -127,6 +127,8 @@ struct op_row {
     /* NULL, or, for a matrix: rows row .. row + rows - 1 of it into out, to run's bits, by this thread alone, unpolled
      * and without scratch. false, and nothing is done, where it cannot; rows = 0 asks, and reads nothing of in. */
     bool (*run_rows)(const node *n, void *out, const void *const *in, int64_t row, int64_t rows);
+    /* With run_rows: whether a row of n needs of input k, as large as n, no more than the same row. NULL: of none. */
+    bool (*row_by_row)(const node *n, int k);
     /* NULL, or: why run failed with BK_ERUNTIME, by running again, as a whole message in e. */
     bk_status (*explain)(ctx *c, const node *n, void *out, const void *const *in, void *scratch, err *e);
     /* Bytes that run needs on so many threads, or on fewer. NULL: none. */

@@ -68,6 +68,10 @@ static bool matmul_run_rows(const node *n, void *out, const void *const *in, int
     return x.batch == 1 && gemm_sum_rows(n->dtype, x.m, x.n, 1, &t, row, rows, out);
 }
 
+static bool matmul_row_by_row(const node *n, int k) {
+    return k == 0 && !n->ints[0];
+}
+
 /* Transposes go into the flags, scales outward (products that differ by a factor are then shared). */
 static node *matmul_simplify(graph *g, node *n) {
     node *a = n->in[0], *b = n->in[1];
@@ -119,6 +123,7 @@ const op_row op_matmul = {
     .shape = matmul_shape,
     .run = matmul_run,
     .run_rows = matmul_run_rows,
+    .row_by_row = matmul_row_by_row,
     .cost = matmul_cost,
     .shared = true,
     .simplify = matmul_simplify,
@@ -177,6 +182,10 @@ static bool matmul_sum_run_rows(const node *n, void *out, const void *const *in,
     return gemm_sum_rows(n->dtype, n->shape[0], n->shape[1], count, terms, row, rows, out);
 }
 
+static bool matmul_sum_row_by_row(const node *n, int k) {
+    return k % 2 == 0 && !n->ints[3 * (k / 2)];
+}
+
 static double matmul_sum_cost(const node *n) {
     double sum = 0;
     for (int i = 0; 2 * i < n->n_in; i++) {
@@ -194,6 +203,7 @@ const op_row op_matmul_sum = {
     .shape = matmul_sum_shape,
     .run = matmul_sum_run,
     .run_rows = matmul_sum_run_rows,
+    .row_by_row = matmul_sum_row_by_row,
     .cost = matmul_sum_cost,
     .shared = true,
     .jvp = op_no_jvp,

@@ -35,7 +35,7 @@ typedef struct builder {
     int *root;      /* by id: the buffer it lies in */
     size_t *shift;  /* by id: bytes into it */
     bool *absorbed; /* by id: a broadcast or slice read as a view by every user */
-    int *room;      /* by id: of a product that is written over an operand, a buffer for some rows of it; 0: none */
+    int *room; /* by id: of a product that is written over an operand, a buffer for some of its rows; 0: none */
     unit *units;
     int n_units;
     int *order, *turn; /* units in running order; of each place, its turn: those of one turn are independent */
@@ -83,8 +83,8 @@ static inline node *under(const builder *b, node *a) {
 
 /* place.c. Whether a node is another's memory, so many bytes on, seen differently; which buffer, at which shift, every
  * node lies in (false after failing b->g); whether n, of unit u, may be written over its operand k, as far as they say,
- * and how many rows of it are made at a time then; then, in turns, how long buffers live, which of them lie over others,
- * and where all of them are. */
+ * and how many rows of it are then made at a time; and, in turns, how long buffers live, which of them lie over others
+ * and where all are. */
 bool is_alias(const node *n, size_t *shift);
 bool place_nodes(builder *b);
 int64_t rows_beside(const node *n);

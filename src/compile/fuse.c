@@ -320,6 +320,57 @@ static void run_adam(const fuse_pass *p, int i, const reach *r, int64_t n, bool 
     vec_adam(p->dtype, n, &s);
 }
 
+bool fuse_is_slow(vec_op op) {
+    static const bool is[VEC_OPS] = {
+        [VEC_EXP] = true,  [VEC_EXPM1] = true,      [VEC_TANH] = true,  [VEC_TANH_SUM] = true,  [VEC_SIGMOID] = true,
+        [VEC_GELU] = true, [VEC_GELU_SLOPE] = true, [VEC_GAUSS] = true, [VEC_GAUSS_CDF] = true, [VEC_GELU_CURVE] = true,
+        [VEC_ERF] = true,  [VEC_ERFC] = true,       [VEC_SIN] = true,   [VEC_COS] = true,       [VEC_SOFTPLUS] = true,
+    };
+    return is[op];
+}
+
+/* The memory of the next block: some lines of it are asked for after each stretch of an operation that takes long, since
+ * those beside it, which read and write memory, would wait. An operation alone waits while it computes: asking took a
+ * tenth more there. */
+enum { LINE = 64, STRETCH = 8 * LINE, MOST_AHEAD = 8 };
+typedef struct ahead {
+    const char *from[MOST_AHEAD]; /* the first block */
+    bool written[MOST_AHEAD];
+    int n, lines, line, per; /* lines of all; asked for; after a stretch */
+    int64_t at;              /* elements */
+} ahead;
+
+static void look_ahead(const fuse_pass *p, const reach *reaches, size_t bytes, ahead *x) {
+    enum { WORTH = 4 << 20 }; /* bytes that a pass reads and writes, of which L2 has little */
+    int slow = 0;
+    for (int i = 0; i < p->n_ops; i++) {
+        slow += p->ops[i].slow;
+        for (int k = 0; k < 4 && x->n < MOST_AHEAD; k++) {
+            if (!reaches[i].step[k] || known(reaches, i, k)) continue;
+            x->from[x->n] = reaches[i].at[k];
+            x->written[x->n++] = k == 3;
+        }
+    }
+    if (!slow || p->n_ops == 1 || (size_t)p->count * dtype_size(p->dtype) * (size_t)x->n < WORTH) return;
+    const int stretches = slow * (int)((bytes + STRETCH - 1) / STRETCH);
+    x->lines = x->n * (int)((bytes + LINE - 1) / LINE);
+    x->per = (x->lines + stretches - 1) / stretches;
+}
+
+static void run_slow(const fuse_op *op, const reach *r, int64_t n, size_t size, ahead *x) {
+    const int64_t stretch = STRETCH / (int64_t)size;
+    for (int64_t i = 0; i < n; i += stretch) {
+        const size_t at = (size_t)i * size;
+        op->fn(n - i < stretch ? n - i : stretch, r->at[3] + at, r->at[0] + at, r->at[1] + at, r->at[2] + at, op->x);
+        for (int k = 0; k < x->per && x->line < x->lines; k++, x->line++) {
+            const int which = x->line % x->n;
+            const char *line = x->from[which] + (size_t)x->at * size + (size_t)(x->line / x->n) * LINE;
+            if (x->written[which]) __builtin_prefetch(line, 1);
+            else __builtin_prefetch(line);
+        }
+    }
+}
+
 /* Elements start to end; with sums start is where a block starts. folds: what all parts leave for fold_end. */
 static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, char *folds, int64_t start,
                      int64_t end) {
@@ -356,6 +407,8 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
         if (p->fills[i].pointer >= 0) run_copy(size, temp, pointers[p->fills[i].pointer], 0, n);
         else vec_get(VEC_FILL, p->dtype)(n, temp, NULL, NULL, NULL, p->fills[i].x);
     }
+    ahead next = { 0 };
+    if (far && vec_intel()) look_ahead(p, reaches, bytes, &next);
     for (int64_t first = start; first < end; first += block) {
         int64_t n = end - first < block ? end - first : block;
         for (int i = 0; i < p->n_views; i++) {
@@ -363,10 +416,13 @@ static void run_part(const fuse_pass *p, char *const *pointers, char *scratch, c
             view_load(&p->views[i], size, pointers[p->views[i].pointer], first, n, first > start ? block : 0,
                       scratch + (size_t)p->views[i].temp * temp_size);
         }
+        next.line = 0;
+        next.at = first - start + block;
         for (int i = 0; i < p->n_ops;) {
             const fuse_op *op = &p->ops[i];
             reach *r = &reaches[i], *const beyond = r + 1 + op->more;
             if (op->more) run_adam(p, i, r, n, far);
+            else if (op->slow && next.per) run_slow(op, r, n, size, &next);
             else if (op->fn) op->fn(n, r->at[3], r->at[0], r->at[1], r->at[2], op->x);
             else {
                 const fuse_fold *f = &p->folds[op->fold];

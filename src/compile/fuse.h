@@ -18,6 +18,7 @@ typedef struct fuse_op {
     fuse_source in[3], out;
     double x;
     int fold; /* fn NULL: its place among the folds */
+    bool slow; /* it computes for long */
     int more; /* operations after it that are done with it: fuse_join */
 } fuse_op;
 
@@ -63,6 +64,9 @@ size_t fuse_scratch(const fuse_pass *p, int threads);
  * views, and with few temporaries. */
 bool fuse_has_parts(const fuse_pass *p);
 void fuse_run_part(const fuse_pass *p, char *const *pointers, int64_t first, int64_t count);
+
+/* Whether an operation computes for longer than its operands take to come. */
+bool fuse_is_slow(vec_op op);
 
 /* Finds operations of a pass that one kernel does in one go, to the same bits: the step of Adam. */
 void fuse_join(fuse_pass *p);

@@ -240,6 +240,7 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
         fuse_op *op = &pass->ops[pass->n_ops++];
         op->fn = is_pass(n) ? vec_get(n->op->vec, n->dtype) : NULL;
         op->x = n->x;
+        op->slow = is_pass(n) && fuse_is_slow(n->op->vec);
         if (!is_pass(n)) {
             fuse_fold *f = &pass->folds[op->fold = pass->n_folds++];
             *f = fuse_fold_of(n->in[0]->ndim, n->in[0]->shape, n->ints[0]);

@@ -329,9 +329,9 @@ bool fuse_is_slow(vec_op op) {
     return is[op];
 }
 
-/* The memory of the next block: some lines of it are asked for after each stretch of an operation that takes long, since
- * those beside it, which read and write memory, would wait. An operation alone waits while it computes: asking took a
- * tenth more there. */
+/* The memory of the next block: some lines of it are asked for after each stretch of an operation that takes long,
+ * since those beside it, which read and write memory, would wait. An operation alone waits while it computes: asking
+ * took a tenth more there. */
 enum { LINE = 64, STRETCH = 8 * LINE, MOST_AHEAD = 8 };
 typedef struct ahead {
     const char *from[MOST_AHEAD]; /* the first block */

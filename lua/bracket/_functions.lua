@@ -210,9 +210,11 @@ local function functions(model, task, outputs, where, shared)
     if own then
         f.accuracy = function(theta, x, y, buffers)
             local share = own(model:forward(theta, x, buffers and { buffers = buffers }), y)
-            if bk.is_tensor(share) then share = share:item() end
+            if bk.is_tensor(share) and share:count() == 1 then share = share:item() end
             if type(share) ~= "number" then
-                refuse("%s: accuracy: expected a number, got a %s", where or "task", type(share))
+                refuse("%s: accuracy: expected a number, got %s", where or "task",
+                    bk.is_tensor(share) and "a tensor (" .. table.concat(share:shape(), ",") .. ")"
+                    or "a " .. type(share))
             end
             return share
         end

@@ -132,6 +132,39 @@ local function check_fields(task, where)
     end
 end
 
+local function is_callable(f)
+    local meta = getmetatable(f)
+    return type(f) == "function" or type(meta) == "table" and meta.__call ~= nil
+end
+
+local function check_kinds(task, where)
+    local show = bk._options.show
+    if task.shuffle ~= nil and type(task.shuffle) ~= "boolean" then
+        fail(where, ": shuffle: expected true or false, got %s", show(task.shuffle))
+    end
+    if task.shape ~= nil then
+        bk._options.numbers(where, "shape", task.shape)
+        if #task.shape < 2 or #task.shape > 3 then
+            fail(where, ": shape: expected {rows, columns} or {channels, rows, columns}, got %s", show(task.shape))
+        end
+    end
+    if task.accuracy ~= nil and not is_callable(task.accuracy) then
+        fail(where, ": accuracy: expected a function (z, y) -> number, got %s", show(task.accuracy))
+    end
+    if task.weight ~= nil then
+        fail(where, ": weight: a task has none; a loss of its own may be a multiple: loss = function(model, theta, x, y) "
+            .. "return %s * bk.loss.mse(model)(theta, x, y) end", show(task.weight))
+    end
+    if #task > 0 then fail(where, ": expected named fields, got %s at %d", show(task[1]), 1) end
+    for _, name in ipairs{ "train", "test" } do
+        for field in pairs(type(task[name]) == "table" and task[name] or {}) do
+            local more = field ~= "x" and field ~= "y" and bk.internal.hint(field, { "x", "y" }) or ""
+            if type(field) == "number" then fail(where, ": %s: expected x and y, got an entry %s", name, field) end
+            if more ~= "" then fail(where, ": %s: unknown field %s%s", name, show(field), more) end
+        end
+    end
+end
+
 function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: over the ranks
     local self = setmetatable({ model = model, dtype = dtype, tasks = {}, n = #tasks, mode = {} }, problem)
     if type(tasks) ~= "table" or #tasks == 0 then refuse("bk.protocol: tasks: expected a list of tasks, got none") end
@@ -141,6 +174,7 @@ function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: ove
         local t = { name = task.name or ("task " .. i), source = task }
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
         check_fields(task, where)
+        check_kinds(task, where)
         for _, name in ipairs{ "x", "y" } do
             if task.train and task[name] ~= nil then
                 refuse("%s: %s: given twice, as train.%s too", where, name, name)

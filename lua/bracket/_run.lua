@@ -334,11 +334,13 @@ local function changed_batch(self)
     return own.x, own.y
 end
 
+local function is_rate(h) return type(h) == "number" and h >= 0 and h < math.huge end
+
 -- A rate that a hook changed: R and W count what is stepped.
 local function change_rate(self, h)
     local lr, i = self.lr, self.task
-    if type(lr) ~= "number" or lr ~= lr or lr == math.huge or lr == -math.huge then
-        refuse("bk.protocol: step %d: before_step left state.lr as %s; expected a finite rate", self.step, show(lr))
+    if not is_rate(lr) then
+        refuse("bk.protocol: step %d: before_step left state.lr as %s; expected a finite rate >= 0", self.step, show(lr))
     end
     order_object.accumulate(self.W, self.R, i or 0, lr - h)
 end
@@ -412,7 +414,28 @@ local function check_left(self, hook, field, like)
     end
 end
 
+-- The gradients of a joint step's tasks are there to read: the step is along state.gradient.
+local function check_made(self, made)
+    local gradients = owned[self].gradients
+    for i = 1, math.max(#made, #gradients) do
+        if not rawequal(made[i], gradients[i]) then
+            refuse("bk.protocol: step %d: before_step left another state.gradients[%d], which no step is along; it may "
+                .. "set state.gradient", self.step, i)
+        end
+    end
+end
+
+-- Before anything is said of what was learned: of a theta that is no number any class may be the largest.
+local function check_theta(self)
+    local size = owned[self].theta:norm():item()
+    if size - size ~= 0 then
+        error(("bk.protocol: step %d: theta holds nan or inf after it; what was recorded is kept in protocol.result")
+            :format(self.step), 0)
+    end
+end
+
 local function finish_block(self)
+    check_theta(self)
     self:call("end_task")
     self.learned[#self.learned + 1] = self.task
     self.cache = {}
@@ -454,8 +477,8 @@ function run:advance(stop, progress, hold)
         end
         self.task = task > 0 and task or nil
         local h = spec.rate(step, self.view)
-        if type(h) ~= "number" or h ~= h or h == math.huge or h == -math.huge then
-            refuse("bk.protocol: step %d: lr: expected a finite rate, got %s", step, show(h))
+        if not is_rate(h) then
+            refuse("bk.protocol: step %d: lr: expected a finite rate >= 0, got %s", step, show(h))
         end
         self.lr = h
         self.problem:begin_step(self.seed, step)
@@ -467,8 +490,10 @@ function run:advance(stop, progress, hold)
             all_tasks(self)
         end
         if #before > 0 then
+            local made = table.move(own.gradients, 1, #own.gradients, 1, {})
             self:call("before_step")
             check_left(self, "before_step", "gradient", own.theta)
+            check_made(self, made)
             if self.lr ~= h then change_rate(self, h) end
             self:take_optimizer() -- a hook may have run another protocol
         end
@@ -499,6 +524,7 @@ function run:advance(stop, progress, hold)
     end
     if self.step == self.total and not self.finished then
         hold(true)
+        check_theta(self)
         if #self.learned == 0 and spec.evaluate then self:evaluate(1) end
         self.whole = nil -- hooks run once
         self:call("end_run")

@@ -58,7 +58,10 @@ function run_log.config(protocol, seed)
     config.tasks, config.interventions = tasks, #interventions > 0 and interventions or nil
     config.order, config.order_digest = spec.order.name, bk._fingerprint(spec.order)
     for name, value in pairs(protocol.asked) do config[name] = plain(value) end
-    config.optimizer, config.seed, config.dtype = plain(tostring(spec.optimizer)), seed, protocol.dtype
+    local optimizer, meta = spec.optimizer, getmetatable(spec.optimizer)
+    local unnamed = type(optimizer) == "table" and not (meta and meta.__tostring) -- its text would be where it lies
+    config.optimizer = unnamed and "own " .. bk._fingerprint(optimizer) or plain(tostring(optimizer))
+    config.seed, config.dtype = seed, protocol.dtype
     return config
 end
 
@@ -192,7 +195,11 @@ function run_log:look(options)
     if not options.resume then
         refuse("protocol:run: out: %s holds a run: resume = true goes on with it, or name another folder", dir)
     end
-    local config, env = run_folder.object(dir, "config"), run_folder.object(dir, "env")
+    local config, known, env = run_folder.object(dir, "config"), pcall(run_folder.object, dir, "env")
+    if not known then -- it only tells people
+        warning("protocol:run: resume: %s; it is written anew", env)
+        env = {}
+    end
     check_same(dir, config, self.config, self.spec)
     if options.theta and config.theta ~= self.config.theta then
         refuse("protocol:run: resume: %s began at another theta", dir)

@@ -80,7 +80,20 @@ a, b = bk.compile(function(t) return t:square():sum() end), bk.compile(function(
         end
         local u = options.u and direction("u", options.u, theta)
         local v = options.v and direction("v", options.v, theta)
-        local scale = theta:norm():item()
+        local value, scale = bk.compile(loss)(theta), theta:norm():item()
+        if not bk.is_tensor(value) or value:ndim() > 0 then
+            refuse("bk.landscape: loss: expected a 0-d tensor, got %s", bk.is_tensor(value)
+                and "(" .. table.concat(value:shape(), ",") .. ")" or show(value))
+        end
+        if not (u and v) and scale == 0 then
+            refuse("bk.landscape: u, v: random directions have theta's norm, which is 0; expected both to be given")
+        end
+        if u and not v and u:norm():item() == 0 or v and not u and v:norm():item() == 0 then
+            refuse("bk.landscape: %s: expected a direction, got zeros", u and "u" or "v")
+        end
+        if not v and theta:count() < 2 then
+            refuse("bk.landscape: v: theta has one element, and no direction at right angles to u; expected v to be given")
+        end
         if not u then
             u = rng:normal(theta:shape()):to(theta:dtype())
             u = u * (scale / u:norm():item())

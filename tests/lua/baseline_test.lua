@@ -154,6 +154,15 @@ function TestBaselines:test_der_keeps_outputs()
 end
 
 -- One example in memory: what is added is known.
+function TestBaselines:test_der_needs_the_batch_it_keeps_outputs_of()
+    lu.assertErrorMsgContains("bk.intervention.der: step 1: expected the 8 examples of the batch, whose outputs it "
+        .. "keeps, got 2", run, { { name = "shorter", before_batch = function(s)
+            s.x, s.y = s.x:narrow(1, 1, 2), s.y:narrow(1, 1, 2)
+        end }, bk.intervention.der { memory = 15 } })
+    lu.assertErrorMsgContains("weight: expected a finite number >= 0, got -1", bk.intervention.replay,
+        { memory = 5, weight = -1 })
+end
+
 function TestBaselines:test_der_is_the_gradient_of_its_formula()
     for _, beta in ipairs { 0, 0.5 } do
         local der, checked = bk.intervention.der { memory = 1, alpha = 3, beta = beta }, 0

@@ -196,6 +196,29 @@ function TestRuns:test_a_job_without_a_run_is_in_its_group()
     lu.assertStrMatches(output, ".*\n  1 +2 of 3 +1%.%.3 +seed 3\n.*")
 end
 
+-- Where all jobs of a setting failed before their runs began, that setting is one group, told from those of the runs.
+function TestRuns:test_jobs_without_runs_have_groups_of_their_own()
+    for seed = 1, 2 do
+        make("s/lr=0.1,seed=" .. seed, { seed = seed, lr = 0.1, arguments = { lr = 0.1, seed = seed, out = "x" } })
+        for _, lr in ipairs{ "0.8", "0.9" } do
+            local name = ("s/lr=%s,seed=%d"):format(lr, seed)
+            internal.make_folder(root .. "/" .. name)
+            write(name .. "/job.json", internal.to_json{ status = "failed", exit = 1,
+                arguments = { "s.lua", "--lr", lr, "--seed", tostring(seed), "--out", name } })
+        end
+    end
+    local output = run("runs", "compare", "s")
+    lu.assertStrMatches(output, ".*\n  0%.1 +2 of 2 +1, 2 +%-\n.*")
+    for _, lr in ipairs{ "0%.8", "0%.9" } do
+        lu.assertStrMatches(output, ".*\n  " .. lr .. " +0 of 2 +1, 2 +seed 1, 2\n.*")
+    end
+    lu.assertStrMatches(output, ".*\n  lr=0%.9,seed=1 +0%.9 +1\n.*")
+    lu.assertNotStrContains(output:match("equal in all 2: [^\n]*"), " lr")
+    os.execute("rm -rf " .. quote(root .. "/s/lr=0.1,seed=1") .. " " .. quote(root .. "/s/lr=0.1,seed=2"))
+    output = run("runs", "compare", "s")
+    lu.assertStrMatches(output, ".*over seeds[^\n]*\n  none\n.*")
+end
+
 function TestRuns:test_a_broken_run_does_not_hide_the_others()
     for k = 1, 3 do make("s/" .. k, { lr = k }) end
     write("s/2/config.json", "{ oops")

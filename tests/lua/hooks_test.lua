@@ -28,6 +28,48 @@ function TestHooks.test_a_rate_that_is_set_is_stepped_recorded_and_counted()
     lu.assertErrorMsgContains("before_step left state.lr as \"x\"", run, { before_step = function(s) s.lr = "x" end })
 end
 
+function TestHooks.test_an_order_reads_the_state_and_sets_nothing()
+    local seen = {}
+    local r = run(nil, { order = function(step, s)
+        seen[#seen + 1] = s.step
+        return (step + #s.theta) % 2 + 1
+    end })
+    lu.assertTrue(#seen >= 6 and r.steps == 6)
+    for _, name in ipairs{ "theta", "step", "history", "lr", "stop", "foo" } do
+        lu.assertErrorMsgContains("state." .. name .. " cannot be set in a schedule, order or record", run, nil,
+            { order = function(step, s)
+                s[name] = 7
+                return step % 2 + 1
+            end })
+    end
+end
+
+function TestHooks.test_gradients_of_a_joint_step_are_there_to_read()
+    for _, change in ipairs{ function(s) s.gradients[1] = s.gradients[1] * 100 end,
+        function(s) s.gradients[2] = nil end, function(s) s.gradients[3] = s.gradients[1] end } do
+        lu.assertErrorMsgContains("before_step left another state.gradients[", run, { before_step = change },
+            { order = "joint" })
+    end
+    local weighted = run({ before_step = function(s) s.gradient = s.gradients[1] * 3 + s.gradients[2] end },
+        { order = "joint" })
+    lu.assertFalse(weighted.theta == run(nil, { order = "joint" }).theta)
+end
+
+-- The largest of outputs that are no numbers is the first: class 0 would be right at times.
+function TestHooks.test_a_last_step_to_nan_is_no_end()
+    for _, order in ipairs{ "sequential", "cyclic", "joint" } do
+        local last = order == "sequential" and 12 or 6 -- steps of each task
+        for step = last - 1, last do
+            local p = protocol({ after_step = function(s) if s.step == step then s.theta = s.theta * (0 / 0) end end },
+                { order = order })
+            lu.assertErrorMsgContains("step " .. last, p.run, p, { theta = start })
+            lu.assertFalse(p.result.finished)
+        end
+    end
+    lu.assertErrorMsgContains("step 6: theta holds nan or inf after it", run,
+        { after_step = function(s) if s.step == 6 then s.theta = s.theta / 0 end end })
+end
+
 function TestHooks.test_a_batch_that_is_set_is_trained_on()
     local twice = run { before_batch = function(s) s.x = s.x * 2 end }
     local doubled = { { x = x * 2, y = y, test = tasks[1] }, { x = x, y = y, test = tasks[2] } }

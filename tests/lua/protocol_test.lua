@@ -761,6 +761,14 @@ function TestProtocolErrors:test_tasks()
         { tasks = { { x = x, y = y + 0.5 } } })
     protocol{ tasks = { { x = x, y = y:to("float32") } } } -- whole numbers are class ids in any dtype
     fails("holds nan or inf", { tasks = { { x = x + 0 / 0, y = y } } })
+    for text, t in pairs{ ['shuffle: expected true or false, got "no"'] = { shuffle = "no" },
+        ["shape: expected"] = { shape = "a" }, ["shape: expected {rows, columns}"] = { shape = { 1, 2, 3, 4 } },
+        ['accuracy: expected a function (z, y) -> number, got "no"'] = { accuracy = "no" },
+        ["accuracy: expected a number, got a tensor ("] = { accuracy = function(z) return z end },
+        ["weight: a task has none"] = { weight = 2 }, ["expected named fields, got 7 at 1"] = { 7 } } do
+        t.x, t.y = x, y
+        fails("task 1: " .. text, { tasks = { t } }, type(t.accuracy) == "function")
+    end
     fails("task 1: unknown field shufle (did you mean shuffle?)", { tasks = { { x = x, y = y, shufle = false } } })
     fails("task 1: lr is an option of bk.protocol, for all tasks; a list, lr = { ... }, is one each",
         { tasks = { { x = x, y = y, lr = 0.1 } } })
@@ -788,5 +796,5 @@ function TestProtocolErrors:test_what_was_recorded_survives_a_diverging_run()
 end
 function TestProtocolErrors:test_theta_and_rate()
     lu.assertErrorMsgContains("theta: expected (", function() protocol{}:run{ theta = bk.zeros{ 3 } } end)
-    fails("expected a finite rate", { lr = function() return 0 / 0 end }, true)
+    for _, h in ipairs{ 0 / 0, -1 } do fails("expected a finite rate >= 0", { lr = function() return h end }, true) end
 end

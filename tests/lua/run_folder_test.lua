@@ -178,6 +178,21 @@ function TestRunFolder:test_a_finished_run_is_read_not_repeated()
     lu.assertEquals(again.metrics, whole.metrics)
 end
 
+-- An optimizer that is a table of functions is the same one in another process, where it lies elsewhere.
+function TestRunFolder:test_goes_on_with_an_optimizer_of_ones_own()
+    local function own(scale)
+        return { step = function(_, theta, g, lr) return theta - g * (lr * scale) end,
+            state = function() return {} end, restore = function() end, reset = function() end }
+    end
+    local whole = protocol{ optimizer = own(1) }:run{ progress = false }
+    protocol{ optimizer = own(1) }:run{ out = root .. "/a", stop = 10, progress = false }
+    local r = protocol{ optimizer = own(1) }:run{ out = root .. "/a", resume = true, progress = false }
+    lu.assertTrue(same(r.theta, whole.theta))
+    fails("was run with optimizer", function()
+        protocol{ optimizer = own(2) }:run{ out = root .. "/a", resume = true, progress = false }
+    end)
+end
+
 function TestRunFolder:test_a_run_in_the_folder_is_not_written_over()
     protocol():run{ out = root .. "/a", stop = 10, progress = false }
     fails("a holds a run: resume = true goes on with it", function() protocol():run{ out = root .. "/a" } end)
@@ -357,6 +372,16 @@ function TestRunFolder:test_an_interrupt_of_the_writing_doubles_no_row()
     lu.assertTrue(rows > 1)
     for k = 2, rows do lu.assertTrue(columns.step[k] > columns.step[k - 1]) end
     lu.assertEquals(run_folder.read(root .. "/a").status.status, "stopped")
+end
+
+-- What it ran on is for people to read: a run goes on without it.
+function TestRunFolder:test_goes_on_where_env_json_is_cut_short()
+    local whole = protocol():run{ progress = false }
+    protocol():run{ out = root .. "/a", stop = 10, progress = false }
+    write("a/env.json", "")
+    local r = protocol():run{ out = root .. "/a", resume = true, progress = false }
+    lu.assertTrue(same(r.theta, whole.theta))
+    lu.assertEquals(run_folder.read(root .. "/a").env.seed, 5)
 end
 
 function TestRunFolder:test_what_is_finished_is_not_touched()

@@ -171,9 +171,13 @@ function TestSpectrum.test_landscape()
     fails("bk.landscape: span", bk.landscape, L, bk.zeros { 2 }, { span = -1 })
     fails("bk.landscape: u: expected theta's shape (2), got (3)", bk.landscape, L, bk.zeros { 2 },
         { u = bk.ones { 3 } })
-    fails("bk.landscape: names: expected 2", bk.landscape, L, bk.zeros { 2 }, { size = 1, gradients = { L, L },
+    fails("bk.landscape: names: expected 2", bk.landscape, L, bk.ones { 2 }, { size = 1, gradients = { L, L },
         names = { "one" } })
-    fails("bk.landscape: names: there are no gradients", bk.landscape, L, bk.zeros { 2 }, { size = 1, names = { "a" } })
+    fails("bk.landscape: names: there are no gradients", bk.landscape, L, bk.ones { 2 }, { size = 1, names = { "a" } })
+    fails("bk.landscape: u, v: random directions have theta's norm, which is 0", bk.landscape, L, bk.zeros { 2 })
+    fails("bk.landscape: u: expected a direction, got zeros", bk.landscape, L, bk.ones { 2 }, { u = bk.zeros { 2 } })
+    fails("bk.landscape: v: theta has one element", bk.landscape, function(t) return t[1] ^ 2 end, bk.ones { 1 })
+    fails("bk.landscape: loss: expected a 0-d tensor, got (2)", bk.landscape, function(t) return t end, bk.ones { 2 })
     fails("landscape: theta: expected a tensor", bk.landscape, L, 3)
     fails("landscape: unknown option", bk.landscape, L, bk.zeros { 2 }, { w = bk.ones { 2 } })
     local file = os.tmpname() .. ".svg"

@@ -338,6 +338,8 @@ function TestSweep:test_lists_draws_and_dry_runs()
     lu.assertAlmostEquals(below, 200, 50) -- five standard deviations
     for seed = 3, 5 do lu.assertAlmostEquals(of[seed], 400 / 3, 48) end
     lu.assertEquals(of[3] + of[4] + of[5], 400)
+    local _, equal = sweep("--random 6 --range seed=int:1..2 --dry-run"):gsub("%-%-seed", "")
+    lu.assertEquals(equal, 2) -- equal draws are one run
 end
 
 function TestSweep:test_an_edited_script_is_not_done_before()
@@ -424,7 +426,7 @@ function TestSweep:test_usage_errors_exit_2()
         ["s.lua --random 0 --range lr=0..1"] = '--random: expected 1..100000, got "0"',
         ["s.lua --list /nonexistent"] = "--list: expected a file of JSON objects, one a line, got ",
         ["s.lua --list /dev/null"] = "one a line, got none",
-        ["s.lua --seeds 1 --retry x"] = '--retry: expected 1..100, got "x"',
+        ["s.lua --seeds 1 --retry x"] = '--retry: expected 0..100, got "x"',
         ["s.lua t.lua --seeds 1"] = "there is a script already",
     }
     for arguments, message in pairs(bad) do

@@ -52,9 +52,16 @@ local function digest_of(path, value)
     if path:find("%.digest$") or value and value:find("^function %x+$") then return "functions" end
 end
 
+-- Of two values of an argument, as it was given and as a run took it.
+local function same(a, b)
+    if a == b then return true end
+    local x, y = tonumber(a or ""), tonumber(b or "")
+    return a and b and (x ~= nil and x == y or a:gsub("%s", "") == b:gsub("%s", "")) or false
+end
+
 -- Paths in which the runs differ: of arguments, of options, and of digests by what they are of; and those that are
--- equal.
-local function differing(runs)
+-- equal. Of jobs that ended before their runs began the arguments count.
+local function differing(runs, jobs)
     local first, all, differ = groups.entries(runs[1]), {}, {}
     for _, run in ipairs(runs) do
         for path, value in pairs(groups.entries(run)) do
@@ -64,6 +71,12 @@ local function differing(runs)
     end
     for path, n in pairs(all) do
         if n < #runs and not differ[path] then differ[path] = first[path] end
+    end
+    for _, job in ipairs(jobs or {}) do
+        for path, value in pairs(groups.entries(job)) do
+            local argument = path:find("^arguments%.") and all[path]
+            if argument and not differ[path] and not same(first[path], value) then differ[path] = value end
+        end
     end
     for path in pairs(all) do -- an empty list beside one with entries says nothing more than they do
         for dot in path:gmatch("()%.") do all[path:sub(1, dot - 1)], differ[path:sub(1, dot - 1)] = nil, nil end
@@ -134,8 +147,8 @@ end
 
 -- The settings that tell runs apart, and their partition; what varies with the seed. An option that follows from the
 -- arguments is not shown beside them.
-local function settings_of(runs)
-    local differ = differing(runs)
+local function settings_of(runs, jobs)
+    local differ = differing(runs, jobs)
     local parts, settings, varies, named = { n = 1, of = {} }, {}, {}, true
     for k, run in ipairs(runs) do
         parts.of[k] = 1
@@ -200,12 +213,6 @@ local function is_diverged(run)
 end
 groups.is_diverged = is_diverged
 
-local function same(a, b)
-    if a == b then return true end
-    local x, y = tonumber(a or ""), tonumber(b or "")
-    return a and b and (x ~= nil and x == y or a:gsub("%s", "") == b:gsub("%s", "")) or false
-end
-
 -- Jobs that ended before their runs began know only the arguments that they were given: the group that has these, where
 -- it is one, is theirs.
 local function place(list, job)
@@ -248,7 +255,7 @@ end
 -- The second result is the settings' names; list.settings has their paths.
 function groups.of(command, runs, by)
     local whole, jobs = groups.whole(runs)
-    local settings, parts, varies = settings_of(whole)
+    local settings, parts, varies = settings_of(whole, jobs)
     local telling = settings
     if by then
         telling, parts = {}, { n = 1, of = {} }
@@ -277,18 +284,19 @@ function groups.of(command, runs, by)
     for c, path in ipairs(telling) do names[c] = shown(path) end
     list.settings = telling
     table.sort(list, function(a, b) return less(a, b, #telling) end)
-    local alone = {}
+    local alone, alike = {}, {} -- alike: of those alone, by their settings
     for _, job in ipairs(jobs) do
-        local g = place(list, job)
+        local g, values = place(list, job), {}
+        for c, path in ipairs(telling) do
+            values[c] = path == "seed" and groups.seed(job) or groups.entries(job)[path] or "-"
+        end
+        g = g or alike[table.concat(values, "\0")]
         if g then
             table.insert(g.runs, job)
         else
             g = { settings = {}, runs = { job } }
-            for c, path in ipairs(telling) do
-                g.settings[c] = { name = names[c], value = path == "seed" and groups.seed(job)
-                    or groups.entries(job)[path] or "-" }
-            end
-            alone[#alone + 1] = g
+            for c, value in ipairs(values) do g.settings[c] = { name = names[c], value = value } end
+            alone[#alone + 1], alike[table.concat(values, "\0")] = g, g
         end
     end
     table.move(alone, 1, #alone, #list + 1, list)

@@ -230,6 +230,7 @@ local function equal_entries(differ)
         local top = path:match("^[^.]*")
         equal[differs[top] and path or top] = true
     end
+    for _, path in ipairs(differ.arguments) do equal[run_groups.shown(path)] = nil end -- of jobs that had no run
     if differs.order_digest then equal.order = nil end -- orders of one name that are not the same
     return sorted(equal)
 end
@@ -380,7 +381,7 @@ function run_view.comparison(command, runs, by)
     local results, groups, names = sorted(all), run_view.groups(command, runs, by)
     local sections = {}
     if #runs <= MANY or #groups == #runs then
-        local differ, settings = run_groups.differing((run_groups.whole(runs))), {}
+        local differ, settings = run_groups.differing(run_groups.whole(runs)), {}
         for _, path in ipairs(groups.settings) do settings[#settings + 1] = path end
         sections[1] = differences(runs, differ, settings, groups[1].varies)
         sections[2] = finals(runs, results)

@@ -11,8 +11,8 @@ local NAME_BYTES = 200
 -- ---- the command line ----
 
 local function count(option, text)
-    local n, most = math.tointeger(tonumber(text)), MOST[option]
-    if not n or n < 1 or n > most then misused("--%s: expected 1..%d, got %q", option, most, text) end
+    local n, least, most = math.tointeger(tonumber(text)), option == "retry" and 0 or 1, MOST[option]
+    if not n or n < least or n > most then misused("--%s: expected %d..%d, got %q", option, least, most, text) end
     return n
 end
 
@@ -113,10 +113,11 @@ local function range_of(text)
     return { name = name, kind = kind, low = a, high = b }
 end
 
--- n draws, the same at every call, by range: more draws, or another range, change none of those there are.
+-- n draws, the same at every call, by range: more draws, or another range, change none of those there are. Equal ones
+-- are one run.
 local function random_axis(n, ranges)
-    local axis = { names = {} }
-    for k = 1, n do axis[k] = {} end
+    local axis, drawn, seen = { names = {} }, {}, {}
+    for k = 1, n do drawn[k] = {} end
     for j, r in ipairs(ranges) do
         axis.names[j] = r.name
         local draws = bk.rng(tonumber(internal.digest(r.name):sub(1, 12), 16)):uniform{ n }:totable()
@@ -124,8 +125,15 @@ local function random_axis(n, ranges)
             local value = r.low + (r.high - r.low) * u
             if r.kind == "log" then value = r.low * (r.high / r.low) ^ u end
             if r.kind == "int" then value = math.min(r.high, r.low + math.floor((r.high - r.low + 1) * u)) end
-            axis[k][j] = { r.name, ("%.6g"):format(value) }
+            drawn[k][j] = { r.name, ("%.6g"):format(value) }
         end
+    end
+    for _, alternative in ipairs(drawn) do
+        local values = {}
+        for j, pair in ipairs(alternative) do values[j] = pair[2] end
+        local key = table.concat(values, ",")
+        if not seen[key] then axis[#axis + 1] = alternative end
+        seen[key] = true
     end
     return axis
 end

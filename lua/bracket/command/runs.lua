@@ -8,7 +8,7 @@ local function print_sections(sections)
     for k, s in ipairs(sections) do
         if k > 1 then print() end
         print(s.title)
-        print(#s.rows > 0 and (table_text.aligned(s, 2, table_text.width(80))) or "  " .. s.none)
+        print(#s.rows > 0 and (table_text.aligned(s, 2, table_text.width(80))) or "  " .. (s.none or "none"))
         if s.note then print("  " .. s.note) end
     end
 end

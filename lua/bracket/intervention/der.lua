@@ -50,6 +50,11 @@ another batch from there, at its labels. One task a step.]],
                 local m = memory.reservoir
                 local size = options.batch or state.problem.tasks[state.task].size
                 memory.met = state.model:forward(state.theta, state.x) -- kept where the step's examples are
+                local rows, drawn = memory.met:shape()[1], state.problem.tasks[state.task].size
+                if rows ~= drawn then
+                    refuse("bk.intervention.der: step %d: expected the %d examples of the batch, whose outputs it keeps, "
+                        .. "got %d: another hook changed state.x", state.step, drawn, rows)
+                end
                 if #m.id == 0 then return end
                 local x, kept = {}, {}
                 for k = 1, size do

@@ -9,7 +9,7 @@ the other tasks' examples in it. One task a step.]],
     options = {
         { "memory", "count", required = true, doc = "examples it holds" },
         { "batch", "count", says = "the step's", doc = "examples drawn from it for a step" },
-        { "weight", "number", default = 1, doc = "of the replayed batch's gradient beside the step's own" },
+        { "weight", "number", default = 1, low = 0, doc = "of the replayed batch's gradient beside the step's own" },
     },
     call = function(options)
         local weight = options.weight

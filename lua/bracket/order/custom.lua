@@ -19,8 +19,9 @@ and state alone.]],
             asks = true,
             setup = function(state)
                 if not state.steps then refuse("bk.order.custom: a function needs steps, the number of steps in all") end
+                local seen = state.view or state -- of a run all of it, to read
                 return state.steps, function(step)
-                    local task = options.task(step, state)
+                    local task = options.task(step, seen)
                     if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
                         refuse("bk.order.custom: step %d: expected a task 1..%d, got %s", step, state.n_tasks,
                             bk._options.show(task))

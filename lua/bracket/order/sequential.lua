@@ -9,6 +9,9 @@ One task after the other, `steps` steps each. Order matrix W_ij = (steps h)^2 fo
         { "order", "list", says = "1..n", doc = "the sequence of tasks" },
     },
     call = function(options)
+        if options.order and #options.order == 0 then
+            refuse("bk.order.sequential: order: expected a list of tasks, got an empty one")
+        end
         return bk.order._object.new{
             name = "sequential",
             blocks = true,
@@ -21,7 +24,7 @@ One task after the other, `steps` steps each. Order matrix W_ij = (steps h)^2 fo
                 for k, task in ipairs(word) do
                     if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
                         refuse("bk.order.sequential: order[%d]: expected a task 1..%d, got %s", k, state.n_tasks,
-                            tostring(task))
+                            bk._options.show(task))
                     end
                     total = total + state.steps_of(task)
                     ends[k] = total

@@ -8,7 +8,8 @@ return bk.internal.public(function(word)
         setup = function(state)
             for k, task in ipairs(word) do
                 if math.type(task) ~= "integer" or task < 1 or task > state.n_tasks then
-                    refuse("bk.order.word: entry %d: expected a task 1..%d, got %s", k, state.n_tasks, tostring(task))
+                    refuse("bk.order.word: entry %d: expected a task 1..%d, got %s", k, state.n_tasks,
+                        bk._options.show(task))
                 end
             end
             return state.steps or #word, function(step) return word[(step - 1) % #word + 1] end

@@ -254,6 +254,12 @@ function TestPlot:test_extents_and_origin()
     lu.assertTrue(places["101"].y > places["103"].y)
     lu.assertAlmostEquals(places["101"].y, places["10"].y, 1.5)
     lu.assertErrorMsgContains("series 1: x: expected {low, high}", bk.plot, { { image = { { 1 } }, x = { 3, 1 } } })
+    lu.assertErrorMsgContains("x: expected {low, high}, got a third entry, 3", bk.plot,
+        { { image = { { 1, 2, 3 } }, x = { 1, 2, 3 } } })
+    lu.assertErrorMsgContains("error: expected numbers >= 0, got -1 at 2", bk.plot,
+        { { y = { 1, 2 }, error = { 0, -1 } } })
+    lu.assertErrorMsgContains("low is above high at 1: 3, 2", bk.plot,
+        { { y = { 1, 2 }, low = { 3, 1 }, high = { 2, 3 } } })
 end
 
 function TestPlot:test_large_maps_are_images()

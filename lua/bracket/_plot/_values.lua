@@ -68,6 +68,8 @@ function values.pair(given, where)
     if type(low) ~= "number" or type(high) ~= "number" or not (low < high) or high - low == math.huge then
         fail("%s: expected {low, high}, got {%s, %s}", where, show(low), show(high))
     end
+    local more = table_of(given, where)[3]
+    if more ~= nil then fail("%s: expected {low, high}, got a third entry, %s", where, show(more)) end
     return { low, high }
 end
 

@@ -37,7 +37,13 @@ local function with_ends(s, where)
     if s.error then
         local given = low
         low, high = {}, {}
-        for i, v in ipairs(y) do low[i], high[i] = v - given[i], v + given[i] end
+        for i, v in ipairs(y) do
+            if given[i] < 0 then fail("%s: error: expected numbers >= 0, got %g at %d", where, given[i], i) end
+            low[i], high[i] = v - given[i], v + given[i]
+        end
+    end
+    for i in ipairs(low or {}) do
+        if low[i] > high[i] then fail("%s: low is above high at %d: %g, %g", where, i, low[i], high[i]) end
     end
     return y, low, high
 end

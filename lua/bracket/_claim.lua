@@ -46,6 +46,11 @@ end
 -- A claim by that file; nil and who has it.
 function claim.take(path)
     local lock, locked = internal.lock(path)
+    for _ = 1, 5 do -- who only looks at one has it for an instant
+        if lock then break end
+        internal.sleep(0.01)
+        lock, locked = internal.lock(path)
+    end
     if not lock then return nil, describe(holder_in(bk._text_file.read(path))) end
     local holder = holder_in(lock:read())
     if lives(holder, locked, function() return beats(path) end) then

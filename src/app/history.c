@@ -81,8 +81,12 @@ static FILE *open_locked(const char *path) {
         int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (fd < 0) return NULL;
         fchmod(fd, 0600);
-        if (flock(fd, LOCK_EX) == 0 && fstat(fd, &here) == 0 && stat(path, &there) == 0 && here.st_ino == there.st_ino)
-            return fdopen(fd, "a+");
+        const bool known = flock(fd, LOCK_EX) == 0 && fstat(fd, &here) == 0 && stat(path, &there) == 0;
+        if (known && here.st_ino == there.st_ino) {
+            FILE *f = fdopen(fd, "a+");
+            if (!f) close(fd);
+            return f;
+        }
         close(fd); /* another session has put a shorter file in its place */
     }
     return NULL;
@@ -139,7 +143,10 @@ static void cut(session *s) {
     snprintf(path, sizeof path, "%s.%ld", s->history_path, (long)getpid());
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
-    if (!f) return;
+    if (!f) {
+        if (fd >= 0) close(fd);
+        return;
+    }
     fputs(cookie, f);
     for (int rc = history(s->history, &event, H_LAST); rc >= 0; rc = history(s->history, &event, H_PREV)) {
         char *line = encode(event.str);

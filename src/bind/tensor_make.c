@@ -15,7 +15,7 @@ static void put(tensor *t, int64_t i, double x) {
         ((float *)data)[i] = (float)x;
         break;
     case BK_INT64:
-        ((int64_t *)data)[i] = (int64_t)x;
+        ((int64_t *)data)[i] = vec_int64(x);
         break;
     }
 }
@@ -211,6 +211,8 @@ static int make_arange(lua_State *L) {
         return args_error(L, fname, "step: expected a finite range, got %f to %f by %f", from, stop, step);
     if (dtype == BK_INT64 && (from != floor(from) || step != floor(step)))
         return args_error(L, fname, "int64 needs whole numbers, got %f by %f", from, step);
+    if (dtype == BK_INT64 && !(fmax(fabs(from), fabs(stop)) <= 0x1p63))
+        return args_error(L, fname, "int64 holds -2^63 to 2^63 - 1, got %f to %f", from, stop);
     int64_t n = count > 0 ? (int64_t)count : 0;
     bool whole = dtype == BK_INT64; /* with more digits than a float64 has */
     for (int i = 1; i <= n_numbers; i++) whole = whole && lua_isinteger(L, i);
@@ -246,6 +248,8 @@ static int make_linspace(lua_State *L) {
         const double x = i == n - 1 && n > 1 ? b : isfinite(far) ? a + far / steps : a * (1 - part) + b * part;
         if (dtype == BK_INT64 && x != floor(x))
             return args_error(L, fname, "int64 needs whole numbers, got %f in place %I", x, (LUAI_UACINT)i + 1);
+        if (dtype == BK_INT64 && !(x >= -0x1p63 && x < 0x1p63))
+            return args_error(L, fname, "int64 holds -2^63 to 2^63 - 1, got %f in place %I", x, (LUAI_UACINT)i + 1);
         put(t, i, x);
     }
     return 1;

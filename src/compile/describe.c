@@ -23,8 +23,8 @@ static int kernels_of(const plan *p, kernel *out) {
         int k = 0;
         while (k < n && strcmp(out[k].name, s.kernel) != 0) k++;
         if (k == n) {
-            if (n == KERNELS) k = --n; /* the rarest names share the last row */
-            out[n++] = (kernel){ .name = s.kernel };
+            if (n == KERNELS) out[k = n - 1].name = "others";
+            else out[n++] = (kernel){ .name = s.kernel };
         }
         out[k].steps++;
         out[k].flops += s.flops;

@@ -390,10 +390,14 @@ node *func_build_field(func *f, graph *g, int n_in, node *const *in, const char 
     return y && graph_substitute(g, 1, &y, 1, &p, &theta) ? y : NULL;
 }
 
-/* D field(f) . v at θ (v: nodes of θ's shape). */
-static node *field_jvp(func *f, graph *g, node *theta, node *v, const char *what) {
-    if (!theta || !v) return NULL;
-    node *p = placeholder(g, theta), *x = func_build_field(f, g, 1, &p, what), *t = NULL;
+/* D field(f) . v at θ = in[0] (v: nodes of θ's shape). */
+static node *field_jvp(func *f, graph *g, int n_in, node *const *in, node *v, const char *what) {
+    if (!v) return NULL;
+    node *theta = in[0], *p = placeholder(g, theta), **at = graph_alloc(g, sizeof *at * (size_t)n_in), *t = NULL;
+    if (!p || !at) return NULL;
+    memcpy(at, in, sizeof *at * (size_t)n_in);
+    at[0] = p;
+    node *x = func_build_field(f, g, n_in, at, what);
     if (!x || !graph_jvp(g, 1, &x, 1, &p, &v, &t)) return NULL;
     if (!t) return g_zeros_like(g, theta);
     return graph_substitute(g, 1, &t, 1, &p, &theta) ? t : NULL;
@@ -406,8 +410,8 @@ static bool field_build(func *self, graph *g, int n_in, node *const *in, node_li
 static bool lie_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     if (!need(g, "bk.lie", n_in, 1)) return false;
     func *x = ((func_of *)self)->fs[0], *y = ((func_of *)self)->fs[1];
-    node *yx = field_jvp(y, g, in[0], func_build_field(x, g, 1, in, "bk.lie: X"), "bk.lie: Y");
-    node *xy = field_jvp(x, g, in[0], func_build_field(y, g, 1, in, "bk.lie: Y"), "bk.lie: X");
+    node *yx = field_jvp(y, g, n_in, in, func_build_field(x, g, n_in, in, "bk.lie: X"), "bk.lie: Y");
+    node *xy = field_jvp(x, g, n_in, in, func_build_field(y, g, n_in, in, "bk.lie: Y"), "bk.lie: X");
     return one(g, g_sub(g, yx, xy), out);
 }
 static const func_class field_class = { "field", field_build, of_destroy };

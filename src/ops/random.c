@@ -134,7 +134,8 @@ static op_draw_at asked(const op_value *v) {
     { ARG_INTEGER, "place", "0", "tells the draws of one seed from each other", .option = true }
 #define DRAW_DOC                                                                                                       \
     "\n\nThe numbers are a function of seed (an integer, or an int64 tensor: (S...) gives (S..., sizes...)) and of "   \
-    "place: the same at any number of threads, in float32 those of float64, rounded. No derivative passes through "    \
+    "place: the same at any number of threads, in float32 those of float64, rounded (uniform ones: cut to 24 bits, "   \
+    "so that they stay below 1). No derivative passes through "                                                       \
     "them: what is made of them is differentiated at fixed draws. Under vmap each of many seeds has its own draws, "   \
     "and one seed the same in every place. Give a traced function its seed as an int64 tensor.\n\n"                    \
     "Source: SplitMix64 in counter form, Steele, Lea & Flood 2014"

@@ -38,7 +38,6 @@ static keyed keyed_at(const row *of, int64_t i) {
 /* By key, equal ones in their order: few by insertion, else byte by byte from the lowest, between v and room. */
 static keyed *sorted(ctx *c, keyed *v, keyed *room, int64_t n) {
     enum { FEW = 64, BYTES = 8 };
-    int64_t count[BYTES][256] = { { 0 } };
     if (n <= FEW) {
         for (int64_t i = 1; i < n; i++) {
             const keyed x = v[i];
@@ -48,7 +47,7 @@ static keyed *sorted(ctx *c, keyed *v, keyed *room, int64_t n) {
         }
         return v;
     }
-    int64_t since = 0;
+    int64_t since = 0, count[BYTES][256] = { { 0 } };
     for (int64_t i = 0; i < n; i++) {
         for (int b = 0; b < BYTES; b++) count[b][v[i].key >> 8 * b & 255]++;
         if (ctx_stops(c, &since, 4)) return NULL;

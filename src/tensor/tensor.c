@@ -1,4 +1,5 @@
 #include "tensor.h"
+#include "vec.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -181,7 +182,7 @@ static void copy_run(bk_dtype to, void *out, int64_t at, bk_dtype from, const vo
         int64_t s = start + i * step;
         if (to == BK_INT64)
             ((int64_t *)out)[at + i] =
-                from == BK_INT64 ? ((const int64_t *)in)[s] : (int64_t)dtype_get(from, in, s);
+                from == BK_INT64 ? ((const int64_t *)in)[s] : vec_int64(dtype_get(from, in, s));
         else if (to == BK_FLOAT64) ((double *)out)[at + i] = dtype_get(from, in, s);
         else ((float *)out)[at + i] = (float)dtype_get(from, in, s);
     }

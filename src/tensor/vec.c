@@ -23,8 +23,7 @@
 #include <arm_neon.h>
 #endif
 
-/* Saturates, and NaN is 0: a plain conversion out of range is undefined, and differs by machine. */
-static int64_t to_int(double x) {
+int64_t vec_int64(double x) {
     if (x >= 0x1p63) return INT64_MAX;
     if (x <= -0x1p63) return INT64_MIN;
     return x == x ? (int64_t)x : 0;
@@ -336,9 +335,9 @@ void vec_cast(int64_t n, bk_dtype to, void *out, bk_dtype from, const void *a) {
     } else if (to == BK_INT64) {
         int64_t *o = out;
         if (from == BK_FLOAT64)
-            for (int64_t i = 0; i < n; i++) o[i] = to_int(((const double *)a)[i]);
+            for (int64_t i = 0; i < n; i++) o[i] = vec_int64(((const double *)a)[i]);
         else
-            for (int64_t i = 0; i < n; i++) o[i] = to_int((double)((const float *)a)[i]);
+            for (int64_t i = 0; i < n; i++) o[i] = vec_int64((double)((const float *)a)[i]);
     } else if (to == BK_FLOAT64) {
         chosen()->widen(n, out, a);
     } else {

@@ -30,6 +30,9 @@ typedef enum vec_op {
 
 typedef void (*vec_fn)(int64_t n, void *out, const void *a, const void *b, const void *c, double x);
 
+/* Saturates, and NaN is 0: a plain conversion out of range is undefined, and differs by machine. */
+int64_t vec_int64(double x);
+
 /* The kernel, or NULL where the op does not exist for the dtype. Thread-safe. */
 vec_fn vec_get(vec_op op, bk_dtype dtype);
 

@@ -1,6 +1,6 @@
--- optimizers.lua - bracket tests/bench/optimizers.lua [--sizes 1000,100000] [--reps N]: one JSON line an optimizer,
--- dtype and size: seconds of a step as a run takes it, over theta in place (the fastest of reps blocks), of one into a
--- new tensor, the bytes that the first has to move at the least, and those a second. Beside it:
+-- optimizers.lua - bracket tests/bench/optimizers.lua [--sizes 1000,100000] [--reps N] [--threads 1]: one JSON line an
+-- optimizer, dtype and size: seconds of a step as a run takes it, over theta in place (the fastest of reps blocks), of
+-- one into a new tensor, the bytes that the first has to move at the least, and those a second. Beside it:
 -- optimizers_torch.py.
 local bk = require "bracket"
 local o = bk.arguments({ sizes = { 1000, 30000, 269322, 1000000, 4000000 }, reps = 15, threads = 1 }, arg)

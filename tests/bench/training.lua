@@ -2,7 +2,7 @@
 -- two tasks, no test passes, by optimizer and batch; a step, and its parts each by itself (in a step theta moves as its
 -- gradient is made); and what recording and checkpoints add.
 --   bracket tests/bench/training.lua [--data DIR] [--batches 10,128] [--optimizers sgd,..] [--rounds 3] [--threads 1]
---   [--python PATH] [--examples 8000]
+--   [--python PATH] [--examples 8000] [--reps N]
 -- The peer is training_torch.py beside this file, run by a python that can import torch: every variant of the
 -- optimizer, on the same numbers in the same order, interleaved with ours. Times are the least of the rounds.
 local bk = require "bracket"

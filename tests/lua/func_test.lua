@@ -318,6 +318,10 @@ function TestDerivatives.test_lie_bracket_by_hessians_and_for_linear_fields()
     local function X(t) return a:matmul(t) end
     local function Y(t) return b:matmul(t) end
     near(bk.lie(X, Y)(x), (b:matmul(a) - a:matmul(b)):matmul(x)) -- DY X - DX Y
+    local function P(t, s) return (t * s):square():sum() end
+    local function Q(t, s) return (t * s):exp():sum() end
+    near(bk.lie(P, Q)(x, x * 0.5), bk.lie(function(t) return P(t, x * 0.5) end, -- further arguments go to both
+        function(t) return Q(t, x * 0.5) end)(x))
     near(bk.lie(Y, X)(x), bk.lie(X, Y)(x) * -1)
     local function Z(t) return t:sin() * t:sum() end
     local jacobi = bk.lie(X, bk.lie(Y, Z))(x) + bk.lie(Y, bk.lie(Z, X))(x) + bk.lie(Z, bk.lie(X, Y))(x)

@@ -337,6 +337,12 @@ function TestRefused.test_fractions_are_not_cut()
         { train = true, seed = bk.tensor(1.5) })
     fails("bk.linspace: int64 needs whole numbers, got 0.5 in place 2", bk.linspace, 0, 1, 3, { dtype = "int64" })
     lu.assertEquals(bk.linspace(0, 4, 3, { dtype = "int64" }), int64 { 0, 2, 4 })
+    fails("bk.linspace: int64 holds -2^63 to 2^63 - 1, got 1e+20 in place 2", bk.linspace, 0, 1e20, 2,
+        { dtype = "int64" })
+    fails("bk.arange: int64 holds -2^63 to 2^63 - 1, got 0.0 to 3e+19", bk.arange, 0, 3e19, 1e19, { dtype = "int64" })
+    local far = bk.tensor { 1e300, -1e300, 0 / 0, 2.9 } -- as t:to casts them
+    lu.assertEquals(bk.tensor(far, { dtype = "int64" }), far:to "int64")
+    lu.assertEquals(far:to "int64", int64 { math.maxinteger, math.mininteger, 0, 2 })
     fails("bk.stream.below: n: expected a whole number >= 1, got 2.5", bk.stream.below, bk.stream.new(1), 2.5)
 end
 

@@ -188,6 +188,19 @@ function TestRunEnds:test_a_claim_is_let_go_of_however_the_run_ends()
 end
 
 -- A file system without locks: processes and heartbeats tell; a lock that only this machine sees: a heartbeat does.
+-- Who looks whether a lock is held has it for an instant.
+function TestRunEnds:test_a_look_at_a_lock_is_no_claim()
+    local lock, looks = internal.lock, 2
+    internal.lock = function(path)
+        looks = looks - 1
+        if looks < 0 then return lock(path) end
+    end
+    local mine, holder = claim.take(root .. "/lock")
+    internal.lock = lock
+    lu.assertNil(holder)
+    mine:release()
+end
+
 function TestRunEnds:test_claims_without_locks()
     local path, lock, lock_held, sleep = root .. "/lock", internal.lock, internal.lock_held, internal.sleep
     local function holder(host, pid) write("lock", ('{"host": %q, "pid": %d, "since": "then"}'):format(host, pid)) end

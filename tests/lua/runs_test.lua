@@ -88,6 +88,8 @@ r/a   0.1     1  64,32                  0.5    0.5000
 r/b  0.01     2  8                      0.5         -
 r/c     1    10  8                      0.5    0.7500
 ]])
+    make("q", { seed = 1, lr = 1, layers = { 8 }, name = "q", quick = false })
+    lu.assertEquals((run("runs", "list", "q", "--columns", "arguments.quick")), "run  arguments.quick\nq    false\n")
     lu.assertEquals((run("runs", "list", "r", "--where", "lr > 5")), "none of 3 runs in r\n")
     lu.assertEquals((run("runs", "list", "r", "--where", "bracket > 2", "--sort", "-bracket", "--columns", "bracket")),
         "run  bracket\nr/c  10.2500\nr/b   2.2500\n") -- a recorded column: the last row

@@ -340,6 +340,9 @@ function TestSweep:test_lists_draws_and_dry_runs()
     lu.assertEquals(of[3] + of[4] + of[5], 400)
     local _, equal = sweep("--random 6 --range seed=int:1..2 --dry-run"):gsub("%-%-seed", "")
     lu.assertEquals(equal, 2) -- equal draws are one run
+    for n in sweep("--random 3 --range seed=int:1..2000000000 --dry-run"):gmatch("%-%-seed (%S+)") do
+        lu.assertStrMatches(n, "%d+")
+    end
 end
 
 function TestSweep:test_an_edited_script_is_not_done_before()

@@ -54,7 +54,6 @@ command_line.synopsis = synopsis
 
 -- The usage of a command, or of one of its verbs.
 function command_line.usage(row, verb)
-    if row.usage then return row.usage end
     local lines = {}
     for k, of in ipairs(verb and { verb } or row.verbs or { row }) do
         lines[#lines + 1] = (k == 1 and "usage: " or "       ") .. synopsis(row, of ~= row and of or nil)
@@ -159,15 +158,6 @@ function command_line.define(row)
     end
     command_line.rows[command] = row
     return command
-end
-
--- The same of a command whose usage is a text, and whose options are told by name: "flag" or what the value is.
-function command_line.command(name, usage, known, prepare, call)
-    local options = {}
-    for option, what in pairs(known) do options[#options + 1] = { option, what, doc = "" } end
-    table.sort(options, function(a, b) return a[1] < b[1] end)
-    return command_line.define{ name = name, doc = "", arguments = "DIR...", options = options, usage = usage,
-        prepare = prepare, call = call }
 end
 
 return command_line

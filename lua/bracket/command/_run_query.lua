@@ -62,7 +62,8 @@ function query.value(run, name)
         if found == nil then found = query.value(run, first) end
         for part in rest:gmatch("[^.]+") do
             if type(found) ~= "table" then return nil end
-            found = found[part] ~= nil and found[part] or found[math.tointeger(tonumber(part))]
+            if found[part] == nil then part = math.tointeger(tonumber(part)) end
+            found = part and found[part]
         end
     end
     return plain(found)

@@ -124,8 +124,10 @@ local function random_axis(n, ranges)
         for k, u in ipairs(draws) do
             local value = r.low + (r.high - r.low) * u
             if r.kind == "log" then value = r.low * (r.high / r.low) ^ u end
-            if r.kind == "int" then value = math.min(r.high, r.low + math.floor((r.high - r.low + 1) * u)) end
-            drawn[k][j] = { r.name, ("%.6g"):format(value) }
+            if r.kind == "int" then
+                value = math.tointeger(math.min(r.high, r.low + math.floor((r.high - r.low + 1) * u)))
+            end
+            drawn[k][j] = { r.name, (r.kind == "int" and "%d" or "%.6g"):format(value) }
         end
     end
     for _, alternative in ipairs(drawn) do

@@ -233,12 +233,12 @@ function worker:work(queue)
     end
 end
 
--- What would be run, and what is done or runs.
 -- A word of a command line that the shell reads as it is.
 local function word(text)
     return text:find "^[%w_./,:=+@%%-]+$" and text or bk.command._program.quoted(text)
 end
 
+-- What would be run, and what is done or runs.
 local function show(jobs, queue)
     local waits = {}
     for _, job in ipairs(queue) do waits[job] = true end

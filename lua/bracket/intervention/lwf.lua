@@ -31,6 +31,7 @@ outputs of the network at the last task's end and its own, on the step's example
         local weight, temperature = options.weight, options.temperature
         return {
             name = "lwf",
+            weight = weight,
             doc = ("learning without forgetting (Li & Hoiem 2016), weight %g, temperature %g"):format(weight,
                 temperature),
             needs_blocks = true,

@@ -26,6 +26,7 @@ the task's (as in bk.intervention.ewc), and the anchor theta. In later tasks add
         local weight, decay = options.weight, options.decay
         return {
             name = "online_ewc",
+            weight = weight,
             doc = ("online elastic weight consolidation (Schwarz et al. 2018), weight %g, decay %g"):format(weight, decay),
             needs_blocks = true,
             begin_run = function(state, memory)

@@ -14,8 +14,10 @@ the other tasks' examples in it. One task a step.]],
     call = function(options)
         local weight = options.weight
         local doc = "experience replay from a reservoir of " .. options.memory .. " examples"
-        return bk.intervention._episodes.intervention("replay", doc, options, 3, function(state, g)
+        local intervention = bk.intervention._episodes.intervention("replay", doc, options, 3, function(state, g)
             if g then state.gradient = (state.gradient + g * weight) * (1 / (1 + weight)) end
         end)
+        intervention.weight = weight
+        return intervention
     end,
 }

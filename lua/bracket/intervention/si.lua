@@ -23,6 +23,7 @@ integral, is in state.shared.si_path at the end of a task.]],
         local strength, xi = options.strength, options.xi
         return {
             name = "si",
+            strength = strength,
             doc = "synaptic intelligence (Zenke et al. 2017), strength " .. strength,
             needs_blocks = true,
             begin_run = function(state, memory)

@@ -4,7 +4,7 @@ local function metric(a, options)
     local where = "bk.metric.learning_curve_area"
     local o = bk._options.check(where, options, {
         { "batches", "count", default = 10, doc = "of each task that count" },
-        { "learning", "list", doc = "the task of each row" } }, 2)
+        { "learning", "list", doc = "the task of each row" } })
     local rows, n, task = bk.metric._evaluations(where, a, o.learning)
     if type(a.step) == "table" then
         for r = 2, n do

@@ -4,6 +4,7 @@
  * that a terminal's Ctrl-C, Ctrl-Z and hang-up reach it as well; on Linux it gets a SIGTERM when the program is killed.
  * Lua sees no interrupt while jobs are held: it asks, and what has ended by then can still be written down. */
 #include "../bind/lock.h"
+#include "../base/clock.h"
 #include "app.h"
 
 #include <errno.h>
@@ -38,12 +39,6 @@ static const char *const rank_variables[] = {
     "SLURM_LOCALID=", "SLURM_NTASKS", "SLURM_NPROCS=", "SLURM_STEP", NULL
 };
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- signals ---- */
 
 static const int held_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE };
@@ -74,7 +69,7 @@ static void signal_jobs(int number) {
  * process alone: the jobs have a moment to end by theirs, since a second one would break off their clean-up. When
  * another comes later, they are killed. */
 static void look(void) {
-    double t = now();
+    double t = clock_seconds();
     if (came) {
         came = 0;
         if (!stopping) {
@@ -219,7 +214,7 @@ static int jobs_start(lua_State *L) {
         return 2;
     }
     j->id = ++last_id;
-    j->began = now();
+    j->began = clock_seconds();
     running_n++;
     if (came || stopping) kill(j->pid, SIGINT); /* it may have missed a terminal's */
     lua_pushinteger(L, j->id);
@@ -230,8 +225,8 @@ static int jobs_start(lua_State *L) {
  * collect. Asking again and again, not in a blocked call: a signal may come just before that call, or to a thread of
  * OpenBLAS. */
 static bool next_ended(job *ended, int *status, double seconds) {
-    const double limit = now() + seconds;
-    for (long ms = 1; running_n > 0 && now() < limit; ms = ms < POLL_MS / 2 ? 2 * ms : POLL_MS) {
+    const double limit = clock_seconds() + seconds;
+    for (long ms = 1; running_n > 0 && clock_seconds() < limit; ms = ms < POLL_MS / 2 ? 2 * ms : POLL_MS) {
         look();
         for (int i = 0; i < running_n; i++) {
             pid_t got = waitpid(running[i].pid, status, WNOHANG);
@@ -260,7 +255,7 @@ static int jobs_wait(lua_State *L) {
     else
         lua_pushinteger(L, WEXITSTATUS(status));
     lua_replace(L, WIFSIGNALED(status) ? -2 : -3);
-    lua_pushnumber(L, now() - ended.began);
+    lua_pushnumber(L, clock_seconds() - ended.began);
     return 4;
 }
 

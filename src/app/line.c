@@ -1,12 +1,12 @@
 /* line.c - the line on a terminal that says how far long work is: what reports it (ctx_tell) names the user's function.
  * The first one that begins has the line until it is done; what it calls is silent. Work of less than a second shows
  * nothing. */
+#include "../base/clock.h"
 #include "app.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static const double QUIET = 1, BETWEEN = 0.2, GONE = 5; /* seconds; after GONE without a word an error ended the work */
 
@@ -16,12 +16,6 @@ static char current[64];
 static int64_t first, last;
 static double began, heard, shown;
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void line_clear(void) {
     if (drawn) fputs("\r\033[K", stderr);
     drawn = false;
@@ -30,7 +24,7 @@ void line_clear(void) {
 
 void line_tell(const char *what, int64_t done, int64_t all) {
     if (given_away || !pthread_equal(pthread_self(), owner)) return;
-    const double t = now();
+    const double t = clock_seconds();
     const bool mine = strncmp(what, current, sizeof current - 1) == 0;
     if (*current && !mine && t - heard < GONE) return;
     if (!mine || done < last) { /* it begins */

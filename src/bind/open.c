@@ -2,6 +2,7 @@
 #include "args.h"
 #include "env.h"
 #include "rooms.h"
+#include "../base/clock.h"
 #include "../base/nearest.h"
 #include "../tensor/gemm.h"
 
@@ -45,19 +46,16 @@ static int module_memory(lua_State *L) {
 }
 
 static int module_clock(lua_State *L) {
-    struct timespec wall, own;
-    clock_gettime(CLOCK_MONOTONIC, &wall);
+    struct timespec own;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
-    lua_pushnumber(L, (double)wall.tv_sec + 1e-9 * (double)wall.tv_nsec);
+    lua_pushnumber(L, clock_seconds());
     lua_pushnumber(L, (double)own.tv_sec + 1e-9 * (double)own.tv_nsec);
     return 2;
 }
 
 /* seconds(): the first that bk.clock tells, for what asks at every step: the system is not called for it */
 static int internal_seconds(lua_State *L) {
-    struct timespec wall;
-    clock_gettime(CLOCK_MONOTONIC, &wall);
-    lua_pushnumber(L, (double)wall.tv_sec + 1e-9 * (double)wall.tv_nsec);
+    lua_pushnumber(L, clock_seconds());
     return 1;
 }
 

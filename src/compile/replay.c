@@ -1,16 +1,10 @@
 /* replay.c - runs a program: nothing is allocated or looked up in a step. Threads share the steps of a turn, or, where
  * those would leave some waiting, each step by itself; the bits are the same either way. */
 #include "program.h"
+#include "../base/clock.h"
 #include "../tensor/gemm.h"
 
 #include <string.h>
-#include <time.h>
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Whether threads share the work of one step. */
 static bool splits(const step *s, int threads) {
@@ -160,11 +154,11 @@ static bk_status run(plan *p, const void *const *in, void *const *out, int n_ste
         if (at->together) end = i + at->together; /* a turn begins */
         const int most = (end < n_steps ? end : n_steps) - i;
         const int n = threads > 1 && most > 1 ? steps_at_once(at, most, threads) : 1;
-        double start = p->profile ? now() : 0;
+        double start = p->profile ? clock_seconds() : 0;
         if (n > 1) s = at_once(p, at, n, e);
         else if (!pours || !pour_step(p, pours, i)) s = step_run(p, at, e);
         if (p->profile) {
-            at->seconds += now() - start;
+            at->seconds += clock_seconds() - start;
             at->runs++;
         }
         i += n - 1;

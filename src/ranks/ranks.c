@@ -3,6 +3,7 @@
  * interrupts, and whether the ranks on its machine live. What MPI is to a process, the one state here is: it is the
  * exception to the rule that nothing is global. */
 #include "ranks.h"
+#include "../base/clock.h"
 #include "../tensor/vec.h"
 
 #include <stdarg.h>
@@ -78,12 +79,6 @@ static pid_t *ids; /* ... with this process */
 /* What arrives: headers, a call's bytes of every rank, a chunk's rows. Kept, since MPI may write there late. */
 static char *met, *came, *rows;
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 const char *ranks_library(void) {
     static char text[MPI_MAX_LIBRARY_VERSION_STRING];
     int n = 0;
@@ -101,7 +96,7 @@ static void send_note(int64_t calls, const char *text) {
         if (r == here.rank || MPI_Isend(&note_out, sizeof note_out, MPI_BYTE, r, 0, note_comm, &sent) != MPI_SUCCESS)
             continue;
         int done = 0; /* small enough to leave at once; a dead rank takes none */
-        for (double end = now() + 0.2; !done && now() < end;)
+        for (double end = clock_seconds() + 0.2; !done && clock_seconds() < end;)
             if (MPI_Test(&sent, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) break;
     }
 }
@@ -147,8 +142,8 @@ static bk_status wait_for(ctx *c, MPI_Request *request, err *e) {
             for (int r = 0; r < here.size; r++)
                 if (near[r] && kill(ids[r], 0) != 0 && errno == ESRCH)
                     return break_off(e, "rank %d (process %ld) is gone", r, (long)ids[r]);
-            if (began == 0) began = now();
-            if (now() - began > SILENCE)
+            if (began == 0) began = clock_seconds();
+            if (clock_seconds() - began > SILENCE)
                 return break_off(e, "a rank has not answered for %d seconds", (int)SILENCE);
         }
         /* a rank that sleeps gives its core away, and gets it back sooner on a busy machine than one that yields it */
@@ -358,7 +353,7 @@ void ranks_close(bool failed) {
         if (here.size > 1 && MPI_Cancel(&note_request) == MPI_SUCCESS) MPI_Wait(&note_request, MPI_STATUS_IGNORE);
         if (here.started) MPI_Finalize();
     } else if (here.rank > 0)
-        for (double end = now() + LAST_WORDS; now() < end && !(near[0] && kill(ids[0], 0) != 0);)
+        for (double end = clock_seconds() + LAST_WORDS; clock_seconds() < end && !(near[0] && kill(ids[0], 0) != 0);)
             nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
 }
 

@@ -499,7 +499,13 @@ static bk_status add_names(const reader *r, value *to, err *e) {
         const column *col = &r->columns[k];
         const char *name = column_name(r, col->at, number, sizeof number);
         status = value_add_text(k == r->target ? to : names, k == r->target ? "target" : NULL, name, strlen(name), e);
+        char other[24];
+        for (int64_t j = 0; j < k && col->category && !status; j++)
+            if (r->columns[j].category && !strcmp(column_name(r, r->columns[j].at, other, sizeof other), name))
+                status = err_set(e, BK_EIO, "%s: categories: two columns are named \"%.60s\", and the classes of one "
+                                            "would be lost: expected names of their own", r->path, name);
         value *list = status || !col->category ? NULL : value_add(classes, name, VALUE_TABLE, e);
+        if (status) return status;
         if (col->category && !list) return BK_ENOMEM;
         for (int64_t i = 0; list && i < col->n && !status; i++)
             status = value_add_text(list, NULL, col->words[i].text, strlen(col->words[i].text), e);

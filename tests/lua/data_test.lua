@@ -145,6 +145,8 @@ function TestDataFiles.test_csv_says_where_and_what()
     refused("line 3, column 2 (\"b\"): missing, line 1 has 2 columns", "a,b\n1,2\n3\n")
     refused('line 5, column 1 ("a"): expected a number, got "x"', 'a,b\n"1","2"\n\n\nx,3\n')
     refused('line 2, column 2 ("b"): expected a number that a float64 can hold, got "1e999"', "a,b\n1,1e999\n")
+    refused('categories: two columns are named "a", and the classes of one would be lost', "a,a,b\nx,p,1\ny,q,2\n",
+        { header = true, categories = { 1, 2 } })
     refused('two columns are named "a"; numbers tell them apart', "a,a\n1,2\n", { header = true, columns = { "a" } })
     refused("no rows below the header", "a,b\n")
     refused("no rows without a missing value", "a,b\n1,\n", { header = true, missing = "drop" })

@@ -285,7 +285,8 @@ static void workers_start(workers *w) {
     pthread_cond_init(&w->wake, NULL);
     pthread_cond_init(&w->done, NULL);
     w->process = getpid();
-    w->n = w->busy = 0;
+    w->n = 0;
+    w->busy = 0;
     w->generation = 0; /* of a forked process: what the workers of the other one did is not theirs */
     w->quit = false;
     sigfillset(&every);

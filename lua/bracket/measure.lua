@@ -91,12 +91,13 @@ local pushes = setmetatable({}, { __mode = "k" }) -- by model
 function measure.output_change(state, i, v)
     local model = state.model
     if not pushes[model] then
-        pushes[model] = bk.compile(function(theta, direction, x)
-            return (select(2, bk.jvp(function(t) return model:forward(t, x) end, { theta }, { direction })))
+        pushes[model] = bk.compile(function(theta, direction, x, buffers)
+            local how = buffers and { buffers = buffers }
+            return (select(2, bk.jvp(function(t) return model:forward(t, x, how) end, { theta }, { direction })))
         end)
     end
     local _, x = data(state, i)
-    return pushes[model](state.theta, v, x)
+    return pushes[model](state.theta, v, x, state.problem.mode.buffers)
 end
 
 -- The tasks of one round of the run's order, its order matrix with each step at the current rate, and its duration.

@@ -154,6 +154,46 @@ function TestBaselines:test_der_keeps_outputs()
 end
 
 -- One example in memory: what is added is known.
+-- Probabilities and outputs are of the run's statistics, as gradients are.
+function TestBaselines:test_batch_norm_of_the_run()
+    local nn, r = bk.nn, bk.rng(5)
+    local net = nn.sequential{ nn.linear{ 3, 6 }, nn.batch_norm{ 6 }, nn.linear{ 6, 2 } }
+    local x0, y0 = r:normal{ 40, 3 } * 5 + 10, r:integers({ 40 }, 2)
+    local seen, change, v
+    local done = bk.protocol{ model = net, tasks = { { x = x0, y = y0 } }, lr = 0.05, steps = 20, batch = 10,
+        interventions = { bk.intervention.ewc{ weight = 1, fisher = "exact", samples = 40 }, { name = "spy",
+            end_task = function(s)
+                v = bk.rng(6):normal{ net.n_params }
+                seen = bk.intervention._fisher("test", s, bk.stream.new(1), 40, "exact")
+                change = bk.measure.output_change(s, 1, v)
+            end } } }:run{ theta = net:init{ seed = 1 } }
+    local how = { buffers = done.buffers }
+    local function z(t, x) return net:forward(t, x, how) end
+    local expected
+    for k = 1, 40 do
+        local x = x0:narrow(1, k, 1)
+        local p = z(done.theta, x):softmax():totable()[1]
+        for c = 1, 2 do
+            local label = bk.tensor({ c - 1 }, { dtype = "int64" })
+            local g = bk.grad(function(t)
+                local all = z(t, x)
+                return (all:logsumexp() - all:take(label)):mean()
+            end)(done.theta)
+            local part = g * g * (p[c] / 40)
+            expected = expected and expected + part or part
+        end
+    end
+    lu.assertTrue((seen - expected):norm():item() <= 1e-10 * expected:norm():item())
+    local _, moved = bk.jvp(function(t) return z(t, x0) end, { done.theta }, { v })
+    lu.assertTrue((change - moved):norm():item() <= 1e-10 * moved:norm():item())
+end
+
+function TestBaselines:test_another_fisher_is_another_run()
+    lu.assertNotEquals(bk.intervention.ewc { weight = 1, fisher = "exact" }.doc, bk.intervention.ewc { weight = 1 }.doc)
+    lu.assertNotEquals(bk.intervention.online_ewc { weight = 1, fisher = "exact" }.doc,
+        bk.intervention.online_ewc { weight = 1 }.doc)
+end
+
 function TestBaselines:test_der_needs_the_batch_it_keeps_outputs_of()
     lu.assertErrorMsgContains("bk.intervention.der: step 1: expected the 8 examples of the batch, whose outputs it "
         .. "keeps, got 2", run, { { name = "shorter", before_batch = function(s)

@@ -19,7 +19,8 @@ local function probabilities(state, t, x, name)
         refuse("%s: fisher: \"sampled\" and \"exact\" need the loss cross_entropy, of labels not smoothed, got %s",
             name, type(kind) == "function" and "a function" or tostring(kind))
     end
-    local z = state.model:forward(state.theta, x):to("float64")
+    local buffers = state.problem.mode.buffers -- the run's statistics, as the gradients have them
+    local z = state.model:forward(state.theta, x, buffers and { buffers = buffers }):to("float64")
     if task.head then
         local mask, inside = {}, {}
         for _, id in ipairs(task.head) do inside[id] = true end

@@ -19,7 +19,7 @@ At a task's end: the diagonal Fisher information F_i, the mean of squared gradie
         local weight, samples, way = options.weight, options.samples, options.fisher
         return {
             name = "ewc",
-            doc = "elastic weight consolidation (Kirkpatrick et al. 2017), weight " .. weight,
+            doc = "elastic weight consolidation (Kirkpatrick et al. 2017), weight " .. weight .. ", " .. way .. " Fisher",
             weight = weight,
             needs_blocks = true,
             begin_run = function(state, memory)

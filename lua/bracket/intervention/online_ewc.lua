@@ -27,7 +27,8 @@ the task's (as in bk.intervention.ewc), and the anchor theta. In later tasks add
         return {
             name = "online_ewc",
             weight = weight,
-            doc = ("online elastic weight consolidation (Schwarz et al. 2018), weight %g, decay %g"):format(weight, decay),
+            doc = ("online elastic weight consolidation (Schwarz et al. 2018), weight %g, decay %g, %s Fisher"):format(
+                weight, decay, options.fisher),
             needs_blocks = true,
             begin_run = function(state, memory)
                 bk.measure.needs_losses(state, "bk.intervention.online_ewc")

@@ -2,25 +2,32 @@
 
 #include <string.h>
 
-enum { START = 1 << 13, POLL = 64 };
+enum { START = 1 << 13, POLL = 64, STRETCH = 1 << 16 };
 
-size_t json_text_cost(const char *text, size_t n) {
+/* What reading the text may take, at most. */
+static bk_status cost_of(ctx *c, const char *text, size_t n, size_t *out, err *e) {
     size_t cost = START, longest = 0, from = 0;
     bool quoted = false;
-    for (size_t i = 0; i < n; i++) {
-        const char c = text[i];
-        if (quoted && c == '\\')
+    for (size_t i = 0, next = 0; i < n; i++) {
+        const char at = text[i];
+        if (i >= next) {
+            const bk_status status = ctx_poll(c, e);
+            if (status) return status;
+            next = i + STRETCH;
+        }
+        if (quoted && at == '\\')
             i++;
-        else if (c == '"') {
+        else if (at == '"') {
             if (quoted && i - from > longest) longest = i - from;
             if (quoted) cost += JSON_TEXT + (i - from);
             quoted = !quoted;
             from = i;
         } else if (!quoted)
-            cost += c == '{' || c == '[' ? JSON_TABLE + JSON_ENTRY : c == ',' ? JSON_ENTRY : c == ':' ? JSON_KEY : 0;
+            cost += at == '{' || at == '[' ? JSON_TABLE + JSON_ENTRY : at == ',' ? JSON_ENTRY : at == ':' ? JSON_KEY : 0;
     }
     if (quoted) longest = n - from;
-    return cost + 4 * longest; /* the token being read, and it grows by halves */
+    *out = cost + 4 * longest; /* the token being read, and it grows by halves */
+    return BK_OK;
 }
 
 typedef struct feed {
@@ -47,7 +54,9 @@ bk_status json_text_read(ctx *c, const char *text, size_t n, size_t flags, json_
     json_error_t problem;
     feed f = { .c = c, .at = text, .left = n };
     *out = (json_tree){ .c = c };
-    bk_status status = json_tree_count(out, json_text_cost(text, n), e);
+    size_t cost = 0;
+    bk_status status = cost_of(c, text, n, &cost, e);
+    if (!status) status = json_tree_count(out, cost, e);
     if (status) return status;
     out->root = json_load_callback(next_piece, &f, flags, &problem);
     if (f.stopped) return ctx_poll(c, e);

@@ -15,9 +15,8 @@ typedef struct json_tree {
     size_t reserved;
 } json_tree;
 
-/* What reading the text may take, at most. */
-size_t json_text_cost(const char *text, size_t n);
-/* With Jansson's flags. BK_EIO for what is no JSON: "line 3: ...". The tree is freed also after a failure. */
+/* With Jansson's flags. BK_EIO for what is no JSON: "line 3: ...". The tree is freed also after a failure; until then
+ * it has reserved what reading the text may take at most. */
 bk_status json_text_read(ctx *c, const char *text, size_t n, size_t flags, json_tree *out, err *e);
 bk_status json_tree_count(json_tree *t, size_t bytes, err *e); /* for a tree that is built */
 void json_tree_free(json_tree *t);

@@ -101,7 +101,7 @@ typedef struct op_sample {
         int64_t shape[5], bound; /* bound > 0: int64 indices below it */
     } in[SAMPLE_INPUTS];
     int n_ints;
-    int64_t ints[36];
+    int64_t ints[36]; /* the arguments that are no tensors, in order; a number takes a place here too and is x */
     double x;
     op_domain where;
     double eps, tol; /* of the finite difference; 0: 1e-5, 2e-7 */
@@ -167,7 +167,6 @@ struct op_row {
     /* For the generic tests. NULL sample: elementwise on (free, 7). */
     const op_sample *sample;
     double sample_low, sample_high; /* inputs are drawn from here; 0, 0: -1.5..1.5 */
-    double kink;                    /* where a rule decides, besides 0 */
 };
 
 /* Floating-point operations or their like: what a thread is worth waking for, some 5 us, and what an element costs that

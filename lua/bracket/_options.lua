@@ -64,7 +64,7 @@ function options.wanted(o)
     local words = {}
     for name in o[2]:gmatch("[^|]+") do words[#words + 1] = TYPES[name][2] end
     local text = table.concat(words, " or ")
-    if o.below then return ("%s >= %g and < %g"):format(text, o.low, o.below) end
+    if o.below then return ("%s %s< %g"):format(text, o.low and (">= %g and "):format(o.low) or "", o.below) end
     if o.low and o.high then return ("%s from %g to %g"):format(text, o.low, o.high) end
     return o.low and ("%s >= %g"):format(text, o.low) or o.high and ("%s <= %g"):format(text, o.high) or text
 end
@@ -86,6 +86,8 @@ local function fits(o, value)
     end
     return false
 end
+
+options.fits = fits
 
 -- What was given, as messages say it.
 local function show(value)

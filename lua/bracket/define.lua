@@ -2,6 +2,7 @@
 -- completion inside a call and the editor's fields are made from them.
 local bk = ...
 local check, wanted, show, refuse = bk._options.check, bk._options.wanted, bk._options.show, bk._options.refuse
+local fits, hint = bk._options.fits, bk.internal.hint
 local texts, option_lists = bk.internal.docs, bk.internal.options
 local WIDEST = 110 -- of a signature
 
@@ -37,6 +38,33 @@ local SECTIONS = { { "errors", "Errors: " }, { "formula", "Formula: " }, { "sour
 local FIELDS = { name = "string", call = "function", options = "table", arguments = "table", returns = "string",
     doc = "string", errors = "string", formula = "string", source = "string", example = "string" }
 
+local OPTION_FIELDS = { default = "any", required = "boolean", by_place = "boolean", low = "number", high = "number",
+    below = "number", says = "string", doc = "string" }
+local OPTION_NAMES = { "below", "by_place", "default", "doc", "high", "low", "required", "says" }
+
+-- An option that could not be what it says: `where` names it.
+local function check_option(where, o)
+    for field, value in pairs(o) do
+        local kind = OPTION_FIELDS[field]
+        if not kind and field ~= 1 and field ~= 2 then
+            refuse("%s: unknown field %s%s; the fields are %s", where, tostring(field), hint(tostring(field), OPTION_NAMES),
+                table.concat(OPTION_NAMES, ", "))
+        elseif kind and kind ~= "any" and type(value) ~= kind then
+            refuse("%s: %s: expected a %s, got %s", where, field, kind, show(value))
+        end
+    end
+    local known, text = pcall(wanted, o)
+    if not known then refuse("%s: unknown type %s", where, tostring(o[2])) end
+    if o.low and (o.high or o.below) and o.low > (o.high or o.below) then
+        refuse("%s: nothing is from %g to %g", where, o.low, o.high or o.below)
+    end
+    if o.default ~= nil then
+        if o.required then refuse("%s: required, and has a default, %s", where, show(o.default)) end
+        if not fits(o, o.default) then refuse("%s: default: expected %s, got %s", where, text, show(o.default)) end
+    end
+    return text
+end
+
 -- What would be passed over behind the options.
 local function refuse_extra(name, place, arguments, i, returned)
     if arguments[i] == nil then return end
@@ -60,15 +88,14 @@ local function define(d)
     for _, field in ipairs { "name", "call", "options", "doc" } do
         if d[field] == nil then refuse("bk.define: %s is missing", field) end
     end
-    local list = {}
+    local list, seen = {}, {}
     for i, o in ipairs(d.options) do
         if type(o) ~= "table" or type(o[1]) ~= "string" then
             refuse("bk.define: %s: options: %s: expected { name, type, ... }, got %s", d.name, i, show(o))
         end
-        local ok, text = pcall(wanted, o)
-        if not ok then
-            refuse("bk.define: %s: option %s: unknown type %s", d.name, tostring(o[1]), tostring(o[2]))
-        end
+        if seen[o[1]] then refuse("bk.define: %s: option %s: declared twice", d.name, o[1]) end
+        seen[o[1]] = true
+        local text = check_option(("bk.define: %s: option %s"):format(d.name, o[1]), o)
         list[i] = { name = o[1], wanted = text, default = default_text(o), required = o.required, doc = o.doc or "",
             by_place = o.by_place }
     end
@@ -109,5 +136,5 @@ object, several joined by "|", or a list of strings to choose from; says: the de
 With options.items = "what they are" the table may hold a list as well. arguments: the names of what stands before the
 options; of a method (name = "class:method") the object is not counted. example: inputs of the session, each behind
 "> ", and what they show; the tests run it.
-Errors: a field of another name or type.]])
+Errors: a field of another name or type, also of an option; a default that is not what the option may be.]])
 return define

@@ -92,6 +92,27 @@ function TestDefine.test_what_is_wrong_with_a_definition()
     fails("bk.define: f: options: 1: expected { name, type, ... }, got 7", bk.define, { name = "f", doc = "d",
         call = print, options = { 7 } })
     fails("bk.define: expected a table, got nil", bk.define)
+    local function declared(option, ...)
+        return { name = "f", doc = "d", call = print, options = { option, ... } }
+    end
+    for text, d in pairs {
+        ["option x: unknown field hihg (did you mean high?); the fields are below, by_place"] =
+            declared{ "x", "number", hihg = 1 },
+        ["option x: unknown field 3"] = declared{ "x", "number", 0.1 },
+        ['option x: required: expected a boolean, got "yes"'] = declared{ "x", "number", required = "yes" },
+        ["option x: required, and has a default, 1"] = declared{ "x", "number", required = true, default = 1 },
+        ["option x: default: expected a finite number from 0 to 1, got 2"] =
+            declared{ "x", "number", low = 0, high = 1, default = 2 },
+        ['option x: default: expected "a" or "b", got "c"'] = declared{ "x", { "a", "b" }, default = "c" },
+        ["option x: nothing is from 1 to 0"] = declared{ "x", "number", low = 1, high = 0 },
+        ["option x: declared twice"] = declared({ "x", "number" }, { "x", "string" }),
+    } do
+        fails("bk.define: f: " .. text, bk.define, d)
+    end
+    local below = bk.define{ name = "f", doc = "d", options = { { "x", "number", below = 3 } },
+        call = function(o) return o.x end }
+    lu.assertEquals(below{ x = 2 }, 2)
+    fails("f: x: expected a finite number < 3, got 3", below, { x = 3 })
 end
 
 -- Every option of every public function: something is said of it, and another type is refused under its name.

@@ -1,8 +1,9 @@
 -- fingerprint(value) -> 16 hex digits that differ when value does: numbers, tensors, tables, and functions by their
--- code and what they have captured; so a protocol's parts, functions too, can be told from another's. Texts in what is
--- captured do not count: they are names and paths more often than settings. Nor does what is in modules.
+-- code and what they have captured; so a protocol's parts, functions too, can be told from another's. Of texts in what
+-- is captured one word counts, as a setting is; others do not: they are paths and titles. Nor does what is in modules.
 local bk = ...
 local MOST = 100000 -- values looked at
+local WORD = "^[%w_-]+$"
 
 local function order(a, b)
     if type(a) ~= type(b) then return type(a) < type(b) end
@@ -18,7 +19,7 @@ return function(root)
             parts[#parts + 1] = "tensor " .. value:dtype() .. " " .. bk.internal.digest(value)
         elseif kind == "number" then
             parts[#parts + 1] = ("%a"):format(value)
-        elseif kind == "boolean" or kind == "string" and not captured then
+        elseif kind == "boolean" or kind == "string" and (not captured or value:find(WORD)) then
             parts[#parts + 1] = tostring(value)
         elseif kind == "userdata" and getmetatable(value)
             and (tostring(value):find("^[%w.]+{") or tostring(value):find("^rng %x+:")) then

@@ -47,8 +47,8 @@ local function check_option(where, o)
     for field, value in pairs(o) do
         local kind = OPTION_FIELDS[field]
         if not kind and field ~= 1 and field ~= 2 then
-            refuse("%s: unknown field %s%s; the fields are %s", where, tostring(field), hint(tostring(field), OPTION_NAMES),
-                table.concat(OPTION_NAMES, ", "))
+            refuse("%s: unknown field %s%s; the fields are %s", where, tostring(field),
+                hint(tostring(field), OPTION_NAMES), table.concat(OPTION_NAMES, ", "))
         elseif kind and kind ~= "any" and type(value) ~= kind then
             refuse("%s: %s: expected a %s, got %s", where, field, kind, show(value))
         end

@@ -510,3 +510,11 @@ function TestRunFolder:test_schedules_are_named()
     protocol{ lr = bk.schedule.linear{ lr = 0.1 } }:run{ out = root .. "/a", stop = 3, progress = false }
     lu.assertEquals(run_folder.read(root .. "/a").config.lr, "linear{final = 0, lr = 0.1}")
 end
+
+-- Two hooks that differ in a captured setting are two; that write elsewhere, one.
+function TestRunFolder.test_a_word_that_a_hook_captured_tells_runs_apart()
+    local function hook(mode, path) return { before_step = function() return mode, path end } end
+    local digest = bk._fingerprint
+    lu.assertNotEquals(digest(hook("signed", "out/a")), digest(hook("absolute", "out/a")))
+    lu.assertEquals(digest(hook("signed", "out/a")), digest(hook("signed", "/elsewhere/a b.csv")))
+end

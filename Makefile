@@ -306,7 +306,8 @@ test: all
 	  p=$$(echo "$${line:-0}" | sed 's/ .*//'); f=$$(echo "$$line" | sed -n 's/.*, \([0-9]*\) failed.*/\1/p'); f=$${f:-0}; \
 	  if [ -z "$$line" ]; then if [ $$rc -eq 0 ]; then p=1; else f=1; fi; fi; \
 	  if [ $$rc -ne 0 ] && [ $$f -eq 0 ]; then f=1; fi; \
-	  if [ $$f -ne 0 ]; then tail -n 60 $(B)/logs/$$name.log; echo "   exit status $$rc"; fi; \
+	  if [ $$f -ne 0 ]; then grep -aE '^FAIL' $(B)/logs/$$name.log || tail -n 60 $(B)/logs/$$name.log; \
+	    echo "   exit status $$rc; all it printed: $(B)/logs/$$name.log"; fi; \
 	  passed=$$((passed+p)); failed=$$((failed+f)); }; \
 	for t in $(C_TESTS) $(EMBED_TESTS); do one $$(basename $$t) env BRACKET_BUILD=$(B) $$t; done; \
 	one fuzz-replay $(MAKE) fuzz-replay; \

@@ -50,13 +50,19 @@ end
 
 local pack
 
+local function refuse(tensors, path, what)
+    local hook = tensors.hooks and tensors.hooks[math.tointeger(path:match("^memory%.(%d+)"))]
+    error(("%s%s%s: a %s cannot be saved; expected numbers, strings, booleans, tensors and tables of these"):format(
+        tensors.where, path ~= "" and "." .. path or "", hook and " (of intervention " .. hook .. ")" or "", what), 0)
+end
+
 -- The keys of a table, sorted; nil and their number when it is a list.
-local function keys_of(value, path)
+local function keys_of(value, path, tensors)
     local keys, n = {}, 0
     for key in pairs(value) do
         n = n + 1
         if type(key) ~= "string" and type(key) ~= "number" and type(key) ~= "boolean" then
-            error(string.format("checkpoint: state.%s: a %s as key cannot be saved", path, type(key)), 0)
+            refuse(tensors, path, type(key) .. " as key")
         end
         keys[n] = key
     end
@@ -66,7 +72,7 @@ local function keys_of(value, path)
 end
 
 local function pack_table(value, path, tensors)
-    local keys, n = keys_of(value, path)
+    local keys, n = keys_of(value, path, tensors)
     if n and n >= LONG then
         local packed = pack_numbers(value, path, tensors)
         if packed then return packed end
@@ -90,7 +96,7 @@ function pack(value, path, tensors)
     elseif bk.is_tensor(value) then
         return { tensor = named(tensors, path, value) }
     elseif kind ~= "table" then
-        error(string.format("checkpoint: state.%s: a %s cannot be saved", path, kind), 0)
+        refuse(tensors, path, kind)
     end
     return pack_table(value, path, tensors)
 end
@@ -132,15 +138,15 @@ local function digests_of(tensors)
     return digests
 end
 
--- A value as a text and tensors by name, and back.
-function checkpoint.pack(value)
-    local tensors = { list = {}, names = {} }
+-- A value as a text and tensors by name, and back. where: what errors begin with.
+function checkpoint.pack(value, where)
+    local tensors = { list = {}, names = {}, where = where }
     return internal.to_json({ pack(value, "", tensors) }), tensors.list
 end
 function checkpoint.unpack(text, tensors) return unpack(internal.from_json(text)[1], tensors) end
 
-function checkpoint.save(path, state)
-    local tensors = { list = {}, names = {} }
+function checkpoint.save(path, state, hooks) -- hooks: the names of those whose memory the state has
+    local tensors = { list = {}, names = {}, where = "checkpoint: state", hooks = hooks }
     local text = internal.to_json(pack(state, "", tensors))
     local metadata = { format = FORMAT, bracket = bk.version, step = tostring(state.step), state = text,
         tensors = internal.to_json(digests_of(tensors.list)) }

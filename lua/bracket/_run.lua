@@ -57,7 +57,11 @@ local function view_of(state)
             .. "what it tells others into state.shared", state.step, tostring(name), place, meant,
             list and "it may set state." .. table.concat(list, " and state.") or "nothing can")
     end
-    return setmetatable(view, { __index = state, __newindex = guard, __pairs = function() return pairs(state) end,
+    local function read(_, name)
+        if name == "buffers" then return state.problem.mode.buffers end -- as training has left them
+        return state[name]
+    end
+    return setmetatable(view, { __index = read, __newindex = guard, __pairs = function() return pairs(state) end,
         __name = "bracket.state" })
 end
 

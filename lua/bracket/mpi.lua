@@ -89,7 +89,7 @@ end
 local function broadcast(value, from)
     local list, head
     if rank == from then
-        local ok, text, tensors = pcall(bk._checkpoint.pack, value)
+        local ok, text, tensors = pcall(bk._checkpoint.pack, value, "value")
         head = { wrong = not ok and tostring(text) or nil, text = ok and text or nil, tensors = {} }
         list = ok and tensors or {}
         for name, t in pairs(list) do

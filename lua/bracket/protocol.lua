@@ -452,12 +452,13 @@ Where nobody looks at a step's gradient (no interventions, rates that are number
 own, records not due), theta moves as it is made, if the optimizer does not need all of it: the same bits in less time.
 
 In a training step models are in training: dropout and own layers draw from the step's seed, batch_norm moves r.buffers,
-in own losses and interventions too; all else is evaluation.
+in own losses and in what bk.intervention differentiates too. All else is evaluation: so is a hook's or record's own
+model:forward(theta, x, { buffers = state.buffers }), unless it says train = true and a seed.
 
 state: step total task position n_tasks tasks theta lr loss gradient task_gradient, in joint steps gradients and losses
-(one a task), x y model optimizer problem recorded (the last row) history R W seed; state:measure("conflict") -> columns
-now. tasks is the list as given; state.problem.tasks[i].train has its examples as the run has them, { x, y, n }, and
-bk.measure.examples(state, i) as many as records measure on.]],
+(one a task), x y model buffers (batch_norm's) optimizer problem recorded (the last row) history R W seed;
+state:measure("conflict") -> columns now. tasks is the list as given; state.problem.tasks[i].train has its examples as
+the run has them, { x, y, n }, and bk.measure.examples(state, i) as many as records measure on.]],
     options = {
         { "model", "any", required = true, doc = "of bk.nn" },
         { "tasks", "list", required = true, doc = "a list of tasks" },

@@ -77,12 +77,25 @@ static int call_forward(lua_State *L) {
     return 1;
 }
 
+/* init = a word, or the number that all of it starts as; a vector's default is 0. */
+static void check_init(lua_State *L, int table, const char *fname, model_block *b) {
+    static const char *const inits[] = { "weight", "zeros", "ones", "normal", NULL };
+    static const block_init kinds[] = { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE };
+    const int kind = args_field(L, table, "init") ? lua_type(L, -1) : LUA_TNIL;
+    if (kind == LUA_TNUMBER) {
+        b->init = INIT_CONSTANT;
+        b->constant = lua_tonumber(L, -1);
+    }
+    if (kind != LUA_TNIL && kind != LUA_TSTRING && !(kind == LUA_TNUMBER && isfinite(b->constant)))
+        args_fail(L, -1, fname, "params: init", "a finite number, \"weight\", \"zeros\", \"ones\" or \"normal\"");
+    if (kind != LUA_TNIL) lua_pop(L, 1);
+    if (kind != LUA_TNUMBER) b->init = kinds[args_opt_choice(L, table, fname, "init", inits, b->ndim > 1 ? 0 : 1)];
+}
+
 /* The tensor described by the table on top: { name, shape = {...}, init = ..., fan_in = ..., fan_out = ..., torch =
  * ..., turned = ... } */
 static void check_block(lua_State *L, const char *fname, model_block *b, char *name, char (*torch)[TORCH_NAME]) {
     static const char *const known[] = { "shape", "init", "fan_in", "fan_out", "torch", "turned", NULL };
-    static const char *const inits[] = { "weight", "zeros", "ones", "normal", NULL };
-    static const block_init kinds[] = { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE };
     int table = args_options(L, lua_gettop(L), fname, known, true);
     if (!table) args_fail(L, -1, fname, "params", "tables { name, shape = {...} }");
     lua_rawgeti(L, table, 1);
@@ -100,7 +113,7 @@ static void check_block(lua_State *L, const char *fname, model_block *b, char *n
     if (b->ndim < 1 || b->ndim > 4) args_error(L, fname, "params: shape: expected 1 to 4 sizes, got %d", b->ndim);
     memcpy(b->shape, shape, (size_t)b->ndim * sizeof *shape);
     b->size = shape_count(b->ndim, b->shape);
-    b->init = kinds[args_opt_choice(L, table, fname, "init", inits, b->ndim > 1 ? 0 : 1)];
+    check_init(L, table, fname, b);
     b->fan_in = args_opt_integer(L, table, fname, "fan_in", 1, INT64_MAX, shape[0]);
     b->fan_out = args_opt_integer(L, table, fname, "fan_out", 1, INT64_MAX, b->size / shape[0]);
     bind_check_torch(L, table, fname, b, torch);
@@ -130,7 +143,7 @@ static void check_input(lua_State *L, int index, const char *fname, layer_functi
 
 const bind_option bind_own_layer_options[] = {
     { "forward", "a function", NULL, "(p, x) -> y, of tensors; p holds the parameters by name", .required = true },
-    { "params", "a table", "{}", "{ {name, shape = {...}, init, fan_in, fan_out}, ... }, in the order of theta" },
+    { "params", "a table", "{}", "{ {name, shape = {...}, init, fan_in, fan_out}, ... }, as in theta; help \"layer\"" },
     { "input", "a table", "any x", "the dimensions of x: numbers or, for any size, names" },
     { "name", "a string", "layer", "what messages call it" },
     { NULL, NULL, NULL, NULL },

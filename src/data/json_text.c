@@ -5,13 +5,13 @@
 enum { START = 1 << 13, POLL = 64, STRETCH = 1 << 16 };
 
 /* What reading the text may take, at most. */
-static bk_status cost_of(ctx *ctx, const char *text, size_t n, size_t *out, err *e) {
+static bk_status cost_of(ctx *of, const char *text, size_t n, size_t *out, err *e) {
     size_t cost = START, longest = 0, from = 0;
     bool quoted = false;
     for (size_t i = 0, next = 0; i < n; i++) {
         const char c = text[i];
         if (i >= next) {
-            const bk_status status = ctx_poll(ctx, e);
+            const bk_status status = ctx_poll(of, e);
             if (status) return status;
             next = i + STRETCH;
         }

@@ -57,9 +57,9 @@ bk_status model_init(const model *m, const init_options *o, tensor *out, err *e)
         const model_block *b = &m->blocks[i];
         double *v = theta + b->offset;
         rng r = rng_split(&root); /* drawn for every block: a changed layer leaves the others' values alone */
-        if (b->init == INIT_ZERO) continue;
-        if (b->init == INIT_ONE) {
-            for (int64_t k = 0; k < b->size; k++) v[k] = 1.0;
+        const double start = block_start(b);
+        if (!isnan(start)) {
+            for (int64_t k = 0; k < b->size; k++) v[k] = start;
             continue;
         }
         if (b->init == INIT_TABLE) {

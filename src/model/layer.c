@@ -1,7 +1,17 @@
 /* layer.c - what all kinds of layers share, and layers made of a function. The kinds are in files of their own. */
 #include "model.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+double block_start(const model_block *b) {
+    switch (b->init) {
+    case INIT_ZERO: return 0;
+    case INIT_ONE: return 1;
+    case INIT_CONSTANT: return b->constant;
+    default: return NAN;
+    }
+}
 
 void layer_block(model_block *b, const char *name, block_init init, int64_t s0, int64_t s1, int64_t s2, int64_t s3) {
     memset(b, 0, sizeof *b);

@@ -270,10 +270,6 @@ static node *build_layers(const model *m, pass *p, int64_t at, int buffers, cons
     return x;
 }
 
-static double block_start(const model_block *b) {
-    return b->init == INIT_ONE ? 1 : 0;
-}
-
 /* The buffers of the mode as a node a block. */
 static bool split_buffers(const model *m, const char *who, graph *g, bk_dtype dtype, node *all, node **to) {
     shape_buf sb;

@@ -28,7 +28,8 @@ static inline int64_t layer_size(const layer *l, int place) {
     return (int64_t)l->option[place];
 }
 
-typedef enum block_init { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE } block_init;
+/* By the scheme of model:init; 0; 1; the block's `constant`; standard normal. */
+typedef enum block_init { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_CONSTANT, INIT_TABLE } block_init;
 
 enum { TORCH_PARTS = 2 };
 
@@ -52,6 +53,7 @@ typedef struct model_block {
     int64_t offset, size; /* in elements of theta */
     int64_t fan_in, fan_out;
     block_init init;
+    double constant;
     torch_part torch[TORCH_PARTS]; /* no part: the whole is the tensor of the block's name */
     bool turned;                   /* there its two axes are swapped */
 } model_block;
@@ -134,6 +136,7 @@ extern const layer_row *const layer_rows[];    /* NULL-terminated, generated */
 const layer_row *layer_find(const char *name); /* NULL: unknown */
 
 /* For blocks: a parameter tensor of up to 4 sizes (0 ends them). */
+double block_start(const model_block *b); /* what all of it starts as; nan where it is drawn */
 void layer_block(model_block *b, const char *name, block_init init, int64_t s0, int64_t s1, int64_t s2, int64_t s3);
 /* A bias of n after k blocks, unless `bias` is 0: returns how many blocks there are. */
 int layer_bias(model_block *out, int k, double bias, int64_t n);

@@ -12,7 +12,9 @@ local function combined(name, rows, options, more)
         state.gradient_sum = i == 1 and state.gradients[1] or state.gradient_sum + state.gradients[i]
     end
     for k, v in pairs(more or {}) do state[k] = v end
-    bk.intervention[name](options or {}).before_step(state, {})
+    local hooks, memory = bk.intervention[name](options or {}), {}
+    if hooks.begin_run then hooks.begin_run(state, memory) end
+    hooks.before_step(state, memory)
     return state.gradient, state
 end
 local function random_rows(seed, n, size)

@@ -242,3 +242,18 @@ function TestMode.test_an_own_layer_asks_for_what_there_is()
         { params = { { "train", shape = { 2 } } }, forward = function(_, t) return t end })
     lu.assertErrorMsgContains("unknown option sed", m.forward, m, m:init(), x, { sed = 1 })
 end
+
+-- A hook sees the statistics that training has left, and nothing where the model has none.
+function TestMode.test_a_hook_reads_the_runs_buffers()
+    local x, y = bk.rng(1):normal { 40, 3 }, bk.rng(2):integers({ 40 }, 2)
+    local function run(model, look)
+        return bk.protocol { model = model, tasks = { { x = x, y = y } }, lr = 0.1, steps = 5, batch = 8,
+            interventions = { { after_step = look } } }:run {}
+    end
+    local seen
+    local r = run(bk.nn.sequential { bk.nn.linear { 3, 5 }, bk.nn.batch_norm { 5 }, bk.nn.linear { 5, 2 } },
+        function(state) seen = state.buffers end)
+    lu.assertTrue(seen == r.buffers and seen ~= bk.concat { bk.zeros { 5 }, bk.ones { 5 } })
+    run(bk.nn.mlp { 3, 2 }, function(state) seen = state.buffers end)
+    lu.assertNil(seen)
+end

@@ -308,3 +308,15 @@ function TestLoss.test_wrong_data_is_refused_where_it_is_given()
     lu.assertErrorMsgContains("theta: expected (7850)", bk.loss.mse(m, bk.zeros { 2, 784 }, bk.zeros { 2,
         10 }), bk.zeros { 3 })
 end
+
+function TestModel.test_a_parameter_starts_as_the_number_it_is_given()
+    local layer = bk.nn.layer{ name = "prelu", params = { { "slope", shape = { 3 }, init = 0.25 } },
+        forward = function(p, x) return bk.where(x:gt(0), x, x * p.slope) end }
+    local model = bk.nn.sequential{ bk.nn.linear{ 2, 3 }, layer }
+    lu.assertEquals(model:init{ seed = 1, scale = 3 }:narrow(1, 10, 3):totable(), { 0.25, 0.25, 0.25 })
+    for text, init in pairs{ ["params: init: expected a finite number, \"weight\""] = 0 / 0, ["got true"] = true,
+        ["(did you mean ones?)"] = "one" } do
+        lu.assertErrorMsgContains(text, bk.nn.layer, { params = { { "w", shape = { 3 }, init = init } },
+            forward = function(_, x) return x end })
+    end
+end

@@ -223,7 +223,7 @@ function TestRunFolder:test_a_failed_run_keeps_what_it_had_and_says_why()
     lu.assertEquals(run_folder.checkpoints(root .. "/a"), { 10, 20 })
     local columns = run_folder.metrics(root .. "/a")
     lu.assertEquals(columns.step[#columns.step], 24)
-    fails("state.memory.1.f: a function cannot be saved", function() -- said as soon as a checkpoint is due
+    fails("state.memory.1.f (of intervention odd): a function cannot be saved; expected numbers", function() -- said as soon as a checkpoint is due
         protocol{ interventions = { { name = "odd", begin_run = function(_, memory) memory.f = print end } } }:run{
             out = root .. "/b", progress = false }
     end)
@@ -296,10 +296,10 @@ function TestRunFolder:test_the_folder_of_another_protocol_is_refused()
         fails("was run with " .. case[1], function() protocol(case[3]):run{ out = dir, resume = true,
             progress = false } end)
     end
-    local path = "somewhere" -- the same function, though a path it knows has changed; and 1 is 1.0
+    local path = "some/where" -- the same function, though a path it knows has changed; and 1 is 1.0
     local function rate() return path and 1 end
     protocol{ lr = rate }:run{ out = root .. "/path", stop = 3, progress = false }
-    path = "elsewhere"
+    path = "else/where"
     protocol{ lr = rate }:run{ out = root .. "/path", resume = true, stop = 4, progress = false }
     protocol{ lr = 1 }:run{ out = root .. "/one", stop = 3, progress = false }
     protocol{ lr = 1.0 }:run{ out = root .. "/one", resume = true, stop = 4, progress = false }

@@ -92,10 +92,11 @@ BK_API bk_status bk_dofile(bk_env *env, const char *path, int argc, char **argv)
 BK_API const char *bk_error(bk_env *env);
 
 /* Sets a global to a tensor over the host's memory: row-major, not copied, never freed by the library. Writing there
- * between calls is seen by the script. The memory must outlive every use the script makes of it: until bk_close, or
- * until the global and all views of it are gone and collected. ndim 0..8; shape may be NULL when ndim is 0, and data
- * when a size is 0. BK_EINVAL for a wrong dtype, shape or NULL, and for data that is not aligned to
- * an element's size; BK_ENOMEM. */
+ * between calls is seen by the script, and by functions it has compiled, in all that they compute from the tensor; but
+ * a number that one of them read while it was traced (t:item()) stays. The memory must outlive every use the script
+ * makes of it: until bk_close, or until the global and all views of it are gone and collected. ndim 0..8; shape may be
+ * NULL when ndim is 0, and data when a size is 0. BK_EINVAL for a wrong dtype, shape or NULL, and for data that is not
+ * aligned to an element's size; BK_ENOMEM. */
 BK_API bk_status bk_set_tensor(bk_env *env, const char *global, bk_dtype dtype, int ndim, const int64_t *shape,
                                void *data);
 

@@ -13,7 +13,7 @@ typedef struct map_func {
 } map_func;
 
 node *word_build_map(func *f, graph *g, node *theta, node *h) {
-    node *in[2] = { theta, h }, *y = theta && h ? func_build1(f, g, 2, in) : NULL;
+    node *in[2] = { theta, h }, *y = theta && h ? func_build1(f, "map", g, 2, in) : NULL;
     shape_buf a, b;
     if (!y || shape_equal(y->ndim, y->shape, theta->ndim, theta->shape)) return y ? g_cast(g, y, theta->dtype) : NULL;
     return graph_fail(g, BK_EINVAL, "map: expected a tensor of theta's shape %s, got %s",

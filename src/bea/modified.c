@@ -14,7 +14,7 @@ static bool tasks_build(graph *g, const char *name, int n, func *const *task, no
         char what[64];
         snprintf(what, sizeof what, "%s: losses[%d]", name, i + 1);
         field[i] = func_build_field(task[i], g, 1, &theta, what);
-        loss[i] = func_build1(task[i], g, 1, &theta);
+        loss[i] = func_build1(task[i], what, g, 1, &theta);
         if (loss[i] && loss[i]->ndim != 0) loss[i] = NULL;
     }
     return !graph_failed(g);
@@ -137,7 +137,7 @@ static bool continual_build(func *f, graph *g, int n_in, node *const *in, node_l
     }
     node *hole = bea_hole(g, in[0]), *original = NULL, *flatness = NULL;
     if (!hole || !loss || !grad || !tasks_build(g, "continual", n, w->task, hole, loss, grad)) return false;
-    node *conflict = g_scale(g, 1 / time, func_build1(k->conflict, g, 1, &hole));
+    node *conflict = g_scale(g, 1 / time, func_build1(k->conflict, "conflict", g, 1, &hole));
     node *norm = g_sqrt(g, g_dot(g, conflict, conflict));
     for (int i = 0; i < n; i++)
         if (!loss[i]) return outputs(g, out, 2, (node *[]){ conflict, norm }, hole, in[0]);

@@ -43,7 +43,7 @@ static order_func *order_new(ctx *c, const func_class *cls, int n, func *const *
 
 /* D field' p, the transpose's product at in[0], theta: for a gradient H p, by the cheaper forward derivative. */
 static node *adjoint_product(func *f, graph *g, node *field, int n_in, node *const *in, node *p) {
-    node *theta = in[0], *y = func_build1(f, g, n_in, in), *u = NULL;
+    node *theta = in[0], *y = func_build1(f, "loss", g, n_in, in), *u = NULL;
     if (!y || !field || y->ndim == 0) return bea_jvp(g, field, theta, p);
     if (!graph_vjp(g, 1, &field, &p, 1, &theta, &u)) return NULL;
     return u ? u : g_zeros_like(g, theta);

@@ -122,14 +122,14 @@ int64_t args_integer(lua_State *L, int index, const char *fname, const char *arg
     int64_t v = 0;
     if (lua_type(L, index) == LUA_TNUMBER) v = lua_tointegerx(L, index, &ok);
     if (ok && v >= low && v <= high) return v;
+    char expected[80]; /* nothing is pushed: index may be the place of what is missing */
     if (low == INT64_MIN && high == INT64_MAX)
-        lua_pushstring(L, "an integer");
+        snprintf(expected, sizeof expected, "an integer");
     else if (high == INT64_MAX)
-        lua_pushfstring(L, "an integer >= %I", (LUAI_UACINT)low);
+        snprintf(expected, sizeof expected, "an integer >= %lld", (long long)low);
     else
-        lua_pushfstring(L, "an integer from %I to %I", (LUAI_UACINT)low, (LUAI_UACINT)high);
-    const char *expected = lua_tostring(L, -1);
-    return args_fail(L, index < 0 && index > LUA_REGISTRYINDEX ? index - 1 : index, fname, argument, expected);
+        snprintf(expected, sizeof expected, "an integer from %lld to %lld", (long long)low, (long long)high);
+    return args_fail(L, index, fname, argument, expected);
 }
 
 const char *args_string(lua_State *L, int index, const char *fname, const char *argument) {
@@ -347,19 +347,19 @@ bk_dtype args_dtype_once(lua_State *L, const char *fname, int inside, int option
 
 /* ---- options of rows ---- */
 
-/* Pushes "a whole number from 1 to 4" or the like. */
-static const char *wanted(lua_State *L, const option *o) {
+/* Pushes "a whole number from 1 to 4" or the like; an end that nobody reaches is named where it was passed. */
+static const char *wanted(lua_State *L, const option *o, bool passed) {
     if (o->type == OPTION_FLAG) return lua_pushliteral(L, "true or false");
     if (o->type >= OPTION_TEXT) return lua_pushstring(L, o->wanted ? o->wanted : "a string");
     char text[120];
     const char *kind = o->type == OPTION_COUNT ? "a whole number" : "a finite number";
-    const bool free = o->low == 0 && o->high == 0, up = o->high >= 1 << 30;
+    const bool free = o->low == 0 && o->high == 0, up = o->high >= 1 << 30 && !passed;
     int n = snprintf(text, sizeof text, "%s", kind);
     if (!free && (up || o->open || o->below)) {
         n += snprintf(text + n, sizeof text - (size_t)n, " %s %.9g", o->open ? ">" : ">=", o->low);
         if (!up) snprintf(text + n, sizeof text - (size_t)n, " and < %.9g", o->high);
     } else if (!free) {
-        snprintf(text + n, sizeof text - (size_t)n, " from %.9g to %.9g", o->low, o->high);
+        snprintf(text + n, sizeof text - (size_t)n, " from %.10g to %.10g", o->low, o->high);
     }
     return lua_pushstring(L, text);
 }
@@ -380,7 +380,7 @@ static double read_one(lua_State *L, int index, const char *fname, const option 
     }
     if (!fits) {
         index = lua_absindex(L, index);
-        args_fail(L, index, fname, o->name, wanted(L, o));
+        args_fail(L, index, fname, o->name, wanted(L, o, x > o->high));
     }
     return x;
 }
@@ -408,7 +408,7 @@ void args_read(lua_State *L, int index, const char *fname, const option *rows, d
         if (given) {
             values[i] = read_one(L, lua_gettop(L), fname, o);
         } else if (o->required) {
-            args_error(L, fname, "%s: missing; expected %s", o->name, wanted(L, o));
+            args_error(L, fname, "%s: missing; expected %s", o->name, wanted(L, o, false));
         } else {
             values[i] = o->otherwise;
             for (int j = 0; o->like && j < i; j++)
@@ -429,7 +429,8 @@ void args_doc(lua_State *L, int index, const char *doc, const option *rows) {
         char number[32];
         snprintf(number, sizeof number, "%g", o->otherwise);
         const char *value = o->type == OPTION_FLAG ? (o->otherwise != 0 ? "true" : "false") : number;
-        bind_option said = { o->name, wanted(L, o), o->like ? o->like : o->says, o->doc, o->required, o->by_place };
+        bind_option said = { o->name,         wanted(L, o, false), o->like ? o->like : o->says, o->doc,
+                             o->required, o->by_place };
         if (!o->required && !said.otherwise && o->type < OPTION_TEXT) said.otherwise = value;
         bind_doc_option(L, index, &said);
         lua_pop(L, 1);

@@ -10,8 +10,8 @@
 
 static const bind_option flow_told[] = {
     { "time", "a finite number", "1", "how long; negative: backwards" },
-    { "rtol", "a finite number > 0", "1e-12", "relative tolerance of a step of dopri5" },
-    { "atol", "a finite number > 0", "1e-14", "absolute tolerance" },
+    { "rtol", "a finite number >= 0", "1e-12", "relative tolerance of a step of dopri5" },
+    { "atol", "a finite number >= 0", "1e-14", "absolute tolerance; not 0 with rtol" },
     { "method", "\"dopri5\" or \"rk4\"", "dopri5",
       "dopri5 adapts its steps to the tolerances, rk4 takes equal ones" },
     { "steps", "a whole number >= 1", NULL, "of rk4" },

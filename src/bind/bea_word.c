@@ -217,8 +217,8 @@ static const bind_option verify_told[] = {
     { "theta", "a tensor", NULL, "where", .required = true },
     { "scales", "a table of numbers", "{1, 1/2, 1/4}", "what the rates are multiplied by" },
     { "orders", "a table of whole numbers", "{1, 2, 3}", "which flows: of log(order)" },
-    { "rtol", "a finite number > 0", "1e-12", "of the flow" },
-    { "atol", "a finite number > 0", "1e-14", "of the flow" },
+    { "rtol", "a finite number >= 0", "1e-12", "of the flow" },
+    { "atol", "a finite number >= 0", "1e-14", "of the flow; not 0 both" },
     { "control", "\"none\", \"no_conflict\" or \"flipped\"", "none", "leaves the conflict out or flips it" },
     { NULL, NULL, NULL, NULL },
 };

@@ -90,6 +90,24 @@ static void push_zeros_like(lua_State *L, lua_tensor *t) {
     memset(tensor_data(z), 0, (size_t)tensor_count(z) * dtype_size(z->dtype));
 }
 
+/* The arguments at first ..., with their tangents in the table at 3: a number that moves becomes a tensor; what cannot
+ * move has no tangent. */
+static void let_move(lua_State *L, int first, int n) {
+    for (int i = 0; i < n; i++, lua_pop(L, 1)) {
+        const lua_tensor *t = bind_tensor_test(L, first + i);
+        const int tangent = lua_rawgeti(L, 3, i + 1), at = lua_gettop(L);
+        const bool moves = tangent != LUA_TNIL && !(tangent == LUA_TNUMBER && lua_tonumber(L, -1) == 0);
+        if (lua_type(L, first + i) == LUA_TNUMBER) {
+            if (!moves && i) continue;
+            bind_tensor_push_scalar(L, lua_tonumber(L, first + i));
+            lua_replace(L, first + i);
+        } else if (moves && (!t || bind_tensor_dtype(t) == BK_INT64)) {
+            args_error(L, "bk.jvp", "tangents: argument %d, %s, does not move: expected nil or 0, got %s", i + 1,
+                       args_got(L, first + i), args_got(L, at));
+        }
+    }
+}
+
 static int t_jvp(lua_State *L) {
     bind_check_func(L, 1, "bk.jvp", "f");
     lua_settop(L, 3); /* places for what may be missing */
@@ -113,10 +131,7 @@ static int t_jvp(lua_State *L) {
     lua_pushvalue(L, 1); /* 4: specialised in place */
     first = 5;
     for (int i = 1; i <= n; i++) lua_rawgeti(L, 2, i);
-    if (lua_type(L, first) == LUA_TNUMBER) {
-        bind_tensor_push_scalar(L, lua_tonumber(L, first));
-        lua_replace(L, first);
-    }
+    let_move(L, first, n);
     bool is_tensor[64];
     for (int i = 0; i < n; i++) is_tensor[i] = bind_tensor_test(L, first + i) != NULL;
     int n_tensors = bind_func_specialise(L, 4, first, first + n - 1, "bk.jvp");
@@ -248,10 +263,12 @@ static const bind_row rows[] = {
       vmap_told },
     { "jvp", t_jvp,
       "bk.jvp(f, {θ, ...}, {v, ...}) -> y, dy\nThe value and its derivative along the tangents v, of the "
-      "arguments' shapes (nil or 0: that argument does not move). Several results: y1, y2, dy1, dy2." },
+      "arguments' shapes (nil or 0: that argument does not move; int64 tensors and what is no tensor or number never "
+      "do). Several results: y1, y2, dy1, dy2." },
     { "vjp", t_vjp,
       "bk.vjp(f, θ, ...) -> y, pullback\nThe value and the function ct -> gradients of sum(ct * y) in every "
-      "tensor argument; pullback() stands for ct = 1 where y is 0-d." },
+      "tensor argument; pullback() stands for ct = 1 where y is 0-d. It computes f again, with what f reads from "
+      "outside by then." },
     { "compile", t_compile,
       "bk.compile(f [, { memory = bytes }]) -> function\nf as a func: traced and compiled at the first call for each "
       "combination of shapes, and again when what f reads from outside has changed (bk.grad). Lua runs while tracing "

@@ -128,7 +128,7 @@ static int trace_body(lua_State *L) {
     const bool first = job->f->watched < 0;
     int watched = 0;
     if (first) {
-        watched = bind_watch_push(L, 4);
+        watched = bind_watch_push(L, 4, 2, n_mask);
         lua_rawsetp(L, 2, &WATCHED_KEY);
     }
     lua_call(L, n_args, LUA_MULTRET);
@@ -591,8 +591,9 @@ int bind_func_specialise(lua_State *L, int index, int first, int last, const cha
     index = lua_absindex(L, index);
     while (last >= first && lua_isnil(L, last)) last--; /* f(θ, nil) is f(θ) */
     lua_settop(L, last);
-    bool values = takes_values(L, index), any = false;
+    bool values = takes_values(L, index), any = false, mapped = false;
     lua_func *u = test(L, index);
+    for (int i = first; i <= last; i++) mapped = mapped || lua_type(L, i) == LUA_TNUMBER || bind_tensor_test(L, i);
     for (int i = first; i <= last; i++) {
         bool number = lua_type(L, i) == LUA_TNUMBER;
         if (number && (!values || i == first || (u->kind == KIND_HVP && i == first + 1))) {
@@ -600,7 +601,9 @@ int bind_func_specialise(lua_State *L, int index, int first, int last, const cha
             lua_replace(L, i);
         } else if (!bind_tensor_test(L, i)) {
             any = true;
-            bool varied = i == first && u->kind != KIND_LUA && u->kind != KIND_VMAP; /* θ */
+            const bool direction = u->kind == KIND_HVP && i == first + 1;
+            const bool varied = direction || /* or θ, or what alone could be mapped */
+                                (i == first && u->kind != KIND_LUA && (u->kind != KIND_VMAP || !mapped));
             if (!values || varied) {
                 const char *argument = lua_pushfstring(L, "argument %d", i - first + 1);
                 args_fail(L, i, fname, argument, "a tensor");

@@ -403,7 +403,18 @@ static void look_function(watch *w, int index, int depth) {
     lua_settop(L, top);
 }
 
-int bind_watch_push(lua_State *L, int index) {
+/* What the arguments hold that are no tensors, those at 1 to n of the table at given, for the code of these names. */
+static void look_given(watch *w, int names, int given, int n) {
+    lua_State *L = w->L;
+    lua_newtable(L);
+    lua_rawseti(L, names, 1);
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, given, i);
+        look(w, names, 0);
+    }
+}
+
+int bind_watch_push(lua_State *L, int index, int given, int n) {
     static const char *const not_looked_at[] = { "bracket", "math",  "string",    "table", "io",
                                                  "os",      "debug", "coroutine", "utf8",  "package" };
     index = lua_absindex(L, index);
@@ -419,9 +430,10 @@ int bind_watch_push(lua_State *L, int index) {
         } else
             lua_pop(L, 1);
     lua_pop(L, 1);
+    int names;
     if (lua_istable(L, index)) {
         for (int i = 0; i < 4; i++) lua_newtable(L);
-        const int names = lua_gettop(L) - 1;
+        names = lua_gettop(L) - 1;
         lua_rawseti(L, names, 1); /* as in look_function */
         lua_newtable(L);
         w.called = names - 1;
@@ -431,7 +443,11 @@ int bind_watch_push(lua_State *L, int index) {
     } else {
         lua_pushvalue(L, index);
         look(&w, w.seen, 0);
+        lua_pushvalue(L, index);
+        lua_rawget(L, w.seen);
+        names = lua_gettop(L);
     }
+    if (lua_istable(L, names)) look_given(&w, names, given, n);
     lua_settop(L, w.list);
     return w.n;
 }

@@ -215,7 +215,11 @@ static int make_arange(lua_State *L) {
         return args_error(L, fname, "int64 holds -2^63 to 2^63 - 1, got %f to %f", from, stop);
     int64_t n = count > 0 ? (int64_t)count : 0;
     bool whole = dtype == BK_INT64; /* with more digits than a float64 has */
-    for (int i = 1; i <= n_numbers; i++) whole = whole && lua_isinteger(L, i);
+    for (int i = 1; i <= n_numbers && whole; i++) {
+        int exact;
+        lua_tointegerx(L, i, &exact);
+        whole = exact;
+    }
     const int64_t first = whole && n_numbers > 1 ? lua_tointeger(L, 1) : 0;
     const int64_t by = whole && n_numbers > 2 ? lua_tointeger(L, 3) : 1;
     if (whole) {

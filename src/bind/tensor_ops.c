@@ -108,6 +108,24 @@ static void put_tensor(reader *r, int index, const op_arg *a, const char *expect
     r->in[r->n_in++] = t;
 }
 
+/* Whether the number at index is one that only int64 holds, beside operands that are all int64: it becomes a tensor. */
+static bool exact_integer(reader *r, int index) {
+    enum { DIGITS = 53 };
+    lua_State *L = r->L;
+    const int64_t x = lua_tointeger(L, index), most = (int64_t)1 << DIGITS;
+    if (!lua_isinteger(L, index) || (x <= most && x >= -most)) return false;
+    bool beside = false;
+    for (int k = 0; r->row->args[k].kind; k++) {
+        const lua_tensor *t = r->row->args[k].kind == ARG_OPERAND ? bind_tensor_test(L, k + 1) : NULL;
+        if (t && bind_tensor_dtype(t) != BK_INT64) return false;
+        beside = beside || t;
+    }
+    if (!beside) return false;
+    *(int64_t *)tensor_data(bind_tensor_push_new(L, BK_INT64, 0, NULL, r->call.name)) = x;
+    lua_replace(L, index);
+    return true;
+}
+
 static void put_seed(reader *r, int index, const op_arg *a) {
     static const char expected[] = "an integer or an int64 tensor";
     lua_State *L = r->L;
@@ -314,7 +332,7 @@ static int call_row(lua_State *L) {
         if (a->kind == ARG_TENSOR) {
             put_tensor(&r, index, a, "a tensor");
         } else if (a->kind == ARG_OPERAND) {
-            if (lua_type(L, index) == LUA_TNUMBER) {
+            if (lua_type(L, index) == LUA_TNUMBER && !exact_integer(&r, index)) {
                 r.call.ints[0] |= (int64_t)1 << (16 + k);
                 put(&r, number_bits(lua_tonumber(L, index)));
             } else put_tensor(&r, index, a, "a tensor or a number");
@@ -358,6 +376,7 @@ static const char *wanted(const op_arg *a) {
     switch (a->kind) {
     case ARG_NUMBER: return "a number";
     case ARG_BOOLEAN: return "true or false";
+    case ARG_DTYPE: return "\"float64\" or \"float32\"";
     default: return "a whole number";
     }
 }

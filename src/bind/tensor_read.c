@@ -67,7 +67,11 @@ static int m_save(lua_State *L) {
     const tensor *t = bind_check_tensor(L, 1, "tensor:save", "tensor");
     const char *path = args_path(L, 2, "tensor:save");
     err e = { 0 };
-    if (npy_write(bind_ctx(L), path, t, &e)) return bind_raise(L, &e);
+    if (npy_write(bind_ctx(L), path, t, &e)) {
+        err named = { 0 };
+        err_set(&named, e.status, "tensor:save: %s", e.text);
+        return bind_raise(L, &named);
+    }
     lua_settop(L, 1);
     return 1;
 }

@@ -290,6 +290,8 @@ int bind_tensor_apply(lua_State *L, const op_call *call, int n_in, lua_tensor *c
         if (g && g != in[i]->g) return args_error(L, call->name, "the operands belong to two different traces");
         g = in[i]->g;
     }
+    for (int i = 0; i < n_in && !g && st->live; i++) /* the host may change it before the next call */
+        if (in[i]->value.store->borrowed) g = st->live->g;
     if (g) return apply_traced(L, g, call, n_in, in);
 
     tensor few_held[APPLY_FEW], *held = few_held;

@@ -65,11 +65,11 @@ bool func_build(func *f, graph *g, int n_in, node *const *in, node_list *out) {
     return true;
 }
 
-node *func_build1(func *f, graph *g, int n_in, node *const *in) {
+node *func_build1(func *f, const char *who, graph *g, int n_in, node *const *in) {
     node_list out;
     if (!func_build(f, g, n_in, in, &out)) return NULL;
     if (out.n != 1)
-        return graph_fail(g, BK_EINVAL, "%s: expected a function with one result, got %d", f->cls->name, out.n);
+        return graph_fail(g, BK_EINVAL, "%s: expected a function with one result, got %d", who, out.n);
     return out.v[0];
 }
 

@@ -39,7 +39,7 @@ void func_release(func *f); /* NULL allowed */
 
 bool func_build(func *f, graph *g, int n_in, node *const *in, node_list *out);
 /* The single output, or NULL after failing g when there are more. */
-node *func_build1(func *f, graph *g, int n_in, node *const *in);
+node *func_build1(func *f, const char *who, graph *g, int n_in, node *const *in); /* who asks, for its errors */
 
 /* Calls f on tensors. The n_out *out[i] are cleared, and get new tensors that the caller owns; or results of an earlier
  * call, which are written over where they fit and nobody else holds them. After a failure all are cleared. BK_EINVAL

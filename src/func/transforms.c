@@ -67,12 +67,12 @@ static node *placeholder(graph *g, node *like) {
 }
 
 /* f on args with argument 0 replaced by a placeholder; single 0-d or any output y. */
-static node *build_at(func *f, graph *g, node *at, int n_in, node *const *in) {
+static node *build_at(func *f, const char *who, graph *g, node *at, int n_in, node *const *in) {
     node **args = array(g, n_in);
     if (!args) return NULL;
     if (n_in) memcpy(args, in, sizeof *args * (size_t)n_in);
     args[0] = at;
-    return func_build1(f, g, n_in, args);
+    return func_build1(f, who, g, n_in, args);
 }
 
 static bool need(graph *g, const char *name, int n_in, int least) {
@@ -92,14 +92,14 @@ static bool float_argument(graph *g, const char *name, const node *n) {
 /* With its value, what else f returns comes along: new buffers, say. */
 static bool grad_with_value(func *self, graph *g, int n_in, node *const *in, node_list *out, bool value) {
     if (!need(g, "bk.grad", n_in, 1) || !float_argument(g, "bk.grad", in[0])) return false;
-    node *p = placeholder(g, in[0]), **args = array(g, n_in), *y;
+    node *p = placeholder(g, in[0]), **args = array(g, n_in), *y = NULL;
     node_list of = { 0, NULL };
     if (!args || !p) return false;
     memcpy(args, in, sizeof *args * (size_t)n_in);
     args[0] = p;
-    if (value ? !func_build(operand(self), g, n_in, args, &of) : !(y = func_build1(operand(self), g, n_in, args)))
-        return false;
-    if (value) y = of.v[0];
+    if (value && func_build(operand(self), g, n_in, args, &of)) y = of.v[0];
+    if (!value) y = func_build1(operand(self), "bk.grad", g, n_in, args);
+    if (!y) return false;
     out->n = value ? of.n + 1 : 1;
     out->v = array(g, out->n);
     if (!out->v) return false;
@@ -143,7 +143,7 @@ static bool hvp_build(func *self, graph *g, int n_in, node *const *in, node_list
     if (!args || !v) return false;
     args[0] = p;
     for (int i = 2; i < n_in; i++) args[i - 1] = in[i];
-    node *grad = graph_grad(g, func_build1(operand(self), g, n_in - 1, args), p), *hv = NULL;
+    node *grad = graph_grad(g, func_build1(operand(self), "bk.hvp", g, n_in - 1, args), p), *hv = NULL;
     if (!grad) return false;
     if (shape_equal(v->ndim, v->shape, theta->ndim, theta->shape)) {
         if (!graph_jvp(g, 1, &grad, 1, &p, &v, &hv)) return false;
@@ -160,9 +160,9 @@ static bool hvp_build(func *self, graph *g, int n_in, node *const *in, node_list
 }
 
 /* The gradient of f at the placeholder *p. */
-static node *grad_at(func *f, graph *g, int n_in, node *const *in, node **p) {
+static node *grad_at(func *f, const char *who, graph *g, int n_in, node *const *in, node **p) {
     *p = placeholder(g, in[0]);
-    return graph_grad(g, build_at(f, g, *p, n_in, in), *p);
+    return graph_grad(g, build_at(f, who, g, *p, n_in, in), *p);
 }
 
 static node *hessian_rows(func *self, graph *g, int n_in, node *const *in, node *directions) {
@@ -170,7 +170,7 @@ static node *hessian_rows(func *self, graph *g, int n_in, node *const *in, node 
     if (in[0]->ndim * 2 > BK_MAX_DIMS)
         return graph_fail(g, BK_EINVAL, "bk.hessian: θ has %d dimensions, at most %d are possible", in[0]->ndim,
                           BK_MAX_DIMS / 2);
-    node *p, *grad = grad_at(operand(self), g, n_in, in, &p);
+    node *p, *grad = grad_at(operand(self), "bk.hessian", g, n_in, in, &p);
     node *h = grad && directions ? hvp_many(g, grad, p, directions) : NULL;
     return h && graph_substitute(g, 1, &h, 1, &p, &in[0]) ? h : NULL;
 }
@@ -377,7 +377,7 @@ node *func_build_field(func *f, graph *g, int n_in, node *const *in, const char 
     node *theta = in[0], **at = graph_alloc(g, sizeof *at * (size_t)n_in);
     if (!at || !theta || !float_argument(g, what, theta)) return NULL;
     memcpy(at, in, sizeof *at * (size_t)n_in);
-    node *p = at[0] = placeholder(g, theta), *y = func_build1(f, g, n_in, at);
+    node *p = at[0] = placeholder(g, theta), *y = func_build1(f, what, g, n_in, at);
     if (!y) return NULL;
     if (y->ndim == 0)
         y = graph_grad(g, y, p);

@@ -84,7 +84,7 @@ static node *function_build(const layer *l, layer_run *r, node *const *p, node *
     memcpy(in, p, (size_t)n * sizeof *in);
     in[n++] = x;
     if (r->seed) in[n++] = g_fold_in(r->g, r->seed, r->place); /* a seed of its own, whatever it draws */
-    return func_build1(l->own->forward[r->train], r->g, n, in);
+    return func_build1(l->own->forward[r->train], "bk.nn.layer: forward", r->g, n, in);
 }
 
 static const layer_row own_row = {

@@ -81,6 +81,13 @@ const layer_row layer_conv2d = {
 
 enum { WINDOW, STEP, AROUND };
 
+static bool pool_check(const layer *l, char *buf, size_t bytes) {
+    if (layer_size(l, AROUND) < layer_size(l, WINDOW)) return true;
+    snprintf(buf, bytes, "padding: expected less than kernel, %lld, got %lld", (long long)layer_size(l, WINDOW),
+             (long long)layer_size(l, AROUND));
+    return false;
+}
+
 static bool pool_accepts(const layer *l, const layer_shape *x) {
     return fits(x, 0, layer_size(l, WINDOW), layer_size(l, AROUND));
 }
@@ -117,6 +124,7 @@ const layer_row layer_avgpool2d = {
     .doc = "bk.nn.avgpool2d{kernel} -> layer\n"
            "Mean over each kernel x kernel window of images (batch, channels, height, width); padding counts as zeros.",
     .options = POOL_OPTIONS,
+    .check = pool_check,
     .accepts = pool_accepts,
     .expects = pool_expects,
     .result = pool_result,
@@ -128,6 +136,7 @@ const layer_row layer_maxpool2d = {
     .doc = "bk.nn.maxpool2d{kernel} -> layer\n"
            "Maximum over each kernel x kernel window; the derivative goes to the first maximum.",
     .options = POOL_OPTIONS,
+    .check = pool_check,
     .accepts = pool_accepts,
     .expects = pool_expects,
     .result = pool_result,

@@ -197,7 +197,8 @@ static bool accuracy_build(func *f, graph *g, int n_in, node *const *in, node_li
     shape_buf a, b;
     if (!row->class_ids && z->count == y->count) y = g_reshape(g, y, z->ndim, z->shape);
     int ndim = row->class_ids ? z->ndim - 1 : z->ndim;
-    if (z->ndim < 1 || z->count == 0 || !y || !shape_equal(ndim, z->shape, y->ndim, y->shape)) {
+    if (z->count == 0) return graph_fail(g, BK_EINVAL, "model:accuracy: x: an empty batch has no accuracy"), false;
+    if (z->ndim < 1 || !y || !shape_equal(ndim, z->shape, y->ndim, y->shape)) {
         graph_fail(g, BK_EINVAL, "model:accuracy: y: expected %s of shape %s, got %s",
                    row->class_ids ? "class ids" : "targets", shape_text(ndim > 0 ? ndim : 0, z->shape, &a),
                    y ? shape_text(y->ndim, y->shape, &b) : "none");

@@ -365,7 +365,7 @@ static node *pow_build(graph *g, const op_value *v, node **second) {
 const op_row op_pow = {
     ELEMENTWISE(pow, 2), .formula = "t^u", .simplify = pow_simplify, NONLINEAR(pow_jvp),
     PUBLIC(binary), .meta = "__pow", .sign = "t ^ u", .build = pow_build,
-    .doc = "Elementwise power. " BROADCASTS,
+    .doc = "Elementwise power, a float as in Lua; but the square of int64, t^2, is int64. " BROADCASTS,
     .sample_low = 0.5, .sample_high = 2,
 };
 node *g_pow(graph *g, node *a, node *b) {
@@ -457,7 +457,10 @@ node *g_where(graph *g, node *cond, node *a, node *b) {
     if (!cond || !a || !b) return NULL;
     node *sum = g_add(g, a, b), *all = g_add(g, sum, cond); /* for the shape and dtype they share */
     if (!all) return NULL;
-    bk_dtype to = sum->dtype;
+    const bk_dtype to = sum->dtype, of = cond->dtype;
+    /* a cast could make 0 of what is not: 0.3 as int64, 1e-50 as float32 */
+    if (of != to && of != BK_INT64 && to != BK_FLOAT64)
+        cond = g_sub(g, g_full(g, of, cond->ndim, cond->shape, 1), g_eq(g, cond, g_zeros_like(g, cond)));
     node *in[3] = { g_broadcast(g, g_cast(g, cond, to), all->ndim, all->shape),
                     g_broadcast(g, g_cast(g, a, to), all->ndim, all->shape),
                     g_broadcast(g, g_cast(g, b, to), all->ndim, all->shape) };

@@ -52,6 +52,21 @@ int main(void) {
     check(bk_get_tensor(env, "after", &view) == BK_OK && *(double *)view.data < -1e-3, "the sum of the losses fell");
     x[0][0] = 42;
     check(bk_dostring(env, "assert(x[1][1]:item() == 42)", NULL) == BK_OK, "a change by the host is seen");
+    double a[] = { 1, 2, 3 };
+    const int64_t a_shape[] = { 3 };
+    check(bk_set_tensor(env, "a", BK_FLOAT64, 1, a_shape, a) == BK_OK, bk_error(env));
+    static const char functions[] =
+        "f = { bk.grad(function(t) return (t * a:sum()):sum() end), bk.grad(function(t) return (t * a):sum() end),\n"
+        "    bk.compile(function(t) return t * (a * 2):square() end), bk.grad(function(t) return (t * a[1]):sum() end) }";
+    check(bk_dostring(env, functions, "functions") == BK_OK, bk_error(env));
+    for (int k = 0; k < 2; k++) {
+        const char *want = k ? "{ 105, 100, 40000, 100 }" : "{ 6, 1, 4, 1 }";
+        char text[300];
+        snprintf(text, sizeof text,
+                 "for i, w in ipairs%s do local g = f[i](bk.ones{3})[1]:item() assert(g == w, i .. ': ' .. g) end", want);
+        check(bk_dostring(env, text, "compiled") == BK_OK, bk_error(env));
+        a[0] = 100;
+    }
     check(bk_get_tensor(env, "nosuch", &view) == BK_EINVAL && strstr(bk_error(env), "nosuch"),
           "an unknown global is named");
     check(bk_set_tensor(env, "z", BK_FLOAT64, 9, x_shape, x) == BK_EINVAL, "nine dimensions are refused");

@@ -689,3 +689,11 @@ function TestTracing.test_the_collector_is_told_of_compiled_plans()
     end
     lu.assertTrue(most < 64 << 20, most .. " bytes of dead functions alive")
 end
+
+function TestDerivatives.test_jvp_of_numbers()
+    local function f(t, u) return t * u end
+    local y, dy = bk.jvp(f, { bk.tensor { 1, 2 }, 3 }, { bk.tensor { 1, 1 }, 1 })
+    lu.assertEquals({ y:totable(), dy:totable() }, { { 3, 6 }, { 4, 5 } })
+    y, dy = bk.jvp(f, { bk.tensor { 1, 2 }, 3 }, { bk.tensor { 1, 1 } })
+    lu.assertEquals({ y:totable(), dy:totable() }, { { 3, 6 }, { 3, 3 } })
+end

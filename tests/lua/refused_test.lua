@@ -655,3 +655,37 @@ function TestRefused.test_how_things_print()
     lu.assertEquals(tostring(int64 { { 1, -2 }, { 300, 4 } }), "tensor int64 (2,2)\n[[  1  -2]\n [300   4]]")
     lu.assertEquals(tostring(bk.arange(0, 3000)), "tensor float64 (3000)\n[   0    1    2 ... 2997 2998 2999]")
 end
+
+function TestRefused.test_what_is_missing_is_nothing()
+    fails("bk.linspace: n: expected an integer >= 0, got nothing", bk.linspace, 0, 1)
+    fails("bk.fold_in: place: expected an integer, got nothing", bk.fold_in, 1)
+    fails("bk.narrow: size: expected an integer >= 0, got nothing", bk.narrow, bk.ones { 3 }, 1, 2)
+end
+
+function TestRefused.test_what_transforms_cannot_take()
+    local f = function(t, u) return t * u end
+    fails("bk.jvp: tangent: expected a tensor, got \"x\"", bk.jvp, f, { theta, 3 }, { theta, "x" })
+    fails("bk.jvp: tangents: argument 1, tensor int64 (2), does not move: expected nil or 0, got tensor float64 (2)",
+        bk.jvp, function(t) return t:to "float64" ^ 2 end, { int64 { 1, 2 } }, { theta })
+    fails("bk.jvp: tangents: argument 2, table, does not move: expected nil or 0, got 1", bk.jvp,
+        function(t, o) return t * o.k end, { theta, { k = 2 } }, { theta, 1 })
+    fails("bk.hvp: argument 2: expected a tensor, got table", bk.hvp(squares), theta, { 1, 1 })
+    fails("bk.vmap: argument 1: expected a tensor, got table", bk.vmap(function(p) return p[1] end), { theta, theta })
+    local function two(t) return t:sum(), t end
+    fails("bk.grad: expected a function with one result, got 2", bk.grad(two), theta)
+    fails("bk.hessian: expected a function with one result, got 2", bk.hessian(two), theta)
+    fails("bk.lie: X: expected a function with one result, got 2", bk.lie(two, two), theta)
+end
+
+function TestRefused.test_sizes_and_files()
+    fails("bk.nn.linear: in: expected a whole number from 1 to 1073741824, got 1073741825", bk.nn.linear,
+        { (1 << 30) + 1, 1 })
+    fails("bk.nn.linear: in: expected a whole number >= 1, got 0", bk.nn.linear, { 0, 1 })
+    fails("bk.nn.maxpool2d: padding: expected less than kernel, 2, got 2", bk.nn.maxpool2d, { 2, padding = 2 })
+    local m = bk.nn.mlp { 2, 3 }
+    fails("model:accuracy: x: an empty batch has no accuracy", m.accuracy, m, bk.ones { 9 }, bk.zeros { 0, 2 },
+        bk.zeros({ 0 }, { dtype = "int64" }))
+    fails("bk.bea.lanczos: top: expected at most 2, the steps or theta's size, got 5", bk.bea.lanczos,
+        { loss = squares, theta = theta, top = 5 })
+    fails("tensor:save: /nonexistent/x.npy: cannot be written", theta.save, theta, "/nonexistent/x.npy")
+end

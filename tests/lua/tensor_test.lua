@@ -482,3 +482,26 @@ function TestTensorMemory.test_the_collector_hears_of_tensor_bytes()
     pipe:close()
     lu.assertTrue(peak < 60 * 1024, "peak of " .. peak .. " KiB")
 end
+
+-- A condition holds where it is not 0, whatever dtype the choices have.
+function TestTensorMath.test_where_asks_the_condition_itself()
+    local condition = bk.tensor { 0.3, 2, 0 / 0, 0, 1e-50 }
+    for _, dtype in ipairs { "int64", "float32", "float64" } do
+        local one, zero = bk.ones({ 5 }, { dtype = dtype }), bk.zeros({ 5 }, { dtype = dtype })
+        local chosen = bk.where(condition, one, zero)
+        lu.assertEquals(chosen:dtype(), dtype)
+        lu.assertEquals(chosen:sum():item(), 4)
+        lu.assertEquals(bk.compile(bk.where)(condition, one, zero):totable(), chosen:totable())
+    end
+end
+
+-- 2^53 + 1 is no float64.
+function TestTensorMath.test_whole_numbers_beside_int64_are_exact()
+    local b = (1 << 53) + 1
+    local t = bk.tensor({ b }, { dtype = "int64" })
+    for _, x in ipairs { t - (b - 1), (b + 1) - t, t:eq(b), t:minimum(b) - (b - 1), bk.maximum(b, t) - (b - 1) } do
+        lu.assertEquals(x:dtype(), "int64")
+        lu.assertEquals(x:item(), 1)
+    end
+    lu.assertEquals(bk.arange(2 ^ 53, b + 2, { dtype = "int64" }):totable(), { b - 1, b, b + 1 })
+end

@@ -233,3 +233,46 @@ function TestWatch.test_words_losses_and_layers_notice()
     gain = 7
     lu.assertEquals(m:forward(m:init(), bk.ones { 1, 1 }):item(), 7)
 end
+
+function TestWatch.test_what_arguments_hold_that_are_no_tensors()
+    local function handed(make) -- f(theta, o), o the same object each time
+        follows(function(seen)
+            local f, o, set = make(seen)
+            return function(t) return f(t, o) end, set
+        end)
+    end
+    handed(function(seen)
+        local o = {}
+        return bk.grad(function(t, d) seen() return (d.k * t:square()):sum() end), o, function(v) o.k = v end
+    end)
+    handed(function(seen)
+        local o = { deep = { 0 } }
+        return bk.grad(function(t, d) seen() return (d.deep[1] * t:square()):sum() end), o,
+            function(v) o.deep[1] = v end
+    end)
+    handed(function(seen)
+        local function inner(t, d) return (d.k * t:square()):sum() end
+        local o = {}
+        return bk.grad(function(t, d) seen() return inner(t, d) end), o, function(v) o.k = bk.tensor(v) end
+    end)
+    handed(function(seen)
+        local k
+        local function o(t) return (k * t:square()):sum() end
+        return bk.grad(function(t, g) seen() return g(t) end), o, function(v) k = v end
+    end)
+    handed(function(seen)
+        local o = {}
+        local callable = setmetatable({}, { __call = function(_, t, d) seen() return (d.k * t:square()):sum() end })
+        return bk.grad(callable), o, function(v) o.k = v end
+    end)
+    local list = {} -- one that grows
+    local f = bk.grad(function(t, l)
+        local s = 0
+        for _, v in ipairs(l) do s = s + (t * v):sum() end
+        return s
+    end)
+    for n = 1, 3 do
+        list[n] = n
+        lu.assertEquals(f(one, list):item(), n * (n + 1) / 2)
+    end
+end

@@ -23,6 +23,10 @@ largest component positive, and lowest_vector.]],
         local product, like = lanczos.product("bk.bea.lanczos", options)
         local q = bk.rng(options.seed):normal(like:shape()):to(like:dtype())
         local steps = math.min(options.steps, like:count())
+        if options.top > steps then
+            bk._options.refuse("bk.bea.lanczos: top: expected at most %d, the steps or theta's size, got %d", steps,
+                options.top)
+        end
         local part = bk._progress.parts("bk.bea.lanczos", steps)
         local w, V, basis, left = lanczos.iterate(function(v)
             part()

@@ -429,39 +429,58 @@ static bool may_write_by_rows(builder *b) {
     return may;
 }
 
-/* Of a plan that is laid out: another one, with products over their operands and copies, until it fits into memory.
- * First as few copies as do, then these, one step after the other; then all that lower what is in use at once, either
- * way: so the least depends little on what was asked. */
-static bool fit(builder *b, size_t memory) {
+/* Plans with copies, units turn by turn or one after the other, until one needs no more than `goal` or than `memory`:
+ * as few copies as do; for 0 all that lower what is in use at once. *least: of all that were laid out. False after the
+ * graph has failed, or where none does: the plan is none then. */
+static bool search(builder *b, node **as_built, size_t goal, size_t memory, size_t *least) {
     enum { ROUNDS = 4 };
-    node **const as_built = b->outs;
-    size_t least = bytes_needed(b->p);
-    if (least > memory && !b->by_rows && may_write_by_rows(b)) {
-        b->by_rows = true;
-        if (!arrange_anew(b, as_built) || !lay_out(b)) return false;
-    }
-    for (int way = 0; way < 4; way++) {
-        const bool all = way > 1;
+    for (int way = 0; way < 2; way++) {
         size_t before = SIZE_MAX;
-        b->alone = way % 2;
+        b->alone = way;
         b->rank = NULL;
-        if (way && (!arrange_anew(b, as_built) || !lay_out(b))) return false;
+        if (!arrange_anew(b, as_built) || !lay_out(b)) return false;
         for (int round = 0; round < ROUNDS; round++) {
             const size_t needs = bytes_needed(b->p);
-            if (needs < least) least = needs;
-            if (needs <= memory) return true;
+            if (needs < *least) *least = needs;
+            if (needs <= goal || needs <= memory) return true;
             if (needs >= before) break;
             before = needs;
             const size_t most = b->most;
             int copies = 0;
             node **outs = make(b->g, sizeof *outs, b->n_out);
             if (!outs || !arrange_anew(b, b->outs)) return false;
-            const size_t goal = all || memory + most <= needs ? 0 : memory + most - needs;
-            if (!recompute(b, true, goal, INFINITY, outs, &copies)) return false;
+            const size_t aim = goal + most <= needs ? 0 : goal + most - needs;
+            if (!recompute(b, true, aim, INFINITY, outs, &copies)) return false;
             if (!copies) break;
             if (!arrange_anew(b, outs) || !lay_out(b)) return false;
         }
     }
+    return false;
+}
+
+/* Of a plan that is laid out: another one, with products over their operands and copies, until it fits into memory.
+ * Asked for all it can, a search may end above what it finds when asked for less: so what lies below is tried by
+ * halves. That does not depend on memory, and what is said to be the least can be had. */
+static bool fit(builder *b, size_t memory) {
+    enum { HALVINGS = 3, FAR = 4 };
+    node **const as_built = b->outs;
+    if (bytes_needed(b->p) <= memory) return true;
+    if (!b->by_rows && may_write_by_rows(b)) {
+        b->by_rows = true;
+        if (!arrange_anew(b, as_built) || !lay_out(b)) return false;
+    }
+    size_t least = SIZE_MAX, unsaid = SIZE_MAX;
+    bool found = search(b, as_built, memory, memory, &unsaid) || search(b, as_built, 0, memory, &least);
+    size_t low = least - least / FAR, high = least;
+    for (int i = 0; i < HALVINGS && !found && !graph_failed(b->g); i++) {
+        const size_t between = low + (high - low) / 2;
+        const bool fits = search(b, as_built, between, memory, &least);
+        if (fits) high = between;
+        else low = between;
+        found = fits && bytes_needed(b->p) <= memory;
+    }
+    if (graph_failed(b->g)) return false;
+    if (found) return true;
     graph_fail(b->g, BK_EINVAL,
                "bk.compile: memory: expected at least %zu bytes for arguments of these shapes, got %zu", least, memory);
     return false;

@@ -240,3 +240,18 @@ function TestMemory.test_what_is_refused()
     local least = least_of(g, n.theta)
     lu.assertTrue(bk.compile(g, { memory = least }):stats(n.theta).arena_bytes <= least)
 end
+
+-- Asked for less than there is, all say the same; and that much does.
+function TestMemory.test_the_least_does_not_depend_on_what_is_asked()
+    local m = nn.mlp{ 8, 32, 32, 32, 4, activation = "gelu" }
+    local theta = m:init{ seed = 1 }
+    local g = bk.grad(bk.loss.cross_entropy(m, bk.rng(1):normal{ 32, 8 }, bk.rng(2):integers({ 32 }, 4)))
+    local least = least_of(g, theta)
+    lu.assertTrue(least < 0.9 * g:stats(theta).arena_bytes)
+    for _, bytes in ipairs{ least // 2, least * 9 // 10, least - 1 } do
+        fails(("expected at least %d bytes"):format(least), bk.compile(g, { memory = bytes }), theta)
+    end
+    for _, bytes in ipairs{ least, least + 1, least * 11 // 10 } do
+        same(bk.compile(g, { memory = bytes })(theta), g(theta))
+    end
+end

@@ -55,6 +55,7 @@ function run_log.config(protocol, seed)
     end
     local config = own(spec, { "steps", "epochs", "reduction", "reset_optimizer", "evaluate" })
     config.model, config.n_params = plain(tostring(spec.model)), spec.model.n_params
+    config.model_digest = bk._fingerprint(internal.model_parts(spec.model))
     config.tasks, config.interventions = tasks, #interventions > 0 and interventions or nil
     config.order, config.order_digest = spec.order.name, bk._fingerprint(spec.order)
     for name, value in pairs(protocol.asked) do config[name] = plain(value) end
@@ -98,7 +99,7 @@ end
 
 -- What an entry is the digest of: "another order", "other data of task 2"; nil where it is none.
 local function in_words(entry)
-    if entry == "order_digest" then return "another order" end
+    if entry:find("_digest$") then return "another " .. entry:match("^%a+") end
     local what, k = entry:match("^(%a+)%.(%d+)%.digest")
     if what == "tasks" then return "other data of task " .. k end
     return what and "another intervention " .. k
@@ -108,9 +109,9 @@ end
 -- the longer run.
 local function check_same(dir, old, config, spec)
     local function say(value) return value == nil and "none" or line_of(value) end
-    for _, name in ipairs{ "model", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs", "batch",
-        "optimizer",
-        "interventions", "record", "seed", "dtype", "reduction", "reset_optimizer", "evaluate" } do
+    for _, name in ipairs{ "model", "model_digest", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs",
+        "batch", "optimizer", "interventions", "record", "seed", "dtype", "reduction", "reset_optimizer",
+        "evaluate" } do
         local is = config[name] -- as it would be read from the file
         if is ~= nil then is = internal.from_json(line_of(is)) end
         local at, was, now_is = difference(old[name], is, name)

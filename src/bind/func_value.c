@@ -211,6 +211,17 @@ static void lua_fn_destroy(func *self) {
 
 static const func_class lua_fn_class = { "Lua function", lua_fn_build, lua_fn_destroy };
 
+void bind_push_traced(lua_State *L, const func *f) {
+    if (f->cls != &lua_fn_class) {
+        lua_pushnil(L);
+        return;
+    }
+    push_record(L, (lua_fn *)f);
+    if (!lua_istable(L, -1)) return;
+    lua_getfield(L, -1, "f");
+    lua_remove(L, -2);
+}
+
 /* ---- the userdata ---- */
 
 static lua_func *push_empty(lua_State *L, func_kind kind) {

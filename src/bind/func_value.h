@@ -23,6 +23,9 @@
 func *bind_check_func(lua_State *L, int index, const char *fname, const char *argument);
 func *bind_test_func(lua_State *L, int index); /* NULL when it is not a func userdata */
 
+/* Pushes the Lua function that f was made of; nil where it was made of none. */
+void bind_push_traced(lua_State *L, const func *f);
+
 /* Pushes a func userdata that takes the reference f (released on a Lua error). NULL: out of memory is raised. */
 void bind_push_func(lua_State *L, func *f);
 /* The same, and it keeps the Lua value at `index` alive: operands, data, the object it belongs to. */

@@ -651,8 +651,40 @@ void bind_nn(lua_State *L) {
     lua_pop(L, 1);
 }
 
+/* A list of what each layer is: its name and options, what it is made of; pushed. */
+static void push_parts(lua_State *L, const model *m) {
+    luaL_checkstack(L, 8, "model");
+    lua_createtable(L, m->n_layers, 0);
+    for (int i = 0; i < m->n_layers; i++) {
+        const layer *l = &m->layers[i];
+        lua_Integer n = 0;
+        lua_newtable(L);
+        lua_pushstring(L, layer_name(l));
+        lua_rawseti(L, -2, ++n);
+        for (int k = 0, options = l->own ? 0 : option_count(l->row->options); k < options; k++) {
+            lua_pushnumber(L, l->option[k]);
+            lua_rawseti(L, -2, ++n);
+        }
+        for (int k = 0; k < 2; k++) {
+            const model *within = k ? l->beside : l->inner;
+            if (!within) continue;
+            push_parts(L, within);
+            lua_rawseti(L, -2, ++n);
+        }
+        if (l->own) bind_own_layer_parts(L, l, n);
+        lua_rawseti(L, -2, i + 1);
+    }
+}
+
+/* model_parts(model): what tells it from another one, for a fingerprint */
+static int internal_model_parts(lua_State *L) {
+    push_parts(L, bind_check_model(L, 1, "model_parts", "model")->m);
+    return 1;
+}
+
 void bind_nn_internal(lua_State *L) {
     static const bind_row rows[] = { { "activation", internal_activation, NULL },
+                                     { "model_parts", internal_model_parts, NULL },
                                      { "in_mode", internal_in_mode, NULL },
                                      { "rows", internal_rows, NULL },
                                      { NULL, NULL, NULL } };

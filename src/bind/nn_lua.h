@@ -21,6 +21,8 @@ model_with bind_push_with(lua_State *L, const model *m, int index, const char *f
 layer *bind_push_layer(lua_State *L); /* a new one, empty */
 int bind_own_layer(lua_State *L); /* bk.nn.layer{...} */
 extern const bind_option bind_own_layer_options[];
+/* Into the list on top, which has n entries: the function of a layer made of one, and how its parameters start. */
+void bind_own_layer_parts(lua_State *L, const layer *l, lua_Integer n);
 
 /* ---- torch.c ---- */
 /* The options torch and turned of a block's table: a name, or up to two parts. */

@@ -196,3 +196,19 @@ int bind_own_layer(lua_State *L) {
     lua_settop(L, 2); /* while the layer lives the function is a plain value, so that cycles are collected */
     return 1;
 }
+
+void bind_own_layer_parts(lua_State *L, const layer *l, lua_Integer n) {
+    const layer_function *f = l->own;
+    bind_push_traced(L, f->forward[0]);
+    if (lua_iscfunction(L, -1) && lua_getupvalue(L, -1, 1)) lua_remove(L, -2); /* call_forward's own */
+    lua_rawseti(L, -2, ++n);
+    for (int i = 0; i < f->n_blocks; i++) {
+        const model_block *b = &f->blocks[i];
+        lua_pushinteger(L, b->init);
+        lua_rawseti(L, -2, ++n);
+        lua_pushnumber(L, b->init == INIT_CONSTANT ? b->constant : (lua_Number)b->fan_in);
+        lua_rawseti(L, -2, ++n);
+        lua_pushinteger(L, b->fan_out);
+        lua_rawseti(L, -2, ++n);
+    }
+}

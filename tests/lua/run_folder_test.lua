@@ -518,3 +518,57 @@ function TestRunFolder.test_a_word_that_a_hook_captured_tells_runs_apart()
     lu.assertNotEquals(digest(hook("signed", "out/a")), digest(hook("absolute", "out/a")))
     lu.assertEquals(digest(hook("signed", "out/a")), digest(hook("signed", "/elsewhere/a b.csv")))
 end
+
+-- A model is told from another of its printed line: by every option, and by its functions; one made again is the same.
+function TestRunFolder:test_the_folder_of_another_model_is_refused()
+    local nn = bk.nn
+    local x, y = bk.rng(1):normal{ 12, 4 }, bk.rng(2):integers({ 12 }, 2)
+    local images = bk.rng(1):normal{ 12, 1, 4, 4 }
+    local tokens, classes = bk.rng(3):integers({ 12, 6 }, 5), bk.rng(4):integers({ 12, 6 }, 2)
+    local function around(layer) return nn.sequential{ nn.linear{ 4, 4 }, layer, nn.linear{ 4, 2 } } end
+    local function of_tokens(options)
+        options.causal = true
+        return nn.sequential{ nn.embedding{ 5, 8 }, nn.transformer(options), nn.linear{ 8, 2 } }
+    end
+    local function own(k) return nn.layer{ name = "own", forward = function(_, t) return t * k end } end
+    local function starting(init)
+        return nn.layer{ params = { { "w", shape = { 4 }, init = init } },
+            forward = function(p, t) return t * p.w end }
+    end
+    local made = { -- each of 1 and of 2
+        dropout = function(k) return around(nn.dropout{ k / 4 }) end,
+        noise = function(k) return around(nn.noise{ k / 4 }) end,
+        batch_norm = function(k) return around(nn.batch_norm{ 4, eps = k / 4 }) end,
+        layer_norm = function(k) return around(nn.layer_norm{ 4, eps = k / 4 }) end,
+        captured = function(k) return around(own(k)) end,
+        code = function(k)
+            return around(nn.layer{ forward = k == 1 and function(_, t) return t:sin() end
+                or function(_, t) return t:cos() end })
+        end,
+        init = function(k) return around(starting(k)) end,
+        scheme = function(k) return around(starting(k == 1 and "ones" or "normal")) end,
+        inside = function(k) return around(nn.residual{ k == 1 and nn.tanh() or nn.relu() }) end,
+        nested = function(k) return around(nn.residual{ nn.residual{ nn.linear{ 4, 4 }, nn.dropout{ k / 4 } } }) end,
+        convolution = function(k)
+            return nn.sequential{ nn.conv2d{ 1, 2, kernel = 2, stride = k }, nn.flatten(),
+                nn.linear{ k == 1 and 18 or 8, 2 } }, images
+        end,
+        activation = function(k) return of_tokens{ width = 8, heads = 2,
+            activation = k == 1 and "gelu" or "relu" }, tokens end,
+        heads = function(k) return of_tokens{ width = 8, heads = 2 * k }, tokens end,
+        gru = function(k) return nn.sequential{ nn.embedding{ 5, 4 }, nn.gru{ 4, 4, sequence = false },
+            nn.dropout{ k / 4 }, nn.linear{ 4, 2 } }, tokens end,
+    }
+    for name, make in pairs(made) do
+        local dir = root .. "/" .. name
+        local function run(k, stop)
+            local model, data = make(k)
+            local labels = data == tokens and name ~= "gru" and classes or y
+            bk.protocol{ model = model, tasks = { { x = data or x, y = labels } }, lr = 0.1, steps = 6, batch = 4 }:run{
+                out = dir, resume = true, stop = stop, progress = false }
+        end
+        run(1, 2)
+        run(1, 4)
+        lu.assertErrorMsgMatches(".*was run with .*model.*; name another folder.*", run, 2)
+    end
+end

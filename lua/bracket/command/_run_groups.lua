@@ -48,7 +48,7 @@ end
 local function digest_of(path, value)
     if path == "theta" then return "theta" end
     if path:find("^tasks%.%d+%.digest%.") then return "data" end
-    if path == "order_digest" then return "order" end
+    if path:find("^%a+_digest$") then return path:match("^%a+") end
     if path:find("%.digest$") or value and value:find("^function %x+$") then return "functions" end
 end
 

@@ -232,6 +232,7 @@ local function equal_entries(differ)
     end
     for _, path in ipairs(differ.arguments) do equal[run_groups.shown(path)] = nil end -- of jobs that had no run
     if differs.order_digest then equal.order = nil end -- orders of one name that are not the same
+    if differs.model_digest then equal.model = nil end
     return sorted(equal)
 end
 

@@ -92,6 +92,7 @@ options.fits = fits
 -- What was given, as messages say it.
 local function show(value)
     if type(value) == "string" then return ("%q"):format(value) end
+    if value ~= value then return "nan" end
     if type(value) == "number" or type(value) == "boolean" or value == nil then return tostring(value) end
     if bk.is_tensor(value) then
         return ("a tensor %s (%s)"):format(value:dtype(), table.concat(value:shape(), ","))

@@ -48,6 +48,7 @@ local function view_of(state)
         for _, allowed in ipairs(MAY_SET[state.calling] or {}) do
             if name == allowed then
                 state[name] = value
+                if name == "gradient" then state.gradient_by = state.running.name end
                 return
             end
         end
@@ -121,7 +122,10 @@ function run.new(spec, problem, seed)
     for _, name in ipairs(HOOKS) do
         local list = {}
         for k, iv in ipairs(spec.interventions) do
-            if iv[name] then list[#list + 1] = { call = iv[name], index = k, name = iv.name } end
+            if iv[name] then
+                list[#list + 1] = { call = iv[name], index = k, name = iv.name or "intervention " .. k,
+                    replaces = iv.replaces_gradient }
+            end
         end
         state.hooks[name] = list
     end
@@ -129,15 +133,35 @@ function run.new(spec, problem, seed)
 end
 
 function run:call(name)
-    self.calling = name
-    for _, hook in ipairs(self.hooks[name]) do hook.call(self.view, self.memory[hook.index]) end
-    self.calling = nil
+    self.calling, self.gradient_by = name, nil
+    for _, hook in ipairs(self.hooks[name]) do
+        if hook.replaces and self.gradient_by then
+            self.running = nil
+            refuse("bk.protocol: step %d: %s starts from the tasks' own gradients, and what %s made of state.gradient "
+                .. "would be lost: leave one out, or let %s stand first", self.step, hook.name, self.gradient_by,
+                hook.name)
+        end
+        self.running = hook
+        hook.call(self.view, self.memory[hook.index])
+    end
+    self.calling, self.running = nil, nil
     if name == "begin_run" or name == "begin_task" then -- records may begin too
         for _, column in ipairs(self.spec.record_names) do
             local r = self.spec.record_functions[column] or bk.record[column]
             if type(r) == "table" and r[name] then r[name](self.view, self:memory_of(column)) end
         end
     end
+end
+
+-- The error's message with the hook it came from, where that is one of the program's own: the line it names is that of
+-- the user's call.
+function run:name_hook(message)
+    local place, calling = self.running, self.calling
+    self.running, self.calling = nil, nil
+    local own = place and debug and type(place.call) == "function"
+        and debug.getinfo(place.call, "S").source:find("^@bracket/")
+    if not own or type(message) ~= "string" then return message end
+    return ("%s (in %s of %s)"):format(message, calling, place.name)
 end
 
 -- A record's own memory, saved with the run.

@@ -37,7 +37,7 @@ end
 
 local HOOKS = { { "name", "string" }, { "doc", "string" }, { "strength", "number" }, { "weight", "number" },
     { "needs_joint", "boolean" }, { "needs_blocks", "boolean" }, { "needs_one_task", "boolean" },
-    { "needs_gradient_steps", "boolean" } }
+    { "needs_gradient_steps", "boolean" }, { "replaces_gradient", "boolean" } }
 for _, name in ipairs(run.hooks) do HOOKS[#HOOKS + 1] = { name, "callable" } end
 local RECORD = { { "value", "callable" }, { "begin_run", "callable" }, { "begin_task", "callable" },
     { "doc", "string" } }
@@ -282,6 +282,7 @@ local function run_on(self, options)
     end)
     if clear then clear() end
     if not ok then pcall(bk.internal.hold, false) end
+    if not ok then message = state:name_hook(message) end
     state.pending = not ok and state.whole == state.step -- between two steps: it can go on, whatever the error
     local problems = not ok and log and log:fail(state, message) or ""
     if not ok and shared then distributed.failed(message) end
@@ -452,8 +453,8 @@ Where nobody looks at a step's gradient (no interventions, rates that are number
 own, records not due), theta moves as it is made, if the optimizer does not need all of it: the same bits in less time.
 
 In a training step models are in training: dropout and own layers draw from the step's seed, batch_norm moves r.buffers,
-in own losses and in what bk.intervention differentiates too. All else is evaluation: so is a hook's or record's own
-model:forward(theta, x, { buffers = state.buffers }), unless it says train = true and a seed.
+in own losses and state.f[i].value, .grad and .hvp, of (theta, x, y), too. All else is evaluation: bk.measure, and a
+hook's or record's own model:forward(theta, x, { buffers = state.buffers }), unless it says train = true and a seed.
 
 state: step total task position n_tasks tasks theta lr loss gradient task_gradient, in joint steps gradients and losses
 (one a task), x y model buffers (batch_norm's) optimizer problem recorded (the last row) history R W seed;

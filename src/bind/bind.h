@@ -41,6 +41,8 @@ void bind_push_docs(lua_State *L);
 void bind_push_options(lua_State *L);
 /* Records an option of the value at index, after those it has. */
 void bind_doc_option(lua_State *L, int index, const bind_option *o);
+/* Raises "layer_row layer_NAME: FIELD" where a row of the program's is not what its kind has to be. */
+void bind_row_check(lua_State *L, bool is, const char *kind, const char *name, const char *field);
 
 void bind_open_ctx(lua_State *L);           /* makes it, in a state that has none */
 ctx *bind_ctx(lua_State *L);                /* the state's context */

@@ -124,6 +124,7 @@ void bind_losses(lua_State *L) {
     bind_rows(L, module_rows);
     luaL_getsubtable(L, -1, "loss");
     for (const loss_row *const *r = loss_rows; *r; r++) {
+        bind_row_check(L, (*r)->doc && (*r)->build, "loss", (*r)->name, ".doc or .build is missing");
         loss *l = push_loss(L);
         l->row = *r;
         for (int i = 0; i < option_count((*r)->options); i++) l->option[i] = (*r)->options[i].otherwise;

@@ -626,6 +626,15 @@ static void metatable(lua_State *L, const char *name, const char *says, lua_CFun
     lua_setfield(L, -2, "__tostring");
 }
 
+static void check_row(lua_State *L, const layer_row *r) {
+    const bool plain = r->activation != NULL;
+    bind_row_check(L, r->name && r->doc, "layer", r->name, ".name or .doc is missing");
+    bind_row_check(L, plain || r->build || r->build_in, "layer", r->name, ".build is missing");
+    bind_row_check(L, plain || !r->accepts || r->expects, "layer", r->name, ".expects is missing beside .accepts");
+    bind_row_check(L, !plain || !(r->options[0].name || r->blocks || r->build || r->build_in), "layer", r->name,
+                   ".activation stands beside .options, .blocks or .build; what has those is a layer");
+}
+
 void bind_nn(lua_State *L) {
     metatable(L, BIND_LAYER, "a layer: see bk.nn", layer_gc, layer_tostring);
     lua_pop(L, 1);
@@ -643,6 +652,7 @@ void bind_nn(lua_State *L) {
     bind_doc_option(L, -3, &(bind_option){ "activation", known, "tanh", "stands between the linear layers" });
     lua_pop(L, 3);
     for (const layer_row *const *r = layer_rows; *r; r++) {
+        check_row(L, *r);
         lua_pushlightuserdata(L, (void *)*r);
         lua_pushcclosure(L, layer_make, 1);
         args_doc(L, -1, (*r)->doc, (*r)->options);

@@ -104,3 +104,7 @@ void bind_rows(lua_State *L, const bind_row *rows) {
         lua_setfield(L, -2, rows->name);
     }
 }
+
+void bind_row_check(lua_State *L, bool is, const char *kind, const char *name, const char *field) {
+    if (!is) luaL_error(L, "%s_row %s_%s: %s", kind, kind, name ? name : "?", field);
+}

@@ -287,3 +287,35 @@ function TestHooks.test_a_step_takes_no_new_memory()
         end
     end
 end
+
+-- What makes the gradient anew would lose what stood before it.
+function TestHooks.test_a_method_that_replaces_the_gradient_stands_first()
+    local x, y, I = bk.rng(1):normal { 40, 3 }, bk.rng(2):integers({ 40 }, 2), bk.intervention
+    local function run(list)
+        return bk.protocol { model = bk.nn.mlp { 3, 5, 2 }, tasks = { { x = x, y = y }, { x = -x, y = y } },
+            order = "joint", lr = 0.1, steps = 3, interventions = list }:run {}
+    end
+    local function halved(state) state.gradient = state.gradient * 0.5 end
+    for text, list in pairs {
+        ["step 1: imtl_g starts from the tasks' own gradients, and what mgda made of"] = { I.mgda {}, I.imtl_g {} },
+        ["and what intervention 1 made of state.gradient would be lost: leave one out, or let pcgrad stand first"] =
+            { { before_step = halved }, I.pcgrad {} },
+        ["graddrop starts from"] = { I.flatness { strength = 3 }, I.graddrop {} },
+        ["cagrad starts from"] = { { name = "clip", before_step = halved }, I.cagrad {} },
+    } do
+        lu.assertErrorMsgContains(text, run, list)
+    end
+    lu.assertFalse(run { I.pcgrad {}, { before_step = halved } }.theta == run { I.pcgrad {} }.theta)
+    lu.assertTrue(run { { before_step = function(state) return state.gradient end }, I.pcgrad {} }.theta
+        == run { I.pcgrad {} }.theta)
+end
+
+function TestHooks.test_an_error_within_a_hook_of_the_program_names_it()
+    local p = bk.protocol { model = bk.nn.mlp { 3, 5, 2 }, steps = 3, lr = 0.1,
+        tasks = { { x = bk.ones { 4, 3 }, y = bk.zeros({ 4 }, { dtype = "int64" }) } },
+        interventions = { { before_batch = function() end }, bk.intervention.lwf { weight = 1 },
+            { before_step = function() bk.ones { 3 }:narrow(1, 2, 9) end } } }
+    local ok, text = pcall(p.run, p, {})
+    lu.assertFalse(ok)
+    lu.assertStrMatches(text, "tests/lua/hooks_test.lua:%d+: bk.narrow: size: expected an integer from 0 to 2, got 9")
+end

@@ -109,5 +109,10 @@ print("all there")
         :format(scratch))
     lu.assertEquals(status, 0, output)
     lu.assertStrContains(output, "0 failed")
+    -- a row that lacks what its kind needs says so as the program starts
+    status, output = sh(("cd %s && sed -i '/\\.build = scale_build/d' src/model/layer_scale.c && "
+        .. "make build/bracket > make.log 2>&1 && build/bracket -e 'print(1)'"):format(scratch))
+    lu.assertNotEquals(status, 0)
+    lu.assertStrContains(output, "layer_row layer_scale: .build is missing")
     sh("rm -rf " .. scratch)
 end

@@ -47,7 +47,7 @@ function aggregation.intervention(name, doc, weigh, times)
     return {
         name = name,
         doc = doc,
-        needs_joint = true,
+        needs_joint = true, replaces_gradient = true,
         before_step = function(state)
             local w = weigh(bk._gram(state.gradients))
             state.shared[name .. "_weights"] = w

@@ -14,7 +14,7 @@ simplex: d maximises the worst task's decrease within |d - g_0| <= c |g_0|. Time
         return {
             name = "cagrad",
             doc = "conflict-averse gradient (Liu et al. 2021), c = " .. c,
-            needs_joint = true,
+            needs_joint = true, replaces_gradient = true,
             before_step = function(state)
                 local n, g = state.n_tasks, state.gradients
                 local w = bk.intervention._simplex.cagrad(bk._gram(g), c)

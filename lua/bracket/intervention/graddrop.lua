@@ -21,7 +21,7 @@ probability P, and the entries of the other sign are dropped.]],
         return {
             name = "graddrop",
             doc = "drops gradients of one sign, drawn by parameter (Chen et al. 2020)",
-            needs_joint = true,
+            needs_joint = true, replaces_gradient = true,
             before_step = function(state)
                 local sum, size = 0, 0
                 for _, g in ipairs(state.gradients) do sum, size = sum + g, size + g:abs() end

@@ -12,7 +12,7 @@ Joint steps: each task's gradient is projected onto the normal plane of every ot
         return {
             name = "pcgrad",
             doc = "projects conflicting gradients (Yu et al. 2020)",
-            needs_joint = true,
+            needs_joint = true, replaces_gradient = true,
             begin_run = function(state, memory) memory.draw = { key = stream.key(state.seed, 3, 1), counter = 0 } end,
             before_step = function(state, memory)
                 local n, sum, changed = state.n_tasks, nil, {}

@@ -119,7 +119,7 @@ local function of_field(f, field, where)
         local is_vector = bk.is_tensor(v) and v:ndim() == 1 and #v == #theta
         if not is_vector then
             refuse("%s: field: expected a tensor (%d), as theta, got %s", where, #theta,
-                bk.is_tensor(v) and "(" .. table.concat(v:shape(), ",") .. ")" or "a " .. type(v))
+                bk.is_tensor(v) and bk._options.shape_text(v) or "a " .. type(v))
         end
         return v
     end)
@@ -194,7 +194,7 @@ local function functions(model, task, outputs, where, shared)
             local value = kind(model, theta, x, y)
             if not bk.is_tensor(value) or value:ndim() > 0 then
                 refuse("%s: loss: expected a 0-d tensor, got %s", where or "task",
-                    bk.is_tensor(value) and "(" .. table.concat(value:shape(), ",") .. ")" or "a " .. type(value))
+                    bk.is_tensor(value) and bk._options.shape_text(value) or "a " .. type(value))
             end
             return value
         end
@@ -213,8 +213,7 @@ local function functions(model, task, outputs, where, shared)
             if bk.is_tensor(share) and share:count() == 1 then share = share:item() end
             if type(share) ~= "number" then
                 refuse("%s: accuracy: expected a number, got %s", where or "task",
-                    bk.is_tensor(share) and "a tensor (" .. table.concat(share:shape(), ",") .. ")"
-                    or "a " .. type(share))
+                    bk.is_tensor(share) and "a tensor " .. bk._options.shape_text(share) or "a " .. type(share))
             end
             return share
         end

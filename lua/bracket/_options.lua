@@ -89,13 +89,17 @@ end
 
 options.fits = fits
 
+-- "(2,3)", of a tensor or a list of sizes.
+local function shape_text(t) return "(" .. table.concat(bk.is_tensor(t) and t:shape() or t, ",") .. ")" end
+options.shape_text, options.whole = shape_text, whole
+
 -- What was given, as messages say it.
 local function show(value)
     if type(value) == "string" then return ("%q"):format(value) end
     if value ~= value then return "nan" end
     if type(value) == "number" or type(value) == "boolean" or value == nil then return tostring(value) end
     if bk.is_tensor(value) then
-        return ("a tensor %s (%s)"):format(value:dtype(), table.concat(value:shape(), ","))
+        return ("a tensor %s %s"):format(value:dtype(), shape_text(value))
     end
     if type(value) == "table" and not length(value) then
         return ("a table whose length, %s, is not that of a list"):format(show(#value))

@@ -9,9 +9,7 @@ problem.__index = problem
 
 local function fail(where, format, ...) refuse("%s" .. format, where, ...) end
 
-local function is_tensor(v) return type(v) == "userdata" and pcall(function() return v:shape() end) end
-
-local function shape_text(t) return "(" .. table.concat(t:shape(), ",") .. ")" end
+local is_tensor, shape_text = bk.is_tensor, bk._options.shape_text
 
 -- t where it lies row after row, else a copy that does.
 local function row_major(t) return t:reshape(t:shape()) end

@@ -437,8 +437,7 @@ local function check_left(self, hook, field, like)
     local value = self[field]
     if not bk.is_tensor(value) or value:dtype() ~= like:dtype() or value:ndim() ~= 1 or #value ~= #like then
         refuse("bk.protocol: step %d: %s left state.%s as %s; expected a tensor %s (%d)", self.step, hook, field,
-            bk.is_tensor(value) and "a tensor " .. value:dtype() .. " (" .. table.concat(value:shape(), ",") .. ")"
-            or show(value), like:dtype(), #like)
+            show(value), like:dtype(), #like)
     end
 end
 

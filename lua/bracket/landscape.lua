@@ -16,8 +16,8 @@ local function direction(name, given, theta)
     local same = #given:shape() == #theta:shape()
     for i, n in ipairs(theta:shape()) do same = same and given:shape()[i] == n end
     if not same then
-        refuse("bk.landscape: %s: expected theta's shape (%s), got (%s)", name, table.concat(theta:shape(), ","),
-            table.concat(given:shape(), ","))
+        refuse("bk.landscape: %s: expected theta's shape %s, got %s", name, bk._options.shape_text(theta),
+            bk._options.shape_text(given))
     end
     return given:to(theta:dtype())
 end
@@ -83,7 +83,7 @@ a, b = bk.compile(function(t) return t:square():sum() end), bk.compile(function(
         local value, scale = bk.compile(loss)(theta), theta:norm():item()
         if not bk.is_tensor(value) or value:ndim() > 0 then
             refuse("bk.landscape: loss: expected a 0-d tensor, got %s", bk.is_tensor(value)
-                and "(" .. table.concat(value:shape(), ",") .. ")" or show(value))
+                and bk._options.shape_text(value) or show(value))
         end
         if not (u and v) and scale == 0 then
             refuse("bk.landscape: u, v: random directions have theta's norm, which is 0; expected both to be given")

@@ -244,7 +244,7 @@ end
 function measure.only(v, layer)
     if not bk.is_tensor(v) then refuse("bk.measure.only: v: expected a tensor, got %s", show(v)) end
     if v:ndim() ~= 1 then
-        refuse("bk.measure.only: v: expected one dimension, got (%s)", table.concat(v:shape(), ","))
+        refuse("bk.measure.only: v: expected one dimension, got %s", bk._options.shape_text(v))
     end
     if type(layer) ~= "table" or not math.tointeger(layer.first) or not math.tointeger(layer.size) then
         refuse("bk.measure.only: layer: expected one of bk.measure.layers(model), got %s", show(layer))

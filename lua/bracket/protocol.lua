@@ -209,7 +209,7 @@ local function start(self, theta, buffers, seed)
     spec.optimizer:reset()
     local n = spec.model.modal and spec.model.n_buffers or 0
     if buffers and (n == 0 or #buffers:shape() ~= 1 or #buffers ~= n) then
-        refuse("protocol:run: buffers: expected (%d), the model's, got (%s)", n, table.concat(buffers:shape(), ","))
+        refuse("protocol:run: buffers: expected (%d), the model's, got %s", n, bk._options.shape_text(buffers))
     end
     self.problem:start(seed)
     self.problem:set_buffers(buffers)

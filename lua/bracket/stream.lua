@@ -7,7 +7,7 @@ local public = bk.internal.public
 local show, refuse = bk._options.show, bk._options.refuse
 local stream = {}
 stream.__index = stream
-local function whole(v) return type(v) == "number" and math.tointeger(v) ~= nil end
+local whole = bk._options.whole
 local GAMMA, mix = 0x9E3779B97F4A7C15, bk.internal.mix
 
 function stream.key(...)

@@ -55,6 +55,12 @@ typedef struct builder {
     int *temp_of, *temp_last; /* by id, for the pass in hand: see temps */
 } builder;
 
+/* What makes what is read as a: through aliases and absorbed views. */
+static inline node *builder_maker(const builder *b, node *a) {
+    while (b->group[a->id] < 0 && a->n_in) a = a->in[0];
+    return a;
+}
+
 /* Cleared memory of the graph; NULL after failing it. */
 static inline void *make(graph *g, size_t size, int64_t n) {
     void *p = graph_alloc(g, size * (size_t)(n > 0 ? n : 1));

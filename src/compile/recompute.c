@@ -59,11 +59,6 @@ typedef struct recomputing {
     node **image, **late; /* by id: in the new graph */
 } recomputing;
 
-static node *maker(const builder *b, node *a) { /* through aliases and absorbed views */
-    while (b->group[a->id] < 0 && a->n_in) a = a->in[0];
-    return a;
-}
-
 static bool in_arena(const recomputing *r, const node *n) {
     const int x = r->b->root[n->id];
     return x >= 0 && r->b->stored[n->id] && r->b->buffers[x].slot < 0 && r->own[x] == 1;
@@ -151,12 +146,12 @@ static bool survey(recomputing *r) {
         r->pos[n->id] = b->group[n->id] < 0 ? -1 : place[b->group[n->id]];
         if (b->group[n->id] >= 0 && b->stored[n->id] && b->root[n->id] >= 0) r->own[b->root[n->id]]++;
     }
-    for (int k = 0; k < b->n_out; k++) r->kept[maker(b, b->outs[k])->id] = true;
+    for (int k = 0; k < b->n_out; k++) r->kept[builder_maker(b, b->outs[k])->id] = true;
     for (int s = 0; s < b->n_order; s++) {
         const unit *u = &b->units[b->order[s]];
         for (int i = 0; i < u->n; i++)
             for (int k = 0; k < u->nodes[i]->n_in; k++) {
-                const node *a = maker(b, u->nodes[i]->in[k]);
+                const node *a = builder_maker(b, u->nodes[i]->in[k]);
                 if (b->group[a->id] >= 0) read_at(r, a, s);
             }
     }
@@ -187,7 +182,7 @@ static bool reachable(recomputing *r, node *n, int peak, int at, size_t room, in
     r->mark[n->id] = r->marks;
     if ((r->cost += r->price[n->id]) > r->bound) return false;
     for (int k = 0; k < n->n_in; k++) {
-        node *a = maker(b, n->in[k]);
+        node *a = builder_maker(b, n->in[k]);
         if (b->group[a->id] < 0 || r->mark[a->id] == r->marks || r->kept[a->id]) continue;
         if (r->from[a->id] <= at && (r->from[a->id] > peak || last_read(r, a, INT_MAX) > peak)) continue;
         if (b->stored[a->id] && b->root[a->id] >= 0 && r->from[a->id] > at) {
@@ -276,7 +271,7 @@ static void take(recomputing *r, int at) {
     for (int j = 0; j < r->n_taken; j++) {
         note(r, r->taken[j], COPIED, at);
         for (int k = 0; k < r->taken[j]->n_in; k++) {
-            const node *a = maker(r->b, r->taken[j]->in[k]);
+            const node *a = builder_maker(r->b, r->taken[j]->in[k]);
             if (r->b->group[a->id] >= 0) note(r, a, READ, at);
         }
     }
@@ -300,12 +295,17 @@ static int waits(const recomputing *r, const node *n, int peak) {
     return d->at[i];
 }
 
+/* What reading or writing n in a pass takes. */
+static double traffic(const node *n) {
+    enum { LARGE = 1 << 20, SLOWER = 3 }; /* beyond the L2 it waits for memory */
+    return ELEMENT_COST / 2 * (double)n->count * (bytes_of(n) > LARGE ? SLOWER : 1);
+}
+
 /* What a pass of its own costs that a copy needs whose reader there is no pass over its elements. */
 static double own_pass(const recomputing *r, const node *n, int at) {
-    enum { LARGE = 1 << 20, SLOWER = 3 }; /* beyond the L2 it waits for memory */
     const node *reader = r->b->units[r->b->order[at]].nodes[0];
     const bool joins = is_pass(reader) && shape_equal(n->ndim, n->shape, reader->ndim, reader->shape);
-    return is_pass(n) && !joins ? ELEMENT_COST * (double)n->count * (bytes_of(n) > LARGE ? SLOWER : 1) : 0;
+    return is_pass(n) && !joins ? 2 * traffic(n) : 0;
 }
 
 /* Bytes at the peak, waited for until `at`, for an operation of computing n again there; 0: it cannot be, or not for
@@ -454,7 +454,7 @@ static bool lay_network(recomputing *r, int peak) {
         r->spots[i].arc = w->n_arcs;
         network_add(w, CUT_SOURCE, made(i + 1), 0);
         for (int k = 0; k < n->n_in && again(r, n); k++) {
-            node *a = maker(b, n->in[k]);
+            node *a = builder_maker(b, n->in[k]);
             if (b->group[a->id] >= 0) network_add(w, seen(spot_of(r, a, INT_MAX)), made(i + 1), CUT_NEVER);
         }
     }
@@ -493,17 +493,11 @@ static bool fix(recomputing *r, int peak, const bool *after) {
             continue;
         }
         for (int k = 0; k < n->n_in; k++) {
-            const node *a = maker(b, n->in[k]);
+            const node *a = builder_maker(b, n->in[k]);
             if (r->at[n->id] < r->at[a->id]) r->at[a->id] = r->at[n->id];
         }
     }
     return any;
-}
-
-/* What reading or writing n in a pass takes. */
-static double traffic(const node *n) {
-    enum { LARGE = 1 << 20, SLOWER = 3 }; /* beyond the L2 it waits for memory */
-    return ELEMENT_COST / 2 * (double)n->count * (bytes_of(n) > LARGE ? SLOWER : 1);
 }
 
 /* Notes the copies; what they cost, less what is no longer written and read. */
@@ -526,7 +520,7 @@ static double copy_beyond(recomputing *r, int peak, const bool *after) {
         if (!early && r->held[n->id]) cost -= traffic(n);
         note(r, n, COPIED, at);
         for (int k = 0; k < n->n_in; k++) {
-            const node *a = maker(b, n->in[k]);
+            const node *a = builder_maker(b, n->in[k]);
             if (b->group[a->id] < 0) continue;
             const bool stays = !beyond(r, a, after);
             if (stays && !r->held[a->id] && note(r, a, HELD, 0)) cost += traffic(a);
@@ -591,7 +585,7 @@ static node *late_of(recomputing *r, node *a, int at);
 
 /* What a reader at place `at` finds for a: the copy, where it is late. */
 static node *operand(recomputing *r, node *a, int at) {
-    const node *m = maker(r->b, a);
+    const node *m = builder_maker(r->b, a);
     return r->from[m->id] <= at ? late_of(r, a, at) : r->image[a->id];
 }
 
@@ -599,7 +593,7 @@ static node *operand(recomputing *r, node *a, int at) {
 static node *late_of(recomputing *r, node *a, int at) {
     if (r->late[a->id]) return r->late[a->id];
     node *in[3] = { NULL }, **many = a->n_in <= 3 ? in : make(r->b->g, sizeof *many, a->n_in);
-    const node *m = maker(r->b, a);
+    const node *m = builder_maker(r->b, a);
     for (int k = 0; k < a->n_in && many; k++)
         many[k] = a == m ? operand(r, a->in[k], r->from[a->id]) : operand(r, a->in[k], at);
     return many ? r->late[a->id] = graph_copy(r->b->g, a, many, true) : NULL;

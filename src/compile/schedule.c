@@ -5,10 +5,9 @@
 #include <limits.h>
 #include <stdlib.h>
 
-/* The unit that makes what n reads as a: through aliases and absorbed views. -1: none does. */
-static int unit_of(const builder *b, const node *a) {
-    while (b->group[a->id] < 0 && a->n_in) a = a->in[0];
-    return b->group[a->id];
+/* The unit that makes what is read as a. -1: none does. */
+static int unit_of(const builder *b, node *a) {
+    return b->group[builder_maker(b, a)->id];
 }
 
 /* What every unit needs, reads and writes, for the order. */

@@ -38,9 +38,9 @@ function update:call(theta, g, t, s)
     for i = 0, self.n do
         local v = results[1 + i]:to(theta:dtype())
         if v:ndim() == 0 and i > 0 then v = v:broadcast_to(theta:shape()) end
-        local got, wanted = table.concat(v:shape(), ","), table.concat(theta:shape(), ",")
+        local got, wanted = bk._options.shape_text(v), bk._options.shape_text(theta)
         if got ~= wanted then
-            refuse("%s: optimizer: %s of %s: expected theta's shape (%s), got (%s)", self.where,
+            refuse("%s: optimizer: %s of %s: expected theta's shape %s, got %s", self.where,
                 i == 0 and "step" or "state " .. self.names[i], tostring(self.optimizer.name), wanted, got)
         end
         if i == 0 then step = v else state[i] = v end

@@ -134,8 +134,8 @@ local function products(o, fields, run, round, list)
             theta = theta:to("float64")
             size = size or #theta
             if theta:ndim() ~= 1 or #theta ~= size then
-                fail("trajectory: row %d: expected (%d), got (%s)", clocked[k].row, size,
-                    table.concat(theta:shape(), ","))
+                fail("trajectory: row %d: expected (%d), got %s", clocked[k].row, size,
+                    bk._options.shape_text(theta))
             end
             local values = { theta = theta }
             for j = 1, p do values[j] = fields.calls[j](theta) * clocked[k].rate ^ (fields.degrees[j] - 1) end

@@ -79,8 +79,8 @@ local function own_field(self, i)
         local y = F(t)
         if y:ndim() ~= 0 then
             if y:ndim() ~= 1 or y:shape()[1] ~= t:shape()[1] then
-                fail("losses[%d]: expected a loss (a 0-d tensor) or a field of theta's shape (%d), got (%s)", i,
-                    t:shape()[1], table.concat(y:shape(), ","))
+                fail("losses[%d]: expected a loss (a 0-d tensor) or a field of theta's shape (%d), got %s", i,
+                    t:shape()[1], bk._options.shape_text(y))
             end
             return block(p, y)
         end

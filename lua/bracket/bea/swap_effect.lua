@@ -54,8 +54,8 @@ local function swap_effect(f, losses, theta, options)
         layers = bk.measure.layers(options.model)
         local size = options.model.n_params
         if theta:ndim() ~= 1 or #theta ~= size then
-            refuse("%s: theta: expected (%d), the model's parameters, got (%s)", name, size,
-                table.concat(theta:shape(), ","))
+            refuse("%s: theta: expected (%d), the model's parameters, got %s", name, size,
+                bk._options.shape_text(theta))
         end
         masks = {}
         for k, layer in ipairs(layers) do masks[k] = function(v) return bk.measure.only(v, layer) end end

@@ -73,7 +73,7 @@ return function(name, state, draw, samples, way)
                 add(t.f.grad(state.theta, x, bk.tensor(labels, { dtype = "int64" }):reshape(y:shape())))
             elseif #places > 1 then
                 refuse("%s: fisher: \"exact\" needs one label an example, got y %s; \"sampled\" takes it", name,
-                    "(" .. table.concat(t.train.y:shape(), ",") .. ")")
+                    bk._options.shape_text(t.train.y))
             else
                 for c, weight in ipairs(places[1]) do
                     local label = bk.tensor({ c - 1 }, { dtype = "int64" })

@@ -65,7 +65,7 @@ local function cell(kind)
     local where = "bk.nn." .. kind .. "_cell: "
     local function check(t, what, ndim)
         if not bk.is_tensor(t) or t:ndim() ~= ndim then
-            local got = bk.is_tensor(t) and "(" .. table.concat(t:shape(), ",") .. ")" or tostring(t)
+            local got = bk.is_tensor(t) and bk._options.shape_text(t) or tostring(t)
             refuse("%s%s: expected a tensor of %d dimension%s, got %s", where, what, ndim, ndim > 1 and "s" or "", got)
         end
     end

@@ -6,7 +6,7 @@ local refuse = bk._options.refuse
 local LAYOUT, DTYPE = { "layout", { "torch" } }, { "dtype", { "float64", "float32" } }
 local BUFFERS = { "buffers", "tensor" }
 
-local function shape_text(t) return "(" .. table.concat(type(t) == "table" and t or t:shape(), ",") .. ")" end
+local shape_text = bk._options.shape_text
 
 -- The blocks of parameters, then of buffers, with the name that their layer's place gives them.
 local function blocks(model)

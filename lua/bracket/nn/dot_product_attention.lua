@@ -1,7 +1,7 @@
 local bk = ...
 local refuse = bk._options.refuse
 
-local function shown(t) return bk.is_tensor(t) and "(" .. table.concat(t:shape(), ",") .. ")" or bk._options.show(t) end
+local function shown(t) return bk.is_tensor(t) and bk._options.shape_text(t) or bk._options.show(t) end
 
 return bk.define{
     name = "bk.nn.dot_product_attention",

@@ -53,7 +53,7 @@ commands.timeit = { arguments = "expr", doc = "how long it takes, over many call
 end }
 
 local function kind_of(x)
-    if bk.is_tensor(x) then return ("tensor %s (%s)"):format(x:dtype(), table.concat(x:shape(), ",")) end
+    if bk.is_tensor(x) then return ("tensor %s %s"):format(x:dtype(), bk._options.shape_text(x)) end
     local kind = math.type(x) or type(x)
     if kind ~= "userdata" and kind ~= "table" then return kind end
     local meta = debug.getmetatable(x)

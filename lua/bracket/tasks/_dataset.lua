@@ -4,8 +4,7 @@ local bk = ...
 local refuse = bk._options.refuse
 local dataset = {}
 
-local function is_tensor(v) return type(v) == "userdata" and (pcall(function() return v:shape() end)) end
-local function shape_text(t) return "(" .. table.concat(t:shape(), ",") .. ")" end
+local is_tensor, shape_text = bk.is_tensor, bk._options.shape_text
 
 -- Appends the options of how examples are divided.
 function dataset.division(list)

@@ -51,7 +51,8 @@ function problem:part(where, data, loss, shape)
         if fits then ok, out, x = true, result, image end
     end
     if not ok then
-        fail(where, ".x is %s, which the model does not take: %s", shape_text(x), tostring(out))
+        fail(where, ".x is %s, which the model does not take: %s", shape_text(x),
+            (tostring(out):gsub("^[^\n:]+:%d+: ", ""))) -- the line is named once
     end
     local sizes = out:shape()
     local outputs = #sizes > 1 and sizes[#sizes] or 1

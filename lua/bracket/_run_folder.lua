@@ -199,17 +199,24 @@ end
 -- The files that say what a run is, the first two that it is one. env.json is written with config.json.
 local TELLING = { "status.json", "job.json", "config.json", "metrics.jsonl", "tags.json" }
 
--- The run folders in dir, itself among them, in the order of their names as numbers: { dir, stamp, age } each. The
--- stamp is another when one of the files is; age is for how many seconds none was. outer: none within dir's own run.
+-- The run folders in dir, itself among them, in the order of their names as numbers, each once, whatever links name it:
+-- { dir, stamp, age, id } each. The stamp is another when one of the files is; age is for how many seconds none was; id
+-- is the folder's, by whatever path. outer: none within dir's own run.
 function run_folder.find(dir, outer)
-    local found = {}
+    local found, seen = {}, {}
     local function look(at, depth)
-        local folders, stamp, age = internal.look(at, TELLING)
+        local folders, stamp, age, id, links = internal.look(at, TELLING)
+        if seen[id or at] then return end
+        seen[id or at] = true
         local is_run = stamp:find("^[01] ") ~= nil
-        if is_run then found[#found + 1] = { dir = at, stamp = stamp, age = age } end
+        if is_run then found[#found + 1] = { dir = at, stamp = stamp, age = age, id = id or at } end
         if depth == 0 or outer and is_run and #found == 1 and at == dir then return end
         if #folders > 1 then bk.command._table_text.sort(folders, function(name) return name end) end
-        for _, name in ipairs(folders) do look((at == "/" and "" or at) .. "/" .. name, depth - 1) end
+        for _, linked in ipairs{ false, true } do -- by its own name first
+            for _, name in ipairs(folders) do
+                if (links[name] or false) == linked then look((at == "/" and "" or at) .. "/" .. name, depth - 1) end
+            end
+        end
     end
     dir = dir:gsub("(.)/+$", "%1")
     look(dir, 6)

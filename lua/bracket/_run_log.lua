@@ -13,8 +13,8 @@ local SHARE = 100
 local LOOK_AGAIN = 0.5 -- seconds for which rows wait, so as not to slow the run; a checkpoint has those before it
 
 -- Texts for people too: 0.05 is not 0.050000000000000003.
-local function text_of(value) return internal.to_json(value, 2, 15) .. "\n" end
-local function line_of(value) return internal.to_json(value, 0, 15) end
+local function text_of(value) return internal.to_json(value, 2, true) .. "\n" end
+local function line_of(value) return internal.to_json(value, 0, true) end
 
 -- ---- what was asked for ----
 
@@ -185,11 +185,26 @@ local function last_whole(dir)
     return state, rows
 end
 
+-- A file of a run's name that no run wrote; nil where there is none.
+local function foreign(dir)
+    for name, field in pairs{ config = "n_params", env = "bracket" } do
+        local text = text_in(dir .. "/" .. name .. ".json")
+        local value = text and internal.from_json(text)
+        if text and (type(value) ~= "table" or value[field] == nil) then return name .. ".json" end
+    end
+    return text_in(dir .. "/metrics.jsonl") and not text_in(dir .. "/config.json") and "metrics.jsonl" or nil
+end
+
 -- What the folder has of a run, where it may go on: the state to go on from and the text of its rows, or nothing.
 function run_log:look(options)
     local dir = self.dir
     local text, kept = text_in(dir .. "/status.json"), #run_folder.checkpoints(dir)
-    if not text and kept == 0 then return nil end
+    if not text and kept == 0 then
+        local other = foreign(dir)
+        if not other then return nil end
+        refuse("protocol:run: out: %s has a %s that is no run's, and would be written over; name another folder", dir,
+            other)
+    end
     local old = internal.from_json(text or "") -- one that is broken is written again
     if type(old) ~= "table" then old = {} end
     if old.status == "failed" and old.step == 0 and kept == 0 then return nil end -- it never took a step

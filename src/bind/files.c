@@ -125,7 +125,9 @@ static json_t *shallow_json(lua_State *L) {
     case LUA_TTABLE: {
         lua_Integer entries = 0;
         for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) entries++;
-        return entries == (lua_Integer)lua_rawlen(L, -1) ? json_array() : json_object();
+        const bool named = entries == 0 && lua_getmetatable(L, -1); /* an empty object is told from a list so */
+        if (named) lua_pop(L, 1);
+        return entries == (lua_Integer)lua_rawlen(L, -1) && !named ? json_array() : json_object();
     }
     default:
         return NULL;
@@ -173,25 +175,53 @@ static void fill_json(lua_State *L, json_tree *t, json_t *to, int depth) {
         }
 }
 
-/* to_json(value [, indent [, digits]]): keys sorted; a number that is not finite becomes null. 17 digits, unless
- * told, keep every bit. */
+enum { SHORT = 15, EXACT = 17 }; /* digits that people write, and that every float64 comes back from */
+
+/* Adds the text of JSON with its fractions in fewer digits where they come back from these: 0.05. */
+static void add_shorter(luaL_Buffer *b, const char *text, const char *end) {
+    bool quoted = false;
+    for (const char *p = text; p < end;) {
+        const size_t digits = quoted || !strchr("-0123456789", *p) ? 0 : strspn(p, "-+.0123456789eE");
+        if (digits && (memchr(p, '.', digits) || memchr(p, 'e', digits))) {
+            char shorter[40];
+            snprintf(shorter, sizeof shorter, "%.*g", SHORT, strtod(p, NULL));
+            if (!strpbrk(shorter, ".e")) strcat(shorter, ".0");
+            if (strtod(shorter, NULL) == strtod(p, NULL)) luaL_addstring(b, shorter);
+            else luaL_addlstring(b, p, digits);
+            p += digits;
+        } else {
+            if (*p == '\\') luaL_addchar(b, *p++);
+            else if (*p == '"') quoted = !quoted;
+            luaL_addchar(b, *p++);
+        }
+    }
+}
+
+/* to_json(value [, indent [, short]]): keys sorted; a number that is not finite becomes null. Every bit is kept; short:
+ * for people, with as few digits as that takes. */
 static int to_json(lua_State *L) {
-    const size_t indent = (size_t)luaL_optinteger(L, 2, 0), digits = (size_t)luaL_optinteger(L, 3, 17);
+    const size_t indent = (size_t)luaL_optinteger(L, 2, 0);
+    const bool brief = lua_toboolean(L, 3);
+    luaL_Buffer b;
     lua_settop(L, 1);
     json_tree *t = new_json(L);
     lua_pushvalue(L, 1);
     t->root = checked_json(L, t, 0);
     fill_json(L, t, t->root, 1);
-    const size_t how = JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits) | JSON_INDENT(indent);
+    const size_t how = JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(EXACT) | JSON_INDENT(indent);
     char shorter[1024], *text = shorter; /* than most: a row of a run, which is then formatted once */
     const size_t n = json_dumpb(t->root, text, sizeof shorter, how);
     if (n == 0) return no_memory(L);
-    if (n > sizeof shorter) {
-        text = lua_newuserdatauv(L, n, 0);
+    if (n >= sizeof shorter) {
+        text = lua_newuserdatauv(L, n + 1, 0);
         if (json_dumpb(t->root, text, n, how) != n) return no_memory(L);
     }
+    text[n] = 0;
     json_tree_free(t);
-    lua_pushlstring(L, text, n);
+    luaL_buffinit(L, &b);
+    if (brief) add_shorter(&b, text, text + n);
+    else luaL_addlstring(&b, text, n);
+    luaL_pushresult(&b);
     return 1;
 }
 

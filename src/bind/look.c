@@ -32,6 +32,7 @@ static void add_hex(luaL_Buffer *b, uint64_t x) {
 static int read_entries(lua_State *L) { /* folders, folder */
     folder *f = lua_touserdata(L, 2);
     lua_Integer n = 0;
+    lua_newtable(L); /* 3: the names that are links */
     for (struct dirent *d; (d = readdir(f->dir));) {
         if (d->d_name[0] == '.') continue;
         for (int i = 0; i < f->n; i++)
@@ -42,6 +43,11 @@ static int read_entries(lua_State *L) { /* folders, folder */
             (!unsure || fstatat(dirfd(f->dir), d->d_name, &st, f->links) != 0 || !S_ISDIR(st.st_mode)))
             continue;
         lua_pushstring(L, d->d_name);
+        if (d->d_type != DT_DIR) {
+            lua_pushvalue(L, -1);
+            lua_pushboolean(L, fstatat(dirfd(f->dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode));
+            lua_rawset(L, 3);
+        }
         lua_rawseti(L, 1, ++n);
     }
     luaL_Buffer b;
@@ -61,11 +67,19 @@ static int read_entries(lua_State *L) { /* folders, folder */
     luaL_pushresult(&b);
     clock_gettime(CLOCK_REALTIME, &now);
     lua_pushnumber(L, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec - newest);
-    return 2;
+    struct stat own;
+    lua_pushnil(L);
+    if (fstat(dirfd(f->dir), &own) == 0) {
+        lua_pop(L, 1);
+        lua_pushfstring(L, "%I:%I", (LUAI_UACINT)own.st_dev, (LUAI_UACINT)own.st_ino);
+    }
+    lua_pushvalue(L, 3);
+    return 4;
 }
 
 /* look(path, names): the folders in it, but for hidden ones; of the files of these names a text that changes when one
- * of them does, "" where there is none; how many seconds ago one did. An unreadable folder has nothing in it. */
+ * of them does, "" where there is none; how many seconds ago one did; a text that tells the folder from all others,
+ * whatever it is called; which of the names are symbolic links. An unreadable folder has nothing in it. */
 static int look(lua_State *L) {
     const char *path = args_path(L, 1, "look");
     folder f = { .links = path_links(bind_ctx(L)) };
@@ -86,9 +100,9 @@ static int look(lua_State *L) {
     lua_pushcfunction(L, read_entries);
     lua_pushvalue(L, 3);
     lua_pushlightuserdata(L, &f);
-    const int rc = lua_pcall(L, 2, 2, 0);
+    const int rc = lua_pcall(L, 2, 4, 0);
     closedir(f.dir);
-    return rc == LUA_OK ? 3 : lua_error(L);
+    return rc == LUA_OK ? 5 : lua_error(L);
 }
 
 /* ---- names in the order of the numbers in them ---- */

@@ -333,7 +333,7 @@ function TestDataFiles.test_json_keeps_every_value()
     end
     lu.assertEquals(internal.to_json{ b = { 1, 2.5, "x" }, a = { c = true } }, '{"a": {"c": true}, "b": [1, 2.5, "x"]}')
     lu.assertEquals(internal.to_json{ 0 / 0, 1 / 0 }, "[null, null]")
-    lu.assertEquals(internal.to_json({ a = 0.1 }, 2, 15), '{\n  "a": 0.1\n}')
+    lu.assertEquals(internal.to_json({ a = 0.1 }, 2, true), '{\n  "a": 0.1\n}')
     local x = internal.from_json("[null]")
     lu.assertTrue(x[1] ~= x[1])
     fails("keys: expected strings", internal.to_json, { [2] = 1 })

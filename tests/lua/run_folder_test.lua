@@ -500,7 +500,7 @@ function TestRunFolder:test_schedules_are_named()
     end
     lu.assertEquals(text(bk.schedule.cosine(made.cosine)), "cosine{final = 0.01, lr = 0.1}")
     lu.assertEquals(text(bk.schedule.warmup(made.warmup)),
-        "warmup{after = constant{lr = 0.333333333333333}, steps = 3}")
+        "warmup{after = constant{lr = 0.33333333333333331}, steps = 3}")
     local function handing_over_to(f) return bk.schedule.warmup{ steps = 3, after = f } end
     local function tenth() return 0.1 end
     lu.assertNil(text(handing_over_to(tenth)))
@@ -571,4 +571,40 @@ function TestRunFolder:test_the_folder_of_another_model_is_refused()
         run(1, 4)
         lu.assertErrorMsgMatches(".*was run with .*model.*; name another folder.*", run, 2)
     end
+end
+
+function TestRunFolder:test_files_of_others_are_not_written_over()
+    for name, text in pairs{ ["config.json"] = '{"precious":1}', ["env.json"] = "hi", ["metrics.jsonl"] = "{}\n" } do
+        for _, resume in ipairs{ false, true } do
+            local dir = root .. "/" .. name
+            os.execute("mkdir -p " .. dir)
+            bk.internal.write_file(dir .. "/" .. name, text)
+            fails(dir .. " has a " .. name .. " that is no run's, and would be written over", function()
+                protocol():run{ out = dir, resume = resume, progress = false }
+            end)
+            lu.assertEquals(io.open(dir .. "/" .. name):read("a"), text)
+        end
+    end
+end
+
+-- config.json has every bit of a rate, in as few digits as that takes.
+function TestRunFolder:test_numbers_are_exact_in_the_folder()
+    protocol{ lr = 0.1 + 0.2 }:run{ out = root .. "/a", stop = 3, progress = false }
+    local text = io.open(root .. "/a/config.json"):read("a")
+    lu.assertStrContains(text, '"lr": 0.30000000000000004')
+    lu.assertEquals(run_folder.read(root .. "/a").config.lr, 0.1 + 0.2)
+    fails("was run with lr = 0.30000000000000004, this protocol has 0.3", function()
+        protocol{ lr = 0.3 }:run{ out = root .. "/a", resume = true, progress = false }
+    end)
+    lu.assertEquals(bk.internal.to_json({ 0.05, 1 / 3, 1.0, 1e300, "0.10000000000000001 \" true", true, 0 / 0 }, 0, true),
+        '[0.05, 0.33333333333333331, 1.0, 1e+300, "0.10000000000000001 \\" true", true, null]')
+end
+
+function TestRunFolder:test_a_run_is_found_once_whatever_links_name_it()
+    for _, name in ipairs{ "1", "2" } do protocol():run{ out = root .. "/r/" .. name, stop = 2, progress = false } end
+    os.execute(("cd %s/r && ln -s 2 0latest && ln -s . loop && ln -s ../r/1 x"):format(root))
+    local found = run_folder.find(root .. "/r")
+    lu.assertEquals({ #found, found[1].dir, found[2].dir }, { 2, root .. "/r/1", root .. "/r/2" })
+    lu.assertEquals(#bk.runs(root .. "/r"), 2)
+    lu.assertEquals(#bk.command._run_list.read("list", { root .. "/r", root .. "/r/../r/", root .. "/r/x" }), 2)
 end

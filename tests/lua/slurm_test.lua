@@ -150,7 +150,7 @@ local function results(dir)
         local at = found.dir
         local run = run_folder.read(at)
         lines[#lines + 1] = ("%s %s %d %s\n%s"):format(at:sub(#dir + 1), run.status.status, run.status.step or -1,
-            internal.to_json(run.status.accuracy, 0, 15), read(run_folder.metrics_path(at)))
+            internal.to_json(run.status.accuracy, 0, true), read(run_folder.metrics_path(at)))
     end
     return table.concat(lines), #lines
 end

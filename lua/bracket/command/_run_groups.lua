@@ -228,6 +228,15 @@ local function place(list, job)
     return found
 end
 
+-- Of groups by some settings alone, the one with these values.
+local function place_by(list, values)
+    for _, g in ipairs(list) do
+        local fits = true
+        for c, s in ipairs(g.settings) do fits = fits and same(s.value, values[c]) end
+        if fits then return g end
+    end
+end
+
 local function less(a, b, n)
     for k = 1, n do
         local x, y = a.settings[k].value, b.settings[k].value
@@ -286,10 +295,11 @@ function groups.of(command, runs, by)
     table.sort(list, function(a, b) return less(a, b, #telling) end)
     local alone, alike = {}, {} -- alike: of those alone, by their settings
     for _, job in ipairs(jobs) do
-        local g, values = place(list, job), {}
+        local values = {}
         for c, path in ipairs(telling) do
             values[c] = path == "seed" and groups.seed(job) or groups.entries(job)[path] or "-"
         end
+        local g = by and place_by(list, values) or not by and place(list, job)
         g = g or alike[table.concat(values, "\0")]
         if g then
             table.insert(g.runs, job)

@@ -103,10 +103,11 @@ end
 
 -- What users see of a run: bk.runs and `runs list --json`.
 function list.row(run)
-    local s = run.status
+    local s, metrics = run.status, setmetatable({}, {}) -- an object, empty too
+    for name, value in pairs(run.metrics or {}) do metrics[name] = value end
     return { name = run.name, dir = run.dir, status = s.status, message = s.message, step = s.step, total = s.total,
         started = s.started, updated = s.updated, seconds = s.seconds, tags = run.tags, config = run.config,
-        metrics = run.metrics, loss = run.loss, seed = tonumber(run.seed) or run.seed ~= "-" and run.seed or nil }
+        metrics = metrics, loss = run.loss, seed = tonumber(run.seed) or run.seed ~= "-" and run.seed or nil }
 end
 
 -- ---- folders ----
@@ -130,8 +131,8 @@ local function find(command, dirs, inner)
         end
         local new = {}
         for _, at in ipairs(found) do
-            if not seen[at.dir] then new[#new + 1] = at end
-            seen[at.dir] = true
+            if not seen[at.id] then new[#new + 1] = at end
+            seen[at.id] = true
         end
         roots[#roots + 1] = { dir = dir, found = new }
     end

@@ -57,7 +57,7 @@ end
 -- A value of a JSON object as bk.arguments reads it; nil where it has no such form.
 local function argument_text(value)
     if type(value) == "string" or type(value) == "boolean" then return tostring(value) end
-    if type(value) == "number" and value == value then return internal.to_json(value, 0, 15) end
+    if type(value) == "number" and value == value then return internal.to_json(value, 0, true) end
     if type(value) ~= "table" or #value == 0 then return nil end
     local texts = {}
     for k, item in ipairs(value) do

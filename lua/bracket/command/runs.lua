@@ -70,7 +70,7 @@ local function print_json(runs, names)
             row = bk.command._run_list.row(run)
             row.name, row.dir = readable(row.name), readable(row.dir)
         end
-        lines[k] = bk.internal.to_json(row, 0, 15)
+        lines[k] = bk.internal.to_json(row, 0, true)
     end
     print("[" .. table.concat(lines, ",\n ") .. "]")
 end

@@ -25,7 +25,7 @@ return setmetatable(described, { __call = function(_, name, options, rate)
     local parts = {}
     rate = checked(name, rate)
     for option, value in pairs(options) do
-        local text = type(value) == "number" and ("%.15g"):format(value) or texts[value]
+        local text = type(value) == "number" and bk.internal.to_json(value, 0, true) or texts[value]
         if not text then return rate end
         parts[#parts + 1] = option .. " = " .. text
     end

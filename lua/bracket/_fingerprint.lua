@@ -47,6 +47,7 @@ return function(root)
                 look(value[key], captured)
             end
             parts[#parts + 1] = "}"
+            if type(class) == "table" and type(class.__call) == "function" then look(class.__call, true) end
         else
             seen[value] = true
             local ok, code = pcall(string.dump, value, true) -- of C there is none

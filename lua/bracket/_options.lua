@@ -30,6 +30,13 @@ local function stray(list)
     end
 end
 
+-- The first place of a list with nothing in it; nil where there is none.
+local function gap(list)
+    for i = 1, length(list) do
+        if list[i] == nil then return i end
+    end
+end
+
 local TYPES = { -- name -> { test, words }
     any = { function() return true end, "any value" },
     number = { finite, "a finite number" },
@@ -40,7 +47,8 @@ local TYPES = { -- name -> { test, words }
     boolean = { function(v) return type(v) == "boolean" end, "true or false" },
     string = { function(v) return type(v) == "string" end, "a string" },
     table = { function(v) return type(v) == "table" and length(v) ~= nil end, "a table" },
-    list = { function(v) return type(v) == "table" and length(v) ~= nil and stray(v) == nil end, "a list" },
+    list = { function(v) return type(v) == "table" and length(v) ~= nil and stray(v) == nil
+        and gap(v) == nil end, "a list" },
     tensor = { function(v) return bk.is_tensor(v) end, "a tensor" },
     object = { function(v) return type(v) == "userdata" end, "an object" },
 }
@@ -106,6 +114,9 @@ local function show(value)
     end
     if type(value) == "table" and #value > 0 and stray(value) ~= nil then
         return ("a list with a field %s"):format(show(stray(value)))
+    end
+    if type(value) == "table" and gap(value) then
+        return ("a list with nothing in place %d"):format(gap(value))
     end
     return "a " .. type(value)
 end

@@ -224,6 +224,9 @@ local function append(self, row)
 end
 
 function run:measure(name)
+    local known = type(name) == "string" and (self.spec.record_functions[name]
+        or not name:find("^_") and pcall(function() return bk.record[name] end) and bk.record[name])
+    if not known then refuse("state:measure: name: expected a record's, got %s", show(name)) end
     local f = self.spec.record_functions[name] or bk.record[name]
     local value = (type(f) == "table" and f.value or f)(self.view, self:memory_of(name))
     if type(value) == "number" then return { [name] = value } end
@@ -532,6 +535,11 @@ function run:advance(stop, progress, hold)
             moved = optimizer:step(own.theta, own.gradient, self.lr)
         else -- may keep what it is given, and what it returns
             moved = optimizer:step(self.theta, self.gradient, self.lr)
+            if not bk.is_tensor(moved) or moved:dtype() ~= own.theta:dtype() or moved:ndim() ~= 1
+                or #moved ~= #own.theta then
+                refuse("bk.protocol: step %d: optimizer: step returned %s; expected theta, a tensor %s (%d)", step,
+                    show(moved), own.theta:dtype(), #own.theta)
+            end
         end
         own.theta, own.lent.theta = moved, not native
         self.cache = {}

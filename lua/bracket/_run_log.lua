@@ -26,7 +26,7 @@ local function plain(value) -- what JSON can say of it
         for k, v in pairs(value) do result[k] = plain(v) end
         return result
     end
-    if kind == "function" then
+    if kind == "function" or kind == "table" and bk._options.callable(value) then
         return bk.schedule._described.text(value) or "function " .. bk._fingerprint(value)
     end
     return (kind == "string" or kind == "userdata") and readable(tostring(value)) or kind
@@ -40,13 +40,20 @@ end
 
 local function part(data) return { x = internal.digest(data.x), y = internal.digest(data.y) } end
 
+-- What an optimizer made of a function has, that its text does not say.
+local function functions_of(optimizer)
+    local kind = debug and debug.getuservalue and debug.getuservalue(optimizer, 4)
+    return type(kind) == "table" and kind.update and bk._fingerprint(kind) or nil
+end
+
 function run_log.config(protocol, seed)
     local spec, tasks, interventions = protocol.spec, {}, {}
     for i, t in ipairs(protocol.problem.tasks) do
         local train = part(t.train)
         tasks[i] = { name = plain(tostring(t.name)), train = t.train.n, test = t.test.n,
             loss = not t.source.field and plain(t.source.loss or "cross_entropy") or nil,
-            field = plain(t.source.field), head = plain(t.source.head),
+            field = plain(t.source.field), head = plain(t.source.head), shape = plain(t.source.shape),
+            shuffle = t.source.shuffle, accuracy = plain(t.source.accuracy),
             digest = { train = train, test = t.test == t.train and train or part(t.test) } }
     end
     for k, iv in ipairs(spec.interventions) do
@@ -62,6 +69,8 @@ function run_log.config(protocol, seed)
     local optimizer, meta = spec.optimizer, getmetatable(spec.optimizer)
     local unnamed = type(optimizer) == "table" and not (meta and meta.__tostring) -- its text would be where it lies
     config.optimizer = unnamed and "own " .. bk._fingerprint(optimizer) or plain(tostring(optimizer))
+    config.optimizer_digest = not unnamed and functions_of(optimizer) or nil
+    config.record_digest = next(spec.record_functions) and bk._fingerprint(spec.record_functions) or nil
     config.seed, config.dtype = seed, protocol.dtype
     return config
 end
@@ -110,8 +119,8 @@ end
 local function check_same(dir, old, config, spec)
     local function say(value) return value == nil and "none" or line_of(value) end
     for _, name in ipairs{ "model", "model_digest", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs",
-        "batch", "optimizer", "interventions", "record", "seed", "dtype", "reduction", "reset_optimizer",
-        "evaluate" } do
+        "batch", "optimizer", "optimizer_digest", "interventions", "record", "record_digest", "seed", "dtype",
+        "reduction", "reset_optimizer", "evaluate" } do
         local is = config[name] -- as it would be read from the file
         if is ~= nil then is = internal.from_json(line_of(is)) end
         local at, was, now_is = difference(old[name], is, name)

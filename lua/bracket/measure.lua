@@ -90,6 +90,9 @@ end
 local pushes = setmetatable({}, { __mode = "k" }) -- by model
 function measure.output_change(state, i, v)
     local model = state.model
+    if not bk.is_tensor(v) then
+        refuse("bk.measure.output_change: v: expected a tensor, a direction of theta's shape, got %s", show(v))
+    end
     if not pushes[model] then
         pushes[model] = bk.compile(function(theta, direction, x, buffers)
             local how = buffers and { buffers = buffers }
@@ -104,6 +107,7 @@ end
 function measure.round(state)
     return kept(state, "round", function()
         local first = (state.step > 0 and state.step - 1 or 0) // state.window * state.window
+        if first > 0 and first + state.window > state.total then first = first - state.window end -- the last whole one
         local word = {}
         for s = first + 1, math.min(first + state.window, state.total) do word[#word + 1] = (state.at(s)) end
         local W, R = bk.order._object.of_word(state.n_tasks, word, state.lr)

@@ -15,7 +15,7 @@ end
 
 local function known(room, name)
     local ok, value = pcall(function() return bk[room][name] end)
-    return ok and value or nil
+    return ok and not name:find("^_") and value or nil
 end
 
 local function resolve_order(order)
@@ -31,7 +31,9 @@ local function resolve_order(order)
     end
     if getmetatable(order) == bk.order._object.class then return order end
     if type(order) == "function" then return bk.order.custom{ task = order } end
-    if type(order) == "table" and (bk._options.length(order) or 0) > 0 then return bk.order.word(order) end
+    if type(order) == "table" and (bk._options.length(order) or 0) > 0 then
+        return bk.order.word(bk._options.list("bk.protocol", "order", order, "a list of tasks"))
+    end
     refuse("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got a %s", type(order))
 end
 
@@ -149,7 +151,7 @@ local function new(options)
     end
     spec.rate, spec.constant = bk.schedule._rate(options.lr, "bk.protocol"), tonumber(options.lr)
     if spec.steps and spec.epochs then refuse("bk.protocol: give steps or epochs, not both") end
-    if type(spec.steps) == "table" and not spec.order.blocks then
+    if type(spec.steps) == "table" and (not spec.order.blocks or spec.order.rounds) then
         refuse("bk.protocol: steps: a list (steps per task) needs a sequential order, got %s", spec.order.name)
     end
     if spec.reset_optimizer and not spec.order.blocks then

@@ -257,3 +257,15 @@ function TestMode.test_a_hook_reads_the_runs_buffers()
     run(bk.nn.mlp { 3, 2 }, function(state) seen = state.buffers end)
     lu.assertNil(seen)
 end
+
+-- With one task and its whole batch the joint bound is plain training, at the step's draws.
+function TestMode.test_joint_training_is_in_training()
+    local x, y = bk.rng(1):normal { 30, 4 }, bk.rng(2):integers({ 30 }, 3)
+    local model = bk.nn.sequential { bk.nn.linear { 4, 16 }, bk.nn.tanh(), bk.nn.dropout { 0.5 },
+        bk.nn.linear { 16, 3 } }
+    local function run(list)
+        return bk.protocol { model = model, tasks = { { x = x, y = y } }, lr = 0.3, steps = 5, batch = "full", seed = 3,
+            interventions = list }:run {}.theta
+    end
+    lu.assertTrue((run { bk.intervention.joint_training {} } - run {}):norm():item() < 1e-12)
+end

@@ -689,3 +689,52 @@ function TestRefused.test_sizes_and_files()
         { loss = squares, theta = theta, top = 5 })
     fails("tensor:save: /nonexistent/x.npy: cannot be written", theta.save, theta, "/nonexistent/x.npy")
 end
+
+function TestRefused.test_lists_with_a_gap()
+    local x, y = bk.rng(1):normal { 30, 4 }, bk.rng(2):integers({ 30 }, 3)
+    local task = { x = x, y = y }
+    local function protocol(more)
+        local spec = { model = bk.nn.mlp { 4, 5, 3 }, tasks = { task, task }, lr = 0.1 }
+        for k, v in pairs(more) do spec[k] = v end
+        return bk.protocol(spec)
+    end
+    for text, spec in pairs {
+        ["bk.protocol: interventions: expected a list, got a list with nothing in place 1"] =
+            { interventions = { nil, bk.intervention.ewc { weight = 1 } } },
+        ["bk.protocol: order: expected a list of tasks, got a list with nothing in place 2"] = { order = { 1, nil, 2 } },
+        ["bk.protocol: tasks: expected a list, got a list with nothing in place 2"] = { tasks = { task, nil, task } },
+        ["bk.protocol: order: expected one of blocks"] = { order = "_object" },
+        ["bk.protocol: record: expected one of accuracy"] = { record = { "_define" } },
+        ["steps: a list (steps per task) needs a sequential order, got blocks"] =
+            { order = bk.order.blocks { size = 2 }, steps = { 3, 4 } },
+    } do
+        fails(text, protocol, spec)
+    end
+    local ten = protocol { order = bk.order.blocks { size = 2 }, batch = 6, epochs = 2 }:run {}
+    lu.assertEquals(ten.steps, 20) -- two epochs of five batches of each of the two
+    local data = { x = bk.ones { 20, 9 }, y = int64(bk.arange(20):totable()):minimum(1) }
+    fails("bk.tasks.split: classes: task 1: class 0 stands twice", bk.tasks.split,
+        { data = data, classes = { { 0, 0 } } })
+    fails("bk.tasks.rotated: shape: expected {rows, columns} of 9 pixels, got {-3, -3}", bk.tasks.rotated,
+        { data = data, shape = { -3, -3 }, angles = { 0, 90 } })
+    local lost = { step = function() end, state = function() return {} end, restore = function() end,
+        reset = function() end }
+    fails("bk.protocol: step 1: optimizer: step returned nil; expected theta, a tensor float64 (43)", function()
+        protocol { optimizer = lost }:run {}
+    end)
+    fails('state:measure: name: expected a record\'s, got "nope"', function()
+        protocol { steps = 2, interventions = { { after_step = function(s) s:measure("nope") end } } }:run {}
+    end)
+end
+
+-- A clipped step is no gradient step, however large the gradient has to be to show it.
+function TestRefused.test_clipping_optimizers_are_no_gradient_steps()
+    local function clip(c)
+        return bk.optim.custom { update = function(g, s)
+            return g / bk.where((g:norm() / c):gt(1), g:norm() / c, 1), s
+        end }
+    end
+    for _, c in ipairs { 1, 5, 1e5 } do lu.assertFalse(bk.measure.is_gradient_step(clip(c))) end
+    lu.assertTrue(bk.measure.is_gradient_step(bk.optim.sgd { weight_decay = 0.1 }))
+    lu.assertTrue(bk.measure.is_gradient_step(bk.optim.custom { update = function(g, s) return g, s end }))
+end

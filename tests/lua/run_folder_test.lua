@@ -596,7 +596,8 @@ function TestRunFolder:test_numbers_are_exact_in_the_folder()
     fails("was run with lr = 0.30000000000000004, this protocol has 0.3", function()
         protocol{ lr = 0.3 }:run{ out = root .. "/a", resume = true, progress = false }
     end)
-    lu.assertEquals(bk.internal.to_json({ 0.05, 1 / 3, 1.0, 1e300, "0.10000000000000001 \" true", true, 0 / 0 }, 0, true),
+    local odd = { 0.05, 1 / 3, 1.0, 1e300, "0.10000000000000001 \" true", true, 0 / 0 }
+    lu.assertEquals(bk.internal.to_json(odd, 0, true),
         '[0.05, 0.33333333333333331, 1.0, 1e+300, "0.10000000000000001 \\" true", true, null]')
 end
 
@@ -607,4 +608,29 @@ function TestRunFolder:test_a_run_is_found_once_whatever_links_name_it()
     lu.assertEquals({ #found, found[1].dir, found[2].dir }, { 2, root .. "/r/1", root .. "/r/2" })
     lu.assertEquals(#bk.runs(root .. "/r"), 2)
     lu.assertEquals(#bk.command._run_list.read("list", { root .. "/r", root .. "/r/../r/", root .. "/r/x" }), 2)
+end
+
+-- Functions that a text does not name: an optimizer's update, a record's, a task's accuracy; and how a task is drawn.
+function TestRunFolder:test_the_folder_of_other_functions_is_refused()
+    local x, y = bk.rng(1):normal{ 12, 4 }, bk.rng(2):integers({ 12 }, 2)
+    local function run(dir, stop, task, more)
+        local spec = { model = bk.nn.mlp{ 4, 2 }, tasks = { { x = x, y = y } }, lr = 0.1, steps = 6, batch = 4 }
+        for k, v in pairs(task or {}) do spec.tasks[1][k] = v end
+        for k, v in pairs(more or {}) do spec[k] = v end
+        bk.protocol(spec):run{ out = root .. "/" .. dir, stop = stop, resume = true, progress = false }
+    end
+    local function update(k) return bk.optim.custom{ update = function(g, s) return g * k, s end } end
+    local function constant(k) return function() return k end end
+    local function rate(k) return setmetatable({}, { __call = function() return k end }) end
+    for text, list in pairs{
+        ["another optimizer"] = { "a", {}, {}, { optimizer = update(1) }, { optimizer = update(2) } },
+        ["another record"] = { "b", {}, {}, { record = { own = constant(1) } }, { record = { own = constant(2) } } },
+        ["tasks.1.accuracy = "] = { "c", { accuracy = constant(1) }, { accuracy = constant(2) } },
+        ["tasks.1.shuffle = "] = { "d", {}, { shuffle = false } },
+        ["lr = "] = { "e", {}, {}, { lr = rate(0.1) }, { lr = rate(0.2) } },
+    } do
+        run(list[1], 2, list[2], list[4])
+        run(list[1], 4, list[2], list[4])
+        fails("was run with " .. text, function() run(list[1], nil, list[3], list[5]) end)
+    end
 end

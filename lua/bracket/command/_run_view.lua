@@ -231,8 +231,10 @@ local function equal_entries(differ)
         equal[differs[top] and path or top] = true
     end
     for _, path in ipairs(differ.arguments) do equal[run_groups.shown(path)] = nil end -- of jobs that had no run
-    if differs.order_digest then equal.order = nil end -- orders of one name that are not the same
-    if differs.model_digest then equal.model = nil end
+    for name in pairs(differs) do -- orders, models of one name that are not the same
+        local of = name:match("^(%a+)_digest$")
+        if of then equal[of] = nil end
+    end
     return sorted(equal)
 end
 

@@ -47,7 +47,7 @@ function memory.batch_gradient(state, size, draw)
             at = at + #list
         end
     end
-    return problem.tasks[first].f.grad(state.theta, buffer.x, buffer.y)
+    return problem.tasks[first].training.grad(state.theta, buffer.x, buffer.y)
 end
 
 -- The mean gradient at state.theta over `size` examples drawn from the memory (with replacement, among the tasks for

@@ -36,7 +36,7 @@ pushed further, towards their gradients.]],
                 local g, others, inner, least = state.gradient, {}, {}, 0
                 for i = 1, state.n_tasks do
                     if i ~= state.task and memory.ids[i] and #memory.ids[i] > 0 then
-                        local one = state.problem.tasks[i].f.grad(state.theta, rows(state, i, memory.ids[i]))
+                        local one = state.problem.tasks[i].training.grad(state.theta, rows(state, i, memory.ids[i]))
                         others[#others + 1] = one
                         inner[#inner + 1] = g:dot(one):item()
                         least = math.min(least, inner[#inner])

@@ -21,7 +21,7 @@ end
 local function full(state, up_to, n)
     local sum
     for i, t in ipairs(state.problem.tasks) do
-        local part = t.f.grad(state.theta, t.train.x, t.train.y) * ((up_to[i] - (up_to[i - 1] or 0)) / n)
+        local part = t.training.grad(state.theta, t.train.x, t.train.y) * ((up_to[i] - (up_to[i - 1] or 0)) / n)
         sum = sum and sum + part or part
     end
     return sum
@@ -43,8 +43,9 @@ return bk.define{
     doc = [[
 The joint upper bound of continual learning: as many steps on as many examples, but every batch is drawn from all tasks'
 training examples together, in place of the step's task's; with batch = "full" a step follows the mean over all of
-them. It is no continual learner: it shows what there is to lose. Where tasks have heads, a step's batch is one task's,
-drawn by its share.]],
+them. The model is in training, as in any step; batch_norm's running statistics are of the step's own batches. It is no
+continual learner: it shows what there is to lose. Where tasks have heads, a step's batch is one task's, drawn by its
+share.]],
     source = "the joint (offline, multi-task) baseline of Chaudhry et al. 2019 and van de Ven & Tolias 2019",
     example = [[
 > x, y = bk.rng(1):normal{40, 3}, bk.rng(2):integers({40}, 2)
@@ -58,6 +59,7 @@ drawn by its share.]],
             name = "joint_training",
             doc = "batches from all tasks together (joint upper bound)",
             needs_one_task = true,
+            replaces_gradient = true,
             begin_run = function(state, memory) memory.draw = { key = stream.key(state.seed, 3, 10), counter = 0 } end,
             before_step = function(state, memory)
                 local up_to, n, shared = counts(state)

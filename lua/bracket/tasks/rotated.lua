@@ -45,7 +45,9 @@ local function rotated(options)
     local sizes = shape and #shape or 0
     local rows, columns = sizes > 1 and shape[sizes - 1] or 0, sizes > 1 and shape[sizes] or 0
     local area = rows * columns -- a channel's
-    if (sizes ~= 2 and sizes ~= 3) or (sizes == 3 and shape[1] or 1) * area ~= data.size then
+    local whole = true
+    for _, n in ipairs(shape or {}) do whole = whole and math.tointeger(n) ~= nil and n >= 1 end
+    if not whole or (sizes ~= 2 and sizes ~= 3) or (sizes == 3 and shape[1] or 1) * area ~= data.size then
         refuse("bk.tasks.rotated: shape: expected {rows, columns} of %d pixels, got {%s}", data.size,
             type(shape) == "table" and table.concat(shape, ", ") or "")
     end

@@ -37,7 +37,7 @@ local function split(options)
             refuse("bk.tasks.split: classes: task %d: expected a list of class ids, got %s", k,
                 type(group) == "table" and #group == 0 and "an empty one" or bk._options.show(group))
         end
-        local ids, test_ids, map = {}, {}, scenario == "domain" and {} or nil
+        local seen, ids, test_ids, map = {}, {}, {}, scenario == "domain" and {} or nil
         for place = 1, #group do
             local id = group[place]
             if math.type(id) ~= "integer" or id < 0 or id >= data.classes then
@@ -47,6 +47,8 @@ local function split(options)
             if not of_class[id] then
                 refuse("bk.tasks.split: classes: task %d: no example of class %d", k, id)
             end
+            if seen[id] then refuse("bk.tasks.split: classes: task %d: class %d stands twice", k, id) end
+            seen[id] = true
             table.move(of_class[id], 1, #of_class[id], #ids + 1, ids)
             local more = of_test and of_test[id] or {}
             table.move(more, 1, #more, #test_ids + 1, test_ids)

@@ -49,6 +49,7 @@ local function view_of(state)
             if name == allowed then
                 state[name] = value
                 if name == "gradient" then state.gradient_by = state.running.name end
+                if name == "x" or name == "y" then state.batch_set = true end
                 return
             end
         end
@@ -134,6 +135,7 @@ end
 
 function run:call(name)
     self.calling, self.gradient_by = name, nil
+    if name == "before_batch" then self.batch_set = nil end
     for _, hook in ipairs(self.hooks[name]) do
         if hook.replaces and self.gradient_by then
             self.running = nil

@@ -269,3 +269,31 @@ function TestMode.test_joint_training_is_in_training()
     end
     lu.assertTrue((run { bk.intervention.joint_training {} } - run {}):norm():item() < 1e-12)
 end
+
+-- The conflict's Hessians are at the draws, and on the batch, of the steps whose gradients they meet.
+function TestMode.test_the_conflict_is_at_each_steps_own_draws_and_batch()
+    local tasks = {}
+    for i = 1, 2 do tasks[i] = { x = bk.rng(i):normal { 24, 4 }, y = bk.rng(10 + i):integers({ 24 }, 3) } end
+    local model = bk.nn.sequential { bk.nn.linear { 4, 8 }, bk.nn.tanh(), bk.nn.dropout { 0.5 }, bk.nn.linear { 8, 3 } }
+    for _, batch in ipairs { "full", 8 } do
+        local g, hvp, before, after = {}, {}, nil, nil
+        bk.protocol { model = model, tasks = tasks, order = { 1, 2 }, lr = 0.1, batch = batch, seed = 3,
+            interventions = {
+                { before_batch = function(state) state.x = state.x * (3 - state.task) end,
+                    before_step = function(state)
+                        local x, y, k = state.x:clone(), state.y:clone(), state.step
+                        local seed = bk.stream.key(state.seed, 4, k)
+                        local function f(t)
+                            local z = model:forward(t, x, { train = true, seed = bk.tensor(seed, { dtype = "int64" }) })
+                            return (z:logsumexp() - z:take(y)):mean()
+                        end
+                        near(bk.grad(f)(state.theta), state.task_gradient)
+                        g[k], hvp[k] = state.gradient, bk.hvp(f)
+                    end,
+                    after_step = function(state) before = state.theta end },
+                bk.intervention.conflict { strength = 0 },
+                { after_step = function(state) after = state.theta end } } }:run {}
+        local bracket = hvp[2](before, g[1]) - hvp[1](before, g[2])
+        near(after - before, bracket * (-0.1 ^ 2 / 2))
+    end
+end

@@ -1,4 +1,5 @@
 local bk = ...
+local last_batch = bk.intervention._last_batch
 local cache = setmetatable({}, { __mode = "k" })
 
 -- Of a field, which has no loss, they are there.
@@ -32,7 +33,7 @@ return bk.define{
     returns = "intervention",
     doc = [[
 Adds to the gradient that of (w/2) sum |[g_i, g_j]|^2. Joint steps: over all pairs; otherwise over the pairs of the
-step's task with every task visited before, on its last batch.]],
+step's task with every task visited before, on its last batch; both at the step's draws.]],
     formula = "T_2(g_1,b) + H_1 H_2 b - T_1(g_2,b) - H_2 H_1 b for a pair, b = [g_1, g_2]",
     options = {
         { "weight", "number", required = true, doc = "w" },
@@ -60,11 +61,12 @@ step's task with every task visited before, on its last batch.]],
                 for j = 1, state.n_tasks do
                     local at = memory.last[j]
                     if at and j ~= state.task then
-                        local x, y = state.problem:again(j, at.epoch, at.first)
+                        local x, y = at.x, at.y
+                        if not x then x, y = state.problem:again(j, at.epoch, at.first) end
                         add(state.task, state.x, state.y, j, x, y)
                     end
                 end
-                memory.last[state.task] = { epoch = state.batch_epoch, first = state.batch_first }
+                memory.last[state.task] = last_batch.of(state)
             end,
         }
     end,

@@ -1,4 +1,5 @@
 local bk = ...
+local last_batch = bk.intervention._last_batch
 
 local function decay_of(state) return bk.measure.decay(state, "intervention conflict: the conflict") end
 
@@ -32,8 +33,9 @@ local function displace(state, memory, c)
         local mine = b.sum - by_task[b.task]
         if own then mine = mine + own * 2 end
         v = v - mine
-        local x, y = state.problem:again(b.task, b.epoch, b.first)
-        local part = state.f[b.task].hvp(state.theta, v, x, y)
+        local part = last_batch.with(state, b.task, b.last, function(x, y)
+            return state.f[b.task].hvp(state.theta, v, x, y)
+        end)
         if decay ~= 0 then part = part + v * decay end
         part = part * b.rate
         moved = moved and moved + part or part
@@ -51,7 +53,8 @@ The implicit conflict term at strength c.
 Joint steps: adds (c-1)(h/2) sum_i H_i (G - g_i) to the gradient, the gradient of (c-1)(h/2) sum_{i<j} <g_i, g_j>.
 One task a step: after each window of n steps adds the displacement (c-1)/2 sum_{i<j} W_ij [g_i, g_j] of that window,
 from the gradients the run computed itself (the optimizer's weight decay in them), by one Hessian-vector product for
-each block of steps on one task (on the block's last batch). The term is that of gradient steps.]],
+each block of steps on one task (on the block's last batch, at that step's draws). The term is that of gradient
+steps.]],
     errors = "a protocol whose optimizer is not sgd, or one's own that is the same.",
     options = {
         { "strength", "number", required = true,
@@ -82,7 +85,7 @@ each block of steps on one task (on the block's last batch). The term is that of
                     last = { task = state.task, sum = step, rate = state.lr }
                     blocks[#blocks + 1] = last
                 end
-                last.epoch, last.first = state.batch_epoch, state.batch_first
+                last.last = last_batch.of(state)
             end,
             after_step = function(state, memory)
                 if state.joint then return end

@@ -61,6 +61,12 @@ static void on_signal(int number, siginfo_t *info, void *context) {
     came = 1;
 }
 
+/* What ends a job as this program is asked to end. SIGINT is ignored by one that waits for a command of its own
+ * (os.execute), so that only Ctrl-C is passed on as that. */
+static int gentle(void) {
+    return which == SIGINT ? SIGINT : SIGTERM;
+}
+
 static void signal_jobs(int number) {
     for (int i = 0; i < running_n; i++) kill(running[i].pid, number);
 }
@@ -81,7 +87,7 @@ static void look(void) {
     }
     if (pass_on > 0 && t >= pass_on) {
         pass_on = 0;
-        signal_jobs(SIGINT);
+        signal_jobs(gentle());
     }
 }
 
@@ -216,7 +222,7 @@ static int jobs_start(lua_State *L) {
     j->id = ++last_id;
     j->began = clock_seconds();
     running_n++;
-    if (came || stopping) kill(j->pid, SIGINT); /* it may have missed a terminal's */
+    if (came || stopping) kill(j->pid, gentle()); /* it may have missed a terminal's */
     lua_pushinteger(L, j->id);
     return 1;
 }

@@ -54,6 +54,7 @@ typedef struct reader {
     bool header; /* ... and holds the names of the columns */
     column *columns;
     int64_t n_columns, room_columns;
+    int64_t *place; /* where in columns each column of the file stands, -1: it was not asked for */
     int64_t target; /* place in columns, -1: none */
     enum missing missing;
     bool table; /* columns with names, else a matrix */
@@ -79,6 +80,7 @@ static void free_reader(reader *r) {
         mem_free(r->c, r->columns[k].slots, (size_t)r->columns[k].n_slots * sizeof(int64_t));
     }
     mem_free(r->c, r->columns, (size_t)r->room_columns * sizeof *r->columns);
+    if (r->place) mem_free(r->c, r->place, (size_t)r->wide * sizeof *r->place);
     mem_free(r->c, r->first, (size_t)r->room_first * sizeof *r->first);
     mem_free(r->c, r->values, (size_t)r->capacity * sizeof *r->values);
     if (r->plain) freelocale(r->plain);
@@ -334,21 +336,15 @@ static bk_status find_column(const reader *r, const char *which, const value *v,
                    name_meant(v->text, known).text, list);
 }
 
-static int64_t place_of(const reader *r, int64_t at) {
-    for (int64_t k = 0; k < r->n_columns; k++)
-        if (r->columns[k].at == at) return k;
-    return -1;
-}
-
 /* The place of the file's column `at` among those asked for, which it joins if need be. */
 static bk_status ask_for(reader *r, int64_t at, int64_t *place, err *e) {
-    *place = place_of(r, at);
+    *place = r->place[at];
     if (*place >= 0) return BK_OK;
     bk_status status =
         r->n_columns < r->room_columns ? BK_OK : grow(r->c, &r->columns, &r->room_columns, sizeof(column), 16, e);
     if (status) return status;
     r->columns[r->n_columns] = (column){ .at = at };
-    *place = r->n_columns++;
+    *place = r->place[at] = r->n_columns++;
     return BK_OK;
 }
 
@@ -378,10 +374,13 @@ static bk_status choose_columns(reader *r, const format_call *call, err *e) {
     const value *columns = call->given[COLUMNS], *categories = call->given[CATEGORIES], *target = call->given[TARGET];
     bk_status status = BK_OK;
     int64_t at, place;
+    const size_t size = (size_t)r->wide * sizeof *r->place;
+    if (!(r->place = mem_alloc(r->c, size))) return err_nomem(e, size);
+    for (int64_t i = 0; i < r->wide; i++) r->place[i] = -1;
     for (int64_t i = 0; !columns && i < r->wide && !status; i++) status = ask_for(r, i, &place, e);
     for (const value *v = columns ? columns->first : NULL; v && !status; v = v->next) {
         status = find_column(r, "columns", v, &at, e);
-        if (!status && place_of(r, at) >= 0)
+        if (!status && r->place[at] >= 0)
             status = err_set(e, BK_EINVAL, "columns: column %lld stands twice", (long long)at + 1);
         if (!status) status = ask_for(r, at, &place, e);
     }
@@ -439,8 +438,8 @@ static bk_status read_cell(const reader *r, column *col, const cell *x, double *
     return BK_OK;
 }
 
-/* place: where in columns each column of the file stands, -1: it was not asked for */
-static bk_status read_rows(reader *r, const int64_t *place, err *e) {
+static bk_status read_rows(reader *r, err *e) {
+    const int64_t *place = r->place;
     for (int64_t n = 0; (n == 0 && !r->header) || next_row(r); n++) {
         const bool again = n == 0 && !r->header;
         cell x = { 0 };
@@ -524,13 +523,7 @@ static bk_status add_table(const reader *r, value *out, err *e) {
 static bk_status read_table(reader *r, const format_call *call, value *out, err *e) {
     bk_status status = read_first_row(r, call->option[HEADER] != 0, e);
     if (!status) status = choose_columns(r, call, e);
-    if (status) return status;
-    const size_t size = (size_t)r->wide * sizeof(int64_t);
-    int64_t *place = mem_alloc(r->c, size);
-    if (!place) return err_nomem(e, size);
-    for (int64_t i = 0; i < r->wide; i++) place[i] = place_of(r, i);
-    status = read_rows(r, place, e);
-    mem_free(r->c, place, size);
+    if (!status) status = read_rows(r, e);
     for (int64_t k = 0; k < r->n_columns && !status; k++) status = sort_classes(r, k, e);
     if (status) return status;
     return r->table ? add_table(r, out, e) : add_values(r, out, NULL, -1, e);

@@ -225,6 +225,10 @@ function run_log:look(options)
         warning("protocol:run: resume: %s; it is written anew", env)
         env = {}
     end
+    if next(config) == nil then
+        refuse("protocol:run: resume: %s/config.json, which says what was run, is missing or empty; name another folder",
+            dir)
+    end
     check_same(dir, config, self.config, self.spec)
     if options.theta and config.theta ~= self.config.theta then
         refuse("protocol:run: resume: %s began at another theta", dir)

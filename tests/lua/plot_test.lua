@@ -494,3 +494,17 @@ function TestPlotMisuse:test_without_gnuplot_the_error_says_how_to_install_it()
     lu.assertEquals(select(2, text:gsub(said:gsub("%p", "%%%0"), "")), 2)
     lu.assertNil(io.open(self.dir .. "/none.svg"))
 end
+
+-- Ticks that differ behind the sixth digit have labels that do.
+function TestPlot.test_labels_tell_ticks_apart()
+    local x, y, name = {}, {}, os.tmpname() .. ".svg"
+    for i = 1, 11 do x[i], y[i] = 1e6 + i - 1, 0.6931471 + i * 1e-8 end
+    for _, logy in ipairs { false, true } do
+        bk.plot { { x = x, y = y }, logy = logy, out = name }
+        local svg = io.open(name):read("a")
+        os.remove(name)
+        for _, label in ipairs { "1000002", "1000004", "0.69314715", "0.6931472" } do
+            if logy or label ~= "0.69314715" then lu.assertStrContains(svg, ">" .. label .. "<") end
+        end
+    end
+end

@@ -454,7 +454,7 @@ function TestRunFolder:test_broken_files_are_named()
     write("a/config.json", "{ \"lr\": 0.1,\n oops }")
     fails("config.json: line 2: ", function() protocol():run{ out = root .. "/a", resume = true } end)
     write("a/config.json", "{}")
-    fails("was run with model = none", function() protocol():run{ out = root .. "/a", resume = true } end)
+    fails("a/config.json, which says what was run, is missing or empty", function() protocol():run{ out = root .. "/a", resume = true } end)
     fails("not a run folder", run_folder.read, root)
     write("a/metrics.jsonl", "{\"step\": 1, \"loss\": 2.5}\n{\"step\": 2, \"lo")
     local columns, rows = run_folder.metrics(root .. "/a") -- the last line was cut off

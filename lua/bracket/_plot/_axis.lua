@@ -76,8 +76,15 @@ end
 
 local function power_label(k, dumb) return dumb and ("1e%d"):format(k) or ("10^{%d}"):format(k) end
 
-local function plain_label(v, dumb)
-    local text = ("%g"):format(v)
+-- Digits that tell ticks between low and high apart.
+local function digits_of(low, high)
+    local most, step = math.max(math.abs(low), math.abs(high)), (high - low) / 10
+    if not (step > 0 and most / step < 1e15) then return 6 end
+    return math.max(6, math.floor(math.log(most / step, 10)) + 2)
+end
+
+local function plain_label(v, dumb, digits)
+    local text = ("%." .. (digits or 6) .. "g"):format(v)
     local digits, power = text:match("^(.-)e([+-]%d+)$")
     if not digits or dumb then return text end
     return (digits == "1" and "" or digits .. "×") .. "10^{" .. math.tointeger(tonumber(power)) .. "}"
@@ -110,8 +117,8 @@ local function log_ticks(low, high, dumb)
     local step = values.round_step((high - low) / 4)
     list = {}
     for k = math.ceil(low / step), math.floor(high / step) do
-        local v = tonumber(("%.12g"):format(k * step))
-        list[#list + 1] = { v, plain_label(v, dumb) }
+        local v = tonumber(("%.15g"):format(k * step))
+        list[#list + 1] = { v, plain_label(v, dumb, digits_of(low, high)) }
     end
     return list
 end
@@ -171,7 +178,7 @@ function axis:lines(script, quote, dumb, length)
     if self.reversed then low, high = high, low end
     script[#script + 1] = ("set %srange [%s:%s] noextend"):format(self.name, number(low), number(high))
     script[#script + 1] = self.log and ("set logscale %s 10"):format(self.name) or nil
-    script[#script + 1] = ("set format %s '%s'"):format(self.name, dumb and "%g" or "%h")
+    script[#script + 1] = ("set format %s '%%.%d%s'"):format(self.name, digits_of(low, high), dumb and "g" or "h")
     if self.ticks == false then
         script[#script + 1] = ("unset %stics"):format(self.name)
         return

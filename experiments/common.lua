@@ -14,6 +14,23 @@ function experiment.options(argv, defaults, quick)
     return bk.arguments(defaults, argv)
 end
 
+-- An error that names the option unless value is one of those known.
+function experiment.one_of(name, value, known)
+    for _, one in ipairs(known) do
+        if value == one then return end
+    end
+    error(("--%s: expected one of %s, got %s"):format(name, table.concat(known, ", "), value), 0)
+end
+
+-- The same unless it is a rate, or a list of them.
+function experiment.rates(name, value)
+    for _, rate in ipairs(type(value) == "table" and value or { value }) do
+        if not (type(rate) == "number" and rate > 0 and rate < math.huge) then
+            error(("--%s: expected rates > 0, got %s"):format(name, tostring(rate)), 0)
+        end
+    end
+end
+
 local function flat(d)
     local shape = d.x:shape()
     local size = 1

@@ -59,6 +59,7 @@ local function header(title)
     say("%-26s%s", "", table.concat(cells))
 end
 
+experiment.one_of("part", o.part, { "all", "terms", "baselines" })
 if o.part == "all" or o.part == "terms" then
     local tasks = turned(o.tasks)
     local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }

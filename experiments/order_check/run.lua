@@ -39,6 +39,7 @@ if #chosen == 0 then
     stop(("--protocol: expected %s or all, got %s"):format(table.concat(PROTOCOLS, ", "), options.protocol))
 end
 
+experiment.rates("rate", options.rate)
 local h = options.rate
 local began = os.clock()
 

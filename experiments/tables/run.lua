@@ -87,6 +87,17 @@ end
 say("The field's tables  (%d seeds, 95 %% intervals by Student's t; seconds of processor time a run)", o.seeds)
 say("~: as remembered from the paper, not checked")
 if not o.full then say("Reduced: (published) is of the full protocol on MNIST, no number to meet") end
+-- What is named has to be there.
+local function check(name, list, known)
+    for one in list:gmatch("[^,]+") do experiment.one_of(name, one, known) end
+end
+local setting_names, row_names = { "all" }, { "all" }
+for _, setting in ipairs(settings) do
+    setting_names[#setting_names + 1] = setting.name
+    for _, row in ipairs(setting.rows) do row_names[#row_names + 1] = row[1] end
+end
+check("settings", o.settings, setting_names)
+check("rows", o.rows, row_names)
 for _, setting in ipairs(settings) do
     if listed(o.settings, setting.name) then study(setting) end
 end

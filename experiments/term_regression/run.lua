@@ -62,6 +62,7 @@ Values over those of theory, 1 where it holds, with 95 %% intervals; *: 1 is out
     o.train, o.seeds, o.steps, o.minibatches)
 say("\n%-28s%-8s%9s%13s%29s%26s", "", "h", "rate", "flatness", "conflict", "residual")
 local found = {}
+experiment.rates("rates", o.rates)
 for _, h in ipairs(o.rates) do
     found[#found + 1] = study("joint steps", pair, "joint", h)
 end

@@ -54,6 +54,9 @@ end
 
 function measure.hvp(state, i, v)
     local f, x, y = data(state, i)
+    if not bk.is_tensor(v) then
+        refuse("bk.measure.hvp: v: expected a tensor, a direction of theta's shape, got %s", show(v))
+    end
     return f.hvp(state.theta, v, x, y)
 end
 

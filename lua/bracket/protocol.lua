@@ -388,6 +388,9 @@ local function run_seeds(self, options)
     check_self(self, "seeds")
     local runs, columns, metrics = {}, {}, {}
     for k, seed in ipairs(options.seeds) do
+        if not whole(seed) then
+            refuse("protocol:seeds: seeds: entry %d: expected a whole number, got %s", k, show(seed))
+        end
         runs[k] = self:run{ theta = options.theta, seed = seed, progress = options.progress }
         for name, value in pairs(runs[k].metrics) do
             columns[name] = columns[name] or {}

@@ -21,6 +21,22 @@ local function run(name, ...) -- with these options, --quick by default
     lu.assertNil(output:find("%f[%a]inf%f[%A]"), output)
     return output
 end
+
+function TestExperiments:test_options_that_would_do_nothing()
+    for name, case in pairs{
+        conflict = { "--part: expected one of all, terms, baselines, got foo", "--part", "foo" },
+        tables = { "--settings: expected one of all, ", "--settings", "foo" },
+        channels = { "--powers: expected 2 or more, got 0", "--powers", "0" },
+        term_regression = { "--rates: expected rates > 0, got 0", "--rates", "0" },
+    } do
+        local before = arg
+        arg = { [0] = "experiments/" .. name .. "/run.lua", "--quick", case[2], case[3] }
+        local ok, message = pcall(assert(loadfile(arg[0])))
+        arg = before
+        lu.assertFalse(ok)
+        lu.assertStrContains(message, case[1])
+    end
+end
 function TestExperiments:test_order_prediction() lu.assertStrContains(run("order_prediction"), "along the path") end
 function TestExperiments:test_channels()
     local out = run("channels")

@@ -738,3 +738,26 @@ function TestRefused.test_clipping_optimizers_are_no_gradient_steps()
     lu.assertTrue(bk.measure.is_gradient_step(bk.optim.sgd { weight_decay = 0.1 }))
     lu.assertTrue(bk.measure.is_gradient_step(bk.optim.custom { update = function(g, s) return g, s end }))
 end
+
+function TestRefused.test_measures_seeds_and_products_that_overflow()
+    local x, y = bk.rng(1):normal { 30, 4 }, bk.rng(2):integers({ 30 }, 3)
+    local function protocol(more)
+        local spec = { model = bk.nn.mlp { 4, 3 }, lr = 0.1, steps = 2,
+            tasks = { { x = x, y = y }, { x = -x, y = y } } }
+        for k, v in pairs(more) do spec[k] = v end
+        return bk.protocol(spec)
+    end
+    local p = protocol {}
+    fails("protocol:seeds: seeds: entry 2: expected a whole number, got 1.5", p.seeds, p, { seeds = { 1, 1.5 } })
+    for text, hook in pairs {
+        ["bk.measure.hvp: v: expected a tensor, a direction of theta's shape, got nil"] =
+            function(state) bk.measure.hvp(state, 1) end,
+        ["bk.measure.output_change: v: expected a tensor"] = function(state) bk.measure.output_change(state, 1) end,
+    } do
+        fails(text, function() protocol { interventions = { { before_step = hook } } }:run {} end)
+    end
+    local state = { gradients = { bk.tensor { 1e160, 0 }, bk.tensor { 1, 1 } }, n_tasks = 2, reduction_scale = 1,
+        shared = {}, step = 4 }
+    fails("bk.intervention.mgda: step 4: the square of task 1's gradient is inf: expected a finite number",
+        bk.intervention.mgda {}.before_step, state, {})
+end

@@ -13,6 +13,7 @@ local figure = {}
 figure.__index = figure
 
 function figure.quote(text)
+    text = bk._text_file.readable(text) -- an SVG with other bytes is none
     text = text:gsub("%c", " "):gsub("[^%w .,:;()=+_/%-\x80-\xff]", function(c)
         return ("\\%04o"):format(c:byte()) -- four digits: of fewer, a digit that follows would be one more
     end)

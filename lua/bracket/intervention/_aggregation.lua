@@ -49,7 +49,14 @@ function aggregation.intervention(name, doc, weigh, times)
         doc = doc,
         needs_joint = true, replaces_gradient = true,
         before_step = function(state)
-            local w = weigh(bk._gram(state.gradients))
+            local gram = bk._gram(state.gradients)
+            for i = 1, #gram do
+                if gram[i][i] - gram[i][i] ~= 0 then
+                    bk._options.refuse("bk.intervention.%s: step %d: the square of task %d's gradient is %s: expected a "
+                        .. "finite number", name, state.step, i, bk._options.show(gram[i][i]))
+                end
+            end
+            local w = weigh(gram)
             state.shared[name .. "_weights"] = w
             local sum = aggregation.sum(state.gradients, w)
             state.gradient = times and sum * times(state) or sum

@@ -508,3 +508,12 @@ function TestPlot.test_labels_tell_ticks_apart()
         end
     end
 end
+
+function TestPlot.test_one_cell_is_a_cell()
+    local name = os.tmpname() .. ".png"
+    bk.plot { { image = { { 5 } } }, out = name }
+    local image = bk.data.image(name)
+    os.remove(name)
+    local pixel = image:narrow(2, image:size(2) // 3, 1):narrow(3, image:size(3) // 3, 1)
+    lu.assertNotEquals(pixel:reshape { 3 }:totable(), { 255, 255, 255 })
+end

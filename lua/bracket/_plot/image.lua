@@ -113,7 +113,8 @@ end
 
 local function draw(s, panel, figure)
     local g, rows, empty = s.grid, {}, {}
-    local single = figure.kind ~= "png" and #g.rows * #g.x <= DRAWN
+    local cells = #g.rows * #g.x
+    local single = (figure.kind ~= "png" or cells == 1) and cells <= DRAWN -- gnuplot's image has two or more
     local w, h = math.abs(g.width) / 2, math.abs(g.height) / 2
     for r, row in ipairs(g.rows) do
         local y = g.y[r]

@@ -6,6 +6,7 @@ local experiment, statistics = dofile((arg[0]:match("^.*/") or "") .. "../common
 local say = experiment.say
 local o = experiment.options(arg, { batch = 128, hidden = 64, beta = 0.9, powers = 12, out = "" },
     { batch = 32, powers = 8 })
+if o.powers < 2 then error("--powers: expected 2 or more, got " .. o.powers, 0) end
 
 local began = os.time()
 local data, _, source = experiment.data(o, 2 * o.batch)
@@ -62,7 +63,6 @@ say("The order effect |theta_AB - theta_BA| of one step on each task from a fres
 say("|[g_A, g_B]| = %.4f   |g_A - g_B| = %.4f\n", bk.lie(A, B)(theta.float64):norm():item(), apart:norm():item())
 
 local hs, shown = {}, {}
-if o.powers < 2 then error("--powers: expected 2 or more, got " .. o.powers, 0) end
 for p = 1, o.powers do hs[p] = 2 ^ (-3 - p) end
 for k = 0, 3 do shown[k + 1] = 1 + k * (o.powers - 1) // 3 end
 local header = { ("%-18s"):format("h =") }

@@ -8,6 +8,7 @@ local o = experiment.options(arg, { tasks = 3, train = 2000, test = 1000, steps 
     continual_test = 2000, ewc = 10, memory = 1000, reference = 256, out = "", part = "all" },
     { train = 128, test = 64, steps = 6, seeds = 1, reference = 20, continual_train = 256, continual_test = 64,
     continual_tasks = 2 })
+experiment.one_of("part", o.part, { "all", "terms", "baselines" })
 
 local began = os.time()
 local train, test, source = experiment.data(o, o.train, o.test)
@@ -59,7 +60,6 @@ local function header(title)
     say("%-26s%s", "", table.concat(cells))
 end
 
-experiment.one_of("part", o.part, { "all", "terms", "baselines" })
 if o.part == "all" or o.part == "terms" then
     local tasks = turned(o.tasks)
     local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }

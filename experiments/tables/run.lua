@@ -84,9 +84,6 @@ local function study(setting)
     end
 end
 
-say("The field's tables  (%d seeds, 95 %% intervals by Student's t; seconds of processor time a run)", o.seeds)
-say("~: as remembered from the paper, not checked")
-if not o.full then say("Reduced: (published) is of the full protocol on MNIST, no number to meet") end
 -- What is named has to be there.
 local function check(name, list, known)
     for one in list:gmatch("[^,]+") do experiment.one_of(name, one, known) end
@@ -98,6 +95,10 @@ for _, setting in ipairs(settings) do
 end
 check("settings", o.settings, setting_names)
 check("rows", o.rows, row_names)
+
+say("The field's tables  (%d seeds, 95 %% intervals by Student's t; seconds of processor time a run)", o.seeds)
+say("~: as remembered from the paper, not checked")
+if not o.full then say("Reduced: (published) is of the full protocol on MNIST, no number to meet") end
 for _, setting in ipairs(settings) do
     if listed(o.settings, setting.name) then study(setting) end
 end

@@ -6,6 +6,7 @@ local say = experiment.say
 local o = experiment.options(arg, { train = 100, hidden = 16, minibatches = 10, steps = 200, seeds = 5,
     rates = { 0.04, 0.02, 0.01, 0.005 }, out = "" },
     { train = 20, hidden = 6, minibatches = 4, steps = 60, seeds = 1, rates = { 0.02, 0.01 } })
+experiment.rates("rates", o.rates)
 
 local began = os.time()
 local data, _, source = experiment.data(o, 2 * o.train)
@@ -62,7 +63,6 @@ Values over those of theory, 1 where it holds, with 95 %% intervals; *: 1 is out
     o.train, o.seeds, o.steps, o.minibatches)
 say("\n%-28s%-8s%9s%13s%29s%26s", "", "h", "rate", "flatness", "conflict", "residual")
 local found = {}
-experiment.rates("rates", o.rates)
 for _, h in ipairs(o.rates) do
     found[#found + 1] = study("joint steps", pair, "joint", h)
 end

@@ -226,10 +226,10 @@ local function append(self, row)
 end
 
 function run:measure(name)
-    local known = type(name) == "string" and (self.spec.record_functions[name]
-        or not name:find("^_") and pcall(function() return bk.record[name] end) and bk.record[name])
-    if not known then refuse("state:measure: name: expected a record's, got %s", show(name)) end
-    local f = self.spec.record_functions[name] or bk.record[name]
+    local known, f = pcall(function()
+        return self.spec.record_functions[name] or not name:find("^_") and bk.record[name]
+    end)
+    if not known or not f then refuse("state:measure: name: expected a record's, got %s", show(name)) end
     local value = (type(f) == "table" and f.value or f)(self.view, self:memory_of(name))
     if type(value) == "number" then return { [name] = value } end
     local unfit, found = value, type(value) ~= "table"
@@ -438,9 +438,12 @@ local function all_tasks(self)
 end
 
 -- What the hooks of interventions leave in state.gradient and state.theta has to fit the model.
+local function is_like(value, theta)
+    return bk.is_tensor(value) and value:dtype() == theta:dtype() and value:ndim() == 1 and #value == #theta
+end
 local function check_left(self, hook, field, like)
     local value = self[field]
-    if not bk.is_tensor(value) or value:dtype() ~= like:dtype() or value:ndim() ~= 1 or #value ~= #like then
+    if not is_like(value, like) then
         refuse("bk.protocol: step %d: %s left state.%s as %s; expected a tensor %s (%d)", self.step, hook, field,
             show(value), like:dtype(), #like)
     end
@@ -537,8 +540,7 @@ function run:advance(stop, progress, hold)
             moved = optimizer:step(own.theta, own.gradient, self.lr)
         else -- may keep what it is given, and what it returns
             moved = optimizer:step(self.theta, self.gradient, self.lr)
-            if not bk.is_tensor(moved) or moved:dtype() ~= own.theta:dtype() or moved:ndim() ~= 1
-                or #moved ~= #own.theta then
+            if not is_like(moved, own.theta) then
                 refuse("bk.protocol: step %d: optimizer: step returned %s; expected theta, a tensor %s (%d)", step,
                     show(moved), own.theta:dtype(), #own.theta)
             end

@@ -40,12 +40,6 @@ end
 
 local function part(data) return { x = internal.digest(data.x), y = internal.digest(data.y) } end
 
--- What an optimizer made of a function has, that its text does not say.
-local function functions_of(optimizer)
-    local kind = debug and debug.getuservalue and debug.getuservalue(optimizer, 4)
-    return type(kind) == "table" and kind.update and bk._fingerprint(kind) or nil
-end
-
 function run_log.config(protocol, seed)
     local spec, tasks, interventions = protocol.spec, {}, {}
     for i, t in ipairs(protocol.problem.tasks) do
@@ -69,7 +63,8 @@ function run_log.config(protocol, seed)
     local optimizer, meta = spec.optimizer, getmetatable(spec.optimizer)
     local unnamed = type(optimizer) == "table" and not (meta and meta.__tostring) -- its text would be where it lies
     config.optimizer = unnamed and "own " .. bk._fingerprint(optimizer) or plain(tostring(optimizer))
-    config.optimizer_digest = not unnamed and functions_of(optimizer) or nil
+    local custom = internal.custom_parts(optimizer)
+    config.optimizer_digest = type(custom) == "table" and bk._fingerprint(custom) or nil
     config.record_digest = next(spec.record_functions) and bk._fingerprint(spec.record_functions) or nil
     config.seed, config.dtype = seed, protocol.dtype
     return config

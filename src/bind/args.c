@@ -357,8 +357,8 @@ static const char *wanted(lua_State *L, const option *o, bool passed) {
     const bool free = o->low == 0 && o->high == 0, up = o->high >= 1 << 30 && !passed;
     int n = snprintf(text, sizeof text, "%s", kind);
     if (!free && (up || o->open || o->below)) {
-        n += snprintf(text + n, sizeof text - (size_t)n, " %s %.9g", o->open ? ">" : ">=", o->low);
-        if (!up) snprintf(text + n, sizeof text - (size_t)n, " and < %.9g", o->high);
+        n += snprintf(text + n, sizeof text - (size_t)n, " %s %.10g", o->open ? ">" : ">=", o->low);
+        if (!up) snprintf(text + n, sizeof text - (size_t)n, " and < %.10g", o->high);
     } else if (!free) {
         snprintf(text + n, sizeof text - (size_t)n, " from %.10g to %.10g", o->low, o->high);
     }

@@ -177,17 +177,28 @@ static void fill_json(lua_State *L, json_tree *t, json_t *to, int depth) {
 
 enum { SHORT = 15, EXACT = 17 }; /* digits that people write, and that every float64 comes back from */
 
-/* Adds the text of JSON with its fractions in fewer digits where they come back from these: 0.05. */
+/* The number, which is n characters of JSON, in fewer digits where it comes back from these; how many characters, 0: it
+ * does not. By Jansson, for a host's locale may write a comma. */
+static size_t shorter_number(const char *text, size_t n, char *out, size_t bytes) {
+    json_t *number = json_loadb(text, n, JSON_DECODE_ANY, NULL), *back = NULL;
+    const size_t used =
+        number ? json_dumpb(number, out, bytes, JSON_ENCODE_ANY | JSON_REAL_PRECISION(SHORT)) : 0;
+    if (used && used <= bytes) back = json_loadb(out, used, JSON_DECODE_ANY, NULL);
+    const bool same = back && json_equal(number, back);
+    json_decref(back);
+    json_decref(number);
+    return same ? used : 0;
+}
+
+/* Adds the text of JSON with its fractions in fewer digits: 0.05. */
 static void add_shorter(luaL_Buffer *b, const char *text, const char *end) {
     bool quoted = false;
     for (const char *p = text; p < end;) {
         const size_t digits = quoted || !strchr("-0123456789", *p) ? 0 : strspn(p, "-+.0123456789eE");
-        if (digits && (memchr(p, '.', digits) || memchr(p, 'e', digits))) {
-            char shorter[40];
-            snprintf(shorter, sizeof shorter, "%.*g", SHORT, strtod(p, NULL));
-            if (!strpbrk(shorter, ".e")) strcat(shorter, ".0");
-            if (strtod(shorter, NULL) == strtod(p, NULL)) luaL_addstring(b, shorter);
-            else luaL_addlstring(b, p, digits);
+        if (digits) {
+            char number[40];
+            const size_t n = shorter_number(p, digits, number, sizeof number);
+            luaL_addlstring(b, n ? number : p, n ? n : digits);
             p += digits;
         } else {
             if (*p == '\\') luaL_addchar(b, *p++);

@@ -316,8 +316,16 @@ static int internal_step_poured(lua_State *L) {
     return 1 + results;
 }
 
+/* custom_parts(optimizer): of one made of a function { update, state, name }, else nil */
+static int internal_custom_parts(lua_State *L) {
+    if (!luaL_testudata(L, 1, BIND_OPTIM)) return 0;
+    lua_getiuservalue(L, 1, UV_KIND);
+    return 1;
+}
+
 void bind_optim_internal(lua_State *L) {
     static const bind_row rows[] = { { "step_over", internal_step_over, NULL },
+                                     { "custom_parts", internal_custom_parts, NULL },
                                      { "step_poured", internal_step_poured, NULL },
                                      { NULL, NULL, NULL } };
     bind_rows(L, rows);

@@ -5,25 +5,25 @@
 enum { START = 1 << 13, POLL = 64, STRETCH = 1 << 16 };
 
 /* What reading the text may take, at most. */
-static bk_status cost_of(ctx *of, const char *text, size_t n, size_t *out, err *e) {
+static bk_status cost_of(ctx *c, const char *text, size_t n, size_t *out, err *e) {
     size_t cost = START, longest = 0, from = 0;
     bool quoted = false;
     for (size_t i = 0, next = 0; i < n; i++) {
-        const char c = text[i];
+        const char x = text[i];
         if (i >= next) {
-            const bk_status status = ctx_poll(of, e);
+            const bk_status status = ctx_poll(c, e);
             if (status) return status;
             next = i + STRETCH;
         }
-        if (quoted && c == '\\')
+        if (quoted && x == '\\')
             i++;
-        else if (c == '"') {
+        else if (x == '"') {
             if (quoted && i - from > longest) longest = i - from;
             if (quoted) cost += JSON_TEXT + (i - from);
             quoted = !quoted;
             from = i;
         } else if (!quoted)
-            cost += c == '{' || c == '[' ? JSON_TABLE + JSON_ENTRY : c == ',' ? JSON_ENTRY : c == ':' ? JSON_KEY : 0;
+            cost += x == '{' || x == '[' ? JSON_TABLE + JSON_ENTRY : x == ',' ? JSON_ENTRY : x == ':' ? JSON_KEY : 0;
     }
     if (quoted) longest = n - from;
     *out = cost + 4 * longest; /* the token being read, and it grows by halves */

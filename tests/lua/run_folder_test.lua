@@ -598,7 +598,7 @@ function TestRunFolder:test_numbers_are_exact_in_the_folder()
     end)
     local odd = { 0.05, 1 / 3, 1.0, 1e300, "0.10000000000000001 \" true", true, 0 / 0 }
     lu.assertEquals(bk.internal.to_json(odd, 0, true),
-        '[0.05, 0.33333333333333331, 1.0, 1e+300, "0.10000000000000001 \\" true", true, null]')
+        '[0.05, 0.33333333333333331, 1.0, 1e300, "0.10000000000000001 \\" true", true, null]')
 end
 
 function TestRunFolder:test_a_run_is_found_once_whatever_links_name_it()

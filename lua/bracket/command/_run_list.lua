@@ -103,11 +103,10 @@ end
 
 -- What users see of a run: bk.runs and `runs list --json`.
 function list.row(run)
-    local s, metrics = run.status, setmetatable({}, {}) -- an object, empty too
-    for name, value in pairs(run.metrics or {}) do metrics[name] = value end
+    local s = run.status
     return { name = run.name, dir = run.dir, status = s.status, message = s.message, step = s.step, total = s.total,
         started = s.started, updated = s.updated, seconds = s.seconds, tags = run.tags, config = run.config,
-        metrics = metrics, loss = run.loss, seed = tonumber(run.seed) or run.seed ~= "-" and run.seed or nil }
+        metrics = run.metrics, loss = run.loss, seed = tonumber(run.seed) or run.seed ~= "-" and run.seed or nil }
 end
 
 -- ---- folders ----

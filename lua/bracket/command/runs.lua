@@ -69,6 +69,7 @@ local function print_json(runs, names)
         if not names then
             row = bk.command._run_list.row(run)
             row.name, row.dir = readable(row.name), readable(row.dir)
+            row.metrics = setmetatable(row.metrics or {}, {}) -- an object, empty too
         end
         lines[k] = bk.internal.to_json(row, 0, true)
     end

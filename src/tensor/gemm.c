@@ -1,8 +1,9 @@
 /* gemm.c - sums of matrix products. Three ways, chosen by the shape alone, so that a sum has the same bits at any
  * number of threads: own kernels (gemm_kernel.c), gemv for one row or column, and OpenBLAS for the rest. Large sums are
  * cut into pieces that the workers share: OpenBLAS's at sizes that depend on the shape alone, the own kernels', whose
- * bits no cut changes, by the number of threads. The interrupt flag is read inside the own kernels and between
- * OpenBLAS's calls of at most CALL_WORK. c may be NULL: one thread, unpolled. */
+ * bits no cut of rows and columns changes, by the number of threads; their depth is cut where the shape says. The
+ * interrupt flag is read inside the own kernels and between OpenBLAS's calls of at most CALL_WORK. c may be NULL: one
+ * thread, unpolled. */
 #include "gemm.h"
 #include "gemm_kernel.h"
 #include "vec.h"
@@ -140,6 +141,15 @@ static bool blas_is_wide(void) {
     return answer == 2;
 }
 
+/* Few rows in whole strips and vectors: on Intel's cores the own kernels, which ask for B early, take a sixth to a
+ * third less than OpenBLAS's small ones where B comes from L3, as weights do after a step has moved them. */
+static bool is_strip(bk_dtype dtype, const gemm_part *x) {
+    const int64_t size = dtype == BK_FLOAT64 ? 8 : 4;
+    bool large = false;
+    for (int i = 0; i < x->count; i++) large = large || x->terms[i].k * x->n * size > GEMM_NEAR;
+    return large && x->m >= 6 && x->m <= GEMM_FEW && x->m % 2 == 0 && x->n * size % 64 == 0 && vec_intel();
+}
+
 /* Own kernels where they are faster. Measured on Zen 4, AVX-512 against AVX-512: by 2 to 10 % from a million
  * multiply-adds up and by 10 to 50 % where B is transposed; below, OpenBLAS has kernels for small
  * products where it knows the processor. On Zen 3, AVX2 against AVX2: by 2 to 9 % for sides of 128 to 784, by up to
@@ -151,7 +161,8 @@ static way way_of(const product *p) {
     bool tb = false;
     if (x->triangle != GEMM_WHOLE) return OWN;
     for (int i = 0; i < x->count && x->n > 1; i++) tb = tb || x->terms[i].tb;
-    if (wide && p->work <= small && !tb && !gemm_is_thin(x) && blas_is_wide()) return BLAS;
+    const bool special = tb || gemm_is_thin(x) || is_strip(p->dtype, x);
+    if (wide && p->work <= small && !special && blas_is_wide()) return BLAS;
     if (x->m == 1 || x->n == 1) return VECTOR;
     if (vec_bytes() < 32) return BLAS;
     return wide || p->work <= (double)(64 << 20) ? OWN : BLAS;
@@ -217,6 +228,86 @@ static void blas_part(product *p, const gemm_part *x) {
         }
 }
 
+/* The size of each of `count` pieces of a side, a whole number of the BLAS's tiles. */
+static int64_t piece_size(int64_t side, double count) {
+    int64_t n = count < 1 ? 1 : count > (double)side ? side : (int64_t)count;
+    int64_t s = (side + n - 1) / n;
+    s = (s + 15) / 16 * 16;
+    return s < side ? s : side;
+}
+
+/* Few rows times a large B as stored, a batch times a layer's weights: the cores share its depth, each the rows of B
+ * that it also moves in a step and multiplies on the way back. Cut by columns, a step at batch 10 on two cores took
+ * longer than on one, for half of the weights went from one to the other and back. */
+enum { DEEP_ROWS = 64, DEEP_PARTS = 4, DEEP_LEAST = 128 };
+static const int64_t DEEP_B = 128 << 10; /* bytes */
+enum { DEEP_ROOM = 256 << 10 };          /* bytes that the parts are summed in */
+
+/* The depth of a part, one slab of the kernels; 0: it is not cut so. By the shape alone, for it changes bits. */
+static int64_t depth_of_part(bk_dtype dtype, const gemm_part *x) {
+    const int64_t size = dtype == BK_FLOAT64 ? 8 : 4, k = x->terms->k, result = x->m * x->n * size;
+    const int64_t least = (k * size + GEMM_SLAB - 1) / GEMM_SLAB, fit = k / DEEP_LEAST;
+    int64_t parts = fit < DEEP_PARTS ? fit : DEEP_PARTS;
+    if (x->count > 1 || x->terms->tb || x->triangle != GEMM_WHOLE) return 0;
+    if (x->m > DEEP_ROWS || k * x->n * size < DEEP_B) return 0;
+    if (parts < least) parts = least;
+    parts += parts % 2;
+    while (parts > 2 && (parts - 1) * result > DEEP_ROOM) parts -= 2;
+    if (parts < 2 || parts < least || (parts - 1) * result > DEEP_ROOM) return 0;
+    return ((k + parts - 1) / parts + 7) / 8 * 8;
+}
+
+typedef struct deep {
+    product *p;
+    char *room;     /* (parts - 1, m, n): what all parts but the first make */
+    int64_t across; /* pieces along n */
+} deep;
+
+static void deep_range(void *arg, int share, int64_t first, int64_t end) {
+    const deep *d = arg;
+    const product *p = d->p;
+    (void)share;
+    for (int64_t item = first; item < end; item++) {
+        gemm_part x = p->all;
+        gemm_term t = x.terms[0];
+        const int64_t part = item / d->across, from = part * x.depth;
+        x.terms = &t;
+        x.c = p->c;
+        t.k = t.k - from < x.depth ? t.k - from : x.depth;
+        t.a = (const char *)t.a + (size_t)(t.ta ? from * t.lda : from) * p->size;
+        t.b = (const char *)t.b + (size_t)(from * t.ldb) * p->size;
+        if (part) {
+            x.out = d->room + (size_t)((part - 1) * x.m * x.n) * p->size;
+            x.ldc = x.n;
+            x.beta = 0;
+        }
+        x.column = item % d->across * p->columns;
+        x.out = (char *)x.out + (size_t)x.column * p->size;
+        x.n = x.n - x.column < p->columns ? x.n - x.column : p->columns;
+        gemm_own(p->dtype, &x);
+    }
+}
+
+/* By several threads; the bits are those of one, which adds slab after slab. */
+static void deep_sum(product *p) {
+    _Alignas(64) char room[DEEP_ROOM];
+    const gemm_part *x = &p->all;
+    const int64_t parts = (x->terms->k + x->depth - 1) / x->depth, most = x->n < 256 ? 1 : x->n / 128;
+    const int threads = ctx_threads(p->c);
+    p->columns = piece_size(x->n, (double)(threads / parts < most ? threads / parts : most));
+    deep d = { p, room, (x->n + p->columns - 1) / p->columns };
+    if (ctx_ranges(p->c, parts * d.across, threads, 0, deep_range, &d) || stop_asked(p)) {
+        atomic_store(&p->stopped, true);
+        return;
+    }
+    const vec_fn add = vec_get(VEC_ADD, p->dtype);
+    for (int64_t i = 0; i < x->m; i++) {
+        char *c = (char *)x->out + (size_t)(i * x->ldc) * p->size;
+        for (int64_t q = 0; q < parts - 1; q++)
+            add(x->n, c, c, room + (size_t)((q * x->m + i) * x->n) * p->size, NULL, 0);
+    }
+}
+
 static void piece(void *arg, int64_t item) {
     product *p = arg;
     gemm_part x = p->all;
@@ -232,14 +323,6 @@ static void piece(void *arg, int64_t item) {
     x.c = p->c;
     gemm_own(p->dtype, &x);
     stop_asked(p);
-}
-
-/* The size of each of `count` pieces of a side, a whole number of the BLAS's tiles. */
-static int64_t piece_size(int64_t side, double count) {
-    int64_t n = count < 1 ? 1 : count > (double)side ? side : (int64_t)count;
-    int64_t s = (side + n - 1) / n;
-    s = (s + 15) / 16 * 16;
-    return s < side ? s : side;
 }
 
 /* The own kernels' pieces. Many rows of an A as stored: as many parts as there are threads, so that the rows a core has
@@ -305,6 +388,11 @@ static bk_status live_sum(ctx *c, bk_dtype dtype, const gemm_part *all) {
     product p = { .c = c, .dtype = dtype, .size = dtype == BK_FLOAT64 ? 8 : 4, .all = *all };
     for (int i = 0; i < all->count; i++) p.work += (double)all->m * (double)all->n * (double)all->terms[i].k;
     p.way = way_of(&p);
+    if (p.way == OWN) p.all.depth = depth_of_part(dtype, all);
+    if (p.all.depth && c && ctx_threads(c) > 1 && p.work >= 2 * (double)OWN_PIECE_WORK) {
+        deep_sum(&p);
+        return atomic_load(&p.stopped) ? BK_EINTERRUPTED : BK_OK;
+    }
     (p.way == OWN ? cut_own : cut_blas)(&p);
     p.across = (all->n + p.columns - 1) / p.columns;
     const int64_t pieces = (all->m + p.rows - 1) / p.rows * p.across;
@@ -372,6 +460,7 @@ bool gemm_sum_rows(bk_dtype dtype, int64_t m, int64_t n, int count, const gemm_t
         p.work += (double)m * (double)n * (double)t->k;
     }
     if (way_of(&p) != OWN) return false;
+    p.all.depth = depth_of_part(dtype, &p.all);
     p.all.m = rows;
     if (rows > 0) gemm_own(dtype, &p.all);
     return true;

@@ -25,11 +25,8 @@
 #define STEP(x) __asm__("" : "+r"(x))
 
 enum {
-    SLAB_BYTES = 1280,       /* of a row of A in one slab of depth: a strip fills about half of L1 */
-    NEAR = 16 << 10,         /* bytes: what lies within is not packed, it stays in L1 by itself */
     FEW = 4,                 /* rows of A for which B is read as it lies, */
-    FEW_NEAR = 16,           /* on Intel, whose L2 has most of a B of NEAR_L2 bytes: by 8 to 20 % */
-    NEAR_L2 = 3 << 20,
+    NEAR_L2 = 3 << 20,       /* bytes: on Intel, whose L2 has most of such a B, up to GEMM_FEW: by 8 to 20 % */
     SHALLOW = 64,            /* depth for each row of A, below which a transposed B is not packed for few rows */
     CROWDED = 4096,          /* bytes between rows of A: all of them in the same few places of L1 */
     SPREAD = 512 << 10,      /* bytes between the first and last row of an A stored transposed that fills L1 */

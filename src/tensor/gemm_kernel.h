@@ -4,7 +4,12 @@
 
 #include "gemm.h"
 
-enum { GEMM_THIN = 4 };
+enum {
+    GEMM_THIN = 4,        /* of depth */
+    GEMM_FEW = 16,        /* rows of A */
+    GEMM_SLAB = 1280,     /* bytes of a row of A in one slab of depth, at most: a strip fills about half of L1 */
+    GEMM_NEAR = 16 << 10, /* bytes of an operand: what lies within is not packed, it stays in L1 by itself */
+};
 
 /* Memory asked for early: rows of so many bytes, each `step` bytes behind the one before. Two lines are asked for at a
  * time. */
@@ -21,6 +26,7 @@ typedef struct gemm_part {
     int count;
     const gemm_term *terms;
     gemm_triangle triangle; /* if any: one term */
+    int64_t depth;          /* of a slab, GEMM_SLAB bytes at most; 0: as near to that as even ones are */
     double beta;
     void *out;        /* the first element of the part */
     gemm_ask next[3]; /* what the next product of a batch reads and writes: asked for while this one is computed */
@@ -28,7 +34,8 @@ typedef struct gemm_part {
 } gemm_part;
 
 /* float64 and float32, where vec_bytes() is at least 32 (AVX2, AVX-512); else does nothing. The bits of an element of C
- * depend on its rows and columns of the operands and the terms' ta, tb, k and alpha alone. */
+ * depend on its rows and columns of the operands, the terms' ta, tb, k and alpha and the slabs' depth alone: each slab
+ * is summed by itself, and its sum added to what those before it have left in C. */
 void gemm_own(bk_dtype dtype, const gemm_part *p);
 
 /* The depth of all terms is so small that C is made row by row, faster than by any tiles. */

@@ -1,5 +1,5 @@
 /* gemm_test.c - matrix products against a plain triple loop over all transposes, strides, alpha and
- * beta, both dtypes; sums of products; the same bits at 1, 2 and 3 threads and inside larger calls; interruption within
+ * beta, both dtypes; sums of products; the same bits at 1 to 9 threads and inside larger calls; interruption within
  * 100 ms; OpenBLAS's thread count restored; bad arguments. */
 #include "../../src/tensor/gemm.h"
 
@@ -214,6 +214,38 @@ static void test_threads(void) {
             }
             check(bad == 0, "same bits at any number of threads", m, n, k);
             free(a), free(b), free(first), free(out);
+        }
+}
+
+/* Few rows times a large B, whose depth the threads share: depths of one part, of several and of too many, rows with
+ * gaps, columns that threads share too; right values, and the same bits with no context and at 2, 3, 5 and 9 threads. */
+static void test_deep(void) {
+    const int64_t shapes[][3] = { { 2, 256, 784 }, { 3, 300, 256 }, { 10, 256, 784 }, { 10, 520, 1000 }, { 16, 40, 1300 },
+        { 33, 257, 333 }, { 64, 256, 512 }, { 64, 600, 300 }, { 12, 30, 5000 }, { 40, 20, 2600 } };
+    const int counts[] = { 2, 3, 5, 9 };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int t = 0; t < 8; t++) {
+            const int64_t m = shapes[i][0], n = shapes[i][1], k = shapes[i][2];
+            const bool ta = t & 1;
+            const bk_dtype d = t & 2 ? BK_FLOAT32 : BK_FLOAT64;
+            const double beta = t & 4 ? 0.75 : 0;
+            const int64_t lda = (ta ? m : k) + 1, ldb = n + 2, ldc = n + 3;
+            void *a = block((ta ? k : m) * lda, d, NAN), *b = block(k * ldb, d, NAN), *c = block(m * ldc, d, NAN);
+            void *first = malloc((size_t)(m * ldc) * 8), *out = malloc((size_t)(m * ldc) * 8);
+            const size_t bytes = (size_t)(m * ldc) * (d == BK_FLOAT64 ? 8 : 4);
+            memcpy(first, c, bytes);
+            gemm(NULL, d, ta, false, m, n, k, -0.5, a, lda, b, ldb, beta, first, ldc);
+            int bad = 0;
+            for (size_t q = 0; q < sizeof counts / sizeof *counts; q++) {
+                ctx *x = ctx_new(counts[q]);
+                memcpy(out, c, bytes);
+                bad += gemm(x, d, ta, false, m, n, k, -0.5, a, lda, b, ldb, beta, out, ldc) != BK_OK;
+                bad += memcmp(first, out, bytes) != 0;
+                if (q == 0) compare(x, d, ta, false, m, n, k, -0.5, beta, 1);
+                ctx_release(x);
+            }
+            check(bad == 0, "the same bits however the depth is shared", m, n, k);
+            free(a), free(b), free(c), free(first), free(out);
         }
 }
 
@@ -473,6 +505,7 @@ int main(void) {
     test_edges(c);
     ctx_release(c);
     test_threads();
+    test_deep();
     test_batch();
     test_rows();
     test_strided();

@@ -58,15 +58,16 @@ end
 
 -- The keys of a table, sorted; nil and their number when it is a list.
 local function keys_of(value, path, tensors)
-    local keys, n = {}, 0
+    local keys, n, list = {}, 0, true
     for key in pairs(value) do
         n = n + 1
+        list = list and math.type(key) == "integer" and key >= 1 and key <= #value
         if type(key) ~= "string" and type(key) ~= "number" and type(key) ~= "boolean" then
             refuse(tensors, path, type(key) .. " as key")
         end
         keys[n] = key
     end
-    if n == #value and n > 0 then return nil, n end
+    if list and n == #value and n > 0 then return nil, n end
     table.sort(keys, before)
     return keys
 end

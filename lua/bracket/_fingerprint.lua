@@ -11,14 +11,16 @@ local function order(a, b)
 end
 
 return function(root)
-    local parts, seen, count = {}, {}, 0
+    local parts, seen, count, modules = {}, {}, 0, {}
+    for _, module in pairs(package and package.loaded or {}) do modules[module] = true end
     local function look(value, captured)
         local kind = type(value)
         count = count + 1
         if bk.is_tensor(value) then
             parts[#parts + 1] = "tensor " .. value:dtype() .. " " .. bk.internal.digest(value)
         elseif kind == "number" then
-            parts[#parts + 1] = ("%a"):format(value)
+            local exact = math.type(value) == "float" or value == value + 0.0
+            parts[#parts + 1] = (exact and "%a" or "%d"):format(value)
         elseif kind == "boolean" or kind == "string" and (not captured or value:find(WORD)) then
             parts[#parts + 1] = tostring(value)
         elseif kind == "userdata" and getmetatable(value)
@@ -26,7 +28,7 @@ return function(root)
             parts[#parts + 1] = tostring(value) -- an optimizer says its options, a generator where it is
         elseif kind ~= "table" and kind ~= "function" then
             parts[#parts + 1] = kind
-        elseif seen[value] or count > MOST or value == bk or value == _G or package.loaded[value] then
+        elseif seen[value] or count > MOST or value == bk or value == _G or modules[value] then
             parts[#parts + 1] = kind
         elseif kind == "table" then
             seen[value] = true

@@ -101,6 +101,9 @@ options.fits = fits
 local function shape_text(t) return "(" .. table.concat(bk.is_tensor(t) and t:shape() or t, ",") .. ")" end
 options.shape_text, options.whole = shape_text, whole
 
+-- Whether a tensor with elements holds no nan and no infinity; a sum of finite ones may overflow.
+function options.is_finite(t) return t:dtype() == "int64" or t:abs():max():item() < math.huge end
+
 -- What was given, as messages say it.
 local function show(value)
     if type(value) == "string" then return ("%q"):format(value) end

@@ -9,7 +9,7 @@ problem.__index = problem
 
 local function fail(where, format, ...) refuse("%s" .. format, where, ...) end
 
-local is_tensor, shape_text = bk.is_tensor, bk._options.shape_text
+local is_tensor, shape_text, is_finite = bk.is_tensor, bk._options.shape_text, bk._options.is_finite
 
 -- t where it lies row after row, else a copy that does.
 local function row_major(t) return t:reshape(t:shape()) end
@@ -35,8 +35,7 @@ function problem:part(where, data, loss, shape)
     if y:shape()[1] ~= n then
         fail(where, ": x %s and y %s differ in their number of examples", shape_text(x), shape_text(y))
     end
-    local sum = x:sum():item()
-    if sum ~= sum or sum == math.huge or sum == -math.huge then fail(where, ".x holds nan or inf") end
+    if not is_finite(x) then fail(where, ".x holds nan or inf") end
     local probe = bk.zeros({ self.model.n_params }, { dtype = self.dtype })
     local function accepts(rows) return pcall(self.model.forward, self.model, probe, rows:narrow(1, 1, 1)) end
     local ok, out = accepts(x)
@@ -67,7 +66,7 @@ function problem:part(where, data, loss, shape)
         sizes[1] = n -- a model of sequences has classes for every time of an example
         local expected = "(" .. table.concat(sizes, ",", 1, math.max(1, #sizes - 1)) .. ")"
         if shape_text(y) ~= expected then fail(where, ".y: expected class ids %s, got %s", expected, shape_text(y)) end
-        local low, high = -((-y):max():item()), y:max():item()
+        local low, high = y:min():item(), y:max():item()
         if low < 0 or high >= outputs then
             fail(where, ".y: label %d is outside the model's classes 0..%d", low < 0 and low or high,
                 outputs - 1)
@@ -82,8 +81,7 @@ function problem:part(where, data, loss, shape)
                 fail(where, ".y is %s, the model's output (%d,%s)", shape_text(y), n, table.concat(sizes, ",", 2))
             end
         end
-        sum = y:sum():item()
-        if sum ~= sum or sum == math.huge or sum == -math.huge then fail(where, ".y holds nan or inf") end
+        if not is_finite(y) then fail(where, ".y holds nan or inf") end
     end
     return { x = row_major(x), y = row_major(y), n = n }
 end

@@ -123,11 +123,14 @@ static json_t *shallow_json(lua_State *L) {
         text = lua_tolstring(L, -1, &n);
         return json_stringn(text, n);
     case LUA_TTABLE: {
+        const lua_Integer border = (lua_Integer)lua_rawlen(L, -1);
         lua_Integer entries = 0;
-        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) entries++;
+        bool list = true; /* 1, 2, ... border and nothing else */
+        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1), entries++)
+            list = list && lua_isinteger(L, -2) && lua_tointeger(L, -2) >= 1 && lua_tointeger(L, -2) <= border;
         const bool named = entries == 0 && lua_getmetatable(L, -1); /* an empty object is told from a list so */
         if (named) lua_pop(L, 1);
-        return entries == (lua_Integer)lua_rawlen(L, -1) && !named ? json_array() : json_object();
+        return list && entries == border && !named ? json_array() : json_object();
     }
     default:
         return NULL;

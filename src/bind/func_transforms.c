@@ -95,6 +95,7 @@ static void push_zeros_like(lua_State *L, lua_tensor *t) {
 static void let_move(lua_State *L, int first, int n) {
     for (int i = 0; i < n; i++, lua_pop(L, 1)) {
         const lua_tensor *t = bind_tensor_test(L, first + i);
+        if (t) bind_tensor_arg(L, first + i, "bk.jvp", "argument");
         const int tangent = lua_rawgeti(L, 3, i + 1), at = lua_gettop(L);
         const bool moves = tangent != LUA_TNIL && !(tangent == LUA_TNUMBER && lua_tonumber(L, -1) == 0);
         if (lua_type(L, first + i) == LUA_TNUMBER) {

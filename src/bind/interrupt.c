@@ -298,16 +298,9 @@ static int env_hold(lua_State *L) {
     return luaL_error(L, "interrupted");
 }
 
-static int tell(lua_State *L) { /* tell(what, done, all): so much of long work is done; done = all ends it */
-    ctx_tell(env_ctx(env_of(L)), luaL_checkstring(L, 1), luaL_checkinteger(L, 2), luaL_checkinteger(L, 3));
-    return 0;
-}
-
 void bind_interrupt_internal(lua_State *L) {
     lua_pushcfunction(L, env_hold);
     lua_setfield(L, -2, "hold");
-    lua_pushcfunction(L, tell);
-    lua_setfield(L, -2, "tell");
 }
 
 /* ---- the step limit ---- */

@@ -100,6 +100,11 @@ static int internal_misread(lua_State *L) { /* an error about a file */
     return raise_message(L, BK_EIO);
 }
 
+static int internal_tell(lua_State *L) { /* tell(what, done, all): so much of long work is done; done = all ends it */
+    ctx_tell(bind_ctx(L), luaL_checkstring(L, 1), luaL_checkinteger(L, 2), luaL_checkinteger(L, 3));
+    return 0;
+}
+
 static const bind_row internal_rows[] = { { "nearest", internal_nearest, NULL },
                                           { "hint", args_hint, NULL },
                                           { "check_path", internal_check_path, NULL },
@@ -108,6 +113,7 @@ static const bind_row internal_rows[] = { { "nearest", internal_nearest, NULL },
                                           { "misread", internal_misread, NULL },
                                           { "seconds", internal_seconds, NULL },
                                           { "blas", internal_blas, NULL },
+                                          { "tell", internal_tell, NULL },
                                           { NULL, NULL, NULL } };
 
 static const bind_row module_rows[] = {

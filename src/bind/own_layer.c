@@ -68,7 +68,7 @@ static int call_forward(lua_State *L) {
     lua_setfield(L, -2, "train");
     lua_pushvalue(L, n + 2);
     lua_pushinteger(L, 0);
-    lua_pushinteger(L, x && (x->g ? x->n->dtype : x->value.dtype) == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64);
+    lua_pushinteger(L, x && bind_tensor_dtype(x) == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64);
     lua_pushcclosure(L, call_random, 3);
     lua_setfield(L, -2, "random");
     lua_pushvalue(L, n + 1);

@@ -116,7 +116,9 @@ static bool exact_integer(reader *r, int index) {
     if (!lua_isinteger(L, index) || (x <= most && x >= -most)) return false;
     bool beside = false;
     for (int k = 0; r->row->args[k].kind; k++) {
-        const lua_tensor *t = r->row->args[k].kind == ARG_OPERAND ? bind_tensor_test(L, k + 1) : NULL;
+        const op_arg *a = &r->row->args[k];
+        const lua_tensor *t = a->kind == ARG_OPERAND ? bind_tensor_test(L, k + 1) : NULL;
+        if (t) bind_tensor_arg(L, k + 1, r->call.name, called(a));
         if (t && bind_tensor_dtype(t) != BK_INT64) return false;
         beside = beside || t;
     }

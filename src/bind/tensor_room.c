@@ -65,12 +65,12 @@ static int m_newindex(lua_State *L) {
 
 static bool values_equal(lua_State *L, const tensor *a, const tensor *b) {
     if (!shape_equal(a->ndim, a->shape, b->ndim, b->shape)) return false;
-    int64_t n = tensor_count(a);
-    if (a->dtype == BK_INT64 && b->dtype == BK_INT64 && tensor_contiguous(a) && tensor_contiguous(b))
-        return memcmp(tensor_data(a), tensor_data(b), (size_t)n * sizeof(int64_t)) == 0;
+    const int64_t n = tensor_count(a);
+    const bool whole = a->dtype == BK_INT64 && b->dtype == BK_INT64;
     for (int64_t i = 0; i < n; i++) {
         bind_poll(L, i);
-        if (!(tensor_get(a, i) == tensor_get(b, i))) return false;
+        if (whole ? tensor_get_int64(a, i) != tensor_get_int64(b, i) : !(tensor_get(a, i) == tensor_get(b, i)))
+            return false;
     }
     return true;
 }
@@ -85,22 +85,28 @@ static int m_eq(lua_State *L) {
     return 1;
 }
 
-static double order_operand(lua_State *L, int index, const char *op) {
-    if (lua_type(L, index) == LUA_TNUMBER) return lua_tonumber(L, index);
+/* Makes a number of the single value at index; Lua compares integers with floats exactly. */
+static void order_operand(lua_State *L, int index, const char *op) {
+    if (lua_type(L, index) == LUA_TNUMBER) return;
     lua_tensor *t = bind_tensor_concrete(L, index, op, index == 1 ? "left" : "right");
     if (tensor_count(&t->value) != 1)
         args_error(L, op, "compares single values; for elementwise results use t:lt(u), t:le(u), t:gt(u), t:ge(u)");
-    return tensor_get(&t->value, 0);
+    if (t->value.dtype == BK_INT64) lua_pushinteger(L, tensor_get_int64(&t->value, 0));
+    else lua_pushnumber(L, tensor_get(&t->value, 0));
+    lua_replace(L, index);
 }
 
+static int order(lua_State *L, int op, const char *sign) {
+    order_operand(L, 1, sign);
+    order_operand(L, 2, sign);
+    lua_pushboolean(L, lua_compare(L, 1, 2, op));
+    return 1;
+}
 static int m_lt(lua_State *L) {
-    lua_pushboolean(L, order_operand(L, 1, "<") < order_operand(L, 2, "<"));
-    return 1;
+    return order(L, LUA_OPLT, "<");
 }
-
 static int m_le(lua_State *L) {
-    lua_pushboolean(L, order_operand(L, 1, "<=") <= order_operand(L, 2, "<="));
-    return 1;
+    return order(L, LUA_OPLE, "<=");
 }
 
 static const bind_row print_rows[] = {

@@ -15,8 +15,9 @@ static void fill_glorot(rng *r, const model_block *b, double *out) {
 }
 
 /* The short side's vectors are made orthonormal: Gram-Schmidt twice, since once loses digits when they are
- * nearly dependent. work holds b->size doubles, short vectors one after the other. */
-static void fill_orthogonal(rng *r, const model_block *b, double *out, double *work) {
+ * nearly dependent. work holds b->size doubles, short vectors one after the other. false: interrupted. */
+static bool fill_orthogonal(ctx *c, rng *r, const model_block *b, double *out, double *work) {
+    int64_t since = 0;
     int64_t rows = b->shape[0], cols = b->size / b->shape[0];
     int64_t k = rows < cols ? rows : cols, n = rows < cols ? cols : rows;
     for (int64_t i = 0; i < k; i++) {
@@ -28,12 +29,14 @@ static void fill_orthogonal(rng *r, const model_block *b, double *out, double *w
                     const double *u = work + j * n;
                     double dot = vec_dot(BK_FLOAT64, n, u, v);
                     for (int64_t t = 0; t < n; t++) v[t] -= dot * u[t];
+                    if (ctx_stops(c, &since, n)) return false;
                 }
             norm = sqrt(vec_dot(BK_FLOAT64, n, v, v));
         }
         for (int64_t t = 0; t < n; t++) v[t] /= norm;
         for (int64_t t = 0; t < n; t++) out[rows < cols ? i * cols + t : t * cols + i] = v[t];
     }
+    return true;
 }
 
 typedef enum scheme { GLOROT, HE, LECUN, ORTHOGONAL, SCHEMES } scheme;
@@ -69,10 +72,8 @@ bk_status model_init(const model *m, const init_options *o, tensor *out, err *e)
         } else if (s == ORTHOGONAL) {
             size_t bytes = (size_t)b->size * sizeof(double);
             double *work = mem_alloc(m->c, bytes);
-            if (work)
-                fill_orthogonal(&r, b, v, work);
-            else
-                st = err_nomem(e, bytes);
+            if (!work) st = err_nomem(e, bytes);
+            else if (!fill_orthogonal(m->c, &r, b, v, work)) st = ctx_poll(m->c, e);
             mem_free(m->c, work, work ? bytes : 0);
         } else {
             fill_normal(&r, b->size, sqrt((s == HE ? 2.0 : 1.0) / (double)b->fan_in), v);

@@ -300,7 +300,7 @@ OP_BUILD(sub, g_sub(g, v[0].t, v[1].t))
 const op_row op_sub = {
     .name = "sub", .arity = 2, .kind = OP_COMPOSITE, .formula = "t - u", .build = sub_build,
     PUBLIC(binary), .meta = "__sub", .sign = "t - u",
-    .doc = "Elementwise difference. " BROADCASTS,
+    .doc = "Elementwise difference. " BROADCASTS " Within one trace t - t is 0, whatever t holds.",
 };
 
 const op_row op_scale = {

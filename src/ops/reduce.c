@@ -544,14 +544,18 @@ static node *axis_vmap(graph *g, node *n, node *const *in, const bool *batched, 
     int64_t axis = n->ints[0] + 1;
     return graph_op(g, n->op, 1, in, 1, &axis, 0);
 }
-/* What is looked for its largest element: t, or -t for the smallest, as a row when no dim is given. */
+/* In the opposite order; -x of int64's least is itself. */
+static node *opposite(graph *g, node *a) {
+    return a && a->dtype == BK_INT64 ? g_offset(g, -1, g_neg(g, a)) : g_neg(g, a);
+}
+/* What is looked for its largest element: t, or its opposite for the smallest, as a row when no dim is given. */
 static node *searched(graph *g, const char *name, const op_value *v, bool low, int *axis) {
     node *a = v[0].t;
     *axis = v[1].i < 0 ? 0 : (int)v[1].i;
     if (a && v[1].i < 0) a = g_reshape(g, a, 1, &a->count);
     if (!a) return NULL;
     if (a->shape[*axis] == 0) return graph_fail(g, BK_EINVAL, "bk.%s: no elements", name);
-    return low ? g_neg(g, a) : a;
+    return low ? opposite(g, a) : a;
 }
 static node *places(graph *g, const char *name, const op_value *v, bool low) {
     int axis;
@@ -563,7 +567,7 @@ static node *extremes(graph *g, const char *name, const op_value *v, bool low, n
     node *a = searched(g, name, v, low, &axis);
     if (!a) return NULL;
     node *top = g_reduce_max(g, a, axis);
-    if (low) top = g_neg(g, top);
+    if (low) top = opposite(g, top);
     if (second) *second = g_argmax(g, a, axis);
     return top;
 }

@@ -157,13 +157,22 @@ bool tensor_contiguous(const tensor *t) {
     return true;
 }
 
-double tensor_get(const tensor *t, int64_t i) {
+/* Where element i lies, in elements from the first. */
+static int64_t place_of(const tensor *t, int64_t i) {
     int64_t at = 0;
     for (int d = t->ndim - 1; d >= 0; d--) {
         at += i % t->shape[d] * t->strides[d];
         i /= t->shape[d];
     }
-    return dtype_get(t->dtype, tensor_data(t), at);
+    return at;
+}
+
+double tensor_get(const tensor *t, int64_t i) {
+    return dtype_get(t->dtype, tensor_data(t), place_of(t, i));
+}
+
+int64_t tensor_get_int64(const tensor *t, int64_t i) {
+    return ((const int64_t *)tensor_data(t))[place_of(t, i)];
 }
 
 void tensor_set(const tensor *t, int64_t i, double x) {

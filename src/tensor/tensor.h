@@ -58,6 +58,7 @@ bool tensor_contiguous(const tensor *t); /* row-major without gaps */
 
 /* Element i in row-major order, any strides. */
 double tensor_get(const tensor *t, int64_t i);
+int64_t tensor_get_int64(const tensor *t, int64_t i); /* of an int64 tensor: a double has 53 bits */
 void tensor_set(const tensor *t, int64_t i, double x); /* of a new float tensor, row-major */
 /* Row-major copy of t as dtype into out (a caller's buffer of tensor_count elements). */
 void tensor_copy_to(const tensor *t, bk_dtype dtype, void *out);

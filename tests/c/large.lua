@@ -189,6 +189,7 @@ calls.landscape = function() return bk.landscape(net_loss, net_theta, { size = 5
 calls.flow = function() return bk.flow(function(t) return -t end, v, { method = "rk4", steps = 3 }) end
 local wide = bk.nn.mlp { side, side, 10 }
 calls["model:init"] = function() return wide:init { seed = 1 } end
+calls["model:init, orthogonal"] = function() return bk.nn.mlp({ 800, 800 }):init { scheme = "orthogonal" } end
 local wide_theta = wide:init { seed = 1 }
 calls["matmul in a model"] = function() return wide:forward(wide_theta, x) end
 calls["model:state_dict"] = function() return wide:load_state_dict(wide:state_dict(wide_theta)) end

@@ -281,13 +281,24 @@ end
 
 TestModule = {}
 
-function TestModule:test_stock_lua_loads_the_module()
-    -- (A sanitizer's library, if it is built with one, has to be there before lua5.4 is.)
+-- What lua5.4 prints of it; (a sanitizer's library, if the module is built with one, has to be there before it is).
+local function stock_lua(arguments)
     local p = io.popen(([[sanitizer=$(ldd %s/bracket.so | sed -n 's/.* => \(.*san\.so[^ ]*\) .*/\1/p' | head -n 1)
-        LD_PRELOAD=$sanitizer LUA_CPATH='%s/?.so' lua5.4 -e 'bk = require "bracket" print(bk.tensor{1,
-        2}:sum():item())' 2>&1]]):format(build, build))
-    lu.assertEquals(p:read("a"), "3.0\n")
+        LD_PRELOAD=$sanitizer LUA_CPATH='%s/?.so' lua5.4 %s 2>&1]]):format(build, build, arguments))
+    local text = p:read("a")
     p:close()
+    return text
+end
+
+function TestModule:test_stock_lua_loads_the_module()
+    lu.assertEquals(stock_lua("-e 'bk = require \"bracket\" print(bk.tensor{1, 2}:sum():item())'"), "3.0\n")
+end
+
+-- Every example, and what tells how far it is.
+function TestModule:test_stock_lua_runs_the_suites()
+    for _, suite in ipairs { "example", "spectrum", "reshuffled", "hooks" } do
+        lu.assertStrContains(stock_lua("tests/run.lua " .. suite), " passed, 0 failed\n", false, suite)
+    end
 end
 
 function TestModule:test_files_are_fields_and_loaded_once()

@@ -337,6 +337,7 @@ function TestDataFiles.test_json_keeps_every_value()
     local x = internal.from_json("[null]")
     lu.assertTrue(x[1] ~= x[1])
     fails("keys: expected strings", internal.to_json, { [2] = 1 })
+    fails("keys: expected strings", internal.to_json, { 1, nil, 3, x = 1 })
     fails("got function", internal.to_json, { print })
     local endless = {}
     endless[1] = endless

@@ -602,6 +602,8 @@ function TestTracing.test_a_tensor_kept_past_its_trace_is_refused()
     fails("belongs to a trace that is over", function() return kept + 1 end)
     fails("belongs to a trace that is over", bk.grad(function(x) return (x + kept):sum() end), bk.ones { 2 })
     lu.assertEquals(tostring(kept), "tensor of a trace that is over")
+    fails("bk.jvp: argument: this tensor belongs", bk.jvp, function(x) return x end, kept, bk.ones { 2 })
+    fails("bk.add: right operand: this tensor belongs", bk.add, 1 << 60, kept)
 end
 
 function TestTracing.test_arguments_are_checked()

@@ -17,6 +17,12 @@ local function run(hooks, options) return protocol(hooks, options):run { theta =
 
 TestHooks = {}
 
+function TestHooks.test_inputs_whose_sum_overflows_are_finite()
+    local large = bk.ones({ 20, 6 }, { dtype = "float32" }) * 3e37
+    local options = { tasks = { { x = large, y = y } }, dtype = "float32", evaluate = false, steps = 1, lr = 1e-30 }
+    lu.assertEquals(run(nil, options).theta:shape(), start:shape())
+end
+
 function TestHooks.test_a_rate_that_is_set_is_stepped_recorded_and_counted()
     local r = run({ before_step = function(s) s.lr = s.task == 1 and 0.05 or s.lr end },
         { order = "cyclic", record = { every = 1, "loss" } })

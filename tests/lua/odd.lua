@@ -16,9 +16,11 @@ round[1], round.x = round, round
 local closed = assert(io.open("tests/lua/odd.lua"))
 closed:close()
 local function long(n) return setmetatable({ 1, 2 }, { __len = function() return n end }) end
+local over -- a tensor of a trace that is over
+bk.compile(function(t) over = t return t end)(bk.tensor(1.0))
 local VALUES = {
-    { "nil", nil }, { "nan", 0 / 0 }, { "inf", math.huge }, { "-1", -1 }, { "0.5", 0.5 }, { "empty text", "" },
-    { "zero byte", "a\0b" }, { "true", true }, { "function", function() end },
+    { "nil", nil }, { "traced", over }, { "nan", 0 / 0 }, { "inf", math.huge }, { "-1", -1 }, { "0.5", 0.5 },
+    { "empty text", "" }, { "zero byte", "a\0b" }, { "true", true }, { "function", function() end },
     { "function of a text", function() return "odd" end }, { "function of 0-d", function() return bk.tensor(1.0) end },
     { "coroutine", coroutine.create(function() end) }, { "{}", {} }, { "gap", { [1] = 1, [3] = 2 } },
     { "{ nan }", { 0 / 0 } }, { "{ {} }", { {} } }, { "{ false }", { false } }, { "table in itself", round },
@@ -105,7 +107,7 @@ local function complaint(f, arguments, n)
     if status == "BK_ERUNTIME" and not computed then return status .. ": " .. message end
     local short = names[f]:match("[%w_]+$")
     local named = text:find(short, 1, true) or text:find("^bk%.[%w_.]+: ") or text:find("^%l+[:.]?[%w_]*: ")
-        or text:find("this function", 1, true)
+        or text:find("this function", 1, true) or text:find("^Lua function: ")
     return not named and not OURS[names[f]] and message or nil
 end
 

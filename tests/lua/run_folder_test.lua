@@ -517,6 +517,18 @@ function TestRunFolder.test_a_word_that_a_hook_captured_tells_runs_apart()
     local digest = bk._fingerprint
     lu.assertNotEquals(digest(hook("signed", "out/a")), digest(hook("absolute", "out/a")))
     lu.assertEquals(digest(hook("signed", "out/a")), digest(hook("signed", "/elsewhere/a b.csv")))
+    lu.assertNotEquals(digest(hook(1 << 53)), digest(hook((1 << 53) + 1)))
+end
+
+function TestRunFolder.test_what_is_in_a_module_tells_no_runs_apart()
+    local module = { count = 1 }
+    package.loaded["run_folder_test.module"] = module
+    local function hook() return module.count end
+    local before = bk._fingerprint(hook)
+    module.count = 2
+    lu.assertEquals(bk._fingerprint(hook), before)
+    package.loaded["run_folder_test.module"] = nil
+    lu.assertNotEquals(bk._fingerprint(hook), before)
 end
 
 -- A model is told from another of its printed line: by every option, and by its functions; one made again is the same.

@@ -24,10 +24,7 @@ function dataset.options(own)
 end
 
 function dataset.finite(where, name, t)
-    local sum = t:to("float64"):sum():item()
-    if sum ~= sum or sum == math.huge or sum == -math.huge then
-        refuse("%s: %s holds nan or inf", where, name)
-    end
+    if not bk._options.is_finite(t) then refuse("%s: %s holds nan or inf", where, name) end
 end
 
 -- {rows, columns} of images (n, rows, columns) or (n, 1, rows, columns), {channels, rows, columns} of those with more;

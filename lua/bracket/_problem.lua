@@ -329,4 +329,13 @@ function problem:evaluate(i, theta, which)
     return t.f.value and loss / data.n or nil, t.f.accuracy and right / data.n or nil
 end
 
+-- Whether what stands for accuracy is of two kinds: some tasks' losses have one, others' do not.
+function problem:mixes_accuracies()
+    local with, without
+    for _, t in ipairs(self.tasks) do
+        if t.f.accuracy then with = true elseif t.f.value then without = true end
+    end
+    return with and without or false
+end
+
 return problem

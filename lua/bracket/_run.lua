@@ -61,6 +61,7 @@ local function view_of(state)
     end
     local function read(_, name)
         if name == "buffers" then return state.problem.mode.buffers end -- as training has left them
+        if name == "total" or name == "steps" then state.asked_total = true end
         return state[name]
     end
     return setmetatable(view, { __index = read, __newindex = guard, __pairs = function() return pairs(state) end,
@@ -88,7 +89,7 @@ function run.new(spec, problem, seed)
         step = 0, position = 0, loss = nil, lr = 0, cache = {}, memory = {}, order_memory = {}, accuracy = {},
             test_loss = {},
         learned = {}, history = {}, rows = 0, recorded = {}, shared = {}, record_memory = {},
-        losses = {},
+        losses = {}, rate = spec.rate, rate_factors = {}, word_digest = 0,
         reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
     }, run)
     owned[state] = { gradients = {}, buffers = {}, lent = {}, xs = {}, ys = {} }
@@ -116,6 +117,30 @@ function run.new(spec, problem, seed)
     state.view = view_of(state)
     function state.stop() -- the run ends after this step, as if it were its last
         state.stopped, state.total = true, state.step
+    end
+    function state.reaches(_, step) -- not to be asked of the total lets a run go on with more steps
+        if step > state.total then state.asked_total = true end
+        return step <= state.total
+    end
+    function state.round_word() -- the tasks of the last whole round
+        local window, total = state.window, state.total
+        local first = (state.step > 0 and state.step - 1 or 0) // window * window
+        if first > 0 and first + window > total then first = first - window end
+        local word = {}
+        for s = first + 1, math.min(first + window, total) do word[#word + 1] = (state.at(s)) end
+        return word
+    end
+    -- The rate a step of each task would have now: as the run's rates say, times what hooks made of that at the task's
+    -- last step.
+    function state.task_rates()
+        local rates, seen = {}, setmetatable({}, { __index = state.view })
+        for i = 1, problem.n do
+            seen.task = i
+            local other = i ~= state.task and not state.joint
+            local rate = other and state.rate(math.max(state.step, 1), seen) * (state.rate_factors[i] or 1)
+            rates[i] = rate or state.lr
+        end
+        return rates
     end
     state.W, state.R = order_object.empty(problem.n)
     for k in ipairs(spec.interventions) do state.memory[k] = {} end
@@ -460,6 +485,16 @@ local function check_made(self, made)
     end
 end
 
+-- The digest of a word with one more task; an integer wraps around.
+local function with_task(digest, task) return digest * 31 + task + 1 end
+
+-- Whether the steps taken so far are on the tasks that this run's order says, where the step alone tells.
+function run:took_the_same()
+    local digest = 0
+    for step = 1, self.spec.order.asks and 0 or self.step do digest = with_task(digest, (self.at(step))) end
+    return self.spec.order.asks or digest == self.word_digest
+end
+
 -- Before anything is said of what was learned: of a theta that is no number any class may be the largest.
 local function check_theta(self)
     local size = owned[self].theta:norm():item()
@@ -485,7 +520,6 @@ function run:advance(stop, progress, hold)
     local spec, optimizer, own = self.spec, self.optimizer, owned[self]
     local native = getmetatable(optimizer) == getmetatable(bk.optim.sgd{})
     local may_pour, last = native and not looked_at(spec), math.min(stop, self.total)
-    self.rate = spec.rate
     self.whole = self.started and self.step
     if not self.started then
         hold(true)
@@ -511,6 +545,7 @@ function run:advance(stop, progress, hold)
             self:call("begin_task")
         end
         self.task = task > 0 and task or nil
+        self.word_digest = with_task(self.word_digest, task)
         local h = spec.rate(step, self.view)
         if not is_rate(h) then
             refuse("bk.protocol: step %d: lr: expected a finite rate >= 0, got %s", step, show(h))
@@ -530,6 +565,7 @@ function run:advance(stop, progress, hold)
             check_left(self, "before_step", "gradient", own.theta)
             check_made(self, made)
             if self.lr ~= h then change_rate(self, h) end
+            if task > 0 then self.rate_factors[task] = h > 0 and self.lr / h or 1 end
             self:take_optimizer() -- a hook may have run another protocol
         end
         if moved then -- as the gradient was made
@@ -576,7 +612,7 @@ end
 local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W", "R", "memory", "order_memory",
     "record_memory", "accuracy", "test_loss", "learned", "history", "rows", "recorded", "started", "finished",
     "stopped", "theta", "batch_epoch", "batch_first", "gradient", "task_gradient", "gradients", "gradient_sum",
-    "losses" }
+    "losses", "rate_factors", "word_digest", "asked_total" }
 
 function run:save(without) -- without: a field that is kept elsewhere
     local saved = { version = 1, dtype = self.problem.dtype, n_tasks = self.n_tasks, streams = self.problem:position(),
@@ -614,7 +650,7 @@ function run:result()
         once = once and not seen[i]
         seen[i] = true
     end
-    if #self.accuracy > 0 then
+    if #self.accuracy > 0 and not self.problem:mixes_accuracies() then
         for name, metric in pairs(bk.metric) do
             local kind = bk.metric._kind[metric]
             if kind == "always" or kind == "once" and once then

@@ -90,17 +90,6 @@ local function difference(a, b, path)
     end
 end
 
--- Whether a rate asks how long the run is: then its first steps are others in a longer one.
-local function reads_total(rate, step)
-    local read = false
-    local view = setmetatable({}, { __index = function(_, name)
-        read = read or name == "total"
-        return name == "total" and step or nil
-    end })
-    for _, at in ipairs{ 1, step } do pcall(rate, at, view) end
-    return read
-end
-
 -- What an entry is the digest of: "another order", "other data of task 2"; nil where it is none.
 local function in_words(entry)
     if entry:find("_digest$") then return "another " .. entry:match("^%a+") end
@@ -109,10 +98,13 @@ local function in_words(entry)
     return what and "another intervention " .. k
 end
 
--- An error where the folder's run is not the one that goes on. More steps go on with it where those so far are those of
--- the longer run.
+local function refuse_run(dir, told) refuse("protocol:run: resume: %s was run with %s; name another folder", dir, told) end
+
+-- An error where the folder's run is not the one that goes on. Returns what is said of a run of more steps, which may
+-- go on where those so far are those of the longer run: see run_log:check_longer.
 local function check_same(dir, old, config, spec)
     local function say(value) return value == nil and "none" or line_of(value) end
+    local more
     for _, name in ipairs{ "model", "model_digest", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs",
         "batch", "optimizer", "optimizer_digest", "interventions", "record", "record_digest", "seed", "dtype",
         "reduction", "reset_optimizer", "evaluate" } do
@@ -120,13 +112,26 @@ local function check_same(dir, old, config, spec)
         if is ~= nil then is = internal.from_json(line_of(is)) end
         local at, was, now_is = difference(old[name], is, name)
         local longer = name == "steps" and not spec.order.blocks and math.type(was) == "integer"
-            and math.type(now_is) == "integer" and now_is > was and not reads_total(spec.rate, was)
-        if at and not longer then
+            and math.type(now_is) == "integer" and now_is > was
+        if at then
             local what = was ~= nil and now_is ~= nil and in_words(at)
             local told = what and ("%s (digest %s, not %s)"):format(what, was, now_is)
                 or ("%s = %s, this protocol has %s"):format(at, say(was), say(now_is))
-            refuse("protocol:run: resume: %s was run with %s; name another folder", dir, told)
+            if not longer then refuse_run(dir, told) end
+            more = told
         end
+    end
+    return more
+end
+
+-- The steps of the state that was loaded have to be those of the longer run: nobody asked how long it is, and the order
+-- says the same tasks.
+function run_log:check_longer(state)
+    if not self.more or state.stopped then return end
+    if state.asked_total then
+        refuse_run(self.dir, self.more .. ", and a rate, hook or record asked how long the run is")
+    elseif not state:took_the_same() then
+        refuse_run(self.dir, self.more .. ", whose order says other tasks for the steps so far")
     end
 end
 
@@ -224,7 +229,7 @@ function run_log:look(options)
         refuse("protocol:run: resume: %s/config.json, which says what was run, is missing or empty; name another folder",
             dir)
     end
-    check_same(dir, config, self.config, self.spec)
+    self.more = check_same(dir, config, self.config, self.spec)
     if options.theta and config.theta ~= self.config.theta then
         refuse("protocol:run: resume: %s began at another theta", dir)
     end

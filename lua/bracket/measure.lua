@@ -106,15 +106,17 @@ function measure.output_change(state, i, v)
     return pushes[model](state.theta, v, x, state.problem.mode.buffers)
 end
 
--- The tasks of one round of the run's order, its order matrix with each step at the current rate, and its duration.
+-- The rate a step of each task has now.
+function measure.rates(state)
+    return kept(state, "rates", state.task_rates)
+end
+
+-- The tasks of one round of the run's order, its order matrix with each step at its task's rate now, and its duration.
 function measure.round(state)
     return kept(state, "round", function()
-        local first = (state.step > 0 and state.step - 1 or 0) // state.window * state.window
-        if first > 0 and first + state.window > state.total then first = first - state.window end -- the last whole one
-        local word = {}
-        for s = first + 1, math.min(first + state.window, state.total) do word[#word + 1] = (state.at(s)) end
-        local W, R = bk.order._object.of_word(state.n_tasks, word, state.lr)
-        local time = 0
+        local word, rates, time = state.round_word(), {}, 0
+        for s, task in ipairs(word) do rates[s] = measure.rates(state)[task] or state.lr end
+        local W, R = bk.order._object.of_word(state.n_tasks, word, rates)
         for _, r in ipairs(R) do time = time + r end
         return { word = word, W = W, time = time / state.n_tasks }
     end)
@@ -204,12 +206,13 @@ end
 
 function measure.realised_order_effect(state)
     local word, d = measure.round(state).word, measure.decay(state, "measure.realised_order_effect: the order effect")
+    local rates = measure.rates(state)
     local function run(from, to, by)
         local theta = state.theta
         for s = from, to, by do
             if word[s] > 0 then
                 local f, x, y = data(state, word[s])
-                theta = theta - (f.grad(theta, x, y) + theta * d) * state.lr
+                theta = theta - (f.grad(theta, x, y) + theta * d) * rates[word[s]]
             end
         end
         local loss = 0
@@ -312,7 +315,12 @@ bk.measure.output_change(state, i, v) -> tensor
 The derivative along v of the model's outputs on task i's examples.]])
 measure.round = public(measure.round, [[
 bk.measure.round(state) -> { word, W, time }
-One round of the order: its tasks, its order matrix, its summed rates over the number of tasks.]])
+One round of the order: its tasks, its order matrix, its summed rates over the number of tasks; each step at its task's
+rate now (bk.measure.rates).]])
+measure.rates = public(measure.rates, [[
+bk.measure.rates(state) -> list of rates
+What a step of each task has now for its rate: the last step's task that of the last step; another what lr says of it at
+this step, times what hooks made of lr at the task's last step. Joint steps and one rate: the last step's.]])
 measure.weighted_brackets = public(measure.weighted_brackets, [[
 bk.measure.weighted_brackets(n, W, gradient, hvp) -> tensor or nil
 sum_{i<j} W_ij [g_i, g_j] by n products: gradient(i) and hvp(j, v) give what it asks for.]])
@@ -327,7 +335,8 @@ Errors: another optimizer,
 for which `what` ("record x: the conflict") is not stated.]])
 measure.conflict_field = public(measure.conflict_field, [[
 bk.measure.conflict_field(state) -> tensor
-1/2 sum_{i<j} W_ij [g_i, g_j] of one round, per unit time; the g_i with the optimizer's weight decay.
+1/2 sum_{i<j} W_ij [g_i, g_j] of one round at the tasks' rates now, per unit time; the g_i with the optimizer's weight
+decay.
 Errors: an
 optimizer that does not take gradient steps.]])
 measure.predicted_order_effect = public(measure.predicted_order_effect, [[
@@ -335,7 +344,7 @@ bk.measure.predicted_order_effect(state) -> number
 E(round) - E(reversed round) to second order, E the sum of the losses: <grad E, sum_{i<j} W_ij [g_i, g_j]>.]])
 measure.realised_order_effect = public(measure.realised_order_effect, [[
 bk.measure.realised_order_effect(state) -> number
-E(round) - E(reversed round) by running both with gradient steps.
+E(round) - E(reversed round) by running both with gradient steps at the tasks' rates now.
 Errors: an optimizer that does not take those.]])
 measure.layers = public(measure.layers, [[
 bk.measure.layers(model) -> list of { first, size, name }

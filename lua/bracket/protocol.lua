@@ -236,6 +236,10 @@ local function begin(self, options)
     end
     local ok, message = pcall(function()
         if saved then self:restore(saved) else self.current = start(self, options.theta, options.buffers, seed) end
+        if saved then
+            local function check() if log then log:check_longer(self.current) end end
+            if self.spec.distributed then bk.mpi._first(check) else check() end
+        end
         if self.spec.distributed then distributed.check(self.problem, self.current.theta) end
     end)
     if not ok then
@@ -304,9 +308,10 @@ protocol.run = bk.define{
     returns = "r",
     doc = [[
 Trains, from the beginning or, called again, from where the last run stopped.
-r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss for
-mse), r.test_loss, r.metrics (those that ask in what order tasks were learned, as forgetting, where each is learned
-once), r.order_matrix (W of the steps taken), r.learned (tasks in the order learned).
+r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss where
+the loss has no accuracy), r.test_loss, r.metrics (those that ask in what order tasks were learned, as forgetting, where
+each is learned once; none where some tasks have an accuracy and others a loss in its place), r.order_matrix (W of the
+steps taken), r.learned (tasks in the order learned).
 
 The run's folder holds config.json, env.json, metrics.jsonl, status.json (running, paused, finished, failed, stopped)
 and checkpoint-STEP.safetensors; `bracket runs show` reads it. The status is the run's: it stays finished where the
@@ -316,8 +321,9 @@ checkpoint, and the program with exit status 75 (130 after Ctrl-C); a second Ctr
 failed before its first step does not hold its folder: the next begins there.
 Without a folder an interrupt waits for the step's end too, five seconds at most. In the same process p:run{} then goes
 on, bit for bit; where the step itself was interrupted or failed, it begins again.
-With resume, a protocol of more steps goes on with a finished run: where order has no blocks and the rates do not ask
-for the total. Its history keeps the row of the former end, and end_run is called again.
+With resume, a protocol of more steps goes on with a finished run: where order has no blocks and says the same tasks,
+and no rate, order, hook or record asked for state.total (state:reaches(step) asks nothing until it is false). Its
+history keeps the row of the former end, and end_run is called again.
 What a hook remembers elsewhere than in its memory is not saved: at a checkpoint one that changed what it captured is
 named on stderr, once a run.]],
     errors = [[
@@ -386,11 +392,16 @@ end
 
 local function run_seeds(self, options)
     check_self(self, "seeds")
-    local runs, columns, metrics = {}, {}, {}
+    local runs, columns, metrics, at = {}, {}, {}, {}
     for k, seed in ipairs(options.seeds) do
         if not whole(seed) then
             refuse("protocol:seeds: seeds: entry %d: expected a whole number, got %s", k, show(seed))
         end
+        local before = at[seed] -- the same run again would make the interval narrower
+        if before then refuse("protocol:seeds: seeds: entry %d: %d is entry %d already", k, seed, before) end
+        at[seed] = k
+    end
+    for k, seed in ipairs(options.seeds) do
         runs[k] = self:run{ theta = options.theta, seed = seed, progress = options.progress }
         for name, value in pairs(runs[k].metrics) do
             columns[name] = columns[name] or {}
@@ -463,8 +474,9 @@ hook's or record's own model:forward(theta, x, { buffers = state.buffers }), unl
 
 state: step total task position n_tasks tasks theta lr loss gradient task_gradient, in joint steps gradients and losses
 (one a task), x y model buffers (batch_norm's) optimizer problem recorded (the last row) history R W seed;
-state:measure("conflict") -> columns now. tasks is the list as given; state.problem.tasks[i].train has its examples as
-the run has them, { x, y, n }, and bk.measure.examples(state, i) as many as records measure on.]],
+state:measure("conflict") -> columns now; state:reaches(step) -> whether the run has such a step. tasks is the list as
+given; state.problem.tasks[i].train has its examples as the run has them, { x, y, n }, and bk.measure.examples(state, i)
+as many as records measure on.]],
     options = {
         { "model", "any", required = true, doc = "of bk.nn" },
         { "tasks", "list", required = true, doc = "a list of tasks" },

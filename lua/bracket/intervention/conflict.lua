@@ -53,8 +53,8 @@ The implicit conflict term at strength c.
 Joint steps: adds (c-1)(h/2) sum_i H_i (G - g_i) to the gradient, the gradient of (c-1)(h/2) sum_{i<j} <g_i, g_j>.
 One task a step: after each window of n steps adds the displacement (c-1)/2 sum_{i<j} W_ij [g_i, g_j] of that window,
 from the gradients the run computed itself (the optimizer's weight decay in them), by one Hessian-vector product for
-each block of steps on one task (on the block's last batch, at that step's draws). The term is that of gradient
-steps.]],
+each block of steps on one task (on the block's last batch, at that step's draws); after the run's last step that of
+the steps since the last whole window. The term is that of gradient steps.]],
     errors = "a protocol whose optimizer is not sgd, or one's own that is the same.",
     options = {
         { "strength", "number", required = true,
@@ -89,10 +89,10 @@ steps.]],
             end,
             after_step = function(state, memory)
                 if state.joint then return end
-                if state.step % (window or state.window) == 0 or state.step == state.total then
-                    if #memory.blocks > 1 then displace(state, memory, c) end
-                    memory.blocks = {}
-                end
+                local whole = state.step % (window or state.window) == 0
+                if not whole and (#memory.blocks < 2 or state:reaches(state.step + 1)) then return end
+                if #memory.blocks > 1 then displace(state, memory, c) end
+                memory.blocks = {}
             end,
         }
     end,

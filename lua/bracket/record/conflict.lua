@@ -15,6 +15,7 @@ return bk.record._define(function(state)
 end, [[
 record "conflict" -> conflict
 The conflict term. Joint: (h/2) sum_{i<j} <g_i, g_j>. Else the norm of the conflict field of one round,
-1/2 sum_{i<j} W_ij [g_i, g_j] per unit time; 1, 2, ..., n at one rate: |(h/2) sum_{i<j} [g_i, g_j]|.
+1/2 sum_{i<j} W_ij [g_i, g_j] per unit time, each task at its rate now; 1, 2, ..., n at one rate:
+|(h/2) sum_{i<j} [g_i, g_j]|.
 
 Errors: it is of gradient steps: an optimizer other than sgd (or one's own that is the same).]])

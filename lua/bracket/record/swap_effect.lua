@@ -1,13 +1,13 @@
 local bk = ...
 
--- h^2 times the root mean square, over the outputs of all tasks, of their derivative along v.
-local function change(state, v)
+-- The root mean square, over the outputs of all tasks, of their derivative along v, times `area`.
+local function change(state, v, area)
     local squares, count = 0, 0
     for k = 1, state.n_tasks do
         local z = bk.measure.output_change(state, k, v)
         squares, count = squares + z:dot(z):item(), count + #z:reshape{ -1 }
     end
-    return state.lr ^ 2 * math.sqrt(squares / count)
+    return area * math.sqrt(squares / count)
 end
 
 -- [g_i + d theta, g_j + d theta], d the optimizer's weight decay.
@@ -23,14 +23,15 @@ end
 return bk.record._define(function(state)
     local measure, row, total = bk.measure, {}, 0
     local d = measure.decay(state, "record \"swap_effect\": the swap effect")
-    local layers = measure.layers(state.model)
+    local layers, rates = measure.layers(state.model), measure.rates(state)
     for i = 1, state.n_tasks do
         for j = i + 1, state.n_tasks do
             local b, name = bracket(state, i, j, d), ("swap_effect_%d_%d"):format(i, j)
-            row[name] = change(state, b)
+            local area = rates[i] * rates[j]
+            row[name] = change(state, b, area)
             total = total + row[name] ^ 2
             for l, layer in ipairs(layers) do
-                row[name .. "_layer_" .. l] = change(state, measure.only(b, layer))
+                row[name .. "_layer_" .. l] = change(state, measure.only(b, layer), area)
             end
         end
     end
@@ -38,7 +39,8 @@ return bk.record._define(function(state)
     return row
 end, [[
 record "swap_effect" -> swap_effect_i_j, swap_effect_i_j_layer_l, swap_effect
-What swapping neighbouring steps on tasks i < j at the current rate does to the model's outputs, h^2 f' . [g_i, g_j], as
+What swapping neighbouring steps on tasks i < j at their current rates does to the model's outputs, h_i h_j f' .
+[g_i, g_j], as
 the root mean square over all tasks' examples and outputs; the same of the bracket's part in layer l's parameters; and
 the root of the sum of squares over the pairs. Two Hessian-vector products a pair.
 

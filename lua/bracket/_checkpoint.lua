@@ -52,8 +52,8 @@ local pack
 
 local function refuse(tensors, path, what)
     local hook = tensors.hooks and tensors.hooks[math.tointeger(path:match("^memory%.(%d+)"))]
-    error(("%s%s%s: a %s cannot be saved; expected numbers, strings, booleans, tensors and tables of these"):format(
-        tensors.where, path ~= "" and "." .. path or "", hook and " (of intervention " .. hook .. ")" or "", what), 0)
+    bk._options.refuse("%s%s%s: a %s cannot be saved; expected numbers, strings, booleans, tensors and tables of these",
+        tensors.where, path ~= "" and "." .. path or "", hook and " (of intervention " .. hook .. ")" or "", what)
 end
 
 -- The keys of a table, sorted; nil and their number when it is a list.
@@ -147,7 +147,7 @@ end
 function checkpoint.unpack(text, tensors) return unpack(internal.from_json(text)[1], tensors) end
 
 function checkpoint.save(path, state, hooks) -- hooks: the names of those whose memory the state has
-    local tensors = { list = {}, names = {}, where = "checkpoint: state", hooks = hooks }
+    local tensors = { list = {}, names = {}, where = "protocol:run: checkpoint: state", hooks = hooks }
     local text = internal.to_json(pack(state, "", tensors))
     local metadata = { format = FORMAT, bracket = bk.version, step = tostring(state.step), state = text,
         tensors = internal.to_json(digests_of(tensors.list)) }

@@ -101,6 +101,13 @@ options.fits = fits
 local function shape_text(t) return "(" .. table.concat(bk.is_tensor(t) and t:shape() or t, ",") .. ")" end
 options.shape_text, options.whole = shape_text, whole
 
+-- An error where there is no io and no os: in an environment that is restricted.
+function options.needs_files(where)
+    if not (io and io.open and os and os.execute and os.tmpname and os.date) then
+        options.refuse("%s: needs io and os, which this state does not have", where)
+    end
+end
+
 -- Whether a tensor with elements holds no nan and no infinity; a sum of finite ones may overflow.
 function options.is_finite(t) return t:dtype() == "int64" or t:abs():max():item() < math.huge end
 

@@ -208,6 +208,11 @@ function run:set_order()
     self.total, self.at = self.spec.order.setup(self, self.order_memory)
     self.window = math.max(1, self.spec.order.window(self))
     self.lr = 0
+    local at, recorded = self.spec.record_at, self.spec.record_every or not self.spec.record_at
+    for step in pairs(at or {}) do recorded = recorded or step <= self.total end
+    if not recorded then
+        refuse("bk.protocol: record.at: expected a step of the run, which has %d, got none", self.total)
+    end
 end
 
 -- ---- the optimizer, which several protocols may share: its state is one run's at a time ----
@@ -254,7 +259,13 @@ function run:measure(name)
     local known, f = pcall(function()
         return self.spec.record_functions[name] or not name:find("^_") and bk.record[name]
     end)
-    if not known or not f then refuse("state:measure: name: expected a record's, got %s", show(name)) end
+    if not known or not f then
+        local names = {}
+        for _, records in ipairs{ bk.record, self.spec.record_functions } do
+            for other in pairs(records) do names[#names + 1] = other end
+        end
+        refuse("state:measure: name: expected a record's, got %s%s", show(name), bk.internal.hint(name, names))
+    end
     local value = (type(f) == "table" and f.value or f)(self.view, self:memory_of(name))
     if type(value) == "number" then return { [name] = value } end
     local unfit, found = value, type(value) ~= "table"

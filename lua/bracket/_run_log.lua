@@ -247,9 +247,7 @@ end
 
 -- The log of a run in the folder dir, and the state to go on from: nil when it begins.
 function run_log.open(protocol, dir, seed, options)
-    if not (io and io.open and os and os.date) then
-        error("protocol:run: out: needs io and os, which this state does not have", 0)
-    end
+    bk._options.needs_files("protocol:run: out")
     local self = setmetatable({ dir = dir, not_before = -math.huge, keep = options.keep or 2, saved_at = -1,
         seconds = 0, began = clock(), looked = clock(), started = now(), waiting = {},
         infinite = {}, file = { rows = 0, bytes = 0, digest = "" } }, run_log)
@@ -257,7 +255,7 @@ function run_log.open(protocol, dir, seed, options)
     self.config = run_log.config(protocol, seed)
     self.config.theta = options.theta and internal.digest(options.theta) or nil
     self.env = environment(seed)
-    internal.make_folder(dir, "protocol:run")
+    internal.make_folder(dir, "protocol:run: out")
     self:take_claim()
     local ok, saved, text = pcall(self.look, self, options)
     if not ok then

@@ -49,9 +49,7 @@ end
 local KINDS = { png = true, svg = true, pdf = true }
 
 local function kind_of(out)
-    if not (io and io.open and os and os.execute and os.tmpname) then
-        fail("needs io and os, which this state does not have")
-    end
+    bk._options.needs_files("bk.plot")
     if not out then return "terminal" end
     local kind = out:match("%.(%w+)$")
     if not KINDS[kind] then fail("out: expected a name ending in .png, .svg or .pdf, got %q", out) end

@@ -34,7 +34,7 @@ local function resolve_order(order)
     if type(order) == "table" and (bk._options.length(order) or 0) > 0 then
         return bk.order.word(bk._options.list("bk.protocol", "order", order, "a list of tasks"))
     end
-    refuse("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got a %s", type(order))
+    refuse("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got %s", show(order))
 end
 
 local HOOKS = { { "name", "string" }, { "doc", "string" }, { "strength", "number" }, { "weight", "number" },
@@ -52,6 +52,11 @@ local function check_interventions(list, order, optimizer)
         local where = string.format("bk.protocol: intervention %d%s", k,
             type(iv) == "table" and iv.name and " (" .. tostring(iv.name) .. ")" or "")
         check_options(where, iv, HOOKS)
+        local hooked = iv.strength == 1 -- leaves its term as it is
+        for _, name in ipairs(run.hooks) do hooked = hooked or iv[name] ~= nil end
+        if not hooked then
+            refuse("%s: expected a hook, one of %s, got none", where, table.concat(run.hooks, ", "))
+        end
         if iv.needs_joint and not order.joint then refuse("%s: needs order = \"joint\", got %s", where, order.name) end
         if iv.needs_one_task and order.joint then refuse("%s: needs one task a step, got order = \"joint\"", where) end
         if iv.needs_gradient_steps and not bk.measure.is_gradient_step(optimizer) then
@@ -78,8 +83,8 @@ local function check_record(record)
             bk._options.list("bk.protocol", "record.at", value, "a list of steps")
             at = {}
             for _, step in ipairs(value) do
-                if not whole(step) then
-                    refuse("bk.protocol: record.at: expected a list of steps, got %s", show(step))
+                if not whole(step) or step < 0 then
+                    refuse("bk.protocol: record.at: expected a list of steps, from 0, got %s", show(step))
                 end
                 at[step] = true
             end

@@ -39,6 +39,7 @@ began has a row too. where and sort know recorded columns too, by their last row
         if type(dir) ~= "string" then
             refuse("bk.runs: dir: expected the name of a folder, got %s", type(dir))
         end
+        bk._options.needs_files("bk.runs")
         bk.internal.check_path(dir, "bk.runs")
         local run_list, run_query = bk.command._run_list, bk.command._run_query
         local runs, problems = run_list.read("bk.runs", { dir }, { config = true, recorded = true, inner = true })

@@ -53,17 +53,17 @@ static bool multitask_build(func *f, graph *g, int n_in, node *const *in, node_l
     int n = m->n;
     node **loss = graph_alloc(g, (size_t)n * sizeof *loss), **grad = graph_alloc(g, (size_t)n * sizeof *grad);
     if (n_in != 1) {
-        graph_fail(g, BK_EINVAL, "multitask: expected theta, got %d arguments", n_in);
+        graph_fail(g, BK_EINVAL, "bk.bea.multitask: expected theta, got %d arguments", n_in);
         return false;
     }
     node *hole = bea_hole(g, in[0]);
-    if (!hole || !loss || !grad || !tasks_build(g, "multitask", n, m->task, hole, loss, grad)) return false;
+    if (!hole || !loss || !grad || !tasks_build(g, "bk.bea.multitask", n, m->task, hole, loss, grad)) return false;
     node *joint = g_scale(g, m->share, total(g, n, grad));
     if (m->part == MULTITASK_GRAD) {
         node *v = g_add(g, joint, g_scale(g, 0.5 * m->h, bea_jvp(g, joint, hole, joint)));
         return outputs(g, out, 1, &v, hole, in[0]);
     }
-    if (!all_losses(g, "multitask", n, loss, hole)) return false;
+    if (!all_losses(g, "bk.bea.multitask", n, loss, hole)) return false;
     node *original = g_scale(g, m->share, total(g, n, loss));
     if (m->part == MULTITASK_LOSS) {
         node *v = g_add(g, original, g_scale(g, 0.25 * m->h, g_dot(g, joint, joint)));
@@ -93,7 +93,7 @@ static const func_class multitask_class = { "bk.bea.multitask", multitask_build,
 
 func *multitask_func(ctx *c, int n, func *const *losses, double h, bool mean, multitask_part part, err *e) {
     if (n < 1) {
-        err_set(e, BK_EINVAL, "multitask: losses: expected at least one");
+        err_set(e, BK_EINVAL, "bk.bea.multitask: losses: expected at least one");
         return NULL;
     }
     multitask *m = func_new(c, &multitask_class, sizeof *m, e);

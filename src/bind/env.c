@@ -182,10 +182,15 @@ BK_API bk_status bk_set_tensor(bk_env *env, const char *global, bk_dtype dtype, 
                                void *data) {
     if (!env) return BK_EINVAL;
     if (!global) return env_fail(env, BK_EINVAL, "bk_set_tensor: global: expected a name, got NULL");
-    if ((int)dtype < BK_FLOAT64 || dtype > BK_INT64)
-        return env_fail(env, BK_EINVAL, "bk_set_tensor: dtype: expected BK_FLOAT64, BK_FLOAT32 or BK_INT64");
-    if (ndim < 0 || ndim > BK_MAX_DIMS || (ndim > 0 && !shape))
-        return env_fail(env, BK_EINVAL, "bk_set_tensor: shape: expected 0..8 sizes, got another ndim or NULL");
+    err e = { 0 };
+    if (!*global) err_set(&e, BK_EINVAL, "bk_set_tensor: global: expected a name, got an empty text");
+    else if ((int)dtype < BK_FLOAT64 || dtype > BK_INT64)
+        err_set(&e, BK_EINVAL, "bk_set_tensor: dtype: expected BK_FLOAT64, BK_FLOAT32 or BK_INT64, got %d", (int)dtype);
+    else if (ndim < 0 || ndim > BK_MAX_DIMS)
+        err_set(&e, BK_EINVAL, "bk_set_tensor: ndim: expected 0..%d, got %d", BK_MAX_DIMS, ndim);
+    else if (ndim > 0 && !shape)
+        err_set(&e, BK_EINVAL, "bk_set_tensor: shape: expected %d sizes, got NULL", ndim);
+    if (e.status) return env_fail(env, e.status, e.text);
     if (!data && shape_count(ndim, shape) != 0)
         return env_fail(env, BK_EINVAL, "bk_set_tensor: data: expected memory for the elements, got NULL");
     if ((uintptr_t)data % dtype_size(dtype))

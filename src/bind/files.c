@@ -391,7 +391,7 @@ static bool folder_at(ctx *c, const char *path, err *e) {
     return there;
 }
 
-/* make_folder(path [, name of the function that speaks]): it and those above it, where missing */
+/* make_folder(path [, the function and argument that speak]): it and those above it, where missing */
 static int make_folder(lua_State *L) {
     size_t n; /* the path may lie in folders to be made, so it is checked part by part */
     const char *fname = luaL_optstring(L, 2, "make_folder"), *path = args_string(L, 1, fname, "path");
@@ -407,7 +407,8 @@ static int make_folder(lua_State *L) {
         lua_pop(L, 1);
     }
     if (!folder_at(bind_ctx(L), path, &e)) {
-        err_set(&e, BK_EIO, "%s: is not a folder", path);
+        const bool told = lua_type(L, 2) == LUA_TSTRING; /* who asks for it, and as what */
+        err_set(&e, BK_EIO, told ? "%s: %s is not a folder" : "%s%s: is not a folder", told ? fname : "", path);
         return bind_raise(L, &e);
     }
     return 0;

@@ -369,6 +369,14 @@ static int optim_restore_(lua_State *L) {
     int n = names_of(L, known + 1);
     known[n + 1] = NULL;
     args_table(L, 2, fname, "state");
+    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+        bool is = false;
+        for (int i = 0; known[i] && lua_type(L, -2) == LUA_TSTRING; i++)
+            is = is || !strcmp(lua_tostring(L, -2), known[i]);
+        if (!is)
+            return args_error(L, fname, "state: expected what %s:state() returned, got one with %s", o->name,
+                              args_got(L, -2));
+    }
     int table = args_options(L, 2, fname, known, false), found = 0;
     if (!args_field(L, table, "step"))
         return args_error(L, fname, "state: step: missing; expected what %s:state() returned", o->name);

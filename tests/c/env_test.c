@@ -249,6 +249,7 @@ static void test_restricted(void) {
         "assert(bk.internal.folder(IN .. '/new')[1]:find('^[.er]+/'))",
         "assert(not pcall(bk.plot, { { y = { 1, 2 } }, out = OUT .. '/x.svg' }))",
         "assert(not pcall(bk.plot, { { y = { 1, 2 } } }))",
+        "local _, m = pcall(bk.runs, IN) assert(m:find('bk.runs: needs io and os'), m)",
         "assert(not pcall(function() return bk.repl.reference(OUT) end))",
     };
     char in[] = "/tmp/bracket-in-XXXXXX", out[] = "/tmp/bracket-out-XXXXXX", text[400], link[100], code[1000];

@@ -17,6 +17,24 @@ local function run(hooks, options) return protocol(hooks, options):run { theta =
 
 TestHooks = {}
 
+-- An intervention that does nothing, a step that no run has, an order of nothing.
+function TestHooks.test_what_would_do_nothing_is_refused()
+    local fails = lu.assertErrorMsgContains
+    fails("bk.protocol: intervention 1 (forgot): expected a hook, one of begin_run,", run, { name = "forgot" })
+    fails("intervention 1: expected a hook", run, { strength = 0 })
+    run(bk.intervention.conflict { strength = 1 })
+    local function at(steps) return run(nil, { record = { at = steps, "loss" } }) end
+    fails("bk.protocol: record.at: expected a list of steps, from 0, got -3", at, { -3 })
+    fails("bk.protocol: record.at: expected a step of the run, which has 12, got none", at, { 1000 })
+    lu.assertEquals(at({ 0, 3, 1000 }).history.step, { 0, 3 })
+    fails("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got {}", run, nil, { order = {} })
+    fails("state:measure: name: expected a record's, got \"conflic\" (did you mean conflict?)", run,
+        { after_step = function(s) s:measure "conflic" end })
+    fails("optimizer:restore: state: expected what sgd:state() returned, got one with first", function()
+        bk.optim.sgd {}:restore { step = 1, first = start }
+    end)
+end
+
 function TestHooks.test_inputs_whose_sum_overflows_are_finite()
     local large = bk.ones({ 20, 6 }, { dtype = "float32" }) * 3e37
     local options = { tasks = { { x = large, y = y } }, dtype = "float32", evaluate = false, steps = 1, lr = 1e-30 }
@@ -154,7 +172,7 @@ function TestHooks.test_records_go_on_where_they_were()
                 return memory.sum:norm():item()
             end } }
         for k, name in ipairs(RECORDS) do record[k] = name end
-        return protocol({ name = "none" }, { record = record, order = "cyclic" })
+        return protocol({ after_step = function() end }, { record = record, order = "cyclic" })
     end
     local whole = make():run { theta = start }
     for _, at in ipairs { 1, 3, 5 } do
@@ -171,7 +189,7 @@ function TestHooks.test_a_records_memory_outlives_the_process()
     local folder = os.tmpname()
     os.remove(folder)
     local function make()
-        return protocol({ name = "none" }, { record = { every = 1, own = { value = function(state, memory)
+        return protocol({ after_step = function() end }, { record = { every = 1, own = { value = function(state, memory)
             memory.list = memory.list or {}
             table.insert(memory.list, state.theta[1]:item())
             memory.last = state.theta

@@ -517,7 +517,7 @@ function TestRecords:test_a_column_is_of_one_record()
     fails('record "own": expected a number or a table of numbers, got a tensor',
         { own = function(state) return state.theta:norm() end })
     fails('record "own": expected a number or a table of numbers, got a boolean', { own = function() return false end })
-    fails("record.at: expected a list of steps, got \"x\"", { at = { "x" }, "loss" })
+    fails("record.at: expected a list of steps, from 0, got \"x\"", { at = { "x" }, "loss" })
     local h = protocol{ order = "cyclic", record = { every = 6, "loss", "loss" } }:run{}.history
     lu.assertEquals(h.step, { 0, 6, 12 })
     lu.assertEquals(#h.loss, 3)

@@ -34,7 +34,8 @@ local function resolve_order(order)
     if type(order) == "table" and (bk._options.length(order) or 0) > 0 then
         return bk.order.word(bk._options.list("bk.protocol", "order", order, "a list of tasks"))
     end
-    refuse("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got %s", show(order))
+    refuse("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got %s",
+        type(order) == "table" and next(order) == nil and "an empty table" or show(order))
 end
 
 local HOOKS = { { "name", "string" }, { "doc", "string" }, { "strength", "number" }, { "weight", "number" },

@@ -217,8 +217,8 @@ static const bind_row multitask_rows[] = {
     { "terms", multitask_terms,
       "multitask:terms(theta) -> { original, flatness, conflict, total }\nThe parts of the modified loss, numbers." },
     { "loss", multitask_loss, "multitask:loss() -> loss\nThe modified loss as a function of theta." },
-    { "grad", multitask_grad, "multitask:grad(theta) -> vector\nG + (h/2) H G, without third derivatives; of losses that are "
-                               "fields too, whose sum is G and whose derivative H." },
+    { "grad", multitask_grad, "multitask:grad(theta) -> vector\nG + (h/2) H G, without third derivatives; of fields "
+                               "too, whose sum is G and whose derivative H." },
     { NULL, NULL, NULL },
 };
 

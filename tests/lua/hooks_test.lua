@@ -27,7 +27,8 @@ function TestHooks.test_what_would_do_nothing_is_refused()
     fails("bk.protocol: record.at: expected a list of steps, from 0, got -3", at, { -3 })
     fails("bk.protocol: record.at: expected a step of the run, which has 12, got none", at, { 1000 })
     lu.assertEquals(at({ 0, 3, 1000 }).history.step, { 0, 3 })
-    fails("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got {}", run, nil, { order = {} })
+    fails("bk.protocol: order: expected a name, a list of tasks, a function or a bk.order, got an empty table", run, nil,
+        { order = {} })
     fails("state:measure: name: expected a record's, got \"conflic\" (did you mean conflict?)", run,
         { after_step = function(s) s:measure "conflic" end })
     fails("optimizer:restore: state: expected what sgd:state() returned, got one with first", function()

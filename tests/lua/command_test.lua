@@ -375,6 +375,14 @@ function TestRuns:test_compare_gives_intervals_over_seeds()
     means = run("runs", "compare", "s/2", "s/3", "s/10"):match("interval.*")
     lu.assertEquals(cells(means, "metric"), { "metric", "n", "of", "mean", "low", "high" })
     lu.assertStrContains(means, "left out: 1 with settings of their own")
+    for k, seed in ipairs{ 1, 1, 1, 2 } do make("again/" .. k, { seed = seed }) end
+    local again = run("runs", "compare", "again")
+    lu.assertStrContains(again, "over runs: mean and 95 %")
+    lu.assertStrContains(again, "n counts the same run again, and intervals are too narrow: seed 1, 3 times")
+    for k = 1, 4 do make("pool/" .. k, { seed = 1 + k // 3, lr = k % 2 == 0 and 0.1 or 0.2 }) end
+    again = run("runs", "compare", "pool", "--group-by", "batch")
+    lu.assertStrContains(again, "over runs: mean and 95 %")
+    lu.assertStrContains(again, "n counts runs, pooled over lr")
 end
 
 function TestRuns:test_mistakes()
@@ -591,8 +599,8 @@ function TestPlotCommand:setUp()
     if not os.execute("command -v gnuplot >/dev/null") then lu.skip("gnuplot is not here") end
     set_up()
     make("r/a")
-    make("r/b")
-    make("r/c", nil, nil, {})
+    make("r/b", { seed = 2 })
+    make("r/c", { seed = 3 }, nil, {})
 end
 
 function TestPlotCommand:tearDown() if root then tear_down() end end

@@ -31,7 +31,7 @@ function TestHooks.test_what_would_do_nothing_is_refused()
         { order = {} })
     fails("state:measure: name: expected a record's, got \"conflic\" (did you mean conflict?)", run,
         { after_step = function(s) s:measure "conflic" end })
-    fails("optimizer:restore: state: expected what sgd:state() returned, got one with first", function()
+    fails("optimizer:restore: state: expected what sgd:state() returned, got one with \"first\"", function()
         bk.optim.sgd {}:restore { step = 1, first = start }
     end)
 end

@@ -318,13 +318,13 @@ end
 function groups.fill(g, settings, by)
     local words, seen = {}, {}
     for c, s in ipairs(g.settings) do words[c] = s.name .. " = " .. s.value end
-    g.label, g.seeds, g.pooled = table.concat(words, ", "), {}, {}
+    g.label, g.seeds, g.pooled, g.repeated = table.concat(words, ", "), {}, {}, {}
     g.finished, g.diverged, g.failed, g.unfinished = {}, {}, {}, {}
     table_text.sort(g.runs, function(run) return groups.seed(run) .. " " .. run.dir end)
     for _, run in ipairs(g.runs) do
         local status, seed, diverged = run.status.status, groups.seed(run), is_diverged(run)
-        if not seen[seed] then g.seeds[#g.seeds + 1] = seed end
-        seen[seed] = true
+        seen[seed] = (seen[seed] or 0) + 1
+        if seen[seed] == 1 then g.seeds[#g.seeds + 1] = seed end
         if diverged then table.insert(g.diverged, run) end
         if status == "finished" then
             table.insert(g.finished, run)
@@ -343,6 +343,9 @@ function groups.fill(g, settings, by)
             end
         end
     end
+    for _, seed in ipairs(#g.pooled == 0 and g.seeds or {}) do -- the same run again, not another
+        if seen[seed] > 1 then g.repeated[#g.repeated + 1] = ("seed %s, %d times"):format(seed, seen[seed]) end
+    end
 end
 
 -- "3 of 4 finished; diverged: seed 2; failed: seed 7": what stands beside a figure of the group.
@@ -359,6 +362,7 @@ function groups.note(g)
         if #seeds > 0 then parts[#parts + 1] = what .. table.concat(seeds, ", ") end
     end
     if #g.pooled > 0 then parts[#parts + 1] = "pooled over " .. table.concat(g.pooled, ", ") end
+    if #g.repeated > 0 then parts[#parts + 1] = "the same again: " .. table.concat(g.repeated, ", ") end
     return table.concat(parts, "; ")
 end
 

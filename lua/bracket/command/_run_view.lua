@@ -341,9 +341,18 @@ end
 -- were started.
 local function over_seeds(groups, names, results)
     local s = { title = "over seeds: mean and 95 % interval (Student's t)", head = { "metric" }, rows = {} }
-    local several, telling, alone = {}, {}, 0
+    local several, telling, alone, notes, noted = {}, {}, 0, {}, {}
+    local function note(text)
+        if not noted[text] then notes[#notes + 1] = text end
+        noted[text] = true
+    end
     for _, g in ipairs(groups) do
         if #g.runs > 1 then several[#several + 1] = g else alone = alone + 1 end
+        if #g.pooled > 0 then note("n counts runs, pooled over " .. table.concat(g.pooled, ", ")) end
+        if #g.repeated > 0 then
+            note("n counts the same run again, and intervals are too narrow: " .. table.concat(g.repeated, ", "))
+        end
+        if #g.runs > #g.seeds then s.title = "over runs: mean and 95 % interval (Student's t)" end
     end
     for c in ipairs(names) do -- those that tell these groups apart
         for _, g in ipairs(several) do
@@ -370,7 +379,8 @@ local function over_seeds(groups, names, results)
             s.rows[#s.rows + 1] = row
         end
     end
-    if alone > 0 then s.note = string.format("left out: %d with settings of their own", alone) end
+    if alone > 0 then note(string.format("left out: %d with settings of their own", alone)) end
+    s.note = #notes > 0 and table.concat(notes, "\n  ") or nil
     return s
 end
 

@@ -83,7 +83,11 @@ local function difference(a, b, path)
             seen[key] = true
         end
     end
-    table.sort(keys, function(x, y) return tostring(x) < tostring(y) end)
+    local function rank(key) return key == "digest" and 2 or key == "doc" and 1 or 0 end -- a setting says more
+    table.sort(keys, function(x, y)
+        if rank(x) ~= rank(y) then return rank(x) < rank(y) end
+        return tostring(x) < tostring(y)
+    end)
     for _, key in ipairs(keys) do
         local at, was, is = difference(a[key], b[key], path .. "." .. tostring(key))
         if at then return at, was, is end

@@ -287,6 +287,8 @@ function TestRunFolder:test_the_folder_of_another_protocol_is_refused()
         { "lr", { lr = function(step) return 0.1 / step end }, { lr = function(step) return 0.2 / step end } },
         { "lr", { lr = function() return constant end }, { lr = function() return constant end },
             function() constant = 0.6 end },
+        { "interventions.1.weight = 2, this protocol has 1", { interventions = { bk.intervention.ewc{ weight = 2 } } },
+            { interventions = { bk.intervention.ewc{ weight = 1 } } } },
         { "another intervention 1 (digest ", { interventions = { bk.intervention.ewc{ weight = 1, samples = 3 } } },
             { interventions = { bk.intervention.ewc{ weight = 1, samples = 4 } } } },
     }

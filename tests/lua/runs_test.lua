@@ -95,6 +95,20 @@ r/c     1    10  8                      0.5    0.7500
         "run  bracket\nr/c  10.2500\nr/b   2.2500\n") -- a recorded column: the last row
 end
 
+-- An argument that is called as a metric or a recorded column is.
+function TestRunsCommand:test_names_that_several_have_are_told_apart()
+    make("n", { seed = 1, lr = 1, forgetting = 3, bracket = 7 }, { metrics = { forgetting = 0.5 } })
+    local names = "forgetting,metrics.forgetting,bracket,recorded.bracket"
+    lu.assertEquals((run("runs", "list", "n", "--columns", names)), [[
+run  forgetting  metrics.forgetting  bracket  recorded.bracket
+n             3                 0.5        7              1.25
+]])
+    lu.assertEquals((run("runs", "list", "n", "--csv", "--where", "recorded.bracket < 2 and bracket == 7")), [[
+run,status,step,total,seed,started,seconds,bracket,forgetting,lr,metrics.forgetting,loss
+n,finished,20,20,1,2025-01-02T03:04:05Z,1.5,7,3,1,0.5,1
+]])
+end
+
 function TestRunsCommand:test_csv_and_json()
     lu.assertEquals((run("runs", "list", "r", "--csv", "--where", "seed < 3")), [[
 run,status,step,total,seed,started,seconds,layers,lr,arguments.name,average_accuracy,own,loss

@@ -1,7 +1,7 @@
 -- What is asked of runs: which of them (--where), in what order (--sort), and what of each (--columns). A run's values
 -- go by name: its own (OWN), the arguments of its script, the options of its protocol, its final metrics, the last it
--- recorded, what it ran on; the first that has the name. `arguments`, `config`, `metrics` and `env` are the tables
--- themselves.
+-- recorded, what it ran on; the first that has the name. `arguments`, `config`, `metrics`, `recorded` and `env` are the
+-- tables themselves: metrics.forgetting is the metric where an argument is called so too.
 local bk = ...
 local refuse = bk._options.refuse
 local table_text = bk.command._table_text
@@ -22,13 +22,14 @@ local OWN = {
     end,
     config = function(run) return run.config end,
     metrics = function(run) return run.metrics end,
+    recorded = function(run) return run.recorded end,
     env = function(run) return run.env end,
 }
 for _, name in ipairs{ "status", "message", "step", "total", "started", "updated", "seconds" } do
     OWN[name] = function(run) return run.status[name] end
 end
 
-local IN_TABLES = { arguments = true, config = true, metrics = true, env = true }
+local IN_TABLES = { arguments = true, config = true, metrics = true, recorded = true, env = true }
 
 -- Whether a name is a run's own, which an argument of that name has to be told from: arguments.NAME.
 function query.is_own(name) return OWN[name] ~= nil end

@@ -43,7 +43,7 @@ end
 
 -- What a file of runs holds unless told: who it is, its arguments, its results.
 local function every_column(runs)
-    local names = { "run", "status", "step", "total", "seed", "started", "seconds" }
+    local names, taken = { "run", "status", "step", "total", "seed", "started", "seconds" }, {}
     for _, of in ipairs{ "arguments", "metrics" } do
         local all = {}
         for _, run in ipairs(runs) do
@@ -51,8 +51,9 @@ local function every_column(runs)
         end
         all.seed, all.out = nil, nil
         for _, name in ipairs(table_text.sorted(all)) do
-            names[#names + 1] = query.is_own(name) and of .. "." .. name or name
+            names[#names + 1] = (query.is_own(name) or taken[name]) and of .. "." .. name or name
         end
+        for name in pairs(all) do taken[name] = true end
     end
     names[#names + 1] = "loss"
     return names
@@ -234,9 +235,10 @@ end
 
 -- ---- the command ----
 
-local WHERE = { "where", "EXPR", doc = "those for which it holds: 'lr < 0.1 and status == \"finished\"', in Lua, with "
-    .. "the names of arguments, options, metrics and recorded columns (the last row), and name, status, step, seed, "
-    .. "tags, accuracy, loss, ..." }
+local WHERE = { "where", "EXPR", doc = "those for which it holds: 'lr < 0.1 and status == \"finished\"', in Lua. A name "
+    .. "is the run's own (name, status, step, seed, tags, accuracy, loss, ...), or else an argument's, an option's, a "
+    .. "metric's, a recorded column's (the last row); arguments.NAME, config.NAME, metrics.NAME, recorded.NAME tell them "
+    .. "apart" }
 
 return command_line.define{
     name = "runs",

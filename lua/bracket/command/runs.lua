@@ -235,10 +235,10 @@ end
 
 -- ---- the command ----
 
-local WHERE = { "where", "EXPR", doc = "those for which it holds: 'lr < 0.1 and status == \"finished\"', in Lua. A name "
-    .. "is the run's own (name, status, step, seed, tags, accuracy, loss, ...), or else an argument's, an option's, a "
-    .. "metric's, a recorded column's (the last row); arguments.NAME, config.NAME, metrics.NAME, recorded.NAME tell them "
-    .. "apart" }
+local WHERE = { "where", "EXPR", doc = "those for which it holds: 'lr < 0.1 and status == \"finished\"', in Lua. A "
+    .. "name is the run's own (name, status, step, seed, tags, accuracy, loss, ...), or else an argument's, an option's, a "
+    .. "metric's, a recorded column's (the last row); arguments.NAME, config.NAME, metrics.NAME, recorded.NAME tell "
+    .. "them apart" }
 
 return command_line.define{
     name = "runs",

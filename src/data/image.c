@@ -90,6 +90,28 @@ static void png_release(png_structp png, png_voidp block) {
     mem_sized_free(((picture *)png_get_mem_ptr(png))->c, block);
 }
 
+/* The colours of the indices that lie at the beginning of the pixels, from the last one on. */
+static bool paint(picture *p) {
+    png_colorp palette = NULL;
+    int n = 0;
+    png_get_PLTE(p->png, p->info, &palette, &n);
+    for (int64_t i = p->rows * p->columns - 1; i >= 0; i--) {
+        const int index = p->pixels[i];
+        if (i % (1 << 20) == 0 && (p->status = ctx_poll(p->c, p->e))) return false;
+        if (index >= n) {
+            p->status = err_set(p->e, BK_EIO,
+                                "%s: PNG: row %lld, column %lld: expected one of the palette's %d colours, 0 to %d, "
+                                "got %d",
+                                p->path, (long long)(i / p->columns + 1), (long long)(i % p->columns + 1), n, n - 1,
+                                index);
+            return false;
+        }
+        const unsigned char colour[3] = { palette[index].red, palette[index].green, palette[index].blue };
+        memcpy(p->pixels + 3 * i, colour, sizeof colour);
+    }
+    return true;
+}
+
 static void read_png(picture *p) {
     p->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, p, png_failed, png_warned, p, png_alloc, png_release);
     p->info = p->png ? png_create_info_struct(p->png) : NULL;
@@ -105,20 +127,26 @@ static void read_png(picture *p) {
     p->rows = png_get_image_height(p->png, p->info);
     p->columns = png_get_image_width(p->png, p->info);
     const int colour = png_get_color_type(p->png, p->info);
-    png_set_expand(p->png); /* palettes, few bits, a transparent colour */
+    const bool palette = colour == PNG_COLOR_TYPE_PALETTE;
+    if (palette)
+        png_set_packing(p->png); /* an index a byte: libpng would paint one beyond the palette black */
+    else
+        png_set_expand(p->png); /* few bits, a transparent colour */
     png_set_scale_16(p->png);
     png_set_strip_alpha(p->png);
     const int passes = png_set_interlace_handling(p->png);
     png_read_update_info(p->png, p->info);
     p->channels = colour & PNG_COLOR_MASK_COLOR ? 3 : 1;
-    if (png_get_rowbytes(p->png, p->info) != (size_t)(p->columns * p->channels)) png_error(p->png, "an unknown kind");
+    const int64_t row_bytes = p->columns * (palette ? 1 : p->channels);
+    if (png_get_rowbytes(p->png, p->info) != (size_t)row_bytes) png_error(p->png, "an unknown kind");
     if (!make_room(p, (int64_t)PNG_SHRINK * 8)) return; /* 8 pixels in a byte, at one bit each */
     for (int pass = 0; pass < passes; pass++)
         for (int64_t row = 0; row < p->rows; row++) {
             if (row % 64 == 0 && (p->status = ctx_poll(p->c, p->e))) return;
-            png_read_row(p->png, p->pixels + row * p->columns * p->channels, NULL);
+            png_read_row(p->png, p->pixels + row * row_bytes, NULL);
         }
     png_read_end(p->png, NULL);
+    if (palette && !paint(p)) return;
     if (p->used < p->n) p->status = err_set(p->e, BK_EIO, "%s: bytes follow after the end of the image", p->path);
 }
 
@@ -266,8 +294,8 @@ const format_row format_image = {
         "bk.data.image(path [, { channels = 0 }]) -> tensor (channels, rows, columns)\n"
         "A PNG or JPEG file as float32 numbers 0..255; bk.data.images reads a folder of them.\n\n"
         "Grey images have 1 channel, coloured ones 3 (RGB). 16 bits are scaled to 8, palettes become colours, an alpha "
-        "channel is left out. A file that breaks off or is damaged, one of more than 2^26 pixels, and CMYK are errors "
-        "that name it.",
+        "channel is left out. A file that breaks off or is damaged, one with a pixel that its palette lacks, one of "
+        "more than 2^26 pixels, and CMYK are errors that name it.",
     .options = { { "channels",
                    "1: colours become grey (0.299 R + 0.587 G + 0.114 B); 3: grey is repeated; 0: as in the "
                    "file",

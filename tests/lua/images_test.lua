@@ -80,6 +80,15 @@ function TestImages.test_every_kind_of_png()
     p = put("y.png", png(1, { "\10" }, 0, 8))
     lu.assertEquals(bk.data.image(p, { channels = 3 }):totable(), { { { 10 } }, { { 10 } }, { { 10 } } })
     fails("channels: expected 1, 3, or 0 for the file's, got 2", bk.data.image, p, { channels = 2 })
+    -- indices of few bits; one that the palette does not have, at any depth, in an image that has it or has not
+    lu.assertEquals(read(4, { "\x1B" }, 3, 2, ("\1\1\1\2\2\2\3\3\3\4\4\4")), { { { 1, 2, 3, 4 } }, { { 1, 2, 3, 4 } },
+        { { 1, 2, 3, 4 } } })
+    local two = "\10\20\30\40\50\60"
+    for depth, rows in pairs{ [8] = { "\0\1", "\1\2" }, [4] = { "\x01", "\x12" }, [2] = { "\x10", "\x60" } } do
+        fails("x.png: PNG: row 2, column 2: expected one of the palette's 2 colours, 0 to 1, got 2", read, 2, rows, 3,
+            depth, two)
+    end
+    fails("row 1, column 1: expected one of the palette's 1 colours, 0 to 0, got 1", read, 1, { "\x80" }, 3, 1, "\1\2\3")
     local text = put("z.png", "\x89PNG\r\n\x1a\n" .. ("\0"):rep(30))
     fails("z.png: PNG: ", bk.data.image, text)
 end

@@ -3,7 +3,7 @@
 local bk = ...
 local internal, refuse = bk.internal, bk._options.refuse
 local clock = internal.seconds
-local run_folder, checkpoint, claim = bk._run_folder, bk._checkpoint, bk._claim
+local run_folder, checkpoint, claim, warning = bk._run_folder, bk._checkpoint, bk._claim, bk._warning
 local readable, now, text_in = bk._text_file.readable, bk._text_file.stamp, bk._text_file.read
 local run_log = {}
 run_log.__index = run_log
@@ -157,11 +157,6 @@ local function sweep_up(dir)
         local file = name:match("^(.+)%.tmp%-%d+%-%d+$") or ""
         if OURS[file] or file:find("^checkpoint%-%d+%.safetensors$") then os.remove(dir .. "/" .. name) end
     end
-end
-
-local function warning(...)
-    local text = string.format(...)
-    if internal.message then internal.message("warning: " .. text) else warn(text) end
 end
 
 function run_log:take_claim()

@@ -118,7 +118,7 @@ local function plot(options)
     end
     for _, p in ipairs(panels) do p:script(f, width / columns, height / rows) end
     local opening = (many or title) and ("set multiplot layout %d,%d%s"):format(rows, columns,
-        title and " title " .. figure.quote(title) .. " noenhanced" or "") or ""
+        title and (" title %s noenhanced"):format((figure.quote_lines(title, width / (f.font * 0.62), 2))) or "") or ""
     f:run(f:terminal(width, height, in_units or too), options.out, opening, opening ~= "" and "unset multiplot" or "")
     return options.out
 end
@@ -143,6 +143,9 @@ return bk.define{
 Draws figures with gnuplot: a PNG, SVG or PDF file, or characters on the terminal.
 A series has a label, a style, a colour "#rrggbb" (the next of nine that are told apart without colour too) and what its
 style takes. Without a style it is an image where it has one, otherwise linespoints, of more than 60 points lines.
+Long texts are wrapped, then lose their middle; names of ticks are turned where they would lie on each other, then some
+are left out: a larger width or height has room for more. A letter that no installed font has is a box in a PNG or PDF
+(with a warning); in an SVG it is left to the viewer's fonts.
 
 ]] .. table.concat(styles, "\n\n"),
     errors = "without gnuplot: says how to install it. Of a figure that fails no file is left.",

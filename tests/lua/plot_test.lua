@@ -224,6 +224,24 @@ function TestPlot:test_a_heat_map_has_scale_ticks_values_and_nan()
     lu.assertTrue(#shapes(none) < 6)
 end
 
+-- What has no colour is hatched, each kind in its way and with its name: nothing is left blank, in one row neither.
+function TestPlot:test_cells_without_a_colour_are_told()
+    local odd = { 1, 0 / 0, 2, math.huge, -math.huge }
+    for _, image in ipairs{ { odd }, bk.tensor(odd):reshape{ 5, 1 }, { odd, { 1, 2, 3, 4, 5 } } } do
+        local svg = self:svg{ { image = image } }
+        for _, name in ipairs{ "nan", "inf", "-inf" } do has_text(svg, name) end
+        lu.assertEquals(#of_colour(svg, "rgb(196,196,196)"), 3)
+        local map = self:terminal("bk.plot{ { image = {{1, 0/0, 2, 1/0, -1/0}} } }")
+        lu.assertStrContains(map, "? is nan, ^ is inf, _ is -inf")
+    end
+    -- of a PNG gnuplot's image needs two rows and two columns: else it is white but for axes and scale
+    bk.plot{ { image = { { 1, 2, 3 } } }, out = self.dir .. "/row.png" }
+    local p = bk.data.image(self.dir .. "/row.png", { channels = 3 })
+    local rows, columns = p:size(2), p:size(3)
+    local middle = p:narrow(2, rows // 2, 1):narrow(3, columns // 2, 1):reshape{ 3 }:totable()
+    lu.assertTrue(middle[1] < 100 and middle[2] > 100) -- green, and no white
+end
+
 function TestPlot:test_maps_rise_and_part()
     local function lightness(shape)
         local r, g, b = shape.colour:match("(%d+),(%d+),(%d+)")
@@ -397,6 +415,95 @@ function TestPlot:test_long_labels_are_not_cut()
     lu.assertTrue(tonumber(self:svg(figure):match('viewBox="0 0 %d+ (%d+)"')) > 550)
     figure.height = 420
     lu.assertEquals(self:svg(figure):match('viewBox="0 0 %d+ (%d+)"'), "420")
+end
+
+-- Texts of a picture as boxes, in the directions along and across their letters; a letter is half as wide as high.
+local function boxes(svg)
+    local list = {}
+    for x, y, turn, size, anchor, inner in svg:gmatch('<g transform="translate%(([%d.-]+),([%d.-]+)%)([^"]*)"[^>]-'
+        .. 'font%-size="([%d.]+)"%s+text%-anchor="(%a+)">%s*<text>(.-)</text>') do
+        local angle = math.rad(tonumber(turn:match("rotate%(([%d.-]+)%)") or 0))
+        local c, s = math.cos(angle), math.sin(angle)
+        local u, v = x * c + y * s, y * c - x * s
+        local wide = utf8.len((inner:gsub("<[^>]*>", ""):gsub("&%w+;", "x"))) * size * 0.5
+        local from = u - (anchor == "middle" and wide / 2 or anchor == "end" and wide or 0)
+        local box = { turn = turn, from = from, to = from + wide, v = v, size = tonumber(size), text = inner, x = {},
+            y = {} }
+        for k, at in ipairs{ from, from + wide } do box.x[k], box.y[k] = at * c - v * s, at * s + v * c end
+        list[#list + 1] = inner ~= "" and box or nil
+    end
+    return list
+end
+
+function TestPlot:test_no_text_is_outside_or_on_another()
+    local long, y, names, short, matrix = ("a name that goes on and on "):rep(8), {}, {}, {}, {}
+    for i = 1, 60 do
+        y[i], names[i], short[i], matrix[i] = math.sin(i) + 1.5, "task number " .. i, "t" .. i, {}
+        for j = 1, 60 do matrix[i][j] = math.sin(i * j) end
+    end
+    local function figures()
+        return { sixty = { { x = names, y = y, style = "bars" } }, short = { { x = short, y = y, style = "bars" } },
+            few = { { x = { long .. 1, long .. 2, "c" }, y = { 1, 2, 3 }, style = "bars", label = long } },
+            lines = { { y = y, label = long .. 1 }, { y = { 1, 2, 3 }, label = long .. 2 } },
+            heat = { { image = matrix, label = long }, xticks = names, yticks = names },
+            one = { { image = { { 1, 2 }, { 3, 4 } } }, xticks = { long, "b" }, yticks = { long, "b" } },
+            row = { { image = { y } }, xticks = names, yticks = { "only" } },
+            column = { { image = bk.tensor(y):reshape{ 60, 1 } }, xticks = { "only" }, yticks = names },
+            numbers = { { y = { 1, 2, 3 } }, xticks = y, yticks = y },
+            histogram = { { y = y, style = "histogram", label = long } },
+            quiver = { { x = { 1 }, y = { 1 }, u = { 1 }, v = { 1 }, style = "quiver", label = long } } }
+    end
+    local function check(name, figure)
+        local svg = self:svg(figure)
+        local wide, high = svg:match('viewBox="0 0 (%d+) (%d+)"')
+        local list, n = boxes(svg), 0
+        for k, a in ipairs(list) do
+            for e = 1, 2 do
+                lu.assertTrue(a.x[e] >= 0 and a.x[e] <= tonumber(wide) and a.y[e] >= 0 and a.y[e] <= tonumber(high),
+                    ("%s: %s is outside"):format(name, a.text))
+            end
+            for j = k + 1, #list do
+                local b = list[j]
+                lu.assertFalse(a.turn == b.turn and math.abs(a.v - b.v) < 0.8 * a.size and a.from < b.to
+                    and b.from < a.to, ("%s: %s is on %s"):format(name, a.text, b.text))
+            end
+            n = n + (a.text:find("task number", 1, true) and 1 or 0)
+        end
+        return n
+    end
+    for name, figure in pairs(figures()) do check(name, figure) end
+    for name, figure in pairs(figures()) do
+        figure.title, figure.xlabel, figure.ylabel = long, long, long
+        check(name .. ", labelled", figure)
+    end
+    local figure = figures().sixty
+    lu.assertTrue(check("as wide as usual", figure) >= 15)
+    figure.width = 1400
+    lu.assertEquals(check("wide enough for all", figure), 60)
+end
+
+-- A letter that no font has is drawn by gnuplot as a box larger than the figure: here it is as U+25A1 is.
+function TestPlot:test_letters_that_no_font_has()
+    if not os.execute("command -v fc-list >/dev/null 2>&1") then lu.skip("fc-list is not here") end
+    for _, kind in ipairs{ "png", "pdf" } do
+        local said = self:terminal(([[
+bk.plot{ { y = {1, 2}, label = "a\u{F8FE0}b" }, title = "Ünï ½", out = %q }]]):format(self.dir .. "/odd." .. kind))
+        lu.assertStrContains(said, "no font here has \u{F8FE0}: a box stands for each; install a font")
+        bk.plot{ { y = { 1, 2 }, label = "a□b" }, title = "Ünï ½", out = self.dir .. "/box." .. kind }
+    end
+    lu.assertTrue(read(self.dir .. "/odd.png") == read(self.dir .. "/box.png"))
+    local plain = [[bk.plot{ { y = {1, 2} }, title = "Ünï ½ α", out = %q }]]
+    lu.assertEquals(self:terminal(plain:format(self.dir .. "/f.png")), "")
+    has_text(self:svg{ { y = { 1, 2 } }, title = "\u{F8FE0}" }, "\u{F8FE0}") -- the viewer's fonts may have it
+end
+
+-- Thin lines of single runs lie on the band of their group, and are seen there: they have its full colour.
+function TestPlot:test_thin_lines_are_seen_on_their_bands()
+    local svg = self:svg{ { y = { 1, 2 } }, { y = { 2, 3 }, low = { 1, 2 }, high = { 3, 4 } },
+        { y = { 1.5, 2.5 }, style = "lines", thin = true, colour = "#d96a0f" } }
+    local n = 0
+    for _ in svg:gmatch("<path stroke='rgb%(217, 106,  15%)'") do n = n + 1 end
+    lu.assertEquals(n, 2) -- the curve and the thin line
 end
 
 function TestPlot:test_text_is_never_a_command()

@@ -172,8 +172,51 @@ function axis:tick_list(dumb)
     end
 end
 
--- The lines that set the axis. length: of the axis, in characters.
-function axis:lines(script, quote, dumb, length)
+local shortened = bk.command._table_text.shortened
+
+-- How many letters of a label are seen: of 10^{3} three.
+local function letters_of(tick)
+    return utf8.len(tick[3] and tick[2] or (tick[2]:gsub("[%^{}]", ""))) or #tick[2]
+end
+
+-- The ticks, in whatever order they are given, without the labels that are nearer than `apart` of the axis's length to
+-- one before them; and whether all are kept.
+function axis:thin(list, apart)
+    local taken, kept, all = {}, {}, true
+    for k, tick in ipairs(list) do
+        local at, near = tick[2] and self:share(tick[1]), false
+        for _, other in ipairs(at and taken or {}) do near = near or math.abs(at - other) < apart end
+        taken[#taken + 1] = not near and at or nil
+        kept[k], all = near and { tick[1], "" } or tick, all and not near
+    end
+    return kept, all
+end
+
+-- The ticks, names no longer than `most` or what they have room for along x; how many letters the longest has, and
+-- whether there are names. Nil: none.
+function axis:labels(dumb, along, most)
+    local list, longest, named = self.ticks ~= false and self:tick_list(dumb) or nil, 0, false
+    if self.name == "x" then most = math.max(most, along // #(list or { 1 }) - 1) end
+    for k, tick in ipairs(list or {}) do
+        if tick[3] then
+            list[k], named = { tick[1], shortened(tick[2], math.max(4, math.floor(most))), true }, true
+        end
+        longest = math.max(longest, tick[2] and letters_of(list[k]) or 0)
+    end
+    return list, longest, named
+end
+
+-- How many letters high the names below x are where they have to be turned: 0 where there is room for them along it.
+function axis:depth(along, most)
+    local list, longest, named = self:labels(false, along, most)
+    return named and select(2, self:thin(list, (longest + 1) / along)) and 0 or named and longest or 0
+end
+
+local TURNS = { { 35, math.sin(math.rad(35)) }, { 90, 1 } } -- in degrees, and how far apart lines of text then are
+
+-- The lines that set the axis. along, lines: the letters and the lines of text that have room along it; most: the
+-- letters of a name. Labels that would lie on each other are turned where they are names below x, else left out.
+function axis:lines(script, quote, dumb, along, lines, most)
     local low, high = self:settle()
     if self.reversed then low, high = high, low end
     script[#script + 1] = ("set %srange [%s:%s] noextend"):format(self.name, number(low), number(high))
@@ -183,20 +226,24 @@ function axis:lines(script, quote, dumb, length)
         script[#script + 1] = ("unset %stics"):format(self.name)
         return
     end
-    local list, look = self:tick_list(dumb), "nomirror"
+    local list, longest, named = self:labels(dumb, along, most)
+    local entries, look = {}, "nomirror"
     local away = (self.stands or self.cells or #self.names > 0) and " out" or ""
     if not list then
         script[#script + 1] = ("set %stics autofreq %s%s"):format(self.name, look, away)
         return
     end
-    local entries, letters, longest = {}, 0, 0
-    for k, tick in ipairs(list) do
-        entries[k] = tick[2] and quote(tick[2]) .. " " .. number(tick[1]) or "'' " .. number(tick[1]) .. " 1"
-        local n = tick[3] and (utf8.len(tick[2]) or #tick[2]) or 0
-        letters, longest = letters + n, math.max(longest, n)
+    local kept, all = self:thin(list, self.name == "x" and (longest + 1) / along or 1 / lines)
+    for _, turn in ipairs(not all and named and self.name == "x" and not dumb and TURNS or {}) do
+        if not all then
+            kept, all = self:thin(list, 1 / lines / turn[2])
+            look = ("nomirror rotate by -%d"):format(turn[1])
+        end
     end
-    if letters > 0 then look = look .. " noenhanced" end
-    if self.name == "x" and (longest + 1) * #list > length and not dumb then look = look .. " rotate by -35" end
+    for k, tick in ipairs(kept) do
+        entries[k] = tick[2] and quote(tick[2]) .. " " .. number(tick[1]) or "'' " .. number(tick[1]) .. " 1"
+    end
+    if named then look = look .. " noenhanced" end
     script[#script + 1] = ("set %stics %s%s (%s)"):format(self.name, look, away, table.concat(entries, ", "))
 end
 

@@ -35,12 +35,6 @@ function colours.palette(name)
     return "set palette maxcolors 128 defined (" .. table.concat(steps, ", ") .. ")"
 end
 
--- Half way to white.
-function colours.pale(colour)
-    local r, g, b = parts(colour)
-    return ("#%02x%02x%02x"):format((r + 255) // 2, (g + 255) // 2, (b + 255) // 2)
-end
-
 -- The map's colour at place 0..1 as red, green, blue.
 local function mixed(name, place)
     local map = MAPS[name]

@@ -1,7 +1,7 @@
 -- A script for gnuplot, run as a process of its own. Whatever a caller gives reaches gnuplot as numbers, or as text
 -- whose every sign that is not a letter, a digit or a blank is written as a number: none of it is a command.
 local bk = ...
-local values = bk._plot._values
+local glyphs, shortened = bk._plot._glyphs, bk.command._table_text.shortened
 
 -- Of what is nobody's argument.
 local function fail(format, ...) error(("bk.plot: " .. format):format(...), 0) end
@@ -61,15 +61,22 @@ end
 -- Of a label wider than the figure gnuplot would show nothing, or a part: its middle is left out. panel:script says how
 -- many letters there is room for.
 function figure:title(s)
-    return s.label and "title " .. self.quote(bk.command._table_text.shortened(s.label, self.room)) or "notitle"
+    return s.label and "title " .. self.quote(shortened(s.label, self.room)) or "notitle"
 end
 
--- A line of text, as several where it is longer than so many letters.
-function figure.quote_lines(text, letters)
-    local lines = {}
-    bk.repl.wrap.fill(lines, text, math.max(20, letters), "", "")
+-- A line of text, as at most so many where it is longer than so many letters; what has no room there is left out of the
+-- middle. And how many lines it takes.
+function figure.quote_lines(text, letters, most)
+    local lines, wide = {}, math.max(12, math.floor(letters))
+    text = bk._text_file.readable(text):gsub("%S+", function(word) return shortened(word, wide) end)
+    local room = most * wide
+    repeat -- lines end with words: they hold a little less
+        lines = {}
+        bk.repl.wrap.fill(lines, shortened(text, room), wide, "", "")
+        room = room - 4
+    until #lines <= most
     for k, line in ipairs(lines) do lines[k] = figure.quote(line):sub(2, -2) end
-    return '"' .. table.concat(lines, "\\n") .. '"'
+    return '"' .. table.concat(lines, "\\n") .. '"', #lines
 end
 
 -- The line that sets the terminal (pdfcairo's points are larger than a point): a size in pixels, or units = true: pixels of 1/96 inch at a printer's resolution.
@@ -110,9 +117,16 @@ function figure:run(terminal, out, opening, closing)
     table.move(self.script, 1, #self.script, #lines + 1, lines)
     lines[#lines + 1] = closing
     lines[#lines + 1] = out and "set output" or nil
+    local script, missing = table.concat(lines, "\n"), {}
+    if self.kind == "png" or self.kind == "pdf" then script, missing = glyphs(script) end
+    if #missing > 0 then
+        bk._warning("bk.plot: %s: no font here has %s: a box stands for each; install a font that has them "
+            .. "(fonts-noto-cjk, fonts-noto-core), or draw an .svg, which leaves letters to the viewer's fonts", out,
+            table.concat(missing, " ", 1, math.min(#missing, 20)) .. (#missing > 20 and " ..." or ""))
+    end
     local f, why = io.open(path, "wb")
     if not f then fail("cannot write a temporary file: %s", why) end
-    f:write(table.concat(lines, "\n"), "\n")
+    f:write(script, "\n")
     f:close()
     -- the three names come from os.tmpname: nothing of the caller's is in this command
     local ok = os.execute(("gnuplot '%s' %s 2>'%s' </dev/null"):format(path, out and ">/dev/null"

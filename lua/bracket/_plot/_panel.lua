@@ -155,19 +155,22 @@ function panel:key_spot()
     return least <= 0.04 * #self.sample and best or "below"
 end
 
+-- The line that sets the key, and how much of the height it takes below the axes.
 function panel:key_line()
     local key = self.options.key
     if type(key) == "string" and not SPOTS[key] then
         fail("%skey: expected left, right, lower, lower left, below or outside, got %q", self.name, key)
     end
-    if key == false or self.labelled == 0 then return "unset key" end
+    if key == false or self.labelled == 0 then return "unset key", 0 end
     key = type(key) == "string" and key or self:key_spot()
-    return ("set key noenhanced %s%s"):format(SPOTS[key], self.dumb and "" or " samplen 2.5")
+    local _, below = self:key_below()
+    return ("set key noenhanced %s%s"):format(SPOTS[key], self.dumb and "" or " samplen 2.5"), key == "below" and below
+        or 0
 end
 
 -- ---- the script ----
 
-function panel:scale_lines(line, figure)
+function panel:scale_lines(line, figure, letters)
     local scale = self.scale
     line(colours.palette(scale.map))
     local low, high = scale.low, scale.high
@@ -186,22 +189,55 @@ function panel:scale_lines(line, figure)
     else
         line("set format cb '%%h'; set cbtics nomirror scale 0.4")
     end
-    line("set cblabel %s noenhanced offset 1.2,0", figure.quote(scale.label or ""))
+    line("set cblabel %s noenhanced offset 1.2,0", (figure.quote_lines(scale.label or "", letters, 1)))
 end
 
--- About how long the x axis is, in pixels.
-function panel:axis_width()
+-- About how long the axes are, in pixels, where texts above and below take so much: a square panel's as long as the
+-- shorter has room for.
+function panel:axis_width(taken)
     local width = self.width * (self.scale and 0.66 or 0.84)
     if not self.square then return width end
     local x, y = { self.x:settle() }, { self.y:settle() }
-    return math.min(width, 0.7 * self.height * (x[2] - x[1]) / (y[2] - y[1]))
+    return math.min(width, (0.85 * self.height - (taken or 0)) * (x[2] - x[1]) / (y[2] - y[1]))
+end
+function panel:axis_height(taken)
+    local height = 0.85 * self.height - taken
+    if not self.square then return height end
+    local x, y = { self.x:settle() }, { self.y:settle() }
+    return math.min(height, self:axis_width(taken) * (y[2] - y[1]) / (x[2] - x[1]))
+end
+
+-- Appends what is written around the axes: title, labels, ticks, key, the scale's ends.
+function panel:text_lines(line, figure, width, height)
+    local o, quote, dumb = self.options, figure.quote, figure.dumb
+    local letter = dumb and 1 or figure.font * 0.62
+    local title, over = figure.quote_lines(o.title or "", width / letter, 4)
+    local xlabel, under = figure.quote_lines(o.xlabel or "", width / letter, 2)
+    local key, below = self:key_line()
+    local most = dumb and width // 4 or height / letter // 3
+    local taken = self.line_height * (over + under) + below
+    local across = dumb and width - 16 or self:axis_width(taken)
+    taken = taken + self.x:depth(across / letter, most) * letter
+    across = dumb and across or self:axis_width(taken)
+    local up = dumb and height or self:axis_height(taken)
+    line("set title %s noenhanced", title)
+    line("set xlabel %s noenhanced", xlabel)
+    line("set ylabel %s noenhanced", (figure.quote_lines(o.ylabel or "", up / letter, dumb and 1 or 2)))
+    self.x:lines(figure.script, quote, dumb, across / letter, across / self.line_height, most)
+    self.y:lines(figure.script, quote, dumb, up / letter, up / self.line_height, width / letter // 4)
+    line("%s", key)
+    if self.scale then
+        local bar = self.scale.bar and (self.scale.label and 14 or 9)
+        line("set border 15; set rmargin %d", dumb and 2 or bar or 3)
+        self:scale_lines(line, figure, up / letter)
+    end
 end
 
 -- Appends the lines that draw the panel, width by height pixels, or characters.
 function panel:script(figure, width, height)
-    local o, quote, script = self.options, figure.quote, figure.script
+    local script = figure.script
     local function line(format, ...) script[#script + 1] = format:format(...) end
-    if self.scale and self.scale.low == self.scale.high then self:scale_lines(function() end, figure) end
+    if self.scale and self.scale.low == self.scale.high then self:scale_lines(function() end, figure, 0) end
     self:measure(figure, width, height)
     figure.plots, figure.unders, figure.thins, figure.room = {}, {}, {}, self.room
     local below = 0 -- maps and contours, then bands, then the rest
@@ -220,17 +256,8 @@ function panel:script(figure, width, height)
     if not figure.dumb then
         line("set border 3 linecolor rgb '#444444'; set tics textcolor rgb '#222222' scale 0.6, 0.35")
     end
-    local letter = figure.dumb and 1 or figure.font * 0.62
-    line("set title %s noenhanced", figure.quote_lines(o.title or "", width / letter))
-    line("set xlabel %s noenhanced", quote(o.xlabel or ""))
-    line("set ylabel %s noenhanced", quote(o.ylabel or ""))
-    self.x:lines(script, quote, figure.dumb, figure.dumb and width or self:axis_width() / letter)
-    self.y:lines(script, quote, figure.dumb, height)
-    if self.scale then
-        local bar = self.scale.bar and (self.scale.label and 14 or 9)
-        line("set border 15; set rmargin %d", figure.dumb and 2 or bar or 3)
-        self:scale_lines(line, figure)
-    elseif not figure.dumb then
+    self:text_lines(line, figure, width, height)
+    if not self.scale and not figure.dumb then
         local only = self.bars and "noxtics ytics" or "xtics ytics"
         line("set grid %s back linetype 1 linecolor rgb '#e2e2e2' linewidth 0.6 dashtype solid", only)
     end
@@ -239,7 +266,6 @@ function panel:script(figure, width, height)
         line("set xzeroaxis linetype 1 linecolor rgb '#444444' linewidth 1")
     end
     line("set style textbox opaque noborder margins 0.4, 0.2 fillcolor rgb '#ffffff'")
-    line("%s", self:key_line())
     line("plot %s", table.concat(plots, ", \\\n     "))
 end
 

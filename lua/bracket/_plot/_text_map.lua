@@ -1,10 +1,12 @@
 -- A heat map for the terminal: a sign a cell, or the numbers themselves; the scale stands below.
 local bk = ...
-local image, values = bk._plot.image, bk._plot._values
+local image, values, shortened = bk._plot.image, bk._plot._values, bk.command._table_text.shortened
 local RAMP = " .:-=+*#%@"
+local SIGNS = { nan = "?", inf = "^", ["-inf"] = "_" } -- of what has no place between the scale's ends
 
 local function sign(v, scale)
-    if v ~= v then return "?" end
+    local odd = image.without_colour(v)
+    if odd then return SIGNS[odd] end
     local share = scale.log and math.log(math.max(v, scale.low)) / math.log(scale.high)
         or (v - scale.low) / (scale.high - scale.low)
     if scale.log and v == 0 then return " " end
@@ -40,6 +42,9 @@ local function right(text, width) return (" "):rep(width - width_of(text)) .. te
 -- Rows from top to bottom, the names of rows, and of the columns at their ends.
 local function draw(p, rows, row_names, column_names, width, height, numbers)
     local scale, lines, o, wide = p.scale, {}, p.options, 0
+    for _, names in ipairs{ row_names, column_names } do
+        for k, name in ipairs(names) do names[k] = shortened(name, width // 4) end
+    end
     for _, name in ipairs(row_names) do wide = math.max(wide, width_of(name)) end
     local form, cell = numbers and image.cell_format(rows), nil
     if numbers then
@@ -62,7 +67,7 @@ local function draw(p, rows, row_names, column_names, width, height, numbers)
         if across > 1 then column_names = { column_names[1], column_names[#column_names] } end
     end
     local inner = cell * #rows[1]
-    if (o.title or "") ~= "" then lines[1] = centred(o.title, wide + inner + 4) end
+    if (o.title or "") ~= "" then lines[1] = centred(shortened(o.title, width), wide + inner + 4) end
     local edge = (" "):rep(wide + 1) .. "+" .. ("-"):rep(inner) .. "+"
     lines[#lines + 1] = edge
     for r, row in ipairs(rows) do
@@ -81,16 +86,18 @@ local function draw(p, rows, row_names, column_names, width, height, numbers)
         below = below .. first .. right(last, math.max(width_of(last) + 1, inner - width_of(first)))
     end
     lines[#lines + 1] = below
-    if (o.xlabel or "") ~= "" then lines[#lines + 1] = centred(o.xlabel, 2 * wide + inner + 4) end
+    if (o.xlabel or "") ~= "" then lines[#lines + 1] = centred(shortened(o.xlabel, width), 2 * wide + inner + 4) end
     local legend = numbers and "" or ("[%s] from %g to %g%s"):format(RAMP, scale.low, scale.high,
         scale.log and ", logarithmic" or "")
+    local odd = {}
     for _, row in ipairs(numbers and {} or rows) do
-        for _, v in ipairs(row) do
-            if v ~= v then legend = legend:gsub(", %? is nan$", "") .. ", ? is nan" end
-        end
+        for _, v in ipairs(row) do odd[image.without_colour(v) or 0] = true end
     end
-    if (o.ylabel or "") ~= "" then legend = "y: " .. o.ylabel .. "  " .. legend end
-    if scale.label then legend = scale.label .. "  " .. legend end
+    for _, name in ipairs{ "nan", "inf", "-inf" } do
+        if odd[name] then legend = ("%s, %s is %s"):format(legend, SIGNS[name], name) end
+    end
+    if (o.ylabel or "") ~= "" then legend = "y: " .. shortened(o.ylabel, width // 2) .. "  " .. legend end
+    if scale.label then legend = shortened(scale.label, width // 2) .. "  " .. legend end
     lines[#lines + 1] = #legend > 0 and legend or nil
     local n = #p.series - 1
     if n > 0 then lines[#lines + 1] = ("(%d series over the map: in files only)"):format(n) end

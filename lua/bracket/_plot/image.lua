@@ -1,8 +1,9 @@
--- Heat maps: a matrix as coloured cells with a colour bar; cells without a number are hatched.
+-- Heat maps: a matrix as coloured cells with a colour bar; cells that are nan or infinite are hatched.
 local bk = ...
 local colours, values = bk._plot._colours, bk._plot._values
 local fail, number = values.fail, values.number
 local DRAWN = 10000 -- cells that are drawn one by one; more of them are an image
+local HATCHED = { { "nan", 4 }, { "inf", 5 }, { "-inf", 1 } } -- what has no colour, and gnuplot's pattern of it
 
 -- The centres of n cells from low to high, and the width of one.
 local function centres(ends, n)
@@ -86,8 +87,10 @@ local function cell_format(rows)
     return ("%%.%df"):format(decimals)
 end
 
+local function without_colour(v) return v - v ~= 0 and (v ~= v and "nan" or v > 0 and "inf" or "-inf") or nil end
+
 local function cell_text(form, v)
-    if v - v ~= 0 then return v ~= v and "nan" or v > 0 and "inf" or "-inf" end
+    if v - v ~= 0 then return without_colour(v) end
     local text = form:format(v)
     return text:find("^%-0%.?0*$") and text:sub(2) or text -- no minus before a zero
 end
@@ -98,7 +101,7 @@ local function cell_values(s, panel, figure)
     for r, row in ipairs(g.rows) do
         for c, v in ipairs(row) do
             local text = cell_text(form, v)
-            local dark = v ~= v or colours.is_light(scale.map, (v - scale.low) / (scale.high - scale.low))
+            local dark = without_colour(v) or colours.is_light(scale.map, (v - scale.low) / (scale.high - scale.low))
             rows[#rows + 1] = ("%s %s %s %d"):format(number(g.x[c]), number(g.y[r]), text,
                 dark and 0x101010 or 0xffffff)
         end
@@ -112,25 +115,23 @@ local function cell_values(s, panel, figure)
 end
 
 local function draw(s, panel, figure)
-    local g, rows, empty = s.grid, {}, {}
-    local cells = #g.rows * #g.x
-    local single = (figure.kind ~= "png" or cells == 1) and cells <= DRAWN -- gnuplot's image has two or more
+    local g, rows, empty = s.grid, {}, { nan = {}, inf = {}, ["-inf"] = {} }
+    local line = #g.rows == 1 or #g.x == 1 -- gnuplot's image has two or more of both
+    local single = line or figure.kind ~= "png" and #g.rows * #g.x <= DRAWN
     local w, h = math.abs(g.width) / 2, math.abs(g.height) / 2
     for r, row in ipairs(g.rows) do
         local y = g.y[r]
         for c, v in ipairs(row) do
-            local x = g.x[c]
-            local box = single and (" %s %s %s %s"):format(number(x - w), number(x + w), number(y - h), number(y + h))
-            if v ~= v then
-                empty[#empty + 1] = ("%s %s %s %s %s %s"):format(number(x), number(y), number(x - w), number(x + w),
-                    number(y - h), number(y + h))
+            local x, odd = g.x[c], without_colour(v)
+            local at = number(x) .. " " .. number(y)
+            local box = (single or odd) and ("%s %s %s %s %s"):format(at, number(x - w), number(x + w), number(y - h),
+                number(y + h))
+            if odd then
+                table.insert(empty[odd], box)
+            elseif single then
+                v = math.max(panel.scale.low, math.min(panel.scale.high, v))
             end
-            if single and v == v then
-                v = math.max(panel.scale.low, math.min(panel.scale.high, v)) -- infinities too
-                rows[#rows + 1] = number(x) .. " " .. number(y) .. box .. " " .. number(v)
-            elseif not single then
-                rows[#rows + 1] = number(x) .. " " .. number(y) .. " " .. number(v)
-            end
+            if not (single and odd) then rows[#rows + 1] = (single and box or at) .. " " .. number(v) end
         end
     end
     if #rows > 0 then
@@ -142,13 +143,15 @@ local function draw(s, panel, figure)
             figure:plot("%s using 1:2:3 with image notitle", block)
         end
     end
-    if #empty > 0 then
-        local block = figure:block(empty)
-        figure:plot("%s using 1:2:3:4:5:6 with boxxyerror fillstyle solid 1 noborder linecolor rgb '%s' notitle",
-            block, colours.NAN)
-        figure:plot("%s using 1:2:3:4:5:6 with boxxyerror fillstyle transparent pattern 4 noborder linecolor rgb '%s'"
-            .. " title 'nan'", block, colours.NAN_LINES)
-        panel.labelled = panel.labelled + 1
+    for _, kind in ipairs(HATCHED) do
+        if #empty[kind[1]] > 0 then
+            local block = figure:block(empty[kind[1]])
+            figure:plot("%s using 1:2:3:4:5:6 with boxxyerror fillstyle solid 1 noborder linecolor rgb '%s' notitle",
+                block, colours.NAN)
+            figure:plot("%s using 1:2:3:4:5:6 with boxxyerror fillstyle transparent pattern %d noborder linecolor rgb "
+                .. "'%s' title '%s'", block, kind[2], colours.NAN_LINES, kind[1])
+            panel.labelled = panel.labelled + 1
+        end
     end
     if s.values then cell_values(s, panel, figure) end
 end
@@ -158,8 +161,8 @@ return {
     layer = 0,
     doc = [[
 { image = (rows, columns) }. The first row is on top, or below with origin = "lower". x and y say where the centres of
-the outer cells are, {left, right} and {bottom, top}; without them rows and columns are counted. Cells that are nan are
-grey and hatched. `over` holds series drawn on top, as bk.landscape returns them.]],
+the outer cells are, {left, right} and {bottom, top}; without them rows and columns are counted. Cells that are nan,
+inf or -inf are grey and hatched, each in its way. `over` holds series drawn on top, as bk.landscape returns them.]],
     options = {
         { "image", "any", required = true, doc = "a matrix: a tensor or a list of rows" },
         { "x", "any", says = "1 to columns", doc = "{left, right}: the first and the last column's centre" },
@@ -174,5 +177,5 @@ grey and hatched. `over` holds series drawn on top, as bk.landscape returns them
         { "over", "list", doc = "a list of series drawn on top of it" },
     },
     prepare = prepare, place = place, draw = draw, grid = grid, place_grid = place, cell_format = cell_format,
-    cell_text = cell_text,
+    cell_text = cell_text, without_colour = without_colour,
 }

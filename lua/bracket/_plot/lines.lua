@@ -146,8 +146,9 @@ local function draw(s, panel, figure)
         end
     end
     if s.thin then
-        local pale = figure.dumb and paint or (" linecolor rgb '%s' linewidth 0.6"):format(colours.pale(look.colour))
-        figure:thin("%s using 1:2 with lines%s %s", block, pale, figure:title(s))
+        -- seen on its group's band
+        local thin = figure.dumb and paint or (" linecolor rgb '%s' linewidth 0.7"):format(look.colour)
+        figure:thin("%s using 1:2 with lines%s %s", block, thin, figure:title(s))
         return
     end
     if bars then
@@ -167,7 +168,7 @@ interval of Student's t. Points that are nan, infinite, or not positive on a log
         { "error", "any", doc = "the interval is y -+ error" },
         { "low", "any", doc = "its lower ends" },
         { "high", "any", doc = "its upper ends" },
-        { "thin", "boolean", default = false, doc = "a thin pale line under the others, as of single runs" },
+        { "thin", "boolean", default = false, doc = "a thin line under the others, as of single runs" },
         { "errors", { "band", "bars" }, says = "a band; of points bars", doc = "how the interval is drawn" },
     },
     prepare = prepare, place = place, draw = draw, with_ends = with_ends, places = places,

@@ -3,15 +3,23 @@
 local bk = require "bracket"
 local experiment = {}
 
--- options(arg, { triples = 120, ... }, { triples = 3, ... }): bk.arguments; every experiment knows --data DIR, --quick
--- and --seed. The last table has the defaults under --quick that are others.
+-- options(arg, { triples = 120, ... }, { triples = 3, ... }): bk.arguments; every experiment knows --quick and --seed,
+-- and --data DIR but for data = false: it has data of its own. The last table has the defaults under --quick that are
+-- others.
 function experiment.options(argv, defaults, quick)
-    defaults.data, defaults.quick = defaults.data or "", defaults.quick or false
+    defaults.quick = defaults.quick or false
+    if defaults.data == false then defaults.data = nil else defaults.data = defaults.data or "" end
     defaults.seed = defaults.seed or 1
     local o = bk.arguments(defaults, argv or {})
-    if not o.quick then return o end
-    for name, value in pairs(quick or {}) do defaults[name] = value end
-    return bk.arguments(defaults, argv)
+    for name, value in pairs(o.quick and quick or {}) do defaults[name] = value end
+    if o.quick then o = bk.arguments(defaults, argv) end
+    for name, value in pairs(defaults) do -- a whole number counts something, where it is no seed
+        local n, least = math.tointeger(o[name]), name ~= "seed" and math.min(math.tointeger(value) or 1, 1) or nil
+        if math.type(value) == "integer" and not (n and n >= (least or n)) then
+            error(("--%s: expected a whole number%s, got %s"):format(name, least and " >= " .. least or "", o[name]), 0)
+        end
+    end
+    return o
 end
 
 -- An error that names the option unless value is one of those known.

@@ -5,7 +5,7 @@ local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local say = experiment.say
 local o = experiment.options(arg, { tasks = 3, train = 2000, test = 1000, steps = 300, batch = 64, hidden = 64,
     lr = 0.1, seeds = 3, strengths = { -1, 0, 1, 2 }, continual_tasks = 5, continual_train = 8000,
-    continual_test = 2000, ewc = 10, memory = 1000, reference = 256, out = "", part = "all" },
+    continual_test = 2000, ewc = 10.0, memory = 1000, reference = 256, out = "", part = "all" },
     { train = 128, test = 64, steps = 6, seeds = 1, reference = 20, continual_train = 256, continual_test = 64,
     continual_tasks = 2 })
 experiment.one_of("part", o.part, { "all", "terms", "baselines" })

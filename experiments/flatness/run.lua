@@ -3,10 +3,10 @@
 local bk = require "bracket"
 local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local say = experiment.say
-local o = experiment.options(arg, { train = 512, test = 2000, hidden = 64, time = 40, rates = { 0.05, 0.1, 0.2, 0.4,
+local o = experiment.options(arg, { train = 512, test = 2000, hidden = 64, time = 40.0, rates = { 0.05, 0.1, 0.2, 0.4,
     0.8 }, seeds = 3,
     noise = 0.2, out = "" },
-    { train = 64, test = 64, time = 1, rates = { 0.1, 0.2 }, seeds = 1 })
+    { train = 64, test = 64, time = 1.0, rates = { 0.1, 0.2 }, seeds = 1 })
 
 local began = os.time()
 local train, test, source = experiment.data(o, o.train, o.test)

@@ -3,7 +3,7 @@
 local bk = require "bracket"
 local experiment = dofile((arg[0]:match("^.*/") or "") .. "../common.lua")
 local say = experiment.say
-local o = experiment.options(arg, { steps = 300, rounds = 4, out = "" },
+local o = experiment.options(arg, { steps = 300, rounds = 4, out = "", data = false }, -- it makes its files
     { steps = 60, rounds = 2 })
 
 -- The files: a table with a header, words and gaps, and a folder of PNG pictures for each class.

@@ -26,8 +26,12 @@ function TestExperiments:test_options_that_would_do_nothing()
     for name, case in pairs{
         conflict = { "--part: expected one of all, terms, baselines, got foo", "--part", "foo" },
         tables = { "--settings: expected one of all, ", "--settings", "foo" },
-        channels = { "--powers: expected 2 or more, got 0", "--powers", "0" },
+        channels = { "--powers: expected 2 or more, got 1", "--powers", "1" },
         term_regression = { "--rates: expected rates > 0, got 0", "--rates", "0" },
+        drift = { "--seeds: expected a whole number >= 1, got 0", "--seeds", "0" },
+        planner = { "--images: expected a whole number >= 1, got 1.5", "--images", "1.5" },
+        order_prediction = { "--path_steps: expected a whole number >= 0, got -1", "--path_steps", "-1" },
+        games = { "--seed: expected a whole number, got 1.5", "--seed", "1.5" },
     } do
         local before = arg
         arg = { [0] = "experiments/" .. name .. "/run.lua", "--quick", case[2], case[3] }
@@ -36,6 +40,9 @@ function TestExperiments:test_options_that_would_do_nothing()
         lu.assertFalse(ok)
         lu.assertStrContains(message, case[1])
     end
+    local program = (os.getenv("BRACKET_BUILD") or "build") .. "/bracket"
+    local p <close> = io.popen("'" .. program .. "' experiments/own_problem/run.lua --quick --data nowhere 2>&1")
+    lu.assertStrContains(p:read("a"), 'unknown argument "--data"; known: --out ') -- it makes its files
 end
 function TestExperiments:test_order_prediction() lu.assertStrContains(run("order_prediction"), "along the path") end
 function TestExperiments:test_channels()

@@ -130,17 +130,18 @@ static int list_folder(lua_State *L) { /* names, listing */
     return 0;
 }
 
-/* The entries of a folder as an array; an unreadable folder has none. */
-static void push_folder(lua_State *L, const char *path, bool slashes) {
+/* The entries of a folder as an array; none and false, with errno, where it cannot be read. */
+static bool push_folder(lua_State *L, const char *path, bool slashes) {
     lua_newtable(L);
     listing l = { path_open_folder(bind_ctx(L), path), slashes, path_links(bind_ctx(L)) };
-    if (!l.dir) return;
+    if (!l.dir) return false;
     lua_pushcfunction(L, list_folder);
     lua_pushvalue(L, -2);
     lua_pushlightuserdata(L, &l);
     int rc = lua_pcall(L, 2, 0, 0);
     closedir(l.dir);
     if (rc != LUA_OK) lua_error(L);
+    return true;
 }
 
 void room_list(lua_State *L, int names, int folders, const char *room) {
@@ -298,9 +299,11 @@ static int internal_room(lua_State *L) { /* room(t): the name of the room that t
     return 1;
 }
 
-static int internal_folder(lua_State *L) { /* folder(path): its entries, folders with a slash behind */
-    push_folder(L, args_path(L, 1, luaL_optstring(L, 2, "folder")), true);
-    return 1;
+/* folder(path): its entries, folders with a slash behind; none, and why, where it cannot be read */
+static int internal_folder(lua_State *L) {
+    if (push_folder(L, args_path(L, 1, luaL_optstring(L, 2, "folder")), true)) return 1;
+    lua_pushstring(L, strerror(errno));
+    return 2;
 }
 
 static int internal_source(lua_State *L) { /* source(path): the text of a file in the library, or nil */

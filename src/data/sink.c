@@ -19,6 +19,7 @@ bk_status sink_open(ctx *c, const char *path, sink *s, err *e) {
     s->c = c;
     s->fd = -1;
     s->quick = false;
+    if (!*path) return err_set(e, BK_EINVAL, "path: expected the name of a file, got an empty one");
     if (strlen(path) >= sizeof s->path)
         return err_set(e, BK_EINVAL, "%.100s...: the path is longer than %zu bytes", path, sizeof s->path - 1);
     strcpy(s->path, path);

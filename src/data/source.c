@@ -52,13 +52,14 @@ static bk_status refill(source *s, err *e) {
 bk_status source_open(ctx *c, const char *path, source *s, err *e) {
     size_t n = strlen(path);
     *s = (source){ .c = c, .fd = -1 };
+    if (!n) return err_set(e, BK_EINVAL, "path: expected the name of a file, got an empty one");
     if (n + 4 > sizeof s->path)
         return err_set(e, BK_EINVAL, "%.100s...: the path has %zu bytes, expected at most %zu", path, n,
                        sizeof s->path - 4);
     memcpy(s->path, path, n + 1);
     err none = { 0 };
     s->fd = path_open(c, s->path, O_RDONLY, &none);
-    if (s->fd < 0 && errno == ENOENT && n > 0) { /* the same data, packed or unpacked */
+    if (s->fd < 0 && errno == ENOENT) { /* the same data, packed or unpacked */
         bool packed = n > 3 && strcmp(path + n - 3, ".gz") == 0;
         if (packed)
             s->path[n - 3] = 0;

@@ -140,7 +140,7 @@ function TestMnist:test_errors_say_what_is_wrong()
     lu.assertErrorMsgContains('t10k-images-idx3-ubyte: split = "test")', bk.data.mnist, self.dir)
     lu.assertErrorMsgContains('split: expected "train" or "test", got "valid"', bk.data.mnist, self.dir,
         { split = "valid" })
-    lu.assertErrorMsgContains("dir: expected a string, got a nil", bk.data.mnist)
+    lu.assertErrorMsgContains("dir: expected the name of a folder, got nothing", bk.data.mnist)
     write_set(self.dir, "train-images-idx3-ubyte", "train-labels-idx1-ubyte", 5, 4)
     lu.assertErrorMsgContains("has 5 images but", bk.data.mnist, self.dir)
     write(self.dir .. "/train-images-idx3-ubyte", idx(8, { 5, 2, 3 }, "short"))

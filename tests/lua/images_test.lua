@@ -131,7 +131,20 @@ function TestImages.test_what_a_folder_must_be()
     local p = put("a/x.png", "\x89PNG\r\n\x1a\n")
     fails(p .. ": PNG: the file breaks off", bk.data.images, root)
     fails("size: expected {rows, columns}, got {3}", bk.data.images, root, { size = { 3 } })
-    fails("dir: expected a string, got a table", bk.data.images, {})
+    for _, name in ipairs{ "images", "mnist", "cifar" } do -- what was given, and why it is no folder
+        local function f(...) return bk.data[name](...) end
+        local begins = "bk.data." .. name .. ": dir: expected "
+        fails(begins .. "the name of a folder, got a table", f, {})
+        fails(begins .. "the name of a folder, got nothing", f)
+        fails(begins .. 'the name of a folder, got ""', f, "")
+        fails(begins .. "a folder, got " .. root .. "/nosuch: No such file or directory", f, root .. "/nosuch")
+        fails(begins .. "a folder, got " .. put("file", "") .. ": Not a directory", f, root .. "/file")
+    end
+    for _, f in ipairs{ bk.data.image, bk.data.csv, bk.data.idx, bk.data.cifar_batch, bk.load_npy, bk.load_npz,
+        bk.load_safetensors } do
+        fails(": path: expected the name of a file, got an empty one", f, "")
+    end
+    fails(": path: expected the name of a file, got an empty one", function() bk.zeros{ 1 }:save "" end)
     fails("channels: expected 1 or 3, got 2", bk.data.images, root, { channels = 2 })
 end
 

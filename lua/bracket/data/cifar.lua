@@ -12,7 +12,7 @@ local refuse, misread = bk._options.refuse, bk._options.misread
 -- The batches in dir, plain or packed: those of CIFAR-10 if there is one, else those of CIFAR-100.
 local function find(dir, split)
     local there, found = {}, {}
-    for _, entry in ipairs(bk.internal.folder(dir, "bk.data.cifar")) do there[entry] = true end
+    for _, entry in ipairs(bk.data._folder("bk.data.cifar", dir)) do there[entry] = true end
     for _, kind in ipairs{ { 10, FILES }, { 100, FILES_100 } } do
         for _, name in ipairs(kind[2][split]) do
             found[#found + 1] = (there[name] or there[name .. ".gz"]) and dir .. "/" .. name or nil
@@ -24,7 +24,6 @@ local function find(dir, split)
 end
 
 local function cifar(dir, options)
-    if type(dir) ~= "string" then refuse("bk.data.cifar: dir: expected a string, got a %s", type(dir)) end
     local split, dtype, labels, limit = options.split, options.dtype, options.labels, options.limit or math.huge
     local files, classes = find(dir, split)
     if labels == "coarse" and classes == 10 then refuse("bk.data.cifar: labels: CIFAR-10 has no coarse ones") end

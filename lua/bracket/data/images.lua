@@ -8,13 +8,13 @@ local refuse, misread = bk._options.refuse, bk._options.misread
 -- The classes, in order, and every file with its class's id.
 local function list(dir)
     local classes, files = {}, {}
-    for _, entry in ipairs(bk.internal.folder(dir, "bk.data.images")) do
+    for _, entry in ipairs(bk.data._folder("bk.data.images", dir)) do
         if entry:sub(-1) == "/" and entry:sub(1, 1) ~= "." then classes[#classes + 1] = entry:sub(1, -2) end
     end
     table.sort(classes)
     for id, class in ipairs(classes) do
         local names = {}
-        for _, name in ipairs(bk.internal.folder(dir .. "/" .. class, "bk.data.images")) do
+        for _, name in ipairs(bk.data._folder("bk.data.images", dir .. "/" .. class)) do
             local hidden = name:sub(1, 1) == "."
             if not hidden and not ENDINGS[(name:match("%.(%w+)$") or ""):lower()] then
                 misread("bk.data.images: %s/%s/%s: expected .png, .jpg or .jpeg files", dir, class, name)
@@ -59,7 +59,6 @@ local function scaler(size)
 end
 
 local function images(dir, options)
-    if type(dir) ~= "string" then refuse("bk.data.images: dir: expected a string, got a %s", type(dir)) end
     local size, dtype, channels = options.size, options.dtype, options.channels or 0
     if channels ~= 0 and channels ~= 1 and channels ~= 3 then
         refuse("bk.data.images: channels: expected 1 or 3, got %d", channels)

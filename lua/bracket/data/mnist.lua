@@ -1,11 +1,10 @@
 -- bk.data.mnist: image sets in MNIST's pair of IDX files, whatever small differences their names have.
 local bk = ...
-local refuse, misread = bk._options.refuse, bk._options.misread
+local misread = bk._options.misread
 
 -- train-images-idx3-ubyte, train-images.idx3-ubyte, ...; each plain or .gz; the test set is called t10k or test.
-local function find(dir, prefix, stems, kind)
-    local tried, there = {}, {}
-    for _, entry in ipairs(bk.internal.folder(dir, "bk.data.mnist")) do there[entry] = true end
+local function find(dir, there, prefix, stems, kind)
+    local tried = {}
     for _, stem in ipairs(stems) do
         for _, separator in ipairs{ "-", "." } do
             for _, gz in ipairs{ "", ".gz" } do
@@ -23,16 +22,17 @@ local STEMS = { train = { "train" }, test = { "t10k", "test" } }
 local OTHER = { train = "test", test = "train" }
 
 local function mnist(dir, options)
-    if type(dir) ~= "string" then refuse("bk.data.mnist: dir: expected a string, got a %s", type(dir)) end
+    local there = {}
+    for _, entry in ipairs(bk.data._folder("bk.data.mnist", dir)) do there[entry] = true end
     local split, dtype, prefix, limit = options.split, options.dtype, options.prefix, options.limit
     local stems = STEMS[split]
-    local images, missing = find(dir, prefix, stems, "images/idx3")
+    local images, missing = find(dir, there, prefix, stems, "images/idx3")
     if not images then
-        local other = find(dir, prefix, STEMS[OTHER[split]], "images/idx3")
+        local other = find(dir, there, prefix, STEMS[OTHER[split]], "images/idx3")
         if other then missing = ("%s (there is %s: split = %q)"):format(missing, other, OTHER[split]) end
         misread("%s", missing)
     end
-    local labels, unlabelled = find(dir, prefix, stems, "labels/idx1")
+    local labels, unlabelled = find(dir, there, prefix, stems, "labels/idx1")
     if not labels then misread("%s", unlabelled) end
     local x, y = bk.data.idx(images), bk.data.idx(labels)
     local xs, ys = x:shape(), y:shape()

@@ -143,6 +143,7 @@ function TestFit.test_errors()
     fails("trajectory: expected a tensor (rows, parameters) or a list of vectors, got a number",
         { losses = L, trajectory = 3 })
     fails("expected 6 rows or more after the 18 skipped, got 3", { losses = L, trajectory = rows, skip = 18 })
+    fails("expected 6 rows or more after the 1000 skipped, got 0", { losses = L, trajectory = rows, skip = 1000 })
     fails("expected 13 rows or more after those skipped, got 11", { losses = L, trajectory = rows, skip = 10 })
     fails("order: expected tasks 1..2, got 3", { losses = L, trajectory = rows, order = { 1, 3 } })
     fails("expected whole rounds of 2 steps between rows, got 3",
@@ -245,21 +246,40 @@ function TestFit.test_command_fits_logs_of_others()
     assert(os.execute("mkdir " .. dir .. "/b"))
     bk.save_safetensors(dir .. "/b/trajectory.safetensors", { theta = bk.stack(half),
         step = bk.tensor(step, { dtype = "int64" }) })
-    for _, path in ipairs{ "a.npy", ".", "b", "b/trajectory.safetensors" } do
+    sh(dir, "gzip -c trajectory.csv > a.csv.gz; head -c 500 a.npy > cut.npy")
+    for name, text in pairs{ empty = "return 3", numbers = "return {1, 2}", wrong = "return { model = 1, tasks = 2 }",
+        raises = 'error "no data here"' } do
+        bk.internal.write_file(dir .. "/" .. name .. ".lua", text)
+    end
+    for _, path in ipairs{ "a.npy", ".", "b", "b/trajectory.safetensors", "a.csv.gz" } do
         local output = sh(dir, program .. " fit " .. path .. " --loss losses.lua")
         holds(numbers(output, "rate"), 0.04, 1e-2, path)
         holds(numbers(output, "flatness"), 0.01, 0.05, path)
         holds(numbers(output, "conflict"), 0.02, 0.05, path)
     end
     lu.assertStrContains(sh(dir, program .. " fit a.npy a.npy --loss losses.lua"), "2 runs, 112 intervals")
+    -- a file that asks what its script was called with gets its defaults
+    bk.internal.write_file(dir .. "/asks.lua", 'local o = require "bracket".arguments{ file = "losses.lua" }\n'
+        .. "return dofile(o.file)\n")
+    holds(numbers(sh(dir, program .. " fit a.npy --loss asks.lua --seed -1"), "rate"), 0.04, 1e-2, "asks")
     for _, case in ipairs{ { 2, "expected DIR..., got nothing", "" }, { 2, "--loss: missing; expected FILE", "a.npy" },
         { 2, '--degree: expected 2, 3 or 4, got "5"', "a.npy --loss losses.lua --degree 5" },
         { 2, '--skip: expected a whole number >= 0, got "x"', "a.npy --loss losses.lua --skip x" },
         { 2, '--order: expected a name or tasks 1,2,2,1, got "1,a"', "a.npy --loss losses.lua --order 1,a" },
-        { 1, "nowhere: expected trajectory.safetensors", "nowhere --loss losses.lua" },
+        { 1, "bracket: fit: DIR: expected a folder, or a file that ends in .npy, .csv or .safetensors, got nowhere: "
+            .. "No such file or directory\n", "nowhere --loss losses.lua" },
+        { 1, "bracket: fit: DIR: expected a folder, or a file that ends in .npy, .csv or .safetensors, got empty.lua: "
+            .. "Not a directory\n", "empty.lua --loss losses.lua" },
+        { 1, "bracket: fit: DIR: expected 6 rows or more after the 99 skipped, got 0\n",
+            "a.npy --loss losses.lua --skip 99" },
+        { 1, "bracket: fit: --order: expected tasks 1..2, got 3\n", "a.npy --loss losses.lua --order 1,3" },
+        { 1, "bracket: fit: --loss: 1: expected a function of theta, got 1\n", "a.npy --loss numbers.lua" },
+        { 1, "bracket: wrong.lua: expected model = a model and tasks = a list of tasks, got 1 and 2\n",
+            "a.npy --loss wrong.lua" },
+        { 1, "bracket: bk.load_npy: cut.npy: ", "cut.npy --loss losses.lua" },
+        { 1, "bracket: raises.lua:1: no data here\n", "a.npy --loss raises.lua" },
         { 1, "expected it to return a loss", "a.npy --loss empty.lua" },
         { 1, "expected 13 rows or more", "a.npy --loss losses.lua --skip 50" } } do
-        bk.internal.write_file(dir .. "/empty.lua", "return 3\n")
         local output, status = sh(dir, program .. " fit " .. case[3])
         lu.assertEquals(status, case[1], output)
         lu.assertStrContains(output, case[2])

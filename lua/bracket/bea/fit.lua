@@ -122,7 +122,8 @@ end
 local function products(o, fields, run, round, list)
     local p, kept, size = #fields.calls, {}, nil
     if #run - o.skip < NODES then
-        fail("trajectory: expected %d rows or more after the %d skipped, got %d", NODES, o.skip, #run - o.skip)
+        fail("trajectory: expected %d rows or more after the %d skipped, got %d", NODES, o.skip,
+            math.max(0, #run - o.skip))
     end
     local clocked = clock(o, #run, round)
     local function at(k)

@@ -4,6 +4,8 @@ local bk = ...
 local run_folder = bk._run_folder
 local fit_log = {}
 
+local ENDINGS = { ".safetensors", ".npy", ".csv", ".csv.gz" }
+
 local function exists(path)
     local f = io.open(path, "rb")
     if f then f:close() end
@@ -37,18 +39,22 @@ local function list(t) return t and t:totable() end
 local function file(path)
     if path:find("%.npy$") then return { rows = bk.load_npy(path) } end
     if path:find("%.csv$") or path:find("%.csv%.gz$") then return { rows = bk.data.csv(path) } end
-    if path:find("%.safetensors$") then
-        local t = bk.load_safetensors(path)
-        if not t.theta then error(path .. ": expected a tensor theta (rows, parameters), got none", 0) end
-        return { rows = t.theta, steps = list(t.step), lr = list(t.lr) }
-    end
-    error(path .. ": expected a folder, or a file that ends in .npy, .csv or .safetensors", 0)
+    local t = bk.load_safetensors(path)
+    if not t.theta then error(path .. ": expected a tensor theta (rows, parameters), got none", 0) end
+    return { rows = t.theta, steps = list(t.step), lr = list(t.lr) }
 end
 
 -- A run's folder, a folder with trajectory.npy, .csv or .safetensors, or such a file by its own name.
 function fit_log.read(path)
-    if path:find("%.npy$") or path:find("%.csv$") or path:find("%.safetensors$") then return file(path) end
-    for _, ending in ipairs{ ".safetensors", ".npy", ".csv", ".csv.gz" } do
+    for _, ending in ipairs(ENDINGS) do
+        if path:sub(-#ending) == ending then return file(path) end
+    end
+    local _, why = bk.internal.folder(path)
+    if why then
+        error(("fit: DIR: expected a folder, or a file that ends in .npy, .csv or .safetensors, got %s: %s"):format(path,
+            why), 0)
+    end
+    for _, ending in ipairs(ENDINGS) do
         local name = path .. "/trajectory" .. ending
         if exists(name) then return file(name) end
     end
@@ -73,6 +79,10 @@ local function check_tasks(path, config, tasks)
 end
 
 local function of_tasks(path, given, config)
+    if type(given.model) ~= "userdata" or type(given.tasks) ~= "table" then
+        error(("%s: expected model = a model and tasks = a list of tasks, got %s and %s"):format(path,
+            bk._options.show(given.model), bk._options.show(given.tasks)), 0)
+    end
     local tasks = bk._problem.new(given.model, given.tasks, config.dtype or "float64", "full", 1).tasks
     check_tasks(path, config, tasks)
     local losses = {}
@@ -90,7 +100,11 @@ end
 function fit_log.losses(path, config)
     local chunk, why = loadfile(path)
     if not chunk then error(why, 0) end
-    local given = chunk()
+    local outer = arg
+    _G.arg = { [0] = path } -- what the file asks of its arguments are not this command's
+    local ok, given = pcall(chunk)
+    _G.arg = outer
+    if not ok then error(given, 0) end
     local meta = getmetatable(given)
     if type(given) == "function" or type(meta) == "table" and meta.__call then return { given } end
     if type(given) ~= "table" or #given == 0 and not (given.model and given.tasks) then

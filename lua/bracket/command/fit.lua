@@ -3,11 +3,13 @@ local bk = ...
 local command_line, fit_log = bk.command._command_line, bk.command._fit_log
 local misused = command_line.misused
 
-local function number(options, name, least)
+local function number(options, name, least) -- least: nil for any
     local text = options[name]
     if not text then return nil end
     local value = math.tointeger(tonumber(text))
-    if not value or value < least then misused("--%s: expected a whole number >= %d, got %q", name, least, text) end
+    if not value or least and value < least then
+        misused("--%s: expected a whole number%s, got %q", name, least and " >= " .. least or "", text)
+    end
     return value
 end
 
@@ -40,11 +42,21 @@ local function show(r, runs)
     print(("residual  %14.3g   of the squared changes"):format(r.residual))
 end
 
+-- The result of a call, whose error names no place in the library, and the option in place of the function's.
+local function called(f, ...)
+    local ok, result = pcall(f, ...)
+    if ok then return result end
+    local text = tostring(result):gsub("^[^\n:]*bracket/[%w_/]+%.lua:%d+: ", "")
+    error(text:gsub("^bk%.bea%.fit: (%l+):", function(name)
+        return ("fit: %s:"):format(name == "trajectory" and "DIR" or name == "losses" and "--loss" or "--" .. name)
+    end), 0)
+end
+
 local function fit(paths, o)
     local logs = {}
-    for k, path in ipairs(paths) do logs[k] = fit_log.read(path) end
+    for k, path in ipairs(paths) do logs[k] = called(fit_log.read, path) end
     local config = logs[1].config or {}
-    local losses = fit_log.losses(o.loss, config)
+    local losses = called(fit_log.losses, o.loss, config)
     local order = o.order or fit_log.order(config, #losses) or "joint"
     local round = order == "joint" and 1 or order == "palindromic" and 2 * #losses or type(order) == "table" and #order
         or #losses
@@ -56,10 +68,9 @@ local function fit(paths, o)
             error(("%s: expected %d rows and one rate, as %s has"):format(paths[k], #runs[1], paths[1]), 0)
         end
     end
-    local ok, r = pcall(bk.bea.fit, { losses = losses, trajectory = #runs == 1 and runs[1] or runs, order = order,
+    local r = called(bk.bea.fit, { losses = losses, trajectory = #runs == 1 and runs[1] or runs, order = order,
         every = o.every, steps = not o.every and steps or nil, lr = lr, skip = o.skip, degree = o.degree,
         resamples = o.resamples, seed = o.seed })
-    if not ok then error((tostring(r):gsub("^[^\n]-%.lua:%d+: ", "")), 0) end
     show(r, #runs)
 end
 
@@ -88,7 +99,7 @@ return command_line.define{
         if not options.loss then misused("--loss: missing; expected FILE") end
         local o = { loss = options.loss, order = order_of(options.order), every = number(options, "every", 1),
             skip = number(options, "skip", 0), degree = number(options, "degree", 2),
-            resamples = number(options, "resamples", 1), seed = number(options, "seed", 0) }
+            resamples = number(options, "resamples", 1), seed = number(options, "seed") }
         if o.degree and o.degree > 4 then misused("--degree: expected 2, 3 or 4, got %q", options.degree) end
         return plain, o
     end,

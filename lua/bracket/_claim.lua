@@ -43,13 +43,13 @@ local function lives(holder, locked, alive_elsewhere)
     return not locked and internal.process(holder.pid)
 end
 
--- A claim by that file; nil and who has it.
-function claim.take(path)
-    local lock, locked = internal.lock(path)
+-- A claim by that file; nil and who has it. where: what errors begin with.
+function claim.take(path, where)
+    local lock, locked = internal.lock(path, where)
     for _ = 1, 5 do -- who only looks at one has it for an instant
         if lock then break end
         internal.sleep(0.01)
-        lock, locked = internal.lock(path)
+        lock, locked = internal.lock(path, where)
     end
     if not lock then return nil, describe(holder_in(bk._text_file.read(path))) end
     local holder = holder_in(lock:read())
@@ -58,7 +58,11 @@ function claim.take(path)
         return nil, describe(holder)
     end
     local me = { host = HERE, pid = internal.process(), since = bk._text_file.stamp() }
-    lock:write(internal.to_json(me) .. "\n")
+    local written, why = pcall(lock.write, lock, internal.to_json(me) .. "\n")
+    if not written then -- none can see whose it is
+        lock:release()
+        error(why, 0)
+    end
     return setmetatable({ lock = lock, beaten = internal.seconds() }, claim)
 end
 

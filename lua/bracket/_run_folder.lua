@@ -53,9 +53,10 @@ function run_folder.tags(dir)
     return type(tags) == "table" and tags or {}
 end
 
+-- True, or false and why not.
 function run_folder.set_tags(dir, tags)
     if #tags == 0 then return os.remove(dir .. "/tags.json") end
-    internal.write_file(dir .. "/tags.json", internal.to_json({ tags = tags }, 2) .. "\n")
+    return pcall(internal.write_file, dir .. "/tags.json", internal.to_json({ tags = tags }, 2) .. "\n")
 end
 
 -- What a file says of a run or job. One that says "running" and has no process any more was stopped; it is read again,

@@ -161,7 +161,7 @@ end
 
 function run_log:take_claim()
     if self.claim then return end
-    local mine, holder = claim.take(run_folder.lock_path(self.dir))
+    local mine, holder = claim.take(run_folder.lock_path(self.dir), "protocol:run: out: ")
     if not mine then
         refuse("protocol:run: out: %s is being written by %s; wait for it, or name another folder", self.dir, holder)
     end
@@ -254,7 +254,7 @@ function run_log.open(protocol, dir, seed, options)
     self.config = run_log.config(protocol, seed)
     self.config.theta = options.theta and internal.digest(options.theta) or nil
     self.env = environment(seed)
-    internal.make_folder(dir, "protocol:run: out")
+    internal.make_folder(dir, "protocol:run: out: ")
     self:take_claim()
     local ok, saved, text = pcall(self.look, self, options)
     if not ok then

@@ -391,10 +391,10 @@ static bool folder_at(ctx *c, const char *path, err *e) {
     return there;
 }
 
-/* make_folder(path [, the function and argument that speak]): it and those above it, where missing */
+/* make_folder(path [, what errors begin with]): it and those above it, where missing */
 static int make_folder(lua_State *L) {
     size_t n; /* the path may lie in folders to be made, so it is checked part by part */
-    const char *fname = luaL_optstring(L, 2, "make_folder"), *path = args_string(L, 1, fname, "path");
+    const char *fname = "make_folder", *where = luaL_optstring(L, 2, ""), *path = args_string(L, 1, fname, "path");
     err e = { 0 };
     lua_tolstring(L, 1, &n);
     if (strlen(path) != n) return args_error(L, fname, "path: contains a zero byte");
@@ -402,13 +402,15 @@ static int make_folder(lua_State *L) {
         if (path[i] != '/' && path[i]) continue;
         lua_pushlstring(L, path, i);
         const char *part = lua_tostring(L, -1);
-        if (!folder_at(bind_ctx(L), part, NULL) && errno != EEXIST && !(env_restricted(L) && errno == EACCES))
-            return bind_raise_file(L, part, "cannot be made", errno); /* those above are as they are */
+        const bool known = folder_at(bind_ctx(L), part, NULL) || errno == EEXIST;
+        if (!known && !(env_restricted(L) && errno == EACCES)) { /* those above are as they are */
+            const int why = errno;
+            return bind_raise_file(L, lua_pushfstring(L, "%s%s", where, part), "cannot be made", why);
+        }
         lua_pop(L, 1);
     }
     if (!folder_at(bind_ctx(L), path, &e)) {
-        const bool told = lua_type(L, 2) == LUA_TSTRING; /* who asks for it, and as what */
-        err_set(&e, BK_EIO, told ? "%s: %s is not a folder" : "%s%s: is not a folder", told ? fname : "", path);
+        err_set(&e, BK_EIO, "%s%s: is not a folder", where, path);
         return bind_raise(L, &e);
     }
     return 0;

@@ -54,13 +54,18 @@ void bind_where(lua_State *L, int otherwise) {
     luaL_where(L, otherwise);
 }
 
+/* Of a file no line of the library is to blame: a command's message names none. */
+static int otherwise_at(bk_status status) {
+    return status == BK_EIO ? 0 : 1;
+}
+
 int bind_raise(lua_State *L, const err *e) {
     bk_env *env = env_of(L);
     if (env) {
         env_raised(env, e);
         if (e->status == BK_EINTERRUPTED) env_delivered(L, env);
     }
-    bind_where(L, 1);
+    bind_where(L, otherwise_at(e->status));
     lua_pushstring(L, e->text);
     lua_concat(L, 2);
     return lua_error(L);
@@ -75,7 +80,7 @@ int bind_raise_placed(lua_State *L, bk_status status) {
 }
 
 int bind_raise_text(lua_State *L, bk_status status) {
-    bind_where(L, 1);
+    bind_where(L, otherwise_at(status));
     lua_insert(L, -2);
     lua_concat(L, 2);
     return bind_raise_placed(L, status);

@@ -55,10 +55,11 @@ static bool unsupported(int why) {
     return why == ENOLCK || why == ENOSYS || why == EINVAL || why == ENOTSUP || why == EOPNOTSUPP;
 }
 
-/* lock(path): a lock, and whether the file system has locks; or nil when another holds it. The file is made where it is
- * missing. */
+/* lock(path [, what errors begin with]): a lock, and whether the file system has locks; or nil when another holds it.
+ * The file is made where it is missing. */
 static int take(lua_State *L) {
     const char *path = args_path(L, 1, "lock");
+    const char *shown = lua_pushfstring(L, "%s%s", luaL_optstring(L, 2, ""), path);
     lock *l = lua_newuserdatauv(L, sizeof *l + strlen(path) + 1, 0);
     l->c = bind_ctx(L);
     l->fd = -1;
@@ -66,7 +67,7 @@ static int take(lua_State *L) {
     luaL_setmetatable(L, KIND);
     for (;;) {
         l->fd = path_open(l->c, path, O_RDWR | O_CREAT, NULL);
-        if (l->fd < 0) return bind_raise_file(L, path, "cannot be written", errno);
+        if (l->fd < 0) return bind_raise_file(L, shown, "cannot be written", errno);
         const int why = flock(l->fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
         const bool locks = !unsupported(why);
         if ((!why || !locks) && is_file(l)) {
@@ -76,7 +77,7 @@ static int take(lua_State *L) {
         close(l->fd); /* held; or the holder removed it between open and flock: another file may have its name */
         l->fd = -1;
         if (why == EWOULDBLOCK) return 0;
-        if (why && why != EINTR && locks) return bind_raise_file(L, path, "cannot be locked", why);
+        if (why && why != EINTR && locks) return bind_raise_file(L, shown, "cannot be locked", why);
     }
 }
 

@@ -209,10 +209,12 @@ function TestRunFolder:test_a_run_in_the_folder_is_not_written_over()
     fails("checkpoint_every, keep and resume need out", function() protocol():run{ resume = true } end)
     fails("out: expected", function() protocol():run{ out = 3 } end)
     write("file", "x")
-    fails(("protocol:run: out: %s/file is not a folder"):format(root), function()
+    fails("protocol:run: out: " .. root .. "/file: is not a folder", function()
         protocol():run{ out = root .. "/file" }
     end)
-    fails("cannot be made", function() protocol():run{ out = root .. "/file/inside" } end)
+    fails("protocol:run: out: " .. root .. "/file/inside: cannot be made: Not a directory", function()
+        protocol():run{ out = root .. "/file/inside" }
+    end)
 end
 
 function TestRunFolder:test_a_failed_run_keeps_what_it_had_and_says_why()

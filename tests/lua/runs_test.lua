@@ -176,6 +176,24 @@ function TestRunsCommand:test_tags()
     lu.assertFalse(exists("r/a/tags.json"))
 end
 
+-- A run whose tags cannot be written is named, without a place in Lua, and keeps none of the others from being tagged.
+function TestRunsCommand:test_what_cannot_be_written()
+    write("r/b/tags.json", internal.to_json{ tags = { "old" } })
+    local full = "trap '' XFSZ; ulimit -f 0; " .. program -- no file may grow
+    lu.assertEquals({ shell(full .. " runs tag r/a r/b old,new") }, { "0 runs of 2 with old, new\n"
+        .. "bracket: runs tag: r/a/tags.json: cannot be written: File too large\n"
+        .. "runs tag: r/b/tags.json: cannot be written: File too large\n", 1 })
+    internal.make_folder(root .. "/r/a/tags.json/inside")
+    lu.assertEquals({ run("runs", "tag", "r/a", "r/b", "new") }, { "1 run of 2 with new\n"
+        .. "bracket: runs tag: r/a/tags.json: exists and is not a regular file\n", 1 })
+    lu.assertEquals({ shell(full .. " runs rm --yes r/c") }, { "  r/c\n0 runs removed\n"
+        .. "bracket: runs rm: r/c: r/c/job.lock: cannot be written: File too large\n", 1 })
+    lu.assertFalse(exists("r/c/job.lock") or exists("r/c/run.lock")) -- nobody holds what could not be taken
+    shell("rm r/c/*.json; mkdir r/c/run.lock; echo '{}' > r/c/status.json")
+    lu.assertEquals({ run("runs", "rm", "r/c", "--yes") }, { "  r/c\n0 runs removed\n"
+        .. "bracket: runs rm: r/c: r/c/run.lock: cannot be written: Is a directory\n", 1 })
+end
+
 function TestRunsCommand:test_rm_asks_and_keeps_what_is_not_a_runs()
     write("r/b/notes.txt", "mine")
     write("r/b/checkpoint-20.safetensors", "x")

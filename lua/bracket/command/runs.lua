@@ -172,8 +172,9 @@ local function tag(dirs, tags, where, off)
         for name in pairs(has) do now[#now + 1] = name end
         table.sort(now, table_text.natural)
         if table.concat(now, ",") ~= table.concat(run.tags, ",") then
-            run_folder.set_tags(run.dir, now)
-            changed = changed + 1
+            local ok, why = run_folder.set_tags(run.dir, now)
+            changed = changed + (ok and 1 or 0)
+            problems[#problems + 1] = not ok and command .. ": " .. why or nil
         end
     end
     print(("%s of %s %s %s"):format(plural(changed), #runs, off and "without" or "with", table.concat(tags, ", ")))

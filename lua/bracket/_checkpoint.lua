@@ -175,12 +175,14 @@ end
 
 -- The state; nil and why where the file is damaged. An error where it is none, or cannot be read at all.
 function checkpoint.load(path)
-    local f <close> = assert(io.open(path, "rb"))
+    local f <close>, why = io.open(path, "rb")
+    if not f then bk._options.misread("%s", why) end
     local ok, state = pcall(read, path)
     if ok then return state end
     if type(state) == "table" then bk._options.misread("%s", state[1]) end
     if state:find("interrupted$") or state:find("memory") then error(state, 0) end
-    state = state:gsub("^[^\n]-%.lua:%d+: ", "") -- where in Lua: nobody's mistake there
+    -- where in Lua, and in which function: nobody's mistake there
+    state = state:gsub("^[^\n]-%.lua:%d+: ", ""):gsub("^bk%.load_safetensors: ", "")
     return nil, state:sub(1, #path) == path and state or path .. ": " .. state
 end
 

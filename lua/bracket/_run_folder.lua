@@ -13,14 +13,21 @@ local OURS = { ["config.json"] = true, ["env.json"] = true, ["status.json"] = tr
     ["job.json"] = true, ["output.txt"] = true, ["tags.json"] = true, ["report.html"] = true,
     ["script-as-run.lua"] = true }
 
+-- The text of a file; nil and why where there is none, an error where it cannot be read.
+local function text_if_there(path)
+    local text, why, absent = text_of(path)
+    if not text and not absent then error(why, 0) end
+    return text, why
+end
+
 -- The object in a file; nil where there is no file, an error where it is no object.
 local function read_object(path)
-    local text, why = text_of(path)
+    local text, why = text_if_there(path)
     if not text then return nil, why end
     local value, wrong = internal.from_json(text)
     if type(value) ~= "table" or #value > 0 then
         error(("%s: %s"):format(path, wrong or "expected an object, got " .. (type(value) == "table" and "a list"
-            or tostring(value))), 0)
+            or value ~= value and "null" or tostring(value))), 0)
     end
     return value
 end
@@ -49,8 +56,11 @@ function run_folder.job_lock_path(dir) return dir .. "/job.lock" end
 
 -- What a run's user calls it: tags.json holds { "tags": [...] }.
 function run_folder.tags(dir)
-    local tags = run_folder.object(dir, "tags").tags
-    return type(tags) == "table" and tags or {}
+    local tags, words = run_folder.object(dir, "tags").tags, {}
+    for _, tag in ipairs(type(tags) == "table" and tags or {}) do
+        words[#words + 1] = type(tag) == "string" and tag or nil
+    end
+    return words
 end
 
 -- True, or false and why not.
@@ -118,7 +128,9 @@ function run_folder.row_digest(before, line) return internal.digest(before .. li
 -- The text of the first n rows, where that is their digest; nil and why where it is not.
 function run_folder.first_rows(dir, n, digest)
     local path = run_folder.metrics_path(dir)
-    local text, at, found = text_of(path) or "", 1, ""
+    local text, why = text_of(path)
+    if not text then return nil, why end
+    local at, found = 1, ""
     for r = 1, n do
         local stop = text:find("\n", at, true)
         if not stop then return nil, ("%s: expected %d rows, got %d"):format(path, n, r - 1) end
@@ -157,7 +169,7 @@ end
 
 function run_folder.metrics(dir)
     local path = run_folder.metrics_path(dir)
-    return run_folder.columns(text_of(path) or "", path)
+    return run_folder.columns(text_if_there(path) or "", path)
 end
 
 local function is_ours(name)

@@ -107,7 +107,9 @@ local function refuse_run(dir, told) refuse("protocol:run: resume: %s was run wi
 -- An error where the folder's run is not the one that goes on. Returns what is said of a run of more steps, which may
 -- go on where those so far are those of the longer run: see run_log:check_longer.
 local function check_same(dir, old, config, spec)
-    local function say(value) return value == nil and "none" or line_of(value) end
+    local function say(value)
+        return value == nil and "none" or bk.command._table_text.shortened(line_of(value), 120)
+    end
     local more
     for _, name in ipairs{ "model", "model_digest", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs",
         "batch", "optimizer", "optimizer_digest", "interventions", "record", "record_digest", "seed", "dtype",
@@ -183,12 +185,14 @@ local function last_whole(dir)
         if state then rows, why = run_folder.first_rows(dir, state.rows, state.rows_digest) end
         if rows then break end
         state = nil
-        table.insert(damaged, { path = path, why = why })
+        table.insert(damaged, { path = path, why = why, step = steps[k] })
     end
-    for _, d in ipairs(damaged) do
-        warning("protocol:run: resume: %s; it is set aside, the run goes on from %s", d.why, state
+    for _, d in ipairs(damaged) do -- by its own fault, or its rows are
+        local aside = d.path:gsub("safetensors$", "damaged")
+        local moved, problem = os.rename(d.path, aside)
+        warning("protocol:run: resume: %s; the checkpoint of step %d is set aside%s, the run goes on from %s", d.why,
+            d.step, moved and " as " .. aside or (" (but stays where it is: %s)"):format(problem), state
             and run_folder.checkpoint_path(dir, state.step) or "the start")
-        os.rename(d.path, (d.path:gsub("safetensors$", "damaged")))
     end
     return state, rows
 end
@@ -219,7 +223,9 @@ function run_log:look(options)
     if not options.resume then
         refuse("protocol:run: out: %s holds a run: resume = true goes on with it, or name another folder", dir)
     end
-    local config, known, env = run_folder.object(dir, "config"), pcall(run_folder.object, dir, "env")
+    local whole, config = pcall(run_folder.object, dir, "config")
+    if not whole then bk._options.misread("protocol:run: resume: %s; name another folder", config) end
+    local known, env = pcall(run_folder.object, dir, "env")
     if not known then -- it only tells people
         warning("protocol:run: resume: %s; it is written anew", env)
         env = {}

@@ -2,12 +2,16 @@
 local bk = ...
 local text_file = {}
 
--- The whole text, or nil and why not.
+local ABSENT = { [2] = true, [20] = true } -- ENOENT, ENOTDIR
+
+-- The whole text, or nil, why not, and whether it is because there is no such file.
 function text_file.read(path)
     bk.internal.check_path(path)
-    local f <close>, why = io.open(path, "rb")
-    if not f then return nil, why end
-    return f:read("a")
+    local f <close>, why, number = io.open(path, "rb")
+    if not f then return nil, why, ABSENT[number] or false end
+    local text, problem = f:read("a") -- a folder opens, but does not read
+    if text then return text end
+    return nil, ("%s: %s"):format(path, problem), false
 end
 
 -- The time, as JSON's readers expect it.

@@ -386,7 +386,10 @@ function TestRunEnds:test_a_damaged_checkpoint_falls_back_to_the_one_before()
         local newest = name .. "/checkpoint-12.safetensors"
         write(newest, damage(read(newest)))
         local text = warnings_of(function() run(name) end)
-        lu.assertStrContains(text, root .. "/" .. newest)
+        lu.assertStrContains(text, "warning: protocol:run: resume: " .. root .. "/" .. newest .. ": ")
+        lu.assertEquals(select(2, text:gsub("checkpoint%-12%.safetensors", "")), 1) -- named once
+        lu.assertStrContains(text, ("; the checkpoint of step 12 is set aside as %s/%s/checkpoint-12.damaged, the run")
+            :format(root, name))
         lu.assertStrContains(text, ("the run goes on from %s/%s/checkpoint-10.safetensors"):format(root, name))
         lu.assertTrue(exists(name .. "/checkpoint-12.damaged"))
         same_as_whole(name)
@@ -407,9 +410,34 @@ function TestRunEnds:test_rows_are_those_of_the_checkpoint()
         write(name .. "/metrics.jsonl", (change(read(name .. "/metrics.jsonl"))))
         local text = warnings_of(function() run(name) end)
         lu.assertStrContains(text, name .. "/metrics.jsonl: ")
+        lu.assertStrContains(text, "; the checkpoint of step 12 is set aside as " .. root .. "/" .. name
+            .. "/checkpoint-12.damaged, the run goes on") -- not the rows
+        lu.assertTrue(exists(name .. "/checkpoint-12.damaged"))
         lu.assertStrContains(text, "goes on from " .. (n == 2 and root .. "/a2/checkpoint-10" or "the start"))
         same_as_whole(name)
     end
+end
+
+-- What the run was cannot be told: it is left as it is.
+function TestRunEnds:test_a_run_goes_on_only_where_its_files_are_read()
+    run("a", { stop = 12 })
+    local config = read("a/config.json")
+    for text, problem in pairs{ [""] = "line 1: ", ["[1]"] = "expected an object, got a list",
+        ["null"] = "expected an object, got null" } do
+        write("a/config.json", text)
+        lu.assertErrorMsgContains("protocol:run: resume: " .. root .. "/a/config.json: " .. problem, run, "a")
+    end
+    write("a/config.json", config)
+    local newest = root .. "/a/checkpoint-12.safetensors"
+    os.remove(newest)
+    os.execute(("ln -s nowhere '%s'"):format(newest))
+    local ok, message = pcall(run, "a")
+    lu.assertFalse(ok)
+    lu.assertStrContains(message, newest .. ": No such file or directory")
+    lu.assertNotStrContains(message, "_checkpoint.lua")
+    os.remove(newest)
+    run("a")
+    same_as_whole("a")
 end
 
 -- Every byte of the file, one of its bits: none goes unnoticed.

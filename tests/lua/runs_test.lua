@@ -184,14 +184,70 @@ function TestRunsCommand:test_what_cannot_be_written()
         .. "bracket: runs tag: r/a/tags.json: cannot be written: File too large\n"
         .. "runs tag: r/b/tags.json: cannot be written: File too large\n", 1 })
     internal.make_folder(root .. "/r/a/tags.json/inside")
-    lu.assertEquals({ run("runs", "tag", "r/a", "r/b", "new") }, { "1 run of 2 with new\n"
-        .. "bracket: runs tag: r/a/tags.json: exists and is not a regular file\n", 1 })
+    lu.assertEquals({ run("runs", "tag", "r/a", "r/b", "new") }, { "1 run of 1 with new\n"
+        .. "bracket: runs tag: r/a/tags.json: Is a directory\n", 1 })
     lu.assertEquals({ shell(full .. " runs rm --yes r/c") }, { "  r/c\n0 runs removed\n"
         .. "bracket: runs rm: r/c: r/c/job.lock: cannot be written: File too large\n", 1 })
     lu.assertFalse(exists("r/c/job.lock") or exists("r/c/run.lock")) -- nobody holds what could not be taken
     shell("rm r/c/*.json; mkdir r/c/run.lock; echo '{}' > r/c/status.json")
     lu.assertEquals({ run("runs", "rm", "r/c", "--yes") }, { "  r/c\n0 runs removed\n"
         .. "bracket: runs rm: r/c: r/c/run.lock: cannot be written: Is a directory\n", 1 })
+end
+
+-- A file of a run's that is damaged is named, and the other runs are shown; so is what can be of fields of other types.
+function TestRunsCommand:test_damaged_files()
+    local function told(problem, ...)
+        local output, status = run(...)
+        lu.assertEquals(status, problem and 1 or 0, output)
+        lu.assertNotStrContains(output, "traceback")
+        lu.assertNotStrContains(output, ".lua:")
+        local command = table.concat({ ... }, " ", 1, 2)
+        if problem then lu.assertStrContains(output, ("bracket: %s: %s"):format(command, problem)) end
+        return output
+    end
+    local function each(problem)
+        for _, words in ipairs{ { "list", "r" }, { "list", "r", "--csv" }, { "list", "r", "--json" },
+            { "list", "r", "--where", "lr < 1" }, { "compare", "r" }, { "tag", "r", "good" } } do
+            local output = told(problem, "runs", table.unpack(words))
+            if words[1] ~= "tag" then lu.assertStrContains(output, "b") end
+        end
+    end
+    for _, name in ipairs{ "config", "status", "env", "tags" } do
+        local path = "r/a/" .. name .. ".json"
+        make("r/a", { lr = 1, seed = 1 })
+        for text, problem in pairs{ [""] = "line 1: ", ["\0\1"] = "line 1: ",
+            ["[1]"] = "expected an object, got a list", ["null"] = "expected an object, got null",
+            ["5"] = "expected an object, got 5" } do
+            write(path, text)
+            each(path .. ": " .. problem)
+        end
+        shell("rm " .. path .. "; mkdir " .. path)
+        if name ~= "status" then each(path .. ": Is a directory") end -- without it there is no run
+        shell("rmdir " .. path)
+    end
+    make("r/a", { lr = 1, seed = 1 })
+    for _, value in ipairs{ "5", '"x"', '[1, {"a": 2}]', '{"a": [1]}', "null", "true" } do
+        local function of_value(text) return (text:gsub("VALUE", value)) end
+        write("r/a/config.json", of_value '{"arguments": VALUE, "tasks": VALUE, "lr": VALUE, "seed": VALUE}')
+        write("r/a/status.json", of_value '{"status": VALUE, "step": VALUE, "metrics": VALUE, "started": VALUE}')
+        write("r/a/tags.json", of_value '{"tags": VALUE}')
+        write("r/a/metrics.jsonl", of_value '{"step": VALUE, "loss": 1}\n{"step": 1, "loss": VALUE}\n')
+        each(nil)
+        told(nil, "runs", "show", "r/a")
+        told(nil, "plot", "r", "loss", "--out", "p.svg")
+        told(nil, "report", "r")
+    end
+    -- rows that are damaged hide no other run's; and a neighbour's files do not concern a run's report
+    make("r/a", { lr = 1, seed = 1 })
+    write("r/a/tags.json", "{}")
+    write("r/a/metrics.jsonl", "junk\n")
+    local output, status = run("plot", "r", "loss", "--out", "p.svg")
+    lu.assertEquals(status, 1)
+    lu.assertStrContains(output, "bracket: plot: r/a/metrics.jsonl: row 1: ")
+    lu.assertStrMatches(output, "p.svg\n.*")
+    write("r/a/status.json", "")
+    write("r/b/script-as-run.lua", "print(1)")
+    lu.assertEquals({ run("report", "r/b") }, { "r/b/report.html\n", 0 })
 end
 
 function TestRunsCommand:test_rm_asks_and_keeps_what_is_not_a_runs()

@@ -78,8 +78,8 @@ function script.before(run)
     if type(own) ~= "string" then return nil end
     for _, name in ipairs(bk.internal.folder(parent == "" and "/" or parent)) do
         local dir = parent .. "/" .. name:gsub("/$", "")
-        local status = name:sub(-1) == "/" and name:sub(1, 1) ~= "." and run_folder.object(dir, "status")
-        local started = status and status.started
+        local known, status = pcall(run_folder.object, dir, "status") -- a damaged one is not the run before
+        local started = known and name:sub(-1) == "/" and name:sub(1, 1) ~= "." and status.started
         if type(started) == "string" and started < own and (not latest or started > latest) then
             local text = script.of(dir)
             if text then found, latest = { dir, text }, started end

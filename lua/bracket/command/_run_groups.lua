@@ -377,7 +377,7 @@ function groups.series(g, points)
         local x, y = points(run)
         for r = 1, x and #x or 0 do
             local v = y[r]
-            if v - v == 0 then
+            if v - v == 0 and x[r] == x[r] then
                 if not at[x[r]] then
                     at[x[r]] = {}
                     steps[#steps + 1] = x[r]

@@ -44,7 +44,7 @@ local SHORT = { "status", "message", "step", "total", "started", "updated", "sec
 
 -- What the folder says of its run: its parts are tables, whatever the files hold.
 function list.load(command, dir, name)
-    local ok, run = pcall(run_folder.read, dir)
+    local ok, run, tags = pcall(function() return run_folder.read(dir), run_folder.tags(dir) end)
     if not ok then error(string.format("%s: %s", command, run), 0) end
     for _, part in ipairs{ "status", "config", "env" } do
         if type(run[part]) ~= "table" or #run[part] > 0 then
@@ -52,7 +52,7 @@ function list.load(command, dir, name)
                 type(run[part]) == "table" and "a list" or tostring(run[part])), 0)
         end
     end
-    run.metrics, run.tags, run.name = {}, run_folder.tags(dir), name or dir
+    run.metrics, run.tags, run.name = {}, tags, name or dir
     for key, value in pairs(type(run.status.metrics) == "table" and run.status.metrics or {}) do
         if type(value) == "number" then run.metrics[tostring(key)] = value end
     end

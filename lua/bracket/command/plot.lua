@@ -98,10 +98,14 @@ local function has_a_place(figure, options)
 end
 
 local function draw(plain, wanted, options)
-    local runs, problems = run_view.load_all("plot", run_view.runs("plot", plain))
-    if options.where then runs = options.where("plot", runs) end
-    if #runs == 0 and #problems == 0 then error("plot: --where: it holds for none of the runs", 0) end
-    for _, run in ipairs(runs) do run.columns, run.names = run_view.columns("plot", run.dir) end
+    local found, problems = run_view.load_all("plot", run_view.runs("plot", plain))
+    if options.where then found = options.where("plot", found) end
+    if #found == 0 and #problems == 0 then error("plot: --where: it holds for none of the runs", 0) end
+    local runs = {}
+    for _, run in ipairs(found) do -- rows that are damaged hide no other run's
+        local ok, why = pcall(function() run.columns, run.names = run_view.columns("plot", run.dir) end)
+        table.insert(ok and runs or problems, ok and run or why)
+    end
     if #problems > 0 and #runs == 0 then error(table.concat(problems, "\n"), 0) end
     local names = columns_of(runs, wanted)
     local groups = run_view.groups("plot", runs, options.by)

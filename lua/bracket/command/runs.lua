@@ -47,7 +47,10 @@ local function every_column(runs)
     for _, of in ipairs{ "arguments", "metrics" } do
         local all = {}
         for _, run in ipairs(runs) do
-            for name in pairs(query.value(run, of)) do all[name] = type(name) == "string" and true or nil end
+            local value = query.value(run, of) -- a text, of a list that holds more than texts
+            for name in pairs(type(value) == "table" and value or {}) do
+                all[name] = type(name) == "string" and true or nil
+            end
         end
         all.seed, all.out = nil, nil
         for _, name in ipairs(table_text.sorted(all)) do

@@ -116,7 +116,8 @@ function TestFieldTask.test_errors()
             tasks("spin", "loss"), { record = { every = 1, name } })
     end
     fails('record "accuracy": no task has one', tasks("spin"), { record = { every = 1, "accuracy" } })
-    fails('order "planned": needs the loss', tasks("spin", "loss"), { order = "tournament" })
+    fails('order "tournament": needs the loss', tasks("spin", "loss"), { order = "tournament" })
+    fails('order "planned": needs the loss', tasks("spin", "loss"), { order = bk.order.planned{} })
     fails("bk.intervention.ewc: needs the loss", tasks("loss", "spin"), { order = "sequential",
         interventions = { bk.intervention.ewc { weight = 1 } } })
     local d = data(1)

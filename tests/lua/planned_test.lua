@@ -155,6 +155,9 @@ function TestPlanned:test_errors()
     lu.assertErrorMsgContains("known once a run has started", function()
         protocol{ order = bk.order.planned{} }:order_matrix()
     end)
+    lu.assertErrorMsgContains("bk.order.tournament: the order is known once a run has started", function()
+        protocol{ order = "tournament" }:order_matrix()
+    end)
 end
 
 TestForecast = {}

@@ -314,6 +314,12 @@ function TestSweep:test_lists_draws_and_dry_runs()
     lu.assertEquals(#calls(), 4)
     lu.assertStrContains(calls()[2], "--flag|true|--lr|0.001|--seed|2|")
     lu.assertStrContains(sweep(("--list %s/configs.jsonl --seeds 1..3 --dry-run"):format(folder)), "(done before)")
+    for _, value in ipairs{ '"a\\u0000b"', '[1, "a\\u0000b"]' } do -- a process would get what is before it
+        write(folder .. "/zero.jsonl", ('{"mode": %s}\n'):format(value))
+        output, status = sweep(("--list %s/zero.jsonl --dry-run"):format(folder))
+        lu.assertEquals(status, 2)
+        lu.assertStrContains(output, "line 1: mode: expected a number, text without a zero byte, true, ")
+    end
     -- what it shows can be handed to a shell
     lu.assertStrContains(sweep("--grid \"mode=a b,it's\" --dry-run"), " --mode 'a b' --out ")
     lu.assertStrContains(sweep("--grid \"mode=a b,it's\" --dry-run"), " --mode 'it'\\''s' --out ")

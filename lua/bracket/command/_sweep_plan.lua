@@ -54,8 +54,9 @@ local function seeds_axis(text)
     return one_name("seed", list)
 end
 
--- A value of a JSON object as bk.arguments reads it; nil where it has no such form.
+-- A value of a JSON object as bk.arguments reads it; nil where it has no such form, or cannot be an argument.
 local function argument_text(value)
+    if type(value) == "string" and value:find("\0", 1, true) then return nil end -- a process would get what is before
     if type(value) == "string" or type(value) == "boolean" then return tostring(value) end
     if type(value) == "number" and value == value then return internal.to_json(value, 0, true) end
     if type(value) ~= "table" or #value == 0 then return nil end
@@ -85,8 +86,8 @@ local function list_axis(path)
         for k, name in ipairs(names) do
             local value = argument_text(object[name])
             if not name:find("^[%a_][%w_-]*$") or not value then
-                misused("--list: %s: line %d: %s: expected a number, text, true, false or a list of such", path,
-                    line_number, name)
+                misused("--list: %s: line %d: %s: expected a number, text without a zero byte, true, false or a list of "
+                    .. "such", path, line_number, name)
             end
             alternative[k], key = { name, value }, key .. "\0" .. name .. "\0" .. value
             add(axis.names, known, name)

@@ -5,7 +5,6 @@ local bk = ...
 local refuse = bk._options.refuse
 return function(state, target)
     local measure, n = bk.measure, state.n_tasks
-    measure.needs_losses(state, "order \"tournament\"")
     local p
     if type(target) == "table" then
         local f = bk._functions.of(state.model, target, state.problem.outputs)

@@ -7,6 +7,23 @@ local function reversed(list)
     return result
 end
 
+-- What an order that is asked for by this name is told to lack.
+local function check(state, memory)
+    if memory.order then return end
+    if not state.theta then refuse("bk.order.tournament: the order is known once a run has started") end
+    bk.measure.needs_losses(state, "order \"tournament\"")
+end
+
+local function planned(options)
+    local order = bk.order.planned{ worst = options.worst }
+    local setup = order.setup
+    function order.setup(state, memory)
+        check(state, memory)
+        return setup(state, memory)
+    end
+    return order
+end
+
 return bk.define{
     name = "bk.order.tournament",
     returns = "order",
@@ -23,14 +40,14 @@ tasks the scores are no better than chance (experiments/planner).]],
             doc = "the reverse of what is proposed; without a target, the worst found" },
     },
     call = function(options)
-        if not options.target then return bk.order.planned{ worst = options.worst } end
+        if not options.target then return planned(options) end
         local sequential = bk.order.sequential
         return bk.order._object.new{
             name = "tournament",
             blocks = true,
             setup = function(state, memory)
+                check(state, memory)
                 if not memory.order then
-                    if not state.theta then refuse("bk.order.tournament: the order is known once a run has started") end
                     local result = bk.order._scores(state, options.target)
                     memory.order, memory.scores = result.order, result.scores
                     if options.worst then memory.order = reversed(result.order) end

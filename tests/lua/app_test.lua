@@ -294,9 +294,9 @@ function TestModule:test_stock_lua_loads_the_module()
     lu.assertEquals(stock_lua("-e 'bk = require \"bracket\" print(bk.tensor{1, 2}:sum():item())'"), "3.0\n")
 end
 
--- Every example, and what tells how far it is.
+-- What tells how far it is, too.
 function TestModule:test_stock_lua_runs_the_suites()
-    for _, suite in ipairs { "example", "spectrum", "reshuffled", "hooks" } do
+    for _, suite in ipairs { "protocol", "spectrum", "reshuffled", "hooks" } do
         lu.assertStrContains(stock_lua("tests/run.lua " .. suite), " passed, 0 failed\n", false, suite)
     end
 end

@@ -5,6 +5,7 @@
  * Lua sees no interrupt while jobs are held: it asks, and what has ended by then can still be written down. */
 #include "../bind/lock.h"
 #include "../base/clock.h"
+#include "../ranks/launcher.h"
 #include "app.h"
 
 #include <errno.h>
@@ -31,13 +32,6 @@ typedef struct job {
 static job running[RUNNING_MOST];
 static int running_n;
 static lua_Integer last_id;
-
-/* What a rank of MPI or Slurm is told about itself. A job is a process of its own: were it an MPI program, it would
- * take its starter's place. */
-static const char *const rank_variables[] = {
-    "OMPI_",          "PMI_",         "PMIX_",         "MPI_LOCAL",  "SLURM_PROCID=",
-    "SLURM_LOCALID=", "SLURM_NTASKS", "SLURM_NPROCS=", "SLURM_STEP", NULL
-};
 
 /* ---- signals ---- */
 
@@ -124,19 +118,14 @@ static int jobs_interrupted(lua_State *L) { /* interrupted(): nil, or the exit s
 
 /* ---- start and wait ---- */
 
-static bool is_rank_variable(const char *entry) {
-    for (const char *const *p = rank_variables; *p; p++)
-        if (strncmp(entry, *p, strlen(*p)) == 0) return true;
-    return false;
-}
-
-/* NULL-ended; the userdata pushed holds it. */
+/* Without what a rank is told about itself: a job is a process of its own, and were it an MPI program, it would take
+ * its starter's place. NULL-ended; the userdata pushed holds it. */
 static char **job_environment(lua_State *L) {
     size_t n = 0;
     while (environ && environ[n]) n++;
     char **list = lua_newuserdatauv(L, (n + 1) * sizeof *list, 0), **end = list;
     for (size_t i = 0; i < n; i++)
-        if (!is_rank_variable(environ[i])) *end++ = environ[i];
+        if (!launcher_told(environ[i])) *end++ = environ[i];
     *end = NULL;
     return list;
 }

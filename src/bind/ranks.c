@@ -1,5 +1,6 @@
 /* ranks.c - bk.internal.ranks: the ranks as lua/bracket/mpi.lua and protocols use them. A restricted environment is
  * alone. */
+#include "../ranks/launcher.h"
 #include "../ranks/ranks.h"
 #include "args.h"
 #include "env.h"
@@ -25,6 +26,15 @@ static int ranks_open_(lua_State *L) {
     lua_pushinteger(L, env_restricted(L) ? 1 : ranks_size());
     lua_pushstring(L, ranks_library());
     return 3;
+}
+
+/* launched(): this rank and how many the launcher started, by what it says, whether or not they join */
+static int ranks_launched_(lua_State *L) {
+    int rank;
+    const int size = launcher_size(&rank);
+    lua_pushinteger(L, rank);
+    lua_pushinteger(L, size);
+    return 2;
 }
 
 static bool build_sum(graph *g, const op_call *c, int n_in, node *const *in, node **out) {
@@ -109,7 +119,7 @@ void bind_ranks_internal(lua_State *L) {
     static const bind_row rows[] = {
         { "open", ranks_open_, NULL },     { "sum", ranks_sum_, NULL },
         { "reduce", ranks_reduce_, NULL }, { "copy", ranks_copy_, NULL },
-        { "gather", ranks_gather_, NULL },
+        { "gather", ranks_gather_, NULL }, { "launched", ranks_launched_, NULL },
         { "fail", ranks_fail_, NULL },     { "broadcast", ranks_broadcast_, NULL },
         { NULL, NULL, NULL },
     };

@@ -5,6 +5,7 @@
 #include "ranks.h"
 #include "../base/clock.h"
 #include "../tensor/vec.h"
+#include "launcher.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,14 +30,9 @@ int ranks_size(void) {
     return here.size;
 }
 
-/* The number of ranks that a launcher says it started, 1 where there is none. A batch script of Slurm is no rank. */
 static int launched(void) {
-    static const char *const sizes[] = { "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", NULL };
-    for (const char *const *name = sizes; *name; name++)
-        if (getenv(*name)) return atoi(getenv(*name));
-    const char *step = getenv("SLURM_STEP_ID"), *tasks = getenv("SLURM_NTASKS");
-    if (getenv("SLURM_STEP_NUM_TASKS")) tasks = getenv("SLURM_STEP_NUM_TASKS");
-    return step && tasks && getenv("SLURM_PROCID") ? atoi(tasks) : 1;
+    int rank;
+    return launcher_size(&rank);
 }
 
 #ifdef BRACKET_MPI
@@ -309,7 +305,7 @@ static bool find_neighbours(void) {
 static bk_status join(err *e) {
     int ready = 0, level;
     MPI_Initialized(&ready);
-    if (!ready && launched() <= 1 && !getenv("PMI_RANK") && !getenv("PMIX_RANK")) return BK_OK; /* alone */
+    if (!ready && !launcher_started()) return BK_OK; /* alone */
     if (!ready) {
         if (MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level) != MPI_SUCCESS)
             return err_set(e, BK_ERUNTIME, "bk.mpi: MPI cannot be started");

@@ -20,19 +20,6 @@ local STOPPED = { [75] = true, [130] = true } -- a job's exit statuses after a s
 
 -- ---- workers ----
 
--- This process's rank and their number, when mpirun or srun started several. In a batch script of Slurm, which is no
--- step of srun's, the variables speak of tasks that do not run this.
-local function rank_of()
-    local batch = os.getenv "SLURM_JOB_ID" and not os.getenv "SLURM_STEP_ID"
-    for _, pair in ipairs { { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE" }, { "PMI_RANK", "PMI_SIZE" },
-        not batch and { "SLURM_PROCID", "SLURM_NTASKS" } or nil } do
-        local rank, size = os.getenv(pair[1]), os.getenv(pair[2])
-        rank, size = math.tointeger(tonumber(rank or "")), math.tointeger(tonumber(size or ""))
-        if rank and size and size > 1 and rank >= 0 and rank < size then return rank, size end
-    end
-    return 0, 1
-end
-
 -- What the workers of one sweep have in common: what failed in it is not tried again by each of them.
 local function session_of(size)
     local id = os.getenv "SLURM_ARRAY_JOB_ID" or os.getenv "SLURM_JOB_ID"
@@ -257,7 +244,7 @@ local function sweep(o)
     if not f then error(("sweep: the script cannot be read: %s"):format(why), 0) end
     o.digest = internal.digest(f:read "a" or "")
     f:close()
-    local rank, size = rank_of()
+    local rank, size = internal.ranks.launched()
     o.session = session_of(size)
     local self = setmetatable({ o = o, jobs = jobs_of(o), running = {}, n_running = 0,
         prefix = size > 1 and ("rank %d of %d: "):format(rank, size) or "",

@@ -355,6 +355,7 @@ static bk_status make_category(reader *r, const value *v, err *e) {
     if (!status) status = ask_for(r, at, &place, e);
     if (status) return status;
     column *col = &r->columns[place];
+    if (col->category) return err_set(e, BK_EINVAL, "categories: column %lld stands twice", (long long)at + 1);
     col->category = true;
     if (!v->key) return BK_OK;
     if (v->kind != VALUE_TABLE || !v->first)

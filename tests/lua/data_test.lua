@@ -158,6 +158,9 @@ function TestDataFiles.test_csv_says_where_and_what()
     refused("bk.data.csv: header: expected true or false, got 1", nil, { header = 1 })
     refused("categories: kind: expected a list of its classes", nil, { header = true, categories = { kind = {} } })
     refused('categories: kind: "a" stands twice', nil, { header = true, categories = { kind = { "a", "a" } } })
+    for _, categories in ipairs{ { "kind", "kind" }, { "kind", 4 }, { "kind", kind = { "round", "flat" } } } do
+        refused("categories: column 4 stands twice", nil, { header = true, categories = categories })
+    end
 end
 
 function TestDataFiles.test_csv_goes_into_tasks_and_training()

@@ -35,8 +35,8 @@ static int database_close(lua_State *L) {
 static int bind(lua_State *L, sqlite3_stmt *s, int place, int index) {
     size_t n;
     if (lua_isinteger(L, index)) return sqlite3_bind_int64(s, place, lua_tointeger(L, index));
-    const char *text = lua_tolstring(L, index, &n); /* the table keeps it */
-    return text ? sqlite3_bind_blob64(s, place, text, n, SQLITE_STATIC) : sqlite3_bind_null(s, place);
+    const char *text = lua_tolstring(L, index, &n);
+    return text ? sqlite3_bind_blob64(s, place, text, n, SQLITE_TRANSIENT) : sqlite3_bind_null(s, place);
 }
 
 static void push_cell(lua_State *L, sqlite3_stmt *s, int column) {

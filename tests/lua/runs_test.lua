@@ -367,6 +367,25 @@ function TestRunIndex:test_what_it_says_is_what_the_folders_say()
     lu.assertStrMatches(compared(), ".*\n  0%.1 +209 of 209 .*\n  0%.5 +0 of 1 .*")
 end
 
+-- SQLite gets the text of a number that nobody else keeps: in a small program the collector may have it before the
+-- statement runs.
+local NUMBERS = [[
+local n, places, values = 30000, {}, {}
+for k = 1, n do places[k], values[k] = "(?)", k + 0.5 end
+local db, insert = bk.internal.database("numbers.sqlite"), "INSERT INTO number VALUES " .. table.concat(places, ", ")
+db:query "CREATE TABLE number(x)"
+collectgarbage("incremental", 4, 1000, 10) -- it never rests
+assert(db:query(insert, values))
+local kept, wrong = db:query "SELECT x FROM number", 0
+for k = 1, n do wrong = wrong + (kept[k] == tostring(values[k]) and 0 or 1) end
+print(#kept, wrong)
+]]
+
+function TestRunIndex:test_values_are_kept_until_the_statement_runs()
+    write("numbers.lua", 'local bk = require "bracket"\n' .. NUMBERS)
+    lu.assertEquals({ run("numbers.lua") }, { "30000\t0\n", 0 })
+end
+
 -- With the index, a run costs less than one read from a disk, however many files it has; their time is in tests/bench.
 function TestRunIndex:test_the_runs_files_are_not_read()
     local function reads(want)

@@ -9,9 +9,11 @@ local internal = bk.internal
 local run_folder = {}
 
 local text_of = bk._text_file.read
+
+-- What bracket writes in a run's folder; true where the run's process does, under its claim.
 local OURS = { ["config.json"] = true, ["env.json"] = true, ["status.json"] = true, ["metrics.jsonl"] = true,
-    ["job.json"] = true, ["output.txt"] = true, ["tags.json"] = true, ["report.html"] = true,
-    ["script-as-run.lua"] = true }
+    ["script-as-run.lua"] = true, ["job.json"] = false, ["output.txt"] = false, ["tags.json"] = false,
+    ["report.html"] = false }
 
 -- The text of a file; nil and why where there is none, an error where it cannot be read.
 local function text_if_there(path)
@@ -172,10 +174,25 @@ function run_folder.metrics(dir)
     return run_folder.columns(text_if_there(path) or "", path)
 end
 
-local function is_ours(name)
-    name = name:match("^(.+)%.tmp%-%d+%-%d+$") or name -- half written when its process was killed
-    return name:find("^checkpoint%-%d+%.safetensors$") or name:find("^checkpoint%-%d+%.damaged$")
-        or OURS[name] ~= nil
+-- A file's name, without what stands behind it while it is written, and whether that was there.
+local function whole_name(name)
+    local whole = name:match("^(.+)%.tmp%-%d+%-%d+$")
+    return whole or name, whole ~= nil
+end
+
+-- True or false as in OURS, nil where the file is none of bracket's.
+local function written_by_run(name)
+    if name:find("^checkpoint%-%d+%.safetensors$") or name:find("^checkpoint%-%d+%.damaged$") then return true end
+    return OURS[name]
+end
+
+-- Removes what the run's process left half written when it was killed. The caller has the claim on the run; what others
+-- write beside it they may be writing now.
+function run_folder.sweep_up(dir)
+    for _, name in ipairs(internal.folder(dir)) do
+        local whole, temporary = whole_name(name)
+        if temporary and written_by_run(whole) then os.remove(dir .. "/" .. name) end
+    end
 end
 
 -- Removes what bracket wrote in a run's folder, and the folder where that is all. True and, where the folder stays,
@@ -193,7 +210,7 @@ function run_folder.remove(dir)
     end
     local problem
     for _, name in ipairs(internal.folder(dir)) do
-        if is_ours(name) then
+        if written_by_run((whole_name(name))) ~= nil then
             local ok, why = os.remove(dir .. "/" .. name)
             problem = problem or not ok and why
         end

@@ -151,16 +151,6 @@ end
 
 -- ---- opening ----
 
-local OURS = { ["config.json"] = true, ["env.json"] = true, ["metrics.jsonl"] = true, ["status.json"] = true }
-
--- What another process left half written when it was killed; files of a user's own are not touched.
-local function sweep_up(dir)
-    for _, name in ipairs(internal.folder(dir)) do
-        local file = name:match("^(.+)%.tmp%-%d+%-%d+$") or ""
-        if OURS[file] or file:find("^checkpoint%-%d+%.safetensors$") then os.remove(dir .. "/" .. name) end
-    end
-end
-
 function run_log:take_claim()
     if self.claim then return end
     local mine, holder = claim.take(run_folder.lock_path(self.dir), "protocol:run: out: ")
@@ -393,7 +383,7 @@ end
 -- Before the first step. A finished run stays as it is, but for what a kill left unsaid.
 function run_log:begin(state)
     self:take_claim() -- a run that was paused let go of it
-    sweep_up(self.dir)
+    run_folder.sweep_up(self.dir)
     local metrics = run_folder.metrics_path(self.dir)
     if #(text_in(metrics) or "") > self.file.bytes then -- rows of steps that are done again
         internal.append_file(metrics, "", self.file.bytes, true)

@@ -363,13 +363,14 @@ end
 
 function TestRunEnds:test_only_temporaries_of_the_run_are_removed()
     run("a", { stop = 3 })
-    for _, name in ipairs{ "notes.txt.tmp-1-0", "my.json.tmp-12-0", "status.json.tmp-1-0",
-        "checkpoint-5.safetensors.tmp-1-0" } do
-        write("a/" .. name, "x")
+    local others = { "notes.txt", "my.json", "job.json", "tags.json" }
+    local runs = { "config.json", "env.json", "status.json", "script-as-run.lua", "checkpoint-5.safetensors" }
+    for _, names in ipairs{ others, runs } do
+        for _, name in ipairs(names) do write("a/" .. name .. ".tmp-1-0", "x") end
     end
     run("a")
-    lu.assertTrue(exists("a/notes.txt.tmp-1-0") and exists("a/my.json.tmp-12-0"))
-    lu.assertFalse(exists("a/status.json.tmp-1-0") or exists("a/checkpoint-5.safetensors.tmp-1-0"))
+    for _, name in ipairs(others) do lu.assertTrue(exists("a/" .. name .. ".tmp-1-0"), name) end
+    for _, name in ipairs(runs) do lu.assertFalse(exists("a/" .. name .. ".tmp-1-0"), name) end
 end
 
 function TestRunEnds:test_a_damaged_checkpoint_falls_back_to_the_one_before()

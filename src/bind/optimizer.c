@@ -142,6 +142,7 @@ static int optim_custom(lua_State *L) {
     int table = args_declared(L, 1, fname, custom_told, false);
     if (!table) return args_fail(L, 1, fname, "options", "a table { state = {...}, options = {...}, update = f }");
     const char *name = args_opt_string(L, table, fname, "name", "custom");
+    if (strlen(name) >= OPTIM_NAME) return args_error(L, fname, "name: expected at most 31 characters, got %s", name);
     optim **o = push_optim(L); /* 2 */
     if (!args_field(L, table, "update") || !lua_isfunction(L, -1)) {
         if (lua_gettop(L) == 2) lua_pushnil(L);

@@ -7,7 +7,7 @@
 #include "../base/option.h"
 #include "../func/func.h"
 
-enum { OPTIM_MAX_BUFFERS = 8 };
+enum { OPTIM_MAX_BUFFERS = 8, OPTIM_NAME = 32 };
 
 /* What a formula sees: theta and g (n), t () the number of this step from 1: float64, and so is what is made of
  * it and numbers, until it meets a tensor. */
@@ -38,7 +38,7 @@ func *optim_formula(ctx *c, const optim_row *row, const double *options, err *e)
 
 typedef struct optim {
     ctx *c;
-    char name[32];
+    char name[OPTIM_NAME];
     int n_buffers;
     func *formula, *update; /* update: (theta, g, t, -lr, state...) -> theta, state... */
     int64_t t, n;           /* steps done; elements, -1 before the first */
@@ -48,7 +48,8 @@ typedef struct optim {
     tensor t_now, lr_now;                                       /* () float64 */
 } optim;
 
-/* An optimizer of a formula, whose reference it takes (released on failure too). */
+/* An optimizer of a formula, whose reference it takes (released on failure too). The name has less than OPTIM_NAME
+ * bytes. */
 bk_status optim_new(ctx *c, const char *name, int n_buffers, func *formula, optim **out, err *e);
 void optim_free(optim *o);  /* NULL allowed */
 void optim_reset(optim *o); /* as new */

@@ -177,6 +177,11 @@ function TestOptim.test_custom_is_the_programs_own_bit_for_bit()
     lu.assertEquals(tostring(custom("adam", { b1 = 0.9, b2 = 0.999, eps = 1e-8 })),
         "mine{b1 = 0.9, b2 = 0.999, eps = 1e-08}")
     lu.assertEquals(custom("sgd", { weight_decay = 0.5 }).weight_decay, 0.5)
+    local long = ("n"):rep(31)
+    local function named(name) return bk.optim.custom{ name = name, update = function(g) return g end } end
+    lu.assertEquals(named(long).name, long)
+    lu.assertErrorMsgContains("bk.optim.custom: name: expected at most 31 characters, got " .. long .. "n", named,
+        long .. "n")
 end
 
 -- What looks like Adam's step is Adam's step or is not: each on numbers, over more than one block of a pass.

@@ -18,8 +18,7 @@ const char *args_got(lua_State *L, int index) {
     switch (lua_type(L, index)) {
     case LUA_TNUMBER:
         if (lua_isinteger(L, index)) return lua_pushfstring(L, "%I", lua_tointeger(L, index));
-        if (isnan(lua_tonumber(L, index))) return lua_pushstring(L, "nan"); /* whatever its sign */
-        return lua_pushfstring(L, "%f", lua_tonumber(L, index));
+        return bind_push_number(L, lua_tonumber(L, index));
     case LUA_TSTRING: {
         size_t n;
         const char *s = lua_tolstring(L, index, &n);

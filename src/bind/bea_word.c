@@ -185,7 +185,9 @@ static int word_tostring(lua_State *L) {
     luaL_addstring(&b, "word(");
     for (int s = 0; s < w->m && s < 40; s++) {
         static const char *const marks[] = { "", "exact ", "map " };
-        lua_pushfstring(L, "%s%s%d:%f", s ? " " : "", marks[w->kind[s]], w->step[s] + 1, w->rate[s]);
+        lua_pushfstring(L, "%s%s%d:", s ? " " : "", marks[w->kind[s]], w->step[s] + 1);
+        luaL_addvalue(&b);
+        bind_push_number(L, w->rate[s]);
         luaL_addvalue(&b);
     }
     luaL_addstring(&b, w->m > 40 ? " ...)" : ")");

@@ -62,6 +62,9 @@ bool bind_own_frame(const lua_Debug *d); /* of C, or of the library's own Lua; d
  * would free what is in use. */
 void bind_finalizer(lua_State *L, lua_CFunction gc, const char *says);
 
+/* Pushes the number as Lua writes it, with as many digits as tell it from others: "nan" whatever its sign. */
+const char *bind_push_number(lua_State *L, double x);
+
 /* For loops over many elements i = 0, 1, ...: raises when an interrupt is pending, looking at every 65536th. */
 void bind_poll_now(lua_State *L);
 static inline void bind_poll(lua_State *L, int64_t i) {

@@ -1,7 +1,8 @@
-/* floor.c - what every file of the binding stands on: the context of a Lua state, errors raised, interrupts polled, and
- * the one test of what a tensor is. */
+/* floor.c - what every file of the binding stands on: the context of a Lua state, errors raised, interrupts polled, the
+ * text of a number, and the one test of what a tensor is. */
 #include "env.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char ctx_key = 0; /* its address is the registry key */
@@ -101,6 +102,16 @@ void bind_finalizer(lua_State *L, lua_CFunction gc, const char *says) {
     lua_setfield(L, -2, "__gc");
     lua_pushstring(L, says);
     lua_setfield(L, -2, "__metatable");
+}
+
+const char *bind_push_number(lua_State *L, double x) {
+    if (x != x) return lua_pushstring(L, "nan");
+    const char *text = lua_pushfstring(L, "%f", x); /* 14 digits */
+    if (lua_tonumber(L, -1) == x) return text;
+    char exact[32];
+    snprintf(exact, sizeof exact, "%.17g", x);
+    lua_pop(L, 1);
+    return lua_pushstring(L, exact);
 }
 
 lua_tensor *bind_tensor_test(lua_State *L, int index) {

@@ -83,7 +83,9 @@ static int loss_tostring(lua_State *L) {
     lua_pushfstring(L, "bk.loss.%s", l->row->name);
     luaL_addvalue(&b);
     for (int i = 0, n = option_count(l->row->options); i < n; i++) {
-        lua_pushfstring(L, "%s%s = %f", i ? ", " : "{ ", l->row->options[i].name, l->option[i]);
+        lua_pushfstring(L, "%s%s = ", i ? ", " : "{ ", l->row->options[i].name);
+        luaL_addvalue(&b);
+        bind_push_number(L, l->option[i]);
         luaL_addvalue(&b);
     }
     luaL_addstring(&b, l->row->options[0].name ? " }" : "{}");

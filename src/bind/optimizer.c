@@ -507,9 +507,11 @@ static int optim_tostring(lua_State *L) {
     lua_getiuservalue(L, 1, UV_OPTIONS);
     lua_pushnil(L);
     for (int n = 1; lua_next(L, 3); n++) {
-        lua_pushfstring(L, "%s = %f", lua_tostring(L, -2), lua_tonumber(L, -1));
+        const char *value = lua_isinteger(L, -1) ? lua_pushfstring(L, "%I.0", (LUAI_UACINT)lua_tointeger(L, -1))
+                                                 : bind_push_number(L, lua_tonumber(L, -1));
+        lua_pushfstring(L, "%s = %s", lua_tostring(L, -3), value);
         lua_rawseti(L, 2, n);
-        lua_pop(L, 1);
+        lua_pop(L, 2);
     }
     for (int i = 2; i <= (int)lua_rawlen(L, 2); i++)
         for (int k = i; k > 1; k--) {

@@ -177,6 +177,9 @@ function TestOptim.test_custom_is_the_programs_own_bit_for_bit()
     lu.assertEquals(tostring(custom("adam", { b1 = 0.9, b2 = 0.999, eps = 1e-8 })),
         "mine{b1 = 0.9, b2 = 0.999, eps = 1e-08}")
     lu.assertEquals(custom("sgd", { weight_decay = 0.5 }).weight_decay, 0.5)
+    lu.assertEquals(tostring(bk.optim.sgd{ weight_decay = 0.1 + 2 ^ -54 }), "sgd{weight_decay = 0.10000000000000006}")
+    lu.assertEquals(tostring(custom("sgd", { weight_decay = 3, n = 9007199254740993, c = 0 / 0, d = math.huge })),
+        "mine{c = nan, d = inf, n = 9007199254740993.0, weight_decay = 3.0}")
     local long = ("n"):rep(31)
     local function named(name) return bk.optim.custom{ name = name, update = function(g) return g end } end
     lu.assertEquals(named(long).name, long)

@@ -643,6 +643,8 @@ function TestRefused.test_how_things_print()
     lu.assertEquals(tostring(bk.nn.conv2d { 1, 8, kernel = 5 }), "conv2d{1, 8, kernel = 5, stride = 1, padding = 0}")
     lu.assertEquals(tostring(bk.nn.linear { 2, 3 }), "linear{2, 3}")
     lu.assertEquals(tostring(bk.loss.huber { delta = 2 }), "bk.loss.huber{ delta = 2.0 }")
+    lu.assertEquals(tostring(bk.loss.huber { delta = 1 / 3 }), "bk.loss.huber{ delta = 0.33333333333333331 }")
+    fails("beta2: expected a finite number >= 0 and < 1, got 1.0000000000000002", bk.optim.adam, { beta2 = 1 + 2 ^ -52 })
     local function map(p) return p end
     local word = bk.bea.word { { squares, 0.5, exact = true }, { map = map, lr = 0.25 }, { squares, 0.1 } }
     lu.assertEquals(tostring(word), "word(exact 1:0.5 map 1:0.25 1:0.1)")

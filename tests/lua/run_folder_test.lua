@@ -291,6 +291,8 @@ function TestRunFolder:test_the_folder_of_another_protocol_is_refused()
             function() constant = 0.6 end },
         { "interventions.1.weight = 2, this protocol has 1", { interventions = { bk.intervention.ewc{ weight = 2 } } },
             { interventions = { bk.intervention.ewc{ weight = 1 } } } },
+        { "optimizer = \"adam{", { optimizer = bk.optim.adam{ eps = 0.1 } },
+            { optimizer = bk.optim.adam{ eps = 0.1 + 2 ^ -54 } } },
         { "another intervention 1 (digest ", { interventions = { bk.intervention.ewc{ weight = 1, samples = 3 } } },
             { interventions = { bk.intervention.ewc{ weight = 1, samples = 4 } } } },
     }

@@ -1,6 +1,6 @@
 -- One run of a protocol: the step loop and everything a running protocol remembers. `state` is what orders, schedules,
 -- interventions and records see; its fields are listed in bk.protocol's doc. Nothing random or remembered lives
--- outside what state() returns.
+-- outside what state() returns, but state.shared.
 local bk = ...
 local refuse, show = bk._options.refuse, bk._options.show
 local order_object, stream = bk.order._object, bk.stream

@@ -433,7 +433,7 @@ protocol.seeds = bk.define{
 protocol.state = public(protocol.state, [[
 protocol:state() -> saved
 
-Everything the run remembers, as one value.]])
+Everything the run remembers but state.shared, as one value.]])
 protocol.restore = public(protocol.restore, [[
 protocol:restore(saved) -> protocol
 

@@ -1,6 +1,8 @@
 /* ctx.h - what every room below bind/ is handed first: memory, the interrupt flag
- * and the worker threads of one environment. There is no global mutable state, so
- * environments in different threads never meet.
+ * and the worker threads of one environment. Nothing of an environment is global, so those in
+ * different threads never meet. What is the process's stands there once: the count of OpenBLAS's users and its
+ * buffers (tensor/gemm.c), what the processor and OpenBLAS answered (tensor/vec.c, gemm.c), the number of the next
+ * graph (graph/graph.c), MPI (ranks/ranks.c); and a thread's, whether it is at a share of work (ctx.c).
  *
  * Memory: every byte the library allocates passes here, is counted with what the system's
  * allocator adds to it, respects the limit, and can be made to fail (tests). Tensor data is 64-byte aligned; its freed

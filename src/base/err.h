@@ -16,7 +16,7 @@ bk_status err_set(err *e, bk_status status, const char *format, ...) __attribute
 bk_status err_nomem(err *e, size_t bytes);
 void err_clear(err *e);
 
-/* Appends "prefix: " before the text: which function the failure came through. */
+/* Puts "prefix: " before the text: which function the failure came through. */
 bk_status err_prefix(err *e, const char *prefix);
 
 #endif

@@ -107,7 +107,6 @@ typedef struct lua_tensor {
 void bind_push_tensor(lua_State *L, tensor *t);
 /* The concrete tensor at index (no reference taken), or a Lua error naming fname and argument. */
 const tensor *bind_check_tensor(lua_State *L, int index, const char *fname, const char *argument);
-/* The tensor in global `name`; used by the public header's exchange. */
-const tensor *bind_test_tensor(lua_State *L, int index); /* NULL when it is not a concrete tensor */
+const tensor *bind_test_tensor(lua_State *L, int index); /* likewise; NULL when it is not a concrete tensor */
 
 #endif

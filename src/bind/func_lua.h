@@ -1,5 +1,5 @@
-/* func_lua.h - what func.c, func_call.c and func_transforms.c share: kinds of func userdata and how they are made,
- * specialised to arguments that are not tensors, and called. */
+/* func_lua.h - what func_value.c, func_call.c, func_transforms.c and func_room.c share: kinds of func userdata and how
+ * they are made, specialised to arguments that are not tensors, and called. */
 #ifndef BIND_FUNC_LUA_H
 #define BIND_FUNC_LUA_H
 

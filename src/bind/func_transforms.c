@@ -1,5 +1,5 @@
 /* func_transforms.c - grad, hvp, jvp ... as Lua sees them: functions that take a function and return one, or call
- * it. The derivatives themselves, and their check against differences, are graph/func.h's. */
+ * it. The derivatives themselves, and their check against differences, are func/func.h's. */
 #include "args.h"
 #include "func_lua.h"
 #include <string.h>

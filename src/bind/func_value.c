@@ -1,7 +1,7 @@
-/* func_value.c - see func.h: tracing, the userdata, transforms, arguments that are no tensors. A traced Lua function
- * finds its Lua value through a weak table by number; the userdata holds the value, so cycles through upvalues stay
- * collectable. Should C keep the func longer than the userdata lives, the userdata's finalizer moves the value to a
- * strong table until the func is released. */
+/* func_value.c - see func_value.h: tracing, the userdata, transforms, arguments that are no tensors. A traced Lua
+ * function finds its Lua value through a weak table by number; the userdata holds the value, so cycles through upvalues
+ * stay collectable. Should C keep the func longer than the userdata lives, the userdata's finalizer moves the value to
+ * a strong table until the func is released. */
 #include "func_lua.h"
 #include "args.h"
 #include "func_watch.h"

@@ -62,7 +62,7 @@ typedef struct reader {
 
 /* ---- memory ---- */
 
-/* More room for elements of `size` bytes, at least one more than `n`. */
+/* Twice the room for elements of `size` bytes, for `first` where there is none. */
 static bk_status grow(ctx *c, void *array, int64_t *capacity, size_t size, int64_t first, err *e) {
     void *old, *p;
     memcpy(&old, array, sizeof old);

@@ -39,7 +39,7 @@ bk_status source_expect_end(source *s, err *e);
 void source_close(source *s); /* s may be cleared */
 void bytes_free(ctx *c, bytes *b);
 
-/* " (the gzip stream breaks off)" or "", for messages about short files */
+/* " (the packed stream breaks off)" or "", for messages about short files */
 const char *source_cut_text(const source *s);
 
 #endif

@@ -1,7 +1,6 @@
 /* ranks.c - ranks over MPI. Data moves by MPI's own non-blocking collectives and is summed here, since MPI leaves the
  * order of a sum to its library. While it waits a rank looks for the notes of others that failed or ended, for
- * interrupts, and whether the ranks on its machine live. What MPI is to a process, the one state here is: it is the
- * exception to the rule that nothing is global. */
+ * interrupts, and whether the ranks on its machine live. MPI is the process's, and so is the state here. */
 #include "ranks.h"
 #include "../base/clock.h"
 #include "../tensor/vec.h"

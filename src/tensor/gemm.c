@@ -48,8 +48,8 @@ static const int64_t VECTOR_CALL_WORK = 16 << 20;
 /* ---- OpenBLAS's threads ---- */
 
 /* The thread count of OpenBLAS is the process's, not an environment's, so who changes it must count
- * its users per process as well: the one piece of global state in the library. It holds nothing
- * of any environment, and is back at its first value when nobody computes. */
+ * its users per process as well. The count holds nothing of any environment, and is back at its first value when nobody
+ * computes. */
 static pthread_mutex_t users_lock = PTHREAD_MUTEX_INITIALIZER;
 static int users, threads_before;
 

@@ -14,7 +14,7 @@ experiment.prepared(data, o.inputs)
 local inputs = data.size
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
 local loss = bk.loss.cross_entropy(model)
-local grad_of, hvp_of = bk.grad(loss), bk.hvp(loss)
+local grad_of = bk.grad(loss)
 local function on(t) return function(theta) return loss(theta, t.x, t.y) end end -- the loss on one task
 
 -- N source tasks and a target: the digits turned by angles of a full turn, a batch each.

@@ -4,7 +4,7 @@
 
 #include "../graph/graph.h"
 
-enum { FUSE_BLOCK_BYTES = 4096, FUSE_MAX_TEMPS = 24 };
+enum { FUSE_BLOCK_BYTES = 4096 };
 
 /* How a micro-op reaches an operand. */
 typedef enum source_kind { SOURCE_NONE, SOURCE_TEMP, SOURCE_MEMORY, SOURCE_FILL } source_kind;

@@ -5,7 +5,7 @@
 
 #include "../tensor/tensor.h"
 
-typedef enum value_kind { VALUE_TABLE, VALUE_TENSOR, VALUE_TEXT, VALUE_COUNT, VALUE_FLAG } value_kind;
+typedef enum value_kind { VALUE_TABLE, VALUE_TENSOR, VALUE_TEXT, VALUE_COUNT } value_kind;
 
 typedef struct value value;
 struct value {
@@ -14,7 +14,7 @@ struct value {
     char *key; /* its name in the table; NULL: it stands by place */
     tensor tensor;
     char *text;
-    int64_t count;       /* also 0 or 1 of a flag */
+    int64_t count;
     value *first, *last; /* of a table */
     value *next;         /* in its table */
 };

@@ -16,8 +16,6 @@ typedef struct graph graph;
 typedef struct node node;
 typedef struct op_row op_row; /* below */
 
-enum { NODE_MAX_INTS = 3 * BK_MAX_DIMS };
-
 struct node {
     const op_row *op;
     int id;

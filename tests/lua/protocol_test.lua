@@ -390,7 +390,6 @@ function TestState:test_every_combination()
         table.sort(names)
         return names
     end
-    local joint_only = { pcgrad = true, cagrad = true, mgda = true }
     local schedules, count = list("schedule"), 0
     for _, order in ipairs(list("order")) do
         local object = bk.order[order](take.order[order])

@@ -115,7 +115,7 @@ function TestRepl:test_history_is_kept_private_and_searched()
     drive("send \\e[A\\r\nexpect 2000 \\r\\n42\\r\\n\n")
 end
 
-local UP, DOWN, LEFT, RIGHT = "\\e[A", "\\e[B", "\\e[D", "\\e[C"
+local UP, DOWN, LEFT = "\\e[A", "\\e[B", "\\e[D"
 
 function TestRepl:test_up_searches_by_prefix_and_down_comes_back()
     drive("send alpha = 11\\r\nexpect 2000 > \nsend beta = 22\\r\nexpect 2000 > \nsend alpha2 = 33\\r\nexpect 2000 > \n"

@@ -1,6 +1,5 @@
 -- A step's batch and draws for later: what a plain table, saved with the run, has to hold of them; and what computes at
 -- them again.
-local bk = ...
 local last_batch = {}
 
 function last_batch.of(state)

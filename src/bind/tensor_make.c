@@ -5,21 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-static void put(tensor *t, int64_t i, double x) {
-    void *data = tensor_data(t);
-    switch (t->dtype) {
-    case BK_FLOAT64:
-        ((double *)data)[i] = x;
-        break;
-    case BK_FLOAT32:
-        ((float *)data)[i] = (float)x;
-        break;
-    case BK_INT64:
-        ((int64_t *)data)[i] = vec_int64(x);
-        break;
-    }
-}
-
 static const bind_option dtype_told[] = {
     { "dtype", "\"float64\", \"float32\" or \"int64\"", "float64", "what its elements are" },
     { NULL, NULL, NULL, NULL },
@@ -75,7 +60,7 @@ static void fill(lua_State *L, nested *n, int depth, tensor *t, int64_t *next) {
                            args_got(L, value));
             ((int64_t *)tensor_data(t))[(*next)++] = v;
         } else {
-            put(t, (*next)++, part ? tensor_get(part, 0) : lua_tonumber(L, -1));
+            tensor_set(t, (*next)++, part ? tensor_get(part, 0) : lua_tonumber(L, -1));
         }
         return;
     }
@@ -192,7 +177,7 @@ static int make_eye(lua_State *L) {
     for (int64_t i = 0; i < n; i++) {
         bind_poll_now(L);
         memset((char *)tensor_data(t) + (size_t)i * row, 0, row);
-        put(t, i * (n + 1), 1);
+        tensor_set(t, i * (n + 1), 1);
     }
     return 1;
 }
@@ -234,7 +219,7 @@ static int make_arange(lua_State *L) {
         if (whole)
             ((int64_t *)tensor_data(t))[i] = (int64_t)((uint64_t)first + (uint64_t)i * (uint64_t)by);
         else
-            put(t, i, from + (double)i * step);
+            tensor_set(t, i, from + (double)i * step);
     }
     return 1;
 }
@@ -254,7 +239,7 @@ static int make_linspace(lua_State *L) {
             return args_error(L, fname, "int64 needs whole numbers, got %f in place %I", x, (LUAI_UACINT)i + 1);
         if (dtype == BK_INT64 && !(x >= -0x1p63 && x < 0x1p63))
             return args_error(L, fname, "int64 holds -2^63 to 2^63 - 1, got %f in place %I", x, (LUAI_UACINT)i + 1);
-        put(t, i, x);
+        tensor_set(t, i, x);
     }
     return 1;
 }

@@ -47,22 +47,9 @@ int bind_tensor_print_options(lua_State *L) {
     return 1;
 }
 
-/* Storage read in place: element at offset `at` (in elements from the first). */
-static double element(const tensor *t, int64_t at) {
-    const void *data = tensor_data(t);
-    switch (t->dtype) {
-    case BK_FLOAT64:
-        return ((const double *)data)[at];
-    case BK_FLOAT32:
-        return (double)((const float *)data)[at];
-    default:
-        return (double)((const int64_t *)data)[at];
-    }
-}
-
 static int element_text(const form *f, const tensor *t, int64_t at, char *text) {
     if (t->dtype == BK_INT64) return snprintf(text, TEXT, "%lld", (long long)((const int64_t *)tensor_data(t))[at]);
-    double x = element(t, at);
+    double x = dtype_get(t->dtype, tensor_data(t), at);
     if (isnan(x)) return snprintf(text, TEXT, "nan");
     return snprintf(text, TEXT, "%.*g", f->precision, x);
 }
@@ -171,7 +158,7 @@ static void push_nested(lua_State *L, const tensor *t, int dim, int64_t at) {
         if (t->dtype == BK_INT64)
             lua_pushinteger(L, ((const int64_t *)tensor_data(t))[at]);
         else
-            lua_pushnumber(L, element(t, at));
+            lua_pushnumber(L, dtype_get(t->dtype, tensor_data(t), at));
         return;
     }
     luaL_checkstack(L, 4, "totable");

@@ -17,13 +17,8 @@ typedef struct checker {
 static bk_status moved(checker *k, const tensor *v, double s, tensor *out, err *e) {
     bk_status st = tensor_new(k->c, k->theta->dtype, k->theta->ndim, k->theta->shape, out, e);
     if (st) return st;
-    for (int64_t i = 0, n = tensor_count(out); i < n; i++) {
-        double x = tensor_get(k->theta, i) + s * tensor_get(v, i);
-        if (out->dtype == BK_FLOAT64)
-            ((double *)tensor_data(out))[i] = x;
-        else
-            ((float *)tensor_data(out))[i] = (float)x;
-    }
+    for (int64_t i = 0, n = tensor_count(out); i < n; i++)
+        tensor_set(out, i, tensor_get(k->theta, i) + s * tensor_get(v, i));
     return BK_OK;
 }
 
@@ -82,17 +77,9 @@ static bk_status run(checker *k, err *e) {
         for (int64_t i = 0; !s && i < n; i++) { /* few parameters: the axes; many: random directions of length 1 */
             double x = n <= directions ? (i == d ? 1.0 : 0.0) : rng_normal(&r);
             norm += x * x;
-            if (v.dtype == BK_FLOAT64)
-                ((double *)tensor_data(&v))[i] = x;
-            else
-                ((float *)tensor_data(&v))[i] = (float)x;
+            tensor_set(&v, i, x);
         }
-        for (int64_t i = 0; !s && i < n; i++) {
-            if (v.dtype == BK_FLOAT64)
-                ((double *)tensor_data(&v))[i] /= sqrt(norm);
-            else
-                ((float *)tensor_data(&v))[i] /= (float)sqrt(norm);
-        }
+        for (int64_t i = 0; !s && i < n; i++) tensor_set(&v, i, tensor_get(&v, i) / sqrt(norm));
         /* eps^(1/5): where the h^4 of the formula meets the eps/h of rounding */
         double h = pow(eps, 0.2) * fmax(size, 0.1);
         first[d] = 0;

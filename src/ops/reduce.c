@@ -15,13 +15,6 @@ static bool sum_shape(graph *g, node *n) {
     return true;
 }
 
-static void store(bk_dtype dtype, void *out, int64_t i, double x) {
-    if (dtype == BK_FLOAT32)
-        ((float *)out)[i] = (float)x;
-    else
-        ((double *)out)[i] = x;
-}
-
 static int64_t int_sum(int64_t n, const int64_t *a) {
     uint64_t s = 0; /* wraps */
     for (int64_t i = 0; i < n; i++) s += (uint64_t)a[i];
@@ -102,7 +95,7 @@ static void sum_along(const sums *t, int64_t place) {
         if (ctx_stops(t->c, &since, t->inner)) return;
     }
     if (n->dtype == BK_INT64) ((int64_t *)(void *)t->out)[place] = (int64_t)whole;
-    else store(n->dtype, t->out, place, sum);
+    else dtype_set(n->dtype, t->out, place, sum);
 }
 
 /* The sums of one block of the innermost run, which is kept: rows are added to a row of float64 (int64) sums. */
@@ -668,7 +661,7 @@ static bk_status cumsum_run(ctx *c, const node *n, void *out, const void *const 
                 if (n->dtype == BK_INT64)
                     ((int64_t *)out)[p] = total += ((const int64_t *)in[0])[p];
                 else
-                    store(n->dtype, out, p, sum += dtype_get(n->dtype, in[0], p));
+                    dtype_set(n->dtype, out, p, sum += dtype_get(n->dtype, in[0], p));
             }
         }
     return BK_OK;

@@ -5,13 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-static void store(bk_dtype dtype, void *out, int64_t i, double x) {
-    if (dtype == BK_FLOAT32)
-        ((float *)out)[i] = (float)x;
-    else
-        ((double *)out)[i] = x;
-}
-
 static bool last_axis(graph *g, node *n) {
     if (n->ndim >= 1 && n->dtype != BK_INT64) return true;
     return graph_fail(g, BK_EINVAL, "bk.%s: expected a float tensor of at least 1 dimension, got %s", op_title(n->op),
@@ -84,7 +77,7 @@ static void softmax_block(const softmax_job *j, int64_t first, int64_t end, int6
     if (!short_) memset(e + element * (size_t)seen, 0, element * (size_t)(j->size - seen));
     for (int64_t i = first; i < end && !scaled && !slope; i++) {
         const double top = tops[i - first];
-        store(dtype, j->out, i, (isinf(top) ? (top > 0 ? top : 0) : top) + log(sums[i - first]));
+        dtype_set(dtype, j->out, i, (isinf(top) ? (top > 0 ? top : 0) : top) + log(sums[i - first]));
     }
 }
 

@@ -176,8 +176,7 @@ int64_t tensor_get_int64(const tensor *t, int64_t i) {
 }
 
 void tensor_set(const tensor *t, int64_t i, double x) {
-    if (t->dtype == BK_FLOAT64) ((double *)tensor_data(t))[i] = x;
-    else ((float *)tensor_data(t))[i] = (float)x;
+    dtype_set(t->dtype, tensor_data(t), i, x);
 }
 
 static void copy_run(bk_dtype to, void *out, int64_t at, bk_dtype from, const void *in, int64_t start, int64_t step,

@@ -5,6 +5,7 @@
 #define TENSOR_TENSOR_H
 
 #include "../base/ctx.h"
+#include "vec.h"
 
 typedef struct storage {
     atomic_int refs;
@@ -33,6 +34,13 @@ static inline double dtype_get(bk_dtype dtype, const void *data, int64_t i) {
     }
     return 0;
 }
+static inline void dtype_set(bk_dtype dtype, void *data, int64_t i, double x) {
+    switch (dtype) {
+    case BK_FLOAT64: ((double *)data)[i] = x; break;
+    case BK_FLOAT32: ((float *)data)[i] = (float)x; break;
+    case BK_INT64: ((int64_t *)data)[i] = vec_int64(x); break;
+    }
+}
 const char *dtype_name(bk_dtype dtype);                /* "float64" ... */
 bool dtype_from_name(const char *name, bk_dtype *out); /* false: unknown */
 
@@ -59,7 +67,7 @@ bool tensor_contiguous(const tensor *t); /* row-major without gaps */
 /* Element i in row-major order, any strides. */
 double tensor_get(const tensor *t, int64_t i);
 int64_t tensor_get_int64(const tensor *t, int64_t i); /* of an int64 tensor: a double has 53 bits */
-void tensor_set(const tensor *t, int64_t i, double x); /* of a new float tensor, row-major */
+void tensor_set(const tensor *t, int64_t i, double x); /* of a new tensor, row-major */
 /* Row-major copy of t as dtype into out (a caller's buffer of tensor_count elements). */
 void tensor_copy_to(const tensor *t, bk_dtype dtype, void *out);
 /* The same in pieces: BK_EINTERRUPTED, and out unfinished, when an interrupt comes. */

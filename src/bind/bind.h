@@ -9,6 +9,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <stdio.h>
 
 /* An option of a public function, in words. */
 typedef struct bind_option {
@@ -61,6 +62,13 @@ bool bind_own_frame(const lua_Debug *d); /* of C, or of the library's own Lua; d
 /* Sets the finalizer in the metatable on top, which getmetatable does not show but as a text: a script that called it
  * would free what is in use. */
 void bind_finalizer(lua_State *L, lua_CFunction gc, const char *says);
+
+/* Makes the table on top weak: "k", "v" or both. Pushes the registry's table of this name, made with weak keys where it
+ * is missing. */
+void bind_weak(lua_State *L, const char *mode);
+void bind_push_weak(lua_State *L, const char *name);
+/* Adds what is left of the file, for which the stack has to be as for luaL_addlstring. */
+void bind_add_file(luaL_Buffer *b, FILE *f);
 
 /* Pushes the number as Lua writes it, with as many digits as tell it from others: "nan" whatever its sign. */
 const char *bind_push_number(lua_State *L, double x);

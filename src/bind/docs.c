@@ -1,16 +1,8 @@
 /* docs.c - docstrings of public values, and their options. */
 #include "bind.h"
 
-static void push_weak(lua_State *L, const char *name) {
-    if (luaL_getsubtable(L, LUA_REGISTRYINDEX, name)) return;
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-}
-
-void bind_push_docs(lua_State *L) { push_weak(L, BIND_DOCS); }
-void bind_push_options(lua_State *L) { push_weak(L, "bracket.options"); }
+void bind_push_docs(lua_State *L) { bind_push_weak(L, BIND_DOCS); }
+void bind_push_options(lua_State *L) { bind_push_weak(L, "bracket.options"); }
 
 void bind_doc(lua_State *L, int index, const char *doc) {
     index = lua_absindex(L, index);

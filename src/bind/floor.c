@@ -1,8 +1,7 @@
-/* floor.c - what every file of the binding stands on: the context of a Lua state, errors raised, interrupts polled, the
- * text of a number, and the one test of what a tensor is. */
+/* floor.c - what every file of the binding stands on: the context of a Lua state, errors raised, interrupts polled,
+ * weak tables, a file's text and a number's, and the one test of what a tensor is. */
 #include "env.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const char ctx_key = 0; /* its address is the registry key */
@@ -102,6 +101,25 @@ void bind_finalizer(lua_State *L, lua_CFunction gc, const char *says) {
     lua_setfield(L, -2, "__gc");
     lua_pushstring(L, says);
     lua_setfield(L, -2, "__metatable");
+}
+
+void bind_weak(lua_State *L, const char *mode) {
+    lua_createtable(L, 0, 1);
+    lua_pushstring(L, mode);
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+}
+
+void bind_push_weak(lua_State *L, const char *name) {
+    if (!luaL_getsubtable(L, LUA_REGISTRYINDEX, name)) bind_weak(L, "k");
+}
+
+void bind_add_file(luaL_Buffer *b, FILE *f) {
+    for (size_t n = LUAL_BUFFERSIZE; n == LUAL_BUFFERSIZE;) {
+        char *space = luaL_prepbuffer(b);
+        n = fread(space, 1, LUAL_BUFFERSIZE, f);
+        luaL_addsize(b, n);
+    }
 }
 
 const char *bind_push_number(lua_State *L, double x) {

@@ -386,10 +386,7 @@ static void weak_subtable(lua_State *L, int key) {
     if (lua_rawget(L, -2) != LUA_TTABLE) {
         lua_pop(L, 1);
         lua_newtable(L);
-        lua_createtable(L, 0, 1);
-        lua_pushstring(L, "k");
-        lua_setfield(L, -2, "__mode");
-        lua_setmetatable(L, -2);
+        bind_weak(L, "k");
         lua_pushvalue(L, key);
         lua_pushvalue(L, -2);
         lua_rawset(L, -4);
@@ -665,12 +662,7 @@ static int m_tostring(lua_State *L) {
 
 static void registry_table(lua_State *L, const void *key, const char *mode) {
     lua_newtable(L);
-    if (mode) {
-        lua_createtable(L, 0, 1);
-        lua_pushstring(L, mode);
-        lua_setfield(L, -2, "__mode");
-        lua_setmetatable(L, -2);
-    }
+    if (mode) bind_weak(L, mode);
     lua_rawsetp(L, LUA_REGISTRYINDEX, key);
 }
 

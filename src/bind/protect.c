@@ -12,18 +12,8 @@
 
 /* ---- running a coroutine ---- */
 
-static int push_weak(lua_State *L, const char *name) {
-    if (!luaL_getsubtable(L, LUA_REGISTRYINDEX, name)) {
-        lua_createtable(L, 0, 1);
-        lua_pushliteral(L, "k");
-        lua_setfield(L, -2, "__mode");
-        lua_setmetatable(L, -2);
-    }
-    return lua_gettop(L);
-}
-
 static void mark_hookless(lua_State *L, lua_State *co) {
-    push_weak(L, HOOKLESS);
+    bind_push_weak(L, HOOKLESS);
     lua_pushthread(co);
     lua_xmove(co, L, 1);
     lua_pushboolean(L, 1);
@@ -108,7 +98,7 @@ static int co_close(lua_State *L) { /* upvalue: Lua's own */
         lua_call(L, 1, LUA_MULTRET);
         return lua_gettop(L);
     }
-    push_weak(L, HOOKLESS);
+    bind_push_weak(L, HOOKLESS);
     lua_pushvalue(L, 1);
     if (lua_rawget(L, -2) != LUA_TNIL) { /* what it would close stays unclosed: nothing could stop that */
         lua_pushboolean(L, 0);
@@ -226,7 +216,7 @@ static int collected(lua_State *L) { /* object; upvalue: its finalizer */
     bk_env *env = env_of(L);
     if (env->closing || env->exceeded) return 0;
     lua_settop(L, 1);
-    push_weak(L, FINALIZERS);
+    bind_push_weak(L, FINALIZERS);
     lua_pushvalue(L, 1);
     lua_pushnil(L);
     lua_rawset(L, -3);
@@ -260,7 +250,7 @@ static int set_guarded(lua_State *L) {
     }
     lua_setmetatable(L, 1);
     if (finalized && lua_istable(L, 1)) {
-        push_weak(L, FINALIZERS);
+        bind_push_weak(L, FINALIZERS);
         lua_pushvalue(L, 1);
         lua_pushinteger(L, ++env->finalizers);
         lua_rawset(L, -3);
@@ -290,7 +280,8 @@ static int compare_numbers(const void *a, const void *b) { /* the last comes fir
 }
 
 static int run_finalizers(lua_State *L) {
-    const int known = push_weak(L, FINALIZERS);
+    bind_push_weak(L, FINALIZERS);
+    const int known = lua_gettop(L);
     size_t n = 0;
     lua_newtable(L); /* number -> object */
     for (lua_pushnil(L); lua_next(L, known); n++) {

@@ -44,10 +44,7 @@ static int read_text(lua_State *L) {
     while (first == '#' && !feof(f) && getc(f) != '\n') {}
     if (first == '#') first = '\n';
     if (first != EOF) luaL_addchar(&b, (char)first);
-    for (size_t n = LUAL_BUFFERSIZE; n == LUAL_BUFFERSIZE;) {
-        n = fread(luaL_prepbuffer(&b), 1, LUAL_BUFFERSIZE, f);
-        luaL_addsize(&b, n);
-    }
+    bind_add_file(&b, f);
     luaL_pushresult(&b);
     return 1;
 }

@@ -36,11 +36,7 @@ static int read_whole(lua_State *L) { /* path, FILE: the file's text */
     FILE *f = lua_touserdata(L, 2);
     luaL_Buffer b;
     luaL_buffinit(L, &b);
-    for (size_t n = LUAL_BUFFERSIZE; n == LUAL_BUFFERSIZE;) {
-        char *space = luaL_prepbuffer(&b);
-        n = fread(space, 1, LUAL_BUFFERSIZE, f);
-        luaL_addsize(&b, n);
-    }
+    bind_add_file(&b, f);
     luaL_pushresult(&b);
     return 1;
 }

@@ -10,6 +10,7 @@ local call_over, step_poured = bk.internal.call_over, bk.internal.step_poured
 local function weak() return setmetatable({}, { __mode = "k" }) end
 local kept = { losses = weak(), fields = weak(), shared_losses = weak(), shared_fields = weak() } -- by model, then key
 
+-- What is added to logits, so that the head's classes alone have a probability.
 local function mask_of(head, outputs)
     local row = {}
     for c = 1, outputs do row[c] = -1e9 end
@@ -225,4 +226,4 @@ local function functions(model, task, outputs, where, shared)
     return f
 end
 
-return { of = functions, bound = bound, kind_of = kind_of }
+return { of = functions, bound = bound, kind_of = kind_of, mask_of = mask_of }

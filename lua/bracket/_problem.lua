@@ -129,11 +129,6 @@ local function check_fields(task, where)
     end
 end
 
-local function is_callable(f)
-    local meta = getmetatable(f)
-    return type(f) == "function" or type(meta) == "table" and meta.__call ~= nil
-end
-
 local function check_kinds(task, where)
     local show = bk._options.show
     if task.shuffle ~= nil and type(task.shuffle) ~= "boolean" then
@@ -145,7 +140,7 @@ local function check_kinds(task, where)
             fail(where, ": shape: expected {rows, columns} or {channels, rows, columns}, got %s", show(task.shape))
         end
     end
-    if task.accuracy ~= nil and not is_callable(task.accuracy) then
+    if task.accuracy ~= nil and not bk._options.callable(task.accuracy) then
         fail(where, ": accuracy: expected a function (z, y) -> number, got %s", show(task.accuracy))
     end
     if task.weight ~= nil then

@@ -21,12 +21,7 @@ local function probabilities(state, t, x, name)
     end
     local buffers = state.problem.mode.buffers -- the run's statistics, as the gradients have them
     local z = state.model:forward(state.theta, x, buffers and { buffers = buffers }):to("float64")
-    if task.head then
-        local mask, inside = {}, {}
-        for _, id in ipairs(task.head) do inside[id] = true end
-        for c = 1, z:shape()[z:ndim()] do mask[c] = inside[c - 1] and 0 or -1e9 end
-        z = z + bk.tensor(mask)
-    end
+    if task.head then z = z + bk._functions.mask_of(task.head, z:shape()[z:ndim()]) end
     return z:softmax():reshape{ -1, z:shape()[z:ndim()] }:totable()
 end
 

@@ -9,8 +9,7 @@ local function resolve(lr, where, nested)
         end
         return function() return lr end
     end
-    local meta = getmetatable(lr)
-    if type(lr) == "function" or (type(meta) == "table" and meta.__call) then return lr end
+    if bk._options.callable(lr) then return lr end
     if type(lr) == "table" and (bk._options.length(lr) or 0) > 0 and not nested then
         local rates = {}
         for i, r in ipairs(lr) do rates[i] = resolve(r, where, true) end

@@ -446,34 +446,6 @@ static void push_layers(lua_State *L, int index, const model *m, const char *whi
     lua_getfield(L, -1, which);
 }
 
-static int model_index(lua_State *L) {
-    lua_model *m = bind_check_model(L, 1, "model", "model");
-    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-    if (strcmp(key, "n_params") == 0)
-        lua_pushinteger(L, m->m->n_params);
-    else if (strcmp(key, "n_buffers") == 0)
-        lua_pushinteger(L, m->m->n_buffers);
-    else if (strcmp(key, "modal") == 0)
-        lua_pushboolean(L, m->m->modal);
-    else if (strcmp(key, "layers") == 0 || strcmp(key, "buffers") == 0)
-        push_layers(L, 1, m->m, key);
-    else {
-        lua_pushvalue(L, 2);
-        if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL) {
-            static const char *const known[] = { "n_params",   "layers",          "n_buffers", "buffers",
-                                                 "init",       "forward",         "accuracy",  "init_buffers",
-                                                 "state_dict", "load_state_dict", NULL };
-            const char *near = name_nearest(key, known);
-            if (near) return args_error(L, "model", "no field \"%s\" (did you mean %s?)", key, near);
-            return args_error(L, "model",
-                              "no field %s; it has n_params, layers, n_buffers, buffers, "
-                              "init, init_buffers, forward, accuracy, state_dict, load_state_dict",
-                              args_got(L, 2));
-        }
-    }
-    return 1;
-}
-
 /* model:NAME(...) is NAME(model, ...) of lua/bracket/nn/_weights.lua. */
 static int call_weights(lua_State *L, const char *name) {
     lua_getfield(L, LUA_REGISTRYINDEX, ROOM_MODULE);
@@ -617,6 +589,52 @@ static const bind_row model_rows[] = {
       weights_options },
     { NULL, NULL, NULL },
 };
+
+enum { N_PARAMS, LAYERS, N_BUFFERS, BUFFERS, FIELDS };
+static const char *const model_fields[] = { "n_params", "layers", "n_buffers", "buffers" };
+
+static int no_field(lua_State *L, const char *key) {
+    enum { ALL = FIELDS + sizeof model_rows / sizeof *model_rows };
+    const char *known[ALL];
+    luaL_Buffer b;
+    for (int i = 0; i < ALL; i++) known[i] = i < FIELDS ? model_fields[i] : model_rows[i - FIELDS].name;
+    const char *near = name_nearest(key, known);
+    if (near) return args_error(L, "model", "no field \"%s\" (did you mean %s?)", key, near);
+    luaL_buffinit(L, &b);
+    for (int i = 0; known[i]; i++) {
+        if (i) luaL_addstring(&b, ", ");
+        luaL_addstring(&b, known[i]);
+    }
+    luaL_pushresult(&b);
+    return args_error(L, "model", "no field %s; it has %s", args_got(L, 2), lua_tostring(L, -1));
+}
+
+static int model_index(lua_State *L) {
+    lua_model *m = bind_check_model(L, 1, "model", "model");
+    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+    int field = 0;
+    while (field < FIELDS && strcmp(key, model_fields[field]) != 0) field++;
+    switch (field) {
+    case N_PARAMS:
+        lua_pushinteger(L, m->m->n_params);
+        return 1;
+    case N_BUFFERS:
+        lua_pushinteger(L, m->m->n_buffers);
+        return 1;
+    case LAYERS:
+    case BUFFERS:
+        push_layers(L, 1, m->m, key);
+        return 1;
+    default:
+        break;
+    }
+    if (strcmp(key, "modal") == 0) { /* the library's own: no list has it */
+        lua_pushboolean(L, m->m->modal);
+        return 1;
+    }
+    lua_pushvalue(L, 2);
+    return lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL ? no_field(L, key) : 1;
+}
 
 static void metatable(lua_State *L, const char *name, const char *says, lua_CFunction gc, lua_CFunction tostring) {
     luaL_newmetatable(L, name);

@@ -5,7 +5,7 @@ local bk = ...
 local internal = bk.internal
 local distributed = {}
 
-local SIGNALS = { "SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1" }
+local SIGNALS = internal.signals and internal.signals.names or {} -- of the program: a host has its own
 local LOOK = 16 -- steps between looks at theta: a difference stays one
 
 -- An error on every rank where they do not have the same.

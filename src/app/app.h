@@ -18,6 +18,11 @@ void app_message(const char *text); /* "bracket: text" on stderr */
 /* The interactive loop on the terminal; returns the exit status. */
 int repl_run(bk_env *env, bool no_environment);
 
+/* What ends a run after its step, and a sweep with its jobs. */
+#define ENDING_SIGNALS(OF) OF(SIGINT), OF(SIGTERM), OF(SIGHUP), OF(SIGUSR1)
+#define SIGNAL_NUMBER(s) s
+#define SIGNAL_NAME(s) #s
+
 /* stop.c: pushes the table of functions by which a run holds the signals that end it after its step. The one it obeyed:
  * the exit status says so. The session sets it back to 0: a later run begins. */
 extern int app_stopped;

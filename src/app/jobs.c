@@ -35,7 +35,7 @@ static lua_Integer last_id;
 
 /* ---- signals ---- */
 
-static const int held_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE };
+static const int held_signals[] = { ENDING_SIGNALS(SIGNAL_NUMBER), SIGPIPE };
 enum { HELD = sizeof held_signals / sizeof *held_signals };
 static struct sigaction before[HELD];
 static bool held;

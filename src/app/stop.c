@@ -1,14 +1,14 @@
-/* stop.c - signals that end a run after its step: bk.internal.signals = { hold, release, came, obeyed }. While they are
- * held they are noted, and the run asks; when it has obeyed, app_stopped tells main which one it was. One that no run
- * obeyed, since it came too late, is raised when they are released. A second Ctrl-C interrupts the step. */
+/* stop.c - signals that end a run after its step: bk.internal.signals = { hold, release, came, obeyed, names }. While
+ * they are held they are noted, and the run asks; when it has obeyed, app_stopped tells main which one it was. One that
+ * no run obeyed, since it came too late, is raised when they are released. A second Ctrl-C interrupts the step. */
 #include "app.h"
 
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-static const int held_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1 };
-static const char *const names[] = { "SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1" };
+static const int held_signals[] = { ENDING_SIGNALS(SIGNAL_NUMBER) };
+static const char *const names[] = { ENDING_SIGNALS(SIGNAL_NAME) };
 enum { HELD = sizeof held_signals / sizeof *held_signals, SECOND_MS = 1000 };
 static struct sigaction before[HELD];
 static bool held;
@@ -79,4 +79,10 @@ void stop_push(lua_State *L) {
                                           { "obeyed", stop_obeyed },
                                           { NULL, NULL } };
     luaL_newlib(L, functions);
+    lua_createtable(L, HELD, 0);
+    for (int i = 0; i < HELD; i++) {
+        lua_pushstring(L, names[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "names");
 }

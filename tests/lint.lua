@@ -218,6 +218,7 @@ for _, path in ipairs(lines_of("find lua experiments tests -name '*.lua' | LC_AL
         if line:find("%s$") then fault("%s:%d: blanks at the end of the line", path, n) end
         if line:find("^ *\t") then fault("%s:%d: a tab", path, n) end
         if path:find("^experiments/") then
+            if line:find('"%.%./[%w_]+/') then fault("%s:%d: a file of another experiment", path, n) end
             if line:find("bk%.internal") then fault("%s:%d: an experiment uses the public API alone", path, n) end
             if line:find("bk%.[%w_.]*%.?%f[%w_]_%a") then fault("%s:%d: a private file (_name) in an experiment", path,
                 n) end

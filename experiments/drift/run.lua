@@ -3,7 +3,7 @@
 -- See README.md.
 local bk = require "bracket"
 local here = arg[0]:match("^.*/") or ""
-local experiment, generated = dofile(here .. "../common.lua"), dofile(here .. "../language/text.lua")
+local experiment, generated = dofile(here .. "../common.lua"), dofile(here .. "../text.lua")
 local statistics, stream = bk.statistics, bk.stream
 local say = experiment.say
 local o = experiment.options(arg, { train = 500, test = 500, windows = 32, stages = 8, steps = 10, before = 200,

@@ -3,7 +3,7 @@
 local bk = require "bracket"
 local here = arg[0]:match("^.*/") or ""
 local experiment, stream = dofile(here .. "../common.lua"), bk.stream
-local triples, generated = dofile(here .. "../order_prediction/triples.lua"), dofile(here .. "text.lua")
+local triples, generated = dofile(here .. "../triples.lua"), dofile(here .. "../text.lua")
 local o = experiment.options(arg, { triples = 120, ks = { 1, 5, 20, 50 }, lr = 0.05, batch = 4, time = 32, width = 32,
     layers = 2, heads = 2, warm = 0, path_steps = 0, long = 10, weight = "uniform", remainder = 0.0, terms = 0,
     out = "" },

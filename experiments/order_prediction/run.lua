@@ -2,7 +2,7 @@
 -- triples (A, B, E): the bracket at the starting point, drift-matched, and along the joint path. See README.md.
 local bk = require "bracket"
 local here = arg[0]:match("^.*/") or ""
-local experiment, triples, stream = dofile(here .. "../common.lua"), dofile(here .. "triples.lua"), bk.stream
+local experiment, triples, stream = dofile(here .. "../common.lua"), dofile(here .. "../triples.lua"), bk.stream
 local say = experiment.say
 local o = experiment.options(arg, { triples = 120, batch = 64, hidden = 64, lr = 0.05, ks = { 1, 2, 5, 10, 20, 50 },
     kinds = { "rotated", "split", "permuted" }, inputs = "centred", init = "lecun", pool = 3000,

@@ -170,7 +170,7 @@ end
 function TestPredictors:test_series()
     local before = arg
     arg = { [0] = "experiments/order_prediction/run.lua" }
-    local triples = dofile("experiments/order_prediction/triples.lua")
+    local triples = dofile("experiments/triples.lua")
     arg = before
     local function loss(theta, x, y) return (x:matmul(theta) - y):square():sum() end
     local f, task = { value = loss, grad = bk.grad(loss) }, {}
@@ -194,7 +194,7 @@ end
 TestText = {}
 function TestText:test_every_process_writes_the_same()
     local program = (os.getenv("BRACKET_BUILD") or "build") .. "/bracket"
-    local script = [[local g = dofile("experiments/language/text.lua")
+    local script = [[local g = dofile("experiments/text.lua")
         for i, family in ipairs(g.families) do io.write(g.written(family, bk.stream.new(i), 200)) end]]
     local first
     for _ = 1, 3 do

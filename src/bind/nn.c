@@ -514,7 +514,8 @@ static const bind_row nn_rows[] = {
       "A layer of your own. f(p, x) -> y is a function of tensors; p holds the parameter tensors by name, which lie in "
       "theta in the order of params. A parameter's init is weight (by model:init's scheme, with fan_in = its first "
       "size, fan_out = the rest; given otherwise where they differ), normal (N(0, 1)), zeros or ones; weight by "
-      "default, zeros for one dimension. input gives x's dimensions, numbers or, for any size, names: "
+      "default, zeros for one dimension or none (shape = {}: one number). input gives x's dimensions, numbers or, for "
+      "any size, names: "
       "input = {\"batch\", \"time\", 8}.\n"
       "A parameter's torch is its name in a PyTorch state_dict where that differs, turned that its two axes are "
       "swapped "
@@ -535,12 +536,16 @@ static const bind_row nn_rows[] = {
 
 static const bind_option state_options[] = {
     { "layout", "\"torch\"", "bracket's own", "the names and shapes of the tensors" },
+    { "names", "a table", "the layers' places",
+      "what the file calls the layers that have tensors, a list in their order, or { conv1 = \"0\", ... }" },
     { "buffers", "a tensor", "fresh ones", "running statistics, as r.buffers has them" },
     { NULL },
 };
 static const bind_option weights_options[] = {
     { "dtype", "\"float64\" or \"float32\"", "float64 if any of the tensors is", "of theta" },
     { "layout", "\"torch\"", "bracket's own", "the names and shapes of the tensors" },
+    { "names", "a table", "the layers' places",
+      "what the file calls the layers that have tensors, a list in their order, or { conv1 = \"0\", ... }" },
     { NULL },
 };
 
@@ -570,22 +575,29 @@ static const bind_row model_rows[] = {
       "Share of the examples (of their times) whose largest output is class y: ids from 0, of the outputs' shape but "
       "the last." },
     { "state_dict", model_state_dict,
-      "model:state_dict(theta [, { layout = \"torch\", buffers }]) -> { [\"0.weight\"] = tensor, ... }\n"
+      "model:state_dict(theta [, { layout = \"torch\", names, buffers }]) -> { [\"0.weight\"] = tensor, ... }\n"
       "The parameters by name, for bk.save_safetensors: the layer's place from 0, as nn.Sequential counts, and its "
       "parameter.\n\n"
+      "names is for modules that have attributes: names = { \"conv1\", \"bn1\", \"fc\" } are the layers with "
+      "parameters or buffers, in their order; names = { conv1 = \"0\", bn1 = \"1\", scale = \"5.gain\" } says it "
+      "of those that differ, of a layer, of one in it ([\"layer1.0\"] = \"3.0\") or of one parameter. In a list \"\" "
+      "stands for a layer whose parameters are the module's own.\n\n"
       "layout \"torch\" has PyTorch's names, shapes and order of gates and heads: linear weights (out, in), "
       "weight_ih_l0, bias_hh_l0, in_proj_weight and the like; a transformer is a TransformerEncoderLayer with "
       "norm_first. Of biases that PyTorch has twice the second is 0. Without it shapes are bracket's.\n\n"
-      "Errors: theta of another size.",
+      "Errors: theta of another size; names that are too many or too few, that the model does not have, or that make "
+      "two tensors one.",
       state_options },
     { "load_state_dict", model_load_state_dict,
-      "model:load_state_dict(table or path.safetensors [, { layout = \"torch\", dtype }]) -> theta, buffers\n"
+      "model:load_state_dict(table or path.safetensors [, { layout = \"torch\", names, dtype }]) -> theta, buffers\n"
       "The parameters from a table of tensors by name, or a file of them, in the layout they are in: torch for what "
       "PyTorch's state_dict has, else what model:state_dict gives. The layout is part of the call, so that square "
       "matrices are not mistaken.\n\n"
+      "names, what the file calls the layers, is as in model:state_dict.\n\n"
       "dtype: of theta, by default float64 if any of the tensors is, else float32. buffers: of layers that keep some, "
       "else nil.\n\n"
-      "Errors: names that are missing, that nothing takes, or of another shape: one error lists all of them.",
+      "Errors: names that are missing, that nothing takes, or of another shape: one error lists all of them; and those "
+      "of names.",
       weights_options },
     { NULL, NULL, NULL },
 };

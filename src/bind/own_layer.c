@@ -77,7 +77,7 @@ static int call_forward(lua_State *L) {
     return 1;
 }
 
-/* init = a word, or the number that all of it starts as; a vector's default is 0. */
+/* init = a word, or the number that all of it starts as; the default of one number or a vector is 0. */
 static void check_init(lua_State *L, int table, const char *fname, model_block *b) {
     static const char *const inits[] = { "weight", "zeros", "ones", "normal", NULL };
     static const block_init kinds[] = { INIT_WEIGHT, INIT_ZERO, INIT_ONE, INIT_TABLE };
@@ -106,11 +106,11 @@ static void check_block(lua_State *L, const char *fname, model_block *b, char *n
         args_error(L, fname, "params: name: train and random are taken: p.train, p.random{...}");
     strcpy(name, given);
     lua_pop(L, 1);
-    int64_t shape[BK_MAX_DIMS];
+    int64_t shape[BK_MAX_DIMS] = { 1 };
     if (!args_field(L, table, "shape")) lua_pushnil(L);
     b->ndim = args_shape(L, lua_gettop(L), fname, "params: shape", 1, false, shape);
     lua_pop(L, 1);
-    if (b->ndim < 1 || b->ndim > 4) args_error(L, fname, "params: shape: expected 1 to 4 sizes, got %d", b->ndim);
+    if (b->ndim > 4) args_error(L, fname, "params: shape: expected at most 4 sizes, got %d", b->ndim);
     memcpy(b->shape, shape, (size_t)b->ndim * sizeof *shape);
     b->size = shape_count(b->ndim, b->shape);
     check_init(L, table, fname, b);

@@ -7,6 +7,7 @@
 static void check_torch_part(lua_State *L, const char *fname, const model_block *b, torch_part *to, char *name) {
     static const char *const known[] = { "first", "rows", "of", NULL };
     int table = args_options(L, lua_gettop(L), fname, known, true);
+    const int64_t rows = b->ndim ? b->shape[0] : 1;
     const char *given = table && lua_rawgeti(L, table, 1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
     if (!*given || strlen(given) >= TORCH_NAME)
         args_error(L, fname, "params: torch: expected tables { name [, first, rows, of] }, names of 1 to %d characters",
@@ -14,7 +15,7 @@ static void check_torch_part(lua_State *L, const char *fname, const model_block 
     strcpy(name, given);
     to->name = name;
     to->first = args_opt_integer(L, table, fname, "first", 1, (int64_t)1 << 40, 1) - 1;
-    to->rows = args_opt_integer(L, table, fname, "rows", 1, b->shape[0], b->shape[0]);
+    to->rows = args_opt_integer(L, table, fname, "rows", 1, rows, rows);
     to->of = args_opt_integer(L, table, fname, "of", to->first + to->rows, (int64_t)1 << 41, to->first + to->rows);
 }
 

@@ -18,7 +18,7 @@ static void fill_glorot(rng *r, const model_block *b, double *out) {
  * nearly dependent. work holds b->size doubles, short vectors one after the other. false: interrupted. */
 static bool fill_orthogonal(ctx *c, rng *r, const model_block *b, double *out, double *work) {
     int64_t since = 0;
-    int64_t rows = b->shape[0], cols = b->size / b->shape[0];
+    int64_t rows = b->ndim ? b->shape[0] : 1, cols = b->size / rows;
     int64_t k = rows < cols ? rows : cols, n = rows < cols ? cols : rows;
     for (int64_t i = 0; i < k; i++) {
         double *v = work + i * n, norm = 0;

@@ -17,7 +17,7 @@ void layer_block(model_block *b, const char *name, block_init init, int64_t s0, 
     memset(b, 0, sizeof *b);
     b->name = name;
     b->init = init;
-    b->ndim = s1 == 0 ? 1 : s2 == 0 ? 2 : s3 == 0 ? 3 : 4;
+    b->ndim = s0 == 0 ? 0 : s1 == 0 ? 1 : s2 == 0 ? 2 : s3 == 0 ? 3 : 4;
     b->shape[0] = s0, b->shape[1] = s1, b->shape[2] = s2, b->shape[3] = s3;
     b->size = shape_count(b->ndim, b->shape);
 }

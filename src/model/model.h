@@ -135,7 +135,7 @@ struct layer_row {
 extern const layer_row *const layer_rows[];    /* NULL-terminated, generated */
 const layer_row *layer_find(const char *name); /* NULL: unknown */
 
-/* For blocks: a parameter tensor of up to 4 sizes (0 ends them). */
+/* For blocks: a parameter tensor of up to 4 sizes (0 ends them; none: 0-d). */
 double block_start(const model_block *b); /* what all of it starts as; nan where it is drawn */
 void layer_block(model_block *b, const char *name, block_init init, int64_t s0, int64_t s1, int64_t s2, int64_t s3);
 /* A bias of n after k blocks, unless `bias` is 0: returns how many blocks there are. */

@@ -310,6 +310,115 @@ function TestWeights.test_one_error_lists_every_name()
         params = { { "w", shape = { 1 }, turned = true } } })
 end
 
+-- A module with attributes: conv1, bn1, scale = nn.Parameter(torch.tensor(0.5)), block = nn.Sequential(...), fc.
+local function attributes()
+    local model = bk.nn.sequential{ bk.nn.conv2d{ 1, 2, kernel = 3 }, bk.nn.batch_norm{ 2 }, bk.nn.flatten(),
+        bk.nn.layer{ name = "scale", params = { { "gain", shape = {}, torch = "scale" } },
+            forward = function(p, x) return x * p.gain end },
+        bk.nn.residual{ bk.nn.linear{ 2, 2 }, bk.nn.tanh() }, bk.nn.linear{ 2, 3 } }
+    local s = state{ ["conv1.weight"] = { 2, 1, 3, 3 }, ["conv1.bias"] = { 2 }, ["bn1.weight"] = { 2 },
+        ["bn1.bias"] = { 2 }, ["bn1.running_mean"] = { 2 }, ["bn1.running_var"] = { 2 }, scale = {},
+        ["block.0.weight"] = { 2, 2 }, ["block.0.bias"] = { 2 }, ["fc.weight"] = { 3, 2 }, ["fc.bias"] = { 3 } }
+    s["bn1.running_var"] = s["bn1.running_var"]:abs() + 0.5
+    return model, s
+end
+
+function TestWeights.test_names_of_a_module_with_attributes()
+    local model, s = attributes()
+    local in_order = { "conv1", "bn1", "", "block.0", "fc" }
+    local by_name = { conv1 = "0", bn1 = "1", scale = "3.scale", block = "4", fc = "5" }
+    s["bn1.num_batches_tracked"] = bk.tensor(7, { dtype = "int64" })
+    local theta, buffers = model:load_state_dict(s, { layout = "torch", names = in_order })
+    s["bn1.num_batches_tracked"] = nil
+    lu.assertTrue(theta == model:load_state_dict(s, { layout = "torch", names = by_name }))
+    lu.assertEquals(theta:narrow(1, model.layers[5].first, 1):totable(), { s.scale:item() })
+    lu.assertTrue(theta:narrow(1, 1, 18) == s["conv1.weight"]:reshape{ -1 })
+    for _, names in ipairs{ in_order, by_name } do
+        local out, n = model:state_dict(theta, { layout = "torch", names = names, buffers = buffers }), 0
+        for name, t in pairs(out) do
+            n = n + 1
+            lu.assertTrue(t == s[name], name)
+        end
+        lu.assertEquals(n, 11)
+    end
+    local own = model:state_dict(theta, { names = { fc = "5" } }) -- bracket's layout takes names too
+    lu.assertEquals(own["fc.weight"]:shape(), { 2, 3 })
+    lu.assertEquals(own["0.weight"]:shape(), { 2, 1, 3, 3 })
+    lu.assertTrue(model:load_state_dict(own, { names = { fc = "5" } }) == theta)
+end
+
+function TestWeights.test_names_that_do_not_fit()
+    local model, s = attributes()
+    local function refused(names, text)
+        fails(text, model.load_state_dict, model, s, { layout = "torch", names = names })
+    end
+    local layers = "0 (conv2d), 1 (batch_norm), 3 (scale), 4.0 (linear), 5 (linear)"
+    refused(nil, "nothing takes fc.weight (3,2)\n  nothing takes scale ()\nwhere the names alone differ, "
+        .. "names = {...} has what the file calls " .. layers)
+    refused({ "conv1", "bn1" }, "model:load_state_dict: names: expected 5, of " .. layers .. ", got 2")
+    refused({ "conv1", "bn1", "", "block.0", 5 },
+        "names: entry 5: expected a string, what the file calls 5 (linear), got 5")
+    refused({ "conv1", "bn1", "", "block.0", "head" }, "4 names do not fit:\n"
+        .. "  missing head.weight (3,2), the model's 5.weight\n  missing head.bias (3), the model's 5.bias\n"
+        .. "  nothing takes fc.bias (3)\n  nothing takes fc.weight (3,2)")
+    refused({ "a", "b", "c", "d", "a" }, 'names: 0.weight and 5.weight would both be "a.weight"')
+    refused({ a = "5", b = "5" }, 'names: "a" and "b" are both "5"')
+    refused({ a = "7" }, 'names: a = "7": the model has no "7"; it has ' .. layers)
+    refused({ a = 5 }, 'expected a list, or a table { conv1 = "0" } of the file\'s names, got "a" = 5')
+    refused({ "a", fc = "5" }, "names: expected a list or a table of names, not both")
+    fails("names: expected 5, of", model.state_dict, model, model:init(), { names = { "a" } })
+end
+
+-- A parameter of no dimension: its init, its derivative, its place in theta, files and checkpoints.
+function TestWeights.test_parameters_of_no_dimension()
+    local function scaled(options)
+        options[1], options.shape = "gain", {}
+        return bk.nn.sequential{ bk.nn.linear{ 2, 2 }, bk.nn.layer{ params = { options },
+            forward = function(p, x) return x * p.gain end } }
+    end
+    local model = scaled{ init = 0.25 }
+    local gain = model.layers[3]
+    lu.assertEquals({ gain.first, gain.size, gain.shape }, { 7, 1, {} })
+    lu.assertEquals(model:init()[7]:item(), 0.25)
+    lu.assertEquals(scaled{}:init()[7]:item(), 0)
+    for _, scheme in ipairs{ "glorot", "he", "lecun", "orthogonal" } do
+        local drawn = scaled{ init = "weight" }:init{ scheme = scheme }[7]:item()
+        lu.assertTrue(drawn ~= 0 and math.abs(drawn) < 5, scheme)
+    end
+    local theta, x = bk.tensor{ 1, 2, 3, 4, 5, 6, 0.5 }, bk.tensor{ { 1, -1 } }
+    lu.assertEquals(model:forward(theta, x):totable(), { { 0.5 * (1 - 3 + 5), 0.5 * (2 - 4 + 6) } })
+    local function sum(t) return model:forward(t, x):sum() end
+    lu.assertEquals(bk.grad(sum)(theta)[7]:item(), 3 + 4)
+    lu.assertTrue(bk.check_grad(bk.loss.mse(model, x, bk.zeros{ 1, 2 }), theta) < 1e-6)
+    local file = os.tmpname()
+    for _, options in ipairs{ {}, { layout = "torch" } } do
+        local s = model:state_dict(theta, options)
+        lu.assertEquals(s["1.gain"]:shape(), {})
+        bk.save_safetensors(file, s)
+        lu.assertTrue(model:load_state_dict(file, options) == theta)
+        s["1.gain"] = bk.ones{ 1 }
+        fails("1.gain: expected (), got (1)", model.load_state_dict, model, s, options)
+    end
+    os.remove(file)
+    -- one entry of a vector there
+    local entry = scaled{ torch = { { "w", first = 2, of = 3 } } }
+    local w = entry:state_dict(theta, { layout = "torch" })
+    lu.assertEquals(w["1.w"]:totable(), { 0, 0.5, 0 })
+    lu.assertTrue(entry:load_state_dict(w, { layout = "torch" }) == theta)
+    fails("params: shape: expected at most 4 sizes, got 5", bk.nn.layer, { forward = print,
+        params = { { "w", shape = { 1, 1, 1, 1, 1 } } } })
+    -- a run that goes on from a checkpoint
+    local function run(options)
+        return bk.protocol{ model = model, order = "joint", lr = 0.1, steps = 4, batch = "full",
+            tasks = { { x = bk.ones{ 3, 2 }, y = bk.zeros{ 3, 2 }, loss = "mse" } } }:run(options)
+    end
+    local out = os.tmpname()
+    os.remove(out)
+    run{ out = out, checkpoint_every = 2 }
+    lu.assertTrue(run{ out = out, resume = true }.theta == run{}.theta)
+    os.execute("rm -rf " .. out)
+end
+
 -- Trains there, loads here: the same outputs in float32, the same bracket of two losses in float64.
 local PYTHON = [[
 import sys, torch, json, struct

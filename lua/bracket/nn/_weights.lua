@@ -1,10 +1,10 @@
 -- model:state_dict and model:load_state_dict. A layout is a list of the tensors that a file has: { name, shape, turned,
 -- parts = { { of = block, first, rows }, ... } }: these rows of the tensor are the first ones of that block of theta,
--- which is the sum of its parts. Without `of` they are nobody's, and 0.
+-- which is the sum of its parts. Without `of` they are nobody's, and 0. A parameter of no dimension is one row.
 local bk = ...
 local refuse = bk._options.refuse
 local LAYOUT, DTYPE = { "layout", { "torch" } }, { "dtype", { "float64", "float32" } }
-local BUFFERS = { "buffers", "tensor" }
+local BUFFERS, NAMES = { "buffers", "tensor" }, { "names", "table" }
 
 local shape_text = bk._options.shape_text
 
@@ -13,8 +13,8 @@ local function blocks(model)
     local list = {}
     local function add(from, buffers)
         for _, b in ipairs(from) do
-            list[#list + 1] = { block = b, buffers = buffers, part = b.part,
-                place = b.path:gsub("%d+", function(n) return ("%d"):format(n - 1) end) .. "." }
+            list[#list + 1] = { block = b, buffers = buffers, part = b.part, rows = b.shape[1] or 1,
+                place = b.path:gsub("%d+", function(n) return ("%d"):format(n - 1) end) }
         end
     end
     add(model.layers, false)
@@ -28,10 +28,12 @@ local function size_of(shape)
     return n
 end
 
-local function add_part(list, by_name, name, b, first, rows, of, turned)
+local function add_part(list, by_name, part_name, b, first, rows, of, turned)
+    local name = b.place .. "." .. part_name
     local t = by_name[name]
     if not t then
-        t = { name = name, turned = turned, shape = table.move(b.block.shape, 1, #b.block.shape, 1, {}), parts = {} }
+        t = { name = name, place = b.place, kind = b.block.kind, turned = turned, single = #b.block.shape == 0,
+            shape = table.move(b.block.shape, 1, #b.block.shape, 1, {}), parts = {} }
         t.shape[1] = 0
         list[#list + 1], by_name[name] = t, t
     end
@@ -39,17 +41,15 @@ local function add_part(list, by_name, name, b, first, rows, of, turned)
     t.parts[#t.parts + 1] = { of = b, first = first, rows = rows }
 end
 
-local function layout_of(model, options)
+local function layout_of(where, model, options)
     local list, by_name = {}, {}
     for _, b in ipairs(blocks(model)) do
         local torch = options.layout and b.block.torch or {}
         for _, part in ipairs(torch) do
-            add_part(list, by_name, b.place .. part.name, b, part.first, part.rows, part.of,
-                b.block.turned)
+            add_part(list, by_name, part.name, b, part.first, part.rows, part.of, b.block.turned)
         end
         if #torch == 0 then
-            add_part(list, by_name, b.place .. b.part, b, 1, b.block.shape[1], b.block.shape[1],
-                options.layout and b.block.turned)
+            add_part(list, by_name, b.part, b, 1, b.rows, b.rows, options.layout and b.block.turned)
         end
     end
     for _, t in ipairs(list) do
@@ -64,14 +64,16 @@ local function layout_of(model, options)
             parts[#parts + 1], place = part, part.first + part.rows
         end
         fill((t.turned and t.shape[2] or t.shape[1]) + 1)
-        t.parts = parts
+        t.parts, t.rows = parts, t.turned and t.shape[2] or t.shape[1]
+        if t.single and t.rows == 1 then t.shape = {} end
     end
+    if options.names then bk.nn._names.rename(where, options.names, list) end
     return list
 end
 
 local function state_dict(model, theta, options)
     local where = "model:state_dict"
-    options = bk._options.check(where, options, { LAYOUT, BUFFERS })
+    options = bk._options.check(where, options, { LAYOUT, NAMES, BUFFERS })
     if not bk.is_tensor(theta) or theta:ndim() ~= 1 or theta:size(1) ~= model.n_params then
         refuse("%s: theta: expected (%d), got %s", where, model.n_params,
             bk.is_tensor(theta) and shape_text(theta) or tostring(theta))
@@ -81,11 +83,11 @@ local function state_dict(model, theta, options)
         refuse("%s: buffers: expected (%d), got %s", where, model.n_buffers, shape_text(buffers))
     end
     local out, given = {}, {}
-    for _, t in ipairs(layout_of(model, options)) do
+    for _, t in ipairs(layout_of(where, model, options)) do
         local pieces = {}
         for k, part in ipairs(t.parts) do
             local b = part.of and part.of.block
-            local size = size_of(t.shape) // (t.turned and t.shape[2] or t.shape[1]) * part.rows
+            local size = size_of(t.shape) // t.rows * part.rows
             -- of parts that add up the first has the value
             pieces[k] = (not b or given[b]) and bk.zeros({ size }, { dtype = theta:dtype() })
                 or (part.of.buffers and buffers or theta):narrow(1, b.first, size)
@@ -100,13 +102,14 @@ local function state_dict(model, theta, options)
 end
 
 -- One error about every name that is missing, left over or of another shape.
-local function check(where, list, given)
+local function check(where, list, given, names)
     local wrong, known = {}, {}
     for _, t in ipairs(list) do
         local v = given[t.name]
         known[t.name] = true
         if v == nil then
-            wrong[#wrong + 1] = ("missing %s %s"):format(t.name, shape_text(t.shape))
+            wrong[#wrong + 1] = ("missing %s %s%s"):format(t.name, shape_text(t.shape),
+                t.ours and t.ours ~= t.name and ", the model's " .. t.ours or "")
         elseif not bk.is_tensor(v) then
             wrong[#wrong + 1] = ("%s: expected a tensor %s, got a %s"):format(t.name, shape_text(t.shape), type(v))
         elseif shape_text(v) ~= shape_text(t.shape) then
@@ -130,23 +133,25 @@ local function check(where, list, given)
         end
     end
     table.sort(extra)
+    local others = #extra > 0 and #wrong > 0 and not names
     table.move(extra, 1, #extra, #wrong + 1, wrong)
     if #wrong > 0 then
-        refuse("%s: %d name%s not fit:\n  %s", where, #wrong, #wrong == 1 and " does" or "s do",
-            table.concat(wrong, "\n  "))
+        refuse("%s: %d name%s not fit:\n  %s%s", where, #wrong, #wrong == 1 and " does" or "s do",
+            table.concat(wrong, "\n  "), not others and "" or
+            "\nwhere the names alone differ, names = {...} has what the file calls " .. bk.nn._names.layers(list))
     end
 end
 
 local function load_state_dict(model, given, options)
     local where = "model:load_state_dict"
-    options = bk._options.check(where, options, { LAYOUT, DTYPE })
+    options = bk._options.check(where, options, { LAYOUT, NAMES, DTYPE })
     if type(given) == "string" then given = bk.load_safetensors(given) end
     if type(given) ~= "table" then
         refuse("%s: expected a table of tensors or a path, got %s", where,
             type(given) == "nil" and "nothing" or "a " .. type(given))
     end
-    local list = layout_of(model, options)
-    check(where, list, given)
+    local list = layout_of(where, model, options)
+    check(where, list, given, options.names)
     local dtype = options.dtype or "float32"
     for _, t in ipairs(list) do
         if not options.dtype and given[t.name]:dtype() == "float64" then dtype = "float64" end
@@ -155,7 +160,7 @@ local function load_state_dict(model, given, options)
     for _, t in ipairs(list) do
         local v = given[t.name]:to(dtype)
         if t.turned then v = v:transpose() end
-        local wide = size_of(t.shape) // (t.turned and t.shape[2] or t.shape[1])
+        local wide = size_of(t.shape) // t.rows
         v = v:reshape{ -1 }
         for _, part in ipairs(t.parts) do
             local b = part.of and part.of.block

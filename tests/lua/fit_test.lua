@@ -287,3 +287,70 @@ function TestFit.test_command_fits_logs_of_others()
     end
     os.execute("rm -rf " .. dir)
 end
+
+-- Rows as PyTorch has them: parameters in the order of registration, linear weights (out, in).
+function TestFit.test_command_fits_pytorchs_layout()
+    local dir = folder()
+    local rows = {}
+    for k, theta in ipairs(steps(0.04, 60)) do
+        local t, row = theta:totable(), {} -- linear 3-5: weight (3, 5) at 1, bias at 16; linear 5-2 at 21, bias at 31
+        for out = 1, 5 do
+            for i = 1, 3 do row[#row + 1] = t[(i - 1) * 5 + out] end
+        end
+        table.move(t, 16, 20, #row + 1, row)
+        for out = 1, 2 do
+            for i = 1, 5 do row[#row + 1] = t[20 + (i - 1) * 2 + out] end
+        end
+        rows[k] = table.move(t, 31, 32, #row + 1, row)
+    end
+    bk.tensor(rows):save(dir .. "/torch.npy")
+    bk.tensor(rows):narrow(2, 1, 31):save(dir .. "/short.npy")
+    bk.stack(steps(0.04, 60)):save(dir .. "/own.npy")
+    local output = sh(dir, program .. " fit torch.npy --loss problem.lua --layout torch")
+    holds(numbers(output, "rate"), 0.04, 1e-2, "rate")
+    holds(numbers(output, "flatness"), 0.01, 0.05, "flatness")
+    holds(numbers(output, "conflict"), 0.02, 0.05, "conflict")
+    lu.assertNotStrContains(output, "bracket fit: residual")
+    lu.assertNotStrContains(sh(dir, program .. " fit own.npy --loss problem.lua"), "bracket fit: residual")
+    for _, command in ipairs{ "torch.npy --loss problem.lua", "own.npy --loss problem.lua --layout torch" } do
+        lu.assertStrContains(sh(dir, program .. " fit " .. command), "these losses do not explain the steps")
+    end
+    bk.internal.write_file(dir .. "/run.lua", [==[
+local bk = require "bracket"
+local p = dofile "problem.lua"
+bk.protocol{ model = p.model, tasks = p.tasks, order = "joint", lr = 0.04, steps = 2, batch = "full" }:run{ out = "run",
+    checkpoint_every = 1 }
+]==])
+    sh(dir, program .. " run.lua")
+    for _, case in ipairs{ { 2, '--layout: expected torch, got "jax"', "torch.npy --loss problem.lua --layout jax" },
+        { 1, "losses.lua: --layout torch: expected it to return { model =, tasks = }",
+            "torch.npy --loss losses.lua --layout torch" },
+        { 1, "run: --layout torch: a run's checkpoints are in bracket's layout",
+            "run --loss problem.lua --layout torch" },
+        { 1, "short.npy: expected (rows, 32), the model's parameters as PyTorch has them, got (61,31)",
+            "short.npy --loss problem.lua --layout torch" } } do
+        local text, status = sh(dir, program .. " fit " .. case[3])
+        lu.assertEquals(status, case[1], text)
+        lu.assertStrContains(text, case[2])
+        lu.assertNotStrContains(text, "traceback")
+    end
+    os.execute("rm -rf " .. dir)
+end
+
+-- What the vector holds in which order: PyTorch's modules register a transformer's norms last and biases twice.
+function TestFit.test_vectors_of_pytorchs_parameters()
+    local function check(layer, names)
+        local m = bk.nn.sequential{ layer, bk.nn.batch_norm{ 2 } }
+        names[#names + 1], names[#names + 2] = "1.weight", "1.bias"
+        local s, parts = m:state_dict(bk.rng(1):normal{ m.n_params }, { layout = "torch" }), {}
+        for k, name in ipairs(names) do parts[k] = s[name]:reshape{ -1 } end
+        local vector = bk.concat(parts, 1)
+        local convert, size = bk.nn._weights.from_torch_vector("test", m)
+        lu.assertEquals(size, #vector)
+        lu.assertTrue(convert(vector) == m:load_state_dict(s, { layout = "torch" }))
+    end
+    check(bk.nn.transformer{ 2, hidden = 3 }, { "0.self_attn.in_proj_weight", "0.self_attn.in_proj_bias",
+        "0.self_attn.out_proj.weight", "0.self_attn.out_proj.bias", "0.linear1.weight", "0.linear1.bias",
+        "0.linear2.weight", "0.linear2.bias", "0.norm1.weight", "0.norm1.bias", "0.norm2.weight", "0.norm2.bias" })
+    check(bk.nn.gru{ 3, 2 }, { "0.weight_ih_l0", "0.weight_hh_l0", "0.bias_ih_l0", "0.bias_hh_l0" })
+end

@@ -286,7 +286,8 @@ same with rate = h. momentum = 4 flatness / rate is that factor.
 Each is { value, low, high, truncation }, flatness and conflict with what gradient steps of that rate would have as
 expected. low and high: the 95 % interval, percentiles over samples of blocks of neighbouring intervals, widened on
 both sides by truncation, by how much the terms of the highest degree change the value. residual: the share of
-the squared changes that is left. It holds where rate times the largest eigenvalue is well below 1, for full batches
+the squared changes that is left, near 0 where the losses explain the steps, near 1 where theta lies in another order
+than they take it. It holds where rate times the largest eigenvalue is well below 1, for full batches
 or, with order = "random", for epochs that take each of the losses, minibatches of fixed examples, once.]],
     errors = "rows too few or of other sizes; terms that are multiples of one another along the trajectory.",
     source = "Barrett & Dherin 2021, Dherin 2023, Ghosh et al. 2023 (the terms); the regression was not found there",

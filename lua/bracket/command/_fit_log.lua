@@ -96,7 +96,8 @@ local function of_tasks(path, given, config)
     return losses
 end
 
--- The losses that a Lua file returns: one, a list of them, or { model =, tasks = } as a protocol takes them.
+-- The losses that a Lua file returns: one, a list of them, or { model =, tasks = } as a protocol takes them; and the
+-- model, where there is one.
 function fit_log.losses(path, config)
     local chunk, why = loadfile(path)
     if not chunk then error(why, 0) end
@@ -112,7 +113,21 @@ function fit_log.losses(path, config)
             type(given)), 0)
     end
     if #given > 0 then return table.move(given, 1, #given, 1, {}) end
-    return of_tasks(path, given, config)
+    return of_tasks(path, given, config), given.model
+end
+
+-- The log with its rows as the model has theta, from rows as PyTorch has its parameters.
+function fit_log.from_torch(path, log, model)
+    if log.config then error(path .. ": --layout torch: a run's checkpoints are in bracket's layout", 0) end
+    local convert, size = bk.nn._weights.from_torch_vector("bracket fit", model)
+    local rows, n = log.rows, #log.rows
+    if rows:ndim() ~= 2 or rows:size(2) ~= size then
+        error(("%s: expected (rows, %d), the model's parameters as PyTorch has them, got %s"):format(path, size,
+            bk._options.shape_text(rows)), 0)
+    end
+    log.rows = setmetatable({}, { __len = function() return n end,
+        __index = function(_, k) return k >= 1 and k <= n and convert(rows[k]) or nil end })
+    return log
 end
 
 local SAME = { joint = true, cyclic = true, palindromic = true, random = true }

@@ -178,4 +178,43 @@ local function load_state_dict(model, given, options)
     return joined(model.layers), model.n_buffers > 0 and joined(model.buffers) or nil
 end
 
-return { state_dict = state_dict, load_state_dict = load_state_dict }
+-- PyTorch's parameters in the order in which its modules register them: a transformer its norms last.
+local function registered(model, where)
+    local list, norms, place = {}, {}, nil
+    local function flush()
+        table.move(norms, 1, #norms, #list + 1, list)
+        norms = {}
+    end
+    for _, t in ipairs(layout_of(where, model, { layout = "torch" })) do
+        if t.place ~= place then flush() end
+        place = t.place
+        local late = t.kind == "transformer" and t.name:find("%.norm[12]%.%a+$", #place)
+        table.insert(late and norms or list, t)
+    end
+    flush()
+    return list
+end
+
+-- Of a model what PyTorch's parameters_to_vector gives of its parameters, as a function vector -> theta, float64; and
+-- how long that vector is: biases that PyTorch has twice count twice.
+local function from_torch_vector(where, model)
+    local list, size, given = registered(model, where), 0, {}
+    for _, t in ipairs(list) do
+        local buffer = false
+        for _, part in ipairs(t.parts) do buffer = buffer or part.of and part.of.buffers end
+        if buffer then
+            given[t.name] = bk.zeros(t.shape)
+        else
+            t.at, t.size = size + 1, size_of(t.shape)
+            size = size + t.size
+        end
+    end
+    return function(v)
+        for _, t in ipairs(list) do
+            if t.at then given[t.name] = v:narrow(1, t.at, t.size):reshape(t.shape) end
+        end
+        return (load_state_dict(model, given, { layout = "torch", dtype = "float64" }))
+    end, size
+end
+
+return { state_dict = state_dict, load_state_dict = load_state_dict, from_torch_vector = from_torch_vector }

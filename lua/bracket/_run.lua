@@ -90,6 +90,7 @@ function run.new(spec, problem, seed)
             test_loss = {},
         learned = {}, history = {}, rows = 0, recorded = {}, shared = {}, record_memory = {},
         losses = {}, rate = spec.rate, rate_factors = {}, word_digest = 0,
+        task_steps = order_object.counts(problem.n, 1, 0),
         reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
     }, run)
     owned[state] = { gradients = {}, buffers = {}, lent = {}, xs = {}, ys = {} }
@@ -106,6 +107,13 @@ function run.new(spec, problem, seed)
             return count
         end
         return steps or (spec.epochs or 1) * (t.train.n // t.size)
+    end
+    local all
+    function state.task_total(i) -- nil where the order is a user's own function, which is not asked ahead
+        if not state.at then return state.steps_of(i) end -- in a trial, which has each task once
+        state.asked_total = true
+        all = all or not spec.order.asks and order_object.counts(problem.n, 1, state.total, state.at) or {}
+        return all[i]
     end
     if not state.steps and not spec.steps and spec.epochs and not spec.order.blocks then
         local sum, most = 0, 0
@@ -557,6 +565,7 @@ function run:advance(stop, progress, hold)
         end
         self.task = task > 0 and task or nil
         self.word_digest = with_task(self.word_digest, task)
+        if task > 0 then self.task_steps[task] = self.task_steps[task] + 1 end
         local h = spec.rate(step, self.view)
         if not is_rate(h) then
             refuse("bk.protocol: step %d: lr: expected a finite rate >= 0, got %s", step, show(h))
@@ -623,7 +632,7 @@ end
 local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W", "R", "memory", "order_memory",
     "record_memory", "accuracy", "test_loss", "learned", "history", "rows", "recorded", "started", "finished",
     "stopped", "theta", "batch_epoch", "batch_first", "gradient", "task_gradient", "gradients", "gradient_sum",
-    "losses", "rate_factors", "word_digest", "asked_total" }
+    "losses", "rate_factors", "word_digest", "asked_total", "task_steps" }
 
 function run:save(without) -- without: a field that is kept elsewhere
     local saved = { version = 1, dtype = self.problem.dtype, n_tasks = self.n_tasks, streams = self.problem:position(),
@@ -644,6 +653,7 @@ function run:load(saved)
     local lr = self.lr
     self:set_order()
     self.lr = lr
+    self.task_steps = self.task_steps or order_object.counts(self.n_tasks, 1, self.step, self.at)
     if self.stopped then self.total = self.step end
     self.finished = self.finished and self.step >= self.total -- a protocol of more steps goes on
 end

@@ -479,15 +479,17 @@ in own losses and state.f[i].value, .grad and .hvp, of (theta, x, y), too. All e
 hook's or record's own model:forward(theta, x, { buffers = state.buffers }), unless it says train = true and a seed.
 
 state: step total task position n_tasks tasks theta lr loss gradient task_gradient, in joint steps gradients and losses
-(one a task), x y model buffers (batch_norm's) optimizer problem recorded (the last row) history R W seed;
-state:measure("conflict") -> columns now; state:reaches(step) -> whether the run has such a step. tasks is the list as
-given; state.problem.tasks[i].train has its examples as the run has them, { x, y, n }, and bk.measure.examples(state, i)
-as many as records measure on.]],
+(one a task), x y model buffers (batch_norm's) optimizer problem recorded (the last row) history R W seed task_steps
+(of each task so far, this one included); state.task_total(i), the steps of task i in the run, nil where the order is a
+function; state:measure("conflict") -> columns now; state:reaches(step) -> whether the run has such a step. tasks is the
+list as given; state.problem.tasks[i].train has its examples as the run has them, { x, y, n }, and
+bk.measure.examples(state, i) as many as records measure on.]],
     options = {
         { "model", "any", required = true, doc = "of bk.nn" },
         { "tasks", "list", required = true, doc = "a list of tasks" },
         { "lr", "any", required = true,
-            doc = "a rate, a list of rates (one a task), a bk.schedule, or function(step, state) -> rate" },
+            doc = "a rate, a bk.schedule, function(step, state) -> rate, or a list of these, one a task, by the task's "
+                .. "own steps (bk.schedule.per_task)" },
         { "order", "any", default = "sequential",
             doc = "a name of bk.order, one of its values, function(step, state) -> task, or a list {1, 2, 2, 1}, a task "
                 .. "a step, repeated; bk.order.sequential{ order = {2, 1} } learns one after the other" },

@@ -38,13 +38,26 @@ local function of_word(n, word, rates)
     return W, R
 end
 
+-- How many of the steps first..last each of n tasks has; a joint step is none of theirs.
+local function counts(n, first, last, at)
+    local list = {}
+    for i = 1, n do list[i] = 0 end
+    for step = first, last do
+        local task = at(step)
+        if task > 0 then list[task] = list[task] + 1 end
+    end
+    return list
+end
+
 -- W of steps 1..total, asked for as a run asks: the step stands in the state before its task, the task before its rate.
 local function of_steps(state, total, at, rate, view)
     local W, R = empty(state.n_tasks)
+    state.task_steps = counts(state.n_tasks, 1, 0)
     for step = 1, total do
         state.step = step
         local task = at(step)
         state.task = task > 0 and task or nil
+        if task > 0 then state.task_steps[task] = state.task_steps[task] + 1 end
         state.lr = rate(step, view or state)
         if type(state.lr) ~= "number" then
             refuse("order:matrix: lr: step %d: expected a rate, got %s", step, bk._options.show(state.lr))
@@ -63,6 +76,11 @@ local function matrix(self, n, options)
     local total, at = self.setup(state, {})
     local rate = bk.schedule._rate(options.lr, "order:matrix")
     state.total = total
+    local all
+    function state.task_total(i)
+        all = all or not self.asks and counts(n, 1, total, at) or {}
+        return all[i]
+    end
     return of_steps(state, total, at, rate)
 end
 
@@ -95,5 +113,5 @@ local function new(object)
     return setmetatable(object, order)
 end
 
-return { new = new, accumulate = accumulate, empty = empty,
+return { new = new, accumulate = accumulate, empty = empty, counts = counts,
     of_word = of_word, of_steps = of_steps, class = order }

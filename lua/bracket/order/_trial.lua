@@ -68,6 +68,7 @@ function trial:close(first)
     state.problem:set_buffers(first.buffers)
     state.problem:begin_step(state.seed, 0)
     state.step, state.task, state.total = 0, nil, nil
+    for i = 1, state.n_tasks do state.task_steps[i] = 0 end
 end
 
 -- The batch of step s of a task.
@@ -88,7 +89,7 @@ function trial:block(point, i, stride)
     for first = 1, steps, stride do
         local h = 0
         for s = first, math.min(first + stride - 1, steps) do
-            state.step = point.step + s
+            state.step, state.task_steps[i] = point.step + s, s
             h = h + state.spec.rate(state.step, state.view)
         end
         problem:begin_step(state.seed, point.step + first)

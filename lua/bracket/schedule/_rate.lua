@@ -1,7 +1,19 @@
 -- A learning rate as a function (step, state) -> rate, from what users write: a number, a function, or a list with one
--- of these per task. where begins the messages.
+-- of these per task, which is called with the task's own step. where begins the messages.
 local bk = ...
 local refuse = bk._options.refuse
+
+-- The rate of the state's task, by the steps that it has had, this one included, and will have in the run. A state that
+-- does not say them is one of a user's own, whose step and total they are.
+local function by_own_steps(rate, step, state)
+    local task, taken = state.task, state.task_steps
+    if not taken then return rate(step, state) end
+    return rate(math.max(1, taken[task]), bk.schedule._part(state, {
+        total = function() return state.task_total(task) end,
+        of_task = function() return task end,
+    }))
+end
+
 local function resolve(lr, where, nested)
     if type(lr) == "number" then
         if lr ~= lr or lr < 0 or lr == math.huge then
@@ -23,7 +35,7 @@ local function resolve(lr, where, nested)
                 refuse("%s: lr: has %d rates, task %s has none (a list of rates needs one task a step)", where, #rates,
                     tostring(state.task))
             end
-            return rate(step, state)
+            return by_own_steps(rate, step, state)
         end)
     end
     refuse("%s: lr: expected a number, a function of (step, state), a schedule, or a list with one per task, got %s",

@@ -1,6 +1,13 @@
 local bk = ...
 local refuse = bk._options.refuse
 local described = bk.schedule._described
+
+-- The steps that tasks have had where each is at its first; nil outside a run.
+local function at_first(state)
+    local firsts = setmetatable({}, { __index = function() return 1 end })
+    return function() return state.task_steps and firsts end
+end
+
 return bk.define{
     name = "bk.schedule.warmup",
     returns = "function (step, state) -> rate",
@@ -20,10 +27,11 @@ return bk.define{
         return described("warmup", options, function(step, state)
             state = type(state) == "table" and state or {}
             if step > steps then
-                local rest = { total = state.total and state.total - steps }
-                return after(step - steps, setmetatable(rest, { __index = state }))
+                return after(step - steps, bk.schedule._part(state, {
+                    total = function() return state.total and state.total - steps end,
+                }))
             end
-            return (lr or after(1, state)) * step / steps
+            return (lr or after(1, bk.schedule._part(state, { task_steps = at_first(state) }))) * step / steps
         end)
     end,
 }

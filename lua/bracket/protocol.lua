@@ -262,7 +262,9 @@ local function run_on(self, options)
     local goes_on = state and not options.theta and not options.buffers and not options.seed
         and (not state.finished or state.pending) and not state.failed
         and (not options.out or state.out == options.out)
-    if options.out == "" then refuse("protocol:run: out: expected a folder's name, got \"\"") end
+    if options.out == "" then
+        refuse('protocol:run: out: expected a folder\'s name, got "" (without a folder leave out away)')
+    end
     local has_folder = options.out or goes_on and state.out
     if options.checkpoint_every or options.keep or options.resume and not goes_on then
         if not has_folder then refuse("protocol:run: checkpoint_every, keep and resume need out, the run's folder") end

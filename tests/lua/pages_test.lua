@@ -87,6 +87,24 @@ local function run_script(page, folder, block)
     compare(("%s:%d"):format(page, block.line), want, lines_of(capture(inside(folder, "bracket .bin/script.lua 2>&1"))))
 end
 
+-- A script that takes arguments runs without them too, where nothing but the page's files is, and with --out if it has
+-- that; the others are run on the page as they stand.
+local function run_alone(page, files, file)
+    local defaults = file.text:match("bk%.arguments(%b{})")
+    if not defaults then return end
+    local folder = scratch_folder(page)
+    local ok, problem = pcall(function()
+        for _, f in ipairs(files) do write(folder .. "/" .. f.name, f.text) end
+        run_command(page, folder, "bracket " .. file.name, nil, file.line)
+        if defaults:find("out =") then
+            local command = ("bracket %s --out other && ls other/status.json"):format(file.name)
+            run_command(page, folder, command, nil, file.line)
+        end
+    end)
+    os.execute("rm -rf " .. folder)
+    if not ok then error(problem, 0) end
+end
+
 -- The name that a block's first line gives its file: `-- train.lua`, `/* host.c */`, `# job.sh`.
 local function name_of(block)
     local first = block.lines[1] or ""
@@ -131,7 +149,7 @@ local function check_page(page)
                         commands[#commands + 1] = e.input
                     end
                 elseif kind == "named" then
-                    named[#named + 1] = { name_of(block), block.line }
+                    named[#named + 1] = { name = name_of(block), line = block.line, text = block.text }
                     write(folder .. "/" .. name_of(block), block.text)
                 elseif kind == "script" then
                     run_script(page, folder, block)
@@ -149,7 +167,8 @@ local function check_page(page)
         if #session > 0 then run_sessions(page, folder, session) end
         local used = table.concat(commands, "\n")
         for _, n in ipairs(named) do
-            lu.assertStrContains(used, n[1], false, ("%s:%d: nothing on the page runs it"):format(page, n[2]))
+            lu.assertStrContains(used, n.name, false, ("%s:%d: nothing on the page runs it"):format(page, n.line))
+            if n.name:find("%.lua$") then run_alone(page, named, n) end
         end
     end)
     os.execute("rm -rf " .. folder)

@@ -187,7 +187,8 @@ local function functions(model, task, outputs, where, shared)
         of_field(f, shared and bk.mpi.shard(task.field) or task.field, where or "task")
     elseif task.head then
         if type(kind) == "function" or kind.name ~= "cross_entropy" then
-            refuse("%s: head: needs the loss cross_entropy", where or "task")
+            refuse("%s: head: needs the loss cross_entropy, got %s", where or "task",
+                type(kind) == "function" and "a function" or kind.name)
         end
         f.loss, right = with_head(model, task, outputs, kind.label_smoothing)
     elseif type(kind) == "function" then

@@ -455,12 +455,12 @@ return bk.define{
 Trains one parameter vector on several tasks by a protocol: which task at which step, at which rate, with what added.
 p:run{} runs it; p:seeds, p:state, p:restore, p:order_matrix.
 
-A task: { name, train = {x =, y =}, test = {x =, y =}, loss, accuracy, head = class ids } or { x =, y =, ... }; loss is
-a name of bk.loss ("cross_entropy"), one of its values (bk.loss.huber{ delta = 2 }) or a function (model, theta, x, y)
--> 0-d; accuracy a function (z, y) -> number; test defaults to train. Where the model gives classes at every time, class
-ids are (examples, time). Images may be flat where shape = {rows, columns} tells their sizes; shuffle = false keeps the
-examples' order. field, a function (theta, x, y) -> vector, in place of a loss: a task that is no gradient, whose steps
-are theta - lr field; what needs a loss is an error then.
+A task: { name, train = {x =, y =}, test = {x =, y =}, loss, accuracy, head = class ids (with cross_entropy) } or { x =,
+y =, ... }; loss is a name of bk.loss ("cross_entropy"), one of its values (bk.loss.huber{ delta = 2 }) or a function
+(model, theta, x, y) -> 0-d; accuracy a function (z, y) -> number; test defaults to train. Where the model gives classes
+at every time, class ids are (examples, time). Images may be flat where shape = {rows, columns} tells their sizes;
+shuffle = false keeps the examples' order. field, a function (theta, x, y) -> vector, in place of a loss: a task that is
+no gradient, whose steps are theta - lr field; what needs a loss is an error then.
 
 An intervention: bk.intervention.NAME{} or a table of hooks f(state, memory): begin_run begin_task before_batch
 before_step after_step end_task end_run. before_batch may set state.x and state.y (augmentation), before_step
@@ -480,12 +480,13 @@ In a training step models are in training: dropout and own layers draw from the 
 in own losses and state.f[i].value, .grad and .hvp, of (theta, x, y), too. All else is evaluation: bk.measure, and a
 hook's or record's own model:forward(theta, x, { buffers = state.buffers }), unless it says train = true and a seed.
 
-state: step total task position n_tasks tasks theta lr loss gradient task_gradient, in joint steps gradients and losses
-(one a task), x y model buffers (batch_norm's) optimizer problem recorded (the last row) history R W seed task_steps
-(of each task so far, this one included); state.task_total(i), the steps of task i in the run, nil where the order is a
-function; state:measure("conflict") -> columns now; state:reaches(step) -> whether the run has such a step. tasks is the
-list as given; state.problem.tasks[i].train has its examples as the run has them, { x, y, n }, and
-bk.measure.examples(state, i) as many as records measure on.]],
+state: step total task position n_tasks tasks theta lr loss x y gradient task_gradient model buffers (batch_norm's)
+optimizer problem recorded (the last row) history R W seed task_steps (of each task so far, this one included);
+state.task_total(i), the steps of task i in the run, nil where the order is a function; state:measure("conflict") ->
+columns now; state:reaches(step) -> whether the run has such a step. In joint steps task, x, y and task_gradient are nil
+and xs, ys, gradients and losses are lists of one a task; but before_batch is called for every task, with its task, x
+and y. tasks is the list as given; state.problem.tasks[i].train has its examples as the run has them, { x, y, n }, and
+bk.measure.examples(state, i) the first `samples` of them, which records measure on.]],
     options = {
         { "model", "any", required = true, doc = "of bk.nn" },
         { "tasks", "list", required = true, doc = "a list of tasks" },
@@ -506,7 +507,8 @@ bk.measure.examples(state, i) as many as records measure on.]],
         { "reduction", { "sum", "mean" }, default = "sum", doc = "of the losses in a joint step" },
         { "interventions", "list", says = "{}", doc = "a list of interventions" },
         { "record", "table", says = "{}",
-            doc = "{ every = 1, at = {steps}, samples = 1000, \"loss\", ..., own = f }: what is recorded, when" },
+            doc = "{ every = 1, at = {steps}, samples = 1000, \"loss\", ..., own = f }: what is recorded, when; on "
+                .. "each task's first `samples` training examples" },
         { "seed", "integer", default = 0, doc = "of what is drawn" },
         { "dtype", { "float64", "float32" }, default = "float64", doc = "of theta and the data" },
         { "distributed", "boolean", default = false,

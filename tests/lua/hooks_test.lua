@@ -80,6 +80,42 @@ function TestHooks.test_gradients_of_a_joint_step_are_there_to_read()
     lu.assertFalse(weighted.theta == run(nil, { order = "joint" }).theta)
 end
 
+-- What the pages say of a joint step's batches is so, and they say it.
+function TestHooks.test_batches_of_a_joint_step()
+    local asked, steps = {}, 0
+    run({ before_batch = function(s)
+        asked[#asked + 1] = s.task
+        lu.assertEquals({ s.x:shape(), s.y:shape() }, { { 5, 6 }, { 5 } })
+    end, before_step = function(s)
+        steps = steps + 1
+        lu.assertNil(s.x)
+        lu.assertNil(s.y)
+        lu.assertNil(s.task)
+        lu.assertNil(s.task_gradient)
+        lu.assertEquals({ #s.xs, #s.ys, #s.gradients, #s.losses }, { 2, 2, 2, 2 })
+        lu.assertEquals({ s.xs[2]:shape(), s.ys[1]:shape() }, { { 5, 6 }, { 5 } })
+        local loss, g = bk.value_and_grad(bk.loss.cross_entropy(model, s.xs[2], s.ys[2]))(s.theta)
+        lu.assertEquals(loss:item(), s.losses[2])
+        lu.assertTrue(g == s.gradients[2])
+    end }, { order = "joint", steps = 3 })
+    lu.assertEquals(asked, { 1, 2, 1, 2, 1, 2 })
+    lu.assertEquals(steps, 3)
+    for _, page in ipairs{ bk.repl.help.page(bk.protocol), bk.repl.help.page "intervention" } do
+        lu.assertStrMatches(page:gsub("%s+", " "), ".*xs.*ys.*gradients and .*losses.*lists.*")
+    end
+end
+
+-- Records measure on the first examples of each task, which the pages say.
+function TestHooks.test_records_measure_on_the_first_examples()
+    local r = run(nil, { steps = 1, order = { 1 }, batch = "full", record = { at = { 0 }, samples = 7, "loss" } })
+    local first = bk.loss.cross_entropy(model, x:narrow(1, 1, 7), y:narrow(1, 1, 7))(start):item()
+    local other = bk.loss.cross_entropy(model, x:narrow(1, 1, 7) * 0.5, y:narrow(1, 1, 7))(start):item()
+    lu.assertAlmostEquals(r.history.loss[1], first + other, 1e-14)
+    for _, page in ipairs{ bk.repl.help.page(bk.protocol), bk.repl.help.page "record" } do
+        lu.assertStrContains(page:gsub("%s+", " "), "first `samples`")
+    end
+end
+
 -- The largest of outputs that are no numbers is the first: class 0 would be right at times.
 function TestHooks.test_a_last_step_to_nan_is_no_end()
     for _, order in ipairs{ "sequential", "cyclic", "joint" } do

@@ -299,8 +299,8 @@ function TestScenario.test_a_head_takes_the_loss_of_its_task()
     end
     lu.assertAlmostEquals(loss_of("cross_entropy"), over_head(z, labels, head, 0), 1e-14)
     -- refused, though the same head has been seen
-    fails("head: needs the loss cross_entropy", loss_of, "hinge")
-    fails("head: needs the loss cross_entropy", loss_of, function(_, t) return (t * t):sum() end)
+    fails("head: needs the loss cross_entropy, got hinge", loss_of, "hinge")
+    fails("head: needs the loss cross_entropy, got a function", loss_of, function(_, t) return (t * t):sum() end)
     head = { 0, 2, 3, 2 }
     fails("head: entry 4: 2 stands twice", loss_of, nil)
     for _, case in ipairs{ { {}, "head: expected class ids, got an empty list" },

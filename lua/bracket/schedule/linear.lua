@@ -8,7 +8,7 @@ return bk.define{
     options = {
         { "lr", "number", required = true, doc = "the first rate" },
         { "final", "number", default = 0, doc = "the last rate, and that of every step after it" },
-        { "steps", "count", says = "the run's, in per_task the task's", doc = "the steps it takes" },
+        { "steps", "count", says = "the run's", doc = "the steps it takes" },
     },
     call = function(options)
         local lr, final = options.lr, options.final

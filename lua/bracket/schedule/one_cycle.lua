@@ -11,7 +11,7 @@ return bk.define{
         { "start", "number", says = "lr/25", doc = "the first rate" },
         { "final", "number", says = "lr/250000", doc = "the last rate" },
         { "peak", "number", default = 0.3, doc = "the part of the steps before the highest rate, between 0 and 1" },
-        { "steps", "count", says = "the run's, in per_task the task's", doc = "the steps it takes" },
+        { "steps", "count", says = "the run's", doc = "the steps it takes" },
     },
     call = function(options)
         local lr = options.lr

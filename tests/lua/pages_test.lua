@@ -210,6 +210,20 @@ function TestGuides.test_help_lists_and_shows_every_guide()
     lu.assertTrue(n > 0)
     lu.assertStrContains(page_of "no such guide at all", "nothing is documented under")
     lu.assertStrContains(page_of "fifteen sweep", 'help "tutorial"')
+    -- a word that a guide alone has: which page, and which sections of it
+    lu.assertEquals(page_of "requeue", 'In the guides:\nhelp "cluster": On a cluster (mpirun, srun and job arrays)')
+    lu.assertStrContains(page_of "focal", 'help "loss": A loss of your own (')
+    lu.assertStrContains(page_of "weights pytorch",
+        '\n\nIn the guides:\nhelp "your_own_problem": Your own problem (Weights from PyTorch, and back)')
+    lu.assertEquals(capture(build .. "/bracket help requeue >/dev/null; echo $?"), "0\n")
+    for _, p in ipairs(bk.repl.guide.pages()) do -- no line is lost, code is no heading
+        local whole, titles = "", 0
+        for _, s in ipairs(bk.repl.guide.sections(p.text)) do
+            whole, titles = whole .. s.text, titles + 1
+            lu.assertNil(s.title:find("SBATCH"))
+        end
+        lu.assertEquals(whole:gsub("%s+$", ""), p.text:gsub("%s+$", ""))
+    end
     lu.assertStrContains(page_of "embedding", "bk.nn.embedding")
 end
 

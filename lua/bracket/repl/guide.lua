@@ -22,6 +22,19 @@ function guide.pages()
     return pages
 end
 
+-- The parts of a page's text, { title, text }, from one heading to the next; the first has the page's title.
+function guide.sections(text)
+    local sections, code = {}, false
+    for line in (text .. "\n"):gmatch("([^\n]*)\n") do
+        if line:find("^```") then code = not code end
+        local title = not code and line:match("^#+%s*(.*)")
+        if title or #sections == 0 then sections[#sections + 1] = { title = title or "", text = "" } end
+        local s = sections[#sections]
+        s.text = s.text .. line .. "\n"
+    end
+    return sections
+end
+
 -- A link's words stand for it; what Markdown marks is plain.
 local function plain(text)
     return (text:gsub("%[([^%]]+)%]%([^)]*%)", "%1"):gsub("%*%*", ""))

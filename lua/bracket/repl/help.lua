@@ -186,14 +186,32 @@ local function search(words)
     end
     help.walk(function(path, value, text) if text then consider(text, path, docs[path] and path or value) end end)
     for key in pairs(docs) do consider(written(key), type(key) == "string" and key or "", key) end
-    for name, title in pairs(bk.repl.guide.titles()) do
-        if name ~= words:lower() then consider(('help "%s": %s'):format(name, title), "guide") end
-    end
     table.sort(found, function(a, b)
         if named[a] ~= named[b] then return named[a] end
         return a < b
     end)
     return found, of
+end
+
+local SECTIONS = 3 -- of a page, that are named
+
+-- A line for every guide that holds all the words in its title or in one section: which page, and which sections.
+local function in_guides(words)
+    local lines = {}
+    for _, p in ipairs(bk.repl.guide.pages()) do
+        local places, found = {}, holds(p.name .. " " .. p.title, words)
+        for k, s in ipairs(bk.repl.guide.sections(p.text)) do
+            local here = holds(s.text, words)
+            found = found or here
+            if k > 1 and here then places[#places + 1] = s.title end
+        end
+        if found then
+            local more = #places > SECTIONS and ", ..." or ""
+            lines[#lines + 1] = ('help "%s": %s%s'):format(p.name, p.title, #places > 0
+                and " (" .. table.concat(places, "; ", 1, math.min(#places, SECTIONS)) .. more .. ")" or "")
+        end
+    end
+    return lines
 end
 
 -- " (did you mean bk.bea.word?)" for a name that is near one with help, its path or the end of it; else "".
@@ -263,10 +281,14 @@ function help.page(x)
     if type(x) == "string" then
         if x == "guides" then return bk.repl.guide.list() end
         local page, found, of = bk.repl.guide.page(x), search(x)
-        if not page and #found == 0 then return ("nothing is documented under %q%s"):format(x, meant(x)) end
         if page and #found == 0 then return page end
-        if not page and #found == 1 and docs[of] then return page_of(docs[of], option_lists[of], width) end
-        return (page and page .. "\n\nFound under the same word:\n" or "") .. table.concat(found, "\n")
+        if page then return page .. "\n\nFound under the same word:\n" .. table.concat(found, "\n") end
+        local guides = table.concat(in_guides(x), "\n")
+        if #found == 0 and guides == "" then return ("nothing is documented under %q%s"):format(x, meant(x)) end
+        if #found == 0 then return "In the guides:\n" .. guides end
+        local one = #found == 1 and docs[of]
+        local text = one and page_of(one, option_lists[of], width) or table.concat(found, "\n")
+        return text .. (guides ~= "" and "\n\nIn the guides:\n" .. guides or "")
     end
     local methods = type(x) == "userdata" and help.methods(x)
     if methods then return tostring(x):match("^[^\n]*") .. "\n\nIts methods:\n" .. help.members(methods) end

@@ -679,6 +679,7 @@ function run:result()
             end
         end
     end
+    for _, name in ipairs{ "metrics", "history", "accuracy", "test_loss" } do bk._readable(result[name]) end
     return result
 end
 

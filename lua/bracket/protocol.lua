@@ -319,7 +319,8 @@ Trains, from the beginning or, called again, from where the last run stopped.
 r.theta, r.buffers, r.history (columns by name), r.accuracy (a[k][i], row 0 before training; minus the test loss where
 the loss has no accuracy), r.test_loss, r.metrics (those that ask in what order tasks were learned, as forgetting, where
 each is learned once; none where some tasks have an accuracy and others a loss in its place), r.order_matrix (W of the
-steps taken), r.learned (tasks in the order learned).
+steps taken), r.learned (tasks in the order learned). print shows metrics, history and accuracy as the session does;
+bk.save_csv and bk.save_json write them.
 
 The run's folder holds config.json, env.json, metrics.jsonl, status.json (running, paused, finished, failed, stopped)
 and checkpoint-STEP.safetensors; `bracket runs show` reads it. The status is the run's: it stays finished where the

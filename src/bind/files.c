@@ -296,9 +296,10 @@ static int from_json(lua_State *L) { /* from_json(text): the value, null as nan;
 
 /* ---- files ---- */
 
-/* write_file(path, text [, quick]): whole or not at all; quick: not waiting for the disk */
+/* write_file(path, text [, quick [, fname]]): whole or not at all; quick: not waiting for the disk; fname: the function
+ * that errors name */
 static int write_file(lua_State *L) {
-    const char *path = args_path(L, 1, "write_file");
+    const char *fname = luaL_optstring(L, 4, NULL), *path = args_path(L, 1, fname ? fname : "write_file");
     size_t n;
     const char *text = luaL_checklstring(L, 2, &n);
     err e = { 0 };
@@ -306,8 +307,9 @@ static int write_file(lua_State *L) {
     bk_status status = sink_open(bind_ctx(L), path, &s, &e);
     s.quick = lua_toboolean(L, 3);
     if (!status) status = sink_write(&s, text, n, &e);
-    if (sink_close(&s, status, &e)) return bind_raise(L, &e);
-    return 0;
+    if (!sink_close(&s, status, &e)) return 0;
+    if (fname && e.status != BK_EINTERRUPTED) err_prefix(&e, fname);
+    return bind_raise(L, &e);
 }
 
 /* append_file(path, text, at, last): behind the first `at` bytes of a file, made where there is none; what stood there

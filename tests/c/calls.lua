@@ -96,6 +96,11 @@ write("x.npz", "PK\5\6" .. ("\0"):rep(18)) -- an archive of nothing
 calls["bk.load_npz"] = function() return bk.load_npz(folder .. "/x.npz") end
 calls["bk.save_safetensors"] = function() return bk.save_safetensors(folder .. "/x.safetensors", { x = x, v = v },
     { k = "v" }) end
+calls["bk.save_csv"] = function()
+    bk.save_csv(folder .. "/x.csv", { a = { 1, 0.5 }, b = v:narrow(1, 1, 2) }, { columns = { "b", "a" } })
+    return bk.save_csv(folder .. "/x.csv", { { a = 1 }, { b = "x" } })
+end
+calls["bk.save_json"] = function() return bk.save_json(folder .. "/x.json", { x = x, list = { 1, "a", true } }) end
 calls["bk.load_safetensors"] = function() return bk.load_safetensors(folder .. "/x.safetensors") end
 calls["operators of tensors"] = function()
     return v + w, v - 1, 2 * v, v / w, v ^ 2, -v, #v, v == w, v[1] < w[1], v[1] <= w[1], x[1][2], tostring(x),

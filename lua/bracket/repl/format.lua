@@ -41,7 +41,8 @@ local value_text
 
 local function table_text(t, depth, open)
     local meta = debug and debug.getmetatable(t) or getmetatable(t)
-    if type(meta) == "table" and (rawget(meta, "__tostring") or rawget(meta, "__name")) then return tostring(t) end
+    local own = type(meta) == "table" and not rawget(meta, "shown_as_table")
+    if own and (rawget(meta, "__tostring") or rawget(meta, "__name")) then return tostring(t) end
     local room = help.room(t)
     if room then return depth == DEPTH and room .. ":\n" .. help.members(t) or room end
     if open[t] then return "<cycle>" end

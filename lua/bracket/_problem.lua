@@ -99,12 +99,13 @@ local function inside_head(where, y, head, outputs)
     end
 end
 
-local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape", "shuffle" }
-local ALSO = { "names", "classes", "outputs", "size", "n" } -- of what bk.data and bk.tasks give
+local FIELDS = { "name", "x", "y", "train", "test", "loss", "accuracy", "field", "head", "shape", "shuffle", "own" }
+local LONGER = { "name", "train", "test", "loss", "accuracy", "field", "head", "shape", "shuffle" }
+local ALSO = { "names", "classes", "outputs", "size", "n", "target", "angle", "permutation" } -- of bk.data and bk.tasks
 
--- A task may have fields of its user's; one that is nearly one of ours, or an option of the protocol's or of a loss's,
--- would be left unread.
-local function check_fields(task, where)
+-- A task's own things stand in its field own; what is nearly a field of ours, or an option of the protocol's or of a
+-- loss's, would be left unread and is an error, what is neither a warning: unread has these names.
+local function check_fields(task, where, unread)
     local known = {}
     for _, o in ipairs(bk.internal.options[bk.protocol]) do
         if o.name ~= "seed" and task[o.name] ~= nil then
@@ -123,10 +124,27 @@ local function check_fields(task, where)
     for _, list in ipairs{ FIELDS, ALSO } do
         for _, name in ipairs(list) do known[name] = true end
     end
-    for name in pairs(task) do
-        local meant = not known[name] and #tostring(name) > 3 and bk.internal.hint(name, FIELDS) or ""
-        if meant ~= "" then refuse("%s: unknown field %s%s", where, name, meant) end
+    local function look(name, before)
+        local text = tostring(name)
+        if known[name] or type(name) == "number" then return end
+        local meant = (text == "X" or text == "Y") and (" (did you mean %s?)"):format(text:lower())
+            or bk.internal.hint(text, LONGER)
+        if meant ~= "" and before == "" then refuse("%s: unknown field %s%s", where, text, meant) end
+        unread[before .. text] = true
     end
+    for name in pairs(task) do look(name, "") end
+    for _, part in ipairs{ "train", "test" } do
+        for name in pairs(type(task[part]) == "table" and task[part] or {}) do look(name, part .. ".") end
+    end
+end
+
+local function warn_of_unread(unread)
+    local names = {}
+    for name in pairs(unread) do names[#names + 1] = name end
+    if #names == 0 or bk.mpi.rank > 0 then return end
+    table.sort(names)
+    bk._warning("bk.protocol: tasks: nothing reads the field%s %s; what is your own stands in own = { %s = ... }",
+        #names > 1 and "s" or "", table.concat(names, ", "), names[1]:match("[^.]*$"))
 end
 
 local function check_kinds(task, where)
@@ -150,7 +168,7 @@ local function check_kinds(task, where)
     if #task > 0 then fail(where, ": expected named fields, got %s at %d", show(task[1]), 1) end
     for _, name in ipairs{ "train", "test" } do
         for field in pairs(type(task[name]) == "table" and task[name] or {}) do
-            local more = field ~= "x" and field ~= "y" and bk.internal.hint(field, { "x", "y" }) or ""
+            local more = field ~= "x" and field ~= "y" and field ~= "n" and bk.internal.hint(field, { "x", "y" }) or ""
             if type(field) == "number" then fail(where, ": %s: expected x and y, got an entry %s", name, field) end
             if more ~= "" then fail(where, ": %s: unknown field %s%s", name, show(field), more) end
         end
@@ -159,13 +177,14 @@ end
 
 function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: over the ranks
     local self = setmetatable({ model = model, dtype = dtype, tasks = {}, n = #tasks, mode = {} }, problem)
+    local unread = {}
     if type(tasks) ~= "table" or #tasks == 0 then refuse("bk.protocol: tasks: expected a list of tasks, got none") end
     for i, task in ipairs(tasks) do
         local where = "bk.protocol: task " .. i
         if type(task) ~= "table" then refuse("%s: expected a table, got a %s", where, type(task)) end
         local t = { name = task.name or ("task " .. i), source = task }
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
-        check_fields(task, where)
+        check_fields(task, where, unread)
         check_kinds(task, where)
         for _, name in ipairs{ "x", "y" } do
             if task.train and task[name] ~= nil then
@@ -191,6 +210,7 @@ function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: ove
         t.diagnostic = { x = t.train.x:narrow(1, 1, m), y = t.train.y:narrow(1, 1, m) }
         self.tasks[i] = t
     end
+    warn_of_unread(unread)
     return self
 end
 

@@ -338,8 +338,8 @@ function run_log:tell_of_state(state)
     if #changed == 0 then return end
     table.sort(changed)
     self.warned = true
-    warning("protocol:run: checkpoint at step %d: %s changed what it captured, which is not saved: a run that goes on "
-        .. "from there may have other numbers. What a hook remembers goes into its memory", state.step,
+    warning("protocol:run: checkpoint at step %d: %s changed what it captured, which is not saved: a run that goes "
+        .. "on from there may have other numbers. What a hook remembers goes into its memory", state.step,
         table.concat(changed, ", "))
 end
 

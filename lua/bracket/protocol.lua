@@ -461,7 +461,8 @@ y =, ... }; loss is a name of bk.loss ("cross_entropy"), one of its values (bk.l
 (model, theta, x, y) -> 0-d; accuracy a function (z, y) -> number; test defaults to train. Where the model gives classes
 at every time, class ids are (examples, time). Images may be flat where shape = {rows, columns} tells their sizes;
 shuffle = false keeps the examples' order. field, a function (theta, x, y) -> vector, in place of a loss: a task that is
-no gradient, whose steps are theta - lr field; what needs a loss is an error then.
+no gradient, whose steps are theta - lr field; what needs a loss is an error then. own is the user's; any other field is
+named on stderr, since nothing reads it.
 
 An intervention: bk.intervention.NAME{} or a table of hooks f(state, memory): begin_run begin_task before_batch
 before_step after_step end_task end_run. before_batch may set state.x and state.y (augmentation), before_step

@@ -29,6 +29,14 @@ local CASES = {
     { "every", ran{ record = { evry = 1, "loss" } } },
     { "theta", function() protocol{}:run{ thta = x } end },
     { "accuracy", task("acuracy", 1) },
+    { "loss", task("los", "mse") },
+    { "loss", task("Loss", "mse") },
+    { "loss", task("lss", "mse") },
+    { "test", task("tst", data) },
+    { "name", task("nam", "b") },
+    { "head", task("hed", { 0 }) },
+    { "accuracy", task("acc", print) },
+    { "x", task("X", x) },
     { "before_step", hook{ name = "x", before_stp = function() end } },
     { "gradient", hook{ name = "x", before_step = function(state) state.gradint = 1 end } },
     { "exact", function() bk.bea.word{ { loss, 0.1, exat = true } } end },
@@ -54,6 +62,8 @@ local CASES = {
     { "sum", function() bk.bea.multitask{ losses = { loss }, lr = 0.1, reduction = "summ" } end },
     { "dopri5", function() bk.flow(loss, x, { method = "dopri" }) end },
     { "float64", function() bk.zeros({ 2 }, { dtype = "flot64" }) end },
+    { "relu", function() bk.nn.mlp{ 2, 2, activation = "rleu" } end },
+    { "relu", function() bk.nn.mlp{ 2, 2, activation = "ReLU" } end },
     { "orthogonal", function() bk.nn.mlp{ 2, 2 }:init{ scheme = "ortogonal" } end },
     { "torch", function() bk.nn.mlp{ 2, 2 }:state_dict(bk.zeros{ 6 }, { layout = "troch" }) end },
     { "lines", function() bk.plot{ { x = { 1 }, y = { 2 }, style = "lnes" } } end },
@@ -87,12 +97,45 @@ end
 
 function TestHint:test_none_where_nothing_is_near()
     for _, f in ipairs{ ran{ order = "qwert" }, ran{ dtype = "bfloat" }, task("angle", 1), task("classes", { 1 }),
-        task("names", { "a" }), function() bk.schedule.cosine{ velocity = 1 } end } do
+        task("names", { "a" }), task("tag", "a"), task("id", 3), function() bk.schedule.cosine{ velocity = 1 } end,
+        function() bk.nn.mlp{ 2, 2, activation = "silu" } end, ran{ optimizer = "sgdm" } } do
         local _, message = pcall(f)
         lu.assertNotStrContains(tostring(message), "did you mean")
     end
     lu.assertEquals(bk.internal.hint(nil, { "a" }), "")
     lu.assertEquals(bk.internal.hint("lr", {}), "")
+end
+
+-- A field of a task that nothing reads is named once; what is the user's own stands in own.
+function TestHint:test_fields_that_nothing_reads()
+    local message, said = bk.internal.message, {}
+    bk.internal.message = function(text) said[#said + 1] = text end
+    local ok, problem = pcall(function()
+        local function of(...)
+            said = {}
+            protocol{ tasks = { ... } }
+            return said
+        end
+        local function with(fields)
+            for _, name in ipairs{ "x", "y" } do fields[name] = data[name] end
+            return fields
+        end
+        lu.assertEquals(of(with{ criterion = print, tag = 1 }, with{ tag = 2 }), { "warning: bk.protocol: tasks: "
+            .. "nothing reads the fields criterion, tag; what is your own stands in own = { criterion = ... }" })
+        lu.assertEquals(of{ train = with{ weights = 1 } }, { "warning: bk.protocol: tasks: "
+            .. "nothing reads the field train.weights; what is your own stands in own = { weights = ... }" })
+        lu.assertEquals(of(with{ own = { tag = 1 }, name = "a", names = {}, classes = 2, n = 4 }), {})
+        local digits = bk.data.glyphs{ n = 200, seed = 1 }
+        for _, list in ipairs{ bk.tasks.rotated{ data = digits, angles = { 0, 20 } },
+            bk.tasks.permuted{ data = digits, n = 2, seed = 1 }, bk.tasks.mnist_360{ data = digits },
+            bk.tasks.split{ data = digits, classes = { { 0, 1 }, { 2, 3 } }, scenario = "task" }, { digits } } do
+            said = {}
+            bk.protocol{ model = bk.nn.mlp{ 784, 10 }, tasks = list, lr = 0.1 }
+            lu.assertEquals(said, {})
+        end
+    end)
+    bk.internal.message = message
+    if not ok then error(problem, 0) end
 end
 
 function TestHint:test_a_method_that_tensors_have_is_not_a_slip()

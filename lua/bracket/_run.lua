@@ -177,7 +177,14 @@ function run:call(name)
                 hook.name)
         end
         self.running = hook
-        hook.call(self.view, self.memory[hook.index])
+        local returned = hook.call(self.view, self.memory[hook.index])
+        if returned ~= nil then
+            local may = MAY_SET[name]
+            self.running = nil
+            refuse("bk.protocol: step %d: %s of %s returned %s, which nothing takes; %s", self.step, name, hook.name,
+                show(returned), may and ("it may set state.%s"):format(table.concat(may, " and state."))
+                or "a hook returns nothing")
+        end
     end
     self.calling, self.running = nil, nil
     if name == "begin_run" or name == "begin_task" then -- records may begin too
@@ -330,7 +337,8 @@ end
 local function check_finite(self, what, value, i)
     if value ~= value or value == math.huge or value == -math.huge then
         error(string.format("bk.protocol: step %d, task %d%s: the %s is %s; what was recorded is kept in protocol.result",
-            self.step, i, self.tasks[i].name and " (" .. tostring(self.tasks[i].name) .. ")" or "", what, value), 0)
+            self.step, i, self.tasks[i].name and " (" .. tostring(self.tasks[i].name) .. ")" or "", what,
+            show(value)), 0)
     end
     return value
 end

@@ -80,6 +80,26 @@ function TestHooks.test_gradients_of_a_joint_step_are_there_to_read()
     lu.assertFalse(weighted.theta == run(nil, { order = "joint" }).theta)
 end
 
+function TestHooks.test_what_a_hook_returns_is_refused()
+    for hook, told in pairs{ before_step = "it may set state.gradient and state.lr", end_run = "a hook returns nothing",
+        after_step = "it may set state.theta", before_batch = "it may set state.x and state.y" } do
+        lu.assertErrorMsgContains(("%s of zero returned a tensor float64 (83), which nothing takes; %s"):format(hook, told),
+            run, { name = "zero", [hook] = function(s) return s.theta * 0 end })
+    end
+    lu.assertErrorMsgContains("step 1: before_step of intervention 1 returned false, which nothing takes", run,
+        { before_step = function() return false end })
+    lu.assertEquals(run{ after_step = function(s) return s:stop() end }.steps, 1)
+end
+
+function TestHooks.test_nan_has_no_sign()
+    for _, nan in ipairs{ 0 / 0, -(0 / 0) } do
+        local p = bk.protocol{ model = model, lr = 0.1, steps = 1, tasks = { { x = x, y = y,
+            loss = function(_, theta) return theta:sum() * nan end } } }
+        lu.assertErrorMsgContains("the loss is nan;", p.run, p, {})
+        lu.assertEquals(bk.repl.format{ nan }, "{ nan }")
+    end
+end
+
 -- What the pages say of a joint step's batches is so, and they say it.
 function TestHooks.test_batches_of_a_joint_step()
     local asked, steps = {}, 0
@@ -367,7 +387,7 @@ function TestHooks.test_a_method_that_replaces_the_gradient_stands_first()
         lu.assertErrorMsgContains(text, run, list)
     end
     lu.assertFalse(run { I.pcgrad {}, { before_step = halved } }.theta == run { I.pcgrad {} }.theta)
-    lu.assertTrue(run { { before_step = function(state) return state.gradient end }, I.pcgrad {} }.theta
+    lu.assertTrue(run { { before_step = function(state) local _ = state.gradient end }, I.pcgrad {} }.theta
         == run { I.pcgrad {} }.theta)
 end
 

@@ -141,7 +141,7 @@ function TestRunEnds:test_hooks_that_keep_state_of_their_own_are_named_once()
     end } }) end)
     lu.assertStrContains(text, "checkpoint at step 5: record own: value changed what it captured")
     local p -- captures its own protocol: a run's state is no state of the hook
-    p = protocol{ interventions = { { name = "looks", before_step = function() return p.seed end } } }
+    p = protocol{ interventions = { { name = "looks", before_step = function() local _ = p.seed end } } }
     lu.assertEquals(warnings_of(function()
         p:run{ out = root .. "/looks", checkpoint_every = 5, progress = false }
     end), "")

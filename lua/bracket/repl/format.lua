@@ -10,7 +10,8 @@ local getmetatable, math_type = getmetatable, math.type
 local keywords = bk.repl.keywords
 
 local function number(x)
-    if math_type(x) == "integer" or x ~= x or x == math.huge or x == -math.huge then return tostring(x) end
+    if x ~= x then return "nan" end -- some processors' has a sign
+    if math_type(x) == "integer" or x == math.huge or x == -math.huge then return tostring(x) end
     local short = ("%.14g"):format(x)
     if tonumber(short) ~= x then short = ("%.17g"):format(x) end
     return short:find("[.eEn]") and short or short .. ".0"

@@ -409,7 +409,7 @@ function told() local r = p.result
 end
 
 function TestRepl:test_an_interrupted_run_goes_on()
-    goes_on_after_ctrl_c("", "interrupted")
+    goes_on_after_ctrl_c("", " of 400; p:run{} goes on")
     goes_on_after_ctrl_c((", out = '%s/run'"):format(home), "stopped by SIGINT after step")
 end
 

@@ -67,6 +67,22 @@ end
 
 -- Where nothing holds signals, an interrupt is raised between two steps: before the first, in the middle, after the
 -- last and at the end.
+-- The line of ours at which an interrupt came is not told, but how far the run is.
+function TestRunEnds:test_an_interrupted_run_says_how_far_it_is()
+    local hold, signals = internal.hold, internal.signals
+    local p, ends = protocol(), 0
+    internal.signals = nil
+    internal.hold = function(begins)
+        hold(begins)
+        ends = ends + (begins and 0 or 1)
+        if ends == 8 then error("bracket/_run.lua:561: interrupted", 0) end
+    end
+    local ok, problem = pcall(p.run, p, { progress = false })
+    internal.hold, internal.signals = hold, signals
+    lu.assertFalse(ok)
+    lu.assertEquals(problem, "interrupted after step 7 of 40")
+end
+
 function TestRunEnds:test_an_interrupted_run_goes_on_in_its_process()
     local hold, signals = internal.hold, internal.signals
     local whole = protocol():run{ progress = false }

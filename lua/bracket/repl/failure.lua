@@ -163,8 +163,9 @@ function failure.handler(input)
         end
         message = message:gsub("^[^\n]*" .. OWN .. "[%w_]+%.lua:%d+: ", "")
         local text = message
-        if text:find("interrupted$") then
+        if text:find("interrupted$") or text:find("interrupted after step %d+ of %d+$") then
             failure.last = nil
+            if not text:find("interrupted$") then text = text .. "; p:run{} goes on" end
         else
             local frames = stack(2)
             failure.last = { message = message, frames = frames }

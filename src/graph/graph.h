@@ -92,6 +92,9 @@ typedef struct op_value {
 enum { SAMPLE_SIZE = -1000 /* a free size: 3, or 0 where all are empty */, SAMPLE_INPUTS = 4 };
 typedef enum op_domain { SAMPLE_RANGE, SAMPLE_OFF_ZERO, SAMPLE_APART, SAMPLE_OFF_INTEGERS, SAMPLE_CONDITION,
                          SAMPLE_DIAGONAL /* matrices with a large diagonal */ } op_domain;
+typedef struct op_range {
+    double low, high;
+} op_range;
 typedef struct op_sample {
     int n_in;
     struct {
@@ -164,7 +167,8 @@ struct op_row {
 
     /* For the generic tests. NULL sample: elementwise on (free, 7). */
     const op_sample *sample;
-    double sample_low, sample_high; /* inputs are drawn from here; 0, 0: -1.5..1.5 */
+    double sample_low, sample_high;    /* inputs are drawn from here; 0, 0: -1.5..1.5 */
+    op_range sample_of[SAMPLE_INPUTS]; /* of inputs that have a range of their own; 0, 0: that */
 };
 
 /* Floating-point operations or their like: what a thread is worth waking for, some 5 us, and what an element costs that

@@ -199,10 +199,10 @@ $(B)/gen/kernels.list: FORCE
 	@mkdir -p $(@D)
 	@echo '$(KERNELS_SRC)' | cmp -s - $@ || echo '$(KERNELS_SRC)' > $@
 
-$(B)/gen/vec_rows.h: $(KERNELS_SRC) $(B)/gen/kernels.list
+$(B)/gen/vec_rows.h: $(KERNELS_SRC) $(B)/gen/kernels.list Makefile
 	@{ echo '/* Generated: do not edit. */'; \
-	  sed -nE 's/^(KERNEL|REAL)[_A-Z]*[(]([a-z0-9_]+).*/\1 \2/p' $(KERNELS_SRC) | \
-	  awk '{ printf "VEC_ROW%s(%s, %s)\n", $$1 == "REAL" ? "_REAL" : "", $$2, toupper($$2) }'; } > $@.new
+	  sed -nE 's/^(KERNEL|REAL)[_A-Z]*[(]([a-z0-9_]+)(, *([0-9]+))?.*/\1 \2 \4/p' $(KERNELS_SRC) | \
+	  awk '{ printf "VEC_ROW%s(%s, %s, %s)\n", $$1 == "REAL" ? "_REAL" : "", $$2, toupper($$2), $$3 == "" ? -1 : $$3 }'; } > $@.new
 	@cmp -s $@.new $@ || cp $@.new $@
 
 # Files that define functions come first: one of mere KERNEL and REAL lines may call any of them.
@@ -219,9 +219,11 @@ $(B)/gen/%_rows.h: $(ROWS_SRC) $(B)/gen/rows.list
 	  $(if $(filter op,$*),$(BUILDERS);) } > $@.new
 	@cmp -s $@.new $@ || cp $@.new $@
 
-$(B)/gen/%_rows.c: $(B)/gen/%_rows.h
+$(B)/gen/%_rows.c: $(B)/gen/%_rows.h Makefile
 	@{ echo '/* Generated: do not edit. */'; echo '#include "$(ROW_$*)"'; echo 'const $*_row *const $*_rows[] = {'; \
-	  printf '    &%s,\n' $(call ROW_NAMES,$*); echo '    0,'; echo '};'; } > $@
+	  printf '    &%s,\n' $(call ROW_NAMES,$*); echo '    0,'; echo '};'; \
+	  echo 'const char *const $*_row_names[] = {'; printf '    "%s",\n' $(call ROW_NAMES,$*) | sed 's/"$*_/"/'; \
+	  echo '    0,'; echo '};'; } > $@
 
 # ---- link ----
 $(B)/bracket: $(LIB_OBJ) $(APP_OBJ)

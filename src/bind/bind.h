@@ -44,6 +44,8 @@ void bind_push_options(lua_State *L);
 void bind_doc_option(lua_State *L, int index, const bind_option *o);
 /* Raises "layer_row layer_NAME: FIELD" where a row of the program's is not what its kind has to be. */
 void bind_row_check(lua_State *L, bool is, const char *kind, const char *name, const char *field);
+/* The same where .name is not that of the row, or of another thing in the table at index. */
+void bind_row_name(lua_State *L, int index, const char *kind, const char *name, const char *said);
 
 void bind_open_ctx(lua_State *L);           /* makes it, in a state that has none */
 ctx *bind_ctx(lua_State *L);                /* the state's context */

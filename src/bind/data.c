@@ -143,6 +143,7 @@ void bind_data(lua_State *L) {
     luaL_getsubtable(L, -1, "data");
     for (const format_row *const *r = format_rows; *r; r++) {
         const format_row *row = *r;
+        bind_row_name(L, -1, "format", format_row_names[r - format_rows], row->name);
         bind_row_check(L, row->doc && row->read, "format", row->name, ".doc or .read is missing");
         const char *fname = lua_pushfstring(L, row->saved ? "bk.load_%s" : "bk.data.%s", row->name);
         lua_pushlightuserdata(L, (void *)row);

@@ -126,6 +126,7 @@ void bind_losses(lua_State *L) {
     bind_rows(L, module_rows);
     luaL_getsubtable(L, -1, "loss");
     for (const loss_row *const *r = loss_rows; *r; r++) {
+        bind_row_name(L, -1, "loss", loss_row_names[r - loss_rows], (*r)->name);
         bind_row_check(L, (*r)->doc && (*r)->build, "loss", (*r)->name, ".doc or .build is missing");
         loss *l = push_loss(L);
         l->row = *r;

@@ -658,7 +658,7 @@ static void metatable(lua_State *L, const char *name, const char *says, lua_CFun
 
 static void check_row(lua_State *L, const layer_row *r) {
     const bool plain = r->activation != NULL;
-    bind_row_check(L, r->name && r->doc, "layer", r->name, ".name or .doc is missing");
+    bind_row_check(L, r->doc != NULL, "layer", r->name, ".doc is missing");
     bind_row_check(L, plain || r->build || r->build_in, "layer", r->name, ".build is missing");
     bind_row_check(L, plain || !r->accepts || r->expects, "layer", r->name, ".expects is missing beside .accepts");
     bind_row_check(L, !plain || !(r->options[0].name || r->blocks || r->build || r->build_in), "layer", r->name,
@@ -682,6 +682,7 @@ void bind_nn(lua_State *L) {
     bind_doc_option(L, -3, &(bind_option){ "activation", known, "tanh", "stands between the linear layers" });
     lua_pop(L, 3);
     for (const layer_row *const *r = layer_rows; *r; r++) {
+        bind_row_name(L, -1, "layer", layer_row_names[r - layer_rows], (*r)->name);
         check_row(L, *r);
         lua_pushlightuserdata(L, (void *)*r);
         lua_pushcclosure(L, layer_make, 1);

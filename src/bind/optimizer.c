@@ -596,6 +596,7 @@ void bind_optim(lua_State *L) {
 
     luaL_getsubtable(L, -1, "optim");
     for (const optim_row *const *r = optim_rows; *r; r++) {
+        bind_row_name(L, -1, "optim", optim_row_names[r - optim_rows], (*r)->name);
         bind_row_check(L, (*r)->doc && (*r)->step, "optim", (*r)->name, ".doc or .step is missing");
         push_maker(L, *r);
         args_doc(L, -1, (*r)->doc, (*r)->options);

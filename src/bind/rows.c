@@ -101,8 +101,20 @@ void bind_rows(lua_State *L, const bind_row *rows) {
         }
         if (rows->doc) bind_doc(L, -1, rows->doc);
         for (const bind_option *o = rows->options; o && o->name; o++) bind_doc_option(L, -1, o);
+        lua_pushstring(L, rows->name);
+        if (lua_rawget(L, -3) != LUA_TNIL) luaL_error(L, "%s is the name of two functions", rows->name);
+        lua_pop(L, 1);
         lua_setfield(L, -2, rows->name);
     }
+}
+
+void bind_row_name(lua_State *L, int index, const char *kind, const char *name, const char *said) {
+    if (!said || strcmp(said, name))
+        luaL_error(L, "%s_row %s_%s: .name is not NAME of %s_NAME", kind, kind, name, kind);
+    index = lua_absindex(L, index);
+    lua_pushstring(L, name);
+    bind_row_check(L, lua_rawget(L, index) == LUA_TNIL, kind, name, ".name is that of another function");
+    lua_pop(L, 1);
 }
 
 void bind_row_check(lua_State *L, bool is, const char *kind, const char *name, const char *field) {

@@ -431,24 +431,18 @@ static void push_doc(lua_State *L, const op_row *row) {
     luaL_pushresult(&b);
 }
 
-static void check_row(lua_State *L, const op_row *row) {
-    const bool composed = row->kind == OP_COMPOSITE;
-    bind_row_check(L, row->doc && row->formula, "op", row->name, ".doc or .formula is missing");
-    bind_row_check(L, !composed || row->build, "op", row->name, ".build is missing");
-    bind_row_check(L, row->kind != OP_KERNEL || row->run, "op", row->name, ".run is missing");
-    bind_row_check(L, composed || (row->jvp && row->transpose && row->vmap), "op", row->name,
-                   ".jvp, .transpose or .vmap is missing");
-}
-
 /* Stack: the metatable, the table of methods; the module table is at `module`. */
 void bind_tensor_ops(lua_State *L, int module, int meta, int methods) {
     for (int i = 0; op_rows[i]; i++) {
         const op_row *row = op_rows[i];
         luaL_Buffer b;
+        const char *fault = op_row_fault(row, op_row_names[i]);
+        bind_row_check(L, !fault, "op", op_row_names[i], fault);
         if (!row->args) continue;
-        check_row(L, row);
         if (row->room) luaL_getsubtable(L, module, row->room);
         else lua_pushvalue(L, module);
+        bind_row_name(L, -1, "op", op_row_names[i], row->name);
+        if (!row->room) bind_row_name(L, methods, "op", op_row_names[i], row->name);
         lua_pushlightuserdata(L, (void *)(uintptr_t)row);
         luaL_buffinit(L, &b);
         add_path(&b, row);

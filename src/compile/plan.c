@@ -18,7 +18,7 @@ static void drop(plan *p) {
 static bool is_view(const node *n) {
     enum { RUN = 16 };
     size_t shift;
-    if (n->op == &op_broadcast) return true;
+    if (n->op == &op_broadcast_to) return true;
     return n->op == &op_slice && !is_alias(n, &shift) && n->shape[n->ndim - 1] >= RUN;
 }
 
@@ -44,7 +44,7 @@ static int find(int *up, int i) {
 
 /* Made of single numbers alone, or one of them repeated. */
 static bool is_number(const node *n, const bool *number) {
-    if (n->count != 1 && n->op != &op_broadcast) return false;
+    if (n->count != 1 && n->op != &op_broadcast_to) return false;
     for (int k = 0; k < n->n_in; k++)
         if (!number[n->in[k]->id]) return false;
     return n->n_in || n->count == 1;
@@ -187,7 +187,7 @@ static fuse_source pass_source(builder *b, fuse_pass *pass, temps *t, int unit_a
         for (int i = 0; i < n->ndim; i++) {
             int j = i - (n->ndim - from->ndim);
             v.shape[i] = n->shape[i];
-            v.strides[i] = j < 0 || (a->op == &op_broadcast && from->shape[j] == 1) ? 0 : strides[j];
+            v.strides[i] = j < 0 || (a->op == &op_broadcast_to && from->shape[j] == 1) ? 0 : strides[j];
         }
         v.ndim = shape_collapse(v.ndim, v.shape, v.strides);
         if (v.ndim == 1 && v.strides[0] == 1) return (fuse_source){ SOURCE_MEMORY, v.pointer };

@@ -77,7 +77,7 @@ static view view_of(const placing *p, node *n, node **of, int depth) {
         v = view_of(p, n->in[0], of, depth + 1);
         for (int i = 0; i < n->ndim; i++) v.shape[i] = n->shape[i], v.first += n->ints[i] * v.strides[i];
         return v;
-    } else if (n->op == &op_broadcast) {
+    } else if (n->op == &op_broadcast_to) {
         const view from = view_of(p, n->in[0], of, depth + 1);
         const int more = n->ndim - from.ndim;
         v = from;
@@ -220,7 +220,7 @@ static bool lay(placing *p, const node *n, const view *out, found *f) {
 }
 
 static bool forms_view(const node *n) {
-    return n->op == &op_reshape || n->op == &op_permute || n->op == &op_slice || n->op == &op_broadcast;
+    return n->op == &op_reshape || n->op == &op_permute || n->op == &op_slice || n->op == &op_broadcast_to;
 }
 
 /* Of how many products n is made, if of them alone and not from afar: see made. */

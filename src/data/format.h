@@ -28,5 +28,6 @@ struct format_row {
 
 #include "gen/format_rows.h"                  /* extern const format_row format_NAME; of every row in src/data */
 extern const format_row *const format_rows[]; /* NULL-terminated, generated */
+extern const char *const format_row_names[]; /* NAME of each format_NAME */
 
 #endif

@@ -25,6 +25,7 @@ struct loss_row {
 
 #include "gen/loss_rows.h"                   /* extern const loss_row loss_NAME; of every row in src/model */
 extern const loss_row *const loss_rows[];    /* NULL-terminated, generated */
+extern const char *const loss_row_names[]; /* NAME of each loss_NAME */
 
 /* theta -> loss with x and y kept inside (cast once to each dtype of theta met). Shapes and class ids are checked
  * here, not later. x and y both NULL: the function (theta, x, y) -> loss. In the mode of `with`, whose seed and buffers

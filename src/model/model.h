@@ -133,6 +133,7 @@ struct layer_row {
 
 #include "gen/layer_rows.h"                    /* extern const layer_row layer_NAME; of every row in src/model */
 extern const layer_row *const layer_rows[];    /* NULL-terminated, generated */
+extern const char *const layer_row_names[]; /* NAME of each layer_NAME */
 const layer_row *layer_find(const char *name); /* NULL: unknown */
 
 /* For blocks: a parameter tensor of up to 4 sizes (0 ends them; none: 0-d). */

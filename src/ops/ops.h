@@ -33,6 +33,10 @@ typedef struct matmul_part {
 #include "gen/op_rows.h"
 
 extern const op_row *const op_rows[]; /* NULL-terminated */
+extern const char *const op_row_names[]; /* NAME of each op_NAME */
+
+/* What a row lacks, or says that cannot be, as its field and why; NULL: nothing. */
+const char *op_row_fault(const op_row *row, const char *name);
 
 /* A graph of these operations; NULL when memory is short. */
 graph *ops_graph(ctx *c);

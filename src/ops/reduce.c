@@ -164,7 +164,7 @@ static node *sum_node(graph *g, node *a, int64_t mask) {
 
 /* The sum of a product with what is repeated along some of the axes: over those first, without the factor. */
 static node *factor_out(graph *g, const node *n, const node *a, node *factor, node *rest) {
-    if (factor->op != &op_broadcast) return NULL;
+    if (factor->op != &op_broadcast_to) return NULL;
     const node *from = factor->in[0];
     int64_t shape[BK_MAX_DIMS], along = 0, times = 1;
     for (int i = 0; i < a->ndim; i++) {
@@ -184,7 +184,7 @@ static node *factors_out(graph *g, const node *n, const node *a) {
     for (int k = 0; k < 2; k++) {
         node *factor = a->in[k], *rest = a->in[1 - k], *sum = factor_out(g, n, a, factor, rest);
         for (int j = 0; j < 2 && !sum && factor->op == &op_mul; j++)
-            if (factor->in[j]->op == &op_broadcast)
+            if (factor->in[j]->op == &op_broadcast_to)
                 sum = factor_out(g, n, a, factor->in[j], g_mul(g, rest, factor->in[1 - j]));
         if (sum) return sum;
     }
@@ -216,14 +216,14 @@ static bool repeats(const node *a, int64_t axes) {
 static int64_t centred(const node *a) {
     if (a->op == &op_scale) return centred(a->in[0]);
     for (int k = 0; k < 2 && a->op == &op_mul; k++) {
-        const int64_t axes = a->in[1 - k]->op == &op_broadcast ? centred(a->in[k]) : 0;
+        const int64_t axes = a->in[1 - k]->op == &op_broadcast_to ? centred(a->in[k]) : 0;
         if (axes && repeats(a->in[1 - k], axes)) return axes;
     }
     for (int k = 0; k < 2 && a->op == &op_add; k++) {
         const node *x = a->in[k], *mean = a->in[1 - k];
         const double times = x->op == &op_scale ? x->x : 1;
         if (x->op == &op_scale) x = x->in[0];
-        if (mean->op != &op_scale || mean->in[0]->op != &op_broadcast) continue;
+        if (mean->op != &op_scale || mean->in[0]->op != &op_broadcast_to) continue;
         const node *sum = mean->in[0]->in[0], *of = sum;
         int64_t axes = 0;
         for (; of->op == &op_sum && of != x; of = of->in[0]) axes |= of->ints[0];
@@ -258,7 +258,7 @@ static node *sum_simplify(graph *g, node *n) {
         return s ? g_reshape(g, s, n->ndim, n->shape) : NULL;
     }
     if (a->op == &op_mul) return factors_out(g, n, a);
-    if (a->op == &op_broadcast) { /* repeated and then summed: a factor */
+    if (a->op == &op_broadcast_to) { /* repeated and then summed: a factor */
         const node *from = a->in[0];
         int64_t shape[BK_MAX_DIMS], times = 1;
         for (int i = 0; i < a->ndim; i++) {

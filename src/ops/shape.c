@@ -490,7 +490,7 @@ static bk_status broadcast_run(ctx *c, const node *n, void *out, const void *con
 static node *broadcast_simplify(graph *g, node *n) {
     node *a = n->in[0];
     if (shape_equal(a->ndim, a->shape, n->ndim, n->shape)) return a;
-    if (a->op == &op_broadcast) return g_broadcast(g, a->in[0], n->ndim, n->shape);
+    if (a->op == &op_broadcast_to) return g_broadcast(g, a->in[0], n->ndim, n->shape);
     if (a->count == shape_count(n->ndim, n->shape)) return g_reshape(g, a, n->ndim, n->shape);
     return outward(g, n);
 }
@@ -536,7 +536,7 @@ static bool broadcast_view(tensor *t, const op_value *v) {
     return true;
 }
 OP_BUILD(broadcast_to, g_broadcast(g, v[0].t, v[1].n, v[1].ints))
-const op_row op_broadcast = {
+const op_row op_broadcast_to = {
     .name = "broadcast_to",
     .arity = 1,
     .kind = OP_KERNEL,
@@ -557,7 +557,7 @@ const op_row op_broadcast = {
 node *g_broadcast(graph *g, node *a, int ndim, const int64_t *shape) {
     if (a && (ndim < 0 || ndim > BK_MAX_DIMS))
         return graph_fail(g, BK_EINVAL, "bk.broadcast_to: at most %d dimensions, got %d", BK_MAX_DIMS, ndim);
-    return make(g, &op_broadcast, a, ndim, shape);
+    return make(g, &op_broadcast_to, a, ndim, shape);
 }
 
 /* ---- slice (ints: starts, sizes) and pad (ints: before, after) ---- */

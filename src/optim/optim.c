@@ -59,7 +59,7 @@ func *optim_formula(ctx *c, const optim_row *row, const double *options, err *e)
 
 /* The 0-d node that n repeats over a vector, as it was before its cast; or NULL. */
 static node *number_of(node *n) {
-    if (n->op != &op_broadcast || n->in[0]->ndim) return NULL;
+    if (n->op != &op_broadcast_to || n->in[0]->ndim) return NULL;
     return n->in[0]->op == &op_cast ? n->in[0]->in[0] : n->in[0];
 }
 

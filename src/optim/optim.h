@@ -26,6 +26,7 @@ typedef struct optim_row {
 
 #include "gen/optim_rows.h"                 /* extern const optim_row optim_NAME; of every row in src/optim */
 extern const optim_row *const optim_rows[]; /* NULL-terminated, generated */
+extern const char *const optim_row_names[]; /* NAME of each optim_NAME */
 
 /* For rows: g + decay theta; 1 - beta^t (). */
 node *optim_decayed(graph *g, const optim_in *in, double decay);

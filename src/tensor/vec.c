@@ -233,6 +233,17 @@ vec_fn vec_get(vec_op op, bk_dtype dtype) {
     return chosen()->table[dtype][op];
 }
 
+int vec_operands(vec_op op) {
+    static const signed char operands[VEC_OPS] = {
+#define VEC_ROW(name, NAME, used) [VEC_##NAME] = used,
+#define VEC_ROW_REAL VEC_ROW
+#include "gen/vec_rows.h"
+#undef VEC_ROW
+#undef VEC_ROW_REAL
+    };
+    return operands[op];
+}
+
 /* ---- sums ---- */
 
 enum { SUM_BLOCK = 1024 };

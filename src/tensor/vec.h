@@ -17,12 +17,13 @@
 /* VEC_NAME of every kernel in src/tensor/kernels, where each says what it computes; and VEC_OF_name, the same for
  * macros of the operation's name. */
 typedef enum vec_op {
-#define VEC_ROW(name, NAME) VEC_##NAME,
+    VEC_NONE,
+#define VEC_ROW(name, NAME, operands) VEC_##NAME,
 #define VEC_ROW_REAL VEC_ROW /* floats only */
 #include "gen/vec_rows.h"
 #undef VEC_ROW
     VEC_OPS,
-#define VEC_ROW(name, NAME) VEC_OF_##name = VEC_##NAME,
+#define VEC_ROW(name, NAME, operands) VEC_OF_##name = VEC_##NAME,
 #include "gen/vec_rows.h"
 #undef VEC_ROW
 #undef VEC_ROW_REAL
@@ -35,6 +36,7 @@ int64_t vec_int64(double x);
 
 /* The kernel, or NULL where the op does not exist for the dtype. Thread-safe. */
 vec_fn vec_get(vec_op op, bk_dtype dtype);
+int vec_operands(vec_op op); /* how many tensors it reads; -1: its line does not say */
 
 /* Sums in a fixed order that depends on n alone (pairwise over blocks, float32 accumulated in
  * float64); dot likewise. */

@@ -180,6 +180,56 @@ static tensor sample(const subject *s, int k, int64_t lead, const tensor *first)
     return t;
 }
 
+/* With the field of the row that decides it, where the row has one. */
+static const char *by_field(const subject *s, const char *field, const char *what) {
+    static char text[200];
+    if (!s->row || s->row->kind == OP_COMPOSITE) return what;
+    snprintf(text, sizeof text, "%s: %s", field, what);
+    return text;
+}
+
+/* Whether .run, called by itself, fills the result and nothing behind it, in both dtypes. */
+static bool test_run(const subject *s, const char *name) {
+    enum { GUARD = 4096, MARK = 0xA5 };
+    bool fills = true, within = true;
+    for (int d = 0; d < 2; d++) {
+        subject typed = *s;
+        typed.dtype = d ? BK_FLOAT32 : BK_FLOAT64;
+        graph *g = ops_graph(s->c);
+        node *in[MAX_IN];
+        void *from[MAX_IN];
+        tensor args[MAX_IN];
+        for (int k = 0; k < s->r.n_in; k++) {
+            args[k] = sample(&typed, k, 0, args);
+            in[k] = graph_input(g, args[k].dtype, args[k].ndim, args[k].shape);
+            const size_t bytes = (size_t)tensor_count(&args[k]) * dtype_size(args[k].dtype);
+            from[k] = calloc(1, 2 * bytes + GUARD);
+            memcpy(from[k], tensor_data(&args[k]), bytes);
+        }
+        node *y = apply(&typed, g, in);
+        if (y && y->op == s->row && y->n_in == s->r.n_in) {
+            const size_t size = dtype_size(y->dtype), bytes = (size_t)y->count * size;
+            unsigned char *out = malloc(2 * bytes + GUARD);
+            void *scratch = calloc(1, GUARD + (y->op->scratch ? y->op->scratch(y, 1) : 0));
+            memset(out, MARK, 2 * bytes + GUARD);
+            if (y->op->run(s->c, y, out, (const void *const *)from, scratch)) exit(3);
+            for (size_t i = bytes; i < 2 * bytes + GUARD; i++) within = within && out[i] == MARK;
+            for (size_t i = 0; i < bytes; i += size) {
+                size_t marks = 0;
+                while (marks < size && out[i + marks] == MARK) marks++;
+                fills = fills && marks < size;
+            }
+            free(out), free(scratch);
+        }
+        for (int k = 0; k < s->r.n_in; k++) free(from[k]);
+        drop(s->r.n_in, args);
+        graph_free(g);
+    }
+    check(within, name, ".run writes past what .shape and the dtype say", 0);
+    check(fills, name, ".run leaves numbers of the result, whose size .shape says, unwritten", 0);
+    return within && fills;
+}
+
 static double inner(const tensor *a, const tensor *b) {
     double s = 0;
     for (int64_t i = 0, n = tensor_count(a); i < n; i++) s += tensor_get(a, i) * tensor_get(b, i);
@@ -250,6 +300,13 @@ static void test_derivatives(const subject *s, const char *name, bool run) {
     bool refuses = s->row && s->row->jvp == op_no_jvp;
     if (!refuses && ct && n_wrt) {
         bool ok = graph_jvp(q.g, 1, &y, n_wrt, wrt, ts, &dy) && graph_vjp(q.g, 1, &y, &ct, n_wrt, wrt, grads);
+        bool fits = !ok || !dy || shape_equal(dy->ndim, dy->shape, y->ndim, y->shape);
+        check(fits, name, by_field(s, ".jvp", "the tangent has the result's shape"), 0);
+        for (int k = 0; ok && k < n_wrt && fits; k++) {
+            fits = !grads[k] || shape_equal(grads[k]->ndim, grads[k]->shape, wrt[k]->ndim, wrt[k]->shape);
+            check(fits, name, by_field(s, ".transpose or .shape", "the adjoint has the operand's shape"), k + 1);
+        }
+        if (!fits) goto done;
         if (ok && dy) {
             q.out[at[1] = q.n_out++] = dy;
             at[3] = q.n_out;
@@ -288,8 +345,8 @@ static void test_derivatives(const subject *s, const char *name, bool run) {
             }
             int f = at[order - 1], d = at[order];
             double off = slope_error(&high[f], &low[f], eps, d >= 0 ? &res[d] : NULL);
-            check(off <= tol, name,
-                  order == 1 ? "derivative against differences" : "second derivative against differences", off);
+            const char *what = order == 1 ? "derivative against differences" : "second derivative against differences";
+            check(off <= tol, name, by_field(s, ".jvp", what), off);
             drop(q.n_out, high);
             drop(q.n_out, low);
             if (d < 0) continue;
@@ -300,8 +357,8 @@ static void test_derivatives(const subject *s, const char *name, bool run) {
                 size += fabs(x);
             }
             double gap = fabs(left - right) / (size + fabs(left));
-            check(gap <= (s->r.tol ? s->r.tol : 1e-12), name,
-                  order == 1 ? "<ct, J t> = <Jᵀct, t>" : "the same at order 2", gap);
+            what = order == 1 ? "<ct, J t> = <Jᵀct, t>" : "<ct, J t> = <Jᵀct, t> at order 2";
+            check(gap <= (s->r.tol ? s->r.tol : 1e-12), name, by_field(s, ".transpose", what), gap);
         }
     }
     drop(q.n_out, res);
@@ -403,7 +460,7 @@ static void test_vmap(const subject *s, const char *name, unsigned mask, int64_t
         }
         char what[60];
         snprintf(what, sizeof what, "vmap over inputs %#x against a loop", mask);
-        check(worst <= (s->r.tol ? 1e-6 : 1e-13), name, what, worst);
+        check(worst <= (s->r.tol ? 1e-6 : 1e-13), name, by_field(s, ".vmap", what), worst);
         drop(1, &res);
     }
     drop(q.n_in, args);
@@ -448,7 +505,7 @@ static void test_nested(const subject *s, const char *name, unsigned outer, unsi
     if (prog_plan(&q, name, what) && prog_run(&q, name, args, res)) {
         check(q.out[1]->ndim == y->ndim + 2, name, "two new axes", q.out[1]->ndim);
         double off = distance(&res[1], &res[0]);
-        check(off <= 1e-13, name, what, off);
+        check(off <= 1e-13, name, by_field(s, ".vmap", what), off);
         drop(2, res);
     }
     drop(q.n_in, args);
@@ -695,19 +752,15 @@ static void test_subject(subject s) {
     if (s.r.n_in && !s.r.no_vmap) test_vmap(&s, name, (1u << s.r.n_in) - 1, 2);
 }
 
-static void test_rows(ctx *c) {
+static void test_rows(ctx *c, rng *random) {
     int rows = 0;
     for (int i = 0; op_rows[i]; i++, rows++) {
         const op_row *row = op_rows[i];
         const bool node_row = row->kind != OP_COMPOSITE;
-        check(row->formula && row->formula[0], row->name, "has a formula", 0);
-        if (node_row) {
-            check(row->jvp != NULL, row->name, "has a jvp", 0);
-            check(row->transpose != NULL, row->name, "has a transpose (op_no_transpose: it is not linear)", 0);
-            check(row->vmap != NULL, row->name, "has a vmap", 0);
-        }
-        else check(row->args && row->build, row->name, "can be called", 0);
-        if (row->args) check(row->doc && row->doc[0], row->name, "has a docstring", 0);
+        const char *fault = op_row_fault(row, op_row_names[i]);
+        check(!fault, op_row_names[i], fault ? fault : "the row", 0);
+        check(row->sample || row->kind != OP_KERNEL, op_row_names[i], ".sample is missing", 0);
+        if (fault || (!row->sample && row->kind == OP_KERNEL)) continue;
         subject s = { .c = c, .name = row->name, .row = row, .free = 3, .dtype = BK_FLOAT64 };
         if (row->sample) s.r = *row->sample;
         if (!s.r.n_in && row->arity > 0 && (row->kind == OP_ELEMENTWISE || !row->sample || !row->sample->n_ints)) {
@@ -718,7 +771,11 @@ static void test_rows(ctx *c) {
                 s.r.in[k].shape[1] = 7;
             }
         }
-        check(row->sample || row->kind != OP_KERNEL, row->name, "has a sample", 0);
+        const bool all = row->arity < 0 || s.r.n_in == row->arity;
+        check(all, row->name, ".sample has as many operands as .arity", s.r.n_in);
+        if (!all) continue;
+        s.random = random;
+        if (row->kind == OP_KERNEL && !test_run(&s, row->name)) continue;
         if (node_row) test_subject(s);
         s.call = row->args != NULL;
         if (s.call) test_subject(s);
@@ -730,9 +787,11 @@ static void test_rows(ctx *c) {
 }
 
 int main(void) {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what was said before a crash is there */
     ctx *c = ctx_new(1);
+    rng random = rng_seed(7);
     if (!c) return 3;
-    test_rows(c);
+    test_rows(c, &random);
     check(atomic_load(&c->refs) == 1, "context", "nothing is left holding it", atomic_load(&c->refs));
     ctx_release(c);
     printf("%d passed, %d failed\n", passed, failed);

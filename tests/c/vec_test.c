@@ -288,8 +288,8 @@ static const struct {
     const char *name;
     bool real; /* floats only */
 } kernels[VEC_OPS] = {
-#define VEC_ROW(name, NAME) { #name, false },
-#define VEC_ROW_REAL(name, NAME) { #name, true },
+#define VEC_ROW(name, NAME, operands) [VEC_##NAME] = { #name, false },
+#define VEC_ROW_REAL(name, NAME, operands) [VEC_##NAME] = { #name, true },
 #include "gen/vec_rows.h"
 #undef VEC_ROW
 #undef VEC_ROW_REAL
@@ -298,7 +298,7 @@ static const struct {
 static void test_places(void) {
     enum { MAX = 80, GUARD = 64 };
     static unsigned char buf[4][MAX * 8 + 2 * GUARD], expected[MAX * 8];
-    for (int op = 0; op < VEC_OPS; op++)
+    for (int op = VEC_NONE + 1; op < VEC_OPS; op++)
         for (int d = 0; d < 3; d++) {
             vec_fn f = vec_get((vec_op)op, (bk_dtype)d);
             char name[32];

@@ -77,12 +77,21 @@ bk_status flow_new(func *field, const tensor *theta, int n_extra, const tensor *
     return st;
 }
 
+/* What stays the same in a run. */
+typedef struct run {
+    flow *f;
+    const void *const *extra;
+    double rtol, atol, sign; /* of dopri5; sign: of the time */
+    flow_stats *s;
+} run;
+
 /* k = F(y) */
-static bk_status eval(flow *f, const void *const *extra, const double *y, double *k, flow_stats *s, err *e) {
+static bk_status eval(const run *r, const double *y, double *k, err *e) {
+    flow *f = r->f;
     const void *in[1 + MAX_EXTRA];
     void *out = k;
     in[0] = y;
-    for (int i = 0; i < f->n_extra; i++) in[i + 1] = extra[i];
+    for (int i = 0; i < f->n_extra; i++) in[i + 1] = r->extra[i];
     if (f->single) {
         vec_cast(f->n, BK_FLOAT32, f->single, BK_FLOAT64, y);
         in[0] = f->single;
@@ -90,7 +99,7 @@ static bk_status eval(flow *f, const void *const *extra, const double *y, double
     }
     bk_status st = plan_run(f->p, in, &out, e);
     if (!st && f->single) vec_cast(f->n, BK_FLOAT64, k, BK_FLOAT32, f->single + f->n);
-    s->evaluations++;
+    r->s->evaluations++;
     return st;
 }
 
@@ -130,66 +139,70 @@ static const double RK[STAGES][STAGES - 1] = {
 static const double ERR[STAGES] = { 71.0 / 57600,      0,          -71.0 / 16695, 71.0 / 1920,
                                     -17253.0 / 339200, 22.0 / 525, -1.0 / 40 };
 
-static double scaled_norm(int64_t n, const double *v, const double *y, const double *z, double atol, double rtol) {
+static double scaled_norm(const run *r, const double *v, const double *y, const double *z) {
+    const int64_t n = r->f->n;
     double s = 0;
     for (int64_t i = 0; i < n; i++) {
-        double scale = atol + rtol * fmax(fabs(y[i]), fabs(z[i])), q = v[i] / scale;
+        double scale = r->atol + r->rtol * fmax(fabs(y[i]), fabs(z[i])), q = v[i] / scale;
         s += q * q;
     }
     return sqrt(s / (double)(n ? n : 1));
 }
 
 /* Hairer's starting step: an Euler step of about 1/100 of the state's size, and a look at the second derivative. */
-static bk_status first_step(flow *f, const void *const *extra, const double *y, double **k, double *tmp, double dir,
-                            double atol, double rtol, double *h, flow_stats *s, err *e) {
-    double d0 = scaled_norm(f->n, y, y, y, atol, rtol), d1 = scaled_norm(f->n, k[0], y, y, atol, rtol);
+static bk_status first_step(const run *r, const double *y, double **k, double *tmp, double *h, err *e) {
+    const int64_t n = r->f->n;
+    double d0 = scaled_norm(r, y, y, y), d1 = scaled_norm(r, k[0], y, y);
     double h0 = d0 < 1e-5 || d1 < 1e-5 ? 1e-6 : 0.01 * d0 / d1;
     const double one = 1;
     const double *k0 = k[0];
-    combine(f->n, tmp, y, dir * h0, 1, &one, &k0);
-    bk_status st = eval(f, extra, tmp, k[1], s, e);
+    combine(n, tmp, y, r->sign * h0, 1, &one, &k0);
+    bk_status st = eval(r, tmp, k[1], e);
     if (st) return st;
-    for (int64_t i = 0; i < f->n; i++) tmp[i] = k[1][i] - k[0][i];
-    double d2 = scaled_norm(f->n, tmp, y, y, atol, rtol) / h0, top = fmax(d1, d2);
+    for (int64_t i = 0; i < n; i++) tmp[i] = k[1][i] - k[0][i];
+    double d2 = scaled_norm(r, tmp, y, y) / h0, top = fmax(d1, d2);
     double h1 = top <= 1e-15 ? fmax(1e-6, h0 * 1e-3) : pow(0.01 / top, 0.2);
     *h = isfinite(h1) ? fmin(100 * h0, h1) : h0;
     return BK_OK;
 }
 
-static bk_status run_dopri5(flow *f, const flow_options *o, const void *const *extra, double *y, flow_stats *s,
-                            err *e) {
+static bk_status run_dopri5(run *r, const flow_options *o, double *y, err *e) {
+    flow *f = r->f;
+    flow_stats *s = r->s;
     int64_t n = f->n;
     double *k[STAGES], *tmp = f->mem + STAGES * n, *next = f->mem + (STAGES + 1) * n, *diff = f->mem + (STAGES + 2) * n;
     for (int i = 0; i < STAGES; i++) k[i] = f->mem + i * n;
     double floor_rtol = f->dtype == BK_FLOAT32 ? 64 * (double)FLT_EPSILON : 8 * DBL_EPSILON;
-    double rtol = fmax(o->rtol, floor_rtol), atol = f->dtype == BK_FLOAT32 ? fmax(o->atol, floor_rtol * 1e-2) : o->atol;
     double span = fabs(o->time), dir = o->time < 0 ? -1 : 1, t = 0, h, last_err = 1e-4;
     bool rejected = false;
-    bk_status st = eval(f, extra, y, k[0], s, e);
+    r->rtol = fmax(o->rtol, floor_rtol);
+    r->atol = f->dtype == BK_FLOAT32 ? fmax(o->atol, floor_rtol * 1e-2) : o->atol;
+    r->sign = dir;
+    bk_status st = eval(r, y, k[0], e);
     if (!st && !all_finite(n, k[0])) st = not_finite(0, e);
-    if (!st) st = first_step(f, extra, y, k, tmp, dir, atol, rtol, &h, s, e);
+    if (!st) st = first_step(r, y, k, tmp, &h, e);
     while (!st && t < span) {
         if ((st = ctx_poll(f->c, e))) break;
         if (s->steps + s->rejected >= o->max_steps)
             return err_set(e, BK_ERUNTIME,
                            "bk.flow: %lld steps reached only time %g of %g; the field is stiff, or rtol = %g "
                            "too small (raise max_steps or rtol)",
-                           (long long)o->max_steps, dir * t, o->time, rtol);
+                           (long long)o->max_steps, dir * t, o->time, r->rtol);
         if (h > span - t)
             h = span - t;
         else if (h < 16 * DBL_EPSILON * span)
             return err_set(e, BK_ERUNTIME,
                            "bk.flow: the step size underflows at time %g: the field is not smooth there, or "
                            "rtol = %g is below its rounding",
-                           dir * t, rtol);
+                           dir * t, r->rtol);
         for (int i = 1; i < STAGES && !st; i++) {
             combine(n, i == STAGES - 1 ? next : tmp, y, dir * h, i, RK[i], (const double *const *)k);
-            st = eval(f, extra, i == STAGES - 1 ? next : tmp, k[i], s, e);
+            st = eval(r, i == STAGES - 1 ? next : tmp, k[i], e);
         }
         if (st) break;
         memset(tmp, 0, (size_t)n * sizeof *tmp);
         combine(n, diff, tmp, h, STAGES, ERR, (const double *const *)k);
-        double q = scaled_norm(n, diff, y, next, atol, rtol);
+        double q = scaled_norm(r, diff, y, next);
         if (!(q <= 1)) { /* also NaN: a stage left the domain, a smaller step may not */
             h *= isfinite(q) ? fmax(0.2, 0.9 * pow(q, -0.2)) : 0.1;
             rejected = true;
@@ -211,7 +224,9 @@ static bk_status run_dopri5(flow *f, const flow_options *o, const void *const *e
     return st;
 }
 
-static bk_status run_rk4(flow *f, const flow_options *o, const void *const *extra, double *y, flow_stats *s, err *e) {
+static bk_status run_rk4(const run *r, const flow_options *o, double *y, err *e) {
+    flow *f = r->f;
+    flow_stats *s = r->s;
     int64_t n = f->n;
     double *k[4], *tmp = f->mem + STAGES * n, h = o->time / (double)o->steps;
     static const double at[4] = { 0, 0.5, 0.5, 1 }, weight[4] = { 1.0 / 6, 1.0 / 3, 1.0 / 3, 1.0 / 6 };
@@ -221,7 +236,7 @@ static bk_status run_rk4(flow *f, const flow_options *o, const void *const *extr
         for (int i = 0; i < 4 && !st; i++) {
             const double *last = i ? k[i - 1] : y;
             combine(n, tmp, y, h, i ? 1 : 0, &at[i], &last);
-            st = eval(f, extra, tmp, k[i], s, e);
+            st = eval(r, tmp, k[i], e);
         }
         if (st) return st;
         combine(n, y, y, h, 4, weight, (const double *const *)k);
@@ -241,7 +256,8 @@ bk_status flow_run(flow *f, const flow_options *o, const void *const *extra, dou
                        o->atol);
     if (!all_finite(f->n, state)) return not_finite(0, e);
     if (o->time == 0 || f->n == 0) return BK_OK;
-    return o->method == FLOW_RK4 ? run_rk4(f, o, extra, state, s, e) : run_dopri5(f, o, extra, state, s, e);
+    run r = { .f = f, .extra = extra, .s = s };
+    return o->method == FLOW_RK4 ? run_rk4(&r, o, state, e) : run_dopri5(&r, o, state, e);
 }
 
 bk_status flow_of(func *field, const tensor *theta, const flow_options *o, tensor *out, flow_stats *stats, err *e) {

@@ -185,12 +185,13 @@ static void y_move(const kernels *v, const lanes *g, const conv_shape *s, size_t
 
 typedef struct job {
     ctx *c;
-    const kernels *v;
     conv_side what;
+    bk_dtype dtype;
+    size_t size; /* of an element */
     const conv_shape *s;
     const sizes *z;
-    size_t size; /* of an element */
-    char *x, *y, *scratch;
+    char *x, *w, *y, *scratch;
+    const kernels *v; /* of lanes */
     lanes g;
 } job;
 
@@ -230,8 +231,11 @@ static void run_parts(void *arg, int share, int64_t first, int64_t end) {
 }
 
 /* Does the images that go in lanes; for WEIGHT, w is set to their sum. */
-static bk_status lanes_run(ctx *c, const kernels *v, conv_side what, const conv_shape *s, const sizes *z,
-                           bk_dtype dtype, char *x, char *w, char *y, char *scratch) {
+static bk_status lanes_run(job *j) {
+    const kernels *v = j->v;
+    const conv_shape *s = j->s;
+    const sizes *z = j->z;
+    char *scratch = j->scratch;
     int64_t *tap = (int64_t *)(scratch + z->tap_at), *pixel = (int64_t *)(scratch + z->pixel_at);
     for (int64_t k = 0; k < z->taps + COLUMNS_MOST; k++) {
         int64_t at = least(k, z->taps - 1), u = at / s->kw % s->kh;
@@ -241,24 +245,31 @@ static bk_status lanes_run(ctx *c, const kernels *v, conv_side what, const conv_
         int64_t at = least(p, z->pixels - 1);
         pixel[p] = (at / s->out_width * z->x_row + at % s->out_width) * s->stride * v->lanes;
     }
-    job j = { c, v, what, s, z, dtype_size(dtype), x, y, scratch,
-              { s->out, z->taps, z->pixels, z->x_pitch, z->y_pitch, tap, pixel, NULL, NULL, scratch } };
-    if (what != WEIGHT) v->pack(&j.g, w, what == INPUT);
+    j->g = (lanes){ s->out, z->taps, z->pixels, z->x_pitch, z->y_pitch, tap, pixel, NULL, NULL, scratch };
+    if (j->what != WEIGHT) v->pack(&j->g, j->w, j->what == INPUT);
     const double shares = (double)(s->batch * s->out * z->pixels) * (double)z->taps / SHARE_WORK;
-    if (ctx_ranges(c, z->parts, shares < 1 ? 1 : shares < PARTS ? (int)shares : PARTS, 0, run_parts, &j))
+    if (ctx_ranges(j->c, z->parts, shares < 1 ? 1 : shares < PARTS ? (int)shares : PARTS, 0, run_parts, j))
         return BK_EINTERRUPTED;
-    for (int64_t part = 1; part < z->parts && what == WEIGHT; part++)
-        vec_get(VEC_ADD, dtype)((int64_t)(z->w_bytes / j.size), scratch, scratch, scratch + (size_t)part * z->w_bytes,
-                                NULL, 0);
-    if (what == WEIGHT) v->unpack(&j.g, w);
+    for (int64_t part = 1; part < z->parts && j->what == WEIGHT; part++)
+        vec_get(VEC_ADD, j->dtype)((int64_t)(z->w_bytes / j->size), scratch, scratch,
+                                   scratch + (size_t)part * z->w_bytes, NULL, 0);
+    if (j->what == WEIGHT) v->unpack(&j->g, j->w);
     return BK_OK;
 }
 
 /* ---- single images through gemm ---- */
 
-static bk_status columns_run(ctx *c, conv_side what, const conv_shape *s, const sizes *z, bk_dtype dtype, const char *x,
-                             const char *w, const char *y, char *result, char *col) {
-    size_t size = dtype_size(dtype);
+/* Image b. */
+static bk_status columns_run(const job *j, int64_t b) {
+    ctx *c = j->c;
+    const conv_side what = j->what;
+    const bk_dtype dtype = j->dtype;
+    const conv_shape *s = j->s;
+    const sizes *z = j->z;
+    const size_t size = j->size;
+    char *x = j->x + (size_t)(b * s->in * s->height * s->width) * size, *w = j->w;
+    char *y = j->y + (size_t)(b * s->out * z->pixels) * size, *col = j->scratch;
+    char *result = what == FORWARD ? y : what == INPUT ? x : w;
     void (*gather)(const conv_shape *, int64_t, int64_t, const void *, void *) =
         dtype == BK_FLOAT32 ? columns_gather_f32 : columns_gather_f64;
     void (*scatter)(const conv_shape *, int64_t, int64_t, const void *, void *) =
@@ -343,19 +354,11 @@ static bk_status conv_run(ctx *c, conv_side what, bk_dtype dtype, const conv_sha
         return BK_OK;
     }
     if (is_pointwise(s)) return pointwise_run(c, what, s, dtype, x, w, y, aligned);
-    const kernels *v = lanes_kernels(dtype, s);
-    const int64_t done = v ? least(z.groups * v->lanes, s->batch) : 0;
-    if (done) {
-        bk_status status = lanes_run(c, v, what, s, &z, dtype, x, w, y, aligned);
-        if (status) return status;
-    }
-    for (int64_t b = done; b < s->batch; b++) {
-        char *xb = x + (size_t)(b * x_image) * size, *yb = y + (size_t)(b * y_image) * size;
-        char *result = what == FORWARD ? yb : what == INPUT ? xb : w;
-        bk_status status = columns_run(c, what, s, &z, dtype, xb, w, yb, result, aligned);
-        if (status) return status;
-    }
-    return BK_OK;
+    job j = { c, what, dtype, size, s, &z, x, w, y, aligned, lanes_kernels(dtype, s), { 0 } };
+    const int64_t done = j.v ? least(z.groups * j.v->lanes, s->batch) : 0;
+    bk_status status = done ? lanes_run(&j) : BK_OK;
+    for (int64_t b = done; b < s->batch && !status; b++) status = columns_run(&j, b);
+    return status;
 }
 
 bk_status conv_forward(ctx *c, bk_dtype dtype, const conv_shape *s, const void *x, const void *w, void *y,

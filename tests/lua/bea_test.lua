@@ -125,21 +125,31 @@ end
 
 function TestWord.test_the_orders_are_reached_and_the_controls_fail()
     local L, theta = tasks(3)
-    local g, clock = bk.grad(L[1]), os.clock()
-    for _ = 1, 1000 do g(theta) end
-    local gradients = os.clock() - clock
-    clock = os.clock()
-    for _, text in ipairs(protocols) do
-        for _, r in ipairs(bk.bea.word(steps_of(L, text, { 0.004 })):verify { theta = theta }) do
-            lu.assertEquals(r.expected, r.order + 1)
-            lu.assertTrue(math.abs(r.slope - r.expected) < 0.15,
-                ("word %s, order %d: slope %.3f"):format(text, r.order, r.slope))
-            lu.assertEquals(#r.errors, 3)
+    local g = bk.grad(L[1])
+    local function gradients()
+        for _ = 1, 1000 do g(theta) end
+    end
+    local function words()
+        for _, text in ipairs(protocols) do
+            for _, r in ipairs(bk.bea.word(steps_of(L, text, { 0.004 })):verify { theta = theta }) do
+                lu.assertEquals(r.expected, r.order + 1)
+                lu.assertTrue(math.abs(r.slope - r.expected) < 0.15,
+                    ("word %s, order %d: slope %.3f"):format(text, r.order, r.slope))
+                lu.assertEquals(#r.errors, 3)
+            end
         end
     end
-    clock = os.clock() - clock
-    lu.assertTrue(clock < 200 * gradients, ("8 words x 3 orders x 3 rates took %.2f s, 1000 gradients %.3f s"):format(
-        clock, gradients))
+    local best = { math.huge, math.huge } -- of five each, in processor time: about 30 times as much
+    for _ = 1, 5 do
+        for k, f in ipairs{ gradients, words } do
+            local _, before = bk.clock()
+            f()
+            local _, after = bk.clock()
+            best[k] = math.min(best[k], after - before)
+        end
+    end
+    lu.assertTrue(best[2] < 150 * best[1], ("8 words x 3 orders x 3 rates took %.2f s, 1000 gradients %.3f s"):format(
+        best[2], best[1]))
     for _, control in ipairs { "no_conflict", "flipped" } do
         local r = bk.bea.word(steps_of(L, "12", { 0.004 })):verify { theta = theta, orders = { 2 }, control = control }
         lu.assertAlmostEquals(r[1].slope, 2, 0.15)

@@ -191,6 +191,8 @@ end
 
 -- ---- Lua, file by file ----
 
+-- lua/bracket/command and repl are the program's: what else names them, and may.
+local MAY_NAME = { ["lua/bracket/help.lua bk.repl"] = true } -- bk.help shows a page of the session's
 local KNOWN = {}
 for name in pairs(_G) do KNOWN[name] = true end
 for _, name in ipairs{ "arg", "bk" } do KNOWN[name] = nil end
@@ -217,6 +219,13 @@ for _, path in ipairs(lines_of("find lua experiments tests -name '*.lua' | LC_AL
         end
         if line:find("%s$") then fault("%s:%d: blanks at the end of the line", path, n) end
         if line:find("^ *\t") then fault("%s:%d: a tab", path, n) end
+        local room = path:match("^lua/bracket/(%l*)")
+        if room and room ~= "command" and room ~= "repl" then
+            local above = line:match("bk%.command%f[^%w_]") or line:match("bk%.repl%f[^%w_]")
+            if above and not MAY_NAME[path .. " " .. above] then
+                fault("%s:%d: the library does not know the program's %s", path, n, above)
+            end
+        end
         if path:find("^experiments/") then
             if line:find('"%.%./[%w_]+/') then fault("%s:%d: a file of another experiment", path, n) end
             if line:find("bk%.internal") then fault("%s:%d: an experiment uses the public API alone", path, n) end

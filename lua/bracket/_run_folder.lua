@@ -241,7 +241,7 @@ function run_folder.find(dir, outer)
         local is_run = stamp:find("^[01] ") ~= nil
         if is_run then found[#found + 1] = { dir = at, stamp = stamp, age = age, id = id or at } end
         if depth == 0 or outer and is_run and #found == 1 and at == dir then return end
-        if #folders > 1 then bk.command._table_text.sort(folders, function(name) return name end) end
+        if #folders > 1 then bk._table_text.sort(folders, function(name) return name end) end
         for _, linked in ipairs{ false, true } do -- by its own name first
             for _, name in ipairs(folders) do
                 if (links[name] or false) == linked then look((at == "/" and "" or at) .. "/" .. name, depth - 1) end

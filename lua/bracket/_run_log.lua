@@ -108,7 +108,7 @@ local function refuse_run(dir, told) refuse("protocol:run: resume: %s was run wi
 -- go on where those so far are those of the longer run: see run_log:check_longer.
 local function check_same(dir, old, config, spec)
     local function say(value)
-        return value == nil and "none" or bk.command._table_text.shortened(line_of(value), 120)
+        return value == nil and "none" or bk._table_text.shortened(line_of(value), 120)
     end
     local more
     for _, name in ipairs{ "model", "model_digest", "tasks", "order", "order_digest", "word", "lr", "steps", "epochs",

@@ -35,7 +35,7 @@ local function usage(defaults, docs)
         local says = default ~= "" and value ~= false and "(default: " .. default .. ")" or ""
         rows[k] = { name, WORDS[type(value)] or "flag", doc = (docs[name] or "") .. " " .. says }
     end
-    return bk.command._command_line.usage{ name = (arg and arg[0] or "script.lua"), arguments = "", options = rows,
+    return bk._usage.of{ name = (arg and arg[0] or "script.lua"), arguments = "", options = rows,
         doc = docs[1] or "" }
 end
 

@@ -41,7 +41,7 @@ began has a row too. where and sort know recorded columns too, by their last row
         end
         bk._options.needs_files("bk.runs")
         bk.internal.check_path(dir, "bk.runs")
-        local run_list, run_query = bk.command._run_list, bk.command._run_query
+        local run_list, run_query = bk._run_list, bk._run_query
         local runs, problems = run_list.read("bk.runs", { dir }, { config = true, recorded = true, inner = true })
         if #problems > 0 then misread("%s", table.concat(problems, "\n")) end
         local where = options.where

@@ -28,7 +28,7 @@ end
 
 -- Sorted as people do: x2 before x10.
 local function sorted(names)
-    return bk.command._table_text.sorted(names)
+    return bk._table_text.sorted(names)
 end
 
 local function check_columns(columns, known)

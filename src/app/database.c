@@ -1,6 +1,6 @@
-/* database.c - a file of SQLite's as flat lists of cells: what lua/bracket/command/_run_index.lua keeps its index in.
- * Only the program has it. Nothing here waits for another process, and no failure is an error of Lua's: an index can be
- * done without. */
+/* database.c - a file of SQLite's as flat lists of cells: what lua/bracket/_run_index.lua keeps its index in. Only the
+ * program has it. Nothing here waits for another process, and no failure is an error of Lua's: an index can be done
+ * without. */
 #include "app.h"
 
 #include <sqlite3.h>

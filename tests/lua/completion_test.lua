@@ -84,7 +84,7 @@ function TestCompletion:test_every_option_is_everywhere()
                 lu.assertStrContains(bash, "--" .. o[1])
                 lu.assertStrContains(zsh, "--" .. o[1])
                 lu.assertStrContains(man, "\\-\\-" .. o[1]:gsub("%-", "\\-"))
-                lu.assertStrContains(bk.command._command_line.usage(row, of ~= row and of or nil), "--" .. o[1])
+                lu.assertStrContains(bk._usage.of(row, of ~= row and of or nil), "--" .. o[1])
             end
         end
     end

@@ -627,7 +627,7 @@ function TestRunFolder:test_a_run_is_found_once_whatever_links_name_it()
     local found = run_folder.find(root .. "/r")
     lu.assertEquals({ #found, found[1].dir, found[2].dir }, { 2, root .. "/r/1", root .. "/r/2" })
     lu.assertEquals(#bk.runs(root .. "/r"), 2)
-    lu.assertEquals(#bk.command._run_list.read("list", { root .. "/r", root .. "/r/../r/", root .. "/r/x" }), 2)
+    lu.assertEquals(#bk._run_list.read("list", { root .. "/r", root .. "/r/../r/", root .. "/r/x" }), 2)
 end
 
 -- Functions that a text does not name: an optimizer's update, a record's, a task's accuracy; and how a task is drawn.

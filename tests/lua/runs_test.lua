@@ -1,7 +1,7 @@
 -- bracket runs list with its options, tag, untag and rm; bk.runs; the index of runs; tables on terminals.
 local lu = require "luaunit"
 local bk = require "bracket"
-local internal, table_text = bk.internal, bk.command._table_text
+local internal, table_text = bk.internal, bk._table_text
 local build = os.getenv("BRACKET_BUILD") or "build"
 local here = io.popen("pwd"):read("l")
 if build:sub(1, 1) ~= "/" then build = here .. "/" .. build end
@@ -394,7 +394,7 @@ function TestRunIndex:test_the_runs_files_are_not_read()
             return tonumber(f:read("a"):match("syscr: (%d+)"))
         end
         local before = count()
-        lu.assertEquals(#bk.command._run_list.read("runs list", { root .. "/many" }, want), N)
+        lu.assertEquals(#bk._run_list.read("runs list", { root .. "/many" }, want), N)
         return count() - before
     end
     if not io.open("/proc/self/io") then lu.skip("the system does not count a program's reads") end

@@ -172,7 +172,7 @@ function axis:tick_list(dumb)
     end
 end
 
-local shortened = bk.command._table_text.shortened
+local shortened = bk._table_text.shortened
 
 -- How many letters of a label are seen: of 10^{3} three.
 local function letters_of(tick)

@@ -1,7 +1,7 @@
 -- A script for gnuplot, run as a process of its own. Whatever a caller gives reaches gnuplot as numbers, or as text
 -- whose every sign that is not a letter, a digit or a blank is written as a number: none of it is a command.
 local bk = ...
-local glyphs, shortened = bk._plot._glyphs, bk.command._table_text.shortened
+local glyphs, shortened = bk._plot._glyphs, bk._table_text.shortened
 
 -- Of what is nobody's argument.
 local function fail(format, ...) error(("bk.plot: " .. format):format(...), 0) end
@@ -72,7 +72,7 @@ function figure.quote_lines(text, letters, most)
     local room = most * wide
     repeat -- lines end with words: they hold a little less
         lines = {}
-        bk.repl.wrap.fill(lines, shortened(text, room), wide, "", "")
+        bk._wrap.fill(lines, shortened(text, room), wide, "", "")
         room = room - 4
     until #lines <= most
     for k, line in ipairs(lines) do lines[k] = figure.quote(line):sub(2, -2) end

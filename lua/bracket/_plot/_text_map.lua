@@ -1,6 +1,6 @@
 -- A heat map for the terminal: a sign a cell, or the numbers themselves; the scale stands below.
 local bk = ...
-local image, values, shortened = bk._plot.image, bk._plot._values, bk.command._table_text.shortened
+local image, values, shortened = bk._plot.image, bk._plot._values, bk._table_text.shortened
 local RAMP = " .:-=+*#%@"
 local SIGNS = { nan = "?", inf = "^", ["-inf"] = "_" } -- of what has no place between the scale's ends
 

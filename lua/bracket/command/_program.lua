@@ -2,7 +2,7 @@
 -- session's keys and the docstrings), completion in bash and zsh.
 local bk = ...
 local command_line = bk.command._command_line
-local written, synopsis = command_line.written, command_line.synopsis
+local written, synopsis = bk._usage.written, bk._usage.synopsis
 local program = {}
 
 -- { option, what its value is or nil, doc =, also = another name of it }

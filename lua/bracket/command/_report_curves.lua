@@ -1,7 +1,7 @@
 -- The curves of a report: their numbers as JSON for the page's script, thinned so that the page stays small, and the
 -- figures' places in the page, each with its data in words.
 local bk = ...
-local table_text, page = bk.command._table_text, bk.command._report_page
+local table_text, page = bk._table_text, bk.command._report_page
 local escape, number = page.escape, table_text.number
 local BYTES = 7 -- of a number
 local MEANS, SINGLES = 500000, 600000 -- bytes that curves of groups, and of single runs, may take

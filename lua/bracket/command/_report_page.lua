@@ -1,6 +1,6 @@
 -- A page of HTML that needs nothing beside itself: text made fit for it, its tables, its matrices, its frame.
 local bk = ...
-local table_text, colours = bk.command._table_text, bk._plot._colours
+local table_text, colours = bk._table_text, bk._plot._colours
 local page = {}
 
 -- Text fit for HTML: valid UTF-8, no control characters.

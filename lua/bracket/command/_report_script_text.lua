@@ -107,7 +107,7 @@ function script.html(runs, id)
         end
         versions[m.text].n = versions[m.text].n + 1
     end
-    local newest, name = made[#made], bk.command._table_text.text(made[#made].run.config.script)
+    local newest, name = made[#made], bk._table_text.text(made[#made].run.config.script)
     local parts = { ('<h2 id="%s">script</h2>'):format(id) }
     local before, of
     if #versions > 1 then

@@ -2,9 +2,9 @@
 -- several as sections { title, head, rows, none, note }, which the command runs prints and the command report writes as
 -- HTML. The commands' names begin the errors.
 local bk = ...
-local run_folder, table_text, run_groups, run_list = bk._run_folder, bk.command._table_text, bk.command._run_groups,
-    bk.command._run_list
-local run_query = bk.command._run_query
+local run_folder, table_text, run_groups, run_list = bk._run_folder, bk._table_text, bk._run_groups,
+    bk._run_list
+local run_query = bk._run_query
 local text, number, natural, sorted = table_text.text, table_text.number, table_text.natural, table_text.sorted
 local run_view = {}
 run_view.LABELLED = 8 -- curves of a figure that colours tell apart

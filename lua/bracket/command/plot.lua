@@ -1,7 +1,7 @@
 -- bracket plot DIR... COLUMN: recorded columns over the step: a curve a group of runs, its mean and 95 % band.
 local bk = ...
-local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk.command._table_text
-local run_query, colours = bk.command._run_query, bk._plot._colours
+local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk._table_text
+local run_query, colours = bk._run_query, bk._plot._colours
 local misused = command_line.misused
 local LABELLED = 18 -- curves that a key has room for
 local POINTS = 1000 -- of a curve

@@ -1,8 +1,8 @@
 -- bracket report DIR: one page of HTML about a run, or about the runs in a folder. It needs nothing beside itself and
 -- asks for nothing: its numbers, style and script are inside.
 local bk = ...
-local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk.command._table_text
-local run_query, page, curves = bk.command._run_query, bk.command._report_page, bk.command._report_curves
+local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk._table_text
+local run_query, page, curves = bk._run_query, bk.command._report_page, bk.command._report_curves
 local script = bk.command._report_script_text
 local misused, text, escape = command_line.misused, table_text.text, page.escape
 

@@ -1,7 +1,7 @@
 -- bracket runs list|show|compare|tag|untag|rm: what runs left on disk, as text.
 local bk = ...
-local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk.command._table_text
-local query, run_folder = bk.command._run_query, bk._run_folder
+local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk._table_text
+local query, run_folder = bk._run_query, bk._run_folder
 local misused, text = command_line.misused, table_text.text
 
 local function print_sections(sections)
@@ -71,7 +71,7 @@ local function print_json(runs, names)
             row[name] = type(value) == "string" and readable(value) or value
         end
         if not names then
-            row = bk.command._run_list.row(run)
+            row = bk._run_list.row(run)
             row.name, row.dir = readable(row.name), readable(row.dir)
             row.metrics = setmetatable(row.metrics or {}, {}) -- an object, empty too
         end

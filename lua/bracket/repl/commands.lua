@@ -83,7 +83,7 @@ commands.who = { doc = "the globals you have set", run = function()
         rows[i] = { name, kind_of(x), plain and tostring(x) or type(x) == "table" and #x > 0 and #x .. " items" or "" }
     end
     local out = {}
-    bk.repl.wrap.table(out, rows, bk.repl.wrap.width(), { 30, 40 }, "")
+    bk._wrap.table(out, rows, bk._wrap.width(), { 30, 40 }, "")
     if #out > 0 then print(table.concat(out, "\n")) end
 end }
 
@@ -137,7 +137,7 @@ commands.set = { arguments = "[name value]", takes = "setting", doc = "how tenso
         if name == "" then
             local now, rows, out = bk.print_options(), {}, {}
             for i, o in ipairs(list) do rows[i] = { o.name, tostring(now[o.name]), o.doc } end
-            bk.repl.wrap.table(out, rows, bk.repl.wrap.width(), { 20, 10 }, "")
+            bk._wrap.table(out, rows, bk._wrap.width(), { 20, 10 }, "")
             return print(table.concat(out, "\n"))
         end
         for _, o in ipairs(list) do known[o.name] = true end

@@ -1,7 +1,7 @@
 -- guide.lua - the pages of lua/bracket/guide as a terminal shows them: paragraphs filled to its width, code as it
 -- stands. Knows the Markdown they use (headings, paragraphs, lists, tables, fences), not all of it.
 local bk = ...
-local fill, width_of = bk.repl.wrap.fill, bk.repl.wrap.width
+local fill, width_of = bk._wrap.fill, bk._wrap.width
 
 local guide = {}
 

@@ -4,7 +4,7 @@ local docs, option_lists, rooms = bk.internal.docs, bk.internal.options, bk.repl
 local getmetatable_, getupvalue = debug and debug.getmetatable, debug and debug.getupvalue -- nil in restricted mode
 local type, rawget = type, rawget
 
-local wrap, entry = bk.repl.wrap, bk.repl.entry
+local wrap, entry = bk._wrap, bk.repl.entry
 
 local help = {}
 

@@ -4,7 +4,7 @@
 -- tables themselves: metrics.forgetting is the metric where an argument is called so too.
 local bk = ...
 local refuse = bk._options.refuse
-local table_text = bk.command._table_text
+local table_text = bk._table_text
 local sorted, hint = table_text.sorted, bk.internal.hint
 local query = {}
 

@@ -1,7 +1,7 @@
 -- Runs in groups: those that agree in every argument of their script and every option, but for the seed and the folder.
 -- What the digests of data, θ, orders and functions say beside that varies with the seed, or tells treatments apart.
 local bk = ...
-local table_text = bk.command._table_text
+local table_text = bk._table_text
 local text, sorted = table_text.text, table_text.sorted
 local groups = {}
 

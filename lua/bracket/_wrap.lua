@@ -1,4 +1,4 @@
--- wrap.lua - text for a terminal: paragraphs filled to its width, tables with cells of several lines.
+-- Text for a terminal: paragraphs filled to its width, tables with cells of several lines.
 local bk = ...
 local WIDEST = 100 -- longer lines tire the eye
 

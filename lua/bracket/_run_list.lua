@@ -6,9 +6,9 @@
 --   seed, lr, tags, entries (_run_groups.lua), told: whether its script had arguments, job_only: a job that ended
 --   before its run began
 local bk = ...
-local internal, run_folder, run_groups, index = bk.internal, bk._run_folder, bk.command._run_groups,
-    bk.command._run_index
-local text, number = bk.command._table_text.text, bk.command._table_text.number
+local internal, run_folder, run_groups, index = bk.internal, bk._run_folder, bk._run_groups,
+    bk._run_index
+local text, number = bk._table_text.text, bk._table_text.number
 local misread = bk._options.misread
 local list = {}
 

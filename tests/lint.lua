@@ -192,7 +192,10 @@ end
 -- ---- Lua, file by file ----
 
 -- lua/bracket/command and repl are the program's: what else names them, and may.
-local MAY_NAME = { ["lua/bracket/help.lua bk.repl"] = true } -- bk.help shows a page of the session's
+local MAY_NAME = {
+    ["lua/bracket/help.lua bk.repl"] = true, -- bk.help shows a page of the session's
+    ["lua/bracket/_readable.lua bk.repl"] = true, -- print shows a result as the session does
+}
 local KNOWN = {}
 for name in pairs(_G) do KNOWN[name] = true end
 for _, name in ipairs{ "arg", "bk" } do KNOWN[name] = nil end

@@ -389,10 +389,8 @@ calls["bk.order.blocks"] = function() return run { order = bk.order.blocks { siz
 calls["bk.order.custom"] = function() return run { order = bk.order.custom { task = function() return 1 end } } end
 calls["bk.order.word"] = function() return run { order = bk.order.word { 1, 2 } } end
 for name, make in pairs(bk.schedule) do
-    calls["bk.schedule." .. name] = function() return run { lr = make { lr = 0.1 } } end
+    calls["bk.schedule." .. name] = function() return run { lr = make(required(make, 1, { lr = 0.1 })) } end
 end
-calls["bk.schedule.step"] = function() return run { lr = bk.schedule.step { lr = 0.1, every = 1 } } end
-calls["bk.schedule.warmup"] = function() return run { lr = bk.schedule.warmup { lr = 0.1, steps = 1 } } end
 calls["bk.schedule.per_task"] = function()
     return run { lr = bk.schedule.per_task { 0.1, bk.schedule.cosine { lr = 0.1 } } }
 end

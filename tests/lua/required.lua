@@ -1,5 +1,5 @@
--- required.lua - the options of a maker that have to be given, each this number, and those of `also` that it has: for what
--- tries every maker there is.
+-- required.lua - the options of a maker that have to be given, each this number, and those of `also` that it has: for
+-- what tries every maker there is.
 return function(make, value, also)
     local options = {}
     for _, o in ipairs(require "bracket".internal.options[make] or {}) do

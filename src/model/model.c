@@ -6,9 +6,13 @@
 
 /* ---- making one ---- */
 
+/* In `out`, which has room for LAYER_MAX_BLOCKS; -1: more are counted than were described. */
 static int own_blocks(const layer *l, bool buffers, model_block *out) {
     int (*list)(const layer *, model_block *) = buffers ? l->row->buffers : l->row->blocks;
-    return list ? list(l, out) : 0;
+    for (int i = 0; i < LAYER_MAX_BLOCKS; i++) out[i].name = NULL;
+    const int n = list ? list(l, out) : 0;
+    if (n > LAYER_MAX_BLOCKS || (n > 0 && !out[n - 1].name)) return -1;
+    return n;
 }
 
 static int inner_count(const model *m, bool buffers) {
@@ -18,9 +22,10 @@ static int inner_count(const model *m, bool buffers) {
 static int count_blocks(int n, const layer *layers, bool buffers) {
     model_block own[LAYER_MAX_BLOCKS];
     int count = 0;
-    for (int i = 0; i < n; i++)
-        count += own_blocks(&layers[i], buffers, own) + inner_count(layers[i].inner, buffers) +
-                 inner_count(layers[i].beside, buffers);
+    for (int i = 0; i < n; i++) {
+        const int k = own_blocks(&layers[i], buffers, own);
+        count += (k < 0 ? 0 : k) + inner_count(layers[i].inner, buffers) + inner_count(layers[i].beside, buffers);
+    }
     return count;
 }
 
@@ -47,6 +52,9 @@ static bk_status list_blocks(model *m, const char *who, bool buffers, err *e) {
     for (int i = 0; i < m->n_layers && !st; i++) {
         const layer *l = &m->layers[i];
         int k = own_blocks(l, buffers, own);
+        if (k < 0)
+            return err_set(e, BK_ERUNTIME, "%s: layer %d (%s): %s returns more than it describes", who, i + 1,
+                           layer_name(l), buffers ? ".buffers" : ".blocks");
         for (int j = 0; j < k && !st; j++) {
             own[j].of = l;
             own[j].path[0] = 0;
@@ -230,7 +238,7 @@ static node *build_layers(const model *m, pass *p, int64_t at, int buffers, cons
     graph *g = p->run.g;
     for (int i = 0, next = 0, buffer = 0; i < m->n_layers; i++) {
         const layer *l = &m->layers[i];
-        node *params[LAYER_MAX_BLOCKS];
+        node *params[LAYER_MAX_BLOCKS] = { NULL };
         const int first = next, first_buffer = buffer;
         while (next < m->n_blocks && m->blocks[next].layer == i) next++;
         while (buffer < m->n_buffer_blocks && m->buffer_blocks[buffer].layer == i) buffer++;
@@ -265,6 +273,9 @@ static node *build_layers(const model *m, pass *p, int64_t at, int buffers, cons
                 : l->row->build    ? l->row->build(l, g, params, x)
                                    : l->row->build_in(l, &p->run, params, p->buffers + buffers + first_buffer, x);
         }
+        if (!x && !graph_failed(g))
+            graph_fail(g, BK_ERUNTIME, "%s: its build returned nothing; .blocks lists %d parameters", here,
+                       next - first);
         if (!x) return NULL;
     }
     return x;

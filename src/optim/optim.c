@@ -37,10 +37,23 @@ static bool formula_build(func *self, graph *g, int n_in, node *const *in, node_
         return false;
     }
     optim_in from = { f->option, in[0], in[1], in[2] };
-    node **results = graph_alloc(g, sizeof *results * (size_t)(1 + n));
+    node **results = graph_alloc(g, sizeof *results * (1 + OPTIM_MAX_BUFFERS));
     if (!results) return false;
+    memset(results, 0, sizeof *results * (1 + OPTIM_MAX_BUFFERS));
     for (int i = 0; i < n; i++) results[1 + i] = in[3 + i];
     results[0] = f->row->step(g, &from, results + 1);
+    for (int i = 0; i <= n && !graph_failed(g); i++) {
+        if (results[i]) continue;
+        if (i)
+            graph_fail(g, BK_ERUNTIME, "optimizer %s: its step leaves no state[%d]", f->row->name, i - 1);
+        else
+            graph_fail(g, BK_ERUNTIME, "optimizer %s: its step returned nothing; state[] has %d, those of .buffers",
+                       f->row->name, n);
+    }
+    for (int i = n; i < OPTIM_MAX_BUFFERS && !graph_failed(g); i++)
+        if (results[1 + i])
+            graph_fail(g, BK_ERUNTIME, "optimizer %s: its step sets state[%d], but .buffers names %d", f->row->name, i,
+                       n);
     *out = (node_list){ 1 + n, results };
     return !graph_failed(g);
 }

@@ -215,7 +215,7 @@ function TestHooks.test_stop_ends_the_run_after_its_step()
     lu.assertEquals(again:run {}.steps, 8)
 end
 
--- ---- memory: every record and every intervention there is, cut in the middle ----
+-- ---- memory: what hooks and records keep, cut in the middle (protocol_test.lua tries every one there is) ----
 
 local RECORDS = {}
 for name in pairs(bk.record) do RECORDS[#RECORDS + 1] = name end

@@ -53,7 +53,7 @@ function TestDeclared.test_what_has_values_has_a_test_of_them()
     for _, line in each("cat src/tensor/kernels/*.inc | grep -E '^(KERNEL|REAL)'") do
         local name = line:match("%(([%w_]+)")
         local tested = kernels:find("VEC_" .. name:upper() .. "%f[^%w_]") ~= nil
-        lu.assertTrue(tested or bk[name] == nil, name .. " has no test in vec_test.c") -- others are parts of these
+        lu.assertTrue(tested or not bk[name], name .. " has no test in vec_test.c") -- others are parts of these
     end
     local layers = ""
     for _, suite in ipairs { "nn", "sequence", "mode" } do
@@ -61,7 +61,8 @@ function TestDeclared.test_what_has_values_has_a_test_of_them()
     end
     for name in pairs(bk.nn) do
         local made = name:gsub("_cell$", "") -- the tests of rnn, gru and lstm make the names of their cells
-        lu.assertTrue(bk[name] ~= nil or layers:find("%f[%w_]" .. made .. "%f[^%w_]") ~= nil, -- an operation has its own tests
+        local tested = layers:find("%f[%w_]" .. made .. "%f[^%w_]") ~= nil
+        lu.assertTrue(tested or bk[name] ~= nil, -- an operation has its own tests
             name .. " has no test in nn_test.lua, sequence_test.lua or mode_test.lua")
     end
 end

@@ -661,6 +661,9 @@ function run:load(saved)
     local lr = self.lr
     self:set_order()
     self.lr = lr
+    if not self.word_digest then -- of a version that did not note it, nor who asked for the total
+        self.rate_factors, self.word_digest, self.asked_total = {}, 0, true
+    end
     self.task_steps = self.task_steps or order_object.counts(self.n_tasks, 1, self.step, self.at)
     if self.stopped then self.total = self.step end
     self.finished = self.finished and self.step >= self.total -- a protocol of more steps goes on

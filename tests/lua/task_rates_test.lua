@@ -132,6 +132,20 @@ function TestTaskRates.test_more_steps_are_those_of_the_longer_run_or_refused()
     os.execute("rm -rf " .. root)
 end
 
+-- A state of a version that did not note all that is noted now: the run goes on, more steps are refused.
+function TestTaskRates.test_a_state_of_an_earlier_version_goes_on()
+    local options = { lr = RATES, record = { every = 1, "conflict" } }
+    local whole = protocol(options):run { theta = start }
+    local first, second = protocol(options), protocol(options)
+    first:run { theta = start, stop = 2 }
+    local saved = first:state()
+    saved.rate_factors, saved.word_digest, saved.asked_total, saved.task_steps = nil, nil, nil, nil
+    local r = second:restore(saved):run {}
+    lu.assertTrue(r.theta == whole.theta)
+    lu.assertEquals(r.history.conflict, whole.history.conflict)
+    lu.assertTrue(second:state().asked_total)
+end
+
 -- A trace is of the run's seed and the step, and its interval holds the exact one about as often as it says.
 function TestTaskRates.test_traces_are_drawn_anew()
     local exact, hits, rows = 0, 0, 0

@@ -2,6 +2,7 @@
  * operations share. Nodes take operands of one shape and dtype; the builders broadcast and promote. */
 #include "ops.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -243,8 +244,10 @@ static node *square_simplify(graph *g, node *n) {
 static node *pow_jvp(graph *g, node *n, int k, node *t) {
     node *a = n->in[0], *b = n->in[1];
     node *one = g_full(g, a->dtype, a->ndim, a->shape, 1), *none = g_zeros_like(g, a);
-    /* b a^(b-1); where both are 0 it is 0, not 0 times a^-1 */
-    node *less = g_where(g, g_mul(g, g_eq(g, b, none), g_eq(g, a, none)), one, g_offset(g, -1, b));
+    /* b a^(b-1); where b is 0, and a is 0 or so small that a^-1 is infinite, it is 0, not 0 times that */
+    node *least = g_full(g, a->dtype, a->ndim, a->shape, a->dtype == BK_FLOAT32 ? FLT_MIN : DBL_MIN);
+    node *small = g_gt(g, least, g_abs(g, a));
+    node *less = g_where(g, g_mul(g, g_eq(g, b, none), small), one, g_offset(g, -1, b));
     if (k == 0) return g_mul(g, t, g_mul(g, b, g_pow(g, a, less)));
     node *zero = g_zeros_like(g, a), *safe = g_where(g, g_gt(g, a, zero), a, g_full(g, a->dtype, a->ndim, a->shape, 1));
     return g_mul(g, t, g_mul(g, n, g_log(g, safe)));

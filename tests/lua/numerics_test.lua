@@ -103,6 +103,18 @@ function TestNumerics.test_argmax_of_rows_takes_the_first_and_nan()
     lu.assertEquals(bk.tensor { -math.huge, -math.huge }:argmax():item(), 0)
 end
 
+-- b a^(b-1) at b = 0, where a^-1 is infinite and where it is not.
+function TestNumerics.test_the_slope_of_a_power_at_exponent_zero()
+    for _, dtype in ipairs { "float64", "float32" } do
+        local a = bk.tensor({ 0, dtype == "float32" and 1e-40 or 1e-310, 2 }, { dtype = dtype })
+        local b = bk.zeros({ 3 }, { dtype = dtype })
+        local g = bk.grad(function(t) return (t ^ b):sum() end)
+        lu.assertEquals(g(a):totable(), { 0, 0, 0 })
+        local mixed = bk.grad(function(e) return bk.grad(function(t) return (t ^ e):sum() end)(a):sum() end)
+        lu.assertEquals(mixed(b)[3]:item(), 0.5)
+    end
+end
+
 -- Values by 40-digit arithmetic.
 function TestNumerics.test_tails()
     local function near(x, want) lu.assertTrue(math.abs(x / want - 1) < 1e-13, tostring(x)) end

@@ -54,6 +54,12 @@ local function text(value, inner)
 end
 table_text.text = text
 
+-- A text as a cell of a CSV file (RFC 4180), in quotes where it needs them.
+function table_text.csv(cell)
+    local quoted = cell:find('[,"\r\n]') or cell:find("^%s") or cell:find("%s$")
+    return quoted and '"' .. cell:gsub('"', '""') .. '"' or cell
+end
+
 -- A measured number, with as many digits as are worth reading.
 local function number(value)
     if math.type(value) ~= "float" or value ~= value or value == 0 then return text(value) end

@@ -2,6 +2,7 @@
 local bk = ...
 local where = "bk.save_csv"
 local refuse, show, length = bk._options.refuse, bk._options.show, bk._options.length
+local sorted, csv = bk._table_text.sorted, bk._table_text.csv
 local function fail(format, ...) refuse(where .. ": " .. format, ...) end
 
 -- place() says what the cell is of.
@@ -13,10 +14,7 @@ local function cell_text(value, place)
         if value - value ~= 0 then return value > 0 and "inf" or "-inf" end
         return bk.internal.to_json(value, 0, true) -- the shortest that is read back, in any locale
     end
-    if type(value) == "string" then
-        local quote = value:find('[,"\r\n]') or value:find("^%s") or value:find("%s$") or value == ""
-        return quote and '"' .. value:gsub('"', '""') .. '"' or value
-    end
+    if type(value) == "string" then return value == "" and '""' or csv(value) end -- nil is the empty cell
     if type(value) == "number" or type(value) == "boolean" then return tostring(value) end
     fail("%s: expected a number, a string, true or false, got %s", place(), show(value))
 end
@@ -24,11 +22,6 @@ end
 local function plain(value)
     if not bk.is_tensor(value) then return value end
     return value:ndim() > 0 and value:totable() or value
-end
-
--- Sorted as people do: x2 before x10.
-local function sorted(names)
-    return bk._table_text.sorted(names)
 end
 
 local function check_columns(columns, known)

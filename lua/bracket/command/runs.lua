@@ -35,7 +35,7 @@ local function csv(rows)
         local cells = {}
         for c = 1, rows.n do
             local cell = row[c] == nil and "" or type(row[c]) == "string" and row[c] or text(row[c])
-            cells[c] = cell:find('[,"\r\n]') and '"' .. cell:gsub('"', '""') .. '"' or cell
+            cells[c] = table_text.csv(cell)
         end
         io.write(table.concat(cells, ","), "\n")
     end

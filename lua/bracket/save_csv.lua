@@ -1,7 +1,7 @@
 -- bk.save_csv: a script's results as a table in a text file, as bk.data.csv and other programs read it.
 local bk = ...
 local where = "bk.save_csv"
-local refuse, show, length = bk._options.refuse, bk._options.show, bk._options.length
+local refuse, show, length, stray = bk._options.refuse, bk._options.show, bk._options.length, bk._options.stray
 local sorted, csv = bk._table_text.sorted, bk._table_text.csv
 local function fail(format, ...) refuse(where .. ": " .. format, ...) end
 
@@ -45,7 +45,9 @@ local function of_columns(data, columns)
         if type(name) ~= "string" then fail("table: expected names of columns, got %s beside them", show(name)) end
         column = plain(column)
         local n = type(column) == "table" and length(column)
-        if not n then fail("table: %s: expected a list or a tensor (rows), got %s", name, show(column)) end
+        if not n or stray(column) then
+            fail("table: %s: expected a list or a tensor (rows), got %s", name, show(column))
+        end
         lists[name] = column
     end
     for _, name in ipairs(sorted(lists)) do

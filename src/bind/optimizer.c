@@ -152,7 +152,7 @@ static int optim_custom(lua_State *L) {
     int n = 0;
     if (args_field(L, table, "state")) {
         args_table(L, 5, fname, "state");
-        n = (int)lua_rawlen(L, 5);
+        n = (int)args_list(L, 5, fname, "state", false);
         if (n > OPTIM_MAX_BUFFERS) return args_error(L, fname, "state: at most %d names, got %d", OPTIM_MAX_BUFFERS, n);
         lua_settop(L, 6);
         lua_newtable(L); /* 7: the names so far */

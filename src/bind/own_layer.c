@@ -122,8 +122,10 @@ static void check_block(lua_State *L, const char *fname, model_block *b, char *n
 /* {"batch", "time", 8}: names stand for any size */
 static void check_input(lua_State *L, int index, const char *fname, layer_function *f) {
     args_table(L, index, fname, "input");
-    f->ndim = (int)lua_rawlen(L, index);
-    if (f->ndim > BK_MAX_DIMS) args_error(L, fname, "input: at most %d dimensions, got %d", BK_MAX_DIMS, f->ndim);
+    const int64_t ndim = args_list(L, index, fname, "input", false);
+    if (ndim > BK_MAX_DIMS)
+        args_error(L, fname, "input: at most %d dimensions, got %I", BK_MAX_DIMS, (LUAI_UACINT)ndim);
+    f->ndim = (int)ndim;
     lua_pushstring(L, "(");
     for (int i = 0; i < f->ndim; i++) {
         lua_rawgeti(L, index, i + 1);
@@ -169,9 +171,10 @@ int bind_own_layer(lua_State *L) {
     lua_newtable(L); /* 4: names */
     if (args_field(L, table, "params")) {
         args_table(L, 5, fname, "params");
-        f->n_blocks = (int)lua_rawlen(L, 5);
-        if (f->n_blocks > LAYER_MAX_BLOCKS)
-            return args_error(L, fname, "params: at most %d, got %d", LAYER_MAX_BLOCKS, f->n_blocks);
+        const int64_t blocks = args_list(L, 5, fname, "params", false);
+        if (blocks > LAYER_MAX_BLOCKS)
+            return args_error(L, fname, "params: at most %d, got %I", LAYER_MAX_BLOCKS, (LUAI_UACINT)blocks);
+        f->n_blocks = (int)blocks;
         for (int i = 0; i < f->n_blocks; i++) {
             lua_rawgeti(L, 5, i + 1);
             check_block(L, fname, &f->blocks[i], f->block_names[i], f->torch_names[i]);

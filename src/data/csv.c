@@ -380,6 +380,7 @@ static bk_status choose_columns(reader *r, const format_call *call, err *e) {
     for (int64_t i = 0; i < r->wide; i++) r->place[i] = -1;
     for (int64_t i = 0; !columns && i < r->wide && !status; i++) status = ask_for(r, i, &place, e);
     for (const value *v = columns ? columns->first : NULL; v && !status; v = v->next) {
+        if (v->key) return err_set(e, BK_EINVAL, "columns: expected a list, got a field \"%.60s\" as well", v->key);
         status = find_column(r, "columns", v, &at, e);
         if (!status && r->place[at] >= 0)
             status = err_set(e, BK_EINVAL, "columns: column %lld stands twice", (long long)at + 1);

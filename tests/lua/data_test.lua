@@ -81,6 +81,8 @@ function TestDataFiles.test_csv_names_line_and_column()
     lu.assertEquals(bk.data.csv(write("b.csv", "x;y\n1;2\n"), { separator = ";", skip = 1 }):totable(), { { 1, 2 } })
     lu.assertEquals(bk.data.csv(write("c.csv", "1  2\n3\t4\n"), { separator = " " }):totable(), { { 1, 2 }, { 3, 4 } })
     fails("2", bk.data.csv, write("d.csv", "1,2\n3,x\n"))
+    fails('bk.data.csv: columns: expected a list, got a field "x" as well', bk.data.csv, path "a.csv",
+        { header = true, columns = { "1", x = "2.5" } })
     fails("unknown option skp (did you mean skip?); the options are separator, skip, header, columns, categories, target, missing", bk.data.csv, path "a.csv", { skp = 1 })
     fails("one character", bk.data.csv, path "a.csv", { separator = "ab" })
 end

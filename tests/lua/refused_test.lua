@@ -264,12 +264,13 @@ end
 function TestRefused.test_what_would_have_no_effect_in_a_protocol()
     local data = { x = bk.ones { 4, 2 }, y = int64 { 0, 1, 0, 1 } }
     local function protocol(options)
-        options.model, options.lr, options.tasks = bk.nn.mlp { 2, 2 }, 0.1, options.tasks or { data, data }
-        options.batch, options.steps = "full", options.steps or 4
+        options.model, options.tasks = bk.nn.mlp { 2, 2 }, options.tasks or { data, data }
+        options.lr, options.batch, options.steps = options.lr or 0.1, "full", options.steps or 4
         return bk.protocol(options)
     end
     fails("bk.protocol: record: expected names of what is recorded beside every and at, got none", protocol,
         { record = { every = 2 } })
+    fails('or a list with one per task, got a list with a field "x"', protocol, { lr = { 0.1, 0.2, x = 1 } })
     fails('bk.protocol: record.at: expected a list of steps, got a list with a field "last"', protocol,
         { record = { at = { 1, last = 4 }, "loss" } })
     fails("bk.protocol: reset_optimizer: needs an order with task boundaries (sequential, blocks, planned), got cyclic",
@@ -299,6 +300,31 @@ function TestRefused.test_lists_with_a_field()
         { 1, 2, n = 2 })
     fails('bk.bea.swap_effect: losses: expected a list of two or more, got a list with a field "lr"', bk.bea.swap_effect,
         squares, { squares, cubes, lr = 0.1 }, theta)
+    fails('bk.jvp: arguments: expected a list, got a field "x" as well', bk.jvp, squares, { theta, x = 1 }, { theta })
+    fails('bk.jvp: tangents: expected one an argument, got a field "x" as well', bk.jvp, squares, { theta },
+        { theta, x = 1 })
+    local function identity(_, x) return x end
+    fails('bk.nn.layer: input: expected a list, got a field "x" as well', bk.nn.layer,
+        { forward = identity, input = { "batch", x = 2 } })
+    fails('bk.nn.layer: params: expected a list, got a field "x" as well', bk.nn.layer,
+        { forward = identity, params = { x = { "w", shape = { 2 } } } })
+    fails('bk.optim.custom: state: expected a list, got a field "x" as well', bk.optim.custom,
+        { state = { "m", x = "v" }, update = function(g, s) return g, s end })
+    local more = "got a list with a field \"x\""
+    for name, series in pairs{ ["x"] = { x = { 1, 2, x = 3 }, y = { 1, 2 } }, ["y"] = { y = { 1, 2, x = 3 } },
+        ["low"] = { y = { 1, 2 }, low = { 0, 0, x = 0 }, high = { 3, 3 } },
+        ["image: row 1"] = { image = { { 1, 2, x = 3 }, { 1, 2 } } } } do
+        fails("bk.plot: series 1: " .. name .. ": expected a list or a tensor of numbers, " .. more, bk.plot,
+            { series, out = "never.png" })
+    end
+    fails("bk.plot: series 1: x: expected a list of names, " .. more, bk.plot,
+        { { x = { "a", "b", x = "c" }, y = { 1, 2 }, style = "bars" }, out = "never.png" })
+    fails("bk.plot: xticks: expected a list or true or false, " .. more, bk.plot,
+        { { y = { 1, 2 } }, xticks = { 1, x = 2 }, out = "never.png" })
+    fails("bk.save_csv: table: b: expected a list or a tensor (rows), " .. more, bk.save_csv, "never.csv",
+        { a = { 1, 2 }, b = { 1, 2, x = 3 } })
+    fails("bk.tasks.split: classes: task 1: expected a list of class ids, " .. more, bk.tasks.split,
+        { data = bk.data.glyphs { n = 20, seed = 1 }, classes = { { 0, x = 1 }, { 2, 3 } } })
 end
 
 -- A float that stands for an id, a seed or an integer is taken where it is whole, and never cut.

@@ -19,7 +19,7 @@ local function table_of(given, where)
 end
 
 local function check(list, where)
-    if type(list) ~= "table" or not bk._options.length(list) then
+    if type(list) ~= "table" or not bk._options.length(list) or bk._options.stray(list) then
         fail("%s: expected a list or a tensor of numbers, got %s", where, show(list))
     end
     for k = 1, #list do

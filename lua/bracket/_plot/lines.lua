@@ -53,7 +53,7 @@ local function places(s, n, panel, where)
     local x = s.x
     if type(x) == "table" and type(x[1]) == "string" then
         local list = {}
-        for k, name in ipairs(x) do
+        for k, name in ipairs(bk._options.list("bk.plot: " .. where, "x", x, "a list of names")) do
             if type(name) ~= "string" then fail("%s: x: entry %d: expected a name like the others", where, k) end
             list[k] = panel.x:named(name)
         end

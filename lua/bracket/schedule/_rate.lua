@@ -22,7 +22,7 @@ local function resolve(lr, where, nested)
         return function() return lr end
     end
     if bk._options.callable(lr) then return lr end
-    if type(lr) == "table" and (bk._options.length(lr) or 0) > 0 and not nested then
+    if type(lr) == "table" and (bk._options.length(lr) or 0) > 0 and not bk._options.stray(lr) and not nested then
         local rates = {}
         for i, r in ipairs(lr) do rates[i] = resolve(r, where, true) end
         return bk.schedule._described.by_task(lr, function(step, state)

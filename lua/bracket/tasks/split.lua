@@ -33,7 +33,7 @@ local function split(options)
     end
     local tasks = {}
     for k, group in ipairs(groups) do
-        if type(group) ~= "table" or (bk._options.length(group) or 0) == 0 then
+        if type(group) ~= "table" or (bk._options.length(group) or 0) == 0 or bk._options.stray(group) then
             refuse("bk.tasks.split: classes: task %d: expected a list of class ids, got %s", k,
                 type(group) == "table" and #group == 0 and "an empty one" or bk._options.show(group))
         end

@@ -4,6 +4,9 @@
 local bk = ...
 local refuse = bk._options.refuse
 
+-- Elements of a product of several times: they stay in L2 until their steps have read them.
+local BLOCK = 1 << 15
+
 local function gate(a, k, hidden) return a:narrow(2, k * hidden + 1, hidden) end
 
 local kinds = {
@@ -45,14 +48,20 @@ local function layer(kind, options)
         forward = function(p, x)
             local batch, time = x:size(1), x:size(2)
             if time == 0 then refuse("bk.%s: x: expected at least one time, got (%d,0,%d)", where, batch, n_in) end
-            -- Every time in one product; then time after time in one vector, whose parts cost nothing to cut out and
+            -- Some times in one product; then time after time in one vector, whose parts cost nothing to cut out and
             -- whose cotangent is put together once.
             local size = batch * k.gates * hidden
-            local a = (x:permute{ 2, 1, 3 }:matmul(p.weight) + p.bias):flatten()
+            local some = math.max(1, BLOCK // math.max(size, 1))
+            local inputs, a = x:permute{ 2, 1, 3 }:reshape{ time * batch, n_in }
             local h = bk.zeros({ batch, hidden }, { dtype = x:dtype() })
             local c, all = k.cell_state and h or nil, {}
             for t = 1, time do
-                local now = a:narrow(1, (t - 1) * size + 1, size):reshape{ batch, k.gates * hidden }
+                local at = (t - 1) % some
+                if at == 0 then
+                    local rows = math.min(some, time - t + 1) * batch
+                    a = (inputs:narrow(1, (t - 1) * batch + 1, rows):matmul(p.weight) + p.bias):flatten()
+                end
+                local now = a:narrow(1, at * size + 1, size):reshape{ batch, k.gates * hidden }
                 h, c = k.step(now, p, h, c, activation)
                 all[t] = whole and h or nil
             end

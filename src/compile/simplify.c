@@ -307,19 +307,37 @@ static void collect(node *n, double x, bool root, const int *uses, terms *t, int
     }
 }
 
-static node *products_node(graph *g, const terms *t) {
-    node **in = graph_alloc(g, sizeof *in * 2 * (size_t)t->n_products);
-    int64_t *ints = graph_alloc(g, sizeof *ints * 3 * (size_t)t->n_products);
+static node *products_from(graph *g, const terms *t, int first, int count) {
+    node **in = graph_alloc(g, sizeof *in * 2 * (size_t)count);
+    int64_t *ints = graph_alloc(g, sizeof *ints * 3 * (size_t)count);
     if (!in || !ints) return NULL;
-    for (int i = 0; i < t->n_products; i++) {
-        node *m = t->product[i];
+    for (int i = 0; i < count; i++) {
+        node *m = t->product[first + i];
         in[2 * i] = m->in[0];
         in[2 * i + 1] = m->in[1];
         ints[3 * i] = m->ints[0];
         ints[3 * i + 1] = m->ints[1];
-        memcpy(&ints[3 * i + 2], &t->alpha[i], sizeof(double));
+        memcpy(&ints[3 * i + 2], &t->alpha[first + i], sizeof(double));
     }
-    return graph_op(g, &op_matmul_sum, 2 * t->n_products, in, 3 * t->n_products, ints, 0);
+    return graph_op(g, &op_matmul_sum, 2 * count, in, 3 * count, ints, 0);
+}
+
+/* Of many products, as of a recurrent weight's gradient over time, the sum of sums: what the first ones read is let go
+ * before the last are made. Each of them reads several times what it makes, so that memory is won and no time lost. */
+static node *products_node(graph *g, const terms *t) {
+    enum { MANY = 16, READS = 8 };
+    node *sum = NULL;
+    for (int first = 0, count; first < t->n_products; first += count) {
+        int64_t read = 0;
+        for (count = 0; first + count < t->n_products; count++) {
+            const node *m = t->product[first + count];
+            if (count >= MANY && read >= READS * m->count) break;
+            read += m->in[0]->count + m->in[1]->count;
+        }
+        node *some = products_from(g, t, first, count);
+        sum = sum ? g_add(g, sum, some) : some;
+    }
+    return sum;
 }
 
 static bool accumulate_products(graph *g, int n_out, node **outs) {

@@ -185,6 +185,26 @@ function TestMemory.test_a_product_lies_over_its_operand()
     lu.assertTrue(gradient:stats(theta).arena_bytes < 1.1 * activation)
 end
 
+-- The gradient of a recurrent weight is a sum of as many products as there are times: what they read is let go long
+-- before the last is made, so that of a time five values of the state's size are kept, not the gates' cotangents too.
+function TestMemory.test_sums_of_many_products_let_go_of_what_they_read()
+    local model = nn.sequential{ nn.gru{ 4, 64, sequence = false } }
+    local function problem(batch, time)
+        local x = bk.rng(1):normal{ batch, time, 4 }
+        return function(theta) return model:forward(theta, x):square():sum() end
+    end
+    local theta = model:init{ seed = 1 }
+    local function bytes(time) return bk.grad(problem(32, time)):stats(theta).arena_bytes end
+    lu.assertTrue(bytes(200) - bytes(100) < 100 * 5 * 32 * 64 * 8)
+    local v, h = bk.rng(2):normal(theta:shape()) / theta:count() ^ 0.5, 1e-4
+    for _, time in ipairs{ 15, 16, 17, 40 } do
+        local L = problem(2, time)
+        local function apart(s) return L(theta + s * v) - L(theta - s * v) end
+        local slope = (8 * apart(h) - apart(2 * h)) / (12 * h)
+        lu.assertAlmostEquals(bk.grad(L)(theta):dot(v):item() / slope:item(), 1, 1e-7)
+    end
+end
+
 function TestMemory.test_more_than_it_takes_changes_nothing()
     local n = networks("float64").transformer
     local f = bk.grad(n[1])

@@ -14,10 +14,14 @@
 #include <immintrin.h>
 #include <string.h>
 
+/* TWO_STEPS: of depth in one turn, so that counting takes less of the ports that sums need: 5 % of products whose A is
+ * stored transposed, 2 % of others, on an Intel core. Four gain no more. */
 #if defined(__clang__)
 #define UNROLL
+#define TWO_STEPS _Pragma("clang loop unroll_count(2)")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
+#define TWO_STEPS _Pragma("GCC unroll 2")
 #endif
 
 /* Pointers that the compiler is to step one by one: made from one another, they take more registers than there are. */

@@ -89,7 +89,7 @@ end
 local function broadcast(value, from)
     local list, head
     if rank == from then
-        local ok, text, tensors = pcall(bk._checkpoint.pack, value, "value")
+        local ok, text, tensors = pcall(bk._checkpoint.pack, value, "bk.mpi.broadcast: value")
         head = { wrong = not ok and tostring(text) or nil, text = ok and text or nil, tensors = {} }
         list = ok and tensors or {}
         for name, t in pairs(list) do
@@ -98,7 +98,7 @@ local function broadcast(value, from)
         head = internal.to_json(head)
     end
     head = internal.from_json(ranks.broadcast(head, from))
-    if head.wrong then refuse("bk.mpi.broadcast: %s", head.wrong) end
+    if head.wrong then error(head.wrong, 0) end
     local received = {}
     for _, about in ipairs(head.tensors) do
         local t = list and list[about.name] or bk.zeros(about.shape, { dtype = about.dtype })

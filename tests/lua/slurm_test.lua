@@ -83,6 +83,8 @@ local function start()
     local host = output_of("hostname -s"):match("%S+")
     local port = 20000 + internal.process() % 20000
     write(root .. "/slurm.conf", (CONF:gsub("%u%u%u%u+", { HOST = host, PORT = port, DAEMON = port + 1, ROOT = root })))
+    local hybrid <close> = io.open("/sys/fs/cgroup/unified/cgroup.procs") -- of which slurmd has to be told one
+    if hybrid then write(root .. "/cgroup.conf", "CgroupPlugin=cgroup/v1\n") end
     local ids = {}
     local function daemon(command, name)
         local p = io.popen(("SLURM_CONF=%s/slurm.conf %s > %s/%s.out 2>&1 < /dev/null & echo $!"):format(root,

@@ -209,6 +209,8 @@ local function test_global(path, name)
     return name == "bk"
 end
 
+local tests = {} -- where a suite or a test is: another of its name would take its place
+
 local luac = lines_of("command -v luac5.4 || command -v luac")[1]
 for _, path in ipairs(lines_of("find lua experiments tests -name '*.lua' | LC_ALL=C sort")) do
     local text = read(path)
@@ -228,6 +230,12 @@ for _, path in ipairs(lines_of("find lua experiments tests -name '*.lua' | LC_AL
             if above and not MAY_NAME[path .. " " .. above] then
                 fault("%s:%d: the library does not know the program's %s", path, n, above)
             end
+        end
+        local test = line:match("^(Test[%w_]+) =") or line:match("^function (Test[%w_]+[.:]test[%w_]*)")
+        if test then
+            test = test:gsub(":", ".")
+            if tests[test] then fault("%s:%d: %s stands in %s too", path, n, test, tests[test]) end
+            tests[test] = path .. ":" .. n
         end
         if path:find("^experiments/") then
             if line:find('"%.%./[%w_]+/') then fault("%s:%d: a file of another experiment", path, n) end

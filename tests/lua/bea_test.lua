@@ -467,7 +467,7 @@ end
 
 -- ---- steps of fields that are no gradients: a game of two players in turn ----
 
-TestFields = {}
+TestFieldFunctions = {}
 
 local payoff = bk.tensor{ { 1, 0.3 }, { 0.2, 0.8 } }
 local function game(t)
@@ -478,7 +478,7 @@ local function X(t) return bk.grad(game)(t) * bk.tensor{ 1, 1, 0, 0 } end
 local function Y(t) return bk.grad(game)(t) * bk.tensor{ 0, 0, -1, -1 } end
 local theta4 = bk.tensor{ 1, -0.5, 0.3, 0.7 }
 
-function TestFields.test_a_word_of_fields_steps_and_verifies()
+function TestFieldFunctions.test_a_word_of_fields_steps_and_verifies()
     local w = bk.bea.word{ { X, 0.05 }, { Y, 0.05 }, { game, 0.02 } }
     local by_hand = theta4 - 0.05 * X(theta4)
     by_hand = by_hand - 0.05 * Y(by_hand)
@@ -491,7 +491,7 @@ function TestFields.test_a_word_of_fields_steps_and_verifies()
     lu.assertTrue((gap.measured - gap.predicted):norm():item() < 1e-2 * gap.predicted:norm():item())
 end
 
-function TestFields.test_a_draw_inside_a_traced_function_is_an_error()
+function TestFieldFunctions.test_a_draw_inside_a_traced_function_is_an_error()
     local rng = bk.rng(3)
     for _, draw in ipairs{ function() return rng:uniform{ 4 } end, function() return rng:normal{ 4 } end,
         function() return rng:permutation(4) end, function() return rng:integers({ 4 }, 3) end } do
@@ -503,7 +503,7 @@ function TestFields.test_a_draw_inside_a_traced_function_is_an_error()
 end
 
 -- Tracing freezes what a function captured; what has changed since is noticed at the next call.
-function TestFields.test_what_was_captured_and_has_changed_is_noticed()
+function TestFieldFunctions.test_what_was_captured_and_has_changed_is_noticed()
     local rate, weights, flip, traces = 1, bk.ones{ 4 }, false, 0
     local f = function(t)
         traces = traces + 1

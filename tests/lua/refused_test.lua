@@ -286,47 +286,6 @@ function TestRefused.test_what_would_have_no_effect_in_a_protocol()
     lu.assertEquals(p:run {}.history ~= nil, true)
 end
 
--- A field beside the entries of a list, where options stood elsewhere.
-function TestRefused.test_lists_with_a_field()
-    local field = 'expected a list, got a list with a field "lr"'
-    fails("bk.tasks.rotated: angles: " .. field, bk.tasks.rotated, { data = {}, angles = { 0, 30, lr = 1 } })
-    fails("bk.bea.game: losses: " .. field, bk.bea.game, { losses = { squares, cubes, lr = 1 }, players = { 1, 1 },
-        lr = 1 })
-    fails('bk.order.word: tasks: expected a list of tasks, got a list with a field "n"', bk.order.word, { 1, 2, n = 4 })
-    fails("bk.order.word: tasks: expected a list of tasks, got an empty one", bk.order.word, {})
-    fails('bk.schedule.per_task: rates: expected a list with a rate or schedule per task, got a list with a field "steps"',
-        bk.schedule.per_task, { 0.1, 0.2, steps = 9 })
-    fails('bk.statistics.mean: values: expected a list of numbers, got a list with a field "n"', bk.statistics.mean,
-        { 1, 2, n = 2 })
-    fails('bk.bea.swap_effect: losses: expected a list of two or more, got a list with a field "lr"', bk.bea.swap_effect,
-        squares, { squares, cubes, lr = 0.1 }, theta)
-    fails('bk.jvp: arguments: expected a list, got a field "x" as well', bk.jvp, squares, { theta, x = 1 }, { theta })
-    fails('bk.jvp: tangents: expected one an argument, got a field "x" as well', bk.jvp, squares, { theta },
-        { theta, x = 1 })
-    local function identity(_, x) return x end
-    fails('bk.nn.layer: input: expected a list, got a field "x" as well', bk.nn.layer,
-        { forward = identity, input = { "batch", x = 2 } })
-    fails('bk.nn.layer: params: expected a list, got a field "x" as well', bk.nn.layer,
-        { forward = identity, params = { x = { "w", shape = { 2 } } } })
-    fails('bk.optim.custom: state: expected a list, got a field "x" as well', bk.optim.custom,
-        { state = { "m", x = "v" }, update = function(g, s) return g, s end })
-    local more = "got a list with a field \"x\""
-    for name, series in pairs{ ["x"] = { x = { 1, 2, x = 3 }, y = { 1, 2 } }, ["y"] = { y = { 1, 2, x = 3 } },
-        ["low"] = { y = { 1, 2 }, low = { 0, 0, x = 0 }, high = { 3, 3 } },
-        ["image: row 1"] = { image = { { 1, 2, x = 3 }, { 1, 2 } } } } do
-        fails("bk.plot: series 1: " .. name .. ": expected a list or a tensor of numbers, " .. more, bk.plot,
-            { series, out = "never.png" })
-    end
-    fails("bk.plot: series 1: x: expected a list of names, " .. more, bk.plot,
-        { { x = { "a", "b", x = "c" }, y = { 1, 2 }, style = "bars" }, out = "never.png" })
-    fails("bk.plot: xticks: expected a list or true or false, " .. more, bk.plot,
-        { { y = { 1, 2 } }, xticks = { 1, x = 2 }, out = "never.png" })
-    fails("bk.save_csv: table: b: expected a list or a tensor (rows), " .. more, bk.save_csv, "never.csv",
-        { a = { 1, 2 }, b = { 1, 2, x = 3 } })
-    fails("bk.tasks.split: classes: task 1: expected a list of class ids, " .. more, bk.tasks.split,
-        { data = bk.data.glyphs { n = 20, seed = 1 }, classes = { { 0, x = 1 }, { 2, 3 } } })
-end
-
 -- A float that stands for an id, a seed or an integer is taken where it is whole, and never cut.
 function TestRefused.test_fractions_are_not_cut()
     local model, x = bk.nn.mlp { 2, 3 }, bk.ones { 2, 2 }
@@ -370,36 +329,6 @@ function TestRefused.test_fractions_are_not_cut()
     lu.assertEquals(bk.tensor(far, { dtype = "int64" }), far:to "int64")
     lu.assertEquals(far:to "int64", int64 { math.maxinteger, math.mininteger, 0, 2 })
     fails("bk.stream.below: n: expected a whole number >= 1, got 2.5", bk.stream.below, bk.stream.new(1), 2.5)
-end
-
--- What stands behind a gap would be passed over in silence, and so would an option among the numbers.
-function TestRefused.test_lists_with_a_gap()
-    local gap = "expected a list without gaps, got 1 entries and one at 3"
-    fails("bk.tensor: values: " .. gap, bk.tensor, { [1] = 1, [3] = 2 })
-    fails("bk.tensor: values[2]: " .. gap, bk.tensor, { { 1 }, { [1] = 1, [3] = 2 } })
-    fails("bk.tensor: values: expected a list without gaps, got 2 entries and one at 0", bk.tensor, { [0] = 1, 2, 3 })
-    local many = {}
-    for k = 1, 5000 do many[k] = k end
-    lu.assertEquals(bk.tensor(many):count(), 5000)
-    many[9000] = 1
-    fails("got 5000 entries and one at 9000", bk.tensor, many)
-    fails("bk.zeros: shape: " .. gap, bk.zeros, { [1] = 2, [3] = 3 })
-    fails("bk.concat: parts: " .. gap, bk.concat, { [1] = theta, [3] = theta })
-    fails("bk.bea.word: steps: " .. gap, bk.bea.word, { [1] = { squares, 1 }, [3] = { squares, 1 } })
-    fails("bk.bea.multitask: losses: " .. gap, bk.bea.multitask, { losses = { [1] = squares, [3] = cubes }, lr = 0.1 })
-    fails("bk.nn.sequential: layers: " .. gap, bk.nn.sequential, { [1] = bk.nn.tanh(), [3] = bk.nn.tanh() })
-end
-
--- A list whose __len says what is no length.
-function TestRefused.test_lists_of_another_length()
-    local function long(n) return setmetatable({ 1, 2 }, { __len = function() return n end }) end
-    fails('bk.statistics.mean: values: expected a list of numbers, got a table whose length, "x", is not that of a list',
-        bk.statistics.mean, long("x"))
-    fails("bk.bea.game: losses: expected a list, got a table whose length, -5,", bk.bea.game,
-        { losses = long(-5), lr = 1, players = { 1 } })
-    fails("bk.arguments: defaults: n: expected a number, string, boolean or list", bk.arguments, { n = long(1 << 40) },
-        {})
-    lu.assertEquals(bk.statistics.mean(long(2)), 1.5)
 end
 
 function TestRefused.test_a_step_of_one_number()
@@ -719,43 +648,6 @@ function TestRefused.test_sizes_and_files()
     fails("bk.bea.lanczos: top: expected at most 2, the steps or theta's size, got 5", bk.bea.lanczos,
         { loss = squares, theta = theta, top = 5 })
     fails("tensor:save: /nonexistent/x.npy: cannot be written", theta.save, theta, "/nonexistent/x.npy")
-end
-
-function TestRefused.test_lists_with_a_gap()
-    local x, y = bk.rng(1):normal { 30, 4 }, bk.rng(2):integers({ 30 }, 3)
-    local task = { x = x, y = y }
-    local function protocol(more)
-        local spec = { model = bk.nn.mlp { 4, 5, 3 }, tasks = { task, task }, lr = 0.1 }
-        for k, v in pairs(more) do spec[k] = v end
-        return bk.protocol(spec)
-    end
-    for text, spec in pairs {
-        ["bk.protocol: interventions: expected a list, got a list with nothing in place 1"] =
-            { interventions = { nil, bk.intervention.ewc { weight = 1 } } },
-        ["bk.protocol: order: expected a list of tasks, got a list with nothing in place 2"] = { order = { 1, nil, 2 } },
-        ["bk.protocol: tasks: expected a list, got a list with nothing in place 2"] = { tasks = { task, nil, task } },
-        ["bk.protocol: order: expected one of blocks"] = { order = "_object" },
-        ["bk.protocol: record: expected one of accuracy"] = { record = { "_define" } },
-        ["steps: a list (steps per task) needs a sequential order, got blocks"] =
-            { order = bk.order.blocks { size = 2 }, steps = { 3, 4 } },
-    } do
-        fails(text, protocol, spec)
-    end
-    local ten = protocol { order = bk.order.blocks { size = 2 }, batch = 6, epochs = 2 }:run {}
-    lu.assertEquals(ten.steps, 20) -- two epochs of five batches of each of the two
-    local data = { x = bk.ones { 20, 9 }, y = int64(bk.arange(20):totable()):minimum(1) }
-    fails("bk.tasks.split: classes: task 1: class 0 stands twice", bk.tasks.split,
-        { data = data, classes = { { 0, 0 } } })
-    fails("bk.tasks.rotated: shape: expected {rows, columns} of 9 pixels, got {-3, -3}", bk.tasks.rotated,
-        { data = data, shape = { -3, -3 }, angles = { 0, 90 } })
-    local lost = { step = function() end, state = function() return {} end, restore = function() end,
-        reset = function() end }
-    fails("bk.protocol: step 1: optimizer: step returned nil; expected theta, a tensor float64 (43)", function()
-        protocol { optimizer = lost }:run {}
-    end)
-    fails('state:measure: name: expected a record\'s, got "nope"', function()
-        protocol { steps = 2, interventions = { { after_step = function(s) s:measure("nope") end } } }:run {}
-    end)
 end
 
 -- A clipped step is no gradient step, however large the gradient has to be to show it.

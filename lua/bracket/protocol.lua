@@ -306,9 +306,8 @@ local function run_on(self, options)
     state.failed = not ok and not state.pending
     if signals then signals.release() end
     if not ok then
-        local text = type(message) == "string" and message:gsub("^bracket/[%w_/]+%.lua:%d+: (interrupted)$", "%1")
-        if text and text ~= message then -- at a line of ours, which tells nobody anything
-            message = text .. (state.pending and (" after step %d of %d"):format(state.step, state.total) or "")
+        if state.pending and type(message) == "string" and message:find("%f[%a]interrupted$") then
+            message = ("%s after step %d of %d"):format(message, state.step, state.total)
         end
         error(message, 0)
     end

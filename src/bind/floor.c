@@ -36,24 +36,6 @@ ctx *bind_ctx(lua_State *L) {
     return box ? *box : NULL;
 }
 
-bool bind_own_frame(const lua_Debug *d) {
-    return *d->what == 'C' || strncmp(d->source, "@bracket/", 9) == 0;
-}
-
-void bind_where(lua_State *L, int otherwise) {
-    static const char session[] = "@bracket/repl/"; /* what called that did not write the input */
-    lua_Debug d;
-    for (int level = 1; lua_getstack(L, level, &d); level++) {
-        lua_getinfo(L, "S", &d);
-        if (strncmp(d.source, session, sizeof session - 1) == 0) break;
-        if (!bind_own_frame(&d)) {
-            luaL_where(L, level);
-            return;
-        }
-    }
-    luaL_where(L, otherwise);
-}
-
 /* Of a file no line of the library is to blame: a command's message names none. */
 static int otherwise_at(bk_status status) {
     return status == BK_EIO ? 0 : 1;

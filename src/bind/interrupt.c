@@ -180,6 +180,19 @@ void env_delivered(lua_State *L, bk_env *env) {
     env_arm(L, env);
 }
 
+/* Raises the text on top at the user's line: where the hook stopped the library's Lua tells nobody anything. */
+static int raise_stopped(lua_State *L) {
+    bind_where(L, -1);
+    lua_insert(L, -2);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
+static int raise_interrupted(lua_State *L) {
+    lua_pushliteral(L, "interrupted");
+    return raise_stopped(L);
+}
+
 static void run_hook(lua_State *L, lua_Debug *ar) {
     bk_env *env = env_of(L);
     if (env->c->polled) ctx_note_poll(env->c);
@@ -193,19 +206,20 @@ static void run_hook(lua_State *L, lua_Debug *ar) {
     }
     if (atomic_load(&env->c->interrupted)) {
         env_delivered(L, env);
-        luaL_error(L, "interrupted");
+        raise_interrupted(L);
     }
     if (env->delivered) {
         if (now_ms() < env->deadline) return;
         lua_sethook(L, run_hook, LUA_MASKCOUNT, 1);
-        luaL_error(L, "interrupted");
+        raise_interrupted(L);
     }
     if (env->step_limit && (env->exceeded || ar->event == LUA_HOOKCOUNT)) {
         env->steps += (uint64_t)lua_gethookcount(L);
         if (env->steps < env->step_limit) return;
         env->exceeded = true;
         lua_sethook(L, run_hook, LUA_MASKCOUNT, 1);
-        luaL_error(L, "step limit of %I instructions reached", (LUAI_UACINT)env->step_limit);
+        lua_pushfstring(L, "step limit of %I instructions reached", (LUAI_UACINT)env->step_limit);
+        raise_stopped(L);
     }
     env_arm(L, env);
 }
@@ -295,7 +309,7 @@ static int env_hold(lua_State *L) {
     atomic_store(&env->c->held, whole);
     if (whole || !pending) return 0;
     env_delivered(L, env);
-    return luaL_error(L, "interrupted");
+    return raise_interrupted(L);
 }
 
 void bind_interrupt_internal(lua_State *L) {

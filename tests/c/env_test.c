@@ -74,6 +74,22 @@ static void test_limits(void) {
     bk_close(env);
 }
 
+/* Which line of the script: of the loop itself, and of the call of what loops in the library's own Lua. */
+static void test_stopped_at(void) {
+    static const char *const script[] = {
+        "local a = 1\nwhile true do a = a + 1 end",
+        "local function f(a)\nwhile true do a = a + 1 end end\n\nf(1)",
+        "local a = 1\nlocal d = bk.data.glyphs{n = 1000000, seed = a}\nprint(d)",
+    };
+    bk_env *env = bk_open(&(bk_options){ .step_limit = 30000 });
+    for (size_t i = 0; i < sizeof script / sizeof *script; i++) {
+        const char *begins = "host.lua:2: step limit of 30000 ";
+        check(bk_dostring(env, script[i], "@host.lua") == BK_ELIMIT, "it is stopped", bk_error(env));
+        check(strncmp(bk_error(env), begins, strlen(begins)) == 0, script[i], bk_error(env));
+    }
+    bk_close(env);
+}
+
 /* ---- batches ---- */
 static int64_t allocations_of(bk_env *env, const char *chunk) {
     ctx *c = env_ctx(env);
@@ -552,6 +568,7 @@ int main(int argc, char **argv) {
     test_open_close(argc > 1 ? atoi(argv[1]) : cycles);
     test_open_failing();
     test_limits();
+    test_stopped_at();
     test_batches();
     test_restricted();
     test_meddling();

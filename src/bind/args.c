@@ -140,7 +140,7 @@ const char *args_string(lua_State *L, int index, const char *fname, const char *
 const char *args_path(lua_State *L, int index, const char *fname) {
     const char *path = args_string(L, index, fname, "path");
     if (strlen(path) != lua_rawlen(L, index)) args_error(L, fname, "path: contains a zero byte");
-    env_check_path(L, path);
+    env_check_path(L, fname, path);
     return path;
 }
 

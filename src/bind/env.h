@@ -17,8 +17,8 @@ bk_status env_fail(bk_env *env, bk_status status, const char *text); /* sets bk_
 bk_env *env_of(lua_State *L); /* NULL in a host's own state */
 ctx *env_ctx(bk_env *env);
 
-/* Raises unless a restricted environment may touch this file; every binding that opens one asks. */
-void env_check_path(lua_State *L, const char *path);
+/* Raises, as fname, unless a restricted environment may touch this file; every binding that opens one asks. */
+void env_check_path(lua_State *L, const char *fname, const char *path);
 bool env_restricted(lua_State *L);
 
 /* An interrupt reached L as an error: the flag is cleared, and a script that swallows the error is

@@ -238,7 +238,7 @@ static int set_guarded(lua_State *L) {
         lua_pushliteral(L, "__gc");
         const int type = lua_rawget(L, 2);
         if (type != LUA_TNIL && env->restricted) /* one put in its place afterwards would not be guarded */
-            return luaL_error(L, "restricted: setmetatable: finalizers (__gc) are not to be had; __close is");
+            return luaL_error(L, "setmetatable: restricted: finalizers (__gc) are not to be had; __close is");
         finalized = type == LUA_TFUNCTION;
         if (finalized && lua_tocfunction(L, 3) != collected) {
             lua_pushliteral(L, "__gc");

@@ -12,12 +12,18 @@ bool env_restricted(lua_State *L) {
     return env && env->restricted;
 }
 
-void env_check_path(lua_State *L, const char *path) {
+static int raise_named(lua_State *L, const char *fname, const err *e) {
+    err named = { 0 };
+    err_set(&named, e->status, "%s: %s", fname, e->text);
+    return bind_raise(L, &named);
+}
+
+void env_check_path(lua_State *L, const char *fname, const char *path) {
     path_place p;
     err e = { 0 };
     bk_env *env = env_of(L);
     if (!env || !env->restricted) return;
-    if (path_find(env->c, path, &p, &e)) bind_raise(L, &e);
+    if (path_find(env->c, path, &p, &e)) raise_named(L, fname, &e);
     path_leave(&p);
 }
 
@@ -50,10 +56,10 @@ static int read_text(lua_State *L) {
 }
 
 /* As luaL_loadfilex, of source text in a regular file of the folders; a path outside is an error. */
-static int load_text(lua_State *L, const char *path) {
+static int load_text(lua_State *L, const char *fname, const char *path) {
     err e = { 0 };
     const int fd = path_open(env_of(L)->c, path, O_RDONLY, &e);
-    if (e.status == BK_ERUNTIME) return bind_raise(L, &e);
+    if (e.status == BK_ERUNTIME) return raise_named(L, fname, &e);
     FILE *f = fd >= 0 ? fdopen(fd, "rb") : NULL;
     if (!f) {
         if (fd >= 0) close(fd);
@@ -74,7 +80,7 @@ static int load_text(lua_State *L, const char *path) {
 static int safe_loadfile(lua_State *L) {
     const char *path = luaL_checkstring(L, 1);
     bool with_env = !lua_isnone(L, 3);
-    if (load_text(L, path) != LUA_OK) {
+    if (load_text(L, "loadfile", path) != LUA_OK) {
         luaL_pushfail(L);
         lua_insert(L, -2);
         return 2;
@@ -89,7 +95,7 @@ static int safe_loadfile(lua_State *L) {
 static int safe_dofile(lua_State *L) {
     const char *path = luaL_checkstring(L, 1);
     lua_settop(L, 1);
-    if (load_text(L, path) != LUA_OK) return lua_error(L);
+    if (load_text(L, "dofile", path) != LUA_OK) return lua_error(L);
     const int top = lua_gettop(L) - 1;
     lua_call(L, 0, LUA_MULTRET);
     return lua_gettop(L) - top;
@@ -98,7 +104,8 @@ static int safe_dofile(lua_State *L) {
 static int safe_require(lua_State *L) { /* without `package`: what is loaded, nothing else */
     const char *name = luaL_checkstring(L, 1);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    if (lua_getfield(L, -1, name) == LUA_TNIL) return luaL_error(L, "restricted: module '%s' is not available", name);
+    if (lua_getfield(L, -1, name) == LUA_TNIL)
+        return luaL_error(L, "require: restricted: module '%s' is not available", name);
     return 1;
 }
 

@@ -182,6 +182,32 @@ static void test_race(const char *in, const char *out) {
     bk_close(env);
 }
 
+/* As every other error about a file does. */
+static void test_refusals_name_the_function(bk_env *env) {
+    static const char *const named[][2] = {
+        { "bk.load_npy('/etc/passwd')", "bk.load_npy" },
+        { "bk.load_npz('/etc/passwd')", "bk.load_npz" },
+        { "bk.load_safetensors('/etc/passwd')", "bk.load_safetensors" },
+        { "bk.data.csv('/etc/passwd')", "bk.data.csv" },
+        { "bk.data.mnist('/etc')", "bk.data.mnist" },
+        { "bk.data.images('/etc')", "bk.data.images" },
+        { "bk.data.cifar('/etc')", "bk.data.cifar" },
+        { "bk.ones{3}:save('/etc/x.npy')", "tensor:save" },
+        { "bk.save_json('/etc/x', {})", "bk.save_json" },
+        { "bk.save_csv('/etc/x', { a = { 1 } })", "bk.save_csv" },
+        { "bk.save_safetensors('/etc/x', {})", "bk.save_safetensors" },
+        { "loadfile('/etc/passwd')", "loadfile" },
+        { "dofile('/etc/passwd')", "dofile" },
+        { "require 'socket'", "require" },
+    };
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        char begins[100];
+        snprintf(begins, sizeof begins, "host:1: %s: restricted: ", named[i][1]);
+        bk_dostring(env, named[i][0], "@host");
+        check(strncmp(bk_error(env), begins, strlen(begins)) == 0, named[i][0], bk_error(env));
+    }
+}
+
 static void test_restricted(void) {
     /* Each must run; IN is the folder given, OUT one that is not, with the same files in it. */
     static const char *const allowed[] = {
@@ -304,6 +330,7 @@ static void test_restricted(void) {
               bk_error(env));
     for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
         check(bk_dostring(env, harmless[i], NULL) == BK_OK, harmless[i], bk_error(env));
+    test_refusals_name_the_function(env);
     bk_close(env);
     test_race(in, out);
     check(!file_there(out, "x.npy") && !file_there(out, "new.npy") && !file_there(out, "x.svg") &&

@@ -221,7 +221,7 @@ static void test_endless(void) {
     }
     for (size_t i = 0; i < sizeof native / sizeof *native; i++) interrupted(native[i]);
     bk_env *env = bk_open(&restricted);
-    check(bk_dostring(env, finalized[0], NULL) == BK_ERUNTIME && strstr(bk_error(env), "restricted: setmetatable"),
+    check(bk_dostring(env, finalized[0], NULL) == BK_ERUNTIME && strstr(bk_error(env), "setmetatable: restricted: "),
           "restricted: no finalizers", bk_error(env));
     check(bk_dostring(env, "local m = { __gc = true } setmetatable({}, m)", NULL) == BK_ERUNTIME,
           "restricted: nor a place for one", bk_error(env));

@@ -3,6 +3,7 @@
 #include "../data/safetensors.h"
 #include "../base/path.h"
 #include "../data/sink.h"
+#include "../data/source.h"
 #include "../tensor/vec.h"
 #include "args.h"
 #include "env.h"
@@ -182,11 +183,11 @@ enum { SHORT = 15, EXACT = 17 }; /* digits that people write, and that every flo
 
 /* The number, which is n characters of JSON, in fewer digits where it comes back from these; how many characters, 0: it
  * does not. By Jansson, for a host's locale may write a comma. */
-static size_t shorter_number(const char *text, size_t n, char *out, size_t bytes) {
+static size_t shorter_number(const char *text, size_t n, char *out, size_t room) {
     json_t *number = json_loadb(text, n, JSON_DECODE_ANY, NULL), *back = NULL;
     const size_t used =
-        number ? json_dumpb(number, out, bytes, JSON_ENCODE_ANY | JSON_REAL_PRECISION(SHORT)) : 0;
-    if (used && used <= bytes) back = json_loadb(out, used, JSON_DECODE_ANY, NULL);
+        number ? json_dumpb(number, out, room, JSON_ENCODE_ANY | JSON_REAL_PRECISION(SHORT)) : 0;
+    if (used && used <= room) back = json_loadb(out, used, JSON_DECODE_ANY, NULL);
     const bool same = back && json_equal(number, back);
     json_decref(back);
     json_decref(number);
@@ -277,18 +278,48 @@ static void push_json(lua_State *L, const json_t *value) {
     }
 }
 
+enum { AS_IT_IS = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL };
+
 static int from_json(lua_State *L) { /* from_json(text): the value, null as nan; or nil and what is wrong */
     size_t n;
     const char *text = luaL_checklstring(L, 1, &n);
     err e = { 0 };
     json_tree *t = new_json(L);
-    json_text_read(t->c, text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, t, &e);
+    json_text_read(t->c, text, n, AS_IT_IS, t, &e);
     if (e.status == BK_EIO) {
         lua_pushnil(L);
         lua_pushstring(L, e.text);
         return 2;
     }
     if (e.status) return bind_raise(L, &e);
+    push_json(L, t->root);
+    json_tree_free(t);
+    return 1;
+}
+
+static bk_status read_json(json_tree *t, const char *path, err *e) {
+    source s = { 0 };
+    bytes all = { 0 };
+    bk_status status = source_open(t->c, path, &s, e);
+    if (!status) status = source_read_all(&s, &all, e);
+    if (!status) {
+        status = json_text_read(t->c, (const char *)all.data, all.count, AS_IT_IS, t, e);
+        if (status == BK_EIO) err_prefix(e, s.path);
+    }
+    source_close(&s);
+    bytes_free(t->c, &all);
+    return status;
+}
+
+static int load_json(lua_State *L) {
+    const char *fname = "bk.load_json", *path = args_path(L, 1, fname);
+    args_end(L, 1, lua_gettop(L), false, fname);
+    err e = { 0 };
+    json_tree *t = new_json(L);
+    if (read_json(t, path, &e)) {
+        if (e.status != BK_EINTERRUPTED) err_prefix(&e, fname);
+        return bind_raise(L, &e);
+    }
     push_json(L, t->root);
     json_tree_free(t);
     return 1;
@@ -449,6 +480,11 @@ void bind_files(lua_State *L) {
         { "save_safetensors", save_safetensors,
           "bk.save_safetensors(path, {name = tensor, ...} [, {name = text, ...}]) -> nothing\nNamed tensors, and "
           "texts as metadata, in one file in the safetensors format, which appears whole or not at all." },
+        { "load_json", load_json,
+          "bk.load_json(path) -> value\nWhat a JSON file holds, plain or gzip: a number (whole ones as integers), "
+          "string, boolean, or a table, arrays from 1, objects by name. null is nan, as bk.save_json writes what is "
+          "not finite. Nested lists of numbers go into bk.tensor.\n\nErrors: name the file, and the line of what is no "
+          "JSON, a name that stands twice in an object among it." },
         { NULL, NULL, NULL },
     };
     bind_rows(L, rows);

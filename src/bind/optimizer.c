@@ -543,7 +543,8 @@ static const bind_row optim_methods[] = {
     { "state", optim_state,
       "optimizer:state() -> { step, NAME = tensor, ... }\nA copy of the state, for optimizer:restore." },
     { "restore", optim_restore_,
-      "optimizer:restore(state) -> optimizer\nSets the state that optimizer:state() returned." },
+      "optimizer:restore(state) -> optimizer\nSets the state that optimizer:state() returned. It holds no options: "
+      "another optimizer's with tensors of the same names, as adam's for adamw, is taken as it is." },
     { "reset", optim_reset_, "optimizer:reset() -> optimizer\nForgets the state: as new." },
     { "formula", optim_formula_,
       "optimizer:formula() -> f, names\n"

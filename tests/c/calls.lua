@@ -101,6 +101,8 @@ calls["bk.save_csv"] = function()
     return bk.save_csv(folder .. "/x.csv", { { a = 1 }, { b = "x" } })
 end
 calls["bk.save_json"] = function() return bk.save_json(folder .. "/x.json", { x = x, list = { 1, "a", true } }) end
+write("y.json", "{\"a\": [1, null, 0.5, true, \"x\"]}")
+calls["bk.load_json"] = function() return bk.load_json(folder .. "/y.json") end
 calls["bk.load_safetensors"] = function() return bk.load_safetensors(folder .. "/x.safetensors") end
 calls["operators of tensors"] = function()
     return v + w, v - 1, 2 * v, v / w, v ^ 2, -v, #v, v == w, v[1] < w[1], v[1] <= w[1], x[1][2], tostring(x),

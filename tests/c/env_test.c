@@ -194,6 +194,7 @@ static void test_refusals_name_the_function(bk_env *env) {
         { "bk.data.cifar('/etc')", "bk.data.cifar" },
         { "bk.ones{3}:save('/etc/x.npy')", "tensor:save" },
         { "bk.save_json('/etc/x', {})", "bk.save_json" },
+        { "bk.load_json('/etc/x')", "bk.load_json" },
         { "bk.save_csv('/etc/x', { a = { 1 } })", "bk.save_csv" },
         { "bk.save_safetensors('/etc/x', {})", "bk.save_safetensors" },
         { "loadfile('/etc/passwd')", "loadfile" },

@@ -1,4 +1,4 @@
--- save_test.lua - results of scripts: bk.save_csv, bk.save_json, and what print shows of a run's results.
+-- save_test.lua - results of scripts: bk.save_csv, bk.save_json, bk.load_json, and what print shows of a result.
 local bk = require "bracket"
 local lu = require "luaunit"
 
@@ -96,6 +96,53 @@ function TestSave.test_a_runs_results()
     lu.assertStrContains(tostring(r.metrics), "forgetting = ")
     lu.assertStrContains(bk.repl.format(r), "forgetting = ")
     lu.assertEquals(run{}.history, r.history)
+end
+
+-- ---- bk.load_json ----
+
+local function loaded(text)
+    local name = path()
+    local f <close> = assert(io.open(name, "wb"))
+    f:write(text)
+    f:close()
+    local ok, value = pcall(bk.load_json, name)
+    os.remove(name)
+    return ok and value or (value:gsub(name:gsub("%p", "%%%0"), "FILE"))
+end
+
+function TestSave.test_json_of_others_is_read()
+    lu.assertEquals(loaded(' { "a" : [1, 2.5, [true, false], {}], "\\u00fc\\n" : "x" } '),
+        { a = { 1, 2.5, { true, false }, {} }, ["ü\n"] = "x" })
+    lu.assertEquals(math.type(loaded("[7]")[1]), "integer")
+    lu.assertEquals(math.type(loaded("[7.0]")[1]), "float")
+    lu.assertEquals(loaded("9007199254740993"), 9007199254740993)
+    lu.assertEquals(loaded('"text"'), "text")
+    local gap = loaded("[1, null, 3]")
+    lu.assertEquals({ #gap, gap[1], gap[2] ~= gap[2], gap[3] }, { 3, 1, true, 3 })
+end
+
+function TestSave.test_what_save_json_wrote_comes_back()
+    local name, x = path(), bk.rng(1):normal{ 2, 3 }
+    bk.save_json(name, { x = x, name = "β", list = { 1, 0.1, 5e-324, -0.0, 1e300 }, yes = true, gap = 0 / 0 })
+    local back = bk.load_json(name)
+    os.remove(name)
+    lu.assertTrue(bk.tensor(back.x) == x)
+    lu.assertEquals({ back.name, back.list, back.yes }, { "β", { 1, 0.1, 5e-324, -0.0, 1e300 }, true })
+    lu.assertEquals(1 / back.list[4], -1 / 0)
+    lu.assertTrue(back.gap ~= back.gap)
+end
+
+function TestSave.test_load_json_says_what_is_wrong()
+    local function starts(text, begins) lu.assertStrContains(loaded(text), "bk.load_json: FILE: line " .. begins) end
+    starts("", "1: ")
+    starts('{\n"a": 1,\n"a": 2}', "3: duplicate object key")
+    starts("[1, 2\n", "2: ")
+    starts("[1] 2", "1: end of file expected")
+    starts('"\xff"', "1: ")
+    starts("[NaN]", "1: ")
+    lu.assertErrorMsgContains("bk.load_json: no/such.json: no such file", bk.load_json, "no/such.json")
+    lu.assertErrorMsgContains("bk.load_json: path: expected a string, got 3", bk.load_json, 3)
+    lu.assertErrorMsgContains("bk.load_json: expected at most 1 argument, got 2", bk.load_json, "x", "y")
 end
 
 function TestSave.test_errors()

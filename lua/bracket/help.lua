@@ -1,7 +1,8 @@
 -- help.lua - bk.help: prints what repl/help.lua finds.
 local bk = ...
-return bk.doc(function(x)
-    if x == nil then x = "bk" end
+return bk.doc(function(...)
+    local x = ...
+    if select("#", ...) == 0 then x = "bk" end
     print(bk.repl.help.page(x))
 end, [[
 bk.help([x]) -> nothing

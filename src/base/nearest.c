@@ -35,9 +35,10 @@ static int edits(const char *a, const char *b, int most) {
 
 const char *name_nearest(const char *name, const char *const *known) {
     const char *best = NULL;
-    int fewest = strlen(name) < 5 ? 1 : strlen(name) < 8 ? 2 : 3; /* more than that is another word */
+    const size_t n_letters = strlen(name); /* another letter is another name; more edits are another word */
+    int fewest = n_letters < 2 ? 0 : n_letters < 5 ? 1 : n_letters < 8 ? 2 : 3;
     for (; *known; known++) {
-        bool begins = strlen(name) >= 3 && strncmp(*known, name, strlen(name)) == 0;
+        bool begins = n_letters >= 3 && strncmp(*known, name, n_letters) == 0;
         int n = begins ? 1 : edits(name, *known, fewest);
         if (n <= fewest && (!best || n < fewest)) best = *known, fewest = n;
     }

@@ -356,6 +356,16 @@ function TestRepl:test_help_by_value_question_mark_and_words()
         .. "send help 'bracket_i_j_layer_l'\\r\nexpect 3000 Example:\n") -- the only entry
 end
 
+-- Of a name that is not set: not the page of all there is, as if nothing had been asked.
+function TestRepl:test_help_of_nil()
+    drive("send help(bk.lei)\\r\nexpect 2000 \\r\\nno docstring for nil\nsend help('bk.lei')\\r\nexpect 2000 did you mean bk.lie?\n"
+        .. "send help()\\r\nexpect 2000 In it:\n")
+end
+
+function TestRepl:test_another_letter_is_no_name_meant()
+    drive("send L = 1;\\r\nexpect 2000 > \nsend r\\r\nexpect 2000 \\r\\nnil\\r\\n\nsend l\\r\nexpect 2000 did you mean L?\n")
+end
+
 function TestRepl:test_time_and_type()
     drive("send :time 1 + 2\\r\nexpect 2000 \\r\\n3\\r\\n\nexpect 2000 processor time\n"
         .. "send :type bk.zeros{2, 3}\\r\nexpect 2000 tensor float64 (2,3)\nsend :type 1.5\\r\nexpect 2000 \\r\\nfloat\n"

@@ -270,6 +270,7 @@ local function gists(path, width)
 end
 
 function help.page(x)
+    if x == nil then return 'no docstring for nil; help "bk.NAME" finds names that are near' end
     local width, path = wrap.width(), type(x) == "string" and rooms[x] and x or help.room(x)
     if path then
         local inside = path == "bk" and help.members(bk) or gists(path, width)

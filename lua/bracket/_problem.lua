@@ -181,7 +181,7 @@ function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: ove
     if type(tasks) ~= "table" or #tasks == 0 then refuse("bk.protocol: tasks: expected a list of tasks, got none") end
     for i, task in ipairs(tasks) do
         local where = "bk.protocol: task " .. i
-        if type(task) ~= "table" then refuse("%s: expected a table, got a %s", where, type(task)) end
+        if type(task) ~= "table" then refuse("%s: expected a table, got %s", where, bk._options.show(task)) end
         local t = { name = task.name or ("task " .. i), source = task }
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
         check_fields(task, where, unread)

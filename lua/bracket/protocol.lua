@@ -52,6 +52,10 @@ local function check_interventions(list, order, optimizer)
     for k, iv in ipairs(list) do
         local where = string.format("bk.protocol: intervention %d%s", k,
             type(iv) == "table" and iv.name and " (" .. tostring(iv.name) .. ")" or "")
+        if type(iv) ~= "table" then
+            refuse("%s: expected one of bk.intervention, such as bk.intervention.ewc{...}, or a table of hooks, got %s",
+                where, show(iv))
+        end
         check_options(where, iv, HOOKS)
         local hooked = iv.strength == 1 -- leaves its term as it is
         for _, name in ipairs(run.hooks) do hooked = hooked or iv[name] ~= nil end

@@ -139,7 +139,7 @@ static const bind_option path_told[] = {
 /* The tensors of the list at index, as an array in Lua's memory; pushes two values that keep it and them alive. */
 static const tensor *check_data(lua_State *L, int index, const char *fname, int *n) {
     if (!lua_istable(L, index)) args_fail(L, index, fname, "data", "a list of tensors");
-    *n = (int)lua_rawlen(L, index);
+    *n = (int)args_list(L, index, fname, "data", false);
     lua_createtable(L, *n, 0);
     tensor *list = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *list, 0);
     for (int i = 0; i < *n; i++) {

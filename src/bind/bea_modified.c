@@ -117,7 +117,7 @@ static int bea_continual(lua_State *L) {
         return args_error(L, fname, "expected losses = {L1, L2, ...} and lr = h or {h1, h2, ...}");
     func **losses = bind_bea_check_losses(L, 2, fname, "losses", false, &n); /* 4: the funcs, 5: the list */
     word_step_spec *steps = lua_newuserdatauv(L, (size_t)n * sizeof *steps, 0);
-    if (lua_istable(L, 3) && (int)lua_rawlen(L, 3) != n)
+    if (lua_istable(L, 3) && args_list(L, 3, fname, "lr", false) != n)
         return args_error(L, fname, "lr: expected %d rates, one a loss, got %d", n, (int)lua_rawlen(L, 3));
     for (int i = 0; i < n; i++) {
         if (lua_istable(L, 3))

@@ -125,13 +125,11 @@ static int t_jvp(lua_State *L) {
         lua_replace(L, 3);
     }
     args_table(L, 3, "bk.jvp", "tangents");
-    int n = (int)args_list(L, 2, "bk.jvp", "arguments", false), first = 4;
+    int n = (int)args_list(L, 2, "bk.jvp", "arguments", false), m = (int)lua_rawlen(L, 3), first = 4;
     if (n < 1 || n > 64) return args_error(L, "bk.jvp", "arguments: expected 1 to 64, got %d", n);
-    if ((int64_t)lua_rawlen(L, 3) > n)
-        return args_error(L, "bk.jvp", "tangents: expected at most %d, one an argument, got %I", n,
-                          (LUAI_UACINT)lua_rawlen(L, 3));
+    if (m > n) return args_error(L, "bk.jvp", "tangents: expected at most %d, one an argument, got %d", n, m);
     if (args_stray(L, 3, n, true))
-        return args_error(L, "bk.jvp", "tangents: expected one an argument, got a field %s as well", args_got(L, -1));
+        return args_error(L, "bk.jvp", "tangents: expected %d, one an argument, got one at %s", n, args_got(L, -1));
     luaL_checkstack(L, 2 * n + 16, "bk.jvp");
     lua_pushvalue(L, 1); /* 4: specialised in place */
     first = 5;

@@ -96,8 +96,11 @@ static void check_init(lua_State *L, int table, const char *fname, model_block *
  * ..., turned = ... } */
 static void check_block(lua_State *L, const char *fname, model_block *b, char *name, char (*torch)[TORCH_NAME]) {
     static const char *const known[] = { "shape", "init", "fan_in", "fan_out", "torch", "turned", NULL };
+    if (!lua_istable(L, -1)) args_fail(L, -1, fname, "params", "tables { name, shape = {...} }");
     int table = args_options(L, lua_gettop(L), fname, known, true);
-    if (!table) args_fail(L, -1, fname, "params", "tables { name, shape = {...} }");
+    if (args_list(L, table, fname, "params", true) > 1)
+        args_error(L, fname, "params: expected tables { name, shape = {...} }, got one with %d values without a name",
+                   (int)lua_rawlen(L, table));
     lua_rawgeti(L, table, 1);
     const char *given = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
     if (!*given || strlen(given) >= LAYER_NAME)
@@ -122,10 +125,8 @@ static void check_block(lua_State *L, const char *fname, model_block *b, char *n
 /* {"batch", "time", 8}: names stand for any size */
 static void check_input(lua_State *L, int index, const char *fname, layer_function *f) {
     args_table(L, index, fname, "input");
-    const int64_t ndim = args_list(L, index, fname, "input", false);
-    if (ndim > BK_MAX_DIMS)
-        args_error(L, fname, "input: at most %d dimensions, got %I", BK_MAX_DIMS, (LUAI_UACINT)ndim);
-    f->ndim = (int)ndim;
+    f->ndim = (int)args_list(L, index, fname, "input", false);
+    if (f->ndim > BK_MAX_DIMS) args_error(L, fname, "input: at most %d dimensions, got %d", BK_MAX_DIMS, f->ndim);
     lua_pushstring(L, "(");
     for (int i = 0; i < f->ndim; i++) {
         lua_rawgeti(L, index, i + 1);
@@ -171,10 +172,9 @@ int bind_own_layer(lua_State *L) {
     lua_newtable(L); /* 4: names */
     if (args_field(L, table, "params")) {
         args_table(L, 5, fname, "params");
-        const int64_t blocks = args_list(L, 5, fname, "params", false);
-        if (blocks > LAYER_MAX_BLOCKS)
-            return args_error(L, fname, "params: at most %d, got %I", LAYER_MAX_BLOCKS, (LUAI_UACINT)blocks);
-        f->n_blocks = (int)blocks;
+        f->n_blocks = (int)args_list(L, 5, fname, "params", false);
+        if (f->n_blocks > LAYER_MAX_BLOCKS)
+            return args_error(L, fname, "params: at most %d, got %d", LAYER_MAX_BLOCKS, f->n_blocks);
         for (int i = 0; i < f->n_blocks; i++) {
             lua_rawgeti(L, 5, i + 1);
             check_block(L, fname, &f->blocks[i], f->block_names[i], f->torch_names[i]);

@@ -25,30 +25,7 @@ function TestLists.test_with_a_field()
         { 1, 2, n = 2 })
     fails('bk.bea.swap_effect: losses: expected a list of two or more, got a list with a field "lr"', bk.bea.swap_effect,
         squares, { squares, cubes, lr = 0.1 }, theta)
-    fails('bk.jvp: arguments: expected a list, got a field "x" as well', bk.jvp, squares, { theta, x = 1 }, { theta })
-    fails('bk.jvp: tangents: expected one an argument, got a field "x" as well', bk.jvp, squares, { theta },
-        { theta, x = 1 })
-    local function identity(_, x) return x end
-    fails('bk.nn.layer: input: expected a list, got a field "x" as well', bk.nn.layer,
-        { forward = identity, input = { "batch", x = 2 } })
-    fails('bk.nn.layer: params: expected a list, got a field "x" as well', bk.nn.layer,
-        { forward = identity, params = { x = { "w", shape = { 2 } } } })
-    fails('bk.optim.custom: state: expected a list, got a field "x" as well', bk.optim.custom,
-        { state = { "m", x = "v" }, update = function(g, s) return g, s end })
-    local more = "got a list with a field \"x\""
-    for name, series in pairs{ ["x"] = { x = { 1, 2, x = 3 }, y = { 1, 2 } }, ["y"] = { y = { 1, 2, x = 3 } },
-        ["low"] = { y = { 1, 2 }, low = { 0, 0, x = 0 }, high = { 3, 3 } },
-        ["image: row 1"] = { image = { { 1, 2, x = 3 }, { 1, 2 } } } } do
-        fails("bk.plot: series 1: " .. name .. ": expected a list or a tensor of numbers, " .. more, bk.plot,
-            { series, out = "never.png" })
-    end
-    fails("bk.plot: series 1: x: expected a list of names, " .. more, bk.plot,
-        { { x = { "a", "b", x = "c" }, y = { 1, 2 }, style = "bars" }, out = "never.png" })
-    fails("bk.plot: xticks: expected a list or true or false, " .. more, bk.plot,
-        { { y = { 1, 2 } }, xticks = { 1, x = 2 }, out = "never.png" })
-    fails("bk.save_csv: table: b: expected a list or a tensor (rows), " .. more, bk.save_csv, "never.csv",
-        { a = { 1, 2 }, b = { 1, 2, x = 3 } })
-    fails("bk.tasks.split: classes: task 1: expected a list of class ids, " .. more, bk.tasks.split,
+    fails('bk.tasks.split: classes: task 1: expected a list of class ids, got a list with a field "x"', bk.tasks.split,
         { data = bk.data.glyphs { n = 20, seed = 1 }, classes = { { 0, x = 1 }, { 2, 3 } } })
 end
 
@@ -117,4 +94,35 @@ function TestLists.test_with_a_gap_among_options()
     fails('state:measure: name: expected a record\'s, got "nope"', function()
         protocol { steps = 2, interventions = { { after_step = function(s) s:measure("nope") end } } }:run {}
     end)
+end
+
+-- What a list of a layer's, an optimizer's, a derivative's or a model's takes by place stands there by name, or behind
+-- a gap: it was passed over.
+function TestLists.test_fields_and_gaps_in_lists_of_ones_own()
+    local function field(name) return (': expected a list, got a field "%s" as well'):format(name) end
+    local function layer(t)
+        t.forward = function(_, x) return x end
+        return function() return bk.nn.layer(t) end
+    end
+    fails("bk.nn.layer: params" .. field "w", layer{ params = { w = { 3 } } })
+    fails("bk.nn.layer: params" .. field "v", layer{ params = { { "w", shape = { 2 } }, v = { 2 } } })
+    fails("bk.nn.layer: params: expected tables { name, shape = {...} }, got one with 2 values without a name",
+        layer{ params = { { "w", { 2 }, shape = { 2 } } } })
+    fails('bk.nn.layer: params: expected tables { name, shape = {...} }, got "w"', layer{ params = { "w" } })
+    fails("bk.nn.layer: input" .. field "n", layer{ input = { "batch", n = 2 } })
+    fails("bk.optim.custom: state" .. field "m", bk.optim.custom, { state = { m = 1 },
+        update = function(g, s) return g, s end })
+    fails("bk.bea.continual: lr" .. field "c", bk.bea.continual,
+        { losses = { squares, cubes }, lr = { 0.1, 0.1, c = 1 } })
+    local function dot(a, b) return a:dot(b) end
+    fails("bk.jvp: arguments" .. field "c", bk.jvp, dot, { theta, theta, c = theta }, { theta })
+    local second = {}
+    second[3] = theta
+    fails("bk.jvp: tangents: expected 2, one an argument, got one at 3", bk.jvp, dot, { theta, theta }, second)
+    local late = {}
+    late[2] = theta -- no list, but each stands where its argument does
+    lu.assertEquals(select(2, bk.jvp(dot, { theta, theta }, late)):item(), theta:dot(theta):item())
+    fails("intervention 1: expected one of bk.intervention, such as bk.intervention.ewc{...}, or a table of hooks, "
+        .. 'got "ewc"', bk.protocol, { model = bk.nn.mlp{ 1, 1 }, lr = 1, interventions = { "ewc" },
+        tasks = bk.tasks.regression{ n = 2, examples = 4, inputs = 1, seed = 1 } })
 end

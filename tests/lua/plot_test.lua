@@ -330,6 +330,21 @@ function TestPlot:test_arrows_have_one_scale()
     lu.assertErrorMsgContains("series 1: u: missing", bk.plot, { without })
 end
 
+function TestPlot:test_a_field_beside_the_entries_of_a_list()
+    local function refused(what, series, more)
+        local figure = { series, out = "never.png" }
+        for name, value in pairs(more or {}) do figure[name] = value end
+        lu.assertErrorMsgContains("bk.plot: " .. what .. ', got a list with a field "z"', bk.plot, figure)
+    end
+    local numbers = "expected a list or a tensor of numbers"
+    refused("series 1: x: " .. numbers, { x = { 1, 2, z = 3 }, y = { 1, 2 } })
+    refused("series 1: y: " .. numbers, { y = { 1, 2, z = 3 } })
+    refused("series 1: low: " .. numbers, { y = { 1, 2 }, low = { 0, 0, z = 0 }, high = { 3, 3 } })
+    refused("series 1: image: row 1: " .. numbers, { image = { { 1, 2, z = 3 }, { 1, 2 } } })
+    refused("series 1: x: expected a list of names", { x = { "a", "b", z = "c" }, y = { 1, 2 }, style = "bars" })
+    refused("xticks: expected a list or true or false", { y = { 1, 2 } }, { xticks = { 1, z = 2 } })
+end
+
 function TestPlot:test_histograms_count()
     local svg = self:svg { { x = { 0, 0, 0, 1, 1, 3 }, style = "histogram", bins = 3 }, yrange = { 0, 4 } }
     local bars, places = of_colour(svg, BLUE), texts(svg)

@@ -155,6 +155,8 @@ function TestSave.test_errors()
         ['table: row 2: expected a list, as row 1 is, got "a"'] = { { 1, 2 }, { a = 1 } },
         ["table: row 2: expected cells by name, as row 1 has, got 1"] = { { b = 1 }, { 1 } },
         ["table: row 1: b: expected a number, a string, true or false, got a function"] = { { b = print } },
+        ['table: b: expected a list or a tensor (rows), got a list with a field "x"'] = { a = { 1, 2 },
+            b = { 1, 2, x = 3 } },
         ["table: expected rows 1, 2, ..., got a list with a field 0"] = { [0] = { 1 }, { 2 } },
         ["got an empty table"] = {} } do
         fails("bk.save_csv: ", bk.save_csv, out, value)

@@ -111,10 +111,11 @@ local function plot(options)
     end
     figure.need_gnuplot()
     local f = figure.new(kind, options.font)
-    if not many and not options.height and options.key == nil then -- a long key makes the figure higher
+    local free = options.key == nil or options.key == "below"
+    if free and not many and not options.height then -- a long key makes the figure higher
         panels[1]:measure(f, width, height)
         local below, high = panels[1]:key_below()
-        height = below and height + math.max(0, high - 60) or height
+        height = (below or options.key) and height + math.max(0, high - 60) or height
     end
     for _, p in ipairs(panels) do p:script(f, width / columns, height / rows) end
     local opening = (many or title) and ("set multiplot layout %d,%d%s"):format(rows, columns,

@@ -427,7 +427,10 @@ function TestPlot:test_long_labels_are_not_cut()
     for k = 1, 14 do
         figure[k] = { y = { 1, 2, 3 }, label = "a label that takes half of the width of a figure, " .. k }
     end
-    lu.assertTrue(tonumber(self:svg(figure):match('viewBox="0 0 %d+ (%d+)"')) > 550)
+    for _, key in ipairs{ false, "below" } do -- as bracket plot has it
+        figure.key = key or nil
+        lu.assertTrue(tonumber(self:svg(figure):match('viewBox="0 0 %d+ (%d+)"')) > 550)
+    end
     figure.height = 420
     lu.assertEquals(self:svg(figure):match('viewBox="0 0 %d+ (%d+)"'), "420")
 end

@@ -57,6 +57,17 @@ static void long_row(ctx *c, bk_dtype dtype, int64_t n, void *out, const void *a
     if (scaled) apply(c, dtype, VEC_SCALE, n, out, out, NULL, 1 / *sum);
 }
 
+/* vec_log_softmax of one row that may be long. */
+static void long_log(ctx *c, bk_dtype dtype, int64_t n, void *out, const void *a) {
+    const double top = vec_max(dtype, n, a);
+    apply(c, dtype, VEC_OFFSET, n, out, a, NULL, -top);
+    apply(c, dtype, VEC_EXP, n, out, out, NULL, 0);
+    dtype_set(dtype, out, vec_argmax(dtype, n, a), 0);
+    const double others = vec_sum(dtype, n, out);
+    apply(c, dtype, VEC_OFFSET, n, out, a, NULL, -top);
+    apply(c, dtype, VEC_OFFSET, n, out, out, NULL, -log1p(others));
+}
+
 /* vec_softmax_slope of one row that may be long. */
 static void long_slope(ctx *c, bk_dtype dtype, int64_t n, void *out, const void *s, const void *t) {
     apply(c, dtype, VEC_OFFSET, n, out, t, NULL, -vec_dot(dtype, n, s, t));
@@ -68,14 +79,17 @@ static void softmax_block(const softmax_job *j, int64_t first, int64_t end, int6
     const bk_dtype dtype = j->n->in[0]->dtype;
     const size_t element = dtype_size(dtype), step = element * (size_t)j->size, at = step * (size_t)first;
     const bool slope = j->n->op == &op_softmax_slope, scaled = j->n->op == &op_softmax, short_ = j->size <= VEC_SHORT;
+    const bool logs = j->n->op == &op_log_softmax;
     char *e = j->exponentials + at;
     double tops[ROWS_BLOCK], sums[ROWS_BLOCK];
     if (slope && short_) vec_softmax_slope(dtype, end - first, j->size, seen, e, j->in + at, j->other + at);
     else if (slope) long_slope(j->c, dtype, seen, e, j->in + at, j->other + at);
+    else if (logs && short_) vec_log_softmax(dtype, end - first, j->size, e, j->in + at);
+    else if (logs) long_log(j->c, dtype, j->size, e, j->in + at);
     else if (short_) vec_softmax(dtype, end - first, j->size, seen, e, j->in + at, scaled, tops, sums);
     else long_row(j->c, dtype, seen, e, j->in + at, scaled, tops, sums);
     if (!short_) memset(e + element * (size_t)seen, 0, element * (size_t)(j->size - seen));
-    for (int64_t i = first; i < end && !scaled && !slope; i++) {
+    for (int64_t i = first; i < end && j->n->op == &op_logsumexp; i++) {
         const double top = tops[i - first];
         dtype_set(dtype, j->out, i, (isinf(top) ? (top > 0 ? top : 0) : top) + log(sums[i - first]));
     }
@@ -227,23 +241,12 @@ node *g_logsumexp(graph *g, node *a) { /* along the last axis, dropped */
     return a ? graph_op(g, &op_logsumexp, 1, &a, 0, NULL, 0) : NULL;
 }
 
-/* ---- made of them ---- */
-
+static node *log_softmax_jvp(graph *g, node *n, int k, node *t) {
+    (void)k;
+    return g_sub(g, t, g_sum(g, g_mul(g, g_exp(g, n), t), 1u << (n->ndim - 1), true));
+}
 static node *log_softmax(graph *g, node *a) { /* along the last axis */
-    if (!a || a->ndim == 0) return g_logsumexp(g, a); /* which says what is wrong */
-    const int last = a->ndim - 1;
-    const int64_t n = a->shape[last];
-    if (n == 0) return a;
-    int64_t shape[BK_MAX_DIMS];
-    memcpy(shape, a->shape, sizeof shape);
-    shape[last] = 1;
-    /* the largest, k, apart from the others: (a - a_k) - ln(1 + sum_{j != k} e^(a_j - a_k)) keeps what is near 0 */
-    node *k = g_argmax(g, a, last), *top = g_take(g, a, k);
-    node *d = g_sub(g, a, g_reshape(g, top, a->ndim, shape));
-    node *ones = top ? g_full(g, a->dtype, top->ndim, top->shape, 1) : NULL;
-    node *rest = g_offset(g, 1, g_neg(g, g_put(g, ones, k, n)));
-    node *others = g_sum(g, g_mul(g, g_exp(g, d), rest), 1u << last, true);
-    return g_sub(g, d, g_log1p(g, others));
+    return a ? graph_op(g, &op_log_softmax, 1, &a, 0, NULL, 0) : NULL;
 }
 node *g_log_softmax(graph *g, node *a, int axis) {
     return along(g, a, axis, log_softmax);
@@ -252,10 +255,16 @@ OP_BUILD(log_softmax, g_log_softmax(g, v[0].t, (int)v[1].i))
 const op_row op_log_softmax = {
     .name = "log_softmax",
     .arity = 1,
-    .kind = OP_COMPOSITE,
+    .kind = OP_KERNEL,
     .formula = "t - ln sum e^t",
+    .shape = last_axis,
+    .run = softmax_run,
+    .shared = true,
+    .jvp = log_softmax_jvp,
+    .transpose = op_no_transpose,
+    .vmap = op_vmap_elementwise,
     .args = op_args_along,
     .build = log_softmax_build,
-    .sample = &(op_sample){ 1, { { 3, { 2, 5, 3 }, 0 } }, 1, { 1 } },
+    .sample = &(op_sample){ 1, { { 3, { SAMPLE_SIZE, 2, 5 }, 0 } } },
     .doc = "x - log sum e^x along dim, the last by default.",
 };

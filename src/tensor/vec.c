@@ -11,10 +11,12 @@
 
 #if defined(__clang__)
 #define TURN(v, mask, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#define TURN2(v, w, mask, ...) __builtin_shufflevector(v, w, __VA_ARGS__)
 #pragma STDC FP_CONTRACT OFF /* as gcc -std=c11: the same bits from both compilers */
 #define UNROLL
 #else
 #define TURN(v, mask, ...) __builtin_shuffle(v, (mask){ __VA_ARGS__ })
+#define TURN2(v, w, mask, ...) __builtin_shuffle(v, w, (mask){ __VA_ARGS__ })
 #define UNROLL _Pragma("GCC unroll 8") /* -O2 alone would keep the running sums in memory */
 #endif
 #if defined(__x86_64__)
@@ -152,11 +154,14 @@ typedef struct level {
     double (*dot[2])(int64_t n, const void *a, const void *b);
     void (*softmax[2])(int64_t rows, int64_t n, int64_t seen, void *out, const void *a, bool scaled, double *tops,
                        double *sums);
+    void (*log_softmax[2])(int64_t rows, int64_t n, void *out, const void *a);
     void (*softmax_slope[2])(int64_t rows, int64_t n, int64_t seen, void *out, const void *s, const void *t);
     void (*normalize[2])(int64_t rows, int64_t n, double eps, void *out, void *scale, const void *a);
     void (*normalize_slope[2])(int64_t rows, int64_t n, void *out, const void *y, const void *scale, const void *t);
     void (*adam[2])(int64_t n, const vec_adam_step *s);
     void (*add_rows[2])(int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
+    void (*add_squares[2])(int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
+    void (*running[2])(int64_t rows, int64_t stride, int64_t n, void *out, const void *a, double *sums);
     void (*widen)(int64_t n, void *out, const void *a);   /* float32 to float64 */
     void (*shorten)(int64_t n, void *out, const void *a); /* float64 to float32 */
     void (*mix)(int64_t blocks, const void *a, uint64_t *lane);
@@ -167,9 +172,11 @@ typedef struct level {
     { #id, bytes, { table_##id##_f64, table_##id##_f32, table_##id##_i64 }, { top_##id##_f64, top_##id##_f32 },        \
       { place_##id##_f64, place_##id##_f32 }, { sum_##id##_f64, sum_##id##_f32 },                                      \
       { dot_##id##_f64, dot_##id##_f32 }, { softmax_##id##_f64, softmax_##id##_f32 },                                  \
+      { log_softmax_##id##_f64, log_softmax_##id##_f32 },                                                              \
       { softmax_slope_##id##_f64, softmax_slope_##id##_f32 }, { normalize_##id##_f64, normalize_##id##_f32 },          \
       { normalize_slope_##id##_f64, normalize_slope_##id##_f32 }, { adam_##id##_f64, adam_##id##_f32 },                \
-      { add_rows_##id##_f64, add_rows_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64,              \
+      { add_rows_##id##_f64, add_rows_##id##_f32 }, { add_squares_##id##_f64, add_squares_##id##_f32 },                \
+      { running_##id##_f64, running_##id##_f32 }, widen_##id##_f64, shorten_##id##_f64, mix_##id##_i64,                \
       copy_rows_##id##_i64 }
 
 static const level levels[] = {
@@ -296,6 +303,10 @@ void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *ou
     chosen()->softmax[dtype](rows, n, seen, out, a, scaled, tops, sums);
 }
 
+void vec_log_softmax(bk_dtype dtype, int64_t rows, int64_t n, void *out, const void *a) {
+    chosen()->log_softmax[dtype](rows, n, out, a);
+}
+
 void vec_softmax_slope(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *out, const void *s, const void *t) {
     chosen()->softmax_slope[dtype](rows, n, seen, out, s, t);
 }
@@ -315,6 +326,14 @@ void vec_adam(bk_dtype dtype, int64_t n, const vec_adam_step *s) {
 
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc) {
     chosen()->add_rows[dtype](rows, stride, n, a, acc);
+}
+
+void vec_add_squares(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc) {
+    chosen()->add_squares[dtype](rows, stride, n, a, acc);
+}
+
+void vec_running(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, void *out, const void *a, double *sums) {
+    chosen()->running[dtype](rows, stride, n, out, a, sums);
 }
 
 void vec_copy_rows(int64_t rows, size_t bytes, void *out, size_t stride_out, const void *a, size_t stride_a) {

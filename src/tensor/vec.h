@@ -55,6 +55,10 @@ enum { VEC_SHORT = 1024 };
 void vec_softmax(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *out, const void *a, bool scaled,
                  double *tops, double *sums);
 
+/* Of such rows, which see all of themselves, out = (a - top) - ln(1 + sum e^(a - top)), the sum over all but the first
+ * largest. Floats only; out may not overlap a. */
+void vec_log_softmax(bk_dtype dtype, int64_t rows, int64_t n, void *out, const void *a);
+
 /* Of such rows, where s and t are 0 past what they see, out = s (t - sum s t), with the bits of vec_dot, rounded, and
  * of the kernels sub and mul. Floats only; out may be s or t. */
 void vec_softmax_slope(bk_dtype dtype, int64_t rows, int64_t n, int64_t seen, void *out, const void *s, const void *t);
@@ -67,8 +71,13 @@ void vec_normalize(bk_dtype dtype, int64_t rows, int64_t n, double eps, void *ou
 void vec_normalize_slope(bk_dtype dtype, int64_t rows, int64_t n, void *out, const void *y, const void *scale,
                          const void *t);
 
-/* acc[j] += sum_i a[stride i + j], j < n, i < rows in rising order, in float64. Floats only. */
+/* acc[j] += sum_i a[stride i + j], j < n, i < rows in rising order, in float64; of their squares. Floats only. */
 void vec_add_rows(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
+void vec_add_squares(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, const void *a, double *acc);
+
+/* Of rows of n elements, `stride` apart: out = sums[row] and all up to there, in rising order and in float64; sums[row]
+ * becomes the last of them. Floats only; out may be a. */
+void vec_running(bk_dtype dtype, int64_t rows, int64_t stride, int64_t n, void *out, const void *a, double *sums);
 
 /* Rows of so many bytes, the i-th from a + i stride_a to out + i stride_out; no overlap. */
 void vec_copy_rows(int64_t rows, size_t bytes, void *out, size_t stride_out, const void *a, size_t stride_a);

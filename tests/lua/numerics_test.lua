@@ -41,6 +41,97 @@ function TestNumerics.test_norm_of_squares_that_leave_the_range()
     close(bk.grad(function(t) return t:norm() end)(bk.tensor { 1.5e200, 2e200 }), { 0.6, 0.8 })
 end
 
+-- Of rows, columns, all, and apart axes; long enough for several pieces, which threads share. The wanted ones are sums
+-- in Lua, element by element, of squares that are exact in float64.
+function TestNumerics.test_norm_along_axes_near_and_beyond_the_range()
+    local threads, draw = bk.threads(), bk.rng(4)
+    local t = draw:integers({ 3, 5, 700, 40 }, 9) + 1
+    local list, count = t:reshape { -1 }:totable(), { 3, 5, 700, 40 }
+    local function sum_of(dims) -- keyed by the kept indices
+        local all, at = {}, { 0, 0, 0, 0 }
+        for i, x in ipairs(list) do
+            local rest = i - 1
+            for d = 4, 1, -1 do at[d], rest = rest % count[d], rest // count[d] end
+            local key = 0
+            for d = 1, 4 do if not dims[d] then key = key * count[d] + at[d] end end
+            all[key + 1] = (all[key + 1] or 0) + x * x
+        end
+        return all
+    end
+    for _, dims in ipairs { { 1, 2, 3, 4 }, { 4 }, { 3, 4 }, { 1 }, { 3 }, { 1, 3 }, { 2, 4 }, { 1, 2, 3 } } do
+        local set = {}
+        for _, d in ipairs(dims) do set[d] = true end
+        local sums = sum_of(set)
+        for _, by in ipairs { 1, 1e200, 1e-200 } do
+            local x = t:to "float64" * by
+            local want = bk.tensor(sums):sqrt()
+            bk.threads(1)
+            local one = x:norm(dims)
+            bk.threads(2)
+            local off = ((one / by):reshape { -1 } / want - 1):abs():max():item()
+            lu.assertTrue(off < 4e-15, ("%g along %s: %g"):format(by, table.concat(dims, ","), off))
+            lu.assertEquals((x:norm(dims) - one):abs():max():item(), 0)
+        end
+        local narrow = (t:to "float32" * 1e30):norm(dims):to "float64" / 1e30
+        lu.assertTrue((narrow:reshape { -1 } / bk.tensor(sums):sqrt() - 1):abs():max():item() < 2e-7)
+    end
+    bk.threads(threads)
+    list, t = nil, nil
+    collectgarbage()
+end
+
+function TestNumerics.test_cumsum_along_each_axis()
+    local threads, draw = bk.threads(), bk.rng(5)
+    for _, shape in ipairs { { 1, 1 }, { 9, 131 }, { 6, 3, 4 }, { 3, 5, 600 }, { 2, 140000 } } do
+        for _, dtype in ipairs { "float32", "float64", "int64" } do
+            local x = dtype == "int64" and draw:integers(shape, 100) or draw:normal(shape):to(dtype)
+            for dim = 1, #shape do
+                bk.threads(2)
+                local got = x:cumsum(dim)
+                local sum = bk.zeros(x:narrow(dim, 1, 1):shape(), { dtype = dtype == "int64" and dtype or "float64" })
+                for k = 1, shape[dim], shape[dim] > 999 and 30011 or 1 do
+                    if shape[dim] > 999 then
+                        sum = x:narrow(dim, 1, k):to(sum:dtype()):sum(dim, { keep = true })
+                    else
+                        sum = sum + x:narrow(dim, k, 1):to(sum:dtype())
+                    end
+                    local off = (got:narrow(dim, k, 1):to(sum:dtype()) - sum):abs():max():item()
+                    lu.assertTrue(off <= (dtype == "float32" and 6e-5 or 1e-10), dtype .. dim .. " " .. k .. " " .. off)
+                end
+                bk.threads(1)
+                lu.assertEquals((x:cumsum(dim) - got):abs():max():item(), 0)
+            end
+        end
+    end
+    bk.threads(threads)
+end
+
+-- By the C library, in float64; rows of all lengths about a vector's, and beyond those that a kernel takes whole.
+function TestNumerics.test_log_softmax_of_rows_of_any_length()
+    local draw = bk.rng(6)
+    for _, n in ipairs { 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 100, 1024, 1025, 2500 } do
+        for _, dtype in ipairs { "float64", "float32" } do
+            local x = (draw:normal { 9, n } * 20):to(dtype)
+            local rows, got = x:totable(), x:log_softmax()
+            for i, row in ipairs(rows) do
+                local top, sum = math.max(table.unpack(row)), 0
+                for _, v in ipairs(row) do sum = sum + math.exp(v - top) end
+                local want = (bk.tensor(row) - top) - math.log(sum)
+                local off = ((got[i]:to "float64" - want):abs() / (1 + want:abs())):max():item()
+                lu.assertTrue(off < (dtype == "float32" and 1.2e-7 or 2e-15), n .. dtype .. off)
+            end
+            lu.assertTrue(bk.check_grad(function(t) return (t:log_softmax():square() / (n + 1)):sum() end,
+                x:to "float64" / 40) < 1e-5)
+        end
+    end
+    for _, n in ipairs { 5, 40, 1030 } do
+        local x = bk.zeros { 1, n }
+        lu.assertTrue(((x + 800):log_softmax() + math.log(n)):abs():max():item() < 1e-12)
+        local far = bk.concat({ bk.zeros { n - 1 }, bk.tensor { 60 } }, 1) -- what is near 0 keeps its digits
+        lu.assertAlmostEquals(far:log_softmax()[n]:item() / (-(n - 1) * math.exp(-60)), 1, 1e-13)
+    end
+end
+
 function TestNumerics.test_empty_parts_beside_others()
     local x = bk.tensor { 1, 2, 3 }
     local function f(t) return t:narrow(1, 3, 0):square():sum() + t:narrow(1, 3, 1):sin():sum() end

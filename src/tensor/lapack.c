@@ -32,6 +32,8 @@ static bk_status lost(err *e) { /* not seen with finite numbers */
     return err_set(e, BK_ERUNTIME, "LAPACK's iteration did not converge");
 }
 
+enum { SMALL = 16 }; /* a side */
+
 #define T double
 #define P(name) d##name##_
 #define K(name) name##_f64

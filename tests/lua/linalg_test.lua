@@ -101,6 +101,50 @@ function TestLinalg.test_known_matrices()
     close(la.eigh(bk.tensor { { 1, 4 }, { 0, 1 } }), bk.tensor { -1, 3 }, 1e-15, "the symmetric part is taken")
 end
 
+-- Sides about that up to which matrices are eliminated here and no call of LAPACK is made; determinants of whole numbers
+-- by Bareiss's exact elimination, and rows that have to be exchanged.
+function TestLinalg.test_inverses_and_determinants_of_any_size()
+    local draw = bk.rng(11)
+    local function exact(rows)
+        local n, last, sign = #rows, 1, 1
+        for k = 1, n - 1 do
+            local p = k
+            while p < n and rows[p][k] == 0 do p = p + 1 end
+            if rows[p][k] == 0 then return 0 end
+            if p ~= k then rows[p], rows[k], sign = rows[k], rows[p], -sign end
+            for i = k + 1, n do
+                for j = k + 1, n do
+                    rows[i][j] = (rows[i][j] * rows[k][k] - rows[i][k] * rows[k][j]) // last
+                end
+            end
+            last = rows[k][k]
+        end
+        return sign * rows[n][n]
+    end
+    for n = 1, 9 do
+        local t = draw:integers({ 8, n, n }, 7) - 3
+        local got = la.det(t:to "float64")
+        for i = 1, 8 do
+            local want = exact(t[i]:totable())
+            lu.assertTrue(math.abs(got[i]:item() - want) <= 1e-11 * (1 + math.abs(want)), n .. ": " .. want)
+        end
+    end
+    for _, n in ipairs { 1, 2, 3, 7, 15, 16, 17, 40 } do
+        for _, k in ipairs { 1, 16, 17 } do
+            local a = draw:normal { 5, n, n } + bk.flip(bk.eye(n), 2) * 9 -- far from any order of its rows
+            local b = draw:normal { 5, n, k }
+            local x = la.solve(a, b)
+            lu.assertTrue((bk.matmul(a, x) - b):abs():max():item() < 1e-13 * n, n .. " " .. k)
+            local half = la.solve(a:to "float32", b:to "float32"):to "float64"
+            lu.assertTrue((half - x):abs():max():item() < 2e-5, n .. " " .. k)
+        end
+        local a = bk.flip(bk.eye(n), 2) * 2
+        lu.assertEquals(la.det(a):item(), 2 ^ n * (n // 2 % 2 == 0 and 1 or -1))
+        lu.assertEquals((la.inv(a) - a / 4):abs():max():item(), 0)
+        lu.assertEquals(la.det(a:narrow(1, 1, n - 1):pad({ 0, 0 }, { 1, 0 })):item(), 0)
+    end
+end
+
 -- The characteristic polynomial by Newton's identities from traces of powers.
 function TestLinalg.test_characteristic_polynomial()
     local n = 6

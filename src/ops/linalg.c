@@ -41,7 +41,7 @@ static node *matrices(graph *g, const op_row *op, node *a, bool square) {
 }
 
 static bool all_finite(bk_dtype dtype, int64_t n, const void *a, int64_t *where) {
-    if (n >= 16 && isfinite(vec_dot(dtype, n, a, a))) return true; /* soon, for nearly all */
+    if (n >= 64 && isfinite(vec_dot(dtype, n, a, a))) return true; /* soon, for nearly all */
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(dtype_get(dtype, a, i))) {
             *where = i;

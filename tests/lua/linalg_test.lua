@@ -101,8 +101,8 @@ function TestLinalg.test_known_matrices()
     close(la.eigh(bk.tensor { { 1, 4 }, { 0, 1 } }), bk.tensor { -1, 3 }, 1e-15, "the symmetric part is taken")
 end
 
--- Sides about that up to which matrices are eliminated here and no call of LAPACK is made; determinants of whole numbers
--- by Bareiss's exact elimination, and rows that have to be exchanged.
+-- Sides about that up to which matrices are eliminated here and no call of LAPACK is made; determinants of whole
+-- numbers by Bareiss's exact elimination, and rows that have to be exchanged.
 function TestLinalg.test_inverses_and_determinants_of_any_size()
     local draw = bk.rng(11)
     local function exact(rows)

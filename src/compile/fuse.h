@@ -7,7 +7,7 @@
 enum { FUSE_BLOCK_BYTES = 4096 };
 
 /* How a micro-op reaches an operand. */
-typedef enum source_kind { SOURCE_NONE, SOURCE_TEMP, SOURCE_MEMORY, SOURCE_FILL } source_kind;
+typedef enum source_kind { SOURCE_NONE, SOURCE_TEMP, SOURCE_MEMORY } source_kind;
 typedef struct fuse_source {
     source_kind kind;
     int at; /* temp number, or place in the pass's pointer table */

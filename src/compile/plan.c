@@ -167,48 +167,49 @@ static int temp_take(temps *t) {
     return t->n_free ? t->free[--t->n_free] : t->n++;
 }
 
-static fuse_source pass_source(builder *b, fuse_pass *pass, temps *t, int unit_at, node *n, node *a) {
-    if (a->op == &op_full || (b->absorbed[a->id] && a->in[0]->op == &op_full)) {
-        double x = a->op == &op_full ? a->x : a->in[0]->x;
-        for (int i = 0; i < pass->n_fills; i++)
-            if (pass->fills[i].pointer < 0 && memcmp(&pass->fills[i].x, &x, sizeof x) == 0)
-                return (fuse_source){ SOURCE_FILL, pass->fills[i].temp };
-        pass->fills[pass->n_fills].temp = t->n++;
-        pass->fills[pass->n_fills].pointer = -1;
-        pass->fills[pass->n_fills].x = x;
-        return (fuse_source){ SOURCE_FILL, pass->fills[pass->n_fills++].temp };
+/* A temp of one number throughout: x, or what lies at the pointer, if that is not negative. */
+static fuse_source fill_source(fuse_pass *pass, temps *t, double x, int pointer) {
+    for (int i = 0; i < pass->n_fills; i++)
+        if (pass->fills[i].pointer == pointer && memcmp(&pass->fills[i].x, &x, sizeof x) == 0)
+            return (fuse_source){ SOURCE_TEMP, pass->fills[i].temp };
+    const int at = pass->n_fills++;
+    pass->fills[at].temp = t->n++;
+    pass->fills[at].pointer = pointer;
+    pass->fills[at].x = x;
+    return (fuse_source){ SOURCE_TEMP, pass->fills[at].temp };
+}
+
+/* a is an absorbed broadcast or slice. */
+static fuse_source view_source(builder *b, fuse_pass *pass, temps *t, const node *n, const node *a) {
+    const node *from = a->in[0];
+    int64_t strides[BK_MAX_DIMS], start = 0;
+    shape_strides(from->ndim, from->shape, strides);
+    for (int i = 0; a->op == &op_slice && i < a->ndim; i++) start += a->ints[i] * strides[i];
+    fuse_view v = { .ndim = n->ndim, .pointer = node_pointer_at(b, from, start) };
+    for (int i = 0; i < n->ndim; i++) {
+        int j = i - (n->ndim - from->ndim);
+        v.shape[i] = n->shape[i];
+        v.strides[i] = j < 0 || (a->op == &op_broadcast_to && from->shape[j] == 1) ? 0 : strides[j];
     }
-    if (b->absorbed[a->id]) {
-        node *from = a->in[0];
-        int64_t strides[BK_MAX_DIMS], start = 0;
-        shape_strides(from->ndim, from->shape, strides);
-        for (int i = 0; a->op == &op_slice && i < a->ndim; i++) start += a->ints[i] * strides[i];
-        fuse_view v = { .ndim = n->ndim, .pointer = node_pointer_at(b, from, start) };
-        for (int i = 0; i < n->ndim; i++) {
-            int j = i - (n->ndim - from->ndim);
-            v.shape[i] = n->shape[i];
-            v.strides[i] = j < 0 || (a->op == &op_broadcast_to && from->shape[j] == 1) ? 0 : strides[j];
-        }
-        v.ndim = shape_collapse(v.ndim, v.shape, v.strides);
-        if (v.ndim == 1 && v.strides[0] == 1) return (fuse_source){ SOURCE_MEMORY, v.pointer };
-        if (v.ndim == 1 && v.strides[0] == 0) {
-            for (int i = 0; i < pass->n_fills; i++)
-                if (pass->fills[i].pointer == v.pointer) return (fuse_source){ SOURCE_FILL, pass->fills[i].temp };
-            pass->fills[pass->n_fills].temp = t->n++;
-            pass->fills[pass->n_fills].pointer = v.pointer;
-            return (fuse_source){ SOURCE_FILL, pass->fills[pass->n_fills++].temp };
-        }
-        for (int i = 0; i < pass->n_views; i++) {
-            fuse_view *w = &pass->views[i];
-            if (w->pointer == v.pointer && shape_equal(w->ndim, w->shape, v.ndim, v.shape) &&
-                shape_equal(w->ndim, w->strides, v.ndim, v.strides))
-                return (fuse_source){ SOURCE_FILL, w->temp };
-        }
-        v.temp = t->n++;
-        pass->views[pass->n_views++] = v;
-        return (fuse_source){ SOURCE_FILL, v.temp };
+    v.ndim = shape_collapse(v.ndim, v.shape, v.strides);
+    if (v.ndim == 1 && v.strides[0] == 1) return (fuse_source){ SOURCE_MEMORY, v.pointer };
+    if (v.ndim == 1 && v.strides[0] == 0) return fill_source(pass, t, 0, v.pointer);
+    for (int i = 0; i < pass->n_views; i++) {
+        const fuse_view *w = &pass->views[i];
+        if (w->pointer == v.pointer && shape_equal(w->ndim, w->shape, v.ndim, v.shape) &&
+            shape_equal(w->ndim, w->strides, v.ndim, v.strides))
+            return (fuse_source){ SOURCE_TEMP, w->temp };
     }
-    const node *from = reshaped(a);
+    v.temp = t->n++;
+    pass->views[pass->n_views++] = v;
+    return (fuse_source){ SOURCE_TEMP, v.temp };
+}
+
+static fuse_source pass_source(builder *b, fuse_pass *pass, temps *t, int unit_at, const node *n, node *a) {
+    const node *from = under(b, a);
+    if (from->op == &op_full) return fill_source(pass, t, from->x, -1);
+    if (from != a) return view_source(b, pass, t, n, a);
+    from = reshaped(a);
     if (b->group[from->id] == unit_at && !b->stored[from->id])
         return (fuse_source){ SOURCE_TEMP, t->of[from->id] - 1 };
     return (fuse_source){ SOURCE_MEMORY, node_pointer(b, a) };
@@ -227,8 +228,8 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
     int copied = 0; /* operands that become a view or a fill, at most */
     for (int i = 0; i < u->n; i++)
         for (int k = 0; k < u->nodes[i]->n_in; k++) {
-            const node *a = u->nodes[i]->in[k];
-            t.last[reshaped(u->nodes[i]->in[k])->id] = i;
+            node *a = u->nodes[i]->in[k];
+            t.last[reshaped(a)->id] = i;
             copied += a->op == &op_full || b->absorbed[a->id];
         }
     pass->views = make(own, sizeof *pass->views, copied);
@@ -249,10 +250,7 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
             graph_fail(b->g, BK_EUNSUPPORTED, "bk.%s: not defined for %s", op_title(n->op), dtype_name(n->dtype));
             return NULL;
         }
-        for (int k = 0; k < n->n_in; k++) {
-            op->in[k] = pass_source(b, pass, &t, unit_at, n, n->in[k]);
-            if (op->in[k].kind == SOURCE_FILL) op->in[k].kind = SOURCE_TEMP;
-        }
+        for (int k = 0; k < n->n_in; k++) op->in[k] = pass_source(b, pass, &t, unit_at, n, n->in[k]);
         for (int k = 0; k < n->n_in; k++) { /* the result may take a dying operand's temp */
             const node *a = reshaped(n->in[k]);
             bool again = false;

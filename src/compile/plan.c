@@ -271,6 +271,54 @@ static fuse_pass *make_pass(builder *b, int unit_at) {
     return pass;
 }
 
+static bool kernel_step(builder *b, const node *n, step *x) {
+    graph *own = b->p->own;
+    x->n = keep_node(own, n, true);
+    x->in = make(own, sizeof *x->in, n->n_in);
+    if (n->n_in > FEW_OPERANDS) x->many = make(own, sizeof *x->many, n->n_in);
+    if (!x->n || !x->in || graph_failed(own)) return false;
+    x->n_in = n->n_in;
+    for (int k = 0; k < n->n_in; k++) x->in[k] = node_pointer(b, n->in[k]);
+    x->out = node_pointer(b, n);
+    if (b->room[n->id]) {
+        const buffer *room = &b->buffers[b->room[n->id]];
+        x->room_rows = rows_beside(n);
+        x->room = place_pointer(b, room->slot, room->offset);
+    }
+    x->flops = node_flops(n);
+    x->shared = n->op->shared;
+    x->scratch = n->op->scratch ? n->op->scratch(n, 1) : 0;
+    return true;
+}
+
+static bool pass_step(builder *b, int unit_at, step *x) {
+    x->pass = make_pass(b, unit_at);
+    if (!x->pass) return false;
+    x->shared = true;
+    x->scratch = fuse_scratch(x->pass, 1);
+    return true;
+}
+
+/* Results that are not made where the caller wants them. */
+static bool copy_steps(builder *b) {
+    plan *p = b->p;
+    for (int k = 0; k < b->n_out; k++) {
+        const node *n = b->outs[k];
+        const int slot = 1 + p->n_consts + b->n_in + k;
+        const buffer *from = &b->buffers[b->root[n->id]];
+        if (n->count == 0 || (from->slot == slot && from->offset + b->shift[n->id] == 0)) continue;
+        step *x = &p->steps[p->n_steps++];
+        x->in = make(p->own, sizeof *x->in, 1);
+        if (!x->in) return false;
+        x->together = 1;
+        x->n_in = 1;
+        x->in[0] = node_pointer(b, n);
+        x->out = place_pointer(b, slot, 0);
+        x->copy_bytes = node_bytes(n);
+    }
+    return true;
+}
+
 static bool make_steps(builder *b) {
     plan *p = b->p;
     graph *own = p->own;
@@ -281,60 +329,26 @@ static bool make_steps(builder *b) {
     p->bases = make(own, sizeof *p->bases, 1 + p->n_consts + b->n_in + b->n_out);
     p->steps = make(own, sizeof *p->steps, b->n_order + b->n_out);
     if (!p->places || !p->pointers || !p->bases || !p->steps) return false;
-    int lead = 0, turn_now = -1;
+    step *lead = NULL; /* of the turn */
+    int turn = -1;
     size_t taken = 0; /* scratch, by the turn's steps so far */
     for (int s = 0; s < b->n_order; s++) {
-        int at = b->order[s];
-        node *n = b->units[at].nodes[0];
+        const int at = b->order[s];
+        const node *n = b->units[at].nodes[0];
+        if (n->count == 0) continue;
         step *x = &p->steps[p->n_steps++];
-        if (n->count == 0) {
-            p->n_steps--;
-            continue;
-        }
-        if (is_pass(n)) {
-            if (!(x->pass = make_pass(b, at))) return false;
-        } else {
-            x->n = keep_node(own, n, true);
-            x->in = make(own, sizeof *x->in, n->n_in);
-            if (n->n_in > FEW_OPERANDS) x->many = make(own, sizeof *x->many, n->n_in);
-            if (!x->n || !x->in || graph_failed(own)) return false;
-            x->n_in = n->n_in;
-            for (int k = 0; k < n->n_in; k++) x->in[k] = node_pointer(b, n->in[k]);
-            x->out = node_pointer(b, n);
-            if (b->room[n->id]) {
-                const buffer *room = &b->buffers[b->room[n->id]];
-                x->room_rows = rows_beside(n);
-                x->room = place_pointer(b, room->slot, room->offset);
-            }
-            x->flops = node_flops(n);
-        }
+        if (!(is_pass(n) ? pass_step(b, at, x) : kernel_step(b, n, x))) return false;
         x->cost = unit_cost(&b->units[at]);
-        x->shared = x->pass || n->op->shared;
-        x->scratch = x->pass ? fuse_scratch(x->pass, 1) : n->op->scratch ? n->op->scratch(n, 1) : 0;
-        if (b->turn[s] != turn_now) taken = 0;
+        if (b->turn[s] != turn) {
+            turn = b->turn[s];
+            lead = x;
+            taken = 0;
+        }
+        lead->together++;
         x->scratch_at = taken;
         taken += (x->scratch + 63) / 64 * 64;
-        x->together = b->turn[s] != turn_now;
-        if (x->together)
-            lead = p->n_steps - 1, turn_now = b->turn[s];
-        else
-            p->steps[lead].together++;
     }
-    for (int k = 0; k < b->n_out; k++) {
-        node *n = b->outs[k];
-        int slot = 1 + p->n_consts + b->n_in + k;
-        const buffer *from = &b->buffers[b->root[n->id]];
-        if (n->count == 0 || (from->slot == slot && from->offset + b->shift[n->id] == 0)) continue;
-        step *x = &p->steps[p->n_steps++];
-        x->in = make(own, sizeof *x->in, 1);
-        if (!x->in) return false;
-        x->together = 1;
-        x->n_in = 1;
-        x->in[0] = node_pointer(b, n);
-        x->out = place_pointer(b, slot, 0);
-        x->copy_bytes = node_bytes(n);
-    }
-    return true;
+    return copy_steps(b);
 }
 
 /* ---- the whole ---- */

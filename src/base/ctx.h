@@ -67,6 +67,10 @@ void ctx_shut(ctx *c);
 void *mem_block_alloc(ctx *c, size_t bytes);
 void mem_block_free(ctx *c, void *p, size_t bytes);
 void mem_block_flush(ctx *c); /* gives the kept blocks back to the system */
+/* So many bytes, and those up to where the next may begin that is aligned as blocks are: a cache line's, 64. */
+static inline size_t mem_aligned(size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
 
 void ctx_note_poll(ctx *c); /* while c->polled is on */
 /* BK_EINTERRUPTED when an interrupt is pending (left pending: the binding clears it), else BK_OK. From any thread. */

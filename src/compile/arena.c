@@ -125,7 +125,7 @@ static bool place_all(graph *g, int n, arena_item *items, int turns, size_t *byt
     *bytes = 0;
     for (int i = 0; i < n; i++) {
         arena_item *x = &items[i];
-        const size_t room = (x->bytes + 63) / 64 * 64;
+        const size_t room = mem_aligned(x->bytes);
         size_t at = x->tag < 0 ? x->offset : 0, before;
         visit met[MOST_VISITS];
         int n_met = visit_ranges(tree, 1, 0, leaves - 1, x->first, x->last, met, 0);

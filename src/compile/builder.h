@@ -82,6 +82,11 @@ static inline size_t node_bytes(const node *n) {
     return (size_t)n->count * dtype_size(n->dtype);
 }
 
+/* The buffer that n is made in; -1: it has no memory of its own. */
+static inline int made_in(const builder *b, const node *n) {
+    return b->stored[n->id] ? b->root[n->id] : -1;
+}
+
 /* What a pass reads for operand a: the memory under an absorbed broadcast or slice. */
 static inline node *under(const builder *b, node *a) {
     return b->absorbed[a->id] ? a->in[0] : a;

@@ -75,7 +75,7 @@ static bool known(const reach *reaches, int i, int k) {
 
 /* Temporaries lie close: a page apart they would all want the same few places of the cache. */
 static size_t temp_bytes(const fuse_pass *p) {
-    return ((size_t)p->block * dtype_size(p->dtype) + 63) / 64 * 64;
+    return mem_aligned((size_t)p->block * dtype_size(p->dtype));
 }
 
 static size_t share_bytes(const fuse_pass *p) {

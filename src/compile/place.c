@@ -69,9 +69,8 @@ bool place_nodes(builder *b) {
     }
     /* results lie in the caller's memory; a node that is two results is copied to the second */
     for (int k = 0; k < b->n_out; k++) {
-        node *n = b->outs[k];
+        const node *n = reshaped(b->outs[k]);
         size_t shift;
-        while (n->op == &op_reshape) n = n->in[0];
         if (b->root[n->id] < 0 && b->group[n->id] >= 0 && !is_alias(n, &shift))
             b->root[n->id] = new_buffer(b, 1 + n_consts + b->n_in + k, node_bytes(n));
     }
@@ -82,9 +81,8 @@ bool place_nodes(builder *b) {
         size_t outer, at = 0;
         if (n->op != &op_concat || !whole_concat_part(n, &outer)) continue;
         for (int k = 0; k < n->n_in; k++) {
-            node *part = n->in[k];
+            const node *part = reshaped(n->in[k]);
             at += node_bytes(part);
-            while (part->op == &op_reshape) part = part->in[0];
             if (b->group[part->id] < 0 || b->root[part->id] >= 0 || part->dtype != n->dtype) continue;
             b->root[part->id] = b->root[n->id];
             b->shift[part->id] = b->shift[n->id] + at - node_bytes(part);
@@ -185,8 +183,8 @@ void write_in_place(builder *b) {
         const unit *u = &b->units[b->order[s]];
         const bool pass = is_pass(u->nodes[0]);
         for (int i = 0; i < u->n; i++) {
-            int out = b->root[u->nodes[i]->id];
-            if (!b->stored[u->nodes[i]->id] || out < 0 || b->shift[u->nodes[i]->id]) continue;
+            const int out = made_in(b, u->nodes[i]);
+            if (out < 0 || b->shift[u->nodes[i]->id]) continue;
             const buffer *y = &b->buffers[out];
             if ((y->slot >= 0 && (b->over || !pass)) || y->over >= 0 || y->first != b->turn[s]) continue;
             const int from = y->slot >= 0 ? 0 : i; /* a result also from what earlier nodes read */
@@ -236,7 +234,7 @@ static void hold_outputs(const builder *b, const int64_t *room, arena_item *item
         const unit *u = &b->units[b->order[s]];
         for (int i = 0; i < u->n; i++) {
             const node *m = u->nodes[i];
-            const int slot = b->stored[m->id] && b->root[m->id] >= 0 ? b->buffers[b->root[m->id]].slot : -1;
+            const int x = made_in(b, m), slot = x >= 0 ? b->buffers[x].slot : -1;
             if (slot < first || room[slot - first] < 0) continue;
             const size_t from = b->shift[m->id] / 64 * 64, to = b->shift[m->id] + node_bytes(m);
             items[(*n)++] = (arena_item){ to - from, b->turn[s], b->n_turns, -1, (size_t)room[slot - first] + from, 0 };

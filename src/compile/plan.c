@@ -346,7 +346,7 @@ static bool make_steps(builder *b) {
         }
         lead->together++;
         x->scratch_at = taken;
-        taken += (x->scratch + 63) / 64 * 64;
+        taken += mem_aligned(x->scratch);
     }
     return copy_steps(b);
 }

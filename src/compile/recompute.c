@@ -60,12 +60,12 @@ typedef struct recomputing {
 } recomputing;
 
 static bool in_arena(const recomputing *r, const node *n) {
-    const int x = r->b->root[n->id];
-    return x >= 0 && r->b->stored[n->id] && r->b->buffers[x].slot < 0 && r->own[x] == 1;
+    const int x = made_in(r->b, n);
+    return x >= 0 && r->b->buffers[x].slot < 0 && r->own[x] == 1;
 }
 
 static size_t bytes_of(const node *n) {
-    return ((size_t)n->count * dtype_size(n->dtype) + 63) / 64 * 64;
+    return mem_aligned(node_bytes(n));
 }
 
 /* Cheap: what a pass that waits for memory computes in that time. */
@@ -144,7 +144,7 @@ static bool survey(recomputing *r) {
         r->from[n->id] = INT_MAX;
         r->price[n->id] = cost_of(n);
         r->pos[n->id] = b->group[n->id] < 0 ? -1 : place[b->group[n->id]];
-        if (b->group[n->id] >= 0 && b->stored[n->id] && b->root[n->id] >= 0) r->own[b->root[n->id]]++;
+        if (b->group[n->id] >= 0 && made_in(b, n) >= 0) r->own[b->root[n->id]]++;
     }
     for (int k = 0; k < b->n_out; k++) r->kept[builder_maker(b, b->outs[k])->id] = true;
     for (int s = 0; s < b->n_order; s++) {
@@ -185,7 +185,7 @@ static bool reachable(recomputing *r, node *n, int peak, int at, size_t room, in
         node *a = builder_maker(b, n->in[k]);
         if (b->group[a->id] < 0 || r->mark[a->id] == r->marks || r->kept[a->id]) continue;
         if (r->from[a->id] <= at && (r->from[a->id] > peak || last_read(r, a, INT_MAX) > peak)) continue;
-        if (b->stored[a->id] && b->root[a->id] >= 0 && r->from[a->id] > at) {
+        if (made_in(b, a) >= 0 && r->from[a->id] > at) {
             if (b->buffers[b->root[a->id]].slot >= 0) continue;
             const int last = last_read(r, a, r->from[a->id]);
             if (last >= at || last > peak) continue;

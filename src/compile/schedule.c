@@ -22,7 +22,7 @@ static bool make_tasks(builder *b, order_tasks *all) {
                           make(g, sizeof *all->bytes, b->n_buffers), make(g, sizeof *all->kept, b->n_buffers) };
     if (!seen || !read || !last || !room || !all->tasks || !all->bytes || !all->kept) return false;
     for (int i = 0; i < b->n_buffers; i++)
-        if (b->buffers[i].slot < 0) all->bytes[i] = (b->buffers[i].bytes + 63) / 64 * 64;
+        if (b->buffers[i].slot < 0) all->bytes[i] = mem_aligned(b->buffers[i].bytes);
     for (int k = 0; k < b->n_out; k++)
         if (b->root[b->outs[k]->id] >= 0) all->kept[b->root[b->outs[k]->id]] = 1;
     for (int u = 0; u < b->n_units; u++) { /* entries of seen and read: the unit that was there last, from 1 */
@@ -42,7 +42,7 @@ static bool make_tasks(builder *b, order_tasks *all) {
         t->reads = room += t->n_before;
         for (int i = 0; i < at->n; i++)
             for (int k = 0; k < at->nodes[i]->n_in; k++) {
-                node *a = at->nodes[i]->in[k], *from = b->absorbed[a->id] ? a->in[0] : a;
+                node *a = at->nodes[i]->in[k], *from = under(b, a);
                 const int x = b->root[from->id];
                 if (x < 0 || unit_of(b, a) == u) continue; /* within the unit */
                 if (read[x] != 2 * u + 2) {
@@ -55,8 +55,8 @@ static bool make_tasks(builder *b, order_tasks *all) {
             }
         t->writes = room += t->n_reads;
         for (int i = 0; i < at->n; i++) {
-            const int x = b->root[at->nodes[i]->id];
-            if (!b->stored[at->nodes[i]->id] || x < 0 || read[x] >= 2 * u + 2) continue;
+            const int x = made_in(b, at->nodes[i]);
+            if (x < 0 || read[x] >= 2 * u + 2) continue;
             read[x] = 2 * u + 3;
             t->writes[t->n_writes++] = x;
         }
@@ -64,10 +64,10 @@ static bool make_tasks(builder *b, order_tasks *all) {
         for (int i = 0; i < at->n; i++)
             for (int k = 0; k < at->nodes[i]->n_in; k++) {
                 if (!writes_over(b, at, at->nodes[i], k)) continue;
-                const int x = b->root[at->nodes[i]->id], y = b->root[at->nodes[i]->in[k]->id];
+                const int x = made_in(b, at->nodes[i]), y = b->root[at->nodes[i]->in[k]->id];
                 if (x < 0 || y < 0 || read[x] != 2 * u + 3 || read[y] != 2 * u + 2 || last[y] > i) continue;
                 if (b->shift[at->nodes[i]->id] || b->buffers[x].slot >= 0 || b->buffers[y].slot >= 0) continue;
-                if (!b->stored[at->nodes[i]->id] || b->buffers[x].bytes != b->buffers[y].bytes) continue;
+                if (b->buffers[x].bytes != b->buffers[y].bytes) continue;
                 t->over[2 * t->n_over] = x;
                 t->over[2 * t->n_over++ + 1] = y;
             }
@@ -195,7 +195,7 @@ double unit_cost(const unit *u) {
 /* Whether all buffers that the unit writes are there or begin with it: parts of a concatenation have one. */
 static bool begun(const builder *b, const unit *u, int at, const int *begins, const int *made) {
     for (int i = 0; i < u->n; i++) {
-        const int x = b->stored[u->nodes[i]->id] ? b->root[u->nodes[i]->id] : -1;
+        const int x = made_in(b, u->nodes[i]);
         if (x >= 0 && begins[x] != at && made[begins[x]] == INT32_MAX) return false;
     }
     return true;
@@ -205,9 +205,8 @@ static bool begun(const builder *b, const unit *u, int at, const int *begins, co
 static size_t results_of(const builder *b, const unit *u) {
     size_t bytes = 0;
     for (int i = 0; i < u->n && !b->over; i++) {
-        const node *n = u->nodes[i];
-        if (b->stored[n->id] && b->root[n->id] >= 0 && b->buffers[b->root[n->id]].slot >= 0)
-            bytes += (size_t)n->count * dtype_size(n->dtype);
+        const int x = made_in(b, u->nodes[i]);
+        if (x >= 0 && b->buffers[x].slot >= 0) bytes += node_bytes(u->nodes[i]);
     }
     return bytes;
 }
@@ -264,8 +263,8 @@ bool take_turns(builder *b) {
     for (int s = b->n_order - 1; s >= 0; s--) {
         const unit *at = &b->units[b->order[s]];
         for (int i = 0; i < at->n; i++) {
-            const node *m = at->nodes[i];
-            if (b->stored[m->id] && b->root[m->id] >= 0) begins[b->root[m->id]] = b->order[s];
+            const int x = made_in(b, at->nodes[i]);
+            if (x >= 0) begins[x] = b->order[s];
         }
     }
     int n = 0;

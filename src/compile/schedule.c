@@ -10,68 +10,101 @@ static int unit_of(const builder *b, node *a) {
     return b->group[builder_maker(b, a)->id];
 }
 
+typedef struct survey { /* of what units do, each in its turn */
+    const builder *b;
+    int *next;   /* free memory for lists */
+    int *needed; /* by unit: the last that needs it, from 1 */
+    int *read;   /* by buffer: 2 + twice the last unit that reads it; 1 more if that only writes it */
+    int *last;   /* by buffer: the node of that unit which reads it last; INT_MAX: one does otherwise than as it lies */
+} survey;
+
+static void list_needs(survey *y, int u, order_task *t) {
+    const unit *at = &y->b->units[u];
+    t->before = y->next;
+    y->needed[u] = u + 1;
+    for (int i = 0; i < at->n; i++)
+        for (int k = 0; k < at->nodes[i]->n_in; k++) {
+            const int from = unit_of(y->b, at->nodes[i]->in[k]);
+            if (from < 0 || y->needed[from] == u + 1) continue;
+            y->needed[from] = u + 1;
+            t->before[t->n_before++] = from;
+        }
+    y->next += t->n_before;
+}
+
+static void list_reads(survey *y, int u, order_task *t) {
+    const builder *b = y->b;
+    const unit *at = &b->units[u];
+    t->reads = y->next;
+    for (int i = 0; i < at->n; i++)
+        for (int k = 0; k < at->nodes[i]->n_in; k++) {
+            node *a = at->nodes[i]->in[k], *from = under(b, a);
+            const int x = b->root[from->id];
+            if (x < 0 || unit_of(b, a) == u) continue; /* within the unit */
+            if (y->read[x] != 2 * u + 2) {
+                y->read[x] = 2 * u + 2;
+                t->reads[t->n_reads++] = x;
+                y->last[x] = 0;
+            }
+            if (from != a || b->shift[from->id]) y->last[x] = INT_MAX;
+            if (y->last[x] < i) y->last[x] = i;
+        }
+    y->next += t->n_reads;
+}
+
+static void list_writes(survey *y, int u, order_task *t) {
+    const unit *at = &y->b->units[u];
+    t->writes = y->next;
+    for (int i = 0; i < at->n; i++) {
+        const int x = made_in(y->b, at->nodes[i]);
+        if (x < 0 || y->read[x] >= 2 * u + 2) continue;
+        y->read[x] = 2 * u + 3;
+        t->writes[t->n_writes++] = x;
+    }
+    y->next += t->n_writes;
+}
+
+/* After its reads and writes. */
+static void list_places(survey *y, int u, order_task *t) {
+    const builder *b = y->b;
+    const unit *at = &b->units[u];
+    t->over = y->next;
+    for (int i = 0; i < at->n; i++)
+        for (int k = 0; k < at->nodes[i]->n_in; k++) {
+            if (!writes_over(b, at, at->nodes[i], k)) continue;
+            const int to = made_in(b, at->nodes[i]), from = b->root[at->nodes[i]->in[k]->id];
+            if (to < 0 || from < 0 || y->read[to] != 2 * u + 3 || y->read[from] != 2 * u + 2) continue;
+            if (y->last[from] > i || b->shift[at->nodes[i]->id]) continue;
+            const buffer *x = &b->buffers[to], *dies = &b->buffers[from];
+            if (x->slot >= 0 || dies->slot >= 0 || x->bytes != dies->bytes) continue;
+            t->over[2 * t->n_over] = to;
+            t->over[2 * t->n_over++ + 1] = from;
+        }
+    y->next += 2 * t->n_over;
+}
+
 /* What every unit needs, reads and writes, for the order. */
 static bool make_tasks(builder *b, order_tasks *all) {
     graph *g = b->g;
     int operands = 0;
     for (int i = 0; i < b->n; i++) operands += b->sorted[i]->n_in;
-    int *seen = make(g, sizeof *seen, b->n_units), *read = make(g, sizeof *read, b->n_buffers);
-    int *last = make(g, sizeof *last, b->n_buffers); /* the node of the unit in hand that reads it last */
-    int *room = make(g, sizeof *room, 4 * (int64_t)operands + b->n);
+    survey y = { b, make(g, sizeof(int), 4 * (int64_t)operands + b->n), make(g, sizeof(int), b->n_units),
+                 make(g, sizeof(int), b->n_buffers), make(g, sizeof(int), b->n_buffers) };
     *all = (order_tasks){ b->n_units, b->n_buffers, make(g, sizeof *all->tasks, b->n_units),
                           make(g, sizeof *all->bytes, b->n_buffers), make(g, sizeof *all->kept, b->n_buffers) };
-    if (!seen || !read || !last || !room || !all->tasks || !all->bytes || !all->kept) return false;
+    if (graph_failed(g)) return false;
     for (int i = 0; i < b->n_buffers; i++)
         if (b->buffers[i].slot < 0) all->bytes[i] = mem_aligned(b->buffers[i].bytes);
     for (int k = 0; k < b->n_out; k++)
         if (b->root[b->outs[k]->id] >= 0) all->kept[b->root[b->outs[k]->id]] = 1;
-    for (int u = 0; u < b->n_units; u++) { /* entries of seen and read: the unit that was there last, from 1 */
-        const unit *at = &b->units[u];
+    for (int u = 0; u < b->n_units; u++) {
         order_task *t = &all->tasks[u];
         t->lazy = true;
-        for (int i = 0; i < at->n; i++) t->lazy = t->lazy && at->nodes[i]->late;
-        t->before = room;
-        seen[u] = u + 1;
-        for (int i = 0; i < at->n; i++)
-            for (int k = 0; k < at->nodes[i]->n_in; k++) {
-                const int from = unit_of(b, at->nodes[i]->in[k]);
-                if (from < 0 || seen[from] == u + 1) continue;
-                seen[from] = u + 1;
-                t->before[t->n_before++] = from;
-            }
-        t->reads = room += t->n_before;
-        for (int i = 0; i < at->n; i++)
-            for (int k = 0; k < at->nodes[i]->n_in; k++) {
-                node *a = at->nodes[i]->in[k], *from = under(b, a);
-                const int x = b->root[from->id];
-                if (x < 0 || unit_of(b, a) == u) continue; /* within the unit */
-                if (read[x] != 2 * u + 2) {
-                    read[x] = 2 * u + 2;
-                    t->reads[t->n_reads++] = x;
-                    last[x] = 0;
-                }
-                if (from != a || b->shift[from->id]) last[x] = INT_MAX; /* otherwise than as it lies */
-                if (last[x] < i) last[x] = i;
-            }
-        t->writes = room += t->n_reads;
-        for (int i = 0; i < at->n; i++) {
-            const int x = made_in(b, at->nodes[i]);
-            if (x < 0 || read[x] >= 2 * u + 2) continue;
-            read[x] = 2 * u + 3;
-            t->writes[t->n_writes++] = x;
-        }
-        t->over = room += t->n_writes;
-        for (int i = 0; i < at->n; i++)
-            for (int k = 0; k < at->nodes[i]->n_in; k++) {
-                if (!writes_over(b, at, at->nodes[i], k)) continue;
-                const int x = made_in(b, at->nodes[i]), y = b->root[at->nodes[i]->in[k]->id];
-                if (x < 0 || y < 0 || read[x] != 2 * u + 3 || read[y] != 2 * u + 2 || last[y] > i) continue;
-                if (b->shift[at->nodes[i]->id] || b->buffers[x].slot >= 0 || b->buffers[y].slot >= 0) continue;
-                if (b->buffers[x].bytes != b->buffers[y].bytes) continue;
-                t->over[2 * t->n_over] = x;
-                t->over[2 * t->n_over++ + 1] = y;
-            }
-        room += 2 * t->n_over;
+        for (int i = 0; i < b->units[u].n; i++) t->lazy = t->lazy && b->units[u].nodes[i]->late;
+        list_needs(&y, u, t);
+        list_reads(&y, u, t);
+        list_writes(&y, u, t);
+        list_places(&y, u, t);
     }
     return true;
 }
@@ -192,15 +225,6 @@ double unit_cost(const unit *u) {
     return cost;
 }
 
-/* Whether all buffers that the unit writes are there or begin with it: parts of a concatenation have one. */
-static bool begun(const builder *b, const unit *u, int at, const int *begins, const int *made) {
-    for (int i = 0; i < u->n; i++) {
-        const int x = made_in(b, u->nodes[i]);
-        if (x >= 0 && begins[x] != at && made[begins[x]] == INT32_MAX) return false;
-    }
-    return true;
-}
-
 /* Bytes of results that the unit writes, in memory that is worked in until then. */
 static size_t results_of(const builder *b, const unit *u) {
     size_t bytes = 0;
@@ -211,20 +235,61 @@ static size_t results_of(const builder *b, const unit *u) {
     return bytes;
 }
 
-typedef struct crowd { /* by place, what is in use while units run one by one: without results, and with them */
-    order_use *use;
-    size_t *results, *all, most;
-} crowd;
+typedef struct turns { /* in the making */
+    builder *b;
+    int *made;      /* by unit: the turn that makes it; INT32_MAX: none yet */
+    int *begins;    /* by buffer: the unit that writes to it first */
+    double *costs;  /* by unit */
+    order_use *use; /* by place, what is in use while units run one by one: without results, ... */
+    size_t *results, *all, most; /* ... which take so much, and with them; at once */
+} turns;
+
+static bool survey_turns(builder *b, turns *t) {
+    graph *g = b->g;
+    *t = (turns){ b, make(g, sizeof *t->made, b->n_units), make(g, sizeof *t->begins, b->n_buffers),
+                  make(g, sizeof *t->costs, b->n_units), make(g, sizeof *t->use, b->n_order),
+                  make(g, sizeof *t->results, b->n_order), make(g, sizeof *t->all, b->n_order), 0 };
+    if (graph_failed(g)) return false;
+    if (b->n_order) memcpy(t->use, b->use, sizeof *t->use * (size_t)b->n_order);
+    for (int u = 0; u < b->n_units; u++) {
+        t->made[u] = INT32_MAX;
+        t->costs[u] = unit_cost(&b->units[u]);
+    }
+    size_t results = 0;
+    for (int s = 0; s < b->n_order; s++) {
+        results += t->results[s] = results_of(b, &b->units[b->order[s]]);
+        t->all[s] = t->use[s].live + results;
+        if (t->all[s] > t->most) t->most = t->all[s];
+    }
+    for (int s = b->n_order - 1; s >= 0; s--) {
+        const unit *at = &b->units[b->order[s]];
+        for (int i = 0; i < at->n; i++) {
+            const int x = made_in(b, at->nodes[i]);
+            if (x >= 0) t->begins[x] = b->order[s];
+        }
+    }
+    return true;
+}
+
+/* Whether all buffers that the unit writes are there or begin with it: parts of a concatenation have one. */
+static bool begun(const turns *t, int u) {
+    const unit *at = &t->b->units[u];
+    for (int i = 0; i < at->n; i++) {
+        const int x = made_in(t->b, at->nodes[i]);
+        if (x >= 0 && t->begins[x] != u && t->made[t->begins[x]] == INT32_MAX) return false;
+    }
+    return true;
+}
 
 /* Makes what the unit at place k writes live from place s on, unless more memory would then be in use at once than
  * units one by one need. */
-static bool begin_early(const builder *b, crowd *c, int s, int k) {
-    const size_t takes = c->use[k].takes, results = c->results[k];
+static bool begin_early(turns *t, int s, int k) {
+    const size_t takes = t->use[k].takes, results = t->results[k];
     for (int i = s; i < k && takes + results; i++)
-        if ((takes && c->use[i].live + takes > b->most) || c->all[i] + takes + results > c->most) return false;
+        if ((takes && t->use[i].live + takes > t->b->most) || t->all[i] + takes + results > t->most) return false;
     for (int i = s; i < k; i++) {
-        c->use[i].live += takes;
-        c->all[i] += takes + results;
+        t->use[i].live += takes;
+        t->all[i] += takes + results;
     }
     return true;
 }
@@ -237,56 +302,41 @@ static bool overwrites(const builder *b, const unit *u) {
     return false;
 }
 
+/* Whether all that the unit needs is made in turns before the one at hand. */
+static bool ready(const turns *t, int u) {
+    const unit *at = &t->b->units[u];
+    for (int i = 0; i < at->n; i++)
+        for (int k = 0; k < at->nodes[i]->n_in; k++) {
+            const int from = unit_of(t->b, at->nodes[i]->in[k]);
+            if (from >= 0 && from != u && t->made[from] >= t->b->n_turns) return false;
+        }
+    return true;
+}
+
+/* Whether the unit at place k joins the turn of that at place s. */
+static bool joins_turn(turns *t, int s, int k) {
+    const int u = t->b->order[k];
+    const double first = t->costs[t->b->order[s]], own = t->costs[u];
+    return own >= THREAD_WORTH && own <= 4 * first && first <= 4 * own && !overwrites(t->b, &t->b->units[u]) &&
+           ready(t, u) && begun(t, u) && begin_early(t, s, k);
+}
+
 /* Units that are worth a thread and need nothing of each other are brought together into one turn. The turns
  * depend on the graph alone; a turn's units run at once when there are threads, one by one when not. */
 bool take_turns(builder *b) {
     enum { AHEAD = 96 };
-    int *made = make(b->g, sizeof *made, b->n_units), *order = make(b->g, sizeof *order, b->n_order);
-    double *costs = make(b->g, sizeof *costs, b->n_units);
-    crowd c = { make(b->g, sizeof *c.use, b->n_order), make(b->g, sizeof *c.results, b->n_order),
-                make(b->g, sizeof *c.all, b->n_order), 0 };
-    int *begins = make(b->g, sizeof *begins, b->n_buffers); /* the unit that writes to it first */
+    turns t;
+    int *order = make(b->g, sizeof *order, b->n_order), n = 0;
     b->turn = make(b->g, sizeof *b->turn, b->n_order);
-    if (!made || !order || !costs || !c.use || !c.results || !c.all || !begins || !b->turn) return false;
-    if (b->n_order) memcpy(c.use, b->use, sizeof *c.use * (size_t)b->n_order);
+    if (!survey_turns(b, &t)) return false;
     const int most = b->alone ? 1 : PLAN_TOGETHER;
-    size_t results = 0;
-    for (int i = 0; i < b->n_units; i++) {
-        made[i] = INT32_MAX; /* the turn that makes it */
-        costs[i] = unit_cost(&b->units[i]);
-    }
     for (int s = 0; s < b->n_order; s++) {
-        results += c.results[s] = results_of(b, &b->units[b->order[s]]);
-        c.all[s] = c.use[s].live + results;
-        if (c.all[s] > c.most) c.most = c.all[s];
-    }
-    for (int s = b->n_order - 1; s >= 0; s--) {
-        const unit *at = &b->units[b->order[s]];
-        for (int i = 0; i < at->n; i++) {
-            const int x = made_in(b, at->nodes[i]);
-            if (x >= 0) begins[x] = b->order[s];
-        }
-    }
-    int n = 0;
-    for (int s = 0; s < b->n_order; s++) {
-        int first = b->order[s], members = 0;
-        if (made[first] != INT32_MAX) continue;
-        double cost = costs[first];
-        int ahead = cost >= THREAD_WORTH ? AHEAD : 1;
-        for (int k = s; k < b->n_order && k < s + ahead && members < most; k++) {
-            int u = b->order[k];
-            const unit *at = &b->units[u];
-            if (made[u] != INT32_MAX) continue;
-            double own = costs[u];
-            bool ready = k == s || (own >= THREAD_WORTH && own <= 4 * cost && cost <= 4 * own && !overwrites(b, at));
-            for (int i = 0; i < at->n && ready && k != s; i++)
-                for (int m = 0; m < at->nodes[i]->n_in && ready; m++) {
-                    node *a = at->nodes[i]->in[m];
-                    int from = unit_of(b, a);
-                    ready = from < 0 || from == u || made[from] < b->n_turns;
-                }
-            if (!ready || (k != s && !(begun(b, at, u, begins, made) && begin_early(b, &c, s, k)))) continue;
-            made[u] = b->n_turns;
+        if (t.made[b->order[s]] != INT32_MAX) continue;
+        const int ahead = t.costs[b->order[s]] >= THREAD_WORTH ? AHEAD : 1;
+        for (int k = s, members = 0; k < b->n_order && k < s + ahead && members < most; k++) {
+            const int u = b->order[k];
+            if (t.made[u] != INT32_MAX || (k != s && !joins_turn(&t, s, k))) continue;
+            t.made[u] = b->n_turns;
             order[n] = u;
             b->turn[n++] = b->n_turns;
             members++;

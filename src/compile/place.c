@@ -31,75 +31,80 @@ static int new_buffer(builder *b, int slot, size_t bytes) {
     return b->n_buffers++;
 }
 
-static bool whole_concat_part(const node *cat, size_t *outer) {
-    int axis = (int)cat->ints[0];
-    *outer = 1;
-    for (int i = 0; i < axis; i++) *outer *= (size_t)cat->shape[i];
-    return *outer == 1;
-}
-
-/* Which buffer, at which shift, every node lies in. Parts of a concatenation are computed in their place. */
-bool place_nodes(builder *b) {
+/* Arguments, and constants, which the plan holds. */
+static bool place_leaves(builder *b) {
     plan *p = b->p;
-    b->buffers = make(b->g, sizeof *b->buffers, 2 * (int64_t)b->n + b->n_in + b->n_out + 1); /* unused arguments too */
-    if (!b->buffers) return false;
     int n_consts = 0;
     for (int i = 0; i < b->n; i++)
         n_consts += b->sorted[i]->op == &op_const || (b->sorted[i]->op == &op_full && b->stored[b->sorted[i]->id]);
     p->consts = make(p->own, sizeof *p->consts, n_consts);
     if (!p->consts) return false;
-    for (int i = 0; i < b->count; i++) b->root[i] = -1;
     for (int i = 0; i < b->n_in; i++) b->root[b->inputs[i]->id] = new_buffer(b, 1 + n_consts + i, 0);
-    err e = { 0 };
     for (int i = 0; i < b->n; i++) {
-        node *n = b->sorted[i];
+        const node *n = b->sorted[i];
+        tensor *t = &p->consts[p->n_consts];
+        err e = { 0 };
+        if (n->op == &op_input && b->root[n->id] < 0)
+            return graph_fail(b->g, BK_ERUNTIME, "plan: the function uses a tensor of another trace");
         if (n->op == &op_const) {
-            if (tensor_contiguous_as(n->value, n->dtype, &p->consts[p->n_consts], &e)) goto failed;
-            b->root[n->id] = new_buffer(b, 1 + p->n_consts++, 0);
+            tensor_contiguous_as(n->value, n->dtype, t, &e);
         } else if (n->op == &op_full && b->stored[n->id]) {
-            tensor *t = &p->consts[p->n_consts];
-            if (tensor_new(p->c, n->dtype, n->ndim, n->shape, t, &e)) goto failed;
-            p->n_consts++;
-            vec_get(VEC_FILL, n->dtype)(n->count, tensor_data(t), NULL, NULL, NULL, n->x);
-            b->root[n->id] = new_buffer(b, p->n_consts, 0);
-        } else if (n->op == &op_input && b->root[n->id] < 0) {
-            graph_fail(b->g, BK_ERUNTIME, "plan: the function uses a tensor of another trace");
-            return false;
+            if (!tensor_new(p->c, n->dtype, n->ndim, n->shape, t, &e))
+                vec_get(VEC_FILL, n->dtype)(n->count, tensor_data(t), NULL, NULL, NULL, n->x);
+        } else {
+            continue;
         }
+        if (e.status) return graph_fail(b->g, e.status, "%s", e.text);
+        b->root[n->id] = new_buffer(b, 1 + p->n_consts++, 0);
     }
+    return true;
+}
+
+/* Whether its parts lie one after the other, each without gaps. */
+static bool parts_are_whole(const node *cat) {
+    for (int i = 0; i < cat->ints[0]; i++)
+        if (cat->shape[i] != 1) return false;
+    return true;
+}
+
+/* Parts of a concatenation are computed in their place. */
+static void place_parts(builder *b, const node *cat) {
+    if (!parts_are_whole(cat)) return;
+    size_t at = b->shift[cat->id];
+    for (int k = 0; k < cat->n_in; at += node_bytes(cat->in[k++])) {
+        const node *part = reshaped(cat->in[k]);
+        if (b->group[part->id] < 0 || b->root[part->id] >= 0 || part->dtype != cat->dtype) continue;
+        b->root[part->id] = b->root[cat->id];
+        b->shift[part->id] = at;
+        b->stored[part->id] = true;
+    }
+}
+
+bool place_nodes(builder *b) {
+    size_t shift;
+    b->buffers = make(b->g, sizeof *b->buffers, 2 * (int64_t)b->n + b->n_in + b->n_out + 1); /* unused arguments too */
+    if (!b->buffers) return false;
+    for (int i = 0; i < b->count; i++) b->root[i] = -1;
+    if (!place_leaves(b)) return false;
     /* results lie in the caller's memory; a node that is two results is copied to the second */
     for (int k = 0; k < b->n_out; k++) {
         const node *n = reshaped(b->outs[k]);
-        size_t shift;
         if (b->root[n->id] < 0 && b->group[n->id] >= 0 && !is_alias(n, &shift))
-            b->root[n->id] = new_buffer(b, 1 + n_consts + b->n_in + k, node_bytes(n));
+            b->root[n->id] = new_buffer(b, 1 + b->p->n_consts + b->n_in + k, node_bytes(n));
     }
     for (int i = b->n - 1; i >= 0; i--) { /* users first, so that parts know their whole */
-        node *n = b->sorted[i];
+        const node *n = b->sorted[i];
         if (b->group[n->id] >= 0 && b->stored[n->id] && b->root[n->id] < 0)
             b->root[n->id] = new_buffer(b, -1, node_bytes(n));
-        size_t outer, at = 0;
-        if (n->op != &op_concat || !whole_concat_part(n, &outer)) continue;
-        for (int k = 0; k < n->n_in; k++) {
-            const node *part = reshaped(n->in[k]);
-            at += node_bytes(part);
-            if (b->group[part->id] < 0 || b->root[part->id] >= 0 || part->dtype != n->dtype) continue;
-            b->root[part->id] = b->root[n->id];
-            b->shift[part->id] = b->shift[n->id] + at - node_bytes(part);
-            b->stored[part->id] = true;
-        }
+        if (n->op == &op_concat) place_parts(b, n);
     }
     for (int i = 0; i < b->n; i++) { /* aliases, inputs first */
-        node *n = b->sorted[i];
-        size_t shift;
+        const node *n = b->sorted[i];
         if (b->root[n->id] >= 0 || !is_alias(n, &shift)) continue;
         b->root[n->id] = b->root[n->in[0]->id];
         b->shift[n->id] = b->shift[n->in[0]->id] + shift;
     }
     return true;
-failed:
-    graph_fail(b->g, e.status, "%s", e.text);
-    return false;
 }
 
 /* A pass may: where it reads otherwise than element by element, its buffer is `moved`. A product may by rows. */

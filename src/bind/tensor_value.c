@@ -225,7 +225,7 @@ static bk_status eager_compile(bind_state *st, const op_call *call, int n_in, lu
         v[i] = graph_input(g, in[i]->value.dtype, in[i]->value.ndim, in[i]->value.shape);
     if (v && !graph_failed(g)) call->build(g, call, n_in, v, out);
     bk_status status = graph_status(g, e);
-    if (!status) status = plan_new(g, n_in, v, call->n_out, out, 0, false, &s->p, e);
+    if (!status) status = plan_new(g, n_in, v, call->n_out, out, NULL, &s->p, e);
     for (int i = 0; !status && i < call->n_out; i++) s->out[i] = *out[i];
     s->n_out = call->n_out;
     graph_free(g);

@@ -584,7 +584,33 @@ static bool take_over(builder *b, graph *from) {
     return graph_take(g, from, ends, end);
 }
 
-bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, size_t memory, bool over,
+static bool compile(builder *b, node *const *outs, size_t memory) {
+    graph *g = b->g;
+    plan *p = b->p;
+    b->outs = make(g, sizeof *outs, b->n_out);
+    if (!b->outs) return false;
+    memcpy(b->outs, outs, sizeof *outs * (size_t)b->n_out);
+    p->stats.nodes_built = graph_count(g);
+    if (!op_rank_order(g, b->n_out, b->outs) || !graph_simplify(g, b->n_out, b->outs, p->stats.passes)) return false;
+    if (!graph_lower(g, b->n_out, b->outs) || !take_over(b, g) || !build(b, memory)) return false;
+    p->stats.passes[REWRITES] = (rewrite){ "lowered", b->n, 0 };
+    for (int i = 0; i < p->n_steps; i++) p->stats.passes[REWRITES].flops += p->steps[i].flops;
+    p->stats.steps = p->n_steps;
+    return true;
+}
+
+/* Memory for the runs, and the pointers into it and into constants. */
+static bk_status make_ready(plan *p, err *e) {
+    if (p->arena_bytes && !(p->arena = mem_block_alloc(p->c, p->arena_bytes))) return err_nomem(e, p->arena_bytes);
+    p->scratch_bytes = plan_scratch(p, p->threads = ctx_threads(p->c));
+    p->bases[SLOT_ARENA] = p->arena;
+    for (int i = 0; i < p->n_consts; i++) p->bases[1 + i] = tensor_data(&p->consts[i]);
+    for (int i = 0; i < p->n_places; i++)
+        if (p->places[i].slot <= p->n_consts) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
+    return BK_OK;
+}
+
+bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, const plan_options *options,
                    plan **out, err *e) {
     *out = NULL;
     if (graph_status(g, e)) return graph_status(g, e);
@@ -600,33 +626,18 @@ bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *con
     }
     p->n_in = n_in;
     p->n_out = n_out;
-    builder b = { .g = g, .p = p, .n_in = n_in, .n_out = n_out, .inputs = inputs, .over = over };
-    b.outs = make(g, sizeof *b.outs, n_out);
-    bool ok = b.outs != NULL;
-    if (ok) {
-        memcpy(b.outs, outs, sizeof *outs * (size_t)n_out);
-        p->stats.nodes_built = graph_count(g);
-        ok = op_rank_order(g, n_out, b.outs) && graph_simplify(g, n_out, b.outs, p->stats.passes) &&
-             graph_lower(g, n_out, b.outs) && take_over(&b, g) && build(&b, memory);
-    }
+    builder b = { .g = g, .p = p, .n_in = n_in, .n_out = n_out, .inputs = inputs, .over = options && options->over };
+    const bool ok = compile(&b, outs, options ? options->memory : 0);
     bk_status s = graph_status(g, e);
     if (!s) s = graph_status(b.g, e);
     if (b.g != g) graph_free(b.g);
     if (!s && p->own) s = graph_status(p->own, e);
     if (!s && !ok) s = err_set(e, BK_ERUNTIME, "plan: internal failure");
-    if (!s && p->arena_bytes && !(p->arena = mem_block_alloc(c, p->arena_bytes))) s = err_nomem(e, p->arena_bytes);
+    if (!s) s = make_ready(p, e);
     if (s) {
         plan_free(p);
         return s;
     }
-    p->stats.passes[REWRITES] = (rewrite){ "lowered", b.n, 0 };
-    for (int i = 0; i < p->n_steps; i++) p->stats.passes[REWRITES].flops += p->steps[i].flops;
-    p->stats.steps = p->n_steps;
-    p->scratch_bytes = plan_scratch(p, p->threads = ctx_threads(c));
-    p->bases[SLOT_ARENA] = p->arena;
-    for (int i = 0; i < p->n_consts; i++) p->bases[1 + i] = tensor_data(&p->consts[i]);
-    for (int i = 0; i < p->n_places; i++)
-        if (p->places[i].slot <= p->n_consts) p->pointers[i] = p->bases[p->places[i].slot] + p->places[i].offset;
     *out = p;
     return BK_OK;
 }

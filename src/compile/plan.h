@@ -7,11 +7,14 @@
 
 typedef struct plan plan;
 
-/* A program computing outs from inputs (graph_input nodes), whose arena has at most so many bytes (0: as many as it
- * takes): what else would be kept is computed again, to the same bits. BK_EINVAL, saying how few are possible, where
- * that is not enough. over: outputs may lie over inputs; else it works in their memory before they are written. The
- * graph may be freed after. */
-bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, size_t memory, bool over,
+typedef struct plan_options {
+    size_t memory; /* bytes of the arena at most: what else would be kept is computed again; 0: as many as it takes */
+    bool over;     /* outputs may lie over inputs; else it works in their memory before they are written */
+} plan_options;
+
+/* A program computing outs from inputs (graph_input nodes), to the same bits with any options (NULL: none). BK_EINVAL,
+ * saying how few bytes are possible, where memory is not enough. The graph may be freed after. */
+bk_status plan_new(graph *g, int n_in, node *const *inputs, int n_out, node *const *outs, const plan_options *options,
                    plan **out, err *e);
 void plan_free(plan *p);
 

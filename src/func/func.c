@@ -108,7 +108,7 @@ static bk_status rows_plan(func *f, graph *of, int n_in, const tensor *like, pla
         graph_source **sources = s ? NULL : graph_sources(g, &n_sources);
         for (int i = 0; i < n_sources; i++) graph_depends(of, sources[i]);
         if (!s) s = graph_status(g, e);
-        if (!s) s = plan_new(g, n_in + 1, in, 1, &y, *rows == 1 ? f->memory : 0, false, out, e);
+        if (!s) s = plan_new(g, n_in + 1, in, 1, &y, &(plan_options){ .memory = *rows == 1 ? f->memory : 0 }, out, e);
         graph_free(g);
         if (s) return s;
         const size_t arena = plan_info(*out).arena_bytes;
@@ -182,7 +182,8 @@ static bk_status entry_new(func *f, int n_in, const tensor *like, bool over, pla
             entry->p = rows;
             entry->rows = n_rows;
             entry->over = over;
-            if (!by_rows) s = plan_new(g, n_in, in, outs.n, outs.v, f->memory, over, &entry->p, e);
+            const plan_options options = { f->memory, over };
+            if (!by_rows) s = plan_new(g, n_in, in, outs.n, outs.v, &options, &entry->p, e);
             if (!s && entry->p && f->cls->tells) plan_tells(entry->p, f->cls->name);
         }
     }

@@ -25,7 +25,7 @@ static void test_poured(ctx *c) {
     node *out[2] = { g_sum_all(g, theta), g_concat(g, 0, PARTS, parts) };
     plan *p = NULL;
     err e = { 0 };
-    const bool planned = plan_new(g, 1, &theta, 2, out, 0, true, &p, &e) == BK_OK;
+    const bool planned = plan_new(g, 1, &theta, 2, out, &(plan_options){ .over = true }, &p, &e) == BK_OK;
     const node like[2] = { *out[0], *out[1] };
     const plan_taker taker = { no_memory, take_given, c };
     const bool poured = planned && plan_pour(p, like) &&

@@ -50,7 +50,7 @@ typedef struct prog {
 
 static inline bool prog_plan(prog *q, const char *name, const char *what) {
     err e = { 0 };
-    bk_status s = plan_new(q->g, q->n_in, q->in, q->n_out, q->out, 0, false, &q->p, &e);
+    bk_status s = plan_new(q->g, q->n_in, q->in, q->n_out, q->out, NULL, &q->p, &e);
     if (s) printf("  %s\n", e.text);
     check(s == BK_OK, name, what, s);
     return s == BK_OK;

@@ -591,13 +591,13 @@ static void test_special(ctx *c) {
     graph *g = ops_graph(c);
     node *x = graph_input(g, BK_FLOAT64, 2, (int64_t[]){ 4, 3 }), *y = g_logsumexp(g, x);
     plan *p = NULL;
-    check(plan_new(g, 1, &x, 1, &y, 0, false, &p, &e) == BK_OK && plan_run(p, args, results, &e) == BK_OK, "logsumexp", "runs",
+    check(plan_new(g, 1, &x, 1, &y, NULL, &p, &e) == BK_OK && plan_run(p, args, results, &e) == BK_OK, "logsumexp", "runs",
           0);
     check(isnan(out[0]) && out[1] == -INFINITY && fabs(out[2] - 1000.40760596444438) < 1e-9 && out[3] == INFINITY,
           "logsumexp", "NaN, -inf, large and inf rows", out[2]);
     plan_free(p);
     node *m = g_reduce_max(g, x, 1);
-    check(plan_new(g, 1, &x, 1, &m, 0, false, &p, &e) == BK_OK && plan_run(p, args, results, &e) == BK_OK, "max", "runs", 0);
+    check(plan_new(g, 1, &x, 1, &m, NULL, &p, &e) == BK_OK && plan_run(p, args, results, &e) == BK_OK, "max", "runs", 0);
     check(isnan(out[0]) && out[1] == -INFINITY && out[2] == 1000 && out[3] == INFINITY, "max", "NaN wins", out[0]);
     plan_free(p);
     graph_free(g);
@@ -714,7 +714,7 @@ static void test_bad_input(ctx *c) {
             const void *args[] = { rows, index };
             void *results[] = { out };
             plan *p = NULL;
-            bool ok = plan_new(g, 2, in, 1, &y, 0, false, &p, &e) == BK_OK;
+            bool ok = plan_new(g, 2, in, 1, &y, NULL, &p, &e) == BK_OK;
             bk_status s = ok ? plan_run(p, args, results, &e) : BK_ENOMEM;
             check(value == 2 ? s == BK_OK : s == BK_EINVAL && strstr(e.text, "out of range"), "index",
                   "out of range is an error", form * 10 + value);

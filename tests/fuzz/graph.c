@@ -347,7 +347,7 @@ static void over(graph *g, int n_in, node *const *in, void *const *data, int n_o
     bool taken[2 * INPUTS + OUTS] = { false };
     plan *p = NULL;
     err e = { 0 };
-    const bk_status planned = plan_new(g, n_in, in, n_out, out, 0, true, &p, &e);
+    const bk_status planned = plan_new(g, n_in, in, n_out, out, &(plan_options){ .over = true }, &p, &e);
     PROMISE(!planned, "plan_new: %s", e.text);
     memcpy(from, data, sizeof *from * (size_t)n_in);
     for (int k = 0; k < n_out; k++) {
@@ -410,8 +410,8 @@ static void poured(ctx *c, graph *g, int n_in, node *const *in, void *const *dat
     for (int k = 0, n = 2; k < n_out; k++)
         if (k != number && k != gradient) of[n++] = out[k];
     for (int k = 0; k < n_out; k++) like[k] = *of[k];
-    PROMISE(!plan_new(g, n_in, in, n_out, of, 0, false, &apart, &e), "plan_new: %s", e.text);
-    PROMISE(!plan_new(g, n_in, in, n_out, of, 0, true, &p, &e), "plan_new, over: %s", e.text);
+    PROMISE(!plan_new(g, n_in, in, n_out, of, NULL, &apart, &e), "plan_new: %s", e.text);
+    PROMISE(!plan_new(g, n_in, in, n_out, of, &(plan_options){ .over = true }, &p, &e), "plan_new, over: %s", e.text);
     for (int k = 0; k < n_out; k++) expected[k] = result_room(of[k]);
     PROMISE(!plan_run(apart, (const void *const *)data, expected, &e), "plan_run: %s", e.text);
     PROMISE(plan_pour(p, like), "plan_pour");
@@ -466,7 +466,7 @@ static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node
     for (int k = 0; k < n_out; k++) place[k] = graph_place(sorted, n, out[k]);
     const double most = runs ? largest(n, sorted, values, dtype == BK_FLOAT64 ? 1e4 : 30) : INFINITY;
     const double tolerance = (dtype == BK_FLOAT64 ? 1e-11 : 2e-4) * most * most;
-    const bk_status planned = plan_new(g, n_in, in, n_out, out, 0, false, &p, &e);
+    const bk_status planned = plan_new(g, n_in, in, n_out, out, NULL, &p, &e);
     PROMISE(!planned, "plan_new: %s", e.text);
     for (int k = 0; k < n_out; k++) result[k] = result_room(out[k]);
     const bk_status ran = plan_run(p, (const void *const *)data, result, &e);
@@ -492,7 +492,7 @@ static void compare(ctx *c, graph *g, int n_in, node *const *in, int n_out, node
     }
     const size_t memory = plan_info(p).arena_bytes * (4 + seed % 4) / 8;
     if (transforms & LESS_MEMORY && /* it fails the graph where it is not enough */
-        !plan_new(g, n_in, in, n_out, out, memory, false, &less, &e))
+        !plan_new(g, n_in, in, n_out, out, &(plan_options){ .memory = memory }, &less, &e))
         again(less, "with less memory", data, n_out, out, result);
     again(p, "in a second run", data, n_out, out, result);
     if (transforms & THREADS && !ctx_set_threads(c, 2, &e)) {

@@ -3,7 +3,6 @@
  * Exit status 0; 1 after an error, whose message and traceback go to stderr; 2 for usage; 75 when a signal stopped a
  * run after its checkpoint; 130 after Ctrl-C; a command's own. */
 #include "../bind/bind.h"
-#include "../bind/embed.h"
 #include "../ranks/ranks.h"
 #include "app.h"
 

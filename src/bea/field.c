@@ -27,7 +27,8 @@ node *bea_rows(graph *g, int n, node *const *v) {
     return flat ? g_stack(g, n, flat) : NULL;
 }
 
-node *bea_row(graph *g, node *rows, int i, const node *like) {
+/* Row i, of the shape of like. */
+static node *row_at(graph *g, node *rows, int i, const node *like) {
     return g_reshape(g, g_narrow(g, rows, 0, i, 1), like->ndim, like->shape);
 }
 
@@ -196,7 +197,7 @@ static combination combine(graph *g, const word *w, const tensor *fixed, node *c
 }
 
 static node *combined(graph *g, const combination *k, int row, node *theta) {
-    if (!k->known) return bea_row(g, k->all, row, theta);
+    if (!k->known) return row_at(g, k->all, row, theta);
     double top = 0;
     node *sum = NULL;
     for (int i = 0; i < k->n; i++) top = fmax(top, fabs(tensor_get(k->known, (int64_t)row * k->n + i)));
@@ -234,7 +235,7 @@ static node *third_forms(const word *w, graph *g, node *const *c, node *const *f
         sum = plus(g, sum, g_mul(g, weight, form_at(g, &forms[i], e, e)));
     }
     for (int s = 0; forms && s < w->m && !graph_failed(g); s++) {
-        node *v = bea_row(g, at, s, theta), *weight = g_scale(g, -0.5, scalar(g, c[C_H], s));
+        node *v = row_at(g, at, s, theta), *weight = g_scale(g, -0.5, scalar(g, c[C_H], s));
         sum = plus(g, sum, g_mul(g, weight, form_at(g, &forms[w->step[s]], v, v)));
     }
     return sum;
@@ -283,7 +284,7 @@ static node *terms_build(const word *w, term_weights k, graph *g, const tensor *
         if (!c[C_M] && k.flatness != 0) { /* Z2 = sum De_t E_<t - 1/2 DE E */
             node *z2 = g_scale(g, -0.5, g_matmul(g, c[C_E], he));
             if (base) z2 = g_add(g, z2, g_matmul(g, c[C_KA], base));
-            sum = plus(g, sum, g_scale(g, k.flatness, bea_row(g, z2, 0, theta)));
+            sum = plus(g, sum, g_scale(g, k.flatness, row_at(g, z2, 0, theta)));
         }
         node *last = g_matmul(g, c[C_UH], he);
         if (base) last = g_add(g, last, g_matmul(g, c[C_UA], base));

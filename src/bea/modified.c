@@ -113,7 +113,9 @@ func *multitask_func(ctx *c, int n, func *const *losses, double h, bool mean, mu
 }
 
 /* ---- continual ---- */
-double continual_time(const word *w) {
+
+/* T */
+static double continual_time(const word *w) {
     double sum = 0;
     for (int s = 0; s < w->m; s++) sum += w->rate[s];
     return sum / w->m;

@@ -18,7 +18,6 @@ func *multitask_func(ctx *c, int n, func *const *losses, double h, bool mean, mu
  * h), and fields are velocities in that time:
  *     theta' = -grad L~ + conflict,   L~ = sum (h_i/T) L_i + sum h_i^2/(4T) |g_i|^2,
  *     conflict = 1/(2T) sum_{i<j} h_i h_j [g_i, g_j]. */
-double continual_time(const word *w);
 /* theta -> conflict (theta's shape), its norm, original, flatness, effect (n): effect_k = <g_k, conflict> is the rate
  * of change of loss k it causes. Where a task is a field that is no loss's, the first two alone. */
 func *continual_terms(word *w, err *e);

@@ -84,9 +84,8 @@ bool word_series(word *w, graph *g, node *theta, int order, node **z, node **con
  * that is itself an expression may be simplified away inside them. */
 node *bea_hole(graph *g, const node *theta);
 bool bea_fill(graph *g, int n, node **outs, node *hole, node *theta);
-/* (n, P): the flattened nodes, one a row; the first row of rows as theta's shape; D y . v, zeros when y is constant. */
+/* (n, P): the flattened nodes, one a row; D y . v, zeros when y is constant. */
 node *bea_rows(graph *g, int n, node *const *v);
-node *bea_row(graph *g, node *rows, int i, const node *like);
 node *bea_jvp(graph *g, node *y, node *theta, node *v);
 
 /* ---- verify.c: the order check ---- */

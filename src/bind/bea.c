@@ -6,7 +6,6 @@
 #include "bea_lua.h"
 #include "tensor_value.h"
 #include <math.h>
-#include <string.h>
 
 static const bind_option flow_told[] = {
     { "time", "a finite number", "1", "how long; negative: backwards" },

@@ -2,8 +2,6 @@
 #include "../bea/modified.h"
 #include "args.h"
 #include "bea_lua.h"
-#include "tensor_value.h"
-#include <string.h>
 
 #define BIND_MULTITASK "bracket.multitask"
 #define BIND_CONTINUAL "bracket.continual"

@@ -3,7 +3,6 @@
 #include "bea_lua.h"
 #include "tensor_value.h"
 #include <math.h>
-#include <string.h>
 
 #define BIND_WORD "bracket.word"
 

@@ -7,7 +7,6 @@
 #include "../tensor/vec.h"
 #include "args.h"
 #include "env.h"
-#include "tensor_value.h"
 
 #include <errno.h>
 #include <fcntl.h>

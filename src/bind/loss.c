@@ -1,7 +1,6 @@
 /* loss.c - bk.loss: values that make a model's loss when called, or another of their kind when told options. */
 #include "args.h"
 #include "nn_lua.h"
-#include "tensor_value.h"
 #include <string.h>
 
 #define BIND_LOSS "bracket.loss"

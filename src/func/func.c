@@ -49,7 +49,10 @@ static void entry_free(ctx *c, plan_entry *entry) {
 void func_release(func *f) {
     if (!f || atomic_fetch_sub(&f->refs, 1) > 1) return;
     ctx *c = f->c;
-    func_forget(f);
+    for (plan_entry *at = f->plans, *next; at; at = next) {
+        next = at->next;
+        entry_free(c, at);
+    }
     if (f->cls->destroy) f->cls->destroy(f);
     mem_free(c, f, f->bytes);
     ctx_release(c);
@@ -338,14 +341,6 @@ bk_status func_call_poured(func *f, int n_in, const tensor *in, int n_out, tenso
     if (fits) return call(f, entry, n_in, in, n_out, out, taker, e);
     for (int i = 0; i < n_out; i++) tensor_release(out[i]);
     return err_set(e, BK_EINVAL, "%s: expected a function of a number and a result to pour", f->cls->name);
-}
-
-void func_forget(func *f) {
-    for (plan_entry *at = f->plans, *next; at; at = next) {
-        next = at->next;
-        entry_free(f->c, at);
-    }
-    f->plans = NULL;
 }
 
 size_t func_result_bytes(const func *f) {

@@ -53,7 +53,6 @@ bk_status func_call_poured(func *f, int n_in, const tensor *in, int n_out, tenso
 bk_status func_call1(func *f, int n_in, const tensor *in, tensor *out, err *e);
 /* Bytes of the results of the last call; 0 before one. */
 size_t func_result_bytes(const func *f);
-void func_forget(func *f); /* its compiled plans: the next call builds it anew */
 /* The compiled plan for arguments of these dtypes and shapes (kept by f), for callers that own buffers; over: results
  * may lie over arguments (see plan_new). Of a class with build_rows it may be that of some rows. */
 bk_status func_plan(func *f, int n_in, const tensor *like, bool over, plan **out, err *e);

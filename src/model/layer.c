@@ -117,7 +117,7 @@ layer_function *layer_function_new(ctx *c, err *e) {
     return f;
 }
 
-void layer_function_release(layer_function *f) {
+static void function_release(layer_function *f) {
     if (!f || atomic_fetch_sub(&f->refs, 1) != 1) return;
     ctx *c = f->c;
     func_release(f->forward[0]);
@@ -133,7 +133,7 @@ void layer_retain(const layer *l) {
 }
 
 void layer_release(const layer *l) {
-    layer_function_release(l->own);
+    function_release(l->own);
     model_release(l->inner);
     model_release(l->beside);
 }

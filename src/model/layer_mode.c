@@ -1,7 +1,6 @@
 /* layer_mode.c - layers that train otherwise than they evaluate: dropout, noise, batch normalisation. */
 #include "model.h"
 #include <stdio.h>
-#include <string.h>
 
 /* ---- dropout and noise ---- */
 

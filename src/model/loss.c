@@ -47,7 +47,7 @@ static node *outputs(const loss_func *l, const char *who, graph *g, node *theta,
     }
     if (with->buffers) mode.buffers = graph_const(g, &l->values[with->seed]);
     model_mode_set(l->m, &mode);
-    node *z = model_build_as(l->m, who, g, theta, x);
+    node *z = model_build(l->m, who, g, theta, x);
     model_mode_set(l->m, before);
     if (before && before->g == g) {
         if (!with->seed) before->passes = mode.passes;
@@ -192,7 +192,7 @@ static bool accuracy_build(func *f, graph *g, int n_in, node *const *in, node_li
                    n_in == 1 ? "" : "s");
         return false;
     }
-    node *z = model_build_as(l->m, "model:accuracy", g, in[0], in[1]), *y = in[2];
+    node *z = model_build(l->m, "model:accuracy", g, in[0], in[1]), *y = in[2];
     if (!z || !y) return false;
     shape_buf a, b;
     if (!row->class_ids && z->count == y->count) y = g_reshape(g, y, z->ndim, z->shape);

@@ -298,7 +298,7 @@ static bool split_buffers(const model *m, const char *who, graph *g, bk_dtype dt
     return !graph_failed(g);
 }
 
-node *model_build_as(const model *m, const char *who, graph *g, node *theta, node *x) {
+node *model_build(const model *m, const char *who, graph *g, node *theta, node *x) {
     shape_buf sb;
     if (!theta || !x) return NULL;
     if (theta->dtype == BK_INT64 || theta->ndim != 1 || theta->shape[0] != m->n_params)
@@ -318,10 +318,6 @@ node *model_build_as(const model *m, const char *who, graph *g, node *theta, nod
         p.buffers[i] = g_reshape(g, p.buffers[i], 1, &m->buffer_blocks[i].size);
     mode->buffers = g_concat(g, 0, m->n_buffer_blocks, p.buffers);
     return mode->buffers ? y : NULL;
-}
-
-node *model_build(const model *m, graph *g, node *theta, node *x) {
-    return model_build_as(m, "model:forward", g, theta, x);
 }
 
 bk_status model_init_buffers(const model *m, bk_dtype dtype, tensor *out, err *e) {
@@ -383,7 +379,7 @@ static bool mode_build(func *self, graph *g, int n_in, node *const *in, node_lis
     } else {
         out->v = graph_alloc(g, sizeof(node *));
         out->n = 1;
-        ok = out->v && (out->v[0] = model_build(m, g, in[0], in[1])) != NULL;
+        ok = out->v && (out->v[0] = model_build(m, "model:forward", g, in[0], in[1])) != NULL;
     }
     model_mode_set(m, before);
     if (!ok) return false;

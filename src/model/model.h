@@ -79,7 +79,6 @@ struct layer_function {
 extern const layer_row *const layer_row_function, *const layer_row_sequential, *const layer_row_residual;
 
 layer_function *layer_function_new(ctx *c, err *e); /* cleared, one reference */
-void layer_function_release(layer_function *f);     /* NULL allowed */
 const char *layer_name(const layer *l);
 
 /* An input's shape as far as it is known when a model is made: -1 is an unknown size, ndim -1 an unknown number of
@@ -176,8 +175,7 @@ model_mode *model_mode_set(model *m, model_mode *mode);
 
 /* Adds the outputs for theta (n_params) and x to g; who names the caller in messages. x is cast to theta's dtype,
  * unless the layer takes ids. */
-node *model_build_as(const model *m, const char *who, graph *g, node *theta, node *x);
-node *model_build(const model *m, graph *g, node *theta, node *x);
+node *model_build(const model *m, const char *who, graph *g, node *theta, node *x);
 
 /* What a function is called with after its own arguments. */
 typedef struct model_with {

@@ -97,13 +97,14 @@ node *op_binary(graph *g, const op_row *op, node *a, node *b) {
     return in[0] && in[1] ? weakened(graph_op(g, op, 2, in, 0, NULL, 0), weak) : NULL;
 }
 
-bool op_whole(double x) {
+/* An integer that float64 holds exactly, with its neighbours. */
+static bool whole(double x) {
     return fabs(x) <= 0x1p53 && x == floor(x);
 }
 
 node *op_number_beside(graph *g, node *a, double x) {
     if (!a) return NULL;
-    return g_full(g, a->dtype == BK_INT64 && !op_whole(x) ? BK_FLOAT64 : a->dtype, 0, NULL, x);
+    return g_full(g, a->dtype == BK_INT64 && !whole(x) ? BK_FLOAT64 : a->dtype, 0, NULL, x);
 }
 
 /* ---- rules ---- */
@@ -311,7 +312,7 @@ const op_row op_scale = {
     .simplify = scale_simplify, .jvp = scale_jvp, .transpose = scale_jvp,
 };
 node *g_scale(graph *g, double x, node *a) {
-    return op_unary(g, &op_scale, a && a->dtype == BK_INT64 && !op_whole(x) ? g_cast(g, a, BK_FLOAT64) : a, x);
+    return op_unary(g, &op_scale, a && a->dtype == BK_INT64 && !whole(x) ? g_cast(g, a, BK_FLOAT64) : a, x);
 }
 
 const op_row op_offset = {
@@ -319,7 +320,7 @@ const op_row op_offset = {
     .simplify = offset_simplify, .jvp = add_jvp, .transpose = op_no_transpose,
 };
 node *g_offset(graph *g, double x, node *a) {
-    return op_unary(g, &op_offset, a && a->dtype == BK_INT64 && !op_whole(x) ? g_cast(g, a, BK_FLOAT64) : a, x);
+    return op_unary(g, &op_offset, a && a->dtype == BK_INT64 && !whole(x) ? g_cast(g, a, BK_FLOAT64) : a, x);
 }
 
 node *g_neg(graph *g, node *a) {

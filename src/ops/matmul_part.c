@@ -7,7 +7,7 @@
 /* ints: how many products, then each as a matmul_part, then the result's shape; in: their operands in order. */
 enum { WORDS = sizeof(matmul_part) / sizeof(int64_t) };
 
-int matmul_part_count(const node *n) {
+static int part_count(const node *n) {
     return (int)n->ints[0];
 }
 
@@ -18,7 +18,7 @@ matmul_part matmul_part_at(const node *n, int i) {
 }
 
 static bool matmul_part_shape(graph *g, node *n) {
-    const int before = 1 + matmul_part_count(n) * WORDS;
+    const int before = 1 + part_count(n) * WORDS;
     (void)g;
     n->ndim = n->n_ints - before;
     memcpy(n->shape, n->ints + before, sizeof *n->shape * (size_t)n->ndim);
@@ -53,7 +53,7 @@ static bool adds_to(const gemm_product *x, const gemm_product *products, int cou
  * their matrices waits for them all. */
 static bk_status matmul_part_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     gemm_product products[MATMUL_PARTS];
-    const int count = matmul_part_count(n);
+    const int count = part_count(n);
     bk_status s = BK_OK;
     (void)scratch;
     for (int i = 0, end; i < count && !s; i = end) {
@@ -72,7 +72,7 @@ static bk_status matmul_part_run(ctx *c, const node *n, void *out, const void *c
 
 static bool matmul_part_run_rows(const node *n, void *out, const void *const *in, int64_t row, int64_t rows) {
     const matmul_part p = matmul_part_at(n, 0);
-    const bool one = matmul_part_count(n) == 1 && shape_count(GEMM_AXES, p.size) == 1;
+    const bool one = part_count(n) == 1 && shape_count(GEMM_AXES, p.size) == 1;
     if (!one || p.triangle != GEMM_WHOLE || p.m != n->shape[0] || p.m * p.n != n->count) return false;
     const gemm_product x = product_of(&p, dtype_size(n->dtype), out, in[0], in[1]);
     return gemm_sum_rows(n->dtype, p.m, p.n, 1, &x.term, row, rows, out);
@@ -86,7 +86,7 @@ static double below(int64_t rows, int64_t columns) {
 
 static double matmul_part_cost(const node *n) {
     double sum = 0;
-    for (int i = 0; i < matmul_part_count(n); i++) {
+    for (int i = 0; i < part_count(n); i++) {
         const matmul_part p = matmul_part_at(n, i);
         double pairs = (double)p.m * (double)p.n * (double)p.k;
         if (p.triangle == GEMM_LOWER_C) pairs = below(p.m, p.n) * (double)p.k;

@@ -48,8 +48,7 @@ bool op_rank_order(graph *g, int n_out, node **outs);
 
 /* ---- products (matmul_part.c) ---- */
 matmul_part matmul_part_of(const node *n); /* a matmul as a part that is all */
-int matmul_part_count(const node *n);      /* of an op_matmul_part */
-matmul_part matmul_part_at(const node *n, int i);
+matmul_part matmul_part_at(const node *n, int i); /* of an op_matmul_part */
 
 /* ---- what rows of elementwise operations share (elementwise.c) ---- */
 node *op_vmap_elementwise(graph *g, node *n, node *const *in, const bool *batched, int64_t size);
@@ -57,7 +56,6 @@ node *op_fold(graph *g, node *n);                    /* simplify: all operands c
 node *op_operand(graph *g, const op_row *op, node *a); /* a in a dtype that op is defined for */
 node *op_unary(graph *g, const op_row *op, node *a, double x);
 node *op_binary(graph *g, const op_row *op, node *a, node *b);
-bool op_whole(double x); /* an integer that float64 holds exactly, with its neighbours */
 /* The number x as a 0-d operand beside a: of a's dtype, unless a is int64 and x is not whole. */
 node *op_number_beside(graph *g, node *a, double x);
 /* Fails where y is no class id below `classes`, or (0) not from 0 to 1: as g_labels does, of number i from 0. */

@@ -507,8 +507,91 @@ static func_how axes_of_tensors(const func_how *all, const char *mask) {
     return how;
 }
 
-/* Pushes the specialisation of the func userdata at index to the values in table `given` ({mask = "tst", [2] = v}). */
-static void variant(lua_State *L, int index, int given) {
+/* Pushes the variant that `list` keeps for `given`, or nothing. */
+static bool push_kept_variant(lua_State *L, int list, int given, const char *mask) {
+    for (lua_Integer i = (lua_Integer)lua_rawlen(L, list); i >= 1; i--) {
+        lua_rawgeti(L, list, i);
+        lua_getfield(L, -1, "given");
+        const bool same = same_variant(L, lua_gettop(L), given, mask);
+        lua_pop(L, 1);
+        if (same) lua_getfield(L, -1, "func");
+        lua_remove(L, same ? -2 : -1);
+        if (same) return true;
+    }
+    return false;
+}
+
+/* Keeps the func on top for `given`; the oldest makes room. */
+static void keep_variant(lua_State *L, int list, int given) {
+    const int variant = lua_gettop(L);
+    lua_Integer n = (lua_Integer)lua_rawlen(L, list);
+    for (lua_Integer i = 1; i < n && n >= VARIANTS_KEPT; i++) {
+        lua_rawgeti(L, list, i + 1);
+        lua_rawseti(L, list, i);
+    }
+    if (n >= VARIANTS_KEPT) n--;
+    lua_createtable(L, 0, 2);
+    lua_pushvalue(L, given);
+    lua_setfield(L, -2, "given");
+    lua_pushvalue(L, variant);
+    lua_setfield(L, -2, "func");
+    lua_rawseti(L, list, n + 1);
+}
+
+/* Pushes a func of the same Lua function, with the values in their places. */
+static void push_lua_variant(lua_State *L, int index, int given, const char *mask) {
+    lua_createtable(L, (int)strlen(mask), 2);
+    for (int i = 0; mask[i]; i++) {
+        if (mask[i] != 's') continue;
+        lua_rawgeti(L, given, i + 1);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_pushstring(L, mask);
+    lua_setfield(L, -2, "mask");
+    lua_getiuservalue(L, index, UV_BASE);
+    lua_getfield(L, -1, "f");
+    lua_setfield(L, -3, "f");
+    lua_pop(L, 1);
+    push_lua_fn(L);
+    lua_remove(L, -2);
+}
+
+/* Of what an hvp (θ, v, rest) is given, pushes what its function (θ, rest) is. */
+static void push_without_direction(lua_State *L, int given, const char *mask) {
+    lua_newtable(L);
+    lua_pushfstring(L, "%c%s", mask[0], mask[1] ? mask + 2 : "");
+    lua_setfield(L, -2, "mask");
+    for (int i = 2; mask[1] && mask[i]; i++) {
+        lua_rawgeti(L, given, i + 1);
+        lua_rawseti(L, -2, i);
+    }
+}
+
+static void push_variant(lua_State *L, int index, int given);
+
+/* Pushes the same transform of its functions' variants. */
+static void push_transform_variant(lua_State *L, int index, int given, const char *mask) {
+    const lua_func *u = test(L, index);
+    const int top = lua_gettop(L);
+    if (u->kind == KIND_HVP) {
+        push_without_direction(L, given, mask);
+        given = lua_gettop(L);
+    }
+    lua_getiuservalue(L, index, UV_BASE);
+    push_variant(L, lua_gettop(L), given);
+    const int inner = lua_gettop(L);
+    if (u->kind == KIND_LIE) {
+        lua_getiuservalue(L, index, UV_OTHER);
+        push_variant(L, lua_gettop(L), given);
+    }
+    const func_how how = u->kind == KIND_VMAP ? axes_of_tensors(&u->how, mask) : u->how;
+    bind_func_transform(L, u->kind, inner, lua_gettop(L), &how);
+    lua_replace(L, top + 1);
+    lua_settop(L, top + 1);
+}
+
+/* Pushes the variant of the func userdata at index for the values in table `given` ({mask = "tst", [2] = v}). */
+static void push_variant(lua_State *L, int index, int given) {
     luaL_checkstack(L, 16, "func");
     lua_getfield(L, given, "mask");
     const char *mask = lua_tostring(L, -1); /* kept by `given` */
@@ -519,80 +602,28 @@ static void variant(lua_State *L, int index, int given) {
         lua_pushvalue(L, -1);
         lua_setiuservalue(L, index, UV_VARIANTS);
     }
-    int list = lua_gettop(L), n = (int)lua_rawlen(L, list);
-    for (int i = n; i >= 1; i--) {
-        lua_rawgeti(L, list, i);
-        lua_getfield(L, -1, "given");
-        if (same_variant(L, lua_gettop(L), given, mask)) {
-            lua_pop(L, 1);
-            lua_getfield(L, -1, "func");
-            lua_replace(L, list);
-            lua_settop(L, list);
-            return;
-        }
-        lua_pop(L, 2);
+    const int list = lua_gettop(L);
+    if (!push_kept_variant(L, list, given, mask)) {
+        if (test(L, index)->kind == KIND_LUA) push_lua_variant(L, index, given, mask);
+        else push_transform_variant(L, index, given, mask);
+        keep_variant(L, list, given);
     }
-    lua_func *u = test(L, index);
-    if (u->kind == KIND_LUA) {
-        size_t length = strlen(mask);
-        lua_createtable(L, (int)length, 2);
-        for (size_t i = 0; i < length; i++) {
-            if (mask[i] != 's') continue;
-            lua_rawgeti(L, given, (lua_Integer)i + 1);
-            lua_rawseti(L, -2, (lua_Integer)i + 1);
-        }
-        lua_pushstring(L, mask);
-        lua_setfield(L, -2, "mask");
-        lua_getiuservalue(L, index, UV_BASE);
-        lua_getfield(L, -1, "f");
-        lua_setfield(L, -3, "f");
-        lua_pop(L, 1);
-        push_lua_fn(L);
-        lua_remove(L, -2);
-    } else {
-        int inner_given = given;
-        if (u->kind == KIND_HVP) { /* (θ, v, rest) of a function of (θ, rest) */
-            lua_newtable(L);
-            luaL_Buffer b;
-            luaL_buffinit(L, &b);
-            luaL_addchar(&b, mask[0]);
-            if (strlen(mask) > 2) luaL_addstring(&b, mask + 2);
-            luaL_pushresult(&b);
-            lua_setfield(L, -2, "mask");
-            for (int i = 2; mask[0] && mask[1] && mask[i]; i++) {
-                lua_rawgeti(L, given, i + 1);
-                lua_rawseti(L, -2, i);
-            }
-            inner_given = lua_gettop(L);
-        }
-        lua_getiuservalue(L, index, UV_BASE);
-        variant(L, lua_gettop(L), inner_given);
-        int inner = lua_gettop(L), other = 0;
-        if (u->kind == KIND_LIE) {
-            lua_getiuservalue(L, index, UV_OTHER);
-            variant(L, lua_gettop(L), inner_given);
-            other = lua_gettop(L);
-        }
-        func_how how = u->kind == KIND_VMAP ? axes_of_tensors(&u->how, mask) : u->how;
-        bind_func_transform(L, u->kind, inner, other, &how);
-        lua_replace(L, list + 1);
-        lua_settop(L, list + 1);
-    }
-    /* remember it, the oldest making room */
-    if (n >= VARIANTS_KEPT) {
-        for (int i = 1; i < n; i++) {
-            lua_rawgeti(L, list, i + 1);
-            lua_rawseti(L, list, i);
-        }
-        n--;
-    }
-    lua_createtable(L, 0, 2);
-    lua_pushvalue(L, given);
-    lua_setfield(L, -2, "given");
-    lua_pushvalue(L, list + 1);
-    lua_setfield(L, -2, "func");
-    lua_rawseti(L, list, n + 1);
     lua_remove(L, list);
+}
+
+/* Pushes the values from first to last that are no tensors by their places, with the mask that says which those are. */
+static void push_given(lua_State *L, int first, int last) {
+    luaL_Buffer b;
+    lua_createtable(L, last - first + 1, 1);
+    luaL_buffinit(L, &b);
+    for (int i = first; i <= last; i++) luaL_addchar(&b, bind_tensor_test(L, i) ? 't' : 's');
+    luaL_pushresult(&b);
+    lua_setfield(L, -2, "mask");
+    for (int i = first; i <= last; i++) {
+        if (bind_tensor_test(L, i)) continue;
+        lua_pushvalue(L, i);
+        lua_rawseti(L, -2, i - first + 1);
+    }
 }
 
 int bind_func_specialise(lua_State *L, int index, int first, int last, const char *fname) {
@@ -618,21 +649,9 @@ int bind_func_specialise(lua_State *L, int index, int first, int last, const cha
             }
         }
     }
-    int n = last - first + 1;
-    if (!any) return n;
-    lua_createtable(L, n, 1);
-    int given = lua_gettop(L);
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    for (int i = first; i <= last; i++) luaL_addchar(&b, bind_tensor_test(L, i) ? 't' : 's');
-    luaL_pushresult(&b);
-    lua_setfield(L, given, "mask");
-    for (int i = first; i <= last; i++) {
-        if (bind_tensor_test(L, i)) continue;
-        lua_pushvalue(L, i);
-        lua_rawseti(L, given, i - first + 1);
-    }
-    variant(L, index, given);
+    if (!any) return last - first + 1;
+    push_given(L, first, last);
+    push_variant(L, index, lua_gettop(L));
     lua_replace(L, index);
     lua_settop(L, last);
     int kept = first;

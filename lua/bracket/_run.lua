@@ -82,21 +82,9 @@ local function copy(value, depth)
 end
 run.copy = copy
 
-function run.new(spec, problem, seed)
-    local state = setmetatable({
-        protocol = spec.protocol, problem = problem, model = spec.model, optimizer = spec.optimizer, seed = seed,
-        n_tasks = problem.n, tasks = {}, f = {}, joint = spec.order.joint or false, steps = spec.total_steps,
-        step = 0, position = 0, loss = nil, lr = 0, cache = {}, memory = {}, order_memory = {}, accuracy = {},
-            test_loss = {},
-        learned = {}, history = {}, rows = 0, recorded = {}, shared = {}, record_memory = {},
-        losses = {}, rate = spec.rate, rate_factors = {}, word_digest = 0,
-        task_steps = order_object.counts(problem.n, 1, 0),
-        reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
-    }, run)
-    owned[state] = { gradients = {}, buffers = {}, lent = {}, xs = {}, ys = {} }
-    for i, t in ipairs(problem.tasks) do
-        state.tasks[i], state.f[i] = t.source, t.training
-    end
+-- What the run is asked by name: of its steps and rates, by orders, hooks and records.
+local function answers(state)
+    local spec, problem, counts = state.spec, state.problem, nil
     function state.steps_of(i)
         local steps, t = spec.steps, problem.tasks[i]
         if type(steps) == "table" then
@@ -108,21 +96,12 @@ function run.new(spec, problem, seed)
         end
         return steps or (spec.epochs or 1) * (t.train.n // t.size)
     end
-    local all
     function state.task_total(i) -- nil where the order is a user's own function, which is not asked ahead
         if not state.at then return state.steps_of(i) end -- in a trial, which has each task once
         state.asked_total = true
-        all = all or not spec.order.asks and order_object.counts(problem.n, 1, state.total, state.at) or {}
-        return all[i]
+        counts = counts or not spec.order.asks and order_object.counts(problem.n, 1, state.total, state.at) or {}
+        return counts[i]
     end
-    if not state.steps and not spec.steps and spec.epochs and not spec.order.blocks then
-        local sum, most = 0, 0
-        for i = 1, problem.n do
-            sum, most = sum + state.steps_of(i), math.max(most, state.steps_of(i))
-        end
-        state.steps = state.joint and most or sum
-    end
-    state.view = view_of(state)
     function state.stop() -- the run ends after this step, as if it were its last
         state.stopped, state.total = true, state.step
     end
@@ -150,19 +129,55 @@ function run.new(spec, problem, seed)
         end
         return rates
     end
-    state.W, state.R = order_object.empty(problem.n)
-    for k in ipairs(spec.interventions) do state.memory[k] = {} end
-    state.hooks = {}
+end
+
+-- The steps that so many epochs are, where the order has no say.
+local function steps_of_epochs(state)
+    local sum, most = 0, 0
+    for i = 1, state.n_tasks do
+        sum, most = sum + state.steps_of(i), math.max(most, state.steps_of(i))
+    end
+    return state.joint and most or sum
+end
+
+-- By name: the interventions that have such a hook, in their order.
+local function hooks_of(interventions)
+    local hooks = {}
     for _, name in ipairs(HOOKS) do
         local list = {}
-        for k, iv in ipairs(spec.interventions) do
+        for k, iv in ipairs(interventions) do
             if iv[name] then
                 list[#list + 1] = { call = iv[name], index = k, name = iv.name or "intervention " .. k,
                     replaces = iv.replaces_gradient }
             end
         end
-        state.hooks[name] = list
+        hooks[name] = list
     end
+    return hooks
+end
+
+function run.new(spec, problem, seed)
+    local state = setmetatable({
+        protocol = spec.protocol, problem = problem, model = spec.model, optimizer = spec.optimizer, seed = seed,
+        n_tasks = problem.n, tasks = {}, f = {}, joint = spec.order.joint or false, steps = spec.total_steps,
+        step = 0, position = 0, loss = nil, lr = 0, cache = {}, memory = {}, order_memory = {}, accuracy = {},
+        test_loss = {}, learned = {}, history = {}, rows = 0, recorded = {}, shared = {}, record_memory = {},
+        losses = {}, rate = spec.rate, rate_factors = {}, word_digest = 0,
+        task_steps = order_object.counts(problem.n, 1, 0),
+        reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
+        hooks = hooks_of(spec.interventions),
+    }, run)
+    owned[state] = { gradients = {}, buffers = {}, lent = {}, xs = {}, ys = {} }
+    for i, t in ipairs(problem.tasks) do
+        state.tasks[i], state.f[i] = t.source, t.training
+    end
+    for k in ipairs(spec.interventions) do state.memory[k] = {} end
+    state.W, state.R = order_object.empty(problem.n)
+    answers(state)
+    if not state.steps and not spec.steps and spec.epochs and not spec.order.blocks then
+        state.steps = steps_of_epochs(state)
+    end
+    state.view = view_of(state)
     return state
 end
 
@@ -539,99 +554,120 @@ local function finish_block(self)
     if self.spec.evaluate then self:evaluate(#self.learned) end
 end
 
+-- A step's task and rate as order and schedule say, and the beginning of a block. Returns the order's block, if it has
+-- any.
+local function begin_step(self, step)
+    local spec = self.spec
+    self.step = step
+    forget_batches(self)
+    local task, position = self.at(step)
+    if position and position ~= self.position then
+        self.position, self.task = position, task
+        if spec.reset_optimizer and step > 1 then
+            self:take_optimizer()
+            self.optimizer:reset()
+        end
+        self:call("begin_task")
+    end
+    self.task = task > 0 and task or nil
+    self.word_digest = with_task(self.word_digest, task)
+    if task > 0 then self.task_steps[task] = self.task_steps[task] + 1 end
+    local h = spec.rate(step, self.view)
+    if not is_rate(h) then refuse("bk.protocol: step %d: lr: expected a finite rate >= 0, got %s", step, show(h)) end
+    self.lr = h
+    self.problem:begin_step(self.seed, step)
+    self:take_optimizer()
+    return position
+end
+
+-- The gradient and the rate as the before_step hooks leave them.
+local function changed_step(self)
+    local own, h, task = owned[self], self.lr, self.task
+    local made = table.move(own.gradients, 1, #own.gradients, 1, {})
+    self:call("before_step")
+    check_left(self, "before_step", "gradient", own.theta)
+    check_made(self, made)
+    if self.lr ~= h then change_rate(self, h) end
+    if task then self.rate_factors[task] = h > 0 and self.lr / h or 1 end
+    self:take_optimizer() -- a hook may have run another protocol
+end
+
+-- theta after the optimizer's step along the gradient.
+local function stepped(self, native)
+    local own, optimizer = owned[self], self.optimizer
+    if native and not own.lent.theta then return step_over(optimizer, own.theta, own.gradient, self.lr) end
+    if native then return optimizer:step(own.theta, own.gradient, self.lr) end
+    local theta = optimizer:step(self.theta, self.gradient, self.lr) -- may keep these, and what it returns
+    if not is_like(theta, own.theta) then
+        refuse("bk.protocol: step %d: optimizer: step returned %s; expected theta, a tensor %s (%d)", self.step,
+            show(theta), own.theta:dtype(), #own.theta)
+    end
+    return theta
+end
+
+-- native: the optimizer is one of the program's; may_pour: see one_task; last: the step that this call ends with.
+local function take_step(self, step, native, may_pour, last)
+    local own, moved = owned[self], nil
+    local position = begin_step(self, step)
+    if self.task then
+        moved = one_task(self, self.task, may_pour, step == last or self:due(step))
+    else
+        all_tasks(self)
+    end
+    if #self.hooks.before_step > 0 then changed_step(self) end
+    local theta = moved and own.theta or stepped(self, native)
+    own.theta, own.lent.theta = theta, not native
+    self.cache = {}
+    if #self.hooks.after_step > 0 then
+        self:call("after_step")
+        check_left(self, "after_step", "theta", theta)
+    end
+    if self:due(step) then self:record() end
+    if position then
+        local _, following = nil, nil
+        if step < self.total then _, following = self.at(step + 1) end
+        if following ~= position then finish_block(self) end
+    end
+end
+
+local function begin_run(self)
+    self.started = true
+    self:call("begin_run")
+    if self.spec.evaluate then self:evaluate(0) end
+    if self:due(0) then self:record() end
+end
+
+local function end_run(self)
+    check_theta(self)
+    if #self.learned == 0 and self.spec.evaluate then self:evaluate(1) end
+    self.whole = nil -- hooks run once
+    self:call("end_run")
+    self.finished = true
+end
+
 -- Runs until `stop` steps are done in all. An interrupt waits for the step's end, where the run can go on: `whole` is
 -- the last step that was done to its end. hold is bk.internal.hold, or does nothing where signals are held already.
 function run:advance(stop, progress, hold)
-    local hooks = self.hooks
-    local before, after = hooks.before_step, hooks.after_step
-    local spec, optimizer, own = self.spec, self.optimizer, owned[self]
-    local native = getmetatable(optimizer) == getmetatable(bk.optim.sgd{})
-    local may_pour, last = native and not looked_at(spec), math.min(stop, self.total)
+    local native = getmetatable(self.optimizer) == getmetatable(bk.optim.sgd{})
+    local may_pour, last = native and not looked_at(self.spec), math.min(stop, self.total)
     self.whole = self.started and self.step
     if not self.started then
         hold(true)
-        self.started = true
-        self:call("begin_run")
-        if spec.evaluate then self:evaluate(0) end
-        if self:due(0) then self:record() end
+        begin_run(self)
         self.whole = 0
         hold(false)
     end
     while self.step < math.min(stop, self.total) do -- a hook may end it earlier
-        local step = self.step + 1
         hold(true)
-        self.step = step
-        forget_batches(self)
-        local task, position = self.at(step)
-        if position and position ~= self.position then
-            self.position, self.task = position, task
-            if spec.reset_optimizer and step > 1 then
-                self:take_optimizer()
-                optimizer:reset()
-            end
-            self:call("begin_task")
-        end
-        self.task = task > 0 and task or nil
-        self.word_digest = with_task(self.word_digest, task)
-        if task > 0 then self.task_steps[task] = self.task_steps[task] + 1 end
-        local h = spec.rate(step, self.view)
-        if not is_rate(h) then
-            refuse("bk.protocol: step %d: lr: expected a finite rate >= 0, got %s", step, show(h))
-        end
-        self.lr = h
-        self.problem:begin_step(self.seed, step)
-        self:take_optimizer()
-        local moved
-        if task > 0 then
-            moved = one_task(self, task, may_pour, step == last or self:due(step)) and own.theta
-        else
-            all_tasks(self)
-        end
-        if #before > 0 then
-            local made = table.move(own.gradients, 1, #own.gradients, 1, {})
-            self:call("before_step")
-            check_left(self, "before_step", "gradient", own.theta)
-            check_made(self, made)
-            if self.lr ~= h then change_rate(self, h) end
-            if task > 0 then self.rate_factors[task] = h > 0 and self.lr / h or 1 end
-            self:take_optimizer() -- a hook may have run another protocol
-        end
-        if moved then -- as the gradient was made
-            own.lent.theta = false
-        elseif native and not own.lent.theta then
-            moved = step_over(optimizer, own.theta, own.gradient, self.lr)
-        elseif native then
-            moved = optimizer:step(own.theta, own.gradient, self.lr)
-        else -- may keep what it is given, and what it returns
-            moved = optimizer:step(self.theta, self.gradient, self.lr)
-            if not is_like(moved, own.theta) then
-                refuse("bk.protocol: step %d: optimizer: step returned %s; expected theta, a tensor %s (%d)", step,
-                    show(moved), own.theta:dtype(), #own.theta)
-            end
-        end
-        own.theta, own.lent.theta = moved, not native
-        self.cache = {}
-        if #after > 0 then
-            self:call("after_step")
-            check_left(self, "after_step", "theta", moved)
-        end
-        if self:due(step) then self:record() end
-        if position then
-            local _, following = nil, nil
-            if step < self.total then _, following = self.at(step + 1) end
-            if following ~= position then finish_block(self) end
-        end
-        self.whole = step
+        take_step(self, self.step + 1, native, may_pour, last)
+        self.whole = self.step
         hold(false)
         if progress then progress(self) end
     end
     if self.step == self.total and not self.finished then
         hold(true)
-        check_theta(self)
-        if #self.learned == 0 and spec.evaluate then self:evaluate(1) end
-        self.whole = nil -- hooks run once
-        self:call("end_run")
-        self.finished, self.whole = true, self.step
+        end_run(self)
+        self.whole = self.step
         hold(false)
     end
 end

@@ -3,12 +3,6 @@ local bk = ...
 local docs, help = bk.internal.docs, bk.repl.help
 local NO_OPTIONS = {}
 
--- A text's first line and the rest, without the list of options, which is written from the data.
-local function parts(text)
-    local signature, rest = text:match("^([^\n]*)\n*(.*)$")
-    return signature, ((rest .. "\n\n"):gsub("\n\nOptions:\n  .-\n\n", "\n\n"):gsub("%s+$", ""))
-end
-
 local function options_of(value)
     return value ~= nil and help.options(value) or NO_OPTIONS
 end
@@ -114,102 +108,103 @@ local function classes_of(methods)
     return classes
 end
 
+-- What a function returns, as far as its signature or its name says.
+local function returned(classes, path, signature)
+    local said = signature:match("%-> (.*)$") or ""
+    local word = said:match("^%a+")
+    if word and classes[word] then return "bracket." .. word end
+    local class = path:match("^bk%.([%a_]+)$") or path:match("^bk%.bea%.([%a_]+)$")
+    if classes[class] then return "bracket." .. class end
+    if said:find(",") and not said:find("^{") then
+        return word and WORDS[word] and WORDS[word] .. ", any ..." or "any ..."
+    end
+    return word and WORDS[word] or table_type(said)
+end
+
+local function add_comment(out, text)
+    for line in (text .. "\n"):gmatch("([^\n]*)\n") do out[#out + 1] = "---" .. line end
+end
+
+-- The class of a call's options, written before the function.
+local function add_options(out, callee, options)
+    local class = "bracket.options." .. callee:gsub("^bk%.", ""):gsub(":", ".")
+    out[#out + 1] = "---@class " .. class
+    local place = 0
+    for _, o in ipairs(options) do
+        local name = bk.repl.keywords[o.name] and ('["%s"]'):format(o.name) or o.name
+        out[#out + 1] = ("---@field %s%s %s %s"):format(name, o.required and not o.by_place and "" or "?",
+            type_of(o.wanted), o.doc)
+        if o.by_place then
+            place = place + 1
+            out[#out + 1] = ("---@field [%d]? %s %s"):format(place, type_of(o.wanted), o.name)
+        end
+    end
+    out[#out + 1] = ""
+    return class
+end
+
+-- f: text, callee, params, returned (nil: unknown), and value, the function.
+local function add_function(out, f)
+    local options = options_of(f.value)
+    local class = #options > 0 and add_options(out, f.callee, options)
+    add_comment(out, f.text)
+    local names = {}
+    for _, p in ipairs(f.params) do
+        names[#names + 1] = p[1]
+        local kind = p[1] == "options" and (class or "table") or PARAMETERS[p[1]] or "any"
+        out[#out + 1] = ("---@param %s%s %s"):format(p[1], p[2] and p[1] ~= "..." and "?" or "", kind)
+    end
+    out[#out + 1] = "---@return " .. (f.returned or "any ...")
+    out[#out + 1] = ("function %s(%s) end\n"):format(f.callee, table.concat(names, ", "))
+end
+
+local function add_class(out, classes, name)
+    out[#out + 1] = "---@class bracket." .. name
+    for _, f in ipairs(FIELDS[name] or {}) do out[#out + 1] = "---@field " .. f end
+    if name == "tensor" then
+        for _, o in ipairs(OPERATORS) do out[#out + 1] = ("---@operator %s(any): bracket.tensor"):format(o) end
+        out[#out + 1] = "---@operator unm: bracket.tensor"
+    elseif name == "func" or name == "loss" then
+        out[#out + 1] = "---@operator call(...): any"
+    end
+    out[#out + 1] = ("local %s = {}\n"):format(name)
+    for _, e in ipairs(classes[name] or {}) do
+        local callee, params = parse(e[1])
+        local method = callee:match("[%w_]+$")
+        local of_tensor = name == "tensor" and bk[method]
+        add_function(out, { text = e[3], callee = name .. ":" .. method, params = params, value = e[2],
+            returned = of_tensor and "bracket.tensor" or returned(classes, "", e[1]) })
+    end
+end
+
+-- A public name that is a room, a function, what can be called, or a number.
+local function add_name(out, classes, path, value, text)
+    if bk.repl.rooms[path] then
+        add_comment(out, text)
+        out[#out + 1] = "---@class " .. path:gsub("^bk", "bracket")
+        out[#out + 1] = (path == "bk" and "local bk" or path) .. " = {}\n"
+    elseif type(value) == "function" or (getmetatable(value) or {}).__call then
+        local signature = text:match("^[^\n]*")
+        local callee, params = parse(signature)
+        local class = callee and returned(classes, path, signature)
+        if callee and callee:find("^t:") then
+            class = "bracket.tensor" .. (signature:find("%-> .*,") and ", any ..." or "")
+            table.insert(params, 1, { "t", false })
+        end
+        add_function(out, { text = text, callee = path, params = params or { { "...", false } }, returned = class,
+            value = value })
+    elseif type(value) == "number" then
+        add_comment(out, text)
+        out[#out + 1] = ("%s = %d\n"):format(path, value)
+    end
+end
+
 return function(list, methods)
-    local out, classes = { "---@meta bracket", "" }, classes_of(methods)
-    -- The class of a call's options, written before the function.
-    local function options_class(callee, options)
-        local class = "bracket.options." .. callee:gsub("^bk%.", ""):gsub(":", ".")
-        out[#out + 1] = "---@class " .. class
-        local place = 0
-        for _, o in ipairs(options) do
-            local name = bk.repl.keywords[o.name] and ('["%s"]'):format(o.name) or o.name
-            out[#out + 1] = ("---@field %s%s %s %s"):format(name, o.required and not o.by_place and "" or "?",
-                type_of(o.wanted), o.doc)
-            if o.by_place then
-                place = place + 1
-                out[#out + 1] = ("---@field [%d]? %s %s"):format(place, type_of(o.wanted), o.name)
-            end
-        end
-        out[#out + 1] = ""
-        return class
-    end
-    local function comment(text)
-        for line in (text .. "\n"):gmatch("([^\n]*)\n") do out[#out + 1] = "---" .. line end
-    end
-    local function add(text, callee, params, returned, value)
-        local options = options_of(value)
-        local class = #options > 0 and options_class(callee, options)
-        comment(text)
-        local names = {}
-        for _, p in ipairs(params) do
-            names[#names + 1] = p[1]
-            local kind = p[1] == "options" and (class or "table") or PARAMETERS[p[1]] or "any"
-            out[#out + 1] = ("---@param %s%s %s"):format(p[1], p[2] and p[1] ~= "..." and "?" or "", kind)
-        end
-        out[#out + 1] = "---@return " .. (returned or "any ...")
-        out[#out + 1] = ("function %s(%s) end\n"):format(callee, table.concat(names, ", "))
-    end
-    -- What a function returns, as far as its signature or its name says.
-    local function returned(path, signature)
-        local said = signature:match("%-> (.*)$") or ""
-        local word = said:match("^%a+")
-        if word and classes[word] then return "bracket." .. word end
-        local class = path:match("^bk%.([%a_]+)$") or path:match("^bk%.bea%.([%a_]+)$")
-        if classes[class] then return "bracket." .. class end
-        if said:find(",") and not said:find("^{") then
-            return word and WORDS[word] and WORDS[word] .. ", any ..." or "any ..."
-        end
-        return word and WORDS[word] or table_type(said)
-    end
-    local functions = {} -- { text, path, params, type, value }, written after the classes they return
-    for _, e in ipairs(list) do
-        local path, value, text = e[1], e[2], e[3]
-        local callee, params = parse((parts(text)))
-        if bk.repl.rooms[path] then
-            functions[#functions + 1] = { text, path }
-        elseif type(value) == "function" or (getmetatable(value) or {}).__call then
-            local class = callee and returned(path, (parts(text)))
-            if callee and callee:find("^t:") then
-                class = "bracket.tensor" .. (text:match("^[^\n]*%-> [^\n]*,") and ", any ..." or "")
-                table.insert(params, 1, { "t", false })
-            end
-            functions[#functions + 1] = { text, path, params or { { "...", false } }, class, value }
-        elseif type(value) == "number" then
-            functions[#functions + 1] = { text, path, number = value }
-        end
-    end
-    local names = { "run" }
+    local out, classes, names = { "---@meta bracket", "" }, classes_of(methods), { "run" }
     for name in pairs(classes) do names[#names + 1] = name end
     table.sort(names)
-    for _, name in ipairs(names) do
-        out[#out + 1] = "---@class bracket." .. name
-        for _, f in ipairs(FIELDS[name] or {}) do out[#out + 1] = "---@field " .. f end
-        if name == "tensor" then
-            for _, o in ipairs(OPERATORS) do out[#out + 1] = ("---@operator %s(any): bracket.tensor"):format(o) end
-            out[#out + 1] = "---@operator unm: bracket.tensor"
-        elseif name == "func" or name == "loss" then
-            out[#out + 1] = "---@operator call(...): any"
-        end
-        out[#out + 1] = ("local %s = {}\n"):format(name)
-        for _, e in ipairs(classes[name] or {}) do
-            local callee, params = parse(e[1])
-            local method = callee:match("[%w_]+$")
-            local class = name == "tensor" and bk[method] and "bracket.tensor" or returned("", e[1])
-            add(e[3], name .. ":" .. method, params, class, e[2])
-        end
-    end
-    for _, f in ipairs(functions) do
-        if f.number then
-            comment(f[1])
-            out[#out + 1] = ("%s = %d\n"):format(f[2], f.number)
-        elseif f[3] then
-            add(f[1], f[2], f[3], f[4], f[5])
-        else
-            comment(f[1])
-            out[#out + 1] = "---@class " .. f[2]:gsub("^bk", "bracket")
-            out[#out + 1] = (f[2] == "bk" and "local bk" or f[2]) .. " = {}\n"
-        end
-    end
+    for _, name in ipairs(names) do add_class(out, classes, name) end
+    for _, e in ipairs(list) do add_name(out, classes, e[1], e[2], e[3]) end
     out[#out + 1] = "return bk\n"
     return table.concat(out, "\n")
 end

@@ -131,73 +131,75 @@ static node_list twice(graph *g, const node *a) { /* a result of (a's shape, a's
     return y;
 }
 
+/* An entry that lacks its program, of what g was traced from. */
+static bk_status entry_alloc(graph *g, int n_in, const tensor *like, node_list outs, plan_entry **out, err *e) {
+    int n_sources = 0;
+    graph_source **sources = graph_sources(g, &n_sources);
+    if (graph_status(g, e)) return graph_status(g, e);
+    const size_t bytes = sizeof **out + sizeof(tensor) * (size_t)n_in +
+                         (sizeof(node) + sizeof(node *)) * (size_t)outs.n +
+                         (sizeof *sources + sizeof(uint64_t)) * (size_t)n_sources;
+    plan_entry *entry = mem_zalloc(graph_ctx(g), bytes);
+    if (!entry) return err_nomem(e, bytes);
+    entry->bytes = bytes;
+    entry->n_in = n_in;
+    entry->n_out = outs.n;
+    entry->n_sources = n_sources;
+    entry->in = (tensor *)(entry + 1); /* behind it, one after the other */
+    entry->outs = (node *)(entry->in + n_in);
+    entry->out_refs = (node **)(entry->outs + outs.n);
+    entry->sources = (graph_source **)(entry->out_refs + outs.n);
+    entry->generations = (uint64_t *)(entry->sources + n_sources);
+    for (int i = 0; i < n_sources; i++) {
+        source_retain(entry->sources[i] = sources[i]);
+        entry->generations[i] = sources[i]->generation;
+    }
+    for (int i = 0; i < n_in; i++) {
+        entry->in[i] = like[i];
+        entry->in[i].store = NULL;
+    }
+    for (int i = 0; i < outs.n; i++) {
+        const node *o = outs.v[i];
+        entry->outs[i] = *o;
+        entry->out_refs[i] = &entry->outs[i];
+        entry->out_bytes += (size_t)o->count * dtype_size(o->dtype);
+    }
+    *out = entry;
+    return BK_OK;
+}
+
 static bk_status entry_new(func *f, int n_in, const tensor *like, bool over, plan_entry **out, err *e) {
     if (n_in > FUNC_ARGUMENTS)
         return err_set(e, BK_EINVAL, "a function takes at most %d tensors, got %d", FUNC_ARGUMENTS, n_in);
     graph *g = ops_graph(f->c);
     if (!g) return err_nomem(e, 0);
-    plan_entry *entry = NULL;
     node **in = graph_alloc(g, sizeof *in * (size_t)n_in);
     node_list outs = { 0, NULL };
+    plan_entry *entry = NULL;
+    plan *p = NULL;
+    int64_t rows = 0;
     const bool by_rows = f->cls->build_rows && n_in > 0 && tensor_count(&like[0]) > ROWS_WHOLE;
-    plan *rows = NULL;
-    int64_t n_rows = 0;
-    bk_status s = by_rows ? rows_plan(f, g, n_in, like, &rows, &n_rows, e) : BK_OK;
+    bk_status s = by_rows ? rows_plan(f, g, n_in, like, &p, &rows, e) : BK_OK;
     if (in && !s) {
         for (int i = 0; i < n_in; i++) in[i] = graph_input(g, like[i].dtype, like[i].ndim, like[i].shape);
         if (by_rows) outs = twice(g, in[0]);
         else func_build(f, g, n_in, in, &outs);
     }
-    int n_sources = 0;
-    graph_source **sources = graph_sources(g, &n_sources);
-    if (!s) s = graph_status(g, e);
-    if (!s) {
-        size_t a = sizeof *entry, b = sizeof(tensor) * (size_t)n_in, c = sizeof(node) * (size_t)outs.n,
-               d = sizeof(node *) * (size_t)outs.n, k = sizeof *sources * (size_t)n_sources,
-               total = a + b + c + d + k + sizeof(uint64_t) * (size_t)n_sources;
-        entry = mem_zalloc(f->c, total);
-        if (!entry)
-            s = err_nomem(e, total);
-        else {
-            entry->bytes = total;
-            entry->sources = (graph_source **)((char *)entry + a + b + c + d);
-            entry->generations = (uint64_t *)((char *)entry + a + b + c + d + k);
-            for (int i = 0; i < n_sources; i++) {
-                source_retain(entry->sources[i] = sources[i]);
-                entry->generations[i] = sources[i]->generation;
-            }
-            entry->n_sources = n_sources;
-            entry->n_in = n_in;
-            entry->n_out = outs.n;
-            entry->in = (tensor *)((char *)entry + a);
-            entry->outs = (node *)((char *)entry + a + b);
-            entry->out_refs = (node **)((char *)entry + a + b + c);
-            for (int i = 0; i < n_in; i++) {
-                entry->in[i] = like[i];
-                entry->in[i].store = NULL;
-            }
-            for (int i = 0; i < outs.n; i++) {
-                entry->outs[i] = *outs.v[i];
-                entry->out_refs[i] = &entry->outs[i];
-                const node *o = outs.v[i];
-                entry->out_bytes += (size_t)shape_count(o->ndim, o->shape) * dtype_size(o->dtype);
-            }
-            entry->p = rows;
-            entry->rows = n_rows;
-            entry->over = over;
-            const plan_options options = { f->memory, over };
-            if (!by_rows) s = plan_new(g, n_in, in, outs.n, outs.v, &options, &entry->p, e);
-            if (!s && entry->p && f->cls->tells) plan_tells(entry->p, f->cls->name);
-        }
-    }
+    if (!s) s = entry_alloc(g, n_in, like, outs, &entry, e);
+    const plan_options options = { f->memory, over };
+    if (!s && !by_rows) s = plan_new(g, n_in, in, outs.n, outs.v, &options, &p, e);
     graph_free(g);
-    if (s) plan_free(rows);
-    if (s && entry) {
-        entry_free(f->c, entry);
-        entry = NULL;
+    if (s) {
+        plan_free(p);
+        if (entry) entry_free(f->c, entry);
+        return s;
     }
+    if (f->cls->tells) plan_tells(p, f->cls->name);
+    entry->p = p;
+    entry->rows = rows;
+    entry->over = over;
     *out = entry;
-    return s;
+    return BK_OK;
 }
 
 /* Whether what entry was traced from is as it was. */

@@ -136,6 +136,50 @@ static const bind_option custom_told[] = {
     { NULL, NULL, NULL, NULL },
 };
 
+/* Pushes the names that `state` at index lists, each once. */
+static int push_names(lua_State *L, int index, const char *fname) {
+    const int names = lua_gettop(L) + 1, seen = names + 1;
+    args_table(L, index, fname, "state");
+    const int n = (int)args_list(L, index, fname, "state", false);
+    if (n > OPTIM_MAX_BUFFERS) return args_error(L, fname, "state: at most %d names, got %d", OPTIM_MAX_BUFFERS, n);
+    lua_newtable(L);
+    lua_newtable(L);
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, index, i);
+        if (lua_type(L, -1) != LUA_TSTRING) return args_fail(L, -1, fname, "state", "a table of names");
+        const char *given = lua_tostring(L, -1);
+        if (strcmp(given, "step") == 0)
+            return args_error(L, fname, "state: step is the step count; expected another name");
+        lua_pushvalue(L, -1);
+        if (lua_rawget(L, seen) != LUA_TNIL) return args_error(L, fname, "state: \"%s\" stands there twice", given);
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        lua_pushboolean(L, true);
+        lua_rawset(L, seen);
+        lua_rawseti(L, names, i);
+    }
+    lua_settop(L, names);
+    return n;
+}
+
+/* Pushes a copy of the options at index, numbers by name. */
+static void push_numbers(lua_State *L, int index, const char *fname) {
+    args_table(L, index, fname, "options");
+    lua_newtable(L);
+    const int numbers = lua_gettop(L);
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TNUMBER)
+            args_error(L, fname, "options: expected names and numbers, got %s = %s", args_got(L, numbers + 1),
+                       args_got(L, numbers + 2));
+        if (strcmp(lua_tostring(L, -2), "t") == 0)
+            args_error(L, fname, "options: t is the step count, which update finds as o.t");
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, numbers);
+    }
+}
+
 static int optim_custom(lua_State *L) {
     const char *fname = "bk.optim.custom";
     lua_settop(L, 1);
@@ -148,46 +192,12 @@ static int optim_custom(lua_State *L) {
         if (lua_gettop(L) == 2) lua_pushnil(L);
         return args_fail(L, 3, fname, "update", "a function (g, s, theta, o) -> step, s");
     }
-    lua_newtable(L); /* 4: names */
-    int n = 0;
-    if (args_field(L, table, "state")) {
-        args_table(L, 5, fname, "state");
-        n = (int)args_list(L, 5, fname, "state", false);
-        if (n > OPTIM_MAX_BUFFERS) return args_error(L, fname, "state: at most %d names, got %d", OPTIM_MAX_BUFFERS, n);
-        lua_settop(L, 6);
-        lua_newtable(L); /* 7: the names so far */
-        for (int i = 1; i <= n; i++) {
-            lua_rawgeti(L, 5, i);
-            if (lua_type(L, -1) != LUA_TSTRING) return args_fail(L, -1, fname, "state", "a table of names");
-            const char *given = lua_tostring(L, -1);
-            if (strcmp(given, "step") == 0)
-                return args_error(L, fname, "state: step is the step count; expected another name");
-            lua_pushvalue(L, -1);
-            if (lua_rawget(L, 7) != LUA_TNIL) return args_error(L, fname, "state: \"%s\" stands there twice", given);
-            lua_pop(L, 1);
-            lua_pushvalue(L, -1);
-            lua_pushboolean(L, true);
-            lua_rawset(L, 7);
-            lua_rawseti(L, 4, i);
-        }
-    }
-    lua_settop(L, 4);
-    lua_newtable(L); /* 5: options */
-    if (args_field(L, table, "options")) {
-        args_table(L, 6, fname, "options");
-        lua_pushnil(L);
-        while (lua_next(L, 6)) {
-            if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TNUMBER)
-                return args_error(L, fname, "options: expected names and numbers, got %s = %s", args_got(L, 7),
-                                  args_got(L, 8));
-            if (strcmp(lua_tostring(L, -2), "t") == 0)
-                return args_error(L, fname, "options: t is the step count, which update finds as o.t");
-            lua_pushvalue(L, -2);
-            lua_insert(L, -2);
-            lua_rawset(L, 5);
-        }
-    }
-    lua_settop(L, 5);
+    if (!args_field(L, table, "state")) lua_newtable(L); /* 4 */
+    const int n = push_names(L, 4, fname);
+    lua_replace(L, 4);
+    if (!args_field(L, table, "options")) lua_newtable(L); /* 5 */
+    push_numbers(L, 5, fname);
+    lua_replace(L, 5);
     lua_pushvalue(L, 4);
     lua_setiuservalue(L, 2, UV_NAMES);
     lua_pushvalue(L, 5);

@@ -23,8 +23,58 @@ local function images(x, shape)
     return ok and out or nil
 end
 
+-- x as the model takes it, and the outputs' sizes for one example: as it is; as given, before it was cast, if that is
+-- ids; or as images of that shape, for rows of pixels that are meant for a convolution.
+local function fitting(self, where, x, given, shape)
+    local probe = bk.zeros({ self.model.n_params }, { dtype = self.dtype })
+    local function accepts(rows) return pcall(self.model.forward, self.model, probe, rows:narrow(1, 1, 1)) end
+    local ok, out = accepts(x)
+    if ok then return x, out:shape() end
+    if given:dtype() == "int64" then
+        local fits, result = accepts(given)
+        if fits then return given, result:shape() end
+    end
+    local image = images(x, shape)
+    if image then
+        local fits, result = accepts(image)
+        if fits then return image, result:shape() end
+    end
+    fail(where, ".x is %s, which the model does not take: %s", shape_text(x),
+        (tostring(out):gsub("^[^\n:]+:%d+: ", ""))) -- the line is named once
+end
+
+-- y as class ids for outputs of these sizes; a model of sequences has classes for every time of an example.
+local function class_ids(where, y, loss, n, sizes, classes)
+    if y:dtype() ~= "int64" then
+        if y:to("int64"):to(y:dtype()) ~= y then
+            fail(where, ".y: expected class ids for loss = %q, got fractions (loss = \"mse\" takes numbers)", loss.name)
+        end
+        y = y:to("int64")
+    end
+    local places = table.move(sizes, 2, math.max(1, #sizes - 1), 2, { n })
+    local expected = "(" .. table.concat(places, ",") .. ")"
+    if shape_text(y) ~= expected then fail(where, ".y: expected class ids %s, got %s", expected, shape_text(y)) end
+    local low, high = y:min():item(), y:max():item()
+    if low < 0 or high >= classes then
+        fail(where, ".y: label %d is outside the model's classes 0..%d", low < 0 and low or high, classes - 1)
+    end
+    return y
+end
+
+-- y as what a loss of bk.loss compares with outputs of these sizes.
+local function targets(self, where, y, n, sizes)
+    y = y:to(self.dtype)
+    local got = y:shape()
+    local same = #sizes == #got or #sizes == 2 and #got == 1 and sizes[2] == 1
+    for d = 2, #got do same = same and sizes[d] == got[d] end
+    if not same then
+        fail(where, ".y is %s, the model's output (%d,%s)", shape_text(y), n, table.concat(sizes, ",", 2))
+    end
+    return y
+end
+
 -- Checks one { x, y } for a loss (a value of bk.loss or a function) and returns it in the run's dtype, row-major;
--- `where` begins the errors. shape: that of an image, for rows of pixels that are meant for a convolution.
+-- `where` begins the errors. shape: see fitting.
 function problem:part(where, data, loss, shape)
     if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
         fail(where, ": expected a table { x = tensor, y = tensor }")
@@ -36,53 +86,17 @@ function problem:part(where, data, loss, shape)
         fail(where, ": x %s and y %s differ in their number of examples", shape_text(x), shape_text(y))
     end
     if not is_finite(x) then fail(where, ".x holds nan or inf") end
-    local probe = bk.zeros({ self.model.n_params }, { dtype = self.dtype })
-    local function accepts(rows) return pcall(self.model.forward, self.model, probe, rows:narrow(1, 1, 1)) end
-    local ok, out = accepts(x)
-    if not ok and data.x:dtype() == "int64" then -- ids stay what they are
-        local fits, result = accepts(data.x)
-        if fits then ok, out, x = true, result, data.x end
-    end
-    if not ok then -- rows of pixels may be meant for a convolution
-        local image = images(x, shape)
-        local fits, result = false, nil
-        if image then fits, result = accepts(image) end
-        if fits then ok, out, x = true, result, image end
-    end
-    if not ok then
-        fail(where, ".x is %s, which the model does not take: %s", shape_text(x),
-            (tostring(out):gsub("^[^\n:]+:%d+: ", ""))) -- the line is named once
-    end
-    local sizes = out:shape()
-    local outputs = #sizes > 1 and sizes[#sizes] or 1
-    self.outputs = outputs
-    if type(loss) ~= "function" and loss.class_ids then
-        if y:dtype() ~= "int64" then
-            if y:to("int64"):to(y:dtype()) ~= y then
-                fail(where, ".y: expected class ids for loss = %q, got fractions (loss = \"mse\" takes numbers)", loss.name)
-            end
-            y = y:to("int64")
-        end
-        sizes[1] = n -- a model of sequences has classes for every time of an example
-        local expected = "(" .. table.concat(sizes, ",", 1, math.max(1, #sizes - 1)) .. ")"
-        if shape_text(y) ~= expected then fail(where, ".y: expected class ids %s, got %s", expected, shape_text(y)) end
-        local low, high = y:min():item(), y:max():item()
-        if low < 0 or high >= outputs then
-            fail(where, ".y: label %d is outside the model's classes 0..%d", low < 0 and low or high,
-                outputs - 1)
-        end
+    local sizes
+    x, sizes = fitting(self, where, x, data.x, shape)
+    self.outputs = #sizes > 1 and sizes[#sizes] or 1
+    if type(loss) == "function" then
+        if y:dtype() ~= "int64" then y = y:to(self.dtype) end
+    elseif loss.class_ids then
+        y = class_ids(where, y, loss, n, sizes, self.outputs)
     else
-        if type(loss) ~= "function" or y:dtype() ~= "int64" then y = y:to(self.dtype) end
-        if type(loss) ~= "function" then
-            local got = y:shape()
-            local same = #sizes == #got or #sizes == 2 and #got == 1 and sizes[2] == 1
-            for d = 2, #got do same = same and sizes[d] == got[d] end
-            if not same then
-                fail(where, ".y is %s, the model's output (%d,%s)", shape_text(y), n, table.concat(sizes, ",", 2))
-            end
-        end
-        if not is_finite(y) then fail(where, ".y holds nan or inf") end
+        y = targets(self, where, y, n, sizes)
     end
+    if not is_finite(y) then fail(where, ".y holds nan or inf") end
     return { x = row_major(x), y = row_major(y), n = n }
 end
 

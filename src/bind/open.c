@@ -132,17 +132,9 @@ static const bind_row module_rows[] = {
     { NULL, NULL, NULL }
 };
 
-BK_API int luaopen_bracket(lua_State *L) {
-    luaL_checkversion(L);
-    lua_settop(L, 0);
-    luaL_checkstack(L, 40, NULL);
-    if (lua_getfield(L, LUA_REGISTRYINDEX, ROOM_MODULE) == LUA_TTABLE) return 1;
-    lua_settop(L, 0);
-    bind_open_ctx(L);
-    err e = { 0 };
-    if (gemm_room(ctx_threads(bind_ctx(L)), &e)) return luaL_error(L, "bracket: %s", e.text);
-    room_find_override(L);
-    lua_newtable(L); /* 1: bk */
+/* Pushes bk with what C gives it. */
+static void push_module(lua_State *L) {
+    lua_newtable(L);
     lua_pushliteral(L, BK_VERSION);
     lua_setfield(L, 1, "version");
     bind_rows(L, module_rows);
@@ -155,9 +147,11 @@ BK_API int luaopen_bracket(lua_State *L) {
     bind_optim(L);
     bind_files(L);
     lua_settop(L, 1);
+}
 
-    lua_newtable(L); /* 2: the rooms that pairs(bk) does not list */
-    lua_newtable(L); /* 3: internal */
+static void push_internal(lua_State *L) {
+    const int internal = lua_gettop(L) + 1;
+    lua_newtable(L);
     bind_rows(L, internal_rows);
     bind_rows(L, room_rows());
     bind_gather(L);
@@ -171,17 +165,27 @@ BK_API int luaopen_bracket(lua_State *L) {
     bind_optim_internal(L);
     bind_ranks_internal(L);
     bind_push_docs(L);
-    lua_setfield(L, 3, "docs");
+    lua_setfield(L, internal, "docs");
     bind_push_options(L);
-    lua_setfield(L, 3, "options");
-    lua_setfield(L, 2, "internal");
-    static const char *const unlisted[] = { "repl", "command", "guide", "example", "_plot", NULL };
-    for (const char *const *room = unlisted; *room; room++) {
-        lua_newtable(L);
-        room_make(L, *room, 0);
-        lua_setfield(L, 2, *room);
-    }
+    lua_setfield(L, internal, "options");
+}
 
+/* Pushes the rooms that pairs(bk) does not list. */
+static void push_unlisted(lua_State *L) {
+    static const char *const names[] = { "repl", "command", "guide", "example", "_plot", NULL };
+    const int rooms = lua_gettop(L) + 1;
+    lua_newtable(L);
+    push_internal(L);
+    lua_setfield(L, rooms, "internal");
+    for (const char *const *name = names; *name; name++) {
+        lua_newtable(L);
+        room_make(L, *name, 0);
+        lua_setfield(L, rooms, *name);
+    }
+}
+
+/* bk at 1, the unlisted rooms at 2: every other folder is a room of bk, and the files of the top are its fields. */
+static void make_rooms(lua_State *L) {
     lua_newtable(L); /* 3: top-level files */
     lua_newtable(L); /* 4: folders */
     room_list(L, 3, 4, "");
@@ -207,6 +211,21 @@ BK_API int luaopen_bracket(lua_State *L) {
     }
     lua_pushvalue(L, 1);
     room_make(L, "", 2);
+}
+
+BK_API int luaopen_bracket(lua_State *L) {
+    luaL_checkversion(L);
+    lua_settop(L, 0);
+    luaL_checkstack(L, 40, NULL);
+    if (lua_getfield(L, LUA_REGISTRYINDEX, ROOM_MODULE) == LUA_TTABLE) return 1;
+    lua_settop(L, 0);
+    bind_open_ctx(L);
+    err e = { 0 };
+    if (gemm_room(ctx_threads(bind_ctx(L)), &e)) return luaL_error(L, "bracket: %s", e.text);
+    room_find_override(L);
+    push_module(L);
+    push_unlisted(L);
+    make_rooms(L);
     lua_settop(L, 1);
     lua_pushvalue(L, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, ROOM_MODULE);

@@ -227,15 +227,12 @@ local FLOW_STEPS = 3000 -- where the series holds a few hundred do; at a corner 
 
 local CONTROLS = { no_memory = { memory = 0 }, flipped = { memory = -1 }, no_start = { memory = 1, stay = true } }
 
-local function verify(self, o)
+local function check_verify(self, o)
     check_self(self, "verify")
     check_theta("equation:verify", o.theta)
-    local control = o.control and CONTROLS[o.control] or { memory = 1 }
-    if control.stay and o.from ~= "rest" then
+    if o.control and CONTROLS[o.control].stay and o.from ~= "rest" then
         refuse('equation:verify: control: "no_start" is for from = "rest", got from = "manifold"')
     end
-    local theta = o.theta:to("float64")
-    local u = self.update
     for _, k in ipairs(o.orders) do check_order("equation:verify: orders", k) end
     for _, scale in ipairs(o.scales) do
         if type(scale) ~= "number" or not (scale > 0 and scale < math.huge) then
@@ -245,13 +242,55 @@ local function verify(self, o)
     if #o.scales == 0 or math.max(table.unpack(o.scales)) == math.min(table.unpack(o.scales)) then
         refuse("equation:verify: scales: expected two or more that differ, for a slope, got %s alone", show(o.scales[1]))
     end
-    local manifold = bk.compile(function(t) -- to second order always: without it an average of squares may be negative
+end
+
+-- The state on the slow manifold at theta as a series in the rate: terms of order 0 for each average, of order 1, ...
+local function manifold(self, theta)
+    local n = self.update.n
+    local terms = bk.compile(function(t) -- to second order always: without it an average of squares may be negative
         local r = orders(self, t, 3)
-        local list = table.move(r.S0, 1, u.n, 1, {})
-        table.move(r.S1, 1, u.n, u.n + 1, list)
-        return table.unpack(table.move(r.S2 or {}, 1, u.n, 2 * u.n + 1, list))
+        local list = table.move(r.S0, 1, n, 1, {})
+        table.move(r.S1, 1, n, n + 1, list)
+        return table.unpack(table.move(r.S2 or {}, 1, n, 2 * n + 1, list))
     end)
-    local series = o.from == "manifold" and u.n > 0 and table.pack(manifold(theta)) or {}
+    return n > 0 and table.pack(terms(theta)) or {}
+end
+
+-- theta after n steps of rate h; series: nil from rest, else the manifold's, where the state begins.
+local function discrete(self, theta, series, h, n)
+    local u = self.update
+    local s, step = u:rest(theta), stepper(self, h)
+    for i, v in ipairs(series or {}) do
+        local of = (i - 1) % u.n + 1
+        s[of] = s[of] + v * h ^ ((i - 1) // u.n)
+    end
+    local values = { theta, table.unpack(s) }
+    for t = 1, n do
+        values = table.pack(step(values[1], bk.tensor(series and u.late or t), table.unpack(values, 2, u.n + 1)))
+    end
+    if (values[1] - values[1]):norm():item() ~= 0 then
+        error(("equation:verify: rate %g: the steps lead to values that are not finite; the rate is too large, "
+            .. "or with averages not small against 1 - beta"):format(h), 0)
+    end
+    return values[1]
+end
+
+-- theta after the flow of that order, for as long as n steps of rate h; weight: of the memory in order 2.
+local function continuous(self, theta, order, weight, h, n, o)
+    local ok, flow = pcall(bk.flow, field(self, h, order, weight), theta,
+        { time = n * h, rtol = o.rtol, atol = o.atol, max_steps = FLOW_STEPS })
+    if ok then return flow end
+    local why = tostring(flow):match("bk%.flow: .*")
+    if not why then error(flow, 0) end
+    error(("equation:verify: order %d at rate %g: %s; the rate is not small enough for this series, or a "
+        .. "component of the gradient has reached 0, where an update that divides by its size is stiff")
+        :format(order, h, why), 0)
+end
+
+local function verify(self, o)
+    check_verify(self, o)
+    local control, theta = o.control and CONTROLS[o.control] or { memory = 1 }, o.theta:to("float64")
+    local series = o.from == "manifold" and manifold(self, theta) or nil
     local moved = o.from == "rest" and not control.stay and displacement(self, theta) or nil
     local result = {}
     for k, order in ipairs(o.orders) do result[k] = { order = order, expected = order, errors = {} } end
@@ -259,37 +298,12 @@ local function verify(self, o)
     for _, scale in ipairs(o.scales) do
         local h = self.lr * scale
         local n = math.floor(o.time / math.abs(h) + 0.5)
-        if n < 1 then
-            refuse("equation:verify: time: expected at least one step of %g, got %g", h, o.time)
-        end
-        local s = u:rest(theta)
-        for i, v in ipairs(series) do
-            local of = (i - 1) % u.n + 1
-            s[of] = s[of] + v * h ^ ((i - 1) // u.n)
-        end
-        local step, at = stepper(self, h), theta
-        local values = { at, table.unpack(s) }
-        for t = 1, n do
-            values = table.pack(step(values[1], bk.tensor(o.from == "rest" and t or u.late),
-                table.unpack(values, 2, u.n + 1)))
-        end
-        if (values[1] - values[1]):norm():item() ~= 0 then
-            error(("equation:verify: rate %g: the steps lead to values that are not finite; the rate is too large, "
-                .. "or with averages not small against 1 - beta"):format(h), 0)
-        end
+        if n < 1 then refuse("equation:verify: time: expected at least one step of %g, got %g", h, o.time) end
+        local steps = discrete(self, theta, series, h, n)
         part()
         for _, row in ipairs(result) do
-            local ok, flow = pcall(bk.flow, field(self, h, row.order, control.memory),
-                moved and theta + moved * h or theta,
-                { time = n * h, rtol = o.rtol, atol = o.atol, max_steps = FLOW_STEPS })
-            if not ok then
-                local why = tostring(flow):match("bk%.flow: .*")
-                if not why then error(flow, 0) end
-                error(("equation:verify: order %d at rate %g: %s; the rate is not small enough for this series, or a "
-                    .. "component of the gradient has reached 0, where an update that divides by its size is stiff")
-                    :format(row.order, h, why), 0)
-            end
-            row.errors[#row.errors + 1] = (flow - values[1]):norm():item()
+            local flow = continuous(self, moved and theta + moved * h or theta, row.order, control.memory, h, n, o)
+            row.errors[#row.errors + 1] = (flow - steps):norm():item()
             part()
         end
     end

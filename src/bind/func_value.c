@@ -99,6 +99,39 @@ static void source_free(graph_source *s) {
     ctx_release(c);
 }
 
+/* Pushes the values of the record at 2 and the nodes in the places that mask gives them, further nodes behind; how
+ * many. */
+static int push_arguments(lua_State *L, const trace_job *job, const char *mask) {
+    const int n_mask = (int)strlen(mask);
+    int n = 0, taken = 0;
+    luaL_checkstack(L, n_mask + job->n_in + 8, "too many arguments");
+    for (; n < n_mask || taken < job->n_in; n++) {
+        if (n < n_mask && mask[n] == 's')
+            lua_rawgeti(L, 2, n + 1);
+        else if (taken < job->n_in)
+            bind_tensor_push_node(L, job->g, job->in[taken++]);
+        else
+            return luaL_error(L, "expected more tensors than %d", job->n_in);
+    }
+    return n;
+}
+
+/* Result i, from 1, of the function at `where`, at index. */
+static node *result_node(lua_State *L, const trace_job *job, const lua_Debug *where, int i, int index) {
+    lua_tensor *t = bind_tensor_test(L, index);
+    if (lua_type(L, index) == LUA_TNUMBER) {
+        bk_dtype d = job->n_in && job->in[0]->dtype == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64;
+        return g_full(job->g, d, 0, NULL, lua_tonumber(L, index));
+    }
+    if (t && !t->g) return graph_const(job->g, &t->value);
+    if (t && t->g == job->g && bind_tensor_live(job->f->st, t)) return t->n;
+    const char *why = " belongs to another trace";
+    if (!t) why = lua_pushfstring(L, ": expected a tensor, got %s", args_got(L, index));
+    lua_pushfstring(L, "%s:%d: result %d of this function%s", where->short_src, where->linedefined, i, why);
+    bind_raise_placed(L, BK_EINVAL);
+    return NULL;
+}
+
 /* Protected: calls the function on nodes and collects what it returns. */
 static int trace_body(lua_State *L) {
     trace_job *job = lua_touserdata(L, 1);
@@ -106,17 +139,8 @@ static int trace_body(lua_State *L) {
     if (!lua_istable(L, 2)) return luaL_error(L, "the Lua function of this func is gone");
     lua_getfield(L, 2, "f");
     const char *mask = lua_getfield(L, 2, "mask") == LUA_TSTRING ? lua_tostring(L, -1) : "";
-    int n_mask = (int)strlen(mask), taken = 0, n_args = 0;
     lua_insert(L, 3); /* mask 3, function 4 */
-    luaL_checkstack(L, n_mask + job->n_in + 8, "too many arguments");
-    for (int i = 0; i < n_mask || taken < job->n_in; i++, n_args++) {
-        if (i < n_mask && mask[i] == 's')
-            lua_rawgeti(L, 2, i + 1);
-        else if (taken < job->n_in)
-            bind_tensor_push_node(L, job->g, job->in[taken++]);
-        else
-            return luaL_error(L, "expected more tensors than %d", job->n_in);
-    }
+    const int n_args = push_arguments(L, job, mask);
     lua_Debug where = { 0 };
     lua_pushvalue(L, 4);
     if (lua_isfunction(L, -1))
@@ -128,7 +152,7 @@ static int trace_body(lua_State *L) {
     const bool first = job->f->watched < 0;
     int watched = 0;
     if (first) {
-        watched = bind_watch_push(L, 4, 2, n_mask);
+        watched = bind_watch_push(L, 4, 2, (int)strlen(mask));
         lua_rawsetp(L, 2, &WATCHED_KEY);
     }
     lua_call(L, n_args, LUA_MULTRET);
@@ -145,26 +169,7 @@ static int trace_body(lua_State *L) {
     }
     node **v = graph_alloc(job->g, sizeof *v * (size_t)n_out);
     if (!v) return luaL_error(L, "out of memory");
-    bind_state *st = job->f->st;
-    for (int i = 0; i < n_out; i++) {
-        lua_tensor *t = bind_tensor_test(L, 4 + i);
-        if (lua_type(L, 4 + i) == LUA_TNUMBER) {
-            bk_dtype d = job->n_in && job->in[0]->dtype == BK_FLOAT32 ? BK_FLOAT32 : BK_FLOAT64;
-            v[i] = g_full(job->g, d, 0, NULL, lua_tonumber(L, 4 + i));
-        } else if (!t) {
-            lua_pushfstring(L, "%s:%d: result %d of this function: expected a tensor, got %s", where.short_src,
-                            where.linedefined, i + 1, args_got(L, 4 + i));
-            return bind_raise_placed(L, BK_EINVAL);
-        } else if (!t->g) {
-            v[i] = graph_const(job->g, &t->value);
-        } else if (t->g == job->g && bind_tensor_live(st, t)) {
-            v[i] = t->n;
-        } else {
-            lua_pushfstring(L, "%s:%d: result %d of this function belongs to another trace", where.short_src,
-                            where.linedefined, i + 1);
-            return bind_raise_placed(L, BK_EINVAL);
-        }
-    }
+    for (int i = 0; i < n_out; i++) v[i] = result_node(L, job, &where, i + 1, 4 + i);
     job->out->n = n_out;
     job->out->v = v;
     return 0;

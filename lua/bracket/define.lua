@@ -37,6 +37,9 @@ local SECTIONS = { { "errors", "Errors: " }, { "formula", "Formula: " }, { "sour
     { "example", "Example:\n  " } }
 local FIELDS = { name = "string", call = "function", options = "table", arguments = "table", returns = "string",
     doc = "string", errors = "string", formula = "string", source = "string", example = "string" }
+local FIELD_NAMES = {}
+for name in pairs(FIELDS) do FIELD_NAMES[#FIELD_NAMES + 1] = name end
+table.sort(FIELD_NAMES)
 
 local OPTION_FIELDS = { default = "any", required = "boolean", by_place = "boolean", low = "number", high = "number",
     below = "number", says = "string", doc = "string" }
@@ -79,14 +82,18 @@ end
 
 local function define(d)
     if type(d) ~= "table" then refuse("bk.define: expected a table, got %s", type(d)) end
+    local where = type(d.name) == "string" and "bk.define: " .. d.name or "bk.define"
     for field, value in pairs(d) do
-        if type(value) ~= FIELDS[field] then
-            refuse("bk.define: %s: expected %s, got a %s", tostring(field), FIELDS[field] and "a " .. FIELDS[field]
-                or "name, call, options, arguments, returns, doc, errors, formula, source or example", type(value))
+        local kind = FIELDS[field]
+        if not kind then
+            refuse("%s: unknown field %s%s; the fields are %s", where, tostring(field),
+                hint(tostring(field), FIELD_NAMES), table.concat(FIELD_NAMES, ", "))
+        elseif type(value) ~= kind then
+            refuse("%s: %s: expected a %s, got %s", where, field, kind, show(value))
         end
     end
     for _, field in ipairs { "name", "call", "options", "doc" } do
-        if d[field] == nil then refuse("bk.define: %s is missing", field) end
+        if d[field] == nil then refuse("%s: %s is missing", where, field) end
     end
     local list, seen = {}, {}
     for i, o in ipairs(d.options) do

@@ -56,8 +56,8 @@ int bind_raise(lua_State *L, const err *e);
 int bind_raise_text(lua_State *L, bk_status status);
 int bind_raise_placed(lua_State *L, bk_status status);
 int bind_raise_file(lua_State *L, const char *path, const char *what, int why);
-/* Pushes "FILE:LINE: " of the nearest caller that is neither C nor the library's own Lua; where there is none, of the
- * one at this level, "" at 0 in a C function, and at -1. */
+/* Pushes "FILE:LINE: " of the nearest caller that is neither C nor the library's own Lua, or is a file of that while it
+ * loads; where there is none, of the one at this level, "" at 0 in a C function, and at -1. */
 void bind_where(lua_State *L, int otherwise);
 bool bind_own_frame(const lua_Debug *d); /* of C, or of the library's own Lua; d has "S" */
 

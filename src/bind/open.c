@@ -199,7 +199,10 @@ static void make_rooms(lua_State *L) {
         lua_settop(L, 5);
         if (hidden || file) continue;
         lua_pushvalue(L, 5);
-        if (lua_rawget(L, 1) != LUA_TTABLE) {
+        const int there = lua_rawget(L, 1);
+        if (there != LUA_TTABLE && there != LUA_TNIL)
+            luaL_error(L, "bracket/%s/: bk.%s is there in C, which the folder would hide", room, room);
+        if (there == LUA_TNIL) {
             lua_settop(L, 5);
             lua_newtable(L);
             lua_pushvalue(L, 5);

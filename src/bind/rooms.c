@@ -227,8 +227,31 @@ static int room_pairs(lua_State *L) { /* loads every file of the room, then list
     return 2;
 }
 
+/* What C made goes before a file of its name, which nobody would ever read. */
+static void refuse_hidden(lua_State *L, int t, const char *room) {
+    lua_pushnil(L);
+    if (!lua_next(L, t)) return;
+    lua_settop(L, t);
+    lua_newtable(L);
+    room_list(L, t + 1, 0, room);
+    lua_pushnil(L);
+    while (lua_next(L, t + 1)) {
+        lua_settop(L, t + 2); /* the name */
+        lua_pushvalue(L, t + 2);
+        if (lua_rawget(L, t) != LUA_TNIL) {
+            push_path(L, room, lua_tostring(L, t + 2), "");
+            luaL_gsub(L, lua_tostring(L, -1), "/", ".");
+            luaL_error(L, "bracket/%s.lua: bk.%s is there in C, which would hide the file", lua_tostring(L, -2),
+                       lua_tostring(L, -1));
+        }
+        lua_settop(L, t + 2);
+    }
+    lua_settop(L, t);
+}
+
 void room_make(lua_State *L, const char *room, int hidden) {
     int t = lua_gettop(L);
+    refuse_hidden(L, t, room);
     if (!lua_getmetatable(L, t)) lua_createtable(L, 0, 2);
     lua_pushstring(L, room);
     if (hidden)

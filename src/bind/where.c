@@ -14,7 +14,7 @@ void bind_where(lua_State *L, int otherwise) {
     for (int level = 0; lua_getstack(L, level, &d); level++) { /* 0: what a hook stopped, else a C function */
         lua_getinfo(L, "S", &d);
         if (strncmp(d.source, session, sizeof session - 1) == 0) break;
-        if (!bind_own_frame(&d)) {
+        if (!bind_own_frame(&d) || *d.what == 'm') { /* no user's call is wrong where a file of the library loads */
             luaL_where(L, level);
             return;
         }

@@ -117,6 +117,34 @@ function TestProgram:test_files_beside_the_program()
     lu.assertEquals(p:read("a"), "5\n5\n")
 end
 
+-- Of a file of the library that is wrong the message names it, not who came across it; a name that is taken is told.
+function TestProgram:test_files_of_the_library_that_are_wrong()
+    local folder = os.tmpname()
+    os.remove(folder)
+    local function first_line(file, text)
+        os.execute(("mkdir -p %s/bracket/%s"):format(folder, file:match("^(.-)[^/]*$")))
+        if text then
+            local f <close> = assert(io.open(folder .. "/bracket/" .. file, "w"))
+            f:write(text)
+        end
+        local output = run("-e 'print(bk.schedule.mine)'", "BRACKET_LUA=" .. folder)
+        os.execute("rm -r " .. folder)
+        return (output:match("^[^\n]*"):gsub("^bracket: ", ""))
+    end
+    local mine = "schedule/mine.lua"
+    lu.assertStrContains(first_line(mine, "local bk = ...\nreturn bk.define{ name = 'bk.schedule.mine', retruns = 'x',\n"
+        .. "    doc = 'd', options = {}, call = print }"), "bracket/schedule/mine.lua:2: bk.define: bk.schedule.mine: "
+        .. "unknown field retruns (did you mean returns?)")
+    lu.assertStrContains(first_line(mine, "local bk = ...\nlocal f = bk.grad(3)\nreturn f"),
+        "bracket/schedule/mine.lua:2: bk.grad: ")
+    lu.assertEquals(first_line("nn/linear.lua", "return 1"),
+        "while starting: bracket/nn/linear.lua: bk.nn.linear is there in C, which would hide the file")
+    lu.assertEquals(first_line("tanh.lua", "return 1"),
+        "while starting: bracket/tanh.lua: bk.tanh is there in C, which would hide the file")
+    lu.assertEquals(first_line "tanh/",
+        "while starting: bracket/tanh/: bk.tanh is there in C, which the folder would hide")
+end
+
 function TestProgram:test_help_is_a_command()
     lu.assertStrContains(run("help bk.lie"), "bk.lie(X, Y) -> field")
     lu.assertStrContains(run("help model:init"), "model:init")

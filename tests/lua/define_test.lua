@@ -85,8 +85,12 @@ function TestDefine.test_a_method()
 end
 
 function TestDefine.test_what_is_wrong_with_a_definition()
-    fails("bk.define: call is missing", bk.define, { name = "f", options = {}, doc = "d" })
-    fails("bk.define: colour: expected name, call", bk.define, { colour = "red" })
+    fails("bk.define: f: call is missing", bk.define, { name = "f", options = {}, doc = "d" })
+    fails("bk.define: name is missing", bk.define, { call = print, options = {}, doc = "d" })
+    fails("bk.define: unknown field colour; the fields are arguments, call", bk.define, { colour = "red" })
+    fails("bk.define: f: unknown field retruns (did you mean returns?); the fields are", bk.define, { name = "f",
+        retruns = "x", options = {}, call = print, doc = "d" })
+    fails("bk.define: f: doc: expected a string, got 3", bk.define, { name = "f", options = {}, call = print, doc = 3 })
     fails("bk.define: f: option x: unknown type numbr", bk.define, { name = "f", doc = "d", call = print,
         options = { { "x", "numbr" } } })
     fails("bk.define: f: options: 1: expected { name, type, ... }, got 7", bk.define, { name = "f", doc = "d",

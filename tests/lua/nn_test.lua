@@ -2,6 +2,7 @@
 -- losses, and the errors that wrong shapes and class ids raise.
 local bk = require "bracket"
 local lu = require "luaunit"
+local required = dofile "tests/lua/required.lua"
 
 local function worst(a, b) return (a - b):reshape { -1 }:norm():item() end
 
@@ -319,4 +320,102 @@ function TestModel.test_a_parameter_starts_as_the_number_it_is_given()
         lu.assertErrorMsgContains(text, bk.nn.layer, { params = { { "w", shape = { 3 }, init = init } },
             forward = function(_, x) return x end })
     end
+end
+
+-- ---- what a layer says of shapes: the input that it takes, in words too, and the result ----
+
+TestShapes = {}
+
+-- name -> a function that makes it, of whatever there is that makes a layer.
+local function layers()
+    local list = {}
+    for name, make in pairs(bk.nn) do
+        local options = required(make, 4, { heads = 2, kernel = 2 })
+        if pcall(function() return bk.nn.sequential{ make(options) } end) then
+            list[name] = function() return make(options) end
+        end
+    end
+    return list
+end
+
+-- visit(x) with every shape of up to four dimensions, 2 first, of these sizes; ids are below 4.
+local function inputs(ids, visit)
+    local function go(shape)
+        visit(ids and bk.rng(1):integers(shape, 4) or bk.rng(1):uniform(shape))
+        for _, size in ipairs(#shape < 4 and { 1, 3, 4 } or {}) do
+            local longer = table.move(shape, 1, #shape, 1, {})
+            longer[#longer + 1] = size
+            go(longer)
+        end
+    end
+    go{ 2 }
+end
+
+-- "(batch, 4, height >= 2, ...)" as sizes, what is free 3; nil where it is no such list.
+local function sizes_of(words)
+    local shape = {}
+    for part in (words:match("^%((.*)%)$") or ""):gmatch("[^,]+") do
+        if not part:find("...", 1, true) then shape[#shape + 1] = math.tointeger(part:match("%d+")) or 3 end
+    end
+    return #shape > 0 and shape or nil
+end
+
+-- What takes this shape alone, of any batch.
+local function taker(shape)
+    return bk.nn.layer{ input = table.move(shape, 2, #shape, 2, { "batch" }), forward = function(_, x) return x end }
+end
+
+local function tries_a_layer(name, make)
+    local model = bk.nn.sequential{ make() }
+    local theta, expects, taken = model:init{ seed = 1 }, nil, 0
+    local function forward(x) return pcall(function() return model:forward(theta, x) end) end
+    local floats, message = forward(bk.ones{ 2, 4 })
+    local ids = not floats and message:find("int64", 1, true) ~= nil
+    inputs(ids, function(x)
+        local shape = x:shape()
+        local label = ("bk.nn.%s of (%s): "):format(name, table.concat(shape, ","))
+        local sizes = table.move(shape, 2, #shape, 1, {})
+        local function made(list)
+            list.input = #sizes > 0 and list.input or nil
+            return pcall(bk.nn.sequential, list)
+        end
+        local ok, y = forward(x)
+        if not ok then
+            expects = y:match("model:forward: x: expected (.-), got ")
+            lu.assertNotNil(expects, label .. "accepted, but not built: " .. y)
+            lu.assertFalse(#sizes > 0 and made{ make(), input = sizes }, label .. "refused, but not as a model is made")
+            return
+        end
+        taken = taken + 1
+        local result = y:shape()
+        local function agrees(list)
+            local fits, why = made(list)
+            lu.assertTrue(fits, fits or ("%smakes (%s): %s"):format(label, table.concat(result, ","), why))
+        end
+        agrees{ make(), taker(result) }
+        agrees{ make(), taker(result), input = sizes }
+        if not ids and #sizes > 0 then
+            local last = sizes[#sizes]
+            agrees{ bk.nn.linear{ last, last }, make(), taker(result) }
+            agrees{ bk.nn.linear{ last, last }, make(), taker(result), input = sizes }
+        end
+        result[1] = 2 * result[1] -- examples do not know of one another's number
+        lu.assertEquals(model:forward(theta, bk.concat{ x, x }):shape(), result, label)
+    end)
+    lu.assertTrue(taken > 0, name .. ": no input is taken")
+    local words = expects and sizes_of(expects)
+    if words then
+        local ok, why = forward(bk.ones(words))
+        lu.assertTrue(ok, ok or ("bk.nn.%s expects %s, and refuses it: %s"):format(name, expects, why))
+    end
+    return words
+end
+
+function TestShapes.test_every_layer_takes_and_makes_the_shapes_that_it_says()
+    local n, words = 0, 0
+    for name, make in pairs(layers()) do
+        n = n + 1
+        words = words + (tries_a_layer(name, make) and 1 or 0)
+    end
+    lu.assertTrue(n > 15 and words >= 5, n .. " " .. words)
 end

@@ -2,6 +2,7 @@
 -- it; and their memory goes on where the run does.
 local bk = require "bracket"
 local lu = require "luaunit"
+local required = dofile "tests/lua/required.lua"
 
 local rng = bk.rng(1)
 local x, y = rng:normal { 20, 6 }, rng:integers({ 20 }, 3)
@@ -34,6 +35,42 @@ function TestHooks.test_what_would_do_nothing_is_refused()
     fails("optimizer:restore: state: expected what sgd:state() returned, got one with \"first\"", function()
         bk.optim.sgd {}:restore { step = 1, first = start }
     end)
+end
+
+-- What another made of state.gradient, at the last step, is in the step of every intervention, or refused.
+function TestHooks.test_what_replaces_the_gradient_says_so()
+    local push = bk.rng(7):normal(start:shape())
+    local pushes = { name = "push", before_step = function(s)
+        if s.step == 4 then s.gradient = s.gradient + push end
+    end }
+    local replacing = 0
+    for name, make in pairs(bk.intervention) do
+        local function with(before, after)
+            local one = make(required(make, 1, { samples = 4, memory = 16 }))
+            local list = before and { before, one } or { one, after }
+            local joint = one.needs_joint
+            return one, pcall(function()
+                return run(nil, { steps = joint and 4 or 2, order = joint and "joint" or "sequential",
+                    interventions = list }).theta
+            end)
+        end
+        local one, ok, alone = with()
+        lu.assertTrue(ok, ok or alone)
+        local _, took, pushed = with(pushes)
+        if one.replaces_gradient then
+            replacing = replacing + 1
+            lu.assertFalse(took, name)
+            lu.assertStrContains(pushed, "step 4: " .. name .. " starts from the tasks' own gradients")
+            lu.assertStrContains(pushed, "what push made of state.gradient would be lost")
+        else
+            lu.assertTrue(took, took or pushed)
+            lu.assertFalse(pushed == alone, name .. ": what stood in state.gradient is lost: replaces_gradient = true")
+        end
+        local _, taken, later = with(nil, pushes)
+        lu.assertTrue(taken, taken or later)
+        lu.assertFalse(later == alone, name)
+    end
+    lu.assertTrue(replacing >= 10, replacing)
 end
 
 function TestHooks.test_inputs_whose_sum_overflows_are_finite()

@@ -28,6 +28,65 @@ function TestDeclared.test_an_intervention_says_what_it_is()
     end
 end
 
+function TestDeclared.test_commands_have_the_names_of_their_files()
+    for _, path in each("ls lua/bracket/command/[a-z]*.lua") do
+        local name = path:match("(%w+)%.lua")
+        local row = bk.command._command_line.rows[bk.command[name]]
+        lu.assertNotNil(row, path .. " returns what _command_line.define makes")
+        lu.assertEquals(row.name, name, path)
+    end
+end
+
+-- config.json and tables of runs call a schedule by its text, an order by its .name.
+function TestDeclared.test_schedules_and_orders_have_the_names_of_their_files()
+    local given = { word = { 1, 2 }, custom = { task = function() return 1 end }, per_task = { 0.1, 0.2 },
+        warmup = { steps = 2, lr = 0.1 } }
+    for name, make in pairs(bk.schedule) do
+        local rate = make(given[name] or required(make, 2))
+        lu.assertEquals((bk.schedule._described.text(rate) or name):match("^[%w_]+"), name, "the name in _described")
+    end
+    local shared = { tournament = "planned" }
+    for name, make in pairs(bk.order) do
+        local order = make(given[name] or required(make, 2))
+        lu.assertEquals(order.name, shared[name] or name, "its .name is its file's")
+    end
+end
+
+-- "cosine_i_j" -> "^cosine_%d+_%d+$"; i, j, k, l and n stand for numbers.
+local function column(words)
+    return "^" .. ("_" .. words .. "_"):gsub("_%f[%w][ijkln]%f[^%w]", "_%%d+"):sub(2, -2) .. "$"
+end
+
+function TestDeclared.test_a_record_gives_the_columns_that_it_says()
+    local rng = bk.rng(1)
+    local x, y = rng:normal{ 12, 3 }, rng:integers({ 12 }, 2)
+    local model = bk.nn.mlp{ 3, 4, 2 }
+    local function history(record)
+        local tasks = { { x = x, y = y }, { x = -x, y = y }, { x = x * 2, y = y } }
+        return bk.protocol{ model = model, tasks = tasks, order = "cyclic", lr = 0.1, steps = 3, evaluate = false,
+            record = record }:run{ theta = model:init{ seed = 1 } }.history
+    end
+    local always = history{ every = 1, zero = function() return 0 end }
+    for name, record in pairs(bk.record) do
+        local line = bk.internal.docs[record]:match('^record "' .. name .. '" %-> ([^\n]*)\n')
+        lu.assertNotNil(line, "bk.record." .. name .. ': the first line: record "' .. name .. '" -> columns')
+        local said, met = {}, {}
+        for words in (line .. ","):gmatch("%s*(.-)%s*,") do -- "loss_1 .. loss_n" are the columns like the last
+            said[column(words:match("[^ ]*$"))] = words
+        end
+        for given in pairs(history{ every = 1, name }) do
+            local known = always[given] ~= nil
+            for pattern in pairs(said) do
+                if given:find(pattern) then known, met[pattern] = true, true end
+            end
+            lu.assertTrue(known, ("bk.record.%s gives %s and says %s"):format(name, given, line))
+        end
+        for pattern, words in pairs(said) do
+            lu.assertTrue(met[pattern] ~= nil, ("bk.record.%s says %s and does not give it"):format(name, words))
+        end
+    end
+end
+
 -- Two hooks that draw by one number would draw the same.
 function TestDeclared.test_streams_are_numbered()
     local head, taken = text("lua/bracket/stream.lua"):match("^(.-)\nlocal"):gsub("\n%-%-", ""), {}
@@ -43,28 +102,42 @@ function TestDeclared.test_streams_are_numbered()
     end
 end
 
+local function named(where, name) return where:find("%f[%w_]" .. name .. "%f[^%w_]") ~= nil end
+
 function TestDeclared.test_what_has_values_has_a_test_of_them()
-    local optimizers = text("tests/lua/optim_test.lua"):match("\nlocal formulas = (%b{})")
-    for name in pairs(bk.optim) do
-        lu.assertTrue(name == "custom" or optimizers:find("%f[%w_]" .. name .. "%f[^%w_]") ~= nil,
-            name .. " is not among formulas of optim_test.lua")
+    local missing, suites = {}, {}
+    local function holds(tested, ...) missing[#missing + 1] = not tested and (...):format(select(2, ...)) or nil end
+    for _, path in each("ls tests/lua/*_test.lua tests/c/vec_test.c tests/c/data_test.c | grep -v declared_test") do
+        suites[path:match("(%w+)_test")] = text(path)
     end
-    local kernels = text("tests/c/vec_test.c")
+    local optimizers = suites.optim:match("\nlocal formulas = (%b{})")
+    for name in pairs(bk.optim) do
+        holds(name == "custom" or named(optimizers, name), "bk.optim.%s is not among formulas of optim_test.lua", name)
+    end
     for _, line in each("cat src/tensor/kernels/*.inc | grep -E '^(KERNEL|REAL)'") do
         local name = line:match("%(([%w_]+)")
-        local tested = kernels:find("VEC_" .. name:upper() .. "%f[^%w_]") ~= nil
-        lu.assertTrue(tested or not bk[name], name .. " has no test in vec_test.c") -- others are parts of these
+        local tested = suites.vec:find("VEC_" .. name:upper() .. "%f[^%w_]") ~= nil
+        holds(tested or not bk[name], "bk.%s: its kernel has no test in vec_test.c", name) -- others are parts of these
     end
-    local layers = ""
-    for _, suite in ipairs { "nn", "sequence", "mode" } do
-        layers = layers .. text("tests/lua/" .. suite .. "_test.lua")
-    end
+    local layers = suites.nn .. suites.sequence .. suites.mode
     for name in pairs(bk.nn) do
         local made = name:gsub("_cell$", "") -- the tests of rnn, gru and lstm make the names of their cells
-        local tested = layers:find("%f[%w_]" .. made .. "%f[^%w_]") ~= nil
-        lu.assertTrue(tested or bk[name] ~= nil, -- an operation has its own tests
-            name .. " has no test in nn_test.lua, sequence_test.lua or mode_test.lua")
+        holds(named(layers, made) or bk[name] ~= nil, -- an operation has its own tests
+            "bk.nn.%s has no test in nn_test.lua, sequence_test.lua or mode_test.lua", name)
     end
+    local all = {}
+    for _, suite in pairs(suites) do all[#all + 1] = suite end
+    all = table.concat(all, "\n")
+    for _, room in ipairs{ "loss", "schedule", "order", "intervention", "record", "metric", "tasks", "data",
+        "linalg" } do
+        for name in pairs(bk[room]) do holds(named(all, name), "no suite names bk.%s.%s", room, name) end
+    end
+    for name, value in pairs(bk) do
+        local operation = (bk.internal.docs[value] or ""):find("^t:")
+        holds(not operation or named(all, name), "no suite names bk.%s", name)
+    end
+    table.sort(missing)
+    lu.assertEquals(table.concat(missing, "\n"), "", "a test of its values: the READMEs of src and lua say where")
 end
 
 function TestDeclared.test_experiments_are_named()

@@ -268,11 +268,15 @@ static int run_command(lua_State *L, options *o) {
     return 0;
 }
 
-/* The command of that name, or something that is no function, comes to the top. */
+/* The command of that name, or nil, comes to the top. */
 static bool push_command(lua_State *L, const char *name) {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    return *name != '_' && lua_getfield(L, -1, "bracket") == LUA_TTABLE &&
-           lua_getfield(L, -1, "command") == LUA_TTABLE && lua_getfield(L, -1, name) == LUA_TFUNCTION;
+    if (*name == '_' || lua_getfield(L, -1, "bracket") != LUA_TTABLE ||
+        lua_getfield(L, -1, "command") != LUA_TTABLE || lua_getfield(L, -1, name) == LUA_TNIL) return false;
+    if (!lua_isfunction(L, -1))
+        luaL_error(L, "bracket/command/%s.lua: expected a function of the arguments, got %s", name,
+                   luaL_typename(L, -1));
+    return true;
 }
 
 /* bk.ROOM.MODULE.FUNCTION(text), a text. */

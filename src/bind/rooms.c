@@ -189,8 +189,11 @@ static int room_index(lua_State *L) { /* table, key; upvalues: room, hidden room
     lua_pushvalue(L, 4);
     lua_pushboolean(L, 1);
     lua_rawset(L, 3);
+    lua_pushvalue(L, 4);
+    bind_push_loader(L);
+    lua_insert(L, -2);
     lua_getfield(L, LUA_REGISTRYINDEX, ROOM_MODULE);
-    int rc = lua_pcall(L, 1, 1, 0);
+    int rc = lua_pcall(L, 2, 1, 0);
     lua_pushvalue(L, 4);
     lua_pushnil(L);
     lua_rawset(L, 3);

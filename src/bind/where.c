@@ -8,6 +8,24 @@ bool bind_own_frame(const lua_Debug *d) {
     return *d->what == 'C' || strncmp(d->source, "@bracket/", 9) == 0;
 }
 
+static int run_chunk(lua_State *L) { /* chunk, bk; upvalue: its path */
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+void bind_push_loader(lua_State *L) {
+    lua_pushcclosure(L, run_chunk, 1);
+}
+
+/* Pushes "bracket/PATH: " where that frame, of C, runs a file of the library. */
+static bool push_loading(lua_State *L, lua_Debug *d) {
+    lua_getinfo(L, "f", d);
+    const bool runs = lua_tocfunction(L, -1) == run_chunk;
+    if (runs) lua_getupvalue(L, -1, 1), lua_pushfstring(L, "bracket/%s: ", lua_tostring(L, -1)), lua_replace(L, -3);
+    lua_pop(L, 1);
+    return runs;
+}
+
 void bind_where(lua_State *L, int otherwise) {
     static const char session[] = "@bracket/repl/"; /* what called that did not write the input */
     lua_Debug d;
@@ -18,6 +36,7 @@ void bind_where(lua_State *L, int otherwise) {
             luaL_where(L, level);
             return;
         }
+        if (*d.what == 'C' && push_loading(L, &d)) return; /* it returns a call, and has no frame of its own */
     }
     luaL_where(L, otherwise);
 }

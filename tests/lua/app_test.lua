@@ -121,13 +121,13 @@ end
 function TestProgram:test_files_of_the_library_that_are_wrong()
     local folder = os.tmpname()
     os.remove(folder)
-    local function first_line(file, text)
+    local function first_line(file, text, arguments)
         os.execute(("mkdir -p %s/bracket/%s"):format(folder, file:match("^(.-)[^/]*$")))
         if text then
             local f <close> = assert(io.open(folder .. "/bracket/" .. file, "w"))
             f:write(text)
         end
-        local output = run("-e 'print(bk.schedule.mine)'", "BRACKET_LUA=" .. folder)
+        local output = run(arguments or "-e 'print(bk.schedule.mine)'", "BRACKET_LUA=" .. folder)
         os.execute("rm -r " .. folder)
         return (output:match("^[^\n]*"):gsub("^bracket: ", ""))
     end
@@ -137,6 +137,17 @@ function TestProgram:test_files_of_the_library_that_are_wrong()
         .. "unknown field retruns (did you mean returns?)")
     lu.assertStrContains(first_line(mine, "local bk = ...\nlocal f = bk.grad(3)\nreturn f"),
         "bracket/schedule/mine.lua:2: bk.grad: ")
+    lu.assertStrContains(first_line("command/mine.lua", "local bk = ...\nreturn bk.command._command_line.define{\n"
+        .. "    name = 'mine', arguments = '', doc = 'd', optons = {}, prepare = print, call = print }", "mine"),
+        "bracket/command/mine.lua: bracket mine: unknown option optons (did you mean options?)")
+    lu.assertEquals(first_line("command/mine.lua", "return { call = print }", "mine"),
+        "bracket/command/mine.lua: expected a function of the arguments, got table")
+    local plot = "-e 'bk.plot{ { y = { 1, 2 } } }'"
+    lu.assertStrContains(first_line("_plot/mine.lua", "return { styles = { 'mine' }, doc = 'd', options = {} }", plot),
+        "bracket/_plot/mine.lua: prepare is missing")
+    lu.assertStrContains(first_line("_plot/mine.lua", "return { styles = { 'bars' }, doc = 'd', options = {}, "
+        .. "prepare = print, place = print, draw = print }", plot),
+        "bracket/_plot/mine.lua: style bars is another mark's")
     lu.assertEquals(first_line("nn/linear.lua", "return 1"),
         "while starting: bracket/nn/linear.lua: bk.nn.linear is there in C, which would hide the file")
     lu.assertEquals(first_line("tanh.lua", "return 1"),

@@ -110,10 +110,11 @@ print("all there")
         :format(scratch, table.concat(names, " ")))
     lu.assertStrContains(output, "all there")
     lu.assertEquals(status, 0, output)
-    status, output = sh(("cd %s && build/bracket hello you"):format(scratch))
-    lu.assertEquals({ status, output }, { 0, "hello\tyou\n" })
-    status, output = sh(("cd %s && build/tests/op_test && build/bracket tests/run.lua nn optim hooks app protocol odd")
-        :format(scratch))
+    status, output = sh(("cd %s && build/bracket hello you --loud && build/bracket hello --help"):format(scratch))
+    lu.assertEquals({ status, output }, { 0, "HELLO YOU\nusage: bracket hello [NAME...] [options]\n"
+        .. "         greets who is named\n  --loud                in capitals\n" })
+    status, output = sh(("cd %s && build/tests/op_test && "
+        .. "build/bracket tests/run.lua nn optim hooks app protocol odd special"):format(scratch))
     lu.assertEquals(status, 0, output)
     lu.assertStrContains(output, "0 failed")
     -- a row that lacks what its kind needs, or contradicts itself, says so as the program starts

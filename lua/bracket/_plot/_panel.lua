@@ -10,16 +10,27 @@ local COMMON = {
     { "colour", "string", says = "the next of nine", doc = '"#rrggbb"' },
 }
 
+-- What a mark is: its styles, what help says of it, its options; prepare(s, panel, where) checks a series' values,
+-- place(s, panel, where) tells the axes of its points, draw(s, panel, figure) writes what gnuplot plots. Besides:
+-- late, placed after the others; layer = 0, below them and coloured by its values; what other marks use of it.
+local MARK = { "styles", "doc", "options", "prepare", "place", "draw" }
+
 -- Style -> its mark; the marks in alphabetical order.
 local marks, list = {}, {}
 local names = bk.internal.names("_plot")
 table.sort(names)
 for k, name in ipairs(names) do
-    local mark = bk._plot[name]
+    local mark, where = bk._plot[name], "bracket/_plot/" .. name .. ".lua"
+    for _, field in ipairs(MARK) do
+        if type(mark) ~= "table" or mark[field] == nil then bk._options.refuse("%s: %s is missing", where, field) end
+    end
     list[k] = mark
     mark.declared = table.move(COMMON, 1, #COMMON, 1, {})
     table.move(mark.options, 1, #mark.options, #COMMON + 1, mark.declared)
-    for _, style in ipairs(mark.styles) do marks[style] = mark end
+    for _, style in ipairs(mark.styles) do
+        if marks[style] then bk._options.refuse("%s: style %s is another mark's", where, style) end
+        marks[style] = mark
+    end
 end
 
 local panel = { marks = list, common = COMMON }

@@ -72,12 +72,28 @@ local function verb_of(row, args)
         or "nothing", meant)
 end
 
+local NAMED = { { "name", "string", required = true }, { "doc", "string", required = true } }
+local LISTED = table.move({ { "verbs", "list", required = true } }, 1, 1, 3, table.move(NAMED, 1, 2, 1, {}))
+local CALLED = table.move({ { "arguments", "string", required = true }, { "options", "list", required = true },
+    { "prepare", "callable", required = true }, { "call", "callable", required = true }, { "rest", "string" },
+    { "notes", "string" } }, 1, 6, 3, table.move(NAMED, 1, 2, 1, {}))
+local OPTION = { { "name", "string", required = true, by_place = true }, { "value", "string", required = true,
+    by_place = true }, { "doc", "string", required = true }, { "many", "boolean" }, { "also", "any" } }
+
+-- An error where a row has not what it needs, or something else.
+local function check_row(where, row)
+    bk._options.check(where, row, row.verbs and LISTED or CALLED)
+    for _, verb in ipairs(row.verbs or {}) do check_row(where .. " " .. tostring(verb.name), verb) end
+    for _, o in ipairs(row.options or {}) do bk._options.check(where .. ": option " .. tostring(o[1]), o, OPTION) end
+end
+
 -- A command: { name, doc, arguments = "DIR...", options, prepare, call [, rest = "arguments", notes] }, or with
 -- `verbs`, a list of such, in place of arguments, options, prepare and call. An option is { name, "flag" or what its
 -- value is, doc =, many = true where it may be given several times }; rest: what stands after "--" is no plain
 -- argument. prepare(plain, options, rest) checks what was given, calls misused, and returns what call takes; call
 -- returns the exit status (nil: 0).
 function command_line.define(row)
+    check_row("bracket " .. tostring(row.name), row)
     local function command(args)
         local verb
         local given = table.pack(pcall(function()

@@ -13,7 +13,10 @@ end
 
 return function(record, text)
     local name = text:match('^record "([%w_]+)"')
-    if not name then error("bk.record: the docstring's first line: expected: record \"NAME\" -> columns", 2) end
+    if not name then
+        bk._options.refuse("bk.record: the docstring's first line: expected record \"NAME\" -> columns, got %q",
+            text:match("^[^\n]*"))
+    end
     name = "bk.record." .. name
     if type(record) == "function" then return bk.doc(checked(name, record), text) end
     record.value = checked(name, record.value)

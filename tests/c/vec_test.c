@@ -529,7 +529,10 @@ static void test_softmax_slope(void) {
         }
 }
 
-/* vec_normalize and vec_normalize_slope against long double, in place too; nothing else is written. */
+/* vec_normalize and vec_normalize_slope against long double, in place too; nothing else is written. In halves of an ulp
+ * of 1: a mean from 3 to 4 is off by 2 for its quotient and by what its sum lost, 2 in rows of two numbers and some 6 in
+ * rows of a thousand, which the scale takes times 10 there and times 3.5 here: 40 and 28; scale and product add 5, of
+ * numbers to 1.7. Seen at any level: 27, the scales 2.2, the slopes, of numbers that are not moved away from 0, 7.4. */
 static void test_normalize(void) {
     static const int64_t sizes[] = { 1, 2, 3, 7, 15, 16, 17, 31, 33, 128, 1000, 1024 };
     enum { ROWS = 19, MOST = 1024 };
@@ -570,7 +573,7 @@ static void test_normalize(void) {
             vec_normalize_slope(dtype, ROWS, n, moved, to, scale, t);
             worst = 0;
             for (int64_t i = 0; i < size; i++) worst = fmax(worst, fabs((double)(at(moved, i, single) - want[i])) / unit);
-            check(worst <= 30, "normalize_slope", "rows", worst, 30);
+            check(worst <= 15, "normalize_slope", "rows", worst, 15);
             const double behind = at(to, size, single) + at(moved, size, single) + at(scale, ROWS, single);
             check(behind == 3 * 42, "normalize", "writes its rows alone", behind, 3 * 42);
         }

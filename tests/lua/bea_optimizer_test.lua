@@ -378,3 +378,17 @@ function TestOptimizerEquation.test_values_of_another_implementation()
     end
     lu.assertEquals(n, 7)
 end
+
+-- Each is taken, or refused by the state that is no average: what was added to bk.optim as well.
+function TestOptimizerEquation.test_every_optimizer_is_taken_or_refused_by_its_state()
+    local loss, theta = problem()
+    for name, make in pairs(optim) do
+        local taken, made = pcall(function() return equation(loss, make {}) end)
+        if taken then
+            lu.assertTrue(made:term(2)(theta):norm():item() < math.huge, name)
+        elseif name ~= "custom" then
+            lu.assertStrContains(made, "bk.bea.optimizer: optimizer: state ")
+            lu.assertStrContains(made, " of " .. name .. ": expected an average")
+        end
+    end
+end

@@ -364,9 +364,10 @@ return bk.define {
     doc = [[
 The modified equation of an optimizer with memory: the field whose flow its steps follow once the memories have
 settled on their slow manifold, F1 + h F2 + h^2 F3 per unit time, a step lasting h. Everything is read off the update's
-formula: any optimizer of bk.optim and any bk.optim.custom whose state are averages s <- beta s + (1 - beta) q (heavy
-ball's scale is as good), q of theta, of the gradient, and of averages that do not depend on s in turn. Corrections for
-the start are at their limit.
+formula: any optimizer without a state (sgd), or whose states are averages s <- beta s + (1 - beta) q (heavy ball's
+scale is as good), q of theta, of the gradient, and of averages that do not depend on s in turn. Those of bk.optim are
+(adam, adamw, heavy_ball, momentum_ema, nesterov, rmsprop), and bk.optim.custom may be; a sum (Adagrad) or a maximum
+(AMSGrad) is none. Corrections for the start are at their limit.
     m = bk.bea.optimizer{ loss = L, optimizer = bk.optim.adam{}, lr = 1e-3 }
     m:term(k), m:field(k)      F_k; F1 + ... + h^(k-1) F_k, k = 1..3
     m:start(theta)             where the flow starts when the optimizer starts at theta with no memory

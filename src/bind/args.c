@@ -347,13 +347,17 @@ bk_dtype args_dtype_once(lua_State *L, const char *fname, int inside, int option
 
 /* ---- options of rows ---- */
 
+static bool unbounded(const option *o) {
+    return o->low == 0 && o->high == 0;
+}
+
 /* Pushes "a whole number from 1 to 4" or the like; an end that nobody reaches is named where it was passed. */
 static const char *wanted(lua_State *L, const option *o, bool passed) {
     if (o->type == OPTION_FLAG) return lua_pushliteral(L, "true or false");
     if (o->type >= OPTION_TEXT) return lua_pushstring(L, o->wanted ? o->wanted : "a string");
     char text[120];
     const char *kind = o->type == OPTION_COUNT ? "a whole number" : "a finite number";
-    const bool free = o->low == 0 && o->high == 0, up = o->high >= 1 << 30 && !passed;
+    const bool free = unbounded(o), up = o->high >= 1 << 30 && !passed;
     int n = snprintf(text, sizeof text, "%s", kind);
     if (!free && (up || o->open || o->below)) {
         n += snprintf(text + n, sizeof text - (size_t)n, " %s %.10g", o->open ? ">" : ">=", o->low);
@@ -364,8 +368,13 @@ static const char *wanted(lua_State *L, const option *o, bool passed) {
     return lua_pushstring(L, text);
 }
 
+static bool within(const option *o, double x) {
+    if (!isfinite(x) || (o->type == OPTION_COUNT && (x != floor(x) || fabs(x) >= 0x1p63))) return false;
+    if (unbounded(o)) return true;
+    return (o->open ? x > o->low : x >= o->low) && (o->open || o->below ? x < o->high : x <= o->high);
+}
+
 static double read_one(lua_State *L, int index, const char *fname, const option *o) {
-    int whole = 0;
     double x = 0;
     bool fits = false;
     if (o->type == OPTION_FLAG) {
@@ -373,10 +382,7 @@ static double read_one(lua_State *L, int index, const char *fname, const option 
         x = lua_toboolean(L, index);
     } else if (lua_type(L, index) == LUA_TNUMBER) {
         x = lua_tonumber(L, index);
-        lua_tointegerx(L, index, &whole);
-        bool free = o->low == 0 && o->high == 0;
-        fits = isfinite(x) && (o->type != OPTION_COUNT || whole) &&
-               (free || ((o->open ? x > o->low : x >= o->low) && (o->open || o->below ? x < o->high : x <= o->high)));
+        fits = within(o, x);
     }
     if (!fits) {
         index = lua_absindex(L, index);
@@ -421,11 +427,31 @@ void args_read(lua_State *L, int index, const char *fname, const option *rows, d
                    (int)lua_rawlen(L, table));
 }
 
+/* What option i lacks or contradicts; NULL: nothing. */
+static const char *option_fault(const option *rows, int i) {
+    const option *o = &rows[i];
+    if (!o->doc || !*o->doc) return ".doc is missing";
+    if (o->type >= OPTION_TEXT) return NULL;
+    if (unbounded(o) && (o->open || o->below)) return ".open or .below stands without .high";
+    if (!unbounded(o) && o->low > o->high) return ".low is above .high, which is 0 where it is not said";
+    if (o->like) {
+        for (int j = 0; j < i; j++)
+            if (strcmp(rows[j].name, o->like) == 0) return NULL;
+        return ".like is no option before it";
+    }
+    return o->required || within(o, o->otherwise) ? NULL : ".otherwise, the default, is not what it may be";
+}
+
 void args_doc(lua_State *L, int index, const char *doc, const option *rows) {
     index = lua_absindex(L, index);
     bind_doc(L, index, doc);
     for (int i = 0, n = option_count(rows); i < n; i++) {
         const option *o = &rows[i];
+        const char *fault = option_fault(rows, i);
+        if (fault) {
+            lua_pushlstring(L, doc, strcspn(doc, "({\n"));
+            luaL_error(L, "%s: option %s: %s", lua_tostring(L, -1), o->name, fault);
+        }
         char number[32];
         snprintf(number, sizeof number, "%g", o->otherwise);
         const char *value = o->type == OPTION_FLAG ? (o->otherwise != 0 ? "true" : "false") : number;

@@ -66,7 +66,7 @@ int args_opt_choice(lua_State *L, int table, const char *fname, const char *name
                     int otherwise);
 /* The values of a row's options, from the table at stack index `index` (nil: all defaults) or its list part. */
 void args_read(lua_State *L, int index, const char *fname, const option *rows, double *values);
-/* Records doc, and the rows as its options, for the value at index. */
+/* Records doc, and the rows as its options, for the value at index; an error where one of them contradicts itself. */
 void args_doc(lua_State *L, int index, const char *doc, const option *rows);
 bk_dtype args_opt_dtype(lua_State *L, int table, const char *fname, bk_dtype otherwise); /* option "dtype" */
 /* The dtype of a tensor that is made, float64 unless told: in the table of its sizes, or in that of options. */

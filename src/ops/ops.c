@@ -2,6 +2,7 @@
 #include "ops.h"
 #include "../tensor/vec.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 graph *ops_graph(ctx *c) {
@@ -27,6 +28,17 @@ static int tensors_among(const op_arg *a) {
     return n;
 }
 
+/* Whether what an argument is where it is left out can be read as a number, or names another. */
+static bool absent_reads(const op_arg *all, const op_arg *a) {
+    char *end = NULL;
+    if (!a->absent || !*a->absent || (a->kind != ARG_NUMBER && a->kind != ARG_INTEGER)) return true;
+    for (; all->kind; all++)
+        if (all != a && strcmp(all->name, a->absent) == 0) return true;
+    if (a->kind == ARG_NUMBER) (void)strtod(a->absent, &end);
+    else (void)strtoll(a->absent, &end, 10);
+    return !*end;
+}
+
 const char *op_row_fault(const op_row *r, const char *name) {
     if (!r->name || strcmp(r->name, name)) return ".name is not NAME of op_NAME";
     if (r->kind == OP_LEAF) return ".kind is missing";
@@ -34,6 +46,10 @@ const char *op_row_fault(const op_row *r, const char *name) {
     if (r->args && (!r->doc || !r->doc[0])) return ".doc is missing";
     if (r->args && r->arity >= 0 && tensors_among(r->args) != r->arity)
         return ".arity is not the number of tensors in .args";
+    for (const op_arg *a = r->args; a && a->kind; a++) {
+        if (!absent_reads(r->args, a)) return "the default of an argument in .args is no number";
+        if (a->option && (!a->doc || !*a->doc)) return "an option in .args has no doc";
+    }
     if (r->kind == OP_COMPOSITE) return !r->args ? ".args is missing" : !r->build ? ".build is missing" : NULL;
     if (!r->jvp) return ".jvp is missing (op_no_jvp: it has none)";
     if (!r->transpose) return ".transpose is missing (op_no_transpose: it is not linear)";

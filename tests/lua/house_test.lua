@@ -121,6 +121,10 @@ print("all there")
     for _, mistake in ipairs{
         { "model/layer_scale.c", "/\\.build = scale_build/d", "layer_row layer_scale: .build is missing" },
         { "optim/lion.c", "s/name = \"lion/name = \"adam/", "optim_row optim_lion: .name is not NAME of optim_NAME" },
+        { "optim/lion.c", "s/otherwise = 0.99/otherwise = 99/",
+            "bk.optim.lion: option beta2: .otherwise, the default, is not what it may be" },
+        { "ops/elu.c", "s/\"alpha\", \"1\"/\"alpha\", \"one\"/",
+            "op_row op_elu: the default of an argument in .args is no number" },
         { "ops/smooth_maximum.c", "/\\.vec = /d", "op_row op_smooth_maximum: .vec is missing" },
         { "tensor/kernels/asinh.inc", "s/asinh, 1,/asinh, 2,/",
             "op_row op_asinh: .arity is not what its kernel's line says" },

@@ -54,6 +54,8 @@ function TestModel.test_every_loss()
         local inside, outside = loss(m, x, y), loss(m)
         lu.assertTrue(bk.check_grad(inside, theta) < 1e-5, name)
         lu.assertEquals(inside(theta):item(), outside(theta, x, y):item())
+        local twice = loss(m, bk.concat{ x, x }, bk.concat{ y, y }) -- a mean over the examples
+        lu.assertAlmostEquals(twice(theta):item(), inside(theta):item(), 1e-13, name .. " of every example twice")
         lu.assertEquals(loss {} (m, x, y)(theta):item(), inside(theta):item())
         lu.assertAlmostEquals(inside(theta:to("float32")):item(), inside(theta):item(), 1e-5)
         lu.assertErrorMsgContains("bk.loss." .. name .. ": y: expected", loss, m, x, y:narrow(1, 1, 4))

@@ -113,7 +113,8 @@ function TestSpecial.test_float32_is_float64_rounded()
         end
         local want = f(table.unpack(wide)):reshape{}:item()
         local rounded = tensor({ want }, "float64"):to("float32")[1]:item()
-        lu.assertTrue(near(result, rounded, 1e-5, least), label(name, dtype, table.unpack(operands))
+        local overflows = want - want == 0 and rounded - rounded ~= 0 and result - result ~= 0
+        lu.assertTrue(overflows or near(result, rounded, 1e-5, least), label(name, dtype, table.unpack(operands))
             .. (": %.9g, in float64 %.17g"):format(result, want))
     end)
 end

@@ -3,7 +3,8 @@ return bk.define{
     name = "bk.intervention.mgda",
     returns = "intervention",
     doc = [[
-Joint steps follow the minimum-norm point of the convex hull of the tasks' gradients, a common descent direction.]],
+Joint steps follow the minimum-norm point of the convex hull of the tasks' gradients, a common descent direction,
+whatever the reduction: no multiple of it where the losses are added.]],
     source = "Desideri 2012; Sener & Koltun 2018",
     options = {},
     call = function()

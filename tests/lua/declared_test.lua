@@ -52,6 +52,27 @@ function TestDeclared.test_schedules_and_orders_have_the_names_of_their_files()
     end
 end
 
+function TestDeclared.test_an_order_that_is_wrong_is_named()
+    local function fails(message, fields)
+        lu.assertErrorMsgContains("bk.order.mine: " .. message, function()
+            fields.name = "mine"
+            fields.window = fields.window or function() return 2 end
+            local order = bk.order._object.new(fields)
+            order:matrix(2, { steps = 3 })
+            order.window{ n_tasks = 2 }
+        end)
+    end
+    local function step_of(task) return function() return 3, function() return task end end end
+    fails("setup: expected a function, got nil", { stup = print })
+    fails("setup: expected a number of steps and a function of the step, got nil and a function",
+        { setup = function() return nil, print end })
+    fails("setup: expected a number of steps and a function of the step, got 3 and nil", { setup = function() return 3 end })
+    for _, task in ipairs{ 3, -1, 1.5, "1", false } do
+        fails("step 1: expected a task 1..2, got", { setup = step_of(task) })
+    end
+    fails("window: expected a number of steps, got 1.5", { setup = step_of(1), window = function() return 1.5 end })
+end
+
 -- "cosine_i_j" -> "^cosine_%d+_%d+$"; i, j, k, l and n stand for numbers.
 local function column(words)
     return "^" .. ("_" .. words .. "_"):gsub("_%f[%w][ijkln]%f[^%w]", "_%%d+"):sub(2, -2) .. "$"

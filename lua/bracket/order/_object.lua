@@ -97,18 +97,50 @@ order.matrix = bk.define{
     call = matrix,
 }
 
--- setup and window, called by a run or by hand, say what they are of.
-local function new(object)
-    for _, name in ipairs{ "setup", "window" } do
-        local f = object[name]
-        object[name] = function(state, ...)
-            if type(state) ~= "table" or math.type(state.n_tasks) ~= "integer"
-                or object.blocks and type(state.steps_of) ~= "function" then
-                refuse("order.%s: state: expected the state of a run, with n_tasks%s, got %s", name,
-                    object.blocks and " and steps_of" or "", bk._options.show(state))
-            end
-            return f(state, ...)
+local function check_state(name, object, state)
+    if type(state) ~= "table" or math.type(state.n_tasks) ~= "integer"
+        or object.blocks and type(state.steps_of) ~= "function" then
+        refuse("order.%s: state: expected the state of a run, with n_tasks%s, got %s", name,
+            object.blocks and " and steps_of" or "", bk._options.show(state))
+    end
+end
+
+-- What setup returned, with the task of every step looked at.
+local function checked(where, n, total, at)
+    if math.type(total) ~= "integer" or total < 0 or type(at) ~= "function" then
+        refuse("%s: setup: expected a number of steps and a function of the step, got %s and %s", where,
+            bk._options.show(total), bk._options.show(at))
+    end
+    return total, function(step)
+        local task, position = at(step)
+        if math.type(task) ~= "integer" or task < 0 or task > n then
+            refuse("%s: step %s: expected a task 1..%d, got %s", where, step, n, bk._options.show(task))
         end
+        return task, position
+    end
+end
+
+-- setup and window, called by a run or by hand, say what they are of, and what they returned that they may not.
+local function new(object)
+    local where = "bk.order." .. tostring(object.name)
+    for _, name in ipairs{ "name", "setup", "window" } do
+        local kind = name == "name" and "string" or "function"
+        if type(object[name]) ~= kind then
+            refuse("%s: %s: expected a %s, got %s", where, name, kind, bk._options.show(object[name]))
+        end
+    end
+    local setup, window = object.setup, object.window
+    function object.setup(state, ...)
+        check_state("setup", object, state)
+        return checked(where, state.n_tasks, setup(state, ...))
+    end
+    function object.window(state)
+        check_state("window", object, state)
+        local steps = window(state)
+        if math.type(steps) ~= "integer" or steps < 0 then
+            refuse("%s: window: expected a number of steps, got %s", where, bk._options.show(steps))
+        end
+        return steps
     end
     return setmetatable(object, order)
 end

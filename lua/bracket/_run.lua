@@ -722,7 +722,11 @@ function run:result()
         for name, metric in pairs(bk.metric) do
             local kind = bk.metric._kind[metric]
             if kind == "always" or kind == "once" and once then
-                result.metrics[name] = metric(self.accuracy, self.learned)
+                local value = metric(self.accuracy, self.learned)
+                if type(value) ~= "number" then
+                    refuse("bk.metric.%s: expected to return a number, got %s", name, show(value))
+                end
+                result.metrics[name] = value
             end
         end
     end

@@ -73,6 +73,23 @@ function TestDeclared.test_an_order_that_is_wrong_is_named()
     fails("window: expected a number of steps, got 1.5", { setup = step_of(1), window = function() return 1.5 end })
 end
 
+function TestDeclared.test_a_metric_says_when_and_is_a_number()
+    local kinds = bk.metric._kind
+    lu.assertErrorMsgContains('bk.metric._kind: expected "always" or "once", got "allways"', function()
+        kinds[function() end] = "allways"
+    end)
+    local x = bk.rng(1):normal{ 8, 2 }
+    local p = bk.protocol{ model = bk.nn.mlp{ 2, 2 }, tasks = { { x = x, y = bk.zeros({ 8 }, { dtype = "int64" }) } },
+        lr = 0.1, steps = 1 }
+    local function wrong() return { 1 } end
+    kinds[wrong], bk.metric.wrong = "always", wrong
+    local ok, message = pcall(p.run, p, {})
+    rawset(kinds, wrong, nil)
+    bk.metric.wrong = nil
+    lu.assertFalse(ok)
+    lu.assertStrContains(message, "bk.metric.wrong: expected to return a number, got a table")
+end
+
 -- "cosine_i_j" -> "^cosine_%d+_%d+$"; i, j, k, l and n stand for numbers.
 local function column(words)
     return "^" .. ("_" .. words .. "_"):gsub("_%f[%w][ijkln]%f[^%w]", "_%%d+"):sub(2, -2) .. "$"

@@ -53,7 +53,9 @@ local TYPES = { -- name -> { test, words }
     object = { function(v) return type(v) == "userdata" end, "an object" },
 }
 
-local options = { length = length, stray = stray, callable = callable }
+local options = { length = length, stray = stray, callable = callable, types = {} }
+for name in pairs(TYPES) do options.types[#options.types + 1] = name end
+table.sort(options.types)
 
 -- Errors at the user's line, whatever calls of the library are between, of which a host is told the status: a wrong
 -- argument, or a file that is not as it should be.

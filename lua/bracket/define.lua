@@ -57,7 +57,11 @@ local function check_option(where, o)
         end
     end
     local known, text = pcall(wanted, o)
-    if not known then refuse("%s: unknown type %s", where, tostring(o[2])) end
+    if not known then
+        local types = bk._options.types
+        refuse("%s: unknown type %s%s; the types are %s", where, tostring(o[2]), hint(tostring(o[2]), types),
+            table.concat(types, ", "))
+    end
     if o.low and (o.high or o.below) and o.low > (o.high or o.below) then
         refuse("%s: nothing is from %g to %g", where, o.low, o.high or o.below)
     end

@@ -91,8 +91,8 @@ function TestDefine.test_what_is_wrong_with_a_definition()
     fails("bk.define: f: unknown field retruns (did you mean returns?); the fields are", bk.define, { name = "f",
         retruns = "x", options = {}, call = print, doc = "d" })
     fails("bk.define: f: doc: expected a string, got 3", bk.define, { name = "f", options = {}, call = print, doc = 3 })
-    fails("bk.define: f: option x: unknown type numbr", bk.define, { name = "f", doc = "d", call = print,
-        options = { { "x", "numbr" } } })
+    fails("bk.define: f: option x: unknown type numbr (did you mean number?); the types are any, boolean, callable",
+        bk.define, { name = "f", doc = "d", call = print, options = { { "x", "numbr" } } })
     fails("bk.define: f: options: 1: expected { name, type, ... }, got 7", bk.define, { name = "f", doc = "d",
         call = print, options = { 7 } })
     fails("bk.define: expected a table, got nil", bk.define)

@@ -12,7 +12,7 @@ static node *sgd_step(graph *g, const optim_in *in, node **state) {
 const optim_row optim_sgd = {
     .name = "sgd",
     .doc = "bk.optim.sgd{} -> optimizer\n"
-           "Gradient steps.\n\n"
+           "Gradient steps. With momentum they are bk.optim.heavy_ball, PyTorch's, or bk.optim.nesterov.\n\n"
            "Formula: theta <- theta - lr (g + weight_decay theta).",
     .options = { { "weight_decay", "times theta, added to the gradient", OPTION_NUMBER, .high = 1e300 } },
     .step = sgd_step,

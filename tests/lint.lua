@@ -159,6 +159,8 @@ end
 
 for _, path in ipairs(lines_of("find src -name '*.[ch]' -o -name '*.inc' | LC_ALL=C sort")) do
     local room, text = path:match("^src/(%w+)/"), read(path)
+    local name = path:match("[^/]+$")
+    if text:sub(1, #name + 3) ~= "/* " .. name then fault("%s:1: expected /* %s - what it provides", path, name) end
     local below_bind = room and room ~= "bind" and room ~= "app"
     each_line(text, function(n, line)
         local function at(...) fault("%s:%d: " .. (...), path, n, select(2, ...)) end

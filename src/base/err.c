@@ -1,3 +1,4 @@
+/* err.c - sets and prefixes the texts of errors; what does not fit is cut. */
 #include "err.h"
 
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* path.c - looks paths up beneath the folders of an environment, or as they are where it has none. */
 #include "path.h"
 
 #include <errno.h>

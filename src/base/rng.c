@@ -1,3 +1,4 @@
+/* rng.c - draws from a stream one by one, or at any place. */
 #include "rng.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* json_text.c - counts what a text of JSON will take, then has Jansson read it. */
 #include "json_text.h"
 
 #include <string.h>

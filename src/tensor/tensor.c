@@ -1,3 +1,4 @@
+/* tensor.c - types, shapes and strides; tensors made, kept, let go, read, set and copied. No arithmetic. */
 #include "tensor.h"
 #include "vec.h"
 

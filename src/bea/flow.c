@@ -149,8 +149,9 @@ static double scaled_norm(const run *r, const double *v, const double *y, const 
     return sqrt(s / (double)(n ? n : 1));
 }
 
-/* Hairer's starting step: an Euler step of about 1/100 of the state's size, and a look at the second derivative. */
-static bk_status first_step(const run *r, const double *y, double **k, double *tmp, double *h, err *e) {
+/* Hairer's starting step: an Euler step of about 1/100 of the state's size, and a look at the second derivative; and
+ * not so little of the span that the loop would refuse it. */
+static bk_status first_step(const run *r, double span, const double *y, double **k, double *tmp, double *h, err *e) {
     const int64_t n = r->f->n;
     double d0 = scaled_norm(r, y, y, y), d1 = scaled_norm(r, k[0], y, y);
     double h0 = d0 < 1e-5 || d1 < 1e-5 ? 1e-6 : 0.01 * d0 / d1;
@@ -162,7 +163,7 @@ static bk_status first_step(const run *r, const double *y, double **k, double *t
     for (int64_t i = 0; i < n; i++) tmp[i] = k[1][i] - k[0][i];
     double d2 = scaled_norm(r, tmp, y, y) / h0, top = fmax(d1, d2);
     double h1 = top <= 1e-15 ? fmax(1e-6, h0 * 1e-3) : pow(0.01 / top, 0.2);
-    *h = isfinite(h1) ? fmin(100 * h0, h1) : h0;
+    *h = fmax(isfinite(h1) ? fmin(100 * h0, h1) : h0, 1e-12 * span);
     return BK_OK;
 }
 
@@ -180,7 +181,7 @@ static bk_status run_dopri5(run *r, const flow_options *o, double *y, err *e) {
     r->sign = dir;
     bk_status st = eval(r, y, k[0], e);
     if (!st && !all_finite(n, k[0])) st = not_finite(0, e);
-    if (!st) st = first_step(r, y, k, tmp, &h, e);
+    if (!st) st = first_step(r, span, y, k, tmp, &h, e);
     while (!st && t < span) {
         if ((st = ctx_poll(f->c, e))) break;
         if (s->steps + s->rejected >= o->max_steps)

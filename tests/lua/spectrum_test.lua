@@ -44,6 +44,37 @@ function TestSpectrum.test_lanczos_gives_eigenvectors()
     lu.assertAlmostEquals(square.vectors[1][2][2]:item(), 1, 1e-7)
 end
 
+-- One start sees one vector of each eigenvalue: where its space is exhausted there were fewer values than asked for.
+function TestSpectrum.test_multiple_eigenvalues_are_found_as_often_as_asked_for()
+    local A, _, loss = with_spectrum(bk.tensor { 1, 1, 2, 2, 2, 7, 7, 7, 7 }, 3)
+    for _, dtype in ipairs { "float64", "float32" } do
+        local r = bk.bea.lanczos { loss = loss, theta = bk.zeros { 9 }:to(dtype), top = 6, vectors = true }
+        lu.assertEquals(#r.residuals, 6)
+        for i, want in ipairs { 7, 7, 7, 7, 2, 2 } do
+            lu.assertAlmostEquals(r[i], want, dtype == "float64" and 1e-12 or 1e-5)
+            local v = r.vectors[i]:to("float64")
+            lu.assertTrue((A:matmul(v) - v * want):norm():item() < (dtype == "float64" and 1e-7 or 1e-4))
+            for k = 1, i - 1 do lu.assertAlmostEquals(v:dot(r.vectors[k]):item(), 0, 1e-5) end
+        end
+    end
+    local flat = bk.bea.lanczos { loss = function(t) return t:sum() end, theta = bk.ones { 5 }, top = 2 }
+    lu.assertEquals({ flat[1], flat[2], flat.lowest }, { 0, 0, 0 })
+    local calls = 0 -- the largest alone needs no second start
+    bk.bea.lanczos { like = bk.ones { 50 }, hvp = function(v) calls = calls + 1; return v * 3 end }
+    lu.assertEquals(calls, 1)
+end
+
+-- A Hessian that is 0 is a peak at 0, whose integral is 1 as any other's: its height was infinite.
+function TestSpectrum.test_a_linear_loss_has_a_density()
+    local s = bk.bea.spectrum { loss = function(t) return t:sum() end, theta = bk.ones { 5 }, points = 401 }
+    local integral = 0
+    for k = 2, #s.x do integral = integral + (s.x[k] - s.x[k - 1]) * (s.y[k] + s.y[k - 1]) / 2 end
+    lu.assertAlmostEquals(integral, 1, 1e-3)
+    lu.assertEquals(s:mean(function(x) return x end), 0)
+    fails("bk.bea.spectrum: theta: expected one number or more", bk.bea.spectrum,
+        { loss = function(t) return t:sum() end, theta = bk.zeros { 0 } })
+end
+
 -- With as many steps as dimensions a probe's Ritz vectors are all of the eigenvectors.
 function TestSpectrum.test_spectrum_gives_vectors()
     local w = bk.linspace(1, 8, 8)

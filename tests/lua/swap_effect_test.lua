@@ -84,6 +84,12 @@ function TestSwapEffect.test_fields_may_stand_where_losses_do()
     end
 end
 
+function TestSwapEffect.test_no_outputs_have_an_empty_effect()
+    local L, theta = problem(3, 1)
+    local effect = bk.bea.swap_effect(function() return bk.zeros { 0, 2 } end, L, theta)
+    lu.assertEquals(effect:shape(), { 3, 3, 0, 2 })
+end
+
 function TestSwapEffect.test_errors()
     local L, theta, model = problem(2, 1)
     local function fails(text, ...) lu.assertErrorMsgContains(text, bk.bea.swap_effect, ...) end

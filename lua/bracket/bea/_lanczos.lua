@@ -39,19 +39,31 @@ function lanczos.product(where, options)
 end
 
 -- Lanczos with full reorthogonalisation from the direction q: the eigenvalues of the tridiagonal matrix, ascending,
--- its eigenvectors as columns, the orthonormal basis, and the norm of what is left after the last step. Stops before
--- `steps` where the basis spans an invariant space.
-function lanczos.iterate(product, q, steps)
+-- its eigenvectors as columns, the orthonormal basis, and the norm of what is left after the last step. Where the basis
+-- spans an invariant space it goes on from draw(), `restarts` times (none by default), or stops before `steps`.
+function lanczos.iterate(product, q, steps, restarts, draw)
     local basis, d, e = { q / q:norm() }, {}, {}
+    local function off_basis(w)
+        for _ = 1, 2 do
+            for _, b in ipairs(basis) do w = w - b * w:dot(b):item() end
+        end
+        return w
+    end
+    restarts = restarts or 0
     for k = 1, steps do
         local w = product(basis[k])
         d[k] = w:dot(basis[k]):item()
-        for _ = 1, 2 do
-            for i = 1, k do w = w - basis[i] * w:dot(basis[i]):item() end
-        end
+        w = off_basis(w)
         e[k] = w:norm():item()
-        if k == steps or e[k] <= 1e-7 * math.max(math.abs(d[1]), 1e-30) then break end
-        basis[k + 1] = w / e[k]
+        if k == steps then break end
+        if e[k] <= 1e-7 * math.max(math.abs(d[1]), 1e-30) then
+            if restarts == 0 then break end
+            restarts = restarts - 1
+            w, e[k] = off_basis(draw()), 0
+            basis[k + 1] = w / w:norm()
+        else
+            basis[k + 1] = w / e[k]
+        end
     end
     local n, rows = #d, {}
     for i = 1, n do

@@ -21,17 +21,19 @@ largest component positive, and lowest_vector.]],
     },
     call = function(options)
         local product, like = lanczos.product("bk.bea.lanczos", options)
-        local q = bk.rng(options.seed):normal(like:shape()):to(like:dtype())
+        local rng = bk.rng(options.seed)
+        local function draw() return rng:normal(like:shape()):to(like:dtype()) end
         local steps = math.min(options.steps, like:count())
         if options.top > steps then
             bk._options.refuse("bk.bea.lanczos: top: expected at most %d, the steps or theta's size, got %d", steps,
                 options.top)
         end
         local part = bk._progress.parts("bk.bea.lanczos", steps)
+        -- A start finds one vector of each eigenvalue, so that top of them find the largest with their multiplicity.
         local w, V, basis, left = lanczos.iterate(function(v)
             part()
             return product(v)
-        end, q, steps)
+        end, draw(), steps, options.top - 1, draw)
         part(true)
         local n = w:count()
         local function vector(i) return lanczos.vector(V, basis, i) end

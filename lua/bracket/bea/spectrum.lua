@@ -33,7 +33,8 @@ end
 
 local function density(probes, count, o)
     local low, high = extent(probes)
-    local width = o.width or math.max((high - low) / 50, 1e-12 * math.max(math.abs(low), math.abs(high), 1e-300))
+    local scale = math.max(math.abs(low), math.abs(high))
+    local width = o.width or math.max((high - low) / 50, 1e-12 * (scale > 1e-200 and scale or 1))
     low, high = low - 4 * width, high + 4 * width
     local s = { x = {}, y = {}, error = {}, width = width, count = count, probes = probes }
     for k = 1, o.points do
@@ -111,6 +112,9 @@ of f over the eigenvalues, and its standard error: times count it is the trace o
     },
     call = function(options)
         local product, like = lanczos.product("bk.bea.spectrum", options)
+        if like:count() == 0 then
+            refuse("bk.bea.spectrum: theta: expected one number or more, got %s", bk._options.shape_text(like))
+        end
         if options.layers then check_layers(options.layers, like) end
         local products = math.min(options.steps, like:count())
         for _, b in ipairs(options.layers or {}) do products = products + math.min(options.steps, b.size) end

@@ -64,7 +64,7 @@ local function swap_effect(f, losses, theta, options)
     if not bk.is_tensor(y) then refuse("%s: f: expected a tensor, got a %s", name, type(y)) end
     local shape, count = y:shape(), 1
     for _, n in ipairs(shape) do count = count * n end
-    local effects = count * #masks < #d - 1 and backwards(pull, d, theta, masks, shape, count)
+    local effects = count > 0 and count * #masks < #d - 1 and backwards(pull, d, theta, masks, shape, count)
         or forwards(f, d, theta, masks)
     local h, total = options.lr, nil
     for k, effect in ipairs(effects) do

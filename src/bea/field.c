@@ -390,7 +390,7 @@ static void field_destroy(func *self) {
     word_release(f->w);
 }
 
-static const func_class field_class = { "word field", field_build, field_destroy };
+static const func_class field_class = { "word field", field_build, field_destroy, .field = true };
 
 static field_func *field_new(word *w, term_weights k, field_kind kind, err *e) {
     field_func *f = func_new(w->c, &field_class, sizeof *f, e);

@@ -15,7 +15,7 @@ static bool tasks_build(graph *g, const char *name, int n, func *const *task, no
         snprintf(what, sizeof what, "%s: losses[%d]", name, i + 1);
         field[i] = func_build_field(task[i], g, 1, &theta, what);
         loss[i] = func_build1(task[i], what, g, 1, &theta);
-        if (loss[i] && loss[i]->ndim != 0) loss[i] = NULL;
+        if (loss[i] && (loss[i]->ndim != 0 || func_is_field(task[i]))) loss[i] = NULL;
     }
     return !graph_failed(g);
 }

@@ -132,8 +132,17 @@ int bind_func_call_poured(lua_State *L, int index, int first, int last, int kept
     return call_values(L, index, first, last, kept, pour, bind_test_func(L, index)->cls->name);
 }
 
+/* is_field(f): whether f is known to be a field and not a loss, whatever theta's shape. */
+static int internal_is_field(lua_State *L) {
+    func *f = bind_test_func(L, 1);
+    lua_pushboolean(L, f && func_is_field(f));
+    return 1;
+}
+
 void bind_func_internal(lua_State *L) {
-    static const bind_row rows[] = { { "call_over", internal_call_over, NULL }, { NULL, NULL, NULL } };
+    static const bind_row rows[] = { { "call_over", internal_call_over, NULL },
+                                     { "is_field", internal_is_field, NULL },
+                                     { NULL, NULL, NULL } };
     bind_rows(L, rows);
 }
 

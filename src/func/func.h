@@ -21,6 +21,7 @@ typedef struct func_class {
      * in[0]'s shape). Calls then compute a large result some rows at a time, in its own memory. */
     node *(*build_rows)(func *f, graph *g, int n_in, node *const *in, node *directions);
     bool tells; /* a call may take long, and says how far it is under the name */
+    bool field; /* its value is a field's, at a 0-d θ too, where the shape does not tell it from a loss's */
 } func_class;
 
 struct func {
@@ -73,6 +74,7 @@ func *func_vmap(func *f, int n_axes, const signed char *axes, err *e);
 /* f itself, whose programs take at most so many bytes beside arguments and results: see plan_new. Within another
  * function it is f. */
 func *func_compile(func *f, size_t memory, err *e);
+bool func_is_field(const func *f);        /* known to be one, whatever θ's shape: a gradient, a bracket, a word's */
 func *func_field(func *f, err *e);        /* a loss stands for its gradient field; a field for itself */
 func *func_lie(func *x, func *y, err *e); /* DY X - DX Y of the fields of x and y */
 
@@ -80,8 +82,8 @@ func *func_lie(func *x, func *y, err *e); /* DY X - DX Y of the fields of x and 
  * extrapolated to fourth order, along the axes or (more than 6 parameters) 6 fixed random directions. f is 0-d. */
 bk_status func_check_grad(func *f, const tensor *theta, double *worst, err *e);
 
-/* The field of f at in[0], θ, in g, of θ's dtype: the gradient of a loss, else its value; the other arguments are f's.
- * what: its name in messages. */
+/* The field of f at in[0], θ, in g, of θ's dtype: the gradient of a loss (what is 0-d and no known field), else its
+ * value; the other arguments are f's. what: its name in messages. */
 node *func_build_field(func *f, graph *g, int n_in, node *const *in, const char *what);
 
 #endif

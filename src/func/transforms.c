@@ -115,7 +115,7 @@ static bool grad_build(func *self, graph *g, int n_in, node *const *in, node_lis
 static bool value_grad_build(func *self, graph *g, int n_in, node *const *in, node_list *out) {
     return grad_with_value(self, g, n_in, in, out, true);
 }
-static const func_class grad_class = { "bk.grad", grad_build, of_destroy };
+static const func_class grad_class = { "bk.grad", grad_build, of_destroy, .field = true };
 static const func_class value_grad_class = { "bk.value_and_grad", value_grad_build, of_destroy };
 
 func *func_grad(func *f, err *e) {
@@ -373,13 +373,18 @@ func *func_vmap(func *f, int n_axes, const signed char *axes, err *e) {
 
 /* ---- fields ---- */
 
+bool func_is_field(const func *f) {
+    while (f->cls == &compile_class || f->cls == &compile_rows_class) f = ((const func_of *)f)->fs[0];
+    return f->cls->field;
+}
+
 node *func_build_field(func *f, graph *g, int n_in, node *const *in, const char *what) {
     node *theta = in[0], **at = graph_alloc(g, sizeof *at * (size_t)n_in);
     if (!at || !theta || !float_argument(g, what, theta)) return NULL;
     memcpy(at, in, sizeof *at * (size_t)n_in);
     node *p = at[0] = placeholder(g, theta), *y = func_build1(f, what, g, n_in, at);
     if (!y) return NULL;
-    if (y->ndim == 0)
+    if (y->ndim == 0 && !func_is_field(f))
         y = graph_grad(g, y, p);
     else if (!shape_equal(y->ndim, y->shape, theta->ndim, theta->shape)) {
         shape_buf a, b;
@@ -414,8 +419,8 @@ static bool lie_build(func *self, graph *g, int n_in, node *const *in, node_list
     node *xy = field_jvp(x, g, n_in, in, func_build_field(y, g, n_in, in, "bk.lie: Y"), "bk.lie: X");
     return one(g, g_sub(g, yx, xy), out);
 }
-static const func_class field_class = { "field", field_build, of_destroy };
-static const func_class lie_class = { "bk.lie", lie_build, of_destroy };
+static const func_class field_class = { "field", field_build, of_destroy, .field = true };
+static const func_class lie_class = { "bk.lie", lie_build, of_destroy, .field = true };
 
 func *func_field(func *f, err *e) {
     return of_new(f->c, &field_class, 1, 0, NULL, &f, e);

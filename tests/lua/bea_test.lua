@@ -260,6 +260,15 @@ function TestFlow.test_known_solutions()
     lu.assertEquals(gap(bk.flow(function(t) return -t end, theta, { time = 0 }), theta), 0)
 end
 
+-- The first step was 1e-6 whatever the time, and refused as less than rounding of a long one.
+function TestFlow.test_a_long_time_where_little_moves()
+    lu.assertEquals(bk.flow(function(t) return t * 0 end, bk.tensor { 1, 2 }, { time = 1e11 }):totable(), { 1, 2 })
+    local slow = bk.flow(function(t) return (1 - t) * 1e-12 end, bk.tensor { 0 }, { time = 1e12 })
+    lu.assertAlmostEquals(slow:item(), 1 - math.exp(-1), 1e-11)
+    local back = bk.flow(function(t) return (1 - t) * 1e-12 end, bk.tensor { 0 }, { time = -1e12 })
+    lu.assertAlmostEquals(back:item(), 1 - math.exp(1), 1e-11)
+end
+
 function TestFlow.test_rk4_is_fourth_order()
     local f, theta, errors = function(t) return -t * t end, bk.tensor { 1, 2 }, {}
     local exact = theta / (theta + 1)
@@ -529,4 +538,33 @@ function TestFieldFunctions.test_what_was_captured_and_has_changed_is_noticed()
     check(-12)
     rate, weights, flip = 1, bk.ones{ 4 }, false
     check(1)
+end
+
+-- At a 0-d theta a loss and a field have one shape: a plain function is a loss, what was made as a field is one. With
+-- A = t^3, B = t^2, C = t^4 at 2: g = 12, 4, 32, H = 12, 2, 48; F = [g_A, g_B] = 2 g_A - 6 t g_B = -6 t^2.
+function TestFieldFunctions.test_a_theta_without_dimensions()
+    local theta = bk.tensor(2)
+    local A, B = function(t) return t ^ 3 end, function(t) return t ^ 2 end
+    local C = function(t) return t ^ 4 end
+    local F = bk.lie(A, B)
+    lu.assertEquals(F(theta):item(), -24)
+    for _, f in ipairs { F, bk.compile(F) } do -- [F, g_C] = 48 F - F' g_C, F' = -12 t
+        lu.assertEquals(bk.lie(f, C)(theta):item(), 48 * -24 + 24 * 32)
+        lu.assertEquals(bk.lie(C, f)(theta):item(), -48 * -24 - 24 * 32)
+        lu.assertEquals(bk.bea.swap_effect(function(t) return t end, { f, C }, theta):totable()[1][2], -384)
+        lu.assertEquals(bk.bea.tournament { sources = { f, C }, target = B, theta = theta }.pairs:totable()[1][2],
+            4 * -384)
+        lu.assertEquals(bk.bea.word { { f, 0.5 } }:step(theta):item(), 2 + 12)
+        lu.assertEquals(bk.bea.optimizer { loss = f, optimizer = bk.optim.sgd {}, lr = 0.1 }:term(1)(theta):item(), 24)
+    end
+    lu.assertEquals(bk.bea.word { { bk.grad(A), 0.5 } }:step(theta):item(), 2 - 6)
+    local log = bk.bea.word { { A, 0.5 } }:log(1) -- the field -g_A / 2
+    lu.assertEquals(bk.bea.word { { log, 1 } }:step(theta):item(), 2 + 6)
+    lu.assertNil(bk.bea.continual { losses = { F, C }, lr = 0.1 }:terms(theta).original)
+    lu.assertErrorMsgContains("losses[1]", bk.bea.multitask { losses = { F, C }, lr = 0.1 }.terms,
+        bk.bea.multitask { losses = { F, C }, lr = 0.1 }, theta)
+    lu.assertEquals(bk.bea.optimizer { loss = A, optimizer = bk.optim.sgd {}, lr = 0.1 }:term(1)(theta):item(), -12)
+    local gap = bk.bea.order_gap(A, B, { lr = 0.1 })(theta) -- AB: 0.8 - 0.16; BA: 1.6 - 0.3 * 1.6^2
+    lu.assertAlmostEquals(gap.measured:item(), 0.64 - (1.6 - 0.3 * 2.56), 1e-15)
+    lu.assertAlmostEquals(gap.predicted:item(), 0.01 * -24, 1e-15)
 end

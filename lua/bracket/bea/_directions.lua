@@ -22,7 +22,7 @@ local function direction(f, where, losses_only)
         local y = f(theta)
         if not bk.is_tensor(y) then refuse("%s: expected a tensor, got a %s", where, type(y)) end
         local shape, like = y:shape(), theta:shape()
-        if #shape == 0 then
+        if #shape == 0 and not bk.internal.is_field(f) then
             local hvp = bk.hvp(f)
             made = { field = bk.grad(f), along = hvp, adjoint = hvp }
         else

@@ -79,13 +79,13 @@ function update.field(f, where, name)
     local ok, compiled = pcall(bk.compile, f)
     if not ok then pass_on(compiled) end
     if not ok then refuse("%s: %s: expected a loss or a field, a function of theta, got a %s", where, name, type(f)) end
-    local gradient = bk.grad(compiled)
+    local gradient, known = bk.grad(compiled), bk.internal.is_field(compiled)
     return function(theta)
         if not bk.is_tensor(theta) then
             refuse("%s: theta: expected a tensor, got %s", where, bk._options.show(theta))
         end
         local y = compiled(theta)
-        return y:ndim() == 0 and theta:ndim() > 0 and gradient(theta) or y
+        return y:ndim() == 0 and not known and gradient(theta) or y
     end, compiled
 end
 

@@ -252,9 +252,10 @@ bk_status flow_run(flow *f, const flow_options *o, const void *const *extra, dou
     if (!isfinite(o->time)) return err_set(e, BK_EINVAL, "bk.flow: time: expected a finite number, got %g", o->time);
     if (o->method == FLOW_RK4 && o->steps < 1)
         return err_set(e, BK_EINVAL, "bk.flow: steps: rk4 needs a whole number >= 1, got %lld", (long long)o->steps);
-    if (o->method == FLOW_DOPRI5 && !(o->rtol >= 0 && o->atol >= 0 && o->rtol + o->atol > 0))
-        return err_set(e, BK_EINVAL, "bk.flow: rtol, atol: expected numbers >= 0, not both 0, got %g, %g", o->rtol,
-                       o->atol);
+    double both = o->rtol + o->atol;
+    if (o->method == FLOW_DOPRI5 && !(o->rtol >= 0 && o->atol >= 0 && both > 0 && isfinite(both)))
+        return err_set(e, BK_EINVAL, "bk.flow: rtol, atol: expected finite numbers >= 0, not both 0, got %g, %g",
+                       o->rtol, o->atol);
     if (!all_finite(f->n, state)) return not_finite(0, e);
     if (o->time == 0 || f->n == 0) return BK_OK;
     run r = { .f = f, .extra = extra, .s = s };

@@ -172,6 +172,7 @@ static int bea_path_bracket(lua_State *L) {
         .method = args_opt_choice(L, table, fname, "method", methods, 0) ? PATH_EULER : PATH_HEUN,
         .weight = args_opt_choice(L, table, fname, "weight", weights, 0) ? PATH_TENT : PATH_UNIFORM,
     };
+    if (!(o.time > 0)) args_fail(L, 5, fname, "time", "a finite number > 0");
     func **sources = bind_bea_check_losses(L, 2, fname, named ? "sources" : "losses", !named, &n);
     const int list = lua_gettop(L) - 1; /* of the sources */
     int n_data = 0;

@@ -242,7 +242,7 @@ static int word_verify_(lua_State *L) {
     for (int i = 0; i < o.n_orders; i++) {
         whole[i] = orders[i] >= 1 && orders[i] <= HIGHEST ? (int)orders[i] : 0;
         if (whole[i] != orders[i] || !whole[i])
-            return args_error(L, fname, "orders: expected whole numbers from 1 on, got %f", orders[i]);
+            return args_error(L, fname, "orders: expected whole numbers from 1 to %d, got %f", HIGHEST, orders[i]);
     }
     o.orders = whole;
     double *errors = lua_newuserdatauv(L, (size_t)(o.n_orders * o.n_scales) * sizeof *errors, 0);

@@ -272,6 +272,11 @@ function TestOptimizerEquation.test_what_is_no_average_is_refused_by_name()
     lu.assertErrorMsgContains('got "adam"', equation, loss, "adam")
     lu.assertErrorMsgContains("got a table", bk.bea.order_gap, loss, loss, { lr = 1, optimizer = table_of_functions })
     lu.assertErrorMsgContains("loss: expected a loss or a field", equation, 3, optim.sgd {})
+    local function short(t) return t:narrow(1, 1, 1) end -- it was repeated to theta's shape
+    lu.assertErrorMsgContains("loss: expected a loss (a 0-d tensor) or a field of theta's shape (2), got (1)",
+        equation(short, optim.sgd {}):term(1), bk.ones { 2 })
+    lu.assertErrorMsgContains("order_gap: B: expected a loss (a 0-d tensor) or a field of theta's shape (2), got (1)",
+        bk.bea.order_gap(loss, short, { lr = 1 }), bk.ones { 2 })
     lu.assertErrorMsgContains("expected 1, 2 or 3, got 4", function() equation(loss, optim.sgd {}):term(4) end)
     lu.assertErrorMsgContains("theta", function() equation(loss, optim.sgd {}):start(3) end)
     lu.assertErrorMsgContains('"no_start" is for from = "rest"', function()

@@ -291,6 +291,9 @@ function TestFlow.test_what_cannot_be_flowed_is_an_error()
     lu.assertErrorMsgContains("dopri5", bk.flow, function(t) return t end, theta, { method = "euler" })
     lu.assertErrorMsgContains("max_steps", bk.flow, function(t) return -t end, theta, { time = 100, max_steps = 5 })
     lu.assertErrorMsgContains("unknown option", bk.flow, function(t) return t end, theta, { tol = 1 })
+    for _, tolerance in ipairs { { rtol = 1 / 0 }, { atol = 1 / 0 }, { rtol = -1 }, { rtol = 0, atol = 0 } } do
+        lu.assertErrorMsgContains("expected finite numbers >= 0", bk.flow, function(t) return -t end, theta, tolerance)
+    end
 end
 
 TestOrderEffects = {}
@@ -412,6 +415,10 @@ function TestOrderEffects.test_all_pairs_of_one_path()
     lu.assertAlmostEquals(bk.bea.path_bracket(pair) / heun, 1, 1e-2)
     lu.assertErrorMsgContains("two losses", bk.bea.path_bracket, { L[1], target = L[2], theta = theta, time = 1 })
     lu.assertErrorMsgContains("time", bk.bea.path_bracket, { L[1], L[2], target = L[2], theta = theta })
+    for _, time in ipairs { 0, -0.1, 1 / 0 } do
+        lu.assertErrorMsgContains("time: expected a finite number", bk.bea.path_bracket,
+            { L[1], L[2], target = L[2], theta = theta, time = time })
+    end
 end
 
 -- Functions of (theta, data...) are traced when they are new, and no more for other data or another theta; what they

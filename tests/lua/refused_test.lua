@@ -469,12 +469,12 @@ function TestRefused.test_backward_error_analysis()
     fails("word:verify: scales: expected finite numbers other than 0, got 0", verify,
         { theta = theta, scales = { 1, 0 } })
     fails("word:verify: scales: a slope needs at least two, got 1", verify, { theta = theta, scales = { 1 } })
-    fails("word:verify: orders: expected whole numbers from 1 on, got 1.5", verify, { theta = theta, orders = { 1.5 } })
+    fails("word:verify: orders: expected whole numbers from 1 to 30, got 1.5", verify, { theta = theta, orders = { 1.5 } })
     local descent = bk.grad(squares)
     fails("bk.flow: theta: expected floating point, got int64 (2)", bk.flow, descent, int64 { 1, 2 }, { time = 1 })
     fails("bk.flow: steps: expected an integer >= 1, got 0", bk.flow, descent, theta,
         { time = 1, method = "rk4", steps = 0 })
-    fails("bk.flow: rtol, atol: expected numbers >= 0, not both 0, got 0, 0", bk.flow, descent, theta,
+    fails("bk.flow: rtol, atol: expected finite numbers >= 0, not both 0, got 0, 0", bk.flow, descent, theta,
         { time = 1, rtol = 0, atol = 0 })
     fails("bk.flow: the field must return one tensor of theta's shape (2) float64, got () float64", bk.flow, squares,
         theta, { time = 1 })

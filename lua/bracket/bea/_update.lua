@@ -85,7 +85,13 @@ function update.field(f, where, name)
             refuse("%s: theta: expected a tensor, got %s", where, bk._options.show(theta))
         end
         local y = compiled(theta)
-        return y:ndim() == 0 and not known and gradient(theta) or y
+        if y:ndim() == 0 and not known then return gradient(theta) end
+        local got, wanted = bk._options.shape_text(y), bk._options.shape_text(theta)
+        if got ~= wanted then
+            refuse("%s: %s: expected a loss (a 0-d tensor) or a field of theta's shape %s, got %s", where, name, wanted,
+                got)
+        end
+        return y
     end, compiled
 end
 

@@ -289,7 +289,8 @@ static const bind_row rows[] = {
       compile_told },
     { "lie", t_lie,
       "bk.lie(X, Y) -> field\nThe Lie bracket [X, Y] = DY X - DX Y of two fields on θ, itself a field. A loss stands "
-      "for its gradient field, so bk.lie(L1, L2)(θ) = H_2 g_1 - H_1 g_2. No Jacobian is formed." },
+      "for its gradient field, so bk.lie(L1, L2)(θ) = H_2 g_1 - H_1 g_2. No Jacobian is formed. At a 0-d θ, "
+      "where both have one shape, a plain function is a loss, and what bk.grad, bk.lie or a word made is a field." },
     { "check_grad", t_check_grad,
       "bk.check_grad(f, θ) -> largest relative error\nGradient and Hessian-vector products of the 0-d f against "
       "central "

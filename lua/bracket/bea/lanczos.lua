@@ -9,7 +9,8 @@ return bk.define{
 Ritz values at both ends of the Hessian's spectrum at theta, by Lanczos with full reorthogonalisation: one
 Hessian-vector product a step.
 
-Returns: the `top` largest in descending order, lowest = x, residuals = { ‖H v - λ v‖, ... } of the largest: an
+Returns: the `top` largest in descending order (a multiple one once, or as often as it is where `steps` suffice to
+exhaust what the first vector reaches), lowest = x, residuals = { ‖H v - λ v‖, ... } of the largest: an
 eigenvalue lies within that distance. With vectors = true also vectors = { v, ... }, of theta's shape and norm 1, the
 largest component positive, and lowest_vector.]],
     source = "Lanczos 1950",

@@ -148,7 +148,8 @@ static node *scale_jvp(graph *g, node *n, int k, node *t) {
 static node *offset_simplify(graph *g, node *n) {
     node *a = n->in[0];
     if (n->x == 0) return a;
-    if (a->op == &op_offset) return g_offset(g, n->x + a->x, a->in[0]);
+    /* numbers of one sign: (t + c) - c rounds t, and would be t itself */
+    if (a->op == &op_offset && signbit(n->x) == signbit(a->x)) return g_offset(g, n->x + a->x, a->in[0]);
     return op_fold(g, n);
 }
 

@@ -269,6 +269,20 @@ function TestNumerics.test_tails_of_erfc_and_log_sigmoid()
     near(nth(function(t) return t:softplus() end, 2)(bk.tensor(-700.0)):item(), 9.8596765437597709e-305, 1e-15)
 end
 
+-- The rounding by a large number and back again is what IEEE says in a trace as well: it was t itself.
+function TestNumerics.test_a_number_added_and_taken_away_rounds()
+    for dtype, large in pairs { float64 = 1.5 * 2 ^ 52, float32 = 1.5 * 2 ^ 23 } do
+        local t = bk.tensor({ 0.25, 1.75, -2.25 }, { dtype = dtype })
+        for _, f in ipairs { function(x) return (x + large) - large end, function(x) return large + x - large end } do
+            for _, how in ipairs { f, bk.compile(f), bk.vmap(f) } do
+                lu.assertEquals(how(t):totable(), { 0, 2, -2 }, dtype)
+            end
+            lu.assertEquals(bk.grad(function(x) return f(x):sum() end)(t):totable(), { 1, 1, 1 })
+        end
+        lu.assertEquals(bk.compile(function(x) return x + 1 + 2 end)(t):totable(), { 3.25, 4.75, 0.75 })
+    end
+end
+
 function TestNumerics.test_schedules_keep_their_final_rate()
     local s = bk.schedule.one_cycle { lr = 1, steps = 1 }
     lu.assertEquals(s(2, { step = 2, total = 1 }), 1 / 250000)

@@ -52,11 +52,12 @@ local function digest_of(path, value)
     if path:find("%.digest$") or value and value:find("^function %x+$") then return "functions" end
 end
 
--- Of two values of an argument, as it was given and as a run took it.
+-- Of two values of an argument, as it was given ("[8,4]", "8,4") and as a run took it ("8, 4").
 local function same(a, b)
     if a == b then return true end
     local x, y = tonumber(a or ""), tonumber(b or "")
-    return a and b and (x ~= nil and x == y or a:gsub("%s", "") == b:gsub("%s", "")) or false
+    local function bare(value) return (value:gsub("%s", ""):gsub("^%[(.*)%]$", "%1")) end
+    return a and b and (x ~= nil and x == y or bare(a) == bare(b)) or false
 end
 
 -- Paths in which the runs differ: of arguments, of options, and of digests by what they are of; and those that are

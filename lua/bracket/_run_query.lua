@@ -108,7 +108,8 @@ local function unknown(command, option, name, runs)
     local inner = first and sorted(names_within(first, runs)) or {}
     local known = #inner > 0 and inner or sorted(names_of(runs))
     local meant = hint(name, known)
-    if meant == "" and option == "--where" then meant = (" (a text stands in quotes: \"%s\")"):format(name) end
+    local expression = option == "--where" or option == "--baseline"
+    if meant == "" and expression then meant = (" (a text stands in quotes: \"%s\")"):format(name) end
     refuse("%s: %s: no run has %s%s; there are %s", command, called(command, option), name, meant,
         table.concat(known, ", "))
 end
@@ -130,8 +131,9 @@ query.check = check
 
 -- query.where(text) -> a function of the command and runs: those for which the expression of Lua holds. A run that
 -- lacks a value, or has one of another kind, is none of them. Without text all of them. nil and why, where the text is
--- none.
-function query.where(text)
+-- none. option: what gave it, --where unless told.
+function query.where(text, option)
+    option = option or "--where"
     if not text then return function(_, runs) return runs end end
     local asked, current = {}, nil
     local values = setmetatable({ math = math, tonumber = tonumber, tostring = tostring }, {
@@ -156,9 +158,9 @@ function query.where(text)
             if ok and holds then kept[#kept + 1] = run end
             held, problem = held or ok, problem or not ok and holds
         end
-        check(command, "--where", sorted(asked), runs) -- a word without quotes is a name that no run has
+        check(command, option, sorted(asked), runs) -- a word without quotes is a name that no run has
         if not held and problem then
-            refuse("%s: %s: %s", command, called(command, "--where"), (tostring(problem):gsub("^where:%d+: ", "")))
+            refuse("%s: %s: %s", command, called(command, option), (tostring(problem):gsub("^where:%d+: ", "")))
         end
         return kept
     end

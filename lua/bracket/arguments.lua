@@ -86,7 +86,7 @@ local function read(name, default, text)
         return text
     end
     local list = {}
-    for item in text:gmatch("[^,]+") do list[#list + 1] = tonumber(item) or item end
+    for item in (text:match("^%[(.*)%]$") or text):gmatch("[^,]+") do list[#list + 1] = tonumber(item) or item end
     return list
 end
 
@@ -179,9 +179,10 @@ return bk.internal.public(arguments, [[
 bk.arguments(defaults [, docs] [, argv]) -> values
 
 What a script was called with: `local o = bk.arguments{ lr = 0.05, seed = 0, out = "runs/a", quick = false, layers =
-{64} }` and then o.lr, o.seed, ... defaults names every argument; its type is the default's. `--lr 0.1` or `--lr=0.1` is
-a number (an integer where written as one), `--out DIR` a string, `--layers 64,32` a list of numbers or words, `--quick`
-true (also `--quick false`). A - in a name means _. docs: texts that `bracket script.lua --help` shows, as { "what the
-script does", lr = "the rate of a step", ... }. argv: an array of strings, default the global arg. bracket sweep calls a
-script with such arguments, --out and --seed among them. An unknown name, a missing value and one of the wrong type are
-errors that list the known names; in the program the usage is shown and the exit status is 2.]])
+{64} }` and then o.lr, o.seed, ... defaults names every argument; its type is the default's. `--lr 0.1` or `--lr=0.1`
+is a number (an integer where written as one), `--out DIR` a string, `--layers 64,32` or `--layers [64,32]` a list of
+numbers or words, `--quick` true (also `--quick false`). A - in a name means _. docs: texts that `bracket script.lua
+--help` shows, as { "what the script does", lr = "the rate of a step", ... }. argv: an array of strings, default the
+global arg. bracket sweep calls a script with such arguments, --out and --seed among them. An unknown name, a missing
+value and one of the wrong type are errors that list the known names; in the program the usage is shown and the exit
+status is 2.]])

@@ -32,6 +32,9 @@ function TestArguments:test_values_have_the_defaults_types()
     lu.assertEquals(read("--out=").out, "")
     lu.assertEquals(read("--out", "12").out, "12")
     lu.assertEquals(read("--layers=").layers, {})
+    lu.assertEquals(read("--layers", "[32,16,tanh]").layers, { 32, 16, "tanh" })
+    lu.assertEquals({ read("--layers=[8]").layers, read("--layers", "[]").layers }, { { 8 }, {} })
+    lu.assertEquals(read("--out", "[8,8]").out, "[8,8]") -- a text stays as it is
     lu.assertEquals(read("--lr", "1", "--lr", "2").lr, 2)
 end
 

@@ -189,11 +189,13 @@ function TestRuns:test_a_job_without_a_run_is_in_its_group()
         end
     end
     internal.make_folder(root .. "/s/c=1,seed=3")
-    write("s/c=1,seed=3/job.json", internal.to_json{ status = "failed", exit = 1,
-        arguments = { "s.lua", "--c", "1", "--layers", "8,4", "--seed", "3", "--out", "s/c=1,seed=3" } })
-    local output = run("runs", "compare", "s")
-    lu.assertStrMatches(output, ".*\n  0 +2 of 2 +1, 2 +%-\n.*")
-    lu.assertStrMatches(output, ".*\n  1 +2 of 3 +1%.%.3 +seed 3\n.*")
+    for _, list in ipairs{ "8,4", "[8,4]" } do
+        write("s/c=1,seed=3/job.json", internal.to_json{ status = "failed", exit = 1,
+            arguments = { "s.lua", "--c", "1", "--layers", list, "--seed", "3", "--out", "s/c=1,seed=3" } })
+        local output = run("runs", "compare", "s")
+        lu.assertStrMatches(output, ".*\n  0 +2 of 2 +1, 2 +%-\n.*")
+        lu.assertStrMatches(output, ".*\n  1 +2 of 3 +1%.%.3 +seed 3\n.*")
+    end
 end
 
 -- Where all jobs of a setting failed before their runs began, that setting is one group, told from those of the runs.
@@ -217,6 +219,97 @@ function TestRuns:test_jobs_without_runs_have_groups_of_their_own()
     os.execute("rm -rf " .. quote(root .. "/s/lr=0.1,seed=1") .. " " .. quote(root .. "/s/lr=0.1,seed=2"))
     output = run("runs", "compare", "s")
     lu.assertStrMatches(output, ".*over seeds[^\n]*\n  none\n.*")
+end
+
+-- Differences 1, 2, 1 at the seeds 1, 2, 10, which both have and finished: mean 4/3, standard deviation sqrt(1/3), and
+-- t = 4.30265 for two degrees of freedom (its quantile in closed form). What is alone (seeds 4, 5) or has no number
+-- (6, 7) takes no part.
+local T2 = 0.95 / math.sqrt(2 * 0.975 * 0.025)
+local function two_groups()
+    local own = { { [1] = 1, [2] = 2, [10] = 4, [5] = 9, [6] = 1, [7] = 1 },
+        { [1] = 2, [2] = 4, [10] = 5, [4] = 100, [6] = 2, [7] = "none" } }
+    for k, values in ipairs(own) do
+        for seed, v in pairs(values) do
+            make(("s/n=%d,seed=%d"):format(k, seed), { seed = seed, arguments = { n = k, seed = seed } }, { metrics =
+                { own = v ~= "none" and v or nil }, status = seed == 6 and k == 2 and "failed" or "finished" })
+        end
+    end
+end
+
+function TestRuns:test_groups_are_compared_at_common_seeds()
+    two_groups()
+    local function paired(...) return run("runs", "compare", "s", ...):match("\npaired by seed: .*") end
+    local half = T2 * math.sqrt(1 / 3) / math.sqrt(3)
+    local function expected(n, mean)
+        return { "own", n, "3", ("%.4f"):format(mean), ("%.4f"):format(mean - half), ("%.4f"):format(mean + half) }
+    end
+    lu.assertEquals(cells(paired(), "own"), expected("2", 4 / 3))
+    lu.assertStrContains(paired(), "n counts the seeds that both have; the baseline: n = 1\n")
+    lu.assertEquals(cells(paired("--baseline", "arguments.n == 2"), "own"), expected("1", -4 / 3))
+    lu.assertEquals(cells(paired("--where", "seed < 2 or seed > 6", "--baseline", "arguments.n == 1"), "own"),
+        { "own", "2", "2", "1.0000", "1.0000", "1.0000" })
+    lu.assertNil(paired("--where", "seed == 1 or seed == 4")) -- nothing to say of one pair, unless it is asked for
+    lu.assertEquals(cells(paired("--where", "seed == 1 or seed == 4", "--baseline", "arguments.n == 1"), "own"),
+        { "own", "2", "1", "1.0000", "-", "-" })
+    lu.assertStrContains(paired("--where", "seed == 5 or seed == 4", "--baseline", "arguments.n == 1"),
+        "no seed in common")
+    run("report", "s")
+    lu.assertStrContains(read("s/report.html"), "paired by seed")
+    fails(1, "--baseline: expected runs of one group, got 2 groups: n = 1; n = 2", "runs", "compare", "s",
+        "--baseline", "seed == 1")
+    fails(1, "--baseline: expected runs of one group, got none", "runs", "compare", "s", "--baseline", "seed == 3")
+    fails(1, "runs compare: --baseline: no run has nn", "runs", "compare", "s", "--baseline", "nn == 3")
+    fails(2, '--baseline: unexpected symbol near <eof> in "n =="', "runs", "compare", "s", "--baseline", "n ==")
+    fails(2, "--csv or --json, not both", "runs", "compare", "s", "--csv", "--json")
+end
+
+-- Runs of one seed that a group pools count once, as their mean.
+function TestRuns:test_runs_of_a_seed_are_one_pair()
+    for k = 1, 2 do
+        for _, lr in ipairs{ 1, 3 } do
+            for seed = 1, 2 do
+                make(("s/%d-%d-%d"):format(k, lr, seed), { seed = seed, lr = lr, arguments = { k = k, lr = lr,
+                    seed = seed } }, { metrics = { own = k * lr * seed } })
+            end
+        end
+    end
+    local output = run("runs", "compare", "s", "--group-by", "k"):match("\npaired by seed: .*")
+    -- 2 and 4 more: mean 3, t = 12.7062 for one degree of freedom, standard error 1
+    lu.assertEquals(cells(output, "own"), { "own", "2", "2", "3.0000", "-9.7062", "15.7062" })
+    lu.assertStrContains(output, "n counts the seeds that both have, over whose runs the mean is taken; the baseline")
+end
+
+function TestRuns:test_compare_as_csv_and_json()
+    two_groups()
+    local rows = internal.from_json((run("runs", "compare", "s", "--json")))
+    local lines = {}
+    for line in run("runs", "compare", "s", "--csv"):gmatch("[^\n]+") do lines[#lines + 1] = line end
+    lu.assertEquals({ #rows, #lines }, { 4, 5 }) -- loss and own, of two groups
+    lu.assertEquals(lines[1], "arguments.n,metric,n,of,mean,low,high,baseline,pairs,difference,difference_low,"
+        .. "difference_high")
+    lu.assertStrMatches(lines[4], "1,own,6,6,3,.*,true,,,,")
+    local half = T2 / 3
+    lu.assertEquals({ rows[3]["arguments.n"], rows[3].baseline, rows[3].mean, rows[3].pairs }, { 1, true, 3 })
+    local own = rows[4]
+    lu.assertEquals({ own["arguments.n"], own.metric, own.n, own.of, own.mean, own.baseline, own.pairs, own.seeds },
+        { 2, "own", 4, 6, 111 / 4, false, 3, { 1, 2, 10 } })
+    lu.assertAlmostEquals(own.difference, 4 / 3, 1e-14)
+    lu.assertAlmostEquals(own.difference_low, 4 / 3 - half, 1e-12)
+    lu.assertAlmostEquals(own.difference_high, 4 / 3 + half, 1e-12)
+    local cell, c = {}, 0
+    for text in lines[5]:gmatch("[^,]+") do
+        c = c + 1
+        cell[c] = tonumber(text) or text
+    end
+    lu.assertEquals(cell, { 2, "own", 4, 6, own.mean, own.low, own.high, "false", 3, own.difference,
+        own.difference_low, own.difference_high })
+    rows = internal.from_json((run("runs", "compare", "s", "--json", "--where", "seed == 4 or seed == 5")))
+    lu.assertEquals({ rows[4].pairs, rows[4].seeds, rows[4].difference }, { 0, {} })
+    write("s/n=1,seed=1/config.json", "{ oops") -- the rest is told
+    local output, status = run("runs", "compare", "s", "--csv")
+    lu.assertEquals(status, 1)
+    lu.assertStrContains(output, "\n2,own,4,6,27.75,")
+    lu.assertStrContains(output, "n=1,seed=1/config.json: line 1")
 end
 
 function TestRuns:test_a_broken_run_does_not_hide_the_others()

@@ -162,6 +162,16 @@ function TestRunsCommand:test_compare_where_and_group_by()
     lu.assertNotStrContains(output, "\n  a ")
     lu.assertStrContains(output, "\n  b ")
     lu.assertStrContains(run("runs", "compare", "r", "--where", "seed > 9"), "expected two or more runs, got 1 of 3")
+    local function got(...)
+        local words, status = run("runs", "compare", ...)
+        lu.assertEquals(status, 1)
+        return words:match("^bracket: (.*)\n$")
+    end
+    lu.assertEquals(got("r/a"), "runs compare: expected two or more runs, got one: r/a")
+    lu.assertEquals(got("r/a", "--where", "seed > 9"), "runs compare: expected two or more runs, got 0 of 1")
+    write("r/a/config.json", "{ broken") -- one that cannot be read says why
+    lu.assertStrMatches(got("r/a"), "runs compare: r/a/config.json: line 1: .*")
+    lu.assertStrMatches(got("r/a", "--where", "seed > 9"), "runs compare: r/a/config.json: line 1: .*")
 end
 
 function TestRunsCommand:test_tags()

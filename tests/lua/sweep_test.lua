@@ -324,6 +324,13 @@ function TestSweep:test_lists_draws_and_dry_runs()
     lu.assertStrContains(sweep("--grid \"mode=a b,it's\" --dry-run"), " --mode 'a b' --out ")
     lu.assertStrContains(sweep("--grid \"mode=a b,it's\" --dry-run"), " --mode 'it'\\''s' --out ")
 
+    -- a list is one value of a grid, called as it is in --list
+    lu.assertEquals({ sweep("--grid 'mode=[8,8],[16],[[a],b]' --dry-run") }, { (([[
+mode=8_8: bracket SCRIPT --mode '[8,8]' --out DIR/out/mode=8_8 --log DIR/log
+mode=16: bracket SCRIPT --mode '[16]' --out DIR/out/mode=16 --log DIR/log
+mode=__a__b_: bracket SCRIPT --mode '[[a],b]' --out DIR/out/mode=__a__b_ --log DIR/log
+]]):gsub("SCRIPT", script):gsub("DIR", folder)), 0 })
+
     local function draws(arguments)
         local found = {}
         for lr, seed in sweep(arguments .. " --dry-run"):gmatch("%-%-lr (%S+) %-%-seed (%S+)") do
@@ -410,6 +417,9 @@ function TestSweep:test_usage_errors_exit_2()
         ["s.lua --grid lr"] = 'expected NAME=VALUE,VALUE,..., got "lr"',
         ["s.lua --grid lr="] = "--grid: lr: a value is missing",
         ["s.lua --grid lr=1,,2"] = "--grid: lr: a value is missing",
+        ["s.lua --grid x=[8,8,4"] = "--grid: x: expected a ] for every [, as in [8,8],[16], got \"[8,8,4\"",
+        ["s.lua --grid x=8],[8"] = "--grid: x: expected a ] for every [",
+        ["s.lua --grid x=[8],,[4]"] = "--grid: x: a value is missing",
         ["s.lua --grid"] = "--grid: expected NAME=VALUE,VALUE,..., got nothing",
         ["s.lua --grid lr=1 --grid lr=2"] = "--grid: lr is given twice",
         ["s.lua --grid a-b=1 --grid a_b=2"] = "--grid: a_b is given twice",

@@ -4,7 +4,7 @@
 local bk = ...
 local run_folder, table_text, run_groups, run_list = bk._run_folder, bk._table_text, bk._run_groups,
     bk._run_list
-local run_query = bk._run_query
+local run_query, results_of = bk._run_query, bk.command._run_results
 local text, number, natural, sorted = table_text.text, table_text.number, table_text.natural, table_text.sorted
 local run_view = {}
 run_view.LABELLED = 8 -- curves of a figure that colours tell apart
@@ -214,12 +214,6 @@ end
 
 local MANY = 40 -- runs beyond which groups stand for them
 
--- A run's final number of that name: a metric, or the last recorded loss.
-function run_view.result(run, name)
-    if name == "loss" then return run.loss end
-    return run.metrics[name]
-end
-
 -- Where all entries of an entry are equal, it is named.
 local function equal_entries(differ)
     local differs, equal = {}, {}
@@ -288,7 +282,7 @@ local function finals(runs, results)
     table.move(results, 1, #results, #s.head + 1, s.head)
     for k, run in ipairs(runs) do
         local row = { text(labels[k]), not done and text(run.status.status) or nil }
-        for _, name in ipairs(results) do row[#row + 1] = number(run_view.result(run, name)) end
+        for _, name in ipairs(results) do row[#row + 1] = number(results_of.of_run(run, name)) end
         s.rows[k] = #row > 1 and row or nil
     end
     return s
@@ -337,11 +331,42 @@ local function overview_of_groups(groups, names, by)
     return s
 end
 
+-- Which of the settings tell these groups apart, by their numbers.
+local function telling_of(groups, names)
+    local telling = {}
+    for c in ipairs(names) do
+        for _, g in ipairs(groups) do
+            if g.settings[c].value ~= groups[1].settings[c].value then
+                telling[#telling + 1] = c
+                break
+            end
+        end
+    end
+    return telling
+end
+
+-- The head { "metric", settings, more }, and a row's cells.
+local function head_of(names, telling, more)
+    local head = { "metric" }
+    for k, c in ipairs(telling) do head[k + 1] = names[c] end
+    return table.move(more, 1, #more, #head + 1, head)
+end
+local function row_of(g, name, telling, more)
+    local row = { text(name) }
+    for k, c in ipairs(telling) do row[k + 1] = g.settings[c].value end
+    return table.move(more, 1, #more, #row + 1, row)
+end
+
+-- Mean and interval as cells.
+local function cells_of(i)
+    return i.mean and number(i.mean) or "-", i.low and number(i.low) or "-", i.high and number(i.high) or "-"
+end
+
 -- Mean and interval of each result over the finished runs of a group. n: those with a finite number, of so many that
 -- were started.
 local function over_seeds(groups, names, results)
-    local s = { title = "over seeds: mean and 95 % interval (Student's t)", head = { "metric" }, rows = {} }
-    local several, telling, alone, notes, noted = {}, {}, 0, {}, {}
+    local s = { title = "over seeds: mean and 95 % interval (Student's t)", rows = {} }
+    local several, alone, notes, noted = {}, 0, {}, {}
     local function note(text)
         if not noted[text] then notes[#notes + 1] = text end
         noted[text] = true
@@ -354,29 +379,12 @@ local function over_seeds(groups, names, results)
         end
         if #g.runs > #g.seeds then s.title = "over runs: mean and 95 % interval (Student's t)" end
     end
-    for c in ipairs(names) do -- those that tell these groups apart
-        for _, g in ipairs(several) do
-            if g.settings[c].value ~= several[1].settings[c].value then
-                telling[#telling + 1] = c
-                break
-            end
-        end
-    end
-    s.keys = 1 + #telling
-    for k, c in ipairs(telling) do s.head[k + 1] = names[c] end
-    table.move({ "n", "of", "mean", "low", "high" }, 1, 5, #s.head + 1, s.head)
+    local telling = telling_of(several, names)
+    s.keys, s.head = 1 + #telling, head_of(names, telling, { "n", "of", "mean", "low", "high" })
     for _, name in ipairs(results) do
         for _, g in ipairs(several) do
-            local values, row = {}, { text(name) }
-            for _, run in ipairs(g.finished) do
-                local v = run_view.result(run, name)
-                if v and v - v == 0 then values[#values + 1] = v end
-            end
-            for k, c in ipairs(telling) do row[k + 1] = g.settings[c].value end
-            local i = #values > 0 and bk.metric.interval(values) or { n = 0 }
-            local low, high = i.n > 1 and number(i.low) or "-", i.n > 1 and number(i.high) or "-"
-            table.move({ text(i.n), text(#g.runs), i.mean and number(i.mean) or "-", low, high }, 1, 5, #row + 1, row)
-            s.rows[#s.rows + 1] = row
+            local i = results_of.over_seeds(g, name)
+            s.rows[#s.rows + 1] = row_of(g, name, telling, { text(i.n), text(#g.runs), cells_of(i) })
         end
     end
     if alone > 0 then note(string.format("left out: %d with settings of their own", alone)) end
@@ -384,14 +392,41 @@ local function over_seeds(groups, names, results)
     return s
 end
 
--- What tells runs apart: settings, then results; with repetitions, their means.
-function run_view.comparison(command, runs, by)
-    local all = {}
-    for _, run in ipairs(runs) do
-        all.loss = all.loss or run.loss and true
-        for name in pairs(run.metrics) do all[name] = true end
+-- What each result differs by from the baseline's at the same seed. Nothing, unless it was asked for, where no two
+-- groups have two seeds in common.
+local function paired(groups, names, results, baseline, asked)
+    local s = { title = "paired by seed: difference to the baseline, mean and 95 % interval (Student's t)", rows = {},
+        none = "no seed in common" }
+    local found, shown, averaged = {}, asked, false
+    for _, name in ipairs(results) do
+        for _, g in ipairs(groups) do
+            local d = g ~= baseline and results_of.paired(g, baseline, name)
+            if d and d.n > 0 then found[#found + 1] = { g, name, d } end
+            shown = shown or d and d.n > 1
+        end
     end
-    local results, groups, names = sorted(all), run_view.groups(command, runs, by)
+    if not shown then return nil end
+    local of, seen = { baseline }, {} -- the baseline, and those that are compared with it
+    for _, one in ipairs(found) do
+        if not seen[one[1]] then of[#of + 1] = one[1] end
+        seen[one[1]] = true
+    end
+    for _, g in ipairs(of) do averaged = averaged or #g.runs > #g.seeds end
+    local telling = telling_of(of, names)
+    s.keys, s.head = 1 + #telling, head_of(names, telling, { "n", "difference", "low", "high" })
+    for k, one in ipairs(found) do
+        s.rows[k] = row_of(one[1], one[2], telling, { text(one[3].n), cells_of(one[3]) })
+    end
+    s.note = ("n counts the seeds that both have%s; the baseline: %s"):format(
+        averaged and ", over whose runs the mean is taken" or "", baseline.label)
+    return s
+end
+
+-- What tells runs apart: settings, then results; with repetitions, their means, and what these differ by at the same
+-- seeds. where: of the baseline's runs (results.baseline).
+function run_view.comparison(command, runs, by, where)
+    local results, groups, names = results_of.names(runs), run_view.groups(command, runs, by)
+    local baseline = results_of.baseline(command, groups, runs, where)
     local sections = {}
     if #runs <= MANY or #groups == #runs then
         local differ, settings = run_groups.differing(run_groups.whole(runs)), {}
@@ -406,6 +441,9 @@ function run_view.comparison(command, runs, by)
             sections[#sections].note = (sections[#sections].note and sections[#sections].note .. "\n  " or "")
                 .. "varies with the seed: " .. groups[1].varies
         end
+    end
+    if #groups > 1 then
+        sections[#sections + 1] = paired(groups, names, results, baseline, where ~= nil)
     end
     return sections
 end

@@ -29,11 +29,27 @@ local function one_name(name, values)
     return axis
 end
 
+-- What stands between commas, but for those in square brackets: a list is one value. nil where brackets do not match.
+local function values_in(text)
+    local values, depth, from = {}, 0, 1
+    for at, c in text:gmatch("()([%[%],])") do
+        if c ~= "," then depth = depth + (c == "[" and 1 or -1) end
+        if depth < 0 then return nil end
+        if c == "," and depth == 0 then
+            values[#values + 1] = text:sub(from, at - 1)
+            from = at + 1
+        end
+    end
+    values[#values + 1] = text:sub(from)
+    return depth == 0 and values or nil
+end
+
 local function grid_axis(text)
     local name, values = text:match("^([%a_][%w_-]*)=(.*)$")
     if not name then misused("--grid: expected NAME=VALUE,VALUE,..., got %q", text) end
-    local list, seen = {}, {}
-    for value in (values .. ","):gmatch("([^,]*),") do
+    local list, seen, found = {}, {}, values_in(values)
+    if not found then misused("--grid: %s: expected a ] for every [, as in [8,8],[16], got %q", name, values) end
+    for _, value in ipairs(found) do
         if value == "" then misused("--grid: %s: a value is missing in %q", name, values) end
         add(list, seen, value)
     end
@@ -172,7 +188,7 @@ end
 
 plan.OPTIONS = {
     { "grid", "NAME=VALUE,VALUE,...", many = true,
-        doc = "values of one of the script's arguments: all combinations are run" },
+        doc = "values of one of the script's arguments: all combinations are run. [8,8] is one value, a list" },
     { "seeds", "LIST", doc = "seeds, as ranges and numbers: 1,2,5..8" },
     { "list", "FILE", doc = 'arguments from a file, a JSON object a line: {"lr": 0.1, "layers": [64, 32]}' },
     { "random", "N", doc = "N draws of the arguments that --range names, the same ones at every call" },
@@ -211,8 +227,10 @@ end
 
 -- ---- combinations and their folders ----
 
--- A value as a part of a file name, and whether that is the value as it stands.
+-- A value as a part of a file name, and whether that is the value as it stands. A list is called as one of --list is.
 local function fit(value)
+    local inner = value:match("^%[([^%[%]]+)%]$")
+    if inner then return fit(inner), false end
     local unfit = utf8.len(value) and "[^%w%.%+%-=_@%%\x80-\xff]" or "[^%w%.%+%-=_@%%]"
     local text, changed = value:gsub(unfit, "_")
     return text, changed == 0

@@ -1,7 +1,7 @@
 -- bracket runs list|show|compare|tag|untag|rm: what runs left on disk, as text.
 local bk = ...
 local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk._table_text
-local query, run_folder = bk._run_query, bk._run_folder
+local query, run_folder, results = bk._run_query, bk._run_folder, bk.command._run_results
 local misused, text = command_line.misused, table_text.text
 
 local function print_sections(sections)
@@ -17,10 +17,15 @@ local function raise(problems)
     if #problems > 0 then error(table.concat(problems, "\n"), 0) end
 end
 
-local function where_of(options)
-    local where, why = query.where(options.where)
-    if not where then misused("--where: %s in %q", why, options.where) end
+local function where_of(options, name)
+    name = name or "where"
+    local where, why = query.where(options[name], "--" .. name)
+    if not where then misused("--%s: %s in %q", name, why, options[name]) end
     return where
+end
+
+local function one_form(options)
+    if options.csv and options.json then misused("--csv or --json, not both") end
 end
 
 local function some_dirs(plain)
@@ -62,8 +67,14 @@ local function every_column(runs)
     return names
 end
 
+local function json(rows)
+    local lines = {}
+    for k, row in ipairs(rows) do lines[k] = bk.internal.to_json(row, 0, true) end
+    print("[" .. table.concat(lines, ",\n ") .. "]")
+end
+
 local function print_json(runs, names)
-    local readable, lines = bk._text_file.readable, {}
+    local readable, rows = bk._text_file.readable, {}
     for k, run in ipairs(runs) do
         local row = {}
         for _, name in ipairs(names or {}) do
@@ -75,9 +86,9 @@ local function print_json(runs, names)
             row.name, row.dir = readable(row.name), readable(row.dir)
             row.metrics = setmetatable(row.metrics or {}, {}) -- an object, empty too
         end
-        lines[k] = bk.internal.to_json(row, 0, true)
+        rows[k] = row
     end
-    print("[" .. table.concat(lines, ",\n ") .. "]")
+    json(rows)
 end
 
 local function list(dirs, o)
@@ -130,16 +141,36 @@ local function show(dir)
     print_sections(run_view.sections("runs show", run))
 end
 
-local function compare(dirs, where, by, narrowed)
+-- A row for each group and result.
+local function print_results(runs, o)
+    local groups = run_view.groups("runs compare", runs, o.by)
+    local baseline = results.baseline("runs compare", groups, runs, o.baseline)
+    local rows, columns = results.rows(groups, runs, baseline)
+    if o.json then return json(rows) end
+    local lines = { columns, n = #columns }
+    for k, row in ipairs(rows) do
+        lines[k + 1] = {}
+        for c, name in ipairs(columns) do lines[k + 1][c] = row[name] end
+    end
+    csv(lines)
+end
+
+local function compare(dirs, o)
+    local narrowed = o.narrowed
     local runs, problems = run_view.read("runs compare", dirs, { entries = true, config = narrowed,
         recorded = narrowed })
     local n = #runs + #problems
-    runs = where("runs compare", runs)
+    runs = o.where("runs compare", runs)
     if #runs + #problems < 2 then
-        error(("runs compare: expected two or more runs, got %s"):format(n > 1 and ("%d of %d"):format(#runs, n)
+        raise(problems)
+        error(("runs compare: expected two or more runs, got %s"):format(#runs < n and ("%d of %d"):format(#runs, n)
             or "one: " .. runs[1].dir), 0)
     end
-    if #runs > 1 then print_sections(run_view.comparison("runs compare", runs, by)) end
+    if o.csv or o.json then
+        print_results(runs, o)
+    elseif #runs > 1 then
+        print_sections(run_view.comparison("runs compare", runs, o.by, o.baseline))
+    end
     raise(problems)
 end
 
@@ -255,7 +286,7 @@ return command_line.define{
                 { "csv", "flag", doc = "as CSV, every digit, all arguments and metrics unless --columns is given" },
                 { "json", "flag", doc = "as a JSON list, with all there is unless --columns is given" } },
             prepare = function(plain, options)
-                if options.csv and options.json then misused("--csv or --json, not both") end
+                one_form(options)
                 options.where_text, options.where = options.where, where_of(options)
                 options.columns = options.columns and query.names(options.columns)
                 return plain, options
@@ -268,13 +299,22 @@ return command_line.define{
                 end
             end },
         { name = "compare", arguments = "DIR...", doc = "what differs between runs, their results, and means over "
-            .. "seeds: runs are pooled that agree in every argument and option but seed and out",
+            .. "seeds: runs are pooled that agree in every argument and option but seed and out, and differences to "
+            .. "one of these groups are taken at the same seeds",
             options = { WHERE,
-                { "group-by", "NAME,NAME,...", doc = "pools runs that agree in these, whatever else differs" } },
+                { "group-by", "NAME,NAME,...", doc = "pools runs that agree in these, whatever else differs" },
+                { "baseline", "EXPR", doc = "the group with which the others are compared, as in --where (default: "
+                    .. "the first)" },
+                { "csv", "flag", doc = "a line for each group and result as CSV, every digit" },
+                { "json", "flag", doc = "the same as a JSON list, with the seeds of the pairs" } },
             prepare = function(plain, options)
                 if #plain == 0 then misused("expected DIR DIR..., got nothing") end
-                return plain, where_of(options), options["group-by"] and query.names(options["group-by"]),
-                    options.where ~= nil
+                one_form(options)
+                local by = options["group-by"]
+                return plain, { where = where_of(options), by = by and query.names(by),
+                    baseline = options.baseline and where_of(options, "baseline"), csv = options.csv,
+                    json = options.json, narrowed = options.where ~= nil or options.baseline ~= nil
+                        or options.csv or options.json }
             end, call = compare },
         { name = "tag", arguments = "DIR... TAG", doc = "calls runs by a word of yours, or by several with commas "
             .. "between; --where 'tags:find(\"TAG\")' finds them",

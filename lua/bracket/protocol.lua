@@ -260,6 +260,14 @@ local function begin(self, options)
     return self.current
 end
 
+-- A result stays as it is: the run's own tables change as it goes on.
+local function detached(result)
+    for name, value in pairs(result) do
+        if type(value) == "table" then result[name] = setmetatable(run.copy(value), getmetatable(value)) end
+    end
+    return result
+end
+
 local function run_on(self, options)
     check_self(self, "run")
     local state = self.current
@@ -305,8 +313,8 @@ local function run_on(self, options)
     local problems = not ok and log and log:fail(state, message) or ""
     if not ok and shared then distributed.failed(message) end
     if problems ~= "" then message = tostring(message) .. problems end
-    self.result = state:result()
-    self.history = state.history
+    self.result = detached(state:result())
+    self.history = self.result.history
     state.failed = not ok and not state.pending
     if signals then signals.release() end
     if not ok then

@@ -65,6 +65,19 @@ end
 
 -- ---- interrupts ----
 
+-- What a run that paused returned is not what it returns when it went on.
+function TestRunEnds:test_a_result_stays_as_it_is()
+    local p = protocol{ steps = 2, record = { every = 1, "loss" } }
+    local first = p:run{ stop = 1 }
+    local said = { tostring(first.history), tostring(first.accuracy), first.order_matrix[1][2] }
+    lu.assertEquals({ #first.history.step, first.learned }, { 2, {} })
+    local last = p:run{}
+    lu.assertEquals({ #last.history.step, last.learned }, { 5, { 1, 2 } })
+    lu.assertEquals({ #first.history.step, #first.history.loss, #first.accuracy, first.learned }, { 2, 2, 0, {} })
+    lu.assertEquals({ tostring(first.history), tostring(first.accuracy), first.order_matrix[1][2] }, said)
+    lu.assertEquals(#last.history.loss, #p.history.loss)
+end
+
 -- Where nothing holds signals, an interrupt is raised between two steps: before the first, in the middle, after the
 -- last and at the end.
 -- At the line that called it, where the interrupt is raised.

@@ -194,7 +194,9 @@ local function foreign(dir)
         local value = text and internal.from_json(text)
         if text and (type(value) ~= "table" or value[field] == nil) then return name .. ".json" end
     end
-    return text_in(dir .. "/metrics.jsonl") and not text_in(dir .. "/config.json") and "metrics.jsonl" or nil
+    -- an empty one is what a run leaves whose other files could not be written
+    local rows = text_in(dir .. "/metrics.jsonl") or ""
+    return rows ~= "" and not text_in(dir .. "/config.json") and "metrics.jsonl" or nil
 end
 
 -- What the folder has of a run, where it may go on: the state to go on from and the text of its rows, or nothing.

@@ -65,6 +65,26 @@ end
 
 -- ---- interrupts ----
 
+-- A disk that is full when a run begins, and is not when it is called again.
+function TestRunEnds:test_a_run_that_could_not_write_its_files_does_not_hold_the_folder()
+    local write_file = internal.write_file
+    for _, last in ipairs{ "none", "script-as-run.lua", "config.json", "env.json" } do -- what is still written
+        local name, full = "full " .. last, last == "none"
+        internal.write_file = function(path, ...)
+            if full then error(path .. ": cannot be written: No space left on device", 0) end
+            full = path:find("/" .. last, 1, true) ~= nil
+            return write_file(path, ...)
+        end
+        local ok, message = pcall(run, name)
+        internal.write_file = write_file
+        lu.assertFalse(ok)
+        lu.assertStrContains(message, "No space left on device")
+        lu.assertFalse(exists(name .. "/status.json"))
+        run(name)
+        same_as_whole(name)
+    end
+end
+
 -- What a run that paused returned is not what it returns when it went on.
 function TestRunEnds:test_a_result_stays_as_it_is()
     local p = protocol{ steps = 2, record = { every = 1, "loss" } }

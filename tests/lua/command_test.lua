@@ -253,6 +253,7 @@ function TestRuns:test_groups_are_compared_at_common_seeds()
         { "own", "2", "1", "1.0000", "-", "-" })
     lu.assertStrContains(paired("--where", "seed == 5 or seed == 4", "--baseline", "arguments.n == 1"),
         "no seed in common")
+    lu.assertStrContains(paired("--where", "arguments.n == 1", "--baseline", "seed == 1"), "no other group")
     run("report", "s")
     lu.assertStrContains(read("s/report.html"), "paired by seed")
     fails(1, "--baseline: expected runs of one group, got 2 groups: n = 1; n = 2", "runs", "compare", "s",

@@ -396,7 +396,7 @@ end
 -- groups have two seeds in common.
 local function paired(groups, names, results, baseline, asked)
     local s = { title = "paired by seed: difference to the baseline, mean and 95 % interval (Student's t)", rows = {},
-        none = "no seed in common" }
+        none = #groups > 1 and "no seed in common" or "no other group" }
     local found, shown, averaged = {}, asked, false
     for _, name in ipairs(results) do
         for _, g in ipairs(groups) do
@@ -442,9 +442,7 @@ function run_view.comparison(command, runs, by, where)
                 .. "varies with the seed: " .. groups[1].varies
         end
     end
-    if #groups > 1 then
-        sections[#sections + 1] = paired(groups, names, results, baseline, where ~= nil)
-    end
+    sections[#sections + 1] = paired(groups, names, results, baseline, where ~= nil)
     return sections
 end
 

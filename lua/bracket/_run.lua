@@ -537,6 +537,14 @@ function run:took_the_same()
     return self.spec.order.asks or digest == self.word_digest
 end
 
+-- This run's steps in all, and whether those that a saved state has taken are on the tasks that its order says.
+function run:compared(saved)
+    self.theta, self.order_memory = saved.theta, copy(saved.order_memory)
+    self:set_order()
+    self.step, self.word_digest = math.min(saved.step, self.total), saved.word_digest
+    return self.total, saved.step <= self.total and self:took_the_same()
+end
+
 -- Before anything is said of what was learned: of a theta that is no number any class may be the largest.
 local function check_theta(self)
     local size = owned[self].theta:norm():item()
@@ -678,9 +686,17 @@ local FIELDS = { "seed", "step", "total", "position", "task", "loss", "lr", "W",
     "stopped", "theta", "batch_epoch", "batch_first", "gradient", "task_gradient", "gradients", "gradient_sum",
     "losses", "rate_factors", "word_digest", "asked_total", "task_steps" }
 
+-- What the interventions are called, in their order.
+function run.names(spec)
+    local names = {}
+    for k, iv in ipairs(spec.interventions) do names[k] = iv.name or tostring(k) end
+    return names
+end
+
 function run:save(without) -- without: a field that is kept elsewhere
     local saved = { version = 1, dtype = self.problem.dtype, n_tasks = self.n_tasks, streams = self.problem:position(),
-        buffers = self.problem.mode.buffers, optimizer = self.optimizer_state or self.optimizer:state() }
+        buffers = self.problem.mode.buffers, optimizer = self.optimizer_state or self.optimizer:state(),
+        interventions = run.names(self.spec) }
     for _, name in ipairs(FIELDS) do
         if name ~= without then saved[name] = copy(self[name]) end
     end

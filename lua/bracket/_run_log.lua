@@ -360,9 +360,7 @@ function run_log:save(state)
     self:tell_of_state(state)
     local saved = state:save("history") -- its rows are in metrics.jsonl
     saved.rows_digest, saved.infinite = self.file.digest, self.infinite
-    local hooks = {}
-    for k, iv in ipairs(state.spec.interventions) do hooks[k] = iv.name or tostring(k) end
-    checkpoint.save(run_folder.checkpoint_path(self.dir, state.step), saved, hooks)
+    checkpoint.save(run_folder.checkpoint_path(self.dir, state.step), saved, saved.interventions)
     self.saved_at = state.step
     remove_old(self.dir, state.step, self.keep)
 end

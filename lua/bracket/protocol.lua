@@ -232,6 +232,38 @@ local function start(self, theta, buffers, seed)
     return state
 end
 
+local function check_state(self, saved)
+    if type(saved) ~= "table" or saved.version ~= 1 then
+        refuse("protocol:restore: expected what protocol:state() returned, got a %s", type(saved))
+    end
+    if saved.n_tasks ~= self.problem.n or saved.dtype ~= self.dtype then
+        refuse("protocol:restore: the state is of %s tasks in %s, the protocol of %d in %s", show(saved.n_tasks),
+            show(saved.dtype), self.problem.n, self.dtype)
+    end
+    if not bk.is_tensor(saved.theta) then
+        refuse("protocol:restore: theta: expected a tensor, got %s", show(saved.theta))
+    end
+    if saved.theta:ndim() ~= 1 or #saved.theta ~= self.spec.model.n_params then
+        refuse("protocol:restore: the state has %d parameters, the model %d", saved.theta:count(),
+            self.spec.model.n_params)
+    end
+    for i = 1, self.problem.n do
+        local at = type(saved.streams) == "table" and saved.streams[i]
+        if type(at) ~= "table" or math.type(at.epoch) ~= "integer" or math.type(at.cursor) ~= "integer" then
+            refuse("protocol:restore: streams: task %d: expected { epoch, cursor }, got %s", i, show(at or nil))
+        end
+    end
+    if math.type(saved.step) ~= "integer" or saved.step < 0 then
+        refuse("protocol:restore: step: expected a whole number >= 0, got %s", show(saved.step))
+    end
+end
+
+local function put_back(self, saved)
+    local state = run.new(self.spec, self.problem, saved.seed)
+    state:load(saved)
+    self.current = state
+end
+
 -- A run from its beginning, or from the last checkpoint in its folder.
 local function begin(self, options)
     local seed, log, saved = options.seed or self.seed, nil, nil
@@ -245,8 +277,11 @@ local function begin(self, options)
         open()
     end
     local ok, message = pcall(function()
-        if saved then self:restore(saved) else self.current = start(self, options.theta, options.buffers, seed) end
-        if saved then
+        if not saved then
+            self.current = start(self, options.theta, options.buffers, seed)
+        else
+            check_state(self, saved)
+            put_back(self, saved)
             local function check() if log then log:check_longer(self.current) end end
             if self.spec.distributed then bk.mpi._first(check) else check() end
         end
@@ -375,34 +410,28 @@ function protocol:state()
     return self.current:save()
 end
 
+-- The memory in a state is that of its own hooks, and its position that in the steps of its own order.
+local function check_fits(self, saved)
+    local is = run.names(self.spec)
+    if type(saved.interventions) == "table" and table.concat(saved.interventions, "\0") ~= table.concat(is, "\0") then
+        local function said(names) return #names > 0 and table.concat(names, ", ") or "none" end
+        refuse("protocol:restore: the state is of a run with the interventions %s, the protocol has %s",
+            said(saved.interventions), said(is))
+    end
+    if saved.step == 0 or saved.stopped or not saved.word_digest then return end
+    local total, same = run.new(self.spec, self.problem, saved.seed):compared(saved)
+    if saved.step > total then
+        refuse("protocol:restore: the state is after step %d, the protocol has %d steps", saved.step, total)
+    elseif not same then
+        refuse("protocol:restore: the state's %d steps were on other tasks than the protocol's order says", saved.step)
+    end
+end
+
 function protocol:restore(saved)
     check_self(self, "restore")
-    if type(saved) ~= "table" or saved.version ~= 1 then
-        refuse("protocol:restore: expected what protocol:state() returned, got a %s", type(saved))
-    end
-    if saved.n_tasks ~= self.problem.n or saved.dtype ~= self.dtype then
-        refuse("protocol:restore: the state is of %s tasks in %s, the protocol of %d in %s", show(saved.n_tasks),
-            show(saved.dtype), self.problem.n, self.dtype)
-    end
-    if not bk.is_tensor(saved.theta) then
-        refuse("protocol:restore: theta: expected a tensor, got %s", show(saved.theta))
-    end
-    if saved.theta:ndim() ~= 1 or #saved.theta ~= self.spec.model.n_params then
-        refuse("protocol:restore: the state has %d parameters, the model %d", saved.theta:count(),
-            self.spec.model.n_params)
-    end
-    for i = 1, self.problem.n do
-        local at = type(saved.streams) == "table" and saved.streams[i]
-        if type(at) ~= "table" or math.type(at.epoch) ~= "integer" or math.type(at.cursor) ~= "integer" then
-            refuse("protocol:restore: streams: task %d: expected { epoch, cursor }, got %s", i, show(at or nil))
-        end
-    end
-    if math.type(saved.step) ~= "integer" or saved.step < 0 then
-        refuse("protocol:restore: step: expected a whole number >= 0, got %s", show(saved.step))
-    end
-    local state = run.new(self.spec, self.problem, saved.seed)
-    state:load(saved)
-    self.current = state
+    check_state(self, saved)
+    check_fits(self, saved)
+    put_back(self, saved)
     return self
 end
 
@@ -457,7 +486,8 @@ protocol:restore(saved) -> protocol
 
 Puts back what protocol:state() gave: the run goes on bit for bit.
 
-Errors: another number of tasks or parameters, another dtype.]])
+Errors: another number of tasks or parameters, another dtype, other interventions by their names, an order that says
+other tasks for the steps so far, fewer steps than were taken.]])
 protocol.order_matrix = public(protocol.order_matrix, [[
 protocol:order_matrix() -> W
 

@@ -279,6 +279,35 @@ function TestHooks.test_records_go_on_where_they_were()
     lu.assertTrue(whole.history.own[7] > whole.history.own[1])
 end
 
+-- The memory of another's hooks, and a place in the steps of another order, were taken as one's own: errors inside of
+-- interventions, runs that never finished, a task learned twice.
+function TestHooks.test_a_state_goes_back_to_its_own_protocol()
+    local ewc, replay = bk.intervention.ewc { weight = 1 }, bk.intervention.replay { memory = 3 }
+    local function state(stop, options)
+        local p = protocol(ewc, options)
+        p:run { theta = start, stop = stop }
+        return p:state()
+    end
+    local function fails(text, stop, options)
+        local p = protocol(ewc, options)
+        lu.assertErrorMsgContains("protocol:restore: the state" .. text, p.restore, p, state(stop))
+    end
+    fails(" is of a run with the interventions ewc, the protocol has replay", 8, { interventions = { replay } })
+    fails(" is of a run with the interventions ewc, the protocol has none", 8, { interventions = {} })
+    fails(" is of a run with the interventions ewc, the protocol has ewc, replay", 8, { interventions = { ewc, replay } })
+    fails(" is after step 8, the protocol has 6 steps", 8, { steps = 3 })
+    fails("'s 5 steps were on other tasks than the protocol's order says", 5, { steps = 4 })
+    fails("'s 8 steps were on other tasks", 8, { steps = 7 })
+    fails("'s 8 steps were on other tasks", 8, { order = bk.order.sequential { order = { 2, 1 } } })
+    local p = protocol(ewc, { lr = 0.05 }) -- what a step does may change
+    lu.assertEquals(p:restore(state(8)):run {}.steps, 12)
+    local whole = protocol(ewc):run { theta = start } -- a state that is refused leaves the run as it was
+    p = protocol(ewc)
+    p:run { theta = start, stop = 5 }
+    lu.assertError(p.restore, p, state(8, { steps = 7 }))
+    lu.assertTrue(p:run {}.theta == whole.theta)
+end
+
 function TestHooks.test_a_records_memory_outlives_the_process()
     local folder = os.tmpname()
     os.remove(folder)

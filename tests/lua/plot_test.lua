@@ -390,6 +390,26 @@ function TestPlot:test_logarithmic_axes_fit_the_data()
     has_text(self:svg { { x = { 0.01, 0.02, 0.05 }, y = { 1, 2, 3 } }, logx = true }, "0.02") -- few rates: themselves
 end
 
+-- What differs by rounding alone is drawn as what is equal: gnuplot refuses axes of no length. Values of any size.
+function TestPlot:test_values_that_rounding_tells_apart_are_one()
+    for _, at in ipairs{ 17 / 24, -7e5, 3e-9, 1e20 } do
+        for e = -52, -45 do
+            local near = at * (1 + 2.0 ^ e)
+            for _, log in ipairs{ false, at > 0 and true or nil } do
+                lu.assertEquals(self:svg { { x = { 1, 2, 3 }, y = { at, near, at } }, logy = log },
+                    self:svg { { x = { 1, 2, 3 }, y = { at, at, at } }, logy = log }, at)
+            end
+        end
+        local near = at * (1 + 2.0 ^ -50)
+        for _, v in ipairs{ at, near } do
+            self:svg { { x = { at, v, at }, y = { 1, 2, 3 } } }
+            self:svg { { x = { at, v, at }, style = "histogram" } }
+            self:svg { { image = { { at, v }, { v, at } } } }
+            self:svg { { x = { 1, 2 }, y = { at, v }, style = "steps" } }
+        end
+    end
+end
+
 function TestPlot:test_panels_keep_their_ticks()
     local panels = { { { image = { { 1, 2 }, { 3, 4 } } }, xticks = { "one", "two" }, yticks = false },
         { { x = { 1, 2, 3 }, y = { 1, 2, 3 } }, title = "second panel" } }

@@ -44,15 +44,15 @@ end
 function axis:settle()
     if self.from then return self.from, self.to end
     local low, high = self.low, self.high
-    local a, b = low, high
+    local a, b, level = low, high, values.is_level(low, high)
     if self.log then
         a, b = math.log(low, 10), math.log(high, 10)
-        local room = b > a and 0.04 * (b - a) or 0.3
+        local room = level and 0.3 or 0.04 * (b - a)
         if self.stands then a = a - math.max(room, 0.3) end -- the least bar is seen
         a, b = self.tight and a or a - room, self.tight and b or b + room
         a, b = 10.0 ^ a, 10.0 ^ b
     else
-        local room = b > a and 0.04 * (b - a) or math.max(math.abs(a) * 0.1, 1e-300)
+        local room = level and math.max(math.abs(a) * 0.1, 1e-300) or 0.04 * (b - a)
         if a == b and a == 0 then room = 0.5 end
         if not self.tight then
             a = self.stands and low >= 0 and 0 or a - room

@@ -186,7 +186,7 @@ function panel:scale_lines(line, figure, letters)
     line(colours.palette(scale.map))
     local low, high = scale.low, scale.high
     if not (low <= high) then low, high = 0, 1 end
-    if low == high then low, high = low - 0.5, high + 0.5 end
+    low, high = values.apart(low, high)
     scale.low, scale.high = low, high
     line(scale.log and "set logscale cb 10" or "unset logscale cb")
     line("set cbrange [%s:%s]", number(low), number(high))

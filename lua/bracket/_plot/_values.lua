@@ -10,6 +10,16 @@ function values.finite(v) return v - v == 0 end
 
 function values.number(v) return v - v == 0 and ("%.15g"):format(v) or "NaN" end
 
+-- Whether two ends are one but for rounding: means of equal numbers differ so, and no axis tells them apart.
+function values.is_level(low, high) return high - low <= 1e-13 * math.max(math.abs(low), math.abs(high)) end
+
+-- Ends that are told apart.
+function values.apart(low, high)
+    if not values.is_level(low, high) then return low, high end
+    local room = math.max(0.5, math.abs(low) * 1e-6)
+    return low - room, high + room
+end
+
 -- A tensor as the table of its numbers, whatever its type.
 local function table_of(given, where)
     if type(given) ~= "userdata" then return given end

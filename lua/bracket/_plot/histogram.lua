@@ -23,7 +23,7 @@ local function bins_of(all)
     table.sort(all.values)
     local n, low, high = #all.values, all.values[1], all.values[#all.values]
     if not low then return nil end
-    if low == high then low, high = low - 0.5, high + 0.5 end
+    low, high = values.apart(low, high)
     local count = all.n
     if not count then
         local spread = all.values[math.ceil(0.75 * n)] - all.values[math.ceil(0.25 * n)]

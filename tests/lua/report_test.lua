@@ -44,6 +44,40 @@ local function read(path)
     return f:read("a")
 end
 
+-- Figures of values that rounding alone tells apart, as means of equal ones are: ticks without an end froze the page.
+local TICKS = [==[
+const html = require("fs").readFileSync(process.argv[2], "utf8");
+const ticks = html.match(/function linear\(a[\s\S]*?(?=\/\/ ---- figures)/)[0];
+const range = html.match(/Figure\.prototype\.range = function \(\) \{[\s\S]*?\n\};/)[0];
+const make = new Function("data", "number", "singles", "hidden",
+    "function Figure() {}" + ticks + range + "; return { linear, logarithmic, Figure };");
+const page = make({ xs: [[0, 1, 2]], groups: [] }, Number.isFinite, false, {});
+let n = 0;
+for (const at of [17 / 24, -7e5, 3e-9, 1e20, 0]) for (let e = -53; e < -20; e++) for (const log of [false, true]) {
+    if (log && at <= 0) continue;
+    const f = new page.Figure();
+    f.d = { series: [{ x: 0, m: [at, at * (1 + 2 ** e), at] }], runs: [] };
+    f.visible = () => true;
+    f.log = log;
+    const r = f.range(), places = (log ? page.logarithmic(r[2], r[3]) : page.linear(r[2], r[3], 4)).map(t => t[0]);
+    const own = places.length > 1 && places.length < 13 && new Set(places).size === places.length;
+    if (!(r[2] < at || at === 0) || !(r[3] > r[2]) || !own) throw new Error([at, e, log, r, places].join(" "));
+    n++;
+}
+page.linear(1, 1 + 2 ** -52, 4);
+console.log("ticks", n);]==]
+
+function TestReportPage:test_ticks_end()
+    if not os.execute("command -v node >/dev/null 2>&1") then lu.skip("no node is here: ticks were not made") end
+    make(self.root, 1, 5)
+    self:report()
+    internal.write_file(self.root .. "/ticks.js", TICKS)
+    local p = io.popen(("timeout 20 node '%s/ticks.js' '%s/report.html' 2>&1"):format(self.root, self.root))
+    local output = p:read("a")
+    p:close()
+    lu.assertStrContains(output, "ticks 264")
+end
+
 function TestReportPage:setUp()
     self.root = os.tmpname()
     os.remove(self.root)

@@ -81,7 +81,7 @@ function page.matrix(m)
         low = -high
     end
     low, high = m.low and math.min(low, m.low) or low, m.high and math.max(high, m.high) or high
-    if low == high then low, high = low - 0.5, high + 0.5 end
+    low, high = bk._plot._values.apart(low, high)
     local head, lines = { '<td></td>' }, {}
     for c, name in ipairs(m.columns) do head[c + 1] = '<th scope="col">' .. escape(name) .. "</th>" end
     for r, name in ipairs(m.rows) do

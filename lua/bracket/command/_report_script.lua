@@ -30,7 +30,8 @@ function number(v) { return v !== null && v !== undefined && isFinite(v); }
 function linear(a, b, n) {
     var raw = (b - a) / n, p = Math.pow(10, Math.floor(Math.log10(raw))), list = [];
     var step = [1, 2, 2.5, 5, 10].map(function (m) { return m * p; }).find(function (s) { return s >= raw * 0.999; });
-    for (var k = Math.ceil(a / step - 1e-9); k <= b / step + 1e-9; k++) {
+    // where the step is lost beside its multiples, k + 1 is k
+    for (var k = Math.ceil(a / step - 1e-9); k <= b / step + 1e-9 && list.length < 4 * n; k++) {
         var v = +(k * step).toPrecision(12);
         list.push([v, show2(v)]);
     }
@@ -100,11 +101,13 @@ Figure.prototype.range = function () {
     if (!(x0 <= x1)) { x0 = 0; x1 = 1; }
     if (x0 === x1) { x0 -= 0.5; x1 += 0.5; }
     if (!(y0 <= y1)) { y0 = log ? 0.1 : 0; y1 = 1; }
+    // what differs by less than labels say is one value: means of equal numbers differ by rounding
+    var level = y1 - y0 <= 1e-10 * Math.max(Math.abs(y0), Math.abs(y1));
     if (log) {
-        var a = Math.log10(y0), b = Math.log10(y1), r = b > a ? 0.05 * (b - a) : 0.2;
+        var a = Math.log10(y0), b = Math.log10(y1), r = level ? 0.2 : 0.05 * (b - a);
         return [x0, x1, Math.pow(10, a - r), Math.pow(10, b + r)];
     }
-    var room = y1 > y0 ? 0.05 * (y1 - y0) : Math.abs(y0) * 0.1 || 0.5;
+    var room = level ? Math.abs(y0) * 0.1 || 0.5 : 0.05 * (y1 - y0);
     return [x0, x1, y0 - room, y1 + room];
 };
 Figure.prototype.draw = function () {

@@ -540,7 +540,7 @@ function TestRefused.test_odd_parts_of_options()
         bk.bea.lanczos, { hvp = function() end, theta = theta, steps = 2 })
     fails("bk.bea.trace: loss: expected a function of theta, got 5", bk.bea.trace, { loss = 5, theta = theta })
     fails("bk.arguments: argv: entry 2: expected a string, got 3", bk.arguments, { lr = 1 }, { "--lr", 3 })
-    fails("bk.schedule.per_task: lr: expected a rate >= 0, got -1", bk.schedule.per_task, { -1 })
+    fails("bk.schedule.per_task: lr: entry 1: expected a finite rate >= 0, got -1", bk.schedule.per_task, { -1 })
 end
 
 function TestRefused.test_models()

@@ -23,6 +23,15 @@ end
 
 TestTaskRates = {}
 
+function TestTaskRates.test_the_rate_that_is_none_is_named()
+    local function fails(text, lr) lu.assertErrorMsgContains("bk.protocol: lr: " .. text, protocol, { lr = lr }) end
+    fails("entry 2: expected a finite rate >= 0, got -1", { 0.1, -1 })
+    fails("entry 2: expected a number, a function of (step, state) or a schedule, got \"fast\"", { 0.1, "fast" })
+    fails("entry 1: expected a number, a function of (step, state) or a schedule, got a ", { { 0.1 }, 0.1 })
+    fails("expected a finite rate >= 0, got inf", math.huge)
+    for _, nan in ipairs{ 0 / 0, -(0 / 0) } do fails("expected a finite rate >= 0, got nan", nan) end
+end
+
 function TestTaskRates.test_records_of_a_round_step_each_task_at_its_rate()
     local function steps(theta, word, h)
         for _, k in ipairs(word) do theta = theta - gradients[k](theta) * h[k] end

@@ -14,17 +14,19 @@ local function by_own_steps(rate, step, state)
     }))
 end
 
-local function resolve(lr, where, nested)
+-- entry: its number in a list.
+local function resolve(lr, where, entry)
+    local name = entry and ("lr: entry %d"):format(entry) or "lr"
     if type(lr) == "number" then
         if lr ~= lr or lr < 0 or lr == math.huge then
-            refuse("%s: lr: expected a rate >= 0, got %s", where, lr)
+            refuse("%s: %s: expected a finite rate >= 0, got %s", where, name, bk._options.show(lr))
         end
         return function() return lr end
     end
     if bk._options.callable(lr) then return lr end
-    if type(lr) == "table" and (bk._options.length(lr) or 0) > 0 and not bk._options.stray(lr) and not nested then
+    if type(lr) == "table" and (bk._options.length(lr) or 0) > 0 and not bk._options.stray(lr) and not entry then
         local rates = {}
-        for i, r in ipairs(lr) do rates[i] = resolve(r, where, true) end
+        for i, r in ipairs(lr) do rates[i] = resolve(r, where, i) end
         return bk.schedule._described.by_task(lr, function(step, state)
             if type(state) ~= "table" then
                 refuse("%s: state: expected the state of a run, which says the task, got %s", where,
@@ -38,7 +40,7 @@ local function resolve(lr, where, nested)
             return by_own_steps(rate, step, state)
         end)
     end
-    refuse("%s: lr: expected a number, a function of (step, state), a schedule, or a list with one per task, got %s",
-        where, bk._options.show(lr))
+    refuse("%s: %s: expected a number, a function of (step, state)%s, got %s", where, name,
+        entry and " or a schedule" or ", a schedule, or a list with one per task", bk._options.show(lr))
 end
 return resolve

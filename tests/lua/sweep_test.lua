@@ -31,6 +31,15 @@ print("lr", o.lr, "threads", bk.threads(), io.read())
 for _, name in ipairs { "PMI_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "KEPT" } do
     io.write(os.getenv(name) or "unset", " ")
 end
+if os.getenv "KEPT" then -- of workers together: until each has looked at what there was, after which it says so
+    for k = 1, 3 do
+        local worker, tries = o.log:gsub("log$", "worker" .. k), 0
+        while not (io.open(worker) and io.open(worker):read(1)) and tries < 200 do
+            os.execute "sleep 0.05"
+            tries = tries + 1
+        end
+    end
+end
 if o.mode == "error" then error("boom") end
 if o.mode == "seven" then os.exit(7) end
 if o.mode == "signal" then io.stdout:flush() os.execute("kill -9 $PPID") end
@@ -258,6 +267,7 @@ end
 -- All at once: every job is run once, by whoever comes first; and what fails is not tried by each of them.
 local function together(settings, arguments)
     local commands = {}
+    for k in ipairs(settings) do os.remove(folder .. "/worker" .. k) end
     for k, before in ipairs(settings) do
         commands[k] = ("%s %s sweep %s --out %s/out %s -- --log %s >%s/worker%d 2>&1 & p%d=$!"):format(before, program,
             script, folder, arguments, log, folder, k, k)

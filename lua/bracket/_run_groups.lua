@@ -2,7 +2,7 @@
 -- What the digests of data, θ, orders and functions say beside that varies with the seed, or tells treatments apart.
 local bk = ...
 local table_text = bk._table_text
-local text, sorted = table_text.text, table_text.sorted
+local text, typed, sorted = table_text.text, table_text.typed, table_text.sorted
 local groups = {}
 
 -- The entries of nested tables by dotted path; lists of plain values are one entry.
@@ -10,7 +10,7 @@ local function flatten(value, path, found)
     local plain = type(value) ~= "table" or next(value) == nil or #value > 0
     for _, v in ipairs(type(value) == "table" and value or {}) do plain = plain and type(v) ~= "table" end
     if plain then
-        if path then found[path] = text(value) end
+        if path then found[path] = text(typed(value)) end
     else
         for name, v in pairs(value) do flatten(v, path and path .. "." .. text(name) or text(name), found) end
     end
@@ -52,7 +52,7 @@ local function digest_of(path, value)
     if path:find("%.digest$") or value and value:find("^function %x+$") then return "functions" end
 end
 
--- Of two values of an argument, as it was given ("[8,4]", "8,4") and as a run took it ("8, 4").
+-- Of two values of an argument, as it was given ("[8,4]") and as a run took it ("8,4").
 local function same(a, b)
     if a == b then return true end
     local x, y = tonumber(a or ""), tonumber(b or "")

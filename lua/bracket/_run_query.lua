@@ -5,7 +5,7 @@
 local bk = ...
 local refuse = bk._options.refuse
 local table_text = bk._table_text
-local sorted, hint = table_text.sorted, bk.internal.hint
+local sorted, typed, hint = table_text.sorted, table_text.typed, bk.internal.hint
 local query = {}
 
 local OWN = {
@@ -34,17 +34,9 @@ local IN_TABLES = { arguments = true, config = true, metrics = true, recorded = 
 -- Whether a name is a run's own, which an argument of that name has to be told from: arguments.NAME.
 function query.is_own(name) return OWN[name] ~= nil end
 
--- A list of plain values is as it was typed: "64,32".
-local function plain(value)
-    if type(value) ~= "table" or type(value[1]) == "table" or #value == 0 then return value end
-    local texts = {}
-    for k, v in ipairs(value) do texts[k] = table_text.text(v) end
-    return table.concat(texts, ",")
-end
-
 -- A run's value of that name; a name with points leads into tables. nil where it has none.
 function query.value(run, name)
-    if OWN[name] then return plain(OWN[name](run)) end
+    if OWN[name] then return typed(OWN[name](run)) end
     local arguments, found = OWN.arguments(run), nil
     if arguments[name] ~= nil then
         found = arguments[name]
@@ -67,7 +59,7 @@ function query.value(run, name)
             found = part and found[part]
         end
     end
-    return plain(found)
+    return typed(found)
 end
 
 -- Whether that value is a measured number, of which a few digits are worth reading.

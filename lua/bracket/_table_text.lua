@@ -54,6 +54,14 @@ local function text(value, inner)
 end
 table_text.text = text
 
+-- A list of plain values as it was typed, "64,32"; else the value itself.
+function table_text.typed(value)
+    if type(value) ~= "table" or type(value[1]) == "table" or #value == 0 then return value end
+    local texts = {}
+    for k, v in ipairs(value) do texts[k] = text(v) end
+    return table.concat(texts, ",")
+end
+
 -- A text as a cell of a CSV file (RFC 4180), in quotes where it needs them.
 function table_text.csv(cell)
     local quoted = cell:find('[,"\r\n]') or cell:find("^%s") or cell:find("%s$")

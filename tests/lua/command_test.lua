@@ -419,7 +419,8 @@ function TestRuns:test_compare_shows_what_differs()
     lu.assertEquals(cells(differ, "run"), { "run", "interventions.1.name", "interventions.1.strength", "lr",
         "optimizer.beta" })
     lu.assertEquals(cells(differ, "a"), { "a", "ewc", "3", "0.05", "-" })
-    lu.assertEquals(cells(differ, "b"), { "b", "-", "-", "0.1, 0.2", "0.25" })
+    lu.assertEquals(cells(differ, "b"), { "b", "-", "-", "0.1,0.2", "0.25" })
+    lu.assertStrContains(run("runs", "list", "r", "--where", 'lr == "0.1,0.2"'), "r/b") -- as it is shown
     lu.assertStrContains(differ, "optimizer.name")
     lu.assertStrContains(differ, "adam")
     lu.assertStrContains(differ, "equal in all 2: arguments, batch, checkpoint_every, dtype, model, n_params, "

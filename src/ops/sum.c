@@ -64,8 +64,6 @@ typedef struct sums {
     double *pieces;  /* of a sum of everything */
 } sums;
 
-enum { SUM_BLOCK = 512 };
-
 static double run_sum(const sums *t, int64_t n, const char *a) {
     return t->squares ? vec_dot(t->n->in[0]->dtype, n, a, a) : vec_sum(t->n->in[0]->dtype, n, a);
 }
@@ -117,29 +115,53 @@ static double long_sum(const sums *t, const char *a) {
 
 /* Squares that over- or underflow are taken of scaled elements; by a power of ten, as numbers people write are scaled:
  * 3e200 and 4e200 give 5e200. Those of float32 are in float64's range. */
-static double scaled_root(const sums *t, double sum, int64_t first, int64_t step) {
-    enum { SOME = 1024 };
-    const double c = sum < 0x1p-900 ? 1e-180 : 1e180;
-    double part[SOME], all = 0;
-    int64_t since = 0, have = 0;
-    for (int64_t s = 0; s < t->summed.count; s++) {
-        const int64_t at = first + runs_at(&t->summed, s), n = step ? t->inner : 1;
-        for (int64_t i = 0; i < n; i++) {
-            part[have++] = dtype_get(t->n->dtype, t->in, at + i * step) / c;
-            if (have < SOME) continue;
-            all += vec_dot(BK_FLOAT64, have, part, part);
-            have = 0;
-            if (ctx_stops(t->c, &since, SOME)) return 0;
-        }
-    }
-    all += vec_dot(BK_FLOAT64, have, part, part);
-    return sqrt(all) * c;
+static double scale_of(const sums *t, double sum) {
+    if (t->n->dtype != BK_FLOAT64) return 1;
+    return sum < 0x1p-900 ? 1e-180 : sum == INFINITY ? 1e180 : 1;
 }
 
-/* From the sum at a place, whose elements begin at `first`, what is asked for. */
-static double sum_end(const sums *t, double sum, int64_t first, int64_t step) {
-    if (!t->squares) return sum;
-    return sum < 0x1p-900 || sum == INFINITY ? scaled_root(t, sum, first, step) : sqrt(sum);
+enum { SUM_BLOCK = 512 };
+
+/* out = a / c, up to SUM_BLOCK numbers */
+static void divided(int64_t n, double *out, const char *a, const double *c) {
+    vec_get(VEC_DIV, BK_FLOAT64)(n, out, a, c, NULL, 0);
+}
+
+/* The norm of a place whose innermost runs are summed, of the sum of its squares. */
+static double norm_along(const sums *t, double sum, int64_t first) {
+    const double scale = scale_of(t, sum);
+    if (scale == 1) return sqrt(sum);
+    double c[SUM_BLOCK], part[SUM_BLOCK], all = 0;
+    int64_t since = 0;
+    for (int i = 0; i < SUM_BLOCK; i++) c[i] = scale;
+    for (int64_t s = 0; s < t->summed.count; s++) {
+        const char *run = t->in + sizeof(double) * (size_t)(first + runs_at(&t->summed, s));
+        for (int64_t i = 0; i < t->inner; i += SUM_BLOCK) {
+            const int64_t some = t->inner - i < SUM_BLOCK ? t->inner - i : SUM_BLOCK;
+            divided(some, part, run + sizeof(double) * (size_t)i, c);
+            all += vec_dot(BK_FLOAT64, some, part, part);
+            if (ctx_stops(t->c, &since, some)) return 0;
+        }
+    }
+    return sqrt(all) * scale;
+}
+
+/* The same of `len` places beside one another, from `at` on. */
+static void norms_across(const sums *t, int64_t at, int64_t len, double *acc) {
+    enum { ROWS = 64 }; /* then their sums: unlike people's numbers, those divided by c are rounded at every step */
+    double c[SUM_BLOCK], part[SUM_BLOCK], again[SUM_BLOCK] = { 0 }, some[SUM_BLOCK] = { 0 };
+    bool any = false;
+    int64_t since = 0;
+    for (int64_t i = 0; i < len; i++) any = (c[i] = scale_of(t, acc[i])) != 1 || any;
+    for (int64_t s = 0; any && s < t->summed.count; s++) {
+        divided(len, part, t->in + sizeof(double) * (size_t)(at + runs_at(&t->summed, s)), c);
+        vec_add_squares(BK_FLOAT64, 1, len, len, part, some);
+        if (ctx_stops(t->c, &since, len)) return;
+        if ((s + 1) % ROWS && s + 1 < t->summed.count) continue;
+        vec_add_rows(BK_FLOAT64, 1, len, len, some, again);
+        memset(some, 0, sizeof some);
+    }
+    for (int64_t i = 0; i < len; i++) acc[i] = c[i] == 1 ? sqrt(acc[i]) : sqrt(again[i]) * c[i];
 }
 
 /* The sums of one place of what is kept, the innermost run being summed. */
@@ -157,7 +179,7 @@ static void sum_along(const sums *t, int64_t place) {
         if (ctx_stops(t->c, &since, t->inner)) return;
     }
     if (n->dtype == BK_INT64) ((int64_t *)(void *)t->out)[place] = (int64_t)whole;
-    else dtype_set(n->dtype, t->out, place, sum_end(t, sum, first, 1));
+    else dtype_set(n->dtype, t->out, place, t->squares ? norm_along(t, sum, first) : sum);
 }
 
 /* The sums of one block of the innermost run, which is kept: rows are added to a row of float64 (int64) sums. */
@@ -182,7 +204,7 @@ static void sum_across(const sums *t, int64_t place) {
             if (ctx_stops(t->c, &since, some * len)) return;
         }
     }
-    for (int64_t i = 0; t->squares && i < len; i++) acc[i] = sum_end(t, acc[i], at + i, 0);
+    if (t->squares) norms_across(t, at, len, acc);
     vec_cast(len, n->dtype, t->out + size * (size_t)(k * t->inner + first),
              n->dtype == BK_INT64 ? BK_INT64 : BK_FLOAT64, acc);
 }

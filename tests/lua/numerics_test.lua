@@ -80,6 +80,47 @@ function TestNumerics.test_norm_along_axes_near_and_beyond_the_range()
     collectgarbage()
 end
 
+-- Columns beside one another, each with a scale of its own.
+function TestNumerics.test_norm_of_columns_of_every_size()
+    local scales = { 1, 1e-200, 3e-310, 0, 1e200, 1e-5 }
+    local n = 1030 -- more than are summed at once
+    local by = {}
+    for k = 1, n do by[k] = scales[k % #scales + 1] end
+    local scale = bk.tensor(by)
+    local x = bk.tensor { { 2 }, { -3 }, { 6 } } * scale
+    local apart = bk.stack { x, x * 0 }:permute { 2, 1, 3 } -- (3, 2, n)
+    for _, got in ipairs { x:norm(1), x:transpose():clone():norm(2), apart:norm { 1, 2 } } do
+        for k, v in ipairs(got:totable()) do
+            lu.assertTrue(math.abs(v - by[k] * 7) <= 4e-16 * by[k] * 7 + 5e-324, k .. ": " .. v)
+        end
+    end
+    lu.assertEquals(bk.tensor { { math.huge, 1e300 }, { 0, 1e300 } }:norm(1):totable()[1], math.huge)
+    local inf = bk.tensor({ { math.huge, 3e38, 0 / 0 } }, { dtype = "float32" })
+    lu.assertEquals(inf:norm(1):narrow(1, 1, 1):item(), math.huge)
+    lu.assertEquals(inf:norm(1)[2]:item(), inf[1][2]:item())
+    lu.assertTrue(bk.isnan(inf:norm(1)[3]):item() ~= 0 and bk.isnan(inf:norm()):item() ~= 0)
+end
+
+-- In processor time, of five each: the squares of zeros are as soon summed, and those of float64 looked at once more.
+function TestNumerics.test_norm_of_zeros_takes_little_longer()
+    local threads = bk.threads()
+    bk.threads(1)
+    for _, dtype in ipairs { "float32", "float64" } do
+        local best, of = { math.huge, math.huge }, { bk.ones({ 600, 600 }, { dtype = dtype }) }
+        of[2] = of[1] * 0
+        for _ = 1, 5 do
+            for k, x in ipairs(of) do
+                local _, before = bk.clock()
+                for _ = 1, 10 do x:norm(1) end
+                local _, after = bk.clock()
+                best[k] = math.min(best[k], after - before)
+            end
+        end
+        lu.assertTrue(best[2] < 8 * best[1], ("%s: of ones %.3g s, of zeros %.3g s"):format(dtype, best[1], best[2]))
+    end
+    bk.threads(threads)
+end
+
 function TestNumerics.test_cumsum_along_each_axis()
     local threads, draw = bk.threads(), bk.rng(5)
     for _, shape in ipairs { { 1, 1 }, { 9, 131 }, { 6, 3, 4 }, { 3, 5, 600 }, { 2, 140000 } } do

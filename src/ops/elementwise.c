@@ -177,7 +177,7 @@ static node *div_simplify(graph *g, node *n) {
 }
 static node *div_jvp(graph *g, node *n, int k, node *t) {
     if (k == 0) return g_div(g, t, n->in[1]);
-    return g_neg(g, g_mul(g, n, g_div(g, t, n->in[1])));
+    return g_neg(g, g_mul(g, t, g_div(g, n, n->in[1]))); /* t / b may be infinite where a is 0 */
 }
 static node *div_transpose(graph *g, node *n, int k, node *ct) {
     return k == 0 ? g_div(g, ct, n->in[1]) : op_no_transpose(g, n, k, ct);

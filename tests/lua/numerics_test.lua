@@ -247,6 +247,20 @@ function TestNumerics.test_the_slope_of_a_power_at_exponent_zero()
     end
 end
 
+-- -a / b^2 at a = 0, where 1 / b is infinite: forwards, backwards and twice.
+function TestNumerics.test_the_slope_of_nothing_over_a_denormal_number()
+    for dtype, least in pairs { float64 = 0x1p-1070, float32 = 0x1p-140 } do
+        local b = bk.tensor({ least, -least }, { dtype = dtype })
+        local zero = b * 0
+        local f = function(t) return zero / t end
+        for _, slope in ipairs { (select(2, bk.jvp(f, { b }, { zero + 1 }))),
+            bk.grad(function(t) return f(t):sum() end)(b),
+            bk.hvp(function(t) return f(t):sum() end)(b, zero + 1) } do
+            for _, v in ipairs(slope:totable()) do lu.assertTrue(v == 0, dtype .. " " .. v) end
+        end
+    end
+end
+
 -- Values by 40-digit arithmetic.
 function TestNumerics.test_tails()
     local function near(x, want) lu.assertTrue(math.abs(x / want - 1) < 1e-13, tostring(x)) end

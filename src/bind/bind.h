@@ -59,6 +59,7 @@ int bind_raise_file(lua_State *L, const char *path, const char *what, int why);
 /* Pushes "FILE:LINE: " of the nearest caller that is neither C nor the library's own Lua, or is a file of that while it
  * loads; where there is none, of the one at this level, "" at 0 in a C function, and at -1. */
 void bind_where(lua_State *L, int otherwise);
+void bind_where_stopped(lua_State *L, int otherwise); /* the same where nothing is wrong: no file that loads is named */
 /* Of the path "ROOM/NAME.lua" on top a function that calls (chunk, bk), for bind_where to know that the file loads. */
 void bind_push_loader(lua_State *L);
 bool bind_own_frame(const lua_Debug *d); /* of C, or of the library's own Lua; d has "S" */

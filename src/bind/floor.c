@@ -47,7 +47,7 @@ int bind_raise(lua_State *L, const err *e) {
         env_raised(env, e);
         if (e->status == BK_EINTERRUPTED) env_delivered(L, env);
     }
-    bind_where(L, otherwise_at(e->status));
+    (e->status == BK_EINTERRUPTED ? bind_where_stopped : bind_where)(L, otherwise_at(e->status));
     lua_pushstring(L, e->text);
     lua_concat(L, 2);
     return lua_error(L);

@@ -182,7 +182,7 @@ void env_delivered(lua_State *L, bk_env *env) {
 
 /* Raises the text on top at the user's line: where the hook stopped the library's Lua tells nobody anything. */
 static int raise_stopped(lua_State *L) {
-    bind_where(L, -1);
+    bind_where_stopped(L, -1);
     lua_insert(L, -2);
     lua_concat(L, 2);
     return lua_error(L);

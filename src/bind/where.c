@@ -26,17 +26,26 @@ static bool push_loading(lua_State *L, lua_Debug *d) {
     return runs;
 }
 
-void bind_where(lua_State *L, int otherwise) {
+/* files: a file of the library that loads is to blame before who came across it. */
+static void push_where(lua_State *L, int otherwise, bool files) {
     static const char session[] = "@bracket/repl/"; /* what called that did not write the input */
     lua_Debug d;
     for (int level = 0; lua_getstack(L, level, &d); level++) { /* 0: what a hook stopped, else a C function */
         lua_getinfo(L, "S", &d);
         if (strncmp(d.source, session, sizeof session - 1) == 0) break;
-        if (!bind_own_frame(&d) || *d.what == 'm') { /* no user's call is wrong where a file of the library loads */
+        if (!bind_own_frame(&d) || (files && *d.what == 'm')) {
             luaL_where(L, level);
             return;
         }
-        if (*d.what == 'C' && push_loading(L, &d)) return; /* it returns a call, and has no frame of its own */
+        if (files && *d.what == 'C' && push_loading(L, &d)) return; /* it returns a call, and has no frame of its own */
     }
     luaL_where(L, otherwise);
+}
+
+void bind_where(lua_State *L, int otherwise) {
+    push_where(L, otherwise, true);
+}
+
+void bind_where_stopped(lua_State *L, int otherwise) {
+    push_where(L, otherwise, false);
 }

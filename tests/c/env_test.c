@@ -88,6 +88,12 @@ static void test_stopped_at(void) {
         check(strncmp(bk_error(env), begins, strlen(begins)) == 0, script[i], bk_error(env));
     }
     bk_close(env);
+    for (uint64_t limit = 20; limit < 2000; limit *= 3) { /* while files of the library load */
+        env = bk_open(&(bk_options){ .step_limit = limit });
+        bk_dostring(env, "local a = 1\nlocal p = bk.protocol\nwhile p do end", "@host.lua");
+        check(strncmp(bk_error(env), "host.lua:", 9) == 0, "stopped as it loads", bk_error(env));
+        bk_close(env);
+    }
 }
 
 /* ---- batches ---- */

@@ -534,5 +534,5 @@ const op_row op_norm = {
     .sample_low = 0.2,
     .sample_high = 1.5,
     .doc = "Euclidean norm, the root of the sum of squares; of all elements (0-d), along dim, or along a table of "
-           "dims.\n\nIts derivative at 0 is taken as 0.",
+           "dims.\n\nIts derivative is t / norm: at 0, and where the norm overflows, 0.",
 };

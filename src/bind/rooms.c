@@ -187,12 +187,12 @@ static int room_index(lua_State *L) { /* table, key; upvalues: room, hidden room
         return luaL_error(L, "bracket/%s: loads itself: it needs its own value while loading", lua_tostring(L, 4));
     lua_pop(L, 1);
     lua_pushvalue(L, 4);
-    lua_pushboolean(L, 1);
-    lua_rawset(L, 3);
-    lua_pushvalue(L, 4);
     bind_push_loader(L);
     lua_insert(L, -2);
     lua_getfield(L, LUA_REGISTRYINDEX, ROOM_MODULE);
+    lua_pushvalue(L, 4); /* last: what fails from here on is caught, and it is loading no more */
+    lua_pushboolean(L, 1);
+    lua_rawset(L, 3);
     int rc = lua_pcall(L, 2, 1, 0);
     lua_pushvalue(L, 4);
     lua_pushnil(L);

@@ -205,9 +205,12 @@ $(B)/gen/vec_rows.h: $(KERNELS_SRC) $(B)/gen/kernels.list Makefile
 	  awk '{ printf "VEC_ROW%s(%s, %s, %s)\n", $$1 == "REAL" ? "_REAL" : "", $$2, toupper($$2), $$3 == "" ? -1 : $$3 }'; } > $@.new
 	@cmp -s $@.new $@ || cp $@.new $@
 
-# Files that define functions come first: one of mere KERNEL and REAL lines may call any of them.
-$(B)/gen/vec_kernels.h: $(KERNELS_SRC) $(B)/gen/kernels.list
-	@{ echo '/* Generated: do not edit. */'; \
+# The functions of all files are declared first, so that any may call any, but for those that only some types have: for
+# these, files that define functions come before those of mere KERNEL and REAL lines.
+$(B)/gen/vec_kernels.h: $(KERNELS_SRC) $(B)/gen/kernels.list Makefile
+	@{ echo '/* Generated: do not edit. */'; echo '#if TYPE != 1'; \
+	  awk '/^#if/ { d++ } /^#endif/ { d-- } !d && /^INL .*[)] [{]/ { sub(/ [{].*/, ";"); print }' $(KERNELS_SRC); \
+	  echo '#endif'; \
 	  for f in $$(grep -l '^INL ' $(KERNELS_SRC)) $$(grep -L '^INL ' $(KERNELS_SRC)); do \
 	  if grep -q '^KERNEL' $$f; then echo "#include \"$$f\""; \
 	  else printf '#if TYPE != 1\n#include "%s"\n#endif\n' $$f; fi; done; } > $@.new

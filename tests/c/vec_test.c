@@ -284,6 +284,38 @@ static void test_powers(void) {
     check(worst <= 1, "ulp", "pow", worst, 1);
 }
 
+/* In units of the last place of the largest of the operands and the result: the result cancels around 0. */
+static void test_logaddexp(void) {
+    enum { N = 4000 };
+    static double a[N], b[N], out[N];
+    static float fa[N], fb[N], fout[N];
+    const double odd[] = { 0, 1, -1, 1e300, -1e300, INFINITY, -INFINITY, NAN };
+    for (int i = 0; i < N; i++) {
+        a[i] = i < 64 ? odd[i / 8] : 40 * uniform() - 20;
+        b[i] = i < 64 ? odd[i % 8] : a[i] + (i % 2 ? 120 : 4) * (uniform() - 0.5);
+        fa[i] = (float)a[i], fb[i] = (float)b[i];
+    }
+    vec_get(VEC_LOGADDEXP, BK_FLOAT64)(N, out, a, b, NULL, 0);
+    vec_get(VEC_LOGADDEXP, BK_FLOAT32)(N, fout, fa, fb, NULL, 0);
+    for (int single = 0; single < 2; single++) {
+        double worst = 0;
+        for (int i = 0; i < N; i++) {
+            const long double x = single ? fa[i] : a[i], y = single ? fb[i] : b[i], top = fmaxl(x, y);
+            const long double ref = x != x || y != y ? (long double)NAN
+                                    : isinf(top)     ? top
+                                                     : top + logl(expl(x - top) + expl(y - top));
+            const double got = single ? (double)fout[i] : out[i];
+            if (!isfinite(ref) || !isfinite(got)) {
+                if (!(got == (double)ref || (got != got && ref != ref))) worst = INFINITY;
+                continue;
+            }
+            const long double most = fmaxl(1, fmaxl(fmaxl(fabsl(x), fabsl(y)), fabsl(ref)));
+            worst = fmax(worst, (double)(fabsl((long double)got - ref) / most) * (single ? 0x1p24 : 0x1p53));
+        }
+        check(worst <= 3, "ulp", single ? "logaddexp, float32" : "logaddexp, float64", worst, 3);
+    }
+}
+
 /* ---- place, aliasing, bounds, for every op and dtype ---- */
 
 static const struct {
@@ -647,7 +679,7 @@ static void test_copy_rows(void) {
 }
 
 int main(int argc, char **argv) {
-    static void (*const tests[])(void) = { test_bounds, test_exact, test_powers, test_places, test_max, test_mix,
+    static void (*const tests[])(void) = { test_bounds, test_exact, test_powers, test_logaddexp, test_places, test_max, test_mix,
                                            test_softmax, test_softmax_slope, test_normalize, test_adam, test_copy_rows };
     printf("level %s\n", vec_level());
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {

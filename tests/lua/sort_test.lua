@@ -1,4 +1,4 @@
--- sort_test.lua - sort, topk, isnan, one_hot and einsum: values against plain loops, derivatives, errors.
+-- sort_test.lua - sort, topk, median, isnan, one_hot and einsum: values against plain loops, derivatives, errors.
 local bk = require "bracket"
 local lu = require "luaunit"
 
@@ -67,6 +67,25 @@ function TestSort.test_derivatives_follow_the_values()
     lu.assertTrue(bk.check_grad(tail, x) < 1e-7)
     local rows = bk.rng(2):normal { 4, 6 }
     close(bk.vmap(function(t) return (t:sort()) end)(rows), (rows:sort(2)), 0)
+end
+
+function TestSort.test_median()
+    for _, n in ipairs { 1, 2, 5, 100, 1001 } do
+        local t = bk.rng(n):normal { n, 3 }
+        for k = 1, 3 do
+            local list = t:narrow(2, k, 1):reshape { n }:totable()
+            table.sort(list)
+            local want = (list[(n + 1) // 2] + list[n // 2 + 1]) / 2
+            lu.assertEquals(t:median(1)[k]:item(), want)
+        end
+    end
+    local t = bk.tensor { { 5, 1, 3 }, { 2, nan, 40 } }
+    lu.assertTrue(t[1]:median():item() == 3 and bk.isnan(t:median()):item() == 1)
+    lu.assertEquals(tostring(t:median(2)), tostring(bk.tensor { 3, nan }))
+    lu.assertEquals(bk.tensor({ 1, 2 }, { dtype = "int64" }):median():item(), 1.5)
+    lu.assertEquals(bk.grad(bk.median)(bk.tensor { 9, 1, 4, 2 }):totable(), { 0, 0, 0.5, 0.5 })
+    lu.assertEquals(bk.grad(bk.median)(bk.tensor { 9, 1, 4 }):totable(), { 0, 0, 1 })
+    fails("bk.median: no elements", bk.median, bk.zeros { 0, 2 })
 end
 
 function TestSort.test_one_hot()

@@ -1,7 +1,7 @@
 -- Random streams whose whole state is two integers (SplitMix64 in counter form, as bk.rng), so that a protocol's
 -- state can hold them as numbers. stream.key(seed, ...) derives the key of an independent stream from integers. Of a
 -- run's seed these are taken: 1 batches, 2 orders, 3 interventions (1 pcgrad, 2 ewc, 3 replay, 4 agem, 5 graddrop,
--- 6 online_ewc, 7 der, 9 naive_rehearsal, 10 joint_training), 4 models in training, 5 fuzzy, 6 planned, 7 the
+-- 6 online_ewc, 7 der, 9 naive_rehearsal, 10 joint_training, 11 ogd), 4 models in training, 5 fuzzy, 6 planned, 7 the
 -- record trace.
 local bk = ...
 local public = bk.internal.public

@@ -80,6 +80,104 @@ function TestBaselines:test_gem_keeps_the_last_examples()
     lu.assertEquals({ #ids[1], #ids[2], #ids[3] }, { 20, 20, 20 })
 end
 
+-- z = w x + b: its gradient at x = (3, 4) is (3, 4, 1), of squared length 26, whatever theta is.
+function TestBaselines:test_ogd_by_hand()
+    local line = bk.nn.mlp { 2, 1 }
+    local one = { x = bk.tensor { { 3, 4 } }, y = bk.tensor { { 2 } }, loss = "mse" }
+    local two = { x = bk.tensor { { 1, 0 } }, y = bk.tensor { { 5 } }, loss = "mse" }
+    local kept, seen
+    local r = run({ bk.intervention.ogd { memory = 3 }, { name = "spy",
+        end_task = function(s) kept = kept or line:forward(s.theta, one.x):item() end,
+        before_step = function(s)
+            if s.step ~= 3 then return end
+            local slope = 2 * (line:forward(s.theta, two.x):item() - 5) -- g = slope (1, 0, 1), <g, v> = slope 4
+            local want = bk.tensor { 1 - 12 / 26, -16 / 26, 1 - 4 / 26 } * slope
+            lu.assertTrue((s.gradient - want):norm():item() < 1e-13)
+            seen = true
+        end } }, { model = line, tasks = { one, two }, batch = "full", steps = 2, lr = 0.01 },
+        bk.tensor { 0.3, -0.2, 0.1 })
+    lu.assertTrue(seen)
+    lu.assertAlmostEquals(line:forward(r.theta, one.x):item(), kept, 1e-14)
+end
+
+-- g - A' (A A')^-1 A g, the rows of A one output's gradient each, made here one by one.
+function TestBaselines:test_ogd_projects_onto_the_complement()
+    local few, checked = {}, 0
+    for i = 1, 3 do few[i] = { x = tasks[i].x:narrow(1, 1, 4), y = tasks[i].y:narrow(1, 1, 4) } end
+    local weights = {
+        label = function(y) return { y:one_hot(3):to "float64" } end,
+        average = function() return { bk.ones { 1, 3 } } end,
+        all = function() return { bk.tensor { { 1, 0, 0 } }, bk.tensor { { 0, 1, 0 } }, bk.tensor { { 0, 0, 1 } } } end,
+    }
+    for outputs, of in pairs(weights) do
+        local rows = {}
+        run({ bk.intervention.ogd { memory = 4, outputs = outputs }, { name = "spy",
+            before_step = function(s)
+                if #rows == 0 then return lu.assertTrue(s.gradient == s.task_gradient) end
+                local A, g = bk.stack(rows), s.task_gradient
+                local want = g - bk.linalg.solve(A:matmul(A:transpose()), A:matmul(g)):matmul(A)
+                lu.assertTrue((s.gradient - want):norm():item() < 1e-9 * g:norm():item(), outputs)
+                checked = checked + 1
+            end,
+            end_task = function(s)
+                local t = few[s.task]
+                for k = 1, 4 do
+                    local x, y = t.x:narrow(1, k, 1), t.y:narrow(1, k, 1)
+                    for _, w in ipairs(of(y)) do
+                        local function output(theta) return (model:forward(theta, x) * w):sum() end
+                        rows[#rows + 1] = bk.grad(output)(s.theta)
+                    end
+                end
+            end } }, { tasks = few, steps = 3, batch = 2 })
+    end
+    lu.assertEquals(checked, 3 * 6)
+end
+
+-- What one step of the second task does to the first one's label outputs: of second order in the rate, not of first.
+function TestBaselines:test_ogd_leaves_the_outputs()
+    local few = { { x = tasks[1].x:narrow(1, 1, 8), y = tasks[1].y:narrow(1, 1, 8) }, tasks[2] }
+    local rates = { 0.04, 0.02, 0.01 }
+    for order, list in ipairs { {}, { bk.intervention.ogd { memory = 8 } } } do
+        local moved = {}
+        for k, lr in ipairs(rates) do
+            local function outputs(theta)
+                return (model:forward(theta, few[1].x) * few[1].y:one_hot(3):to "float64"):sum(2)
+            end
+            local before
+            local spy = { name = "spy", end_task = function(s) before = before or outputs(s.theta) end }
+            local r = run({ list[1] or spy, list[1] and spy or nil }, { tasks = few, steps = 1, batch = "full",
+                lr = function(step) return step == 1 and 0.1 or lr end })
+            moved[k] = (outputs(r.theta) - before):norm():item()
+        end
+        lu.assertAlmostEquals(bk.statistics.slope(rates, moved), order, 0.1)
+    end
+end
+
+function TestBaselines:test_ogd_of_a_wide_network() -- a factorisation's sides end at 30000
+    local wide = bk.nn.mlp { 4, 7000, 3 }
+    run({ bk.intervention.ogd { memory = 3 }, { name = "spy", before_step = function(s)
+        local basis = s.shared.ogd.basis
+        lu.assertTrue(not basis or basis:matmul(s.gradient):norm():item() < 1e-12 * s.task_gradient:norm():item())
+    end } }, { model = wide, steps = 2 }, wide:init { seed = 1 })
+end
+
+-- A task that comes again is not held by its own gradients, and has them anew; a head's task keeps its head's outputs.
+function TestBaselines:test_ogd_keeps_by_task()
+    local sizes = {}
+    local headed = { x = tasks[2].x, y = tasks[2].y:clamp(1, 2), head = { 1, 2 } }
+    local p = bk.protocol { model = model, tasks = { tasks[1], headed },
+        order = bk.order.blocks { size = 2 }, steps = 8, lr = 0.1, batch = 8, evaluate = false,
+        interventions = { bk.intervention.ogd { memory = 2, outputs = "all" }, { name = "spy", before_step = function(s)
+            sizes[s.step] = s.shared.ogd.basis and s.shared.ogd.basis:shape()[1] or 0
+        end } } }
+    p:run { theta = theta0 }
+    lu.assertEquals(sizes, { 0, 0, 6, 6, 4, 4, 6, 6 })
+    lu.assertErrorMsgContains('outputs: "label" needs class ids, one for every row of outputs, got y float64 (1,1)', function()
+        run({ bk.intervention.ogd { memory = 2, outputs = "label" } }, { model = bk.nn.mlp { 4, 1 },
+            tasks = bk.tasks.regression { n = 2, seed = 1 } }, bk.zeros { 5 })
+    end)
+end
+
 function TestBaselines:test_lwf_is_the_gradient_of_distillation()
     local T, w, checked = 3, 0.7, 0
     local teacher

@@ -24,6 +24,8 @@ local function named(tensors, path, value)
 end
 
 local LONG = 64 -- numbers that are worth a tensor
+-- Of the tables in a value: JSON takes 100, and a table may be three of them. One that holds itself is deeper.
+local DEEPEST = 33
 
 -- A list of numbers as a tensor or two, or nil.
 local function pack_numbers(list, path, tensors)
@@ -52,8 +54,9 @@ local pack
 
 local function refuse(tensors, path, what)
     local hook = tensors.hooks and tensors.hooks[math.tointeger(path:match("^memory%.(%d+)"))]
-    bk._options.refuse("%s%s%s: a %s cannot be saved; expected numbers, strings, booleans, tensors and tables of these",
-        tensors.where, path ~= "" and "." .. path or "", hook and " (of intervention " .. hook .. ")" or "", what)
+    bk._options.refuse("%s%s%s: %s cannot be saved; expected numbers, strings, booleans, tensors and tables of these",
+        tensors.where, path ~= "" and "." .. path or "", hook and " (of intervention " .. hook .. ")" or "",
+        what == "nil" and what or "a " .. what)
 end
 
 -- The keys of a table, sorted; nil and their number when it is a list.
@@ -72,7 +75,7 @@ local function keys_of(value, path, tensors)
     return keys
 end
 
-local function pack_table(value, path, tensors)
+local function pack_members(value, path, tensors)
     local keys, n = keys_of(value, path, tensors)
     if n and n >= LONG then
         local packed = pack_numbers(value, path, tensors)
@@ -84,6 +87,17 @@ local function pack_table(value, path, tensors)
         packed[k] = { pack(key, "", tensors), pack(value[key], prefix .. tostring(key), tensors) }
     end
     return keys and { table = packed } or packed
+end
+
+local function pack_table(value, path, tensors)
+    tensors.depth = (tensors.depth or 0) + 1
+    if tensors.depth > DEEPEST then
+        bk._options.refuse("%s: expected tables at most %d deep, got one that is deeper or holds itself", tensors.where,
+            DEEPEST)
+    end
+    local packed = pack_members(value, path, tensors)
+    tensors.depth = tensors.depth - 1
+    return packed
 end
 
 function pack(value, path, tensors)

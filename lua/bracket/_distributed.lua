@@ -18,6 +18,62 @@ local function same(what, text)
     end
 end
 
+-- What was given, where its text says that; what functions do may depend on the rank, and is compared step by step.
+local function text_of(value)
+    if type(value) ~= "table" or getmetatable(value) then
+        local text = tostring(value)
+        return text:find("0x%x+$") and "one of its own" or text
+    end
+    local parts = {}
+    for key, entry in pairs(value) do parts[#parts + 1] = ("%s = %s"):format(key, text_of(entry)) end
+    if #parts == #value then
+        for k, entry in ipairs(value) do parts[k] = text_of(entry) end
+    else
+        table.sort(parts)
+    end
+    return "{ " .. table.concat(parts, ", ") .. " }"
+end
+
+local SPEC = { "steps", "epochs", "reduction", "reset_optimizer", "evaluate" }
+
+-- What a run was asked, by its options' names: a list of { name, text }.
+local function asked(protocol, options)
+    local spec, hooks, list = protocol.spec, {}, {}
+    local function add(name, value) list[#list + 1] = { name, text_of(value) } end
+    for _, name in ipairs(SPEC) do add(name, spec[name]) end
+    for _, name in ipairs{ "lr", "batch", "record", "word" } do add(name, protocol.asked[name]) end
+    for k, hook in ipairs(spec.interventions) do
+        hooks[k] = { hook.name or k, strength = hook.strength, weight = hook.weight }
+    end
+    add("interventions", hooks)
+    add("order", spec.order.name)
+    add("model", spec.model)
+    add("parameters of the model", spec.model.n_params)
+    add("number of tasks", protocol.problem.n)
+    add("optimizer", type(spec.optimizer) == "userdata" and spec.optimizer or "one of its own")
+    add("dtype", protocol.dtype)
+    add("seed", options.seed or protocol.seed)
+    add("stop", options.stop)
+    add("out", options.out and "given" or "not given") -- the others' folder is not looked at
+    return list
+end
+
+-- Before anything else of a run: an error on every rank where they were asked different things.
+function distributed.check_asked(protocol, options)
+    if bk.mpi.size == 1 then return end
+    local list, digests = asked(protocol, options), {}
+    for k, option in ipairs(list) do digests[k] = internal.digest(option[2]) end
+    local mine = table.concat(digests)
+    for r, other in ipairs(internal.ranks.gather(mine)) do
+        for k, option in ipairs(other ~= mine and list or {}) do
+            if other:sub(#digests[k] * (k - 1) + 1, #digests[k] * k) ~= digests[k] then
+                error(("bk.protocol: distributed: %s: expected the same on every rank, got another on rank %d than on rank "
+                    .. "%d, where it is %s"):format(option[1], r - 1, bk.mpi.rank, option[2]), 0)
+            end
+        end
+    end
+end
+
 -- Whether loss and gradient of a few examples are those summed over ranks; where they are not, an error.
 local function check_task(problem, i, theta)
     local t, ranks = problem.tasks[i], bk.mpi.size
@@ -57,18 +113,35 @@ function distributed.check(problem, theta)
     end
 end
 
--- After a step: the name of a signal that came to any rank. An error where the ranks went apart.
+-- The digests of what before_batch hooks left, which may draw.
+local function made_batches(state)
+    if #state.hooks.before_batch == 0 then return "" end
+    local list = {}
+    for _, part in ipairs(state.task and { { state.x }, { state.y } } or { state.xs, state.ys }) do
+        for _, t in ipairs(part) do list[#list + 1] = internal.digest(t) end
+    end
+    return table.concat(list)
+end
+
+-- After a step, before what is computed of its theta: the name of a signal that came to any rank. An error where the
+-- ranks went apart.
 function distributed.agree(state, signal)
     if bk.mpi.size == 1 then return signal end
     local number = 0
     for k, name in ipairs(SIGNALS) do number = name == signal and k or number end
     local look = state.step % LOOK == 0 or state.step == state.total
-    local mine = string.pack("<ddd", state.lr, state.total, look and state.theta:dot(state.theta):item() or 0)
+    local mine = string.pack("<dddj", state.lr, state.total, look and state.theta:dot(state.theta):item() or 0,
+        state.word_digest)
+    if look then mine = mine .. made_batches(state) end
     local agreed
     for r, text in ipairs(internal.ranks.gather(string.pack("<I1", number) .. mine)) do
-        if text:sub(2) ~= mine then
-            error(("bk.protocol: step %d: rank %d is at another point than rank %d: a hook, rate or optimizer of its own "
-                .. "gave it other numbers, at most %d steps ago"):format(state.step, r - 1, bk.mpi.rank, LOOK), 0)
+        local total = text:sub(2) ~= mine and string.unpack("<d", text, 10)
+        if total and total ~= state.total then
+            error(("bk.protocol: step %d: rank %d is to end with step %d, rank %d with step %d: state:stop() of one rank "
+                .. "alone"):format(state.step, r - 1, total // 1, bk.mpi.rank, state.total), 0)
+        elseif total then
+            error(("bk.protocol: step %d: rank %d is at another point than rank %d: a hook, rate, order or optimizer of its "
+                .. "own gave it other numbers, at most %d steps ago"):format(state.step, r - 1, bk.mpi.rank, LOOK), 0)
         end
         agreed = agreed or SIGNALS[text:byte()]
     end

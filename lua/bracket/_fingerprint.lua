@@ -28,7 +28,8 @@ return function(root)
             parts[#parts + 1] = tostring(value) -- an optimizer says its options, a generator where it is
         elseif kind ~= "table" and kind ~= "function" then
             parts[#parts + 1] = kind
-        elseif seen[value] or count > MOST or value == bk or value == _G or modules[value] then
+        elseif seen[value] or count > MOST or value == bk or value == rawget(bk, "mpi") or value == _G
+            or modules[value] then -- which rank of how many it is says nothing of a run
             parts[#parts + 1] = kind
         elseif kind == "table" then
             seen[value] = true

@@ -155,7 +155,7 @@ end
 local function warn_of_unread(unread)
     local names = {}
     for name in pairs(unread) do names[#names + 1] = name end
-    if #names == 0 or bk.mpi.rank > 0 then return end
+    if #names == 0 or (bk.internal.ranks.launched()) > 0 then return end -- joins no ranks: the run may be one's own
     table.sort(names)
     bk._warning("bk.protocol: tasks: nothing reads the field%s %s; what is your own stands in own = { %s = ... }",
         #names > 1 and "s" or "", table.concat(names, ", "), names[1]:match("[^.]*$"))

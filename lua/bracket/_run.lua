@@ -613,8 +613,9 @@ local function stepped(self, native)
     return theta
 end
 
--- native: the optimizer is one of the program's; may_pour: see one_task; last: the step that this call ends with.
-local function take_step(self, step, native, may_pour, last)
+-- native: the optimizer is one of the program's; may_pour: see one_task; last: the step that this call ends with; meet:
+-- see run:advance.
+local function take_step(self, step, native, may_pour, last, meet)
     local own, moved = owned[self], nil
     local position = begin_step(self, step)
     if self.task then
@@ -630,6 +631,7 @@ local function take_step(self, step, native, may_pour, last)
         self:call("after_step")
         check_left(self, "after_step", "theta", theta)
     end
+    if meet then meet(self) end
     if self:due(step) then self:record() end
     if position then
         local _, following = nil, nil
@@ -655,7 +657,8 @@ end
 
 -- Runs until `stop` steps are done in all. An interrupt waits for the step's end, where the run can go on: `whole` is
 -- the last step that was done to its end. hold is bk.internal.hold, or does nothing where signals are held already.
-function run:advance(stop, progress, hold)
+-- meet, of runs on several ranks, is called once theta is what a step makes of it.
+function run:advance(stop, progress, hold, meet)
     local native = getmetatable(self.optimizer) == getmetatable(bk.optim.sgd{})
     local may_pour, last = native and not looked_at(self.spec), math.min(stop, self.total)
     self.whole = self.started and self.step
@@ -667,7 +670,7 @@ function run:advance(stop, progress, hold)
     end
     while self.step < math.min(stop, self.total) do -- a hook may end it earlier
         hold(true)
-        take_step(self, self.step + 1, native, may_pour, last)
+        take_step(self, self.step + 1, native, may_pour, last, meet)
         self.whole = self.step
         hold(false)
         if progress then progress(self) end

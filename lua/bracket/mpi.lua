@@ -37,15 +37,30 @@ function mpi.share(n)
     if math.type(n) ~= "integer" or n < 0 then
         refuse("bk.mpi.share: n: expected a number of examples, got %s", show(n))
     end
-    local first, after = n * rank // size, n * (rank + 1) // size
-    return first + 1, after - first
+    local function before(r) return n // size * r + n % size * r // size end -- n r // size, which may overflow
+    return before(rank) + 1, before(rank + 1) - before(rank)
+end
+
+-- What shares are taken of.
+local function check_examples(name, x, y)
+    local given = { x = x, y = y }
+    for _, argument in ipairs{ "x", "y" } do
+        local t = given[argument]
+        if not bk.is_tensor(t) or #t:shape() == 0 then
+            refuse("%s: %s: expected a tensor of examples along its first dimension, got %s", name, argument, show(t))
+        end
+    end
+    if x:shape()[1] ~= y:shape()[1] then
+        refuse("%s: y: expected as many examples as x has, %d, got %d", name, x:shape()[1], y:shape()[1])
+    end
 end
 
 -- Every rank has the same n examples. All compute as many of them, so that all do the same operations: n // size, and,
 -- where some are left over, one of those; those that several ranks take count by their number. Fewer examples than
 -- ranks are everybody's. model, where it may draw: each example has the draws it has in the whole batch.
-local function mean_over_ranks(f, model)
+local function mean_over_ranks(name, f, model)
     return mpi.sum(function(theta, x, y)
+        check_examples(name, x, y)
         local passes = model and internal.rows(model)
         local n = x:shape()[1]
         local each, over = n // size, n % size
@@ -66,13 +81,13 @@ end
 function mpi.shard(f)
     local ok = pcall(bk.compile, f)
     if not ok then
-        refuse("bk.mpi.shard: f: expected a function (theta, x, y), got a %s", type(f))
+        refuse("bk.mpi.shard: f: expected a function (theta, x, y), got %s", f == nil and "nil" or "a " .. type(f))
     end
-    return size == 1 and f or mean_over_ranks(f)
+    return size == 1 and f or mean_over_ranks("bk.mpi.shard", f)
 end
 
 -- Of a loss of the model that may draw.
-function mpi._shard(f, model) return size == 1 and f or mean_over_ranks(f, model) end
+function mpi._shard(f, model) return size == 1 and f or mean_over_ranks("bk.protocol", f, model) end
 
 function mpi.allreduce(value)
     if type(value) == "number" then
@@ -80,7 +95,8 @@ function mpi.allreduce(value)
             or "float64" })):item()
     end
     if not bk.is_tensor(value) then
-        refuse("bk.mpi.allreduce: value: expected a tensor or a number, got a %s", type(value))
+        refuse("bk.mpi.allreduce: value: expected a tensor or a number, got %s", value == nil and "nil"
+            or "a " .. type(value))
     end
     return ranks.reduce(value)
 end
@@ -168,10 +184,13 @@ mpi.allreduce = public(mpi.allreduce, [[
 bk.mpi.allreduce(value) -> value
 The sum over ranks of a tensor or number, in a fixed tree: the same bits on every rank.
 
-Errors: shapes or dtypes that differ between ranks; a traced tensor (bk.mpi.sum has derivatives).]])
+Errors: shapes or dtypes that differ between ranks (a number's shape is ()); a traced tensor (bk.mpi.sum has
+derivatives).]])
 mpi.broadcast = public(mpi.broadcast, [[
 bk.mpi.broadcast(value [, from]) -> value
-What value is on rank `from` (0), on every rank: a tensor, number, string, boolean, or a table of these.]])
+What value is on rank `from` (0), on every rank: a tensor, number, string, boolean, or a table of these.
+
+Errors: ranks that differ in `from`; a value of another kind.]])
 mpi.barrier = public(mpi.barrier, [[
 bk.mpi.barrier() -> nothing
 Returns when every rank has called it.]])

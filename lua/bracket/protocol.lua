@@ -316,18 +316,21 @@ local function run_on(self, options)
     if options.checkpoint_every or options.keep or options.resume and not goes_on then
         if not has_folder then refuse("protocol:run: checkpoint_every, keep and resume need out, the run's folder") end
     end
+    if self.spec.distributed then distributed.check_asked(self, options) end
     if not goes_on then state = begin(self, options) end
     local log, shared = state.log, self.spec.distributed
     if log then log.told, log.keep = options.checkpoint_every or log.told, options.keep or log.keep end
     local update, clear
     local shown = options.progress
-    if shown == nil then shown = bk.internal.on_terminal and not (shared and bk.mpi.rank > 0) end
-    if shown then update, clear = bk._progress.new() end
+    if shown == nil then shown = bk.internal.on_terminal end
+    if shown and not (shared and bk.mpi.rank > 0) then update, clear = bk._progress.new() end
     local signals = state.out and bk.internal.signals -- what stops a program stops the run after a step
+    local agreed
+    local function meet(s) agreed = distributed.agree(s, signals and signals.came()) end
     local function each(s)
         if update then update(s) end
         local signal = signals and signals.came()
-        if shared then signal = distributed.agree(s, signal) end
+        if shared then signal, agreed = agreed, nil end
         if log then log:step(s, signal) end
         if not signal or s.step == s.total then return end
         signals.obeyed(signal)
@@ -338,7 +341,7 @@ local function run_on(self, options)
     local ok, message = pcall(function()
         if log then log:begin(state) end
         state:advance(math.min(options.stop or state.total, state.total), (update or log or shared) and each,
-            signals and function() end or bk.internal.hold)
+            signals and function() end or bk.internal.hold, shared and meet)
         if log then log:finish(state) end
     end)
     if clear then clear() end

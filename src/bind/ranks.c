@@ -56,7 +56,8 @@ static int ranks_reduce_(lua_State *L) { /* reduce(t): sum(t), of numbers */
     tensor *sum = bind_tensor_push_new(L, t->dtype, t->ndim, t->shape, "bk.mpi.allreduce"), row_major;
     err e = { 0 };
     check(L, tensor_contiguous_as(t, t->dtype, &row_major, &e), &e);
-    bk_status s = ranks_sum(bind_ctx(L), t->dtype, tensor_count(t), 0, tensor_data(&row_major), tensor_data(sum), &e);
+    bk_status s =
+        ranks_sum(bind_ctx(L), t->dtype, t->ndim, t->shape, 0, tensor_data(&row_major), tensor_data(sum), &e);
     tensor_release(&row_major);
     check(L, s, &e);
     return 1;

@@ -78,12 +78,12 @@ const op_row op_rank_copy = {
 /* Of a second input, the sum before it, nothing is read. */
 static bk_status sum_run(ctx *c, const node *n, void *out, const void *const *in, void *scratch) {
     (void)scratch;
-    return ranks_sum(c, n->dtype, n->count, n->n_ints ? (int)n->ints[0] : 0, in[0], out, NULL);
+    return ranks_sum(c, n->dtype, n->ndim, n->shape, n->n_ints ? (int)n->ints[0] : 0, in[0], out, NULL);
 }
 /* What went wrong is known; nothing is run again. */
 static bk_status sum_explain(ctx *c, const node *n, void *out, const void *const *in, void *scratch, err *e) {
     (void)scratch;
-    return ranks_sum(c, n->dtype, n->count, n->n_ints ? (int)n->ints[0] : 0, in[0], out, e);
+    return ranks_sum(c, n->dtype, n->ndim, n->shape, n->n_ints ? (int)n->ints[0] : 0, in[0], out, e);
 }
 static node *sum_jvp(graph *g, node *n, int k, node *t) {
     (void)n, (void)k;

@@ -50,8 +50,9 @@ typedef struct note {
 
 /* What every call begins with: ranks that are not at the same one must not mix their data. */
 typedef struct header {
-    int64_t call, count;
-    int32_t kind, dtype, number, zero;
+    int64_t call, bytes, shape[BK_MAX_DIMS]; /* bytes, unless there is a shape */
+    int32_t kind, dtype, ndim;
+    int32_t number; /* of a sum in its program; the rank that a broadcast is from */
 } header;
 enum { KIND_SUM, KIND_GATHER, KIND_BROADCAST, KIND_FAIL, KIND_END };
 
@@ -158,13 +159,41 @@ static bk_status all_to_all(ctx *c, size_t bytes, const void *in, void *out, err
     return wait_for(c, &request, e);
 }
 
+/* What a rank is at, for the message that others are not. */
+static const char *what_of(const header *h, char *text, size_t size) {
+    shape_buf shape;
+    const char *kind = h->kind == KIND_FAIL ? "an error" : "its end";
+    char which[40] = "";
+    if (h->kind == KIND_SUM) {
+        if (h->number) snprintf(which, sizeof which, " (sum %d of a function)", (int)h->number + 1);
+        snprintf(text, size, "a sum of %s %s%s", dtype_name((bk_dtype)h->dtype), shape_text(h->ndim, h->shape, &shape),
+                 which);
+    } else if (h->kind == KIND_BROADCAST)
+        snprintf(text, size, "a broadcast of %lld bytes from rank %d", (long long)h->bytes, (int)h->number);
+    else if (h->kind == KIND_GATHER)
+        snprintf(text, size, "a gather of %lld bytes (a barrier, or a protocol's)", (long long)h->bytes);
+    else
+        snprintf(text, size, "%s", kind);
+    return text;
+}
+
+/* The ranks are at different calls: this one at mine, rank r at other. */
+static bk_status apart(const header *mine, int r, const header *other, err *e) {
+    char here_is[160], there_is[160];
+    return break_off(e, "the ranks do different things: at their call %lld rank %d has %s, rank %d %s",
+                     (long long)mine->call, here.rank, what_of(mine, here_is, sizeof here_is), r,
+                     what_of(other, there_is, sizeof there_is));
+}
+
 /* Begins a call: all ranks have to be at the same one. The bytes of every rank, at most MEDIUM, are then in `came`. */
-static bk_status meet(ctx *c, int kind, int dtype, int number, int64_t count, size_t bytes, const void *in, err *e) {
+static bk_status meet(ctx *c, header what, size_t bytes, const void *in, err *e) {
     if (*here.problem) return err_set(e, BK_ERUNTIME, "bk.mpi: %s", here.problem);
     struct {
         header h;
         char bytes[SMALL];
-    } mine = { { ++here.calls, count, kind, dtype, number, 0 }, { 0 } }, other;
+    } mine = { what, { 0 } }, other;
+    const int kind = what.kind;
+    mine.h.call = ++here.calls;
     const bool with = bytes <= SMALL;
     if (with && bytes) memcpy(mine.bytes, in, bytes);
     bk_status s = all_to_all(c, sizeof mine, &mine, met, e);
@@ -173,9 +202,7 @@ static bk_status meet(ctx *c, int kind, int dtype, int number, int64_t count, si
         if (other.h.kind == KIND_FAIL && kind != KIND_FAIL) s = break_off(e, "rank %d failed: %s", r, other.bytes);
         else if (other.h.kind == KIND_END && kind != KIND_END) s = break_off(e, "rank %d has ended", r);
         else if (memcmp(&other.h, &mine.h, sizeof mine.h) != 0)
-            s = break_off(e,
-                          "the ranks do different things: at their call %lld rank %d has %lld elements, rank %d %lld",
-                          (long long)mine.h.call, here.rank, (long long)count, r, (long long)other.h.count);
+            s = apart(&mine.h, r, &other.h, e);
         else if (with && bytes) memcpy(came + (size_t)r * bytes, other.bytes, bytes);
     }
     return s || with ? s : all_to_all(c, bytes, in, came, e);
@@ -220,14 +247,18 @@ static bk_status sum_chunk(ctx *c, bk_dtype dtype, int64_t n, const char *in, ch
     return wait_for(c, &request, e);
 }
 
-bk_status ranks_sum(ctx *c, bk_dtype dtype, int64_t n, int number, const void *in, void *out, err *e) {
+bk_status ranks_sum(ctx *c, bk_dtype dtype, int ndim, const int64_t *shape, int number, const void *in, void *out,
+                    err *e) {
+    const int64_t n = shape_count(ndim, shape);
     const size_t bytes = (size_t)n * dtype_size(dtype);
+    header h = { .kind = KIND_SUM, .dtype = dtype, .ndim = ndim, .number = number };
     if (here.size == 1) {
         if (out != in && n) memcpy(out, in, bytes);
         return BK_OK;
     }
     const bool whole = bytes <= MEDIUM;
-    bk_status s = meet(c, KIND_SUM, dtype, number, n, whole ? bytes : 0, in, e);
+    if (ndim) memcpy(h.shape, shape, sizeof *shape * (size_t)ndim);
+    bk_status s = meet(c, h, whole ? bytes : 0, in, e);
     if (s) return s;
     if (whole) {
         sum_rows(dtype, n, came);
@@ -256,7 +287,7 @@ bk_status ranks_gather(ctx *c, size_t bytes, const void *in, void *out, err *e) 
             memcpy((char *)out + done, (const char *)in + done, n);
             continue;
         }
-        bk_status s = meet(c, KIND_GATHER, 0, 0, (int64_t)n, n, (const char *)in + done, e);
+        bk_status s = meet(c, (header){ .kind = KIND_GATHER, .bytes = (int64_t)n }, n, (const char *)in + done, e);
         if (s) return s;
         for (int r = 0; r < here.size; r++) memcpy((char *)out + (size_t)r * bytes + done, came + (size_t)r * n, n);
     }
@@ -265,7 +296,8 @@ bk_status ranks_gather(ctx *c, size_t bytes, const void *in, void *out, err *e) 
 
 bk_status ranks_broadcast(ctx *c, int from, size_t bytes, void *data, err *e) {
     if (here.size == 1) return BK_OK;
-    bk_status s = meet(c, KIND_BROADCAST, 0, 0, (int64_t)bytes, 0, NULL, e);
+    const header h = { .kind = KIND_BROADCAST, .bytes = (int64_t)bytes, .number = from };
+    bk_status s = meet(c, h, 0, NULL, e);
     for (size_t done = 0; done < bytes && !s; done += CHUNK) {
         const size_t n = bytes - done < CHUNK ? bytes - done : CHUNK;
         MPI_Request request;
@@ -336,13 +368,13 @@ bk_status ranks_fail(ctx *c, const char *text, err *e) {
     char line[SMALL] = { 0 };
     if (here.size == 1) return BK_OK;
     snprintf(line, sizeof line, "%.*s", (int)strcspn(text, "\n"), text);
-    return meet(c, KIND_FAIL, 0, 0, 0, SMALL, line, e);
+    return meet(c, (header){ .kind = KIND_FAIL }, SMALL, line, e);
 }
 
 /* MPI's own end waits for every rank, for ever: it is left out where one failed. Rank 0 then ends first, for the
  * launcher ends the rest with the first that ends so. */
 void ranks_close(bool failed) {
-    if (here.size > 1 && !failed) meet(NULL, KIND_END, 0, 0, 0, 0, NULL, NULL);
+    if (here.size > 1 && !failed) meet(NULL, (header){ .kind = KIND_END }, 0, NULL, NULL);
     if (failed) ranks_fail(NULL, "its program ended with an error", NULL);
     if (!*here.problem) {
         if (here.size > 1 && MPI_Cancel(&note_request) == MPI_SUCCESS) MPI_Wait(&note_request, MPI_STATUS_IGNORE);
@@ -364,7 +396,9 @@ static bk_status join(err *e) {
                    launched());
 }
 
-bk_status ranks_sum(ctx *c, bk_dtype dtype, int64_t n, int number, const void *in, void *out, err *e) {
+bk_status ranks_sum(ctx *c, bk_dtype dtype, int ndim, const int64_t *shape, int number, const void *in, void *out,
+                    err *e) {
+    const int64_t n = shape_count(ndim, shape);
     (void)c, (void)number, (void)e;
     if (out != in && n) memcpy(out, in, (size_t)n * dtype_size(dtype));
     return BK_OK;

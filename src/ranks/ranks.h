@@ -16,12 +16,13 @@ int ranks_rank(void); /* from 0 */
 int ranks_size(void);
 const char *ranks_library(void); /* "MPICH Version: ..."; NULL: built without MPI */
 
-/* out[i] = the sum over ranks of in[i]; out may be in. An error on all of them where n, dtype or number, which tells
- * this sum from others, differ between ranks. */
-bk_status ranks_sum(ctx *c, bk_dtype dtype, int64_t n, int number, const void *in, void *out, err *e);
+/* out[i] = the sum over ranks of in[i]; out may be in. An error on all of them where shape, dtype or number, which
+ * tells this sum from others, differ between ranks. */
+bk_status ranks_sum(ctx *c, bk_dtype dtype, int ndim, const int64_t *shape, int number, const void *in, void *out,
+                    err *e);
 /* Every rank's bytes, one rank after the other, in out. */
 bk_status ranks_gather(ctx *c, size_t bytes, const void *in, void *out, err *e);
-/* data of rank `from` to all. */
+/* data of rank `from` to all; an error where from or bytes differ. */
 bk_status ranks_broadcast(ctx *c, int from, size_t bytes, void *data, err *e);
 
 /* This rank failed: what the others do next with it fails, and says why. BK_OK where all of them failed here. */

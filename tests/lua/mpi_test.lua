@@ -61,7 +61,7 @@ end
 
 -- ---- one process ----
 
-TestOneRank = {}
+TestOneRank = { setUp = set_up, tearDown = tear_down }
 function TestOneRank:test_alone()
     lu.assertEquals({ bk.mpi.rank, bk.mpi.size }, { 0, 1 })
     lu.assertEquals({ bk.mpi.share(7) }, { 1, 7 })
@@ -96,6 +96,19 @@ function TestOneRank:test_ranks_that_cannot_join_are_an_error()
     if bk.mpi.library then return end
     local command = ("PMI_RANK=0 PMI_SIZE=2 %s/bracket -e 'print(pcall(function() return bk.mpi.rank end))'"):format(build)
     lu.assertStrContains(output_of(command), "started as one of 2 ranks, but built without MPI: make MPI=1")
+    -- a run that shares nothing joins none, whatever it warns of
+    write("own.lua", [[
+        local bk = require "bracket"
+        local t = { x = bk.ones{ 4, 2 }, y = bk.zeros({ 4 }, { dtype = "int64" }), extra = 1 }
+        local r = bk.protocol{ model = bk.nn.mlp{ 2, 3, 2 }, tasks = { t }, steps = 3, lr = 0.1 }:run{}
+        print("steps " .. r.steps)
+    ]])
+    for rank = 0, 1 do
+        local output, status = output_of(("PMI_RANK=%d PMI_SIZE=2 %s/bracket %s/own.lua"):format(rank, build, root))
+        lu.assertStrContains(output, "steps 3")
+        lu.assertEquals(status, 0, output)
+        lu.assertEquals(select(2, output:gsub("nothing reads the field extra", "")), 1 - rank, output)
+    end
     -- a batch script of Slurm is no rank
     lu.assertStrContains(output_of(("SLURM_JOB_ID=5 SLURM_PROCID=0 SLURM_NTASKS=2 %s/bracket -e 'print(bk.mpi.size)'")
         :format(build)), "1")
@@ -213,6 +226,71 @@ function TestRanks:test_float32_and_images_and_sequences()
     ]])
     lu.assertEquals(status, 0, output)
     lu.assertEquals(lines, { "0: true ", "0: true ", "0: true ", "1: true ", "1: true ", "1: true " })
+end
+
+function TestRanks:test_arguments_of_several_ranks()
+    local lines, status, output = ranks(3, [[
+        local model = bk.nn.mlp{ 2, 3, 1 }
+        local f, theta = mpi.shard(bk.loss.mse(model)), model:init{ seed = 1 }
+        local cycle = {}
+        cycle.c = cycle
+        local function try(g, ...) say((select(2, pcall(g, ...)):gsub("^[^ ]*script.lua:%d+: ", ""))) end
+        try(f, theta)
+        try(f, theta, bk.ones{ 4, 2 })
+        try(f, theta, 3, bk.ones{ 4, 1 })
+        try(f, theta, bk.ones{ 4, 2 }, bk.tensor(1))
+        try(f, theta, bk.ones{ 5, 2 }, bk.ones{ 4, 1 })
+        try(mpi.broadcast, cycle)
+        try(mpi.broadcast)
+        try(mpi.allreduce)
+        try(mpi.shard)
+        local first, count = mpi.share(math.maxinteger) -- the shares meet, and their counts are all
+        local ends = { 3074457345618258602, 6148914691236517204, math.maxinteger }
+        say(first - 1 + count == ends[mpi.rank + 1])
+    ]])
+    lu.assertEquals(status, 0, output)
+    local examples, expected = "expected a tensor of examples along its first dimension, got ", {}
+    for r = 0, 2 do
+        for _, text in ipairs{ "bk.mpi.shard: x: " .. examples .. "nil", "bk.mpi.shard: y: " .. examples .. "nil",
+            "bk.mpi.shard: x: " .. examples .. "3", "bk.mpi.shard: y: " .. examples .. "a tensor float64 ()",
+            "bk.mpi.shard: y: expected as many examples as x has, 5, got 4",
+            "bk.mpi.broadcast: value: expected tables at most 33 deep, got one that is deeper or holds itself",
+            "bk.mpi.broadcast: value: nil cannot be saved; expected numbers, strings, booleans, tensors and tables of "
+                .. "these",
+            "bk.mpi.allreduce: value: expected a tensor or a number, got nil",
+            "bk.mpi.shard: f: expected a function (theta, x, y), got nil", "true" } do
+            expected[#expected + 1] = r .. ": " .. text
+        end
+    end
+    table.sort(expected)
+    lu.assertEquals(lines, expected)
+end
+
+function TestRanks:test_calls_that_differ_are_named()
+    local SCRIPT = [[
+        local how, r = arg[2], mpi.rank
+        if how == "from" then say(pcall(mpi.broadcast, 10 + r, r)) end
+        if how == "shape" then say(pcall(mpi.allreduce, bk.ones{ 2 + r, 3 - r })) end
+        local dtype = r == 0 and "float32" or "float64"
+        if how == "dtype" then say(pcall(mpi.allreduce, bk.ones({ 3 }, { dtype = dtype }))) end
+        if how == "number" then say(pcall(mpi.allreduce, r == 0 and 1.5 or bk.ones{ 1 })) end
+        if how == "large" then say(pcall(mpi.allreduce, bk.ones{ 3000 * (1 + r), 2 // (1 + r) })) end
+        local function shaped(t) return t:reshape{ 2 + r, 3 - r } end
+        if how == "function" then say(pcall(mpi.sum(shaped), bk.ones{ 6 })) end
+    ]]
+    for how, text in pairs{
+        from = "rank 0 has a broadcast of 8 bytes from rank 0, rank 1 a broadcast of 8 bytes from rank 1",
+        shape = "rank 0 has a sum of float64 (2,3), rank 1 a sum of float64 (3,2)",
+        dtype = "rank 0 has a sum of float32 (3), rank 1 a sum of float64 (3)",
+        number = "rank 0 has a sum of float64 (), rank 1 a sum of float64 (1)",
+        large = "rank 0 has a sum of float64 (3000,2), rank 1 a sum of float64 (6000,1)",
+        ["function"] = "rank 0 has a sum of float64 (2,3), rank 1 a sum of float64 (3,2)" } do
+        local lines, _, output = ranks(2, SCRIPT, how)
+        lu.assertEquals(#lines, 2, output)
+        lu.assertStrContains(lines[1], "0: false ", false, false, how)
+        lu.assertStrContains(lines[1], "the ranks do different things: at their call 1 " .. text, false, false, how)
+        lu.assertStrContains(lines[2], "the ranks do different things", false, false, how)
+    end
 end
 
 function TestRanks:test_what_ends_one_rank_ends_all()
@@ -434,4 +512,113 @@ function TestDistributed:test_what_cannot_be_shared_is_an_error()
     lu.assertStrContains(text, "expected a model whose outputs are each of one example, got batch_norm")
     lu.assertStrContains(text, "rank 1 has other train examples of task 1")
     lu.assertStrContains(text, "0: false")
+end
+
+-- A run of two ranks with options that the script sets in o and, for run, in go.
+local APART = [[
+    local r, tasks, model = bk.rng(1), {}, bk.nn.mlp{ 4, 5, 3 }
+    for i = 1, 3 do tasks[i] = { x = r:normal{ 20, 4 }, y = r:integers({ 20 }, 3) } end
+    local function try(set)
+        local o = { model = model, tasks = tasks, steps = 40, lr = .1, batch = 4, seed = 1, distributed = true,
+            order = "cyclic" }
+        local go = { theta = model:init{ seed = 1 } }
+        set(o, go)
+        local ok, why = pcall(function() return bk.protocol(o):run(go) end)
+        say(ok or (why:gsub("^[^ ]*script.lua:%d+: ", "")))
+    end
+]]
+function TestDistributed:test_options_that_differ_are_named()
+    local lines, status, output = ranks(2, APART .. [[
+        local k = mpi.rank
+        try(function(o) o.seed = k end)
+        try(function(_, go) go.seed = 5 + k end)
+        try(function(o) o.batch = 4 + k end)
+        try(function(o) o.order = k == 0 and "cyclic" or "reversed_pairs" end)
+        try(function(o) o.lr = { .1, .2, .3 + k } end)
+        try(function(o) o.evaluate = k == 0 end)
+        try(function(o) o.optimizer = bk.optim.heavy_ball{ momentum = k == 0 and .9 or .8 } end)
+        try(function(o) o.tasks = k == 0 and tasks or { tasks[1], tasks[2] } end)
+        try(function(o) o.interventions = { bk.intervention.conflict{ strength = k } } end)
+        try(function(_, go) go.stop = 5 + k end)
+        try(function(_, go) go.out = k == 0 and root .. "/of_rank_0" or nil end)
+        try(function() end)
+    ]])
+    lu.assertEquals(status, 0, output)
+    local expected, apart = {}, ": expected the same on every rank, got another on rank %d than on rank %d, where it is "
+    for _, case in ipairs{ { "seed", "0", "1" }, { "seed", "5", "6" }, { "batch", "4", "5" },
+        { "order", "cyclic", "reversed_pairs" }, { "lr", "{ 0.1, 0.2, 0.3 }", "{ 0.1, 0.2, 1.3 }" },
+        { "evaluate", "true", "false" }, { "optimizer", "heavy_ball{momentum = 0.9, weight_decay = 0.0}",
+            "heavy_ball{momentum = 0.8, weight_decay = 0.0}" }, { "number of tasks", "3", "2" },
+        { "interventions", "{ { 1 = conflict, strength = 0 } }", "{ { 1 = conflict, strength = 1 } }" },
+        { "stop", "5", "6" }, { "out", "given", "not given" } } do
+        for k = 0, 1 do
+            expected[#expected + 1] = ("%d: bk.protocol: distributed: %s"):format(k, case[1])
+                .. apart:format(1 - k, k) .. case[k + 2]
+        end
+    end
+    expected[#expected + 1], expected[#expected + 2] = "0: true", "1: true"
+    table.sort(expected)
+    lu.assertEquals(lines, expected)
+    lu.assertNil(io.open(root .. "/of_rank_0/config.json"))
+end
+
+function TestDistributed:test_what_only_draws_differ_in_is_found()
+    local lines, _, output = ranks(2, APART .. [[
+        local k = mpi.rank
+        try(function(o) o.order = function(step) return (step + (step > 4 and k or 0)) % 3 + 1 end end)
+        for _, order in ipairs{ "cyclic", "joint" } do
+            try(function(o)
+                o.order = order
+                o.interventions = { { name = "noise", before_batch = function(s)
+                    s.x = s.x + (s.step > 20 and k or 0)
+                end } }
+            end)
+            try(function(o) -- the same on both
+                o.order = order
+                o.interventions = { { name = "noise", before_batch = function(s)
+                    s.x = s.x + bk.rng(s.step):normal(s.x:shape())
+                end } }
+            end)
+        end
+        try(function(o)
+            o.record = { every = 5, "loss" }
+            o.interventions = { { name = "ends", after_step = function(s)
+                if s.step == 7 and k == 1 then s:stop() end
+            end } }
+        end)
+    ]])
+    local other = "rank 1 is at another point than rank 0: a hook, rate, order or optimizer of its own gave it other "
+        .. "numbers, at most 16 steps ago"
+    lu.assertEquals(table.move(lines, 1, 6, 1, {}), { "0: bk.protocol: step 32: " .. other,
+        "0: bk.protocol: step 32: " .. other, "0: bk.protocol: step 5: " .. other,
+        "0: bk.protocol: step 7: rank 1 is to end with step 7, rank 0 with step 40: state:stop() of one rank alone",
+        "0: true", "0: true" }, output)
+    lu.assertEquals(#lines, 12)
+end
+
+function TestDistributed:test_a_run_goes_on_with_another_number_of_ranks()
+    local SCRIPT = APART .. [[
+        local hook = { name = "knows", after_step = function() if mpi.rank >= mpi.size then say("no rank") end end }
+        try(function(o, go)
+            o.interventions, o.record = { hook }, { every = 10, "loss" }
+            go.out, go.resume, go.stop = root .. "/" .. arg[2], true, tonumber(arg[3])
+            go.theta = nil
+        end)
+    ]]
+    local function losses(name) return internal.from_json(rows_of(name):match("[^\n]+\n$")) end
+    for _, at in ipairs{ { 3, "20" }, { 2, "30" }, { 1, "40" } } do
+        local lines, status, output = ranks(at[1], SCRIPT, "parts " .. at[2])
+        lu.assertEquals(status, 0, output)
+        for _, line in ipairs(lines) do lu.assertStrContains(line, ": true") end
+    end
+    write("script.lua", HEAD .. SCRIPT)
+    lu.assertStrContains(output_of(("%s/bracket %s/script.lua %s whole 40"):format(build, root, root)), "0: true")
+    lu.assertEquals(losses("parts").step, 40)
+    lu.assertAlmostEquals(losses("parts").loss_1 / losses("whole").loss_1, 1, 1e-10)
+end
+
+function TestDistributed:test_progress_is_shown_once()
+    local _, status, output = ranks(3, APART .. "try(function(_, go) go.progress = true end)")
+    lu.assertEquals(status, 0, output)
+    lu.assertEquals(select(2, output:gsub("step 1/40 ", "")), 1, output)
 end

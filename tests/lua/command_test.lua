@@ -488,6 +488,11 @@ function TestRuns:test_mistakes()
     fails(2, 'bracket runs: expected list, show, compare, tag, untag or rm, got "lst"', "runs", "lst")
     fails(2, 'bracket runs: show: unknown option "--all"; known: none', "runs", "show", "--all")
     fails(2, "bracket runs: show: expected DIR..., got nothing", "runs", "show")
+    fails(2, 'bracket runs: list: --columns: lr stands twice in "lr, seed,lr"', "runs", "list", "r", "--columns",
+        "lr, seed,lr")
+    fails(2, 'bracket runs: compare: --group-by: lr stands twice in "lr,lr"', "runs", "compare", "r", "--group-by", "lr,lr")
+    fails(2, 'bracket plot: --group-by: lr stands twice in "lr,lr"', "plot", "r", "loss", "--group-by", "lr,lr")
+    fails(2, 'bracket report: --group-by: lr stands twice in "lr,lr"', "report", "r", "--group-by", "lr,lr")
     fails(2, "bracket runs: compare: expected DIR DIR..., got nothing", "runs", "compare")
     fails(1, "bracket: runs show: DIR: expected a run folder, got runs, which holds runs: runs/a, ...", "runs", "show",
         "runs")

@@ -8,6 +8,16 @@ local command_line = { rows = setmetatable({}, { __mode = "k" }) }
 function command_line.misused(format, ...) error({ usage = format:format(...) }, 0) end
 local misused = command_line.misused
 
+-- The names that an option lists with commas between, each once; nil where it is not given.
+function command_line.names(options, option)
+    local list, seen = options[option] and bk._run_query.names(options[option]), {}
+    for _, name in ipairs(list or {}) do
+        if seen[name] then misused("--%s: %s stands twice in %q", option, name, options[option]) end
+        seen[name] = true
+    end
+    return list
+end
+
 -- ---- reading ----
 
 local function unknown(option, known)

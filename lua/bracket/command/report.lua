@@ -396,7 +396,7 @@ return command_line.define{
             options.where, why = run_query.where(options.where)
             if not options.where then misused("--where: %s", why) end
         end
-        options.by = options["group-by"] and run_query.names(options["group-by"])
+        options.by = command_line.names(options, "group-by")
         return (plain[1]:gsub("(.)/+$", "%1")), options
     end,
     call = function(dir, options)

@@ -288,7 +288,7 @@ return command_line.define{
             prepare = function(plain, options)
                 one_form(options)
                 options.where_text, options.where = options.where, where_of(options)
-                options.columns = options.columns and query.names(options.columns)
+                options.columns = command_line.names(options, "columns")
                 return plain, options
             end, call = list },
         { name = "show", arguments = "DIR...", doc = "everything about a run", options = {}, prepare = some_dirs,
@@ -310,8 +310,7 @@ return command_line.define{
             prepare = function(plain, options)
                 if #plain == 0 then misused("expected DIR DIR..., got nothing") end
                 one_form(options)
-                local by = options["group-by"]
-                return plain, { where = where_of(options), by = by and query.names(by),
+                return plain, { where = where_of(options), by = command_line.names(options, "group-by"),
                     baseline = options.baseline and where_of(options, "baseline"), csv = options.csv,
                     json = options.json, narrowed = options.where ~= nil or options.baseline ~= nil
                         or options.csv or options.json }

@@ -9,8 +9,7 @@
 
 void room_find_override(lua_State *L); /* reads BRACKET_LUA, where the environment may be read */
 /* Makes the table on top lazy: its missing fields are the room's files, none of which may have the name of a field that
- * is there. hidden: stack index of a table of values that
- * are found by name but not listed, or 0. */
+ * is there. hidden: stack index of a table of values that are found by name but not listed, or 0. */
 void room_make(lua_State *L, const char *room, int hidden);
 /* Sets names[NAME] = true for every file of the room ("" is the top) and, at the top, for every folder in folders. */
 void room_list(lua_State *L, int names, int folders, const char *room);

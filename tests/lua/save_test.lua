@@ -10,20 +10,15 @@ local function read(name)
     return f:read("a")
 end
 
-local function csv(...)
+local function written(save, ...)
     local name = path()
-    bk.save_csv(name, ...)
+    save(name, ...)
     local text = read(name)
     os.remove(name)
     return text
 end
-local function json(...)
-    local name = path()
-    bk.save_json(name, ...)
-    local text = read(name)
-    os.remove(name)
-    return text
-end
+local function csv(...) return written(bk.save_csv, ...) end
+local function json(...) return written(bk.save_json, ...) end
 
 function TestSave.test_columns()
     local columns = { step = { 0, 10 }, loss = bk.tensor{ 0.1, 1e300 }, x10 = { "a", true }, x2 = { 1 / 3, 0 / 0 } }

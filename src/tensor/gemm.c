@@ -142,12 +142,14 @@ static bool blas_is_wide(void) {
 }
 
 /* Few rows in whole strips and vectors: on Intel's cores the own kernels, which ask for B early, take a sixth to a
- * third less than OpenBLAS's small ones where B comes from L3, as weights do after a step has moved them. */
+ * third less than OpenBLAS's small ones where B comes from L3, as weights do after a step has moved them. On Zen 5 a
+ * sixth less where B takes 64 KiB or more, in L2 too. */
 static bool is_strip(bk_dtype dtype, const gemm_part *x) {
     const int64_t size = dtype == BK_FLOAT64 ? 8 : 4;
     bool large = false;
     for (int i = 0; i < x->count; i++) large = large || x->terms[i].k * x->n * size > GEMM_NEAR;
-    return large && x->m >= 6 && x->m <= GEMM_FEW && x->m % 2 == 0 && x->n * size % 64 == 0 && vec_intel();
+    return large && x->m >= 6 && x->m <= GEMM_FEW && x->m % 2 == 0 && x->n * size % 64 == 0 &&
+           (vec_intel() || vec_zen5());
 }
 
 /* Own kernels where they are faster. Measured on Zen 4, AVX-512 against AVX-512: by 2 to 10 % from a million

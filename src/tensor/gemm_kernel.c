@@ -30,7 +30,8 @@
 
 enum {
     FEW = 4,                 /* rows of A for which B is read as it lies, */
-    NEAR_L2 = 3 << 20,       /* bytes: on Intel, whose L2 has most of such a B, up to GEMM_FEW: by 8 to 20 % */
+    NEAR_L2 = 3 << 20,       /* bytes: on Intel, whose L2 has most of such a B, up to GEMM_FEW: by 8 to 20 %; */
+    FEW_ZEN5 = 64,           /* on Zen 5: by a third to 2.5 times up to 24, by some percent from 28 on */
     SHALLOW = 64,            /* depth for each row of A, below which a transposed B is not packed for few rows */
     CROWDED = 4096,          /* bytes between rows of A: all of them in the same few places of L1 */
     SPREAD = 512 << 10,      /* bytes between the first and last row of an A stored transposed that fills L1 */
@@ -107,6 +108,12 @@ static inline int strip_rows(int64_t m, int most) {
     if (m >= 2 * most || m == most) return most;
     if (m > most) return (int)(m + 3) / 4 * 2; /* half, even */
     return m <= 3 || m % 2 == 0 ? (int)m : m == 5 ? 2 : (int)m - 3;
+}
+
+/* Rows of A for which a B of so many bytes is read as it lies: packing it would take longer than it saves. */
+static int rows_as_it_lies(int64_t bytes) {
+    if (vec_zen5()) return FEW_ZEN5;
+    return vec_intel() && bytes <= NEAR_L2 ? GEMM_FEW : FEW;
 }
 
 /* A part of at most `most`, the same for all parts but the last. */

@@ -20,6 +20,7 @@
 #define UNROLL _Pragma("GCC unroll 8") /* -O2 alone would keep the running sums in memory */
 #endif
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -230,6 +231,23 @@ int vec_bytes(void) {
 bool vec_intel(void) {
 #if defined(__x86_64__)
     return __builtin_cpu_is("intel");
+#else
+    return false;
+#endif
+}
+
+bool vec_zen5(void) {
+#if defined(__x86_64__)
+    static atomic_int kept; /* 1: no, 2: yes; as in chosen() */
+    int answer = atomic_load_explicit(&kept, memory_order_relaxed);
+    if (!answer) {
+        unsigned model = 0, b, c, d;
+        __get_cpuid(1, &model, &b, &c, &d);
+        const unsigned family = (model >> 8 & 15) + (model >> 20 & 255);
+        answer = __builtin_cpu_is("amd") && family >= 0x1a ? 2 : 1;
+        atomic_store_explicit(&kept, answer, memory_order_relaxed);
+    }
+    return answer == 2;
 #else
     return false;
 #endif

@@ -112,4 +112,8 @@ int vec_bytes(void); /* of its vectors: 64, 32, 16, 16 */
  * see more arrays coming than others, and have two units for vectors. Only times may depend on it, no bits. */
 bool vec_intel(void);
 
+/* Whether it is one of AMD's from Zen 5 on, whose L2 gives a vector of 64 bytes a cycle, twice what Zen 4's does. Only
+ * times may depend on it. */
+bool vec_zen5(void);
+
 #endif

@@ -368,6 +368,9 @@ function TestPlot:test_a_hundred_thousand_points()
     lu.assertTrue(#svg < 1000000)
     has_text(svg, "points")
     has_text(svg, "100")
+    local few = self:svg { { x = { 0, 1, 5, 5, 5 }, y = { 0, 1, 5, 5, 5 }, style = "density" },
+        xticks = false, yticks = false }
+    for _, count in ipairs { "1", "2", "3" } do has_text(few, count) end -- a scale without a second decade
 end
 
 -- The data's ends are near the axes' ends, not a decade away.

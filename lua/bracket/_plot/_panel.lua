@@ -196,7 +196,10 @@ function panel:scale_lines(line, figure, letters)
     end
     line("set colorbox noborder")
     if scale.log then
-        line("set format cb '%s'; set cbtics nomirror scale 0.4", high >= 1000 and "10^{%T}" or "%g")
+        local counts = {} -- where no second decade would be labelled
+        for k = 1, high < 10 and high or 0 do counts[k] = ("%d"):format(k) end
+        line("set format cb '%s'; set cbtics nomirror scale 0.4 %s", high >= 1000 and "10^{%T}" or "%g",
+            #counts > 0 and "(" .. table.concat(counts, ", ") .. ")" or "autofreq")
     else
         line("set format cb '%%h'; set cbtics nomirror scale 0.4")
     end

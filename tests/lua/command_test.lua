@@ -360,7 +360,7 @@ function TestRuns:test_broken_files_are_named()
 end
 
 function TestRuns:test_show_says_everything()
-    make("a")
+    make("a", nil, { order_matrix = { { 0, 16.000000000000011 }, { -16.000000000000011, 0 } } })
     bk.save_safetensors(root .. "/a/checkpoint-10.safetensors", { x = bk.ones{ 1 } })
     bk.save_safetensors(root .. "/a/checkpoint-20.safetensors", { x = bk.ones{ 1 } })
     local output, status = run("runs", "show", "a/")
@@ -377,6 +377,7 @@ function TestRuns:test_show_says_everything()
         lu.assertEquals(cells(output, row[1]), row)
     end
     lu.assertStrContains(output, "after digits                     0.2000                     0.4000")
+    lu.assertStrMatches(output, ".*\norder matrix\n[^\n]+\n  digits +0 +16%.0000\n.*")
     lu.assertStrContains(output, "recorded, 3 rows")
 end
 

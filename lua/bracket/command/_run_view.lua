@@ -117,28 +117,52 @@ local function object_rows(t)
     return rows
 end
 
-local function task_name(run, i)
+function run_view.task_name(run, i)
     local tasks = run.config.tasks
     local task = type(tasks) == "table" and tasks[i]
     return type(task) == "table" and task.name ~= nil and text(task.name) or "task " .. text(i)
 end
 
--- What is measured on every task before training and after each task learned.
-local function matrix(run, field, title)
-    local values, learned = run.status[field], run.status.learned
-    if type(values) ~= "table" or type(values[1]) ~= "table" or #values[1] == 0 then return nil end
-    learned = type(learned) == "table" and learned or {}
-    local s = { title = title, head = { "" }, short = { "" }, rows = {}, shade = {} }
-    for k, given in ipairs(values) do
-        local label = k == 1 and "before" or "after training"
-        if learned[k - 1] then label = "after " .. task_name(run, learned[k - 1]) end
-        s.rows[k], s.shade[k] = { label }, {}
-        for i = 1, #values[1] do
-            local v = type(given) == "table" and type(given[i]) == "number" and given[i] or 0 / 0
-            s.rows[k][i + 1], s.shade[k][i + 1] = number(v), v
-            if v < 0 and field == "accuracy" then s.title = title .. " (of regressions: minus the loss)" end
-            s.head[i + 1], s.short[i + 1] = task_name(run, i), tostring(i)
+-- When row k of what is measured on every task was: before training, then after each task learned.
+function run_view.moment(run, k)
+    local learned = run.status.learned
+    local task = type(learned) == "table" and learned[k - 1]
+    return task and "after " .. run_view.task_name(run, task) or k == 1 and "before" or "after training"
+end
+
+-- A matrix of status.json: rows of numbers; nan where there is none. nil where it is none.
+function run_view.matrix(run, field)
+    local given, rows = run.status[field], {}
+    if type(given) ~= "table" or type(given[1]) ~= "table" or #given[1] == 0 then return nil end
+    for k, row in ipairs(given) do
+        rows[k] = {}
+        for i = 1, #given[1] do
+            rows[k][i] = type(row) == "table" and type(row[i]) == "number" and row[i] or 0 / 0
         end
+    end
+    return rows
+end
+
+-- The title of accuracies: some are those of regressions.
+function run_view.accuracy_title(values)
+    for _, row in ipairs(values) do
+        for _, v in ipairs(row) do
+            if v < 0 then return "accuracy on each task (of regressions: minus the loss)" end
+        end
+    end
+    return "accuracy on each task"
+end
+
+-- A matrix as a section, named(run, k) the name of row k; false where there is none.
+local function matrix_section(run, field, title, named)
+    local values = run_view.matrix(run, field)
+    if not values then return false end
+    local s = { title = title or run_view.accuracy_title(values), head = { "" }, short = { "" }, rows = {},
+        is_matrix = true }
+    for i = 1, #values[1] do s.head[i + 1], s.short[i + 1] = run_view.task_name(run, i), tostring(i) end
+    for k, row in ipairs(values) do
+        s.rows[k] = { named(run, k) }
+        for i, v in ipairs(row) do s.rows[k][i + 1] = number(v) end
     end
     return s
 end
@@ -150,7 +174,9 @@ function run_view.sections(command, run)
     local status = run.status
     local rows, rest = { { "status", text(status.status) }, { "step", step_of(status, " of ") } }, {}
     for name, value in pairs(status) do rest[name] = value end
-    for _, name in ipairs{ "status", "step", "total", "metrics", "accuracy", "test_loss" } do rest[name] = nil end
+    for _, name in ipairs{ "status", "step", "total", "metrics", "accuracy", "test_loss", "order_matrix" } do
+        rest[name] = nil
+    end
     for _, row in ipairs(object_rows(rest)) do
         if row[1] == "seconds" then row[2] = number(status.seconds) end
         rows[#rows + 1] = row
@@ -164,8 +190,9 @@ function run_view.sections(command, run)
     for k, name in ipairs(names) do recorded[k] = { text(name), number(columns[name][1]), number(columns[name][n]) } end
     local sections = { { title = "status", rows = rows },
         { title = "final metrics", rows = metrics, none = "none yet" },
-        matrix(run, "accuracy", "accuracy on each task") or false,
-        matrix(run, "test_loss", "test loss on each task") or false,
+        matrix_section(run, "accuracy", nil, run_view.moment),
+        matrix_section(run, "test_loss", "test loss on each task", run_view.moment),
+        matrix_section(run, "order_matrix", "order matrix", run_view.task_name),
         { title = string.format("recorded, %d rows", n), head = { "column", "first", "last" }, rows = recorded,
             none = "nothing" },
         { title = "configuration", rows = object_rows(run.config), none = "config.json is missing or empty" },

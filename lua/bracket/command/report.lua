@@ -51,29 +51,6 @@ end
 
 -- ---- matrices ----
 
-local function task_names(run, n)
-    local tasks, list = run.config.tasks, {}
-    for i = 1, n do
-        local task = type(tasks) == "table" and tasks[i]
-        list[i] = type(task) == "table" and task.name ~= nil and text(task.name) or "task " .. i
-    end
-    return list
-end
-
--- A matrix of status.json: rows of numbers; nan where there is none. nil where it is none.
-local function matrix_of(run, field)
-    local given = run.status[field]
-    if type(given) ~= "table" or type(given[1]) ~= "table" or #given[1] == 0 then return nil end
-    local rows = {}
-    for k, row in ipairs(given) do
-        rows[k] = {}
-        for i = 1, #given[1] do
-            rows[k][i] = type(row) == "table" and type(row[i]) == "number" and row[i] or 0 / 0
-        end
-    end
-    return rows
-end
-
 -- What was best before, less what is: on each task that was learned before, after each task.
 local function forgetting_of(accuracy, learned)
     local rows, known = {}, { [learned[1]] = true }
@@ -128,37 +105,30 @@ end
 local function matrices(runs)
     local parts = {}
     local learned = type(runs[1].status.learned) == "table" and runs[1].status.learned or {}
-    local function add(title, get, row_names, options)
+    local function add(title, get, named, options)
         local values, n = mean_of(runs, get)
         if not values then return end
-        local names = task_names(runs[1], #values[1])
-        local after = {}
-        for k = 1, #values do
-            after[k] = row_names == "after" and (names[learned[k - 1]] and "after " .. names[learned[k - 1]]
-                or k == 1 and "before" or "after training") or row_names == "later" and (names[learned[k + 1]]
-                and "after " .. names[learned[k + 1]] or "after training") or names[k]
-        end
-        local m = { title = title, rows = after, columns = names, values = values, colours = "sequential",
+        local m = { title = title, rows = {}, columns = {}, values = values, colours = "sequential",
             note = n > 1 and ("mean of %d runs"):format(n) or nil }
+        for k = 1, #values do m.rows[k] = named(runs[1], k) end
+        for i = 1, #values[1] do m.columns[i] = run_view.task_name(runs[1], i) end
         for name, value in pairs(options or {}) do m[name] = value end
         parts[#parts + 1] = page.matrix(m)
     end
-    local regression = false
+    local function of_status(field) return function(run) return run_view.matrix(run, field) end end
+    local all = {}
     for _, run in ipairs(runs) do
-        for _, row in ipairs(matrix_of(run, "accuracy") or {}) do
-            for _, v in ipairs(row) do regression = regression or v < 0 end
-        end
+        for _, row in ipairs(run_view.matrix(run, "accuracy") or {}) do all[#all + 1] = row end
     end
-    add("accuracy on each task" .. (regression and " (of regressions: minus the loss)" or ""), function(run)
-        return matrix_of(run, "accuracy")
-    end, "after", not regression and { low = 0, high = 1 } or nil)
+    local title = run_view.accuracy_title(all)
+    add(title, of_status "accuracy", run_view.moment, not title:find("regressions") and { low = 0, high = 1 } or nil)
     add("forgetting: the best before, less what is", function(run)
-        local accuracy = matrix_of(run, "accuracy")
+        local accuracy = run_view.matrix(run, "accuracy")
         return accuracy and #learned > 1 and forgetting_of(accuracy, learned) or nil
-    end, "later", { colours = "diverging", missing = "" })
-    add("test loss on each task", function(run) return matrix_of(run, "test_loss") end, "after")
-    add("order matrix", function(run) return matrix_of(run, "order_matrix") end, "tasks", { colours = "diverging" })
-    add("Gram matrix of the tasks' gradients, at the end", gram_of, "tasks", { colours = "diverging" })
+    end, function(run, k) return run_view.moment(run, k + 2) end, { colours = "diverging", missing = "" })
+    add("test loss on each task", of_status "test_loss", run_view.moment)
+    add("order matrix", of_status "order_matrix", run_view.task_name, { colours = "diverging" })
+    add("Gram matrix of the tasks' gradients, at the end", gram_of, run_view.task_name, { colours = "diverging" })
     return #parts > 0 and '<div class="maps">' .. table.concat(parts, "\n") .. "</div>" or nil
 end
 
@@ -225,16 +195,13 @@ local function one_run(dir, path)
             end
             self:add("</div>")
             self:section(s, "recorded")
-        elseif s.shade then
+        elseif s.is_matrix then
             if not self.mapped then
                 self.mapped = true
                 self:heading("tasks", "task by task")
                 self:add(matrices{ run } or page.note("no number"))
             end
         else
-            for k = #s.rows, 1, -1 do -- it stands as a matrix
-                if s.title == "status" and s.rows[k][1]:find("^order_matrix%.") then table.remove(s.rows, k) end
-            end
             local id = ids[s.title] or "section-" .. #self
             self:section(s, id, s.title)
         end

@@ -30,7 +30,7 @@ runner:setOutputType("text")
 runner:runSuiteByInstances(luaunit.LuaUnit.collectTests and (function()
     local tests = {}
     for _, name in ipairs(luaunit.LuaUnit.collectTests()) do
-        local class, method = name:match("^([^.]+)%.(.+)$")
+        local class = name:match("^([^.]+)%.")
         tests[#tests + 1] = { name, class and _G[class] or _G[name] }
     end
     return tests

@@ -13,7 +13,6 @@ local data, _, source = experiment.data(o, 2 * o.batch)
 local inputs = data.x:shape()[2]
 local turned = bk.tasks.rotated{ data = data, angles = { 0, 60 }, test_fraction = 0 }
 local model = bk.nn.mlp{ inputs, o.hidden, 10, activation = "tanh" }
-local loss = bk.loss.cross_entropy(model)
 
 local function losses_in(dtype)
     local losses = {}

@@ -64,7 +64,7 @@ local function table_of(problem, theta, h, rounds)
         local name, play, self, interaction = table.unpack(p)
         local g, plain = game(problem, play, h, self, interaction)
         local terms = plain:terms(theta)
-        local second, modified, first_gap = theta, plain:field(2), nil
+        local modified, first_gap = plain:field(2), nil
         at = theta
         times(function(k)
             for _ = 1, span do at = g:step(at) end
@@ -73,7 +73,7 @@ local function table_of(problem, theta, h, rounds)
         end)
         local gap = ("%.3g"):format(first_gap)
         if self == 1 and interaction == 1 then
-            second = bk.flow(modified, theta, { time = span * h, rtol = 1e-8, atol = 1e-10 })
+            local second = bk.flow(modified, theta, { time = span * h, rtol = 1e-8, atol = 1e-10 })
             local stepped = theta
             for _ = 1, span do stepped = g:step(stepped) end
             gap = gap .. (", %.3g"):format((stepped - second):norm():item())

@@ -8,7 +8,7 @@ local bk = ...
 local refuse = bk._options.refuse
 local call_over, step_poured = bk.internal.call_over, bk.internal.step_poured
 local function weak() return setmetatable({}, { __mode = "k" }) end
-local kept = { losses = weak(), fields = weak(), shared_losses = weak(), shared_fields = weak() } -- by model, then key
+local made = { losses = weak(), fields = weak(), shared_losses = weak(), shared_fields = weak() } -- by model, then key
 
 -- What is added to logits, so that the head's classes alone have a probability.
 local function mask_of(head, outputs)
@@ -169,7 +169,7 @@ end
 -- shared: over the ranks, each with its part of the examples (bk.mpi.shard).
 local function functions(model, task, outputs, where, shared)
     local kind = kind_of(task, where or "task")
-    local cache = kept[(shared and "shared_" or "") .. (task.field and "fields" or "losses")]
+    local cache = made[(shared and "shared_" or "") .. (task.field and "fields" or "losses")]
     local kinds = cache[model]
     if not kinds then
         kinds = {}

@@ -18,8 +18,8 @@ end
 -- missing: what goes over the list would not end, or compare a text.
 local function length(list)
     local n = #list
-    local whole = math.type(n) == "integer" and n >= 0 and (n == 0 or list[n] ~= nil)
-    return whole and n or nil
+    local is_length = math.type(n) == "integer" and n >= 0 and (n == 0 or list[n] ~= nil)
+    return is_length and n or nil
 end
 
 -- A key beside the entries of what has a length; nil where there is none.

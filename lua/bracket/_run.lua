@@ -3,8 +3,7 @@
 -- outside what state() returns, but state.shared.
 local bk = ...
 local refuse, show = bk._options.refuse, bk._options.show
-local order_object, stream = bk.order._object, bk.stream
-local step_over = bk.internal.step_over
+local order_object, step_over = bk.order._object, bk.internal.step_over
 local run = {}
 
 -- What a run alone holds, by its state: theta, gradients (nil where the last step had none as a whole) and batches, and

@@ -324,10 +324,10 @@ function TestBaselines:test_der_is_the_gradient_of_its_formula()
 end
 
 function TestBaselines:test_online_ewc_by_hand()
-    local F, anchor, checked = nil, nil, 0
+    local checked = 0
     local ways = { empirical = true, sampled = true, exact = true, batched = true }
     for way in pairs(ways) do
-        F, anchor = nil, nil
+        local F, anchor
         local hook = bk.intervention.online_ewc { weight = 2, decay = 0.5, samples = 30, fisher = way }
         local fisher = {}
         run({ hook, { name = "spy", before_step = function(s)

@@ -5,7 +5,7 @@ TestExperiments = {}
 
 local function run(name, ...) -- with these options, --quick by default
     local chunk = assert(loadfile("experiments/" .. name .. "/run.lua"))
-    local lines, write, output = {}, io.stdout, nil
+    local lines, write = {}, io.stdout
     -- the experiments print through io.stdout: a table in its place collects the lines
     io.stdout = { write = function(_, ...) lines[#lines + 1] = table.concat({ ... }) return io.stdout end,
         flush = function() end }
@@ -15,7 +15,7 @@ local function run(name, ...) -- with these options, --quick by default
     local ok, message = xpcall(chunk, debug.traceback)
     arg, io.stdout = before, write
     lu.assertTrue(ok, message)
-    output = table.concat(lines)
+    local output = table.concat(lines)
     lu.assertTrue(#output > 200)
     lu.assertNil(output:find("%f[%a]nan%f[%A]"), output)
     lu.assertNil(output:find("%f[%a]inf%f[%A]"), output)

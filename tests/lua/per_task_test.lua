@@ -55,7 +55,7 @@ end
 function TestPerTask.test_a_task_that_comes_back_goes_on()
     -- one step of each in turn: step k of a task is step k of its schedule
     local one, two = times(0.1, HALF), times(0.2, HALF)
-    local turns, blocks, palindrome = {}, {}, {}
+    local turns, blocks = {}, {}
     for k = 1, 5 do turns[2 * k - 1], turns[2 * k] = one[k], two[k] end
     same(rates{ order = "cyclic", steps = 10, lr = { cosine(0.1), cosine(0.2) } }, turns)
     for _, k in ipairs{ 1, 3 } do
@@ -64,7 +64,7 @@ function TestPerTask.test_a_task_that_comes_back_goes_on()
     blocks = joined(blocks, { one[5] }) -- 9 steps: task 1 has 5 of them, task 2 has 4: 1, 3/4, 1/4, 0
     for k, v in pairs{ [3] = 1, [4] = 0.75, [7] = 0.25, [8] = 0 } do blocks[k] = 0.2 * v end
     same(rates{ order = bk.order.blocks{ size = 2 }, steps = 9, lr = { cosine(0.1), cosine(0.2) } }, blocks)
-    palindrome = { 0.1, 0.2, 0, 0 } -- 1, 2, 2, 1: two steps each
+    local palindrome = { 0.1, 0.2, 0, 0 } -- 1, 2, 2, 1: two steps each
     same(rates{ order = { 1, 2, 2, 1 }, steps = 4, lr = { cosine(0.1), cosine(0.2) } }, palindrome)
 end
 

@@ -76,13 +76,12 @@ function TestPlanned:test_models_that_draw_and_keep_statistics()
     local same = run(bk.order.sequential{ order = r.learned })
     lu.assertEquals(r.theta:totable(), same.theta:totable()) -- planning left nothing behind
     lu.assertEquals(r.buffers:totable(), same.buffers:totable())
-    local sum, loss = 0, nil
+    local sum = 0
     for _, t in ipairs(tasks) do
         local p = protocol{ model = drawing, tasks = { { train = t.train } }, order = "sequential", steps = 1, lr = 0,
             batch = "full" }
         local now = p:run{ theta = r.theta, buffers = r.buffers }
-        loss = now.test_loss[0][1]
-        sum = sum + loss - now.accuracy[0][1]
+        sum = sum + now.test_loss[0][1] - now.accuracy[0][1]
     end
     lu.assertAlmostEquals(r.plan.value, sum / 3, 1e-12)
 end
@@ -132,8 +131,8 @@ function TestPlanned:test_cost_and_coarse_trials()
 end
 function TestPlanned:test_few_tasks_and_runs_again()
     for n = 1, 2 do lu.assertEquals(#protocol{ tasks = make_tasks(n), order = "tournament" }:run{}.learned, n) end
-    local a, b = protocol{ order = bk.order.planned{ budget = 5 } }, nil
-    b = a:run{}
+    local a = protocol{ order = bk.order.planned{ budget = 5 } }
+    local b = a:run{}
     lu.assertEquals(a:run{ seed = 5 }.theta:totable(), b.theta:totable())
 end
 function TestPlanned:test_training_that_leaves_the_numbers()
@@ -207,14 +206,13 @@ function TestForecast:test_ranks_orders_it_has_not_seen()
         for place, i in ipairs(order) do sum = sum + worth[i] * math.exp((place - 5) / 2) end
         return math.sin(sum)
     end
-    local f, unseen, gain, real = bk.order._forecast.new(5), {}, nil, {}
+    local f, unseen, real = bk.order._forecast.new(5), {}, {}
     for k, order in ipairs(all) do
         if k % 3 == 0 then f:add(order, value(order))
         else unseen[#unseen + 1], real[#real + 1] = order, -value(order) end
     end
-    gain = f:improvement(unseen)
     local best, most = 1, -1
-    for k, g in ipairs(gain) do
+    for k, g in ipairs(f:improvement(unseen)) do
         if g > most then best, most = k, g end
     end
     local better = 0

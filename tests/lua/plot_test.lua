@@ -195,8 +195,8 @@ function TestPlot:test_looks_are_told_apart_without_colour()
         return y > 0.008856 and 116 * y ^ (1 / 3) - 16 or 903.3 * y, y
     end
     for i = 1, 9 do
-        local a, light = colours.look(i), nil
-        light = select(2, lightness(a.colour))
+        local a = colours.look(i)
+        local light = select(2, lightness(a.colour))
         lu.assertTrue(1.05 / (light + 0.05) >= 3, i) -- seen on white
         for k = 1, i - 1 do
             local b = colours.look(k)
@@ -314,7 +314,7 @@ function TestPlot:test_arrows_have_one_scale()
         xrange = { -1, 10 }, yrange = { -1, 10 }, xticks = { 2, 8 }, yticks = { 3, 9 } }
     local places, tips, tails = texts(svg), {}, {}
     for d in svg:gmatch("stroke='rgb%( 31,%s*95, 168%)'%s+d='([^']*)'") do
-        local x, y, u, v, more = d:match("M([%d.]+),([%d.]+) L([%d.]+),([%d.]+)(.*)")
+        local x, y, more = d:match("M([%d.]+),([%d.]+) L[%d.]+,[%d.]+(.*)")
         if more:find("L") then -- the head, whose third point is the tip
             tips[#tips + 1] = { more:match("L([%d.]+),([%d.]+)") }
         else
@@ -427,7 +427,7 @@ end
 
 -- A label wider than the figure loses its middle, its key stands below the axes, and nothing of it is outside.
 function TestPlot:test_long_labels_are_not_cut()
-    local figure, ends = { title = ("a long title "):rep(12) }, {}
+    local figure = { title = ("a long title "):rep(12) }
     for k = 1, 3 do
         figure[k] = { y = { 1, 2, 3 }, label = ("k%d, %s ends in %d"):format(k, ("width = 128, "):rep(10), k) }
     end

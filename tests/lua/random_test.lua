@@ -174,8 +174,8 @@ end
 kinds.take = function(r, a)
     if a:ndim() == 0 then return nil end
     local shape = a:shape()
-    local ids = r.ids(shape, table.remove(shape))
-    ids = r.ids(shape, a:size(a:ndim()))
+    local below = table.remove(shape)
+    local ids = r.ids(shape, below)
     return function(x) return x:take(ids) end
 end
 kinds.argmax = function(r, a)

@@ -1,7 +1,6 @@
 -- examples.lua - the example of each public name, inputs of the session and what they show: from the pages of
 -- lua/bracket/example (a heading with the name, then a fenced block), or from the end of a docstring.
 local bk = ...
-local docs = bk.internal.docs
 
 local examples = {}
 local known -- name -> text, of the pages

@@ -33,11 +33,8 @@ local function input_of(f)
 end
 
 local function read(path)
-    local f = io.open(path)
-    if not f then return nil end
-    local text = f:read("a")
-    f:close()
-    return text
+    local f <close> = io.open(path)
+    return f and f:read("a")
 end
 
 -- What a function of bk.define does, or one that counts its arguments, is in the function it was given.

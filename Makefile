@@ -142,14 +142,10 @@ libraries:
 	@command -v $(firstword $(CC)) >/dev/null || { echo "missing: a C compiler ($(CC)). Install it with: $(call INSTALL_HINT,gcc)" >&2; exit 1; }
 	@for p in $(LUA_NAMES); do $(PKG_CONFIG) --atleast-version=5.4 --max-version=5.4.99 $$p 2>/dev/null && exit 0; done; \
 	  echo "missing: Lua 5.4 (pkg-config names tried: $(LUA_NAMES)). Install it with: $(call INSTALL_HINT,liblua5.4-dev lua5.4)" >&2; exit 1
-	@$(PKG_CONFIG) --exists openblas || { echo "missing: OpenBLAS. Install it with: $(call INSTALL_HINT,libopenblas-pthread-dev)" >&2; exit 1; }
-	@$(PKG_CONFIG) --exists libedit || { echo "missing: libedit. Install it with: $(call INSTALL_HINT,libedit-dev)" >&2; exit 1; }
-	@$(PKG_CONFIG) --exists sqlite3 || { echo "missing: SQLite. Install it with: $(call INSTALL_HINT,libsqlite3-dev)" >&2; exit 1; }
-	@$(PKG_CONFIG) --exists jansson || { echo "missing: Jansson. Install it with: $(call INSTALL_HINT,libjansson-dev)" >&2; exit 1; }
-	@$(PKG_CONFIG) --exists libpng || { echo "missing: libpng. Install it with: $(call INSTALL_HINT,libpng-dev)" >&2; exit 1; }
-	@$(PKG_CONFIG) --exists libjpeg || { echo "missing: libjpeg-turbo. Install it with: $(call INSTALL_HINT,libjpeg62-turbo-dev)" >&2; exit 1; }
+	@for p in openblas:OpenBLAS:libopenblas-pthread-dev libedit:libedit:libedit-dev sqlite3:SQLite:libsqlite3-dev \
+	  zlib:zlib:zlib1g-dev jansson:Jansson:libjansson-dev libpng:libpng:libpng-dev libjpeg:libjpeg-turbo:libjpeg62-turbo-dev; do \
+	  of=$${p#*:}; $(PKG_CONFIG) --exists $${p%%:*} || { echo "missing: $${of%:*}. Install it with: $(call INSTALL_HINT,$${p##*:})" >&2; exit 1; }; done
 	@[ -z "$(MPI)" ] || [ -n "$(MPI_PC)" ] || { echo "missing: MPI. Install it with: apt-get install mpich libmpich-dev" >&2; exit 1; }
-	@$(PKG_CONFIG) --exists zlib || { echo "missing: zlib. Install it with: $(call INSTALL_HINT,zlib1g-dev)" >&2; exit 1; }
 
 # Recompile everything when compiler or flags change.
 $(B)/flags: FORCE

@@ -166,9 +166,35 @@ local function measured(f, right)
     end
 end
 
+-- A loss of one's own, of (theta, x, y).
+local function own_loss(model, loss, where)
+    return function(theta, x, y)
+        local value = loss(model, theta, x, y)
+        if not bk.is_tensor(value) or value:ndim() > 0 then
+            refuse("%s: loss: expected a 0-d tensor, got %s", where,
+                bk.is_tensor(value) and bk._options.shape_text(value) or "a " .. type(value))
+        end
+        return value
+    end
+end
+
+-- A task's own share of right answers, of (theta, x, y).
+local function own_accuracy(model, accuracy, where)
+    return function(theta, x, y, buffers)
+        local share = accuracy(model:forward(theta, x, buffers and { buffers = buffers }), y)
+        if bk.is_tensor(share) and share:count() == 1 then share = share:item() end
+        if type(share) ~= "number" then
+            refuse("%s: accuracy: expected a number, got %s", where,
+                bk.is_tensor(share) and "a tensor " .. bk._options.shape_text(share) or "a " .. type(share))
+        end
+        return share
+    end
+end
+
 -- shared: over the ranks, each with its part of the examples (bk.mpi.shard).
 local function functions(model, task, outputs, where, shared)
-    local kind = kind_of(task, where or "task")
+    where = where or "task"
+    local kind = kind_of(task, where)
     local cache = made[(shared and "shared_" or "") .. (task.field and "fields" or "losses")]
     local kinds = cache[model]
     if not kinds then
@@ -177,29 +203,22 @@ local function functions(model, task, outputs, where, shared)
     end
     kinds[kind] = kinds[kind] or {}
     local own, heads = task.accuracy, kinds[kind]
-    if task.head then check_head(task.head, outputs, where or "task") end
+    if task.head then check_head(task.head, outputs, where) end
     local head = task.head and outputs .. ":" .. table.concat(task.head, ",") or "none"
     local f = not own and heads[head] or nil
     if f then return f end
     f = { kind = kind }
     local right
     if task.field then
-        of_field(f, shared and bk.mpi.shard(task.field) or task.field, where or "task")
+        of_field(f, shared and bk.mpi.shard(task.field) or task.field, where)
     elseif task.head then
         if type(kind) == "function" or kind.name ~= "cross_entropy" then
-            refuse("%s: head: needs the loss cross_entropy, got %s", where or "task",
+            refuse("%s: head: needs the loss cross_entropy, got %s", where,
                 type(kind) == "function" and "a function" or kind.name)
         end
         f.loss, right = with_head(model, task, outputs, kind.label_smoothing)
     elseif type(kind) == "function" then
-        f.loss = function(theta, x, y)
-            local value = kind(model, theta, x, y)
-            if not bk.is_tensor(value) or value:ndim() > 0 then
-                refuse("%s: loss: expected a 0-d tensor, got %s", where or "task",
-                    bk.is_tensor(value) and bk._options.shape_text(value) or "a " .. type(value))
-            end
-            return value
-        end
+        f.loss = own_loss(model, kind, where)
     else
         f.loss = kind(model)
         right = kind:accuracy(model)
@@ -208,17 +227,8 @@ local function functions(model, task, outputs, where, shared)
     if f.loss then of_loss(f) end
     if f.loss and model.modal then right = modal(model, f, right) end
     if right and shared then right = bk.compile(bk.mpi.shard(right)) end
-    -- (theta, x, y) -> the share of right answers, a number
     if own then
-        f.accuracy = function(theta, x, y, buffers)
-            local share = own(model:forward(theta, x, buffers and { buffers = buffers }), y)
-            if bk.is_tensor(share) and share:count() == 1 then share = share:item() end
-            if type(share) ~= "number" then
-                refuse("%s: accuracy: expected a number, got %s", where or "task",
-                    bk.is_tensor(share) and "a tensor " .. bk._options.shape_text(share) or "a " .. type(share))
-            end
-            return share
-        end
+        f.accuracy = own_accuracy(model, own, where)
     elseif right then
         f.accuracy = function(theta, x, y, buffers) return right(theta, x, y, buffers):item() end
     end

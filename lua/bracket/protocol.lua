@@ -76,8 +76,24 @@ end
 
 local function whole(value) return type(value) == "number" and math.tointeger(value) or nil end
 
+-- What is recorded, each once however often it is named: names in their order, then functions by theirs.
+local function recorded_names(record, functions)
+    local names, named, own = {}, {}, {}
+    for _, name in ipairs(record) do
+        if not named[name] then names[#names + 1], named[name] = name, true end
+    end
+    for name in pairs(functions) do
+        if named[name] then
+            refuse("bk.protocol: record.%s: is bk.record.%s by name as well; expected one of them", name, name)
+        end
+        own[#own + 1] = name
+    end
+    table.sort(own)
+    return table.move(own, 1, #own, #names + 1, names)
+end
+
 local function check_record(record)
-    local names, functions, every, at = {}, {}, nil, nil
+    local functions, every, at = {}, nil, nil
     for key, value in pairs(record) do
         if key == "every" then
             every = whole(value)
@@ -114,19 +130,7 @@ local function check_record(record)
                 .. "memory)", tostring(key), hint(key, { "every", "at", "samples" }))
         end
     end
-    local named = {}
-    for _, name in ipairs(record) do
-        if not named[name] then names[#names + 1], named[name] = name, true end -- once, however often it is named
-    end
-    local own = {}
-    for name in pairs(functions) do
-        if named[name] then
-            refuse("bk.protocol: record.%s: is bk.record.%s by name as well; expected one of them", name, name)
-        end
-        own[#own + 1] = name
-    end
-    table.sort(own)
-    for _, name in ipairs(own) do names[#names + 1] = name end
+    local names = recorded_names(record, functions)
     if #names == 0 and (every or at) then
         refuse("bk.protocol: record: expected names of what is recorded beside every and at, got none")
     end

@@ -39,21 +39,42 @@ local function width_of(text) return utf8.len(text) or #text end
 local function centred(text, width) return (" "):rep(math.max(0, (width - width_of(text)) // 2)) .. text end
 local function right(text, width) return (" "):rep(width - width_of(text)) .. text end
 
+-- How wide the cells of a table of numbers are.
+local function cell_width(rows, form, column_names)
+    local widest = 1
+    for _, row in ipairs(rows) do
+        for _, v in ipairs(row) do widest = math.max(widest, #image.cell_text(form, v)) end
+    end
+    for _, name in ipairs(column_names) do widest = math.max(widest, width_of(name)) end
+    return widest + 2
+end
+
+-- What stands below the map: what its signs mean, the names of y and of the scale. Empty where there is nothing to say.
+local function legend_of(p, rows, numbers, width)
+    local scale, odd = p.scale, {}
+    local legend = numbers and "" or ("[%s] from %g to %g%s"):format(RAMP, scale.low, scale.high,
+        scale.log and ", logarithmic" or "")
+    for _, row in ipairs(numbers and {} or rows) do
+        for _, v in ipairs(row) do odd[image.without_colour(v) or 0] = true end
+    end
+    for _, name in ipairs{ "nan", "inf", "-inf" } do
+        if odd[name] then legend = ("%s, %s is %s"):format(legend, SIGNS[name], name) end
+    end
+    local ylabel = p.options.ylabel or ""
+    if ylabel ~= "" then legend = "y: " .. shortened(ylabel, width // 2) .. "  " .. legend end
+    return scale.label and shortened(scale.label, width // 2) .. "  " .. legend or legend
+end
+
 -- Rows from top to bottom, the names of rows, and of the columns at their ends.
 local function draw(p, rows, row_names, column_names, width, height, numbers)
-    local scale, lines, o, wide = p.scale, {}, p.options, 0
+    local lines, o, wide = {}, p.options, 0
     for _, names in ipairs{ row_names, column_names } do
         for k, name in ipairs(names) do names[k] = shortened(name, width // 4) end
     end
     for _, name in ipairs(row_names) do wide = math.max(wide, width_of(name)) end
     local form, cell = numbers and image.cell_format(rows), nil
     if numbers then
-        cell = 1
-        for _, row in ipairs(rows) do
-            for _, v in ipairs(row) do cell = math.max(cell, #image.cell_text(form, v)) end
-        end
-        for _, name in ipairs(column_names) do cell = math.max(cell, width_of(name)) end
-        cell = cell + 2
+        cell = cell_width(rows, form, column_names)
         if wide + cell * #rows[1] > width then
             values.fail("%svalues: %d columns of numbers do not fit %d characters", p.name, #rows[1], width)
         end
@@ -73,7 +94,7 @@ local function draw(p, rows, row_names, column_names, width, height, numbers)
     for r, row in ipairs(rows) do
         local cells = {}
         for c, v in ipairs(row) do
-            cells[c] = numbers and right(image.cell_text(form, v), cell) or sign(v, scale):rep(cell)
+            cells[c] = numbers and right(image.cell_text(form, v), cell) or sign(v, p.scale):rep(cell)
         end
         lines[#lines + 1] = right(row_names[r] or "", wide) .. " |" .. table.concat(cells) .. "|"
     end
@@ -87,17 +108,7 @@ local function draw(p, rows, row_names, column_names, width, height, numbers)
     end
     lines[#lines + 1] = below
     if (o.xlabel or "") ~= "" then lines[#lines + 1] = centred(shortened(o.xlabel, width), 2 * wide + inner + 4) end
-    local legend = numbers and "" or ("[%s] from %g to %g%s"):format(RAMP, scale.low, scale.high,
-        scale.log and ", logarithmic" or "")
-    local odd = {}
-    for _, row in ipairs(numbers and {} or rows) do
-        for _, v in ipairs(row) do odd[image.without_colour(v) or 0] = true end
-    end
-    for _, name in ipairs{ "nan", "inf", "-inf" } do
-        if odd[name] then legend = ("%s, %s is %s"):format(legend, SIGNS[name], name) end
-    end
-    if (o.ylabel or "") ~= "" then legend = "y: " .. shortened(o.ylabel, width // 2) .. "  " .. legend end
-    if scale.label then legend = shortened(scale.label, width // 2) .. "  " .. legend end
+    local legend = legend_of(p, rows, numbers, width)
     lines[#lines + 1] = #legend > 0 and legend or nil
     local n = #p.series - 1
     if n > 0 then lines[#lines + 1] = ("(%d series over the map: in files only)"):format(n) end
@@ -119,7 +130,7 @@ return function(p, width, height)
         names[1], names[lines] = ("%.4g"):format(ys[2]), ("%.4g"):format(ys[1])
         return draw(p, rows, names, { ("%.4g"):format(xs[1]), ("%.4g"):format(xs[2]) }, width, height, false)
     end
-    local g, rows, names, columns = s.grid, {}, {}, {}
+    local g, rows, names = s.grid, {}, {}
     local function named(axis, cells)
         local list = {}
         for k, place in ipairs(cells) do
@@ -134,6 +145,5 @@ return function(p, width, height)
         local r = g.upper and k or #g.rows + 1 - k
         rows[k], names[k] = g.rows[r], row_names[r]
     end
-    columns = named(p.x, g.x)
-    return draw(p, rows, names, columns, width, height, s.values)
+    return draw(p, rows, names, named(p.x, g.x), width, height, s.values)
 end

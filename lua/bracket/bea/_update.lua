@@ -115,6 +115,28 @@ end
 
 local function largest(v) return v:abs():max():item() end
 
+-- The states in an order in which each depends on those before it. feeds[i][k]: state i depends on state k.
+local function in_turn(self, feeds)
+    local turn, placed = {}, {}
+    while #turn < self.n do
+        local ready
+        for i = 1, self.n do
+            local free = not placed[i]
+            for k in pairs(feeds[i]) do free = free and placed[k] end
+            ready = ready or free and i
+        end
+        if not ready then
+            local left = {}
+            for i, name in ipairs(self.names) do left[#left + 1] = not placed[i] and name or nil end
+            refuse("%s: optimizer: states %s of %s: expected averages of which each depends on those before it alone, "
+                .. "got a circle", self.where, table.concat(left, ", "), tostring(self.optimizer.name))
+        end
+        placed[ready] = true
+        turn[#turn + 1] = ready
+    end
+    return turn
+end
+
 -- Finds self.beta, by state, and self.turn, the states in an order in which each depends on those before it. Each has
 -- to be an average, s <- beta s + r with r of theta, g and the states before it: then its derivative by itself is beta
 -- wherever it is taken. Probed along a few steps, the gradients' sizes rising and falling, for a maximum or a switch
@@ -158,24 +180,7 @@ function update:analyse(probe)
         end
         s = after
     end
-    self.beta, self.turn, self.feeds = beta, {}, feeds
-    local placed = {}
-    while #self.turn < self.n do
-        local ready
-        for i = 1, self.n do
-            local free = not placed[i]
-            for k in pairs(feeds[i]) do free = free and placed[k] end
-            ready = ready or free and i
-        end
-        if not ready then
-            local left = {}
-            for i, name in ipairs(self.names) do left[#left + 1] = not placed[i] and name or nil end
-            refuse("%s: optimizer: states %s of %s: expected averages of which each depends on those before it alone, "
-                .. "got a circle", self.where, table.concat(left, ", "), what)
-        end
-        placed[ready] = true
-        self.turn[#self.turn + 1] = ready
-    end
+    self.beta, self.turn, self.feeds = beta, in_turn(self, feeds), feeds
 end
 
 return update

@@ -4,29 +4,21 @@
 -- after a failure, whose folder stays. The defaults take a quarter of an hour; --seed lets several share the work.
 local bk = require "bracket"
 local o = bk.arguments{ kills = 500, sweeps = 200, bits = 10000, seed = 1 }
+local files = dofile "tests/lua/files.lua"
+local read, write = files.read, files.write
 local internal, run_folder = bk.internal, bk._run_folder
 local program = internal.program
 local draw = bk.stream.new(o.seed)
 local function random() return bk.stream.below(draw, 1 << 30) / (1 << 30) end
 local function pick(list) return list[1 + bk.stream.below(draw, #list)] end
 
-local root = os.tmpname()
-os.remove(root)
-assert(os.execute("mkdir -p " .. root))
+local root = files.folder()
 local failures = 0
 local function fail(...)
     failures = failures + 1
     io.stderr:write("FAILED: ", string.format(...), "\n")
 end
 
-local function read(path)
-    local f <close> = io.open(path, "rb")
-    return f and f:read("a")
-end
-local function write(path, text)
-    local f <close> = assert(io.open(path, "wb"))
-    f:write(text)
-end
 local function output_of(command)
     local p <close> = io.popen(command)
     return p:read("a")

@@ -1,5 +1,6 @@
 -- The commands that look at run folders: runs, report, plot. The folders are written here, by their formats.
 local lu = require "luaunit"
+local files = require "files"
 local bk = require "bracket"
 local internal = bk.internal
 local program = (os.getenv("BRACKET_BUILD") or "build") .. "/bracket"
@@ -28,10 +29,7 @@ local function fails(status, message, ...)
 end
 
 local function write(path, text) internal.write_file(root .. "/" .. path, text) end
-local function read(path)
-    local f <close> = assert(io.open(root .. "/" .. path, "rb"))
-    return f:read("a")
-end
+local function read(path) return files.read(root .. "/" .. path) end
 
 -- The cells of the row that begins so; two spaces or more are between them.
 local function cells(output, first)
@@ -74,9 +72,7 @@ local function make(dir, config, status, rows)
 end
 
 local function set_up()
-    root = os.tmpname()
-    os.remove(root)
-    internal.make_folder(root)
+    root = files.folder()
 end
 
 local function tear_down() os.execute("rm -rf " .. quote(root)) end

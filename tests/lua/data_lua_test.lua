@@ -1,27 +1,14 @@
 -- data_lua_test.lua - glyphs, MNIST's files, and the tasks made of them.
 local bk = require "bracket"
 local lu = require "luaunit"
+local files = require "files"
+local write = files.write
 
 TestGlyphs, TestMnist, TestTasks = {}, {}, {}
 
 local function list(t) return t:totable() end
 local function same(a, b) lu.assertEquals(list(a), list(b)) end
 local function distance(a, b) return (a - b):norm():item() end
-
-local function temporary()
-    local path = os.tmpname()
-    os.remove(path)
-    assert(os.execute("mkdir '" .. path .. "'"))
-    return path
-end
-
-local function remove(dir) os.execute("rm -rf '" .. dir .. "'") end
-
-local function write(path, bytes)
-    local f = assert(io.open(path, "wb"))
-    f:write(bytes)
-    f:close()
-end
 
 -- ---- glyphs ----
 
@@ -100,8 +87,8 @@ local function write_set(dir, images, labels, n, wanted)
     write(dir .. "/" .. labels, idx(8, { wanted or n }, table.concat(ids)))
 end
 
-function TestMnist:setUp() self.dir = temporary() end
-function TestMnist:tearDown() remove(self.dir) end
+function TestMnist:setUp() self.dir = files.folder() end
+function TestMnist:tearDown() files.remove(self.dir) end
 
 local function check_set(d, n)
     lu.assertEquals(d.x:shape(), { n, 6 })

@@ -16,11 +16,7 @@ local function write(name, bytes)
     f:close()
     return p
 end
-local function fails(text, f, ...)
-    local ok, message = pcall(f, ...)
-    lu.assertFalse(ok)
-    lu.assertStrContains(tostring(message), text)
-end
+local function fails(text, f, ...) lu.assertErrorMsgContains(text, f, ...) end
 
 TestDataFiles = {}
 

@@ -2,16 +2,13 @@
 -- each is run in a session of its own, in a scratch folder.
 local bk = require "bracket"
 local lu = require "luaunit"
+local files = require "files"
+local write = files.write
 local shown = require "shown"
 local examples = bk.repl.examples
 local BUILD = os.getenv("BRACKET_BUILD") or "build"
 
 TestExamples = {}
-
-local function write(path, text)
-    local f <close> = assert(io.open(path, "w"))
-    assert(f:write(text))
-end
 
 -- name -> docstring of all that is to have one: functions and what is called like one, and methods.
 local function public()
@@ -71,9 +68,7 @@ function TestExamples.test_examples_show_what_happens()
         for k, x in ipairs(e.exchanges) do inputs[k] = ("%q"):format(x.input) end
         code[i] = "{" .. table.concat(inputs, ",\n") .. "}"
     end
-    local folder = os.tmpname()
-    os.remove(folder)
-    assert(os.execute("mkdir -p " .. folder))
+    local folder = files.folder()
     write(folder .. "/list.lua", "return {" .. table.concat(code, ",\n") .. "}")
     write(folder .. "/run.lua", "bk = require 'bracket'\n" .. RUN)
     local root = BUILD:find("^/") and "" or assert(io.popen("pwd")):read("l") .. "/"

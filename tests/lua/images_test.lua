@@ -5,11 +5,7 @@ local lu = require "luaunit"
 
 local root = os.tmpname()
 
-local function fails(text, f, ...)
-    local ok, message = pcall(f, ...)
-    lu.assertFalse(ok)
-    lu.assertStrContains(tostring(message), text)
-end
+local function fails(text, f, ...) lu.assertErrorMsgContains(text, f, ...) end
 
 local function put(name, bytes)
     local p = root .. "/" .. name

@@ -1,6 +1,7 @@
 -- What `make install` leaves: a header, libraries and a pkg-config file that hosts build with, a module for stock
 -- lua5.4, the manual; and that `make uninstall` takes all of it back.
 local lu = require "luaunit"
+local files = require "files"
 local build = os.getenv("BRACKET_BUILD") or "build"
 
 local function output(command)
@@ -33,15 +34,13 @@ TestInstall = {}
 
 function TestInstall:setUp()
     if build ~= "build" then lu.skip("the installed build is the plain one") end
-    self.dir = os.tmpname()
-    os.remove(self.dir)
-    assert(os.execute("mkdir -p " .. self.dir))
+    self.dir = files.folder()
     self.make = ("env -u MAKEFLAGS -u MFLAGS make -s PREFIX=/opt/bracket DESTDIR=%s "):format(self.dir)
     succeeds(self.make .. "install")
 end
 
 function TestInstall:tearDown()
-    if self.dir then os.execute("rm -rf '" .. self.dir .. "'") end
+    if self.dir then files.remove(self.dir) end
 end
 
 function TestInstall:test_hosts_build_against_it_and_uninstall_leaves_no_file()

@@ -2,30 +2,19 @@
 -- program that `make test` builds with MPI, and is skipped where there is none. The values to meet are those of one
 -- process.
 local lu = require "luaunit"
+local files = require "files"
+local output_of = files.output_of
 local bk = require "bracket"
 local build = os.getenv("BRACKET_BUILD") or "build"
 local internal = bk.internal
 
 local root
 local function set_up()
-    root = os.tmpname()
-    os.remove(root)
-    internal.make_folder(root)
+    root = files.folder()
 end
-local function tear_down() os.execute("rm -rf '" .. root .. "'") end
+local function tear_down() files.remove(root) end
 
-local function output_of(command)
-    local p = io.popen(("{ %s; } 2>&1; echo \"status $?\""):format(command))
-    local text = p:read("a")
-    p:close()
-    local output, status = text:match("^(.*)status (%d+)\n$")
-    return output, tonumber(status)
-end
-
-local function write(name, text)
-    local f <close> = assert(io.open(root .. "/" .. name, "w"))
-    f:write(text)
-end
+local function write(name, text) files.write(root .. "/" .. name, text) end
 
 local PROGRAM = build .. "/tests/bracket-mpi"
 local function runs_here() return select(2, output_of("mpirun -n 2 " .. PROGRAM .. " -e 'bk=1'")) == 0 end

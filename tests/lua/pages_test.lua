@@ -2,20 +2,12 @@
 -- scratch folder and its output compared, or carries the reason why not. tests/README.md has the conventions.
 local bk = require "bracket"
 local lu = require "luaunit"
+local files = require "files"
+local read, write = files.read, files.write
 local shown = require "shown"
 local lines_of, blocks_of, exchanges, compare = shown.lines_of, shown.blocks_of, shown.exchanges, shown.compare
 local same_line, same_lines = shown.same_line, shown.same_lines
 local BUILD = os.getenv("BRACKET_BUILD") or "build"
-
-local function read(path)
-    local f <close> = assert(io.open(path))
-    return f:read("a")
-end
-
-local function write(path, text)
-    local f <close> = assert(io.open(path, "w"))
-    assert(f:write(text))
-end
 
 local function capture(command)
     local p <close> = assert(io.popen(command))

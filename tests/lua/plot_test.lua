@@ -2,36 +2,18 @@
 local bk = require "bracket"
 local program = (os.getenv("BRACKET_BUILD") or "build") .. "/bracket"
 local lu = require "luaunit"
+local files = require "files"
+local read, write = files.read, files.write
 
 TestPlot, TestPlotMisuse = {}, {}
 
 local have_gnuplot = os.execute("command -v gnuplot >/dev/null 2>&1")
 
-local function temporary()
-    local path = os.tmpname()
-    os.remove(path)
-    assert(os.execute("mkdir '" .. path .. "'"))
-    return path
-end
-
-local function read(path)
-    local f = assert(io.open(path, "rb"))
-    local bytes = f:read("a")
-    f:close()
-    return bytes
-end
-
-local function write(path, bytes)
-    local f = assert(io.open(path, "wb"))
-    f:write(bytes)
-    f:close()
-end
-
 function TestPlot:setUp()
     if not have_gnuplot then lu.skip("gnuplot is not here") end
-    self.dir = temporary()
+    self.dir = files.folder()
 end
-function TestPlot:tearDown() if self.dir then os.execute("rm -rf '" .. self.dir .. "'") end end
+function TestPlot:tearDown() if self.dir then files.remove(self.dir) end end
 
 function TestPlot:svg(figure)
     figure.out = self.dir .. "/f.svg"
@@ -592,8 +574,8 @@ end
 
 -- ---- misuse ----
 
-function TestPlotMisuse:setUp() self.dir = temporary() end
-function TestPlotMisuse:tearDown() os.execute("rm -rf '" .. self.dir .. "'") end
+function TestPlotMisuse:setUp() self.dir = files.folder() end
+function TestPlotMisuse:tearDown() files.remove(self.dir) end
 
 function TestPlotMisuse:test_messages()
     local function fails(message, figure) lu.assertErrorMsgContains("bk.plot: " .. message, bk.plot, figure) end

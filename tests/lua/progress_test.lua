@@ -1,5 +1,6 @@
 -- What is shown on a terminal of work that takes long, and that nothing is where there is none (tests/c/pty.c is one).
 local lu = require "luaunit"
+local files = require "files"
 local bk = require "bracket"
 local build = os.getenv("BRACKET_BUILD") or "build"
 local pty, program = build .. "/tests/pty", build .. "/bracket"
@@ -7,12 +8,10 @@ local pty, program = build .. "/tests/pty", build .. "/bracket"
 TestLongWork = {}
 
 function TestLongWork:setUp()
-    self.dir = os.tmpname()
-    os.remove(self.dir)
-    bk.internal.make_folder(self.dir)
+    self.dir = files.folder()
 end
 
-function TestLongWork:tearDown() os.execute("rm -rf '" .. self.dir .. "'") end
+function TestLongWork:tearDown() files.remove(self.dir) end
 
 function TestLongWork:write(name, text)
     local f <close> = assert(io.open(self.dir .. "/" .. name, "w"))

@@ -1,13 +1,10 @@
 -- What a release promises: one version everywhere, an interface in C that keeps what the last release had, an archive
 -- that builds. (`make reproducible`, `deb-test` and `rock-test` take minutes or need root: .packaging/README.md.)
 local lu = require "luaunit"
+local files = require "files"
+local read = files.read
 local bk = require "bracket"
 local build = os.getenv("BRACKET_BUILD") or "build"
-
-local function read(path)
-    local f <close> = assert(io.open(path))
-    return f:read("a")
-end
 
 local function run(command)
     local p = io.popen(command .. " 2>&1")

@@ -1,24 +1,12 @@
 -- The REPL on a pseudo-terminal (tests/c/pty.c types and reads).
 local bk = require "bracket"
 local lu = require "luaunit"
+local files = require "files"
+local read, write = files.read, files.write
 local build = os.getenv("BRACKET_BUILD") or "build"
 local pty, program = build .. "/tests/pty", build .. "/bracket"
 
 local home
-local function write(path, text)
-    local f = assert(io.open(path, "w"))
-    f:write(text)
-    f:close()
-end
-
-local function read(path)
-    local f = io.open(path)
-    if not f then return nil end
-    local text = f:read("a")
-    f:close()
-    return text
-end
-
 -- What may stand at the end of line.
 local function candidates(line) return table.concat((bk.repl.complete(line)), "|") end
 
@@ -45,7 +33,7 @@ function TestRepl:setUp()
 end
 
 function TestRepl:tearDown()
-    os.execute("rm -rf '" .. home .. "'")
+    files.remove(home)
 end
 
 function TestRepl:test_expressions_print_and_underscore_is_the_last_value()

@@ -2,6 +2,8 @@
 -- of the test's, and asks for nothing. Where no Chromium is installed these tests are skipped, and say so.
 local bk = require "bracket"
 local lu = require "luaunit"
+local files = require "files"
+local read = files.read
 local internal = bk.internal
 
 TestReportPage = {}
@@ -39,11 +41,6 @@ local function make(root, seeds, steps)
     end
 end
 
-local function read(path)
-    local f <close> = assert(io.open(path, "rb"))
-    return f:read("a")
-end
-
 -- Figures of values that rounding alone tells apart, as means of equal ones are: ticks without an end froze the page.
 local TICKS = [==[
 const html = require("fs").readFileSync(process.argv[2], "utf8");
@@ -79,12 +76,10 @@ function TestReportPage:test_ticks_end()
 end
 
 function TestReportPage:setUp()
-    self.root = os.tmpname()
-    os.remove(self.root)
-    internal.make_folder(self.root)
+    self.root = files.folder()
 end
 
-function TestReportPage:tearDown() os.execute("rm -rf '" .. self.root .. "'") end
+function TestReportPage:tearDown() files.remove(self.root) end
 
 function TestReportPage:report()
     assert(os.execute(("'%s' report '%s' >/dev/null"):format(program, self.root)))

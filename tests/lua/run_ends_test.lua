@@ -1,6 +1,7 @@
 -- How runs with a folder end, and what they leave: claims, signals, kills, damaged files. tests/lua/run_folder_test.lua
 -- has what the folder holds when all goes well.
 local lu = require "luaunit"
+local files = require "files"
 local bk = require "bracket"
 local run_folder, checkpoint, claim, internal = bk._run_folder, bk._checkpoint, bk._claim, bk.internal
 local build = os.getenv("BRACKET_BUILD") or "build"
@@ -8,20 +9,12 @@ TestRunEnds = {}
 
 local root
 function TestRunEnds:setUp()
-    root = os.tmpname()
-    os.remove(root)
-    internal.make_folder(root)
+    root = files.folder()
 end
-function TestRunEnds:tearDown() os.execute("rm -rf '" .. root .. "'") end
+function TestRunEnds:tearDown() files.remove(root) end
 
-local function read(name)
-    local f <close> = assert(io.open(root .. "/" .. name, "rb"))
-    return f:read("a")
-end
-local function write(name, text)
-    local f <close> = assert(io.open(root .. "/" .. name, "wb"))
-    f:write(text)
-end
+local function read(name) return files.read(root .. "/" .. name) end
+local function write(name, text) files.write(root .. "/" .. name, text) end
 local function exists(name)
     local f <close> = io.open(root .. "/" .. name, "rb")
     return f ~= nil

@@ -1,5 +1,6 @@
 -- Runs that leave a folder: what is in it, and that a run which was stopped, killed or failed goes on bit for bit.
 local lu = require "luaunit"
+local files = require "files"
 local bk = require "bracket"
 local internal = bk.internal
 local run_folder, checkpoint = bk._run_folder, bk._checkpoint
@@ -8,23 +9,12 @@ TestRunFolder = {}
 
 local root
 function TestRunFolder:setUp()
-    root = os.tmpname()
-    os.remove(root)
-    bk.internal.make_folder(root)
+    root = files.folder()
 end
-function TestRunFolder:tearDown() os.execute("rm -rf '" .. root .. "'") end
+function TestRunFolder:tearDown() files.remove(root) end
 
-local function read(name)
-    local f = assert(io.open(root .. "/" .. name, "rb"))
-    local text = f:read("a")
-    f:close()
-    return text
-end
-local function write(name, text)
-    local f = assert(io.open(root .. "/" .. name, "wb"))
-    f:write(text)
-    f:close()
-end
+local function read(name) return files.read(root .. "/" .. name) end
+local function write(name, text) files.write(root .. "/" .. name, text) end
 local function exists(name)
     local f = io.open(root .. "/" .. name, "rb")
     if f then f:close() end

@@ -1,5 +1,6 @@
 -- bracket runs list with its options, tag, untag and rm; bk.runs; the index of runs; tables on terminals.
 local lu = require "luaunit"
+local files = require "files"
 local bk = require "bracket"
 local internal, table_text = bk.internal, bk._table_text
 local build = os.getenv("BRACKET_BUILD") or "build"
@@ -24,10 +25,7 @@ local function run(...)
     return shell(table.concat(words, " "))
 end
 
-local function write(path, text)
-    local f <close> = assert(io.open(root .. "/" .. path, "wb"))
-    assert(f:write(text))
-end
+local function write(path, text) files.write(root .. "/" .. path, text) end
 
 local function exists(path)
     local f <close> = io.open(root .. "/" .. path, "rb")
@@ -55,9 +53,7 @@ local function first_words(output)
 end
 
 local function set_up()
-    root = os.tmpname()
-    os.remove(root)
-    internal.make_folder(root)
+    root = files.folder()
     make("r/a", { lr = 0.1, seed = 1, layers = { 64, 32 }, name = 'a "b", c' },
         { metrics = { average_accuracy = 0.5 } })
     make("r/b", { lr = 0.01, seed = 2, layers = { 8 }, name = "b" }, { status = "failed", metrics = { own = 3 } })

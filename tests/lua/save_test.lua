@@ -1,15 +1,12 @@
 -- save_test.lua - results of scripts: bk.save_csv, bk.save_json, bk.load_json, and what print shows of a result.
 local bk = require "bracket"
 local lu = require "luaunit"
+local files = require "files"
+local read = files.read
 
 TestSave = {}
 
 local function path() return os.tmpname() end
-local function read(name)
-    local f <close> = assert(io.open(name, "rb"))
-    return f:read("a")
-end
-
 local function written(save, ...)
     local name = path()
     save(name, ...)

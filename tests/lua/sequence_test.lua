@@ -8,11 +8,7 @@ local function worst(a, b)
     lu.assertEquals(a:shape(), b:shape())
     return (a - b):abs():max():item()
 end
-local function fails(text, f, ...)
-    local ok, message = pcall(f, ...)
-    lu.assertFalse(ok)
-    lu.assertStrContains(tostring(message), text)
-end
+local function fails(text, f, ...) lu.assertErrorMsgContains(text, f, ...) end
 local function blocks(model, theta)
     local p = {}
     for _, b in ipairs(model.layers) do p[b.name:match("[^.]+$")] = theta:narrow(1, b.first,

@@ -2,28 +2,14 @@
 -- slurmd) live as long as the suite, in a folder and on ports of its own. Skipped where Debian's slurmctld, slurmd and
 -- munge are not installed, or may not run.
 local lu = require "luaunit"
+local files = require "files"
+local output_of, read, write = files.output_of, files.read, files.write
 local bk = require "bracket"
 local internal, run_folder = bk.internal, bk._run_folder
 local build = os.getenv("BRACKET_BUILD") or "build"
 local MPI = build .. "/tests/bracket-mpi"
 
-local function output_of(command)
-    local p = io.popen(("{ %s; } 2>&1; echo \"status $?\""):format(command))
-    local text = p:read("a")
-    p:close()
-    local output, status = text:match("^(.*)status (%d+)\n$")
-    return output, tonumber(status)
-end
 local function succeeds(command) return select(2, output_of(command)) == 0 end
-local function read(path)
-    local f <close> = io.open(path, "rb")
-    return f and f:read("a")
-end
-local function write(path, text)
-    local f <close> = assert(io.open(path, "w"))
-    f:write(text)
-end
-
 -- What f returns, as soon as it is something; nil after so many seconds.
 local function wait_for(seconds, f)
     local stop = bk.clock() + seconds

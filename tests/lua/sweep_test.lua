@@ -1,25 +1,9 @@
 -- Commands of the program, and bracket sweep: real processes of the built program, in a folder of the test's own.
 local lu = require "luaunit"
+local files = require "files"
+local output_of, read, write = files.output_of, files.read, files.write
 local bk = require "bracket"
 local build = os.getenv("BRACKET_BUILD") or "build"
-
-local function output_of(command)
-    local p = io.popen(("{ %s; } 2>&1; echo \"status $?\""):format(command))
-    local text = p:read("a")
-    p:close()
-    local output, status = text:match("^(.*)status (%d+)\n$")
-    return output, tonumber(status)
-end
-
-local function write(path, text)
-    local f <close> = assert(io.open(path, "w"))
-    f:write(text)
-end
-
-local function read(path)
-    local f <close> = io.open(path, "rb")
-    return f and f:read("a")
-end
 
 -- Every call of it adds the line of its arguments to a file; --mode says how it ends.
 local SCRIPT = [[
@@ -61,9 +45,7 @@ end
 local folder, script, log, program
 
 local function set_up()
-    folder = os.tmpname()
-    os.remove(folder)
-    assert(os.execute("mkdir -p " .. folder))
+    folder = files.folder()
     script, log = folder .. "/script.lua", folder .. "/log"
     program = build .. "/bracket"
     write(script, SCRIPT)

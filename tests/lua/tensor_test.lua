@@ -10,11 +10,7 @@ local function near(a, b, tolerance)
     lu.assertEquals(#a, #b)
     for i = 1, #a do lu.assertAlmostEquals(a[i], b[i], tolerance or 1e-13) end
 end
-local function fails(text, f, ...)
-    local ok, message = pcall(f, ...)
-    lu.assertFalse(ok)
-    lu.assertStrContains(tostring(message), text)
-end
+local function fails(text, f, ...) lu.assertErrorMsgContains(text, f, ...) end
 
 TestTensorMaking = {}
 

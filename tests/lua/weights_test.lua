@@ -3,11 +3,7 @@
 local bk = require "bracket"
 local lu = require "luaunit"
 
-local function fails(text, f, ...)
-    local ok, message = pcall(f, ...)
-    lu.assertFalse(ok)
-    lu.assertStrContains(tostring(message), text)
-end
+local function fails(text, f, ...) lu.assertErrorMsgContains(text, f, ...) end
 
 local function worst(a, b) return (a - b):abs():max():item() end
 local function sigmoid(t) return 1 / (1 + math.exp(-t)) end

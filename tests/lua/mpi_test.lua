@@ -9,9 +9,7 @@ local build = os.getenv("BRACKET_BUILD") or "build"
 local internal = bk.internal
 
 local root
-local function set_up()
-    root = files.folder()
-end
+local function set_up() root = files.folder() end
 local function tear_down() files.remove(root) end
 
 local function write(name, text) files.write(root .. "/" .. name, text) end

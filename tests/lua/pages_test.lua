@@ -81,12 +81,12 @@ end
 
 -- A script that takes arguments runs without them too, where nothing but the page's files is, and with --out if it has
 -- that; the others are run on the page as they stand.
-local function run_alone(page, files, file)
+local function run_alone(page, beside, file)
     local defaults = file.text:match("bk%.arguments(%b{})")
     if not defaults then return end
     local folder = scratch_folder(page)
     local ok, problem = pcall(function()
-        for _, f in ipairs(files) do write(folder .. "/" .. f.name, f.text) end
+        for _, f in ipairs(beside) do write(folder .. "/" .. f.name, f.text) end
         run_command(page, folder, "bracket " .. file.name, nil, file.line)
         if defaults:find("out =") then
             local command = ("bracket %s --out other && ls other/status.json"):format(file.name)

@@ -16,11 +16,11 @@ local class_of, vocabulary, texts = generated.class_of, #generated.alphabet, {}
 if o.data ~= "" then
     class_of, vocabulary = {}, 0
     for path in o.data:gmatch("[^,]+") do
-        local file = assert(io.open(path, "rb"))
-        local text = file:read("a")
-        file:close()
-        if #text <= o.time then
-            error(("--data: %s: expected more than %d characters, got %d"):format(path, o.time, #text), 0)
+        local file <close> = io.open(path, "rb")
+        local text = file and file:read("a")
+        if not text or #text <= o.time then
+            error(("--data: %s: expected a file of more than %d characters, got %s"):format(path, o.time,
+                text and #text or "none that can be read"), 0)
         end
         texts[#texts + 1] = text
         for i = 1, #text do

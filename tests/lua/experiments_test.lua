@@ -31,6 +31,8 @@ function TestExperiments:test_options_that_would_do_nothing()
         drift = { "--seeds: expected a whole number >= 1, got 0", "--seeds", "0" },
         planner = { "--images: expected a whole number >= 1, got 1.5", "--images", "1.5" },
         order_prediction = { "--path_steps: expected a whole number >= 0, got -1", "--path_steps", "-1" },
+        language = { "--data: tests: expected a file of more than 8 characters, got none that can be read", "--data",
+            "tests" },
         games = { "--seed: expected a whole number, got 1.5", "--seed", "1.5" },
     } do
         local before = arg

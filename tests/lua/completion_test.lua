@@ -99,5 +99,6 @@ function TestCompletion:test_the_man_page_is_one()
     p:close()
     lu.assertNotStrContains(text, ": warning")
     lu.assertStrContains(text, "--group-by NAME,NAME")
+    lu.assertEquals(select(2, text:gsub("a page of HTML", "")), 1) -- what a command does is said once
     lu.assertStrContains(text, ".dots at the start")
 end

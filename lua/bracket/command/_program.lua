@@ -86,7 +86,7 @@ function program.man(entries, keys)
     for _, o in ipairs(program.OPTIONS) do item(option_of(o), o.doc) end
     out[#out + 1] = ".SH COMMANDS"
     for _, row in ipairs(program.commands()) do
-        if row.doc ~= "" then out[#out + 1] = ".PP\n" .. escaped(row.name .. ": " .. row.doc .. ".") end
+        if row.verbs then out[#out + 1] = ".PP\n" .. escaped(row.name .. ": " .. row.doc .. ".") end
         for _, of in ipairs(parts(row)) do
             item(synopsis(row, of ~= row and of or nil), of ~= row and of.doc or row.doc)
             if #of.options > 0 then out[#out + 1] = ".RS" end

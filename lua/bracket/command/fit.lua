@@ -92,7 +92,7 @@ end
 return command_line.define{
     name = "fit",
     arguments = "DIR...",
-    doc = "The terms of the modified equation, from logged trajectories alone (bk.bea.fit): the rate, flatness (h/4 "
+    doc = "the terms of the modified equation, from logged trajectories alone (bk.bea.fit): the rate, flatness (h/4 "
         .. "for gradient steps of rate h), conflict (h/2) and momentum's factor (1 + b)/(1 - b), each with its 95 % "
         .. "interval. DIR is a run's folder with its checkpoints (checkpoint_every = 1, keep = 1000), or holds "
         .. "trajectory.safetensors (theta (rows, parameters), and step and lr where they are not 1, 2, ... and "

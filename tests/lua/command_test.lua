@@ -743,7 +743,7 @@ function TestPlotCommand:test_groups()
     lu.assertEquals((run("plot", "g", "loss", "--out", "f.svg", "--group-by", "seed")),
         "f.svg\nseed = 1: 1 of 2 finished; diverged: seed 1; pooled over lr\nseed = 2: 1 of 1 finished\n")
     fails(1, "plot: --where: it holds for none of the runs", "plot", "g", "loss", "--where", "lr > 7")
-    fails(2, "--where", "plot", "g", "loss", "--where", "lr >")
+    fails(2, '--where: unexpected symbol near <eof> in "lr >"', "plot", "g", "loss", "--where", "lr >")
 end
 
 -- Before the first step there is no rate.

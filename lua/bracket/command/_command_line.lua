@@ -18,6 +18,13 @@ function command_line.names(options, option)
     return list
 end
 
+-- The runs for which an option's expression holds, as a function of the command and runs: all where it is not given.
+function command_line.where(options, option)
+    local where, why = bk._run_query.where(options[option], "--" .. option)
+    if not where then misused("--%s: %s in %q", option, why, options[option]) end
+    return where
+end
+
 -- ---- reading ----
 
 local function unknown(option, known)

@@ -1,7 +1,7 @@
 -- bracket plot DIR... COLUMN: recorded columns over the step: a curve a group of runs, its mean and 95 % band.
 local bk = ...
 local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk._table_text
-local run_query, colours = bk._run_query, bk._plot._colours
+local colours = bk._plot._colours
 local misused = command_line.misused
 local LABELLED = 18 -- curves that a key has room for
 local POINTS = 1000 -- of a curve
@@ -150,11 +150,7 @@ return command_line.define{
         if #plain < 2 then
             misused("expected DIR... COLUMN, got %s", plain[1] and ("only %q"):format(plain[1]) or "nothing")
         end
-        if options.where then
-            local why
-            options.where, why = run_query.where(options.where)
-            if not options.where then misused("--where: %s", why) end
-        end
+        options.where = options.where and command_line.where(options, "where")
         options.by = command_line.names(options, "group-by")
         return plain, table.remove(plain), options
     end,

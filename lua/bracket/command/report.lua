@@ -2,7 +2,7 @@
 -- asks for nothing: its numbers, style and script are inside.
 local bk = ...
 local command_line, run_view, table_text = bk.command._command_line, bk.command._run_view, bk._table_text
-local run_query, page, curves = bk._run_query, bk.command._report_page, bk.command._report_curves
+local page, curves = bk.command._report_page, bk.command._report_curves
 local script = bk.command._report_script_text
 local misused, text, escape = command_line.misused, table_text.text, page.escape
 
@@ -358,11 +358,7 @@ return command_line.define{
     },
     prepare = function(plain, options)
         if #plain ~= 1 then misused("expected one DIR, got %d", #plain) end
-        if options.where then
-            local why
-            options.where, why = run_query.where(options.where)
-            if not options.where then misused("--where: %s", why) end
-        end
+        options.where = options.where and command_line.where(options, "where")
         options.by = command_line.names(options, "group-by")
         return (plain[1]:gsub("(.)/+$", "%1")), options
     end,

@@ -17,13 +17,6 @@ local function raise(problems)
     if #problems > 0 then error(table.concat(problems, "\n"), 0) end
 end
 
-local function where_of(options, name)
-    name = name or "where"
-    local where, why = query.where(options[name], "--" .. name)
-    if not where then misused("--%s: %s in %q", name, why, options[name]) end
-    return where
-end
-
 local function one_form(options)
     if options.csv and options.json then misused("--csv or --json, not both") end
 end
@@ -193,7 +186,7 @@ local function tags_of(plain, options)
             misused("TAG: expected words of letters, digits and _.-, got %q", last)
         end
     end
-    return plain, tags, where_of(options)
+    return plain, tags, command_line.where(options, "where")
 end
 
 local function tag(dirs, tags, where, off)
@@ -287,7 +280,7 @@ return command_line.define{
                 { "json", "flag", doc = "as a JSON list, with all there is unless --columns is given" } },
             prepare = function(plain, options)
                 one_form(options)
-                options.where_text, options.where = options.where, where_of(options)
+                options.where_text, options.where = options.where, command_line.where(options, "where")
                 options.columns = command_line.names(options, "columns")
                 return plain, options
             end, call = list },
@@ -310,8 +303,9 @@ return command_line.define{
             prepare = function(plain, options)
                 if #plain == 0 then misused("expected DIR DIR..., got nothing") end
                 one_form(options)
-                return plain, { where = where_of(options), by = command_line.names(options, "group-by"),
-                    baseline = options.baseline and where_of(options, "baseline"), csv = options.csv,
+                return plain, { where = command_line.where(options, "where"),
+                    by = command_line.names(options, "group-by"),
+                    baseline = options.baseline and command_line.where(options, "baseline"), csv = options.csv,
                     json = options.json, narrowed = options.where ~= nil or options.baseline ~= nil
                         or options.csv or options.json }
             end, call = compare },
@@ -325,7 +319,7 @@ return command_line.define{
             options = { WHERE, { "yes", "flag", doc = "does not ask" },
                 { "dry-run", "flag", doc = "says what would be removed, and removes nothing" } },
             prepare = function(plain, options)
-                return some_dirs(plain), options.where and where_of(options), options
+                return some_dirs(plain), options.where and command_line.where(options, "where"), options
             end, call = remove },
     },
 }

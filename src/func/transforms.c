@@ -91,20 +91,21 @@ static bool float_argument(graph *g, const char *name, const node *n) {
 
 /* With its value, what else f returns comes along: new buffers, say. */
 static bool grad_with_value(func *self, graph *g, int n_in, node *const *in, node_list *out, bool value) {
-    if (!need(g, "bk.grad", n_in, 1) || !float_argument(g, "bk.grad", in[0])) return false;
+    const char *who = self->cls->name;
+    if (!need(g, who, n_in, 1) || !float_argument(g, who, in[0])) return false;
     node *p = placeholder(g, in[0]), **args = array(g, n_in), *y = NULL;
     node_list of = { 0, NULL };
     if (!args || !p) return false;
     memcpy(args, in, sizeof *args * (size_t)n_in);
     args[0] = p;
     if (value && func_build(operand(self), g, n_in, args, &of)) y = of.v[0];
-    if (!value) y = func_build1(operand(self), "bk.grad", g, n_in, args);
+    if (!value) y = func_build1(operand(self), who, g, n_in, args);
     if (!y) return false;
     out->n = value ? of.n + 1 : 1;
     out->v = array(g, out->n);
     if (!out->v) return false;
     out->v[0] = y;
-    out->v[value] = graph_grad(g, y, p);
+    out->v[value] = graph_grad(g, y, p, who);
     for (int i = 1; i < of.n; i++) out->v[i + 1] = of.v[i];
     return graph_substitute(g, out->n, out->v, 1, &p, &in[0]);
 }
@@ -143,7 +144,7 @@ static bool hvp_build(func *self, graph *g, int n_in, node *const *in, node_list
     if (!args || !v) return false;
     args[0] = p;
     for (int i = 2; i < n_in; i++) args[i - 1] = in[i];
-    node *grad = graph_grad(g, func_build1(operand(self), "bk.hvp", g, n_in - 1, args), p), *hv = NULL;
+    node *grad = graph_grad(g, func_build1(operand(self), "bk.hvp", g, n_in - 1, args), p, "bk.hvp"), *hv = NULL;
     if (!grad) return false;
     if (shape_equal(v->ndim, v->shape, theta->ndim, theta->shape)) {
         if (!graph_jvp(g, 1, &grad, 1, &p, &v, &hv)) return false;
@@ -162,7 +163,7 @@ static bool hvp_build(func *self, graph *g, int n_in, node *const *in, node_list
 /* The gradient of f at the placeholder *p. */
 static node *grad_at(func *f, const char *who, graph *g, int n_in, node *const *in, node **p) {
     *p = placeholder(g, in[0]);
-    return graph_grad(g, build_at(f, who, g, *p, n_in, in), *p);
+    return graph_grad(g, build_at(f, who, g, *p, n_in, in), *p, who);
 }
 
 static node *hessian_rows(func *self, graph *g, int n_in, node *const *in, node *directions) {
@@ -385,7 +386,7 @@ node *func_build_field(func *f, graph *g, int n_in, node *const *in, const char 
     node *p = at[0] = placeholder(g, theta), *y = func_build1(f, what, g, n_in, at);
     if (!y) return NULL;
     if (y->ndim == 0 && !func_is_field(f))
-        y = graph_grad(g, y, p);
+        y = graph_grad(g, y, p, what);
     else if (!shape_equal(y->ndim, y->shape, theta->ndim, theta->shape)) {
         shape_buf a, b;
         return graph_fail(g, BK_EINVAL, "%s: expected a loss (a 0-d tensor) or a field of θ's shape %s, got %s", what,

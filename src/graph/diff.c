@@ -109,11 +109,11 @@ bool graph_vjp(graph *g, int n_out, node *const *outs, node *const *cts, int n_w
     return graph_jvp(g, n_out, outs, n_wrt, wrt, seeds, dy) && transpose(g, n_out, dy, cts, n_wrt, seeds, grads);
 }
 
-node *graph_grad(graph *g, node *y, node *wrt) {
+node *graph_grad(graph *g, node *y, node *wrt, const char *who) {
     if (!y || !wrt || graph_failed(g)) return NULL;
     if (y->ndim != 0 || y->dtype == BK_INT64) {
         shape_buf text;
-        return graph_fail(g, BK_EINVAL, "bk.grad: the function must return a 0-d float tensor, got %s %s",
+        return graph_fail(g, BK_EINVAL, "%s: the function must return a 0-d float tensor, got %s %s", who,
                           dtype_name(y->dtype), shape_text(y->ndim, y->shape, &text));
     }
     const graph_basis *b = graph_basis_of(g);

@@ -236,8 +236,8 @@ node *graph_copy(graph *g, const node *n, node *const *in, bool late);
 bool graph_jvp(graph *g, int n_out, node *const *outs, int n_wrt, node *const *wrt, node *const *tangents, node **dy);
 /* Cotangents of wrt[] given those of outs[] (NULL: none): linearise, then transpose. grads[i] NULL: zero. */
 bool graph_vjp(graph *g, int n_out, node *const *outs, node *const *cts, int n_wrt, node *const *wrt, node **grads);
-/* d y / d wrt for a 0-d y; a zeros node where it does not depend on it. */
-node *graph_grad(graph *g, node *y, node *wrt);
+/* d y / d wrt for a 0-d y, what `who`'s function returned; a zeros node where it does not depend on it. */
+node *graph_grad(graph *g, node *y, node *wrt, const char *who);
 /* outs rebuilt with from[i] replaced by to[i] (same shape and dtype), in place. */
 bool graph_substitute(graph *g, int n_out, node **outs, int n, node *const *from, node *const *to);
 /* outs rebuilt over a new first axis: from[i] replaced by to[i], which carries the axis when batched[i].

@@ -500,7 +500,7 @@ static void test_forms(ctx *c) {
     graph *g = ops_graph(c);
     node *theta = graph_input(g, BK_FLOAT64, 1, (int64_t[]){ 26 }), *hv[2], *grads[2];
     for (int i = 0; i < 2; i++)
-        grads[i] = graph_grad(g, four_parts(g, theta, graph_input(g, BK_FLOAT64, 2, (int64_t[]){ 5, 3 })), theta);
+        grads[i] = graph_grad(g, four_parts(g, theta, graph_input(g, BK_FLOAT64, 2, (int64_t[]){ 5, 3 })), theta, "");
     check(one_concat(grads[0], 4), "forms", "a gradient is one concatenation", 0);
     check(count_ops(g, grads[0], &op_pad) == 0, "forms", "and pads nothing", count_ops(g, grads[0], &op_pad));
     for (int i = 0; i < 2; i++)

@@ -394,9 +394,13 @@ end
 function TestRefused.test_functions_and_derivatives()
     fails("bk.grad: takes one function and returns one; call the result: bk.grad(f)(θ)", bk.grad, squares, theta)
     fails("bk.grad: expected at least 1 argument, got 0", bk.grad(squares))
-    local float = "bk.grad: the function must return a 0-d float tensor, got float64 (2)"
-    fails(float, bk.grad(function(p) return p end), theta)
-    fails(float, bk.hessian(function(p) return p * 2 end), theta)
+    local no_loss = function(p) return p * 2 end
+    for _, name in ipairs { "grad", "value_and_grad", "hvp", "hessian" } do
+        fails(("bk.%s: the function must return a 0-d float tensor, got float64 (2)"):format(name), bk[name](no_loss),
+            theta, name == "hvp" and theta or nil)
+        fails(("bk.%s: argument 1: expected a float tensor, got int64"):format(name), bk[name](squares),
+            int64 { 1, 2 }, name == "hvp" and theta or nil)
+    end
     fails("this function returned nothing; expected a tensor", bk.compile(function() end), theta)
     fails('result 1 of this function: expected a tensor, got "x"', bk.grad(function() return "x" end), theta)
     fails('result 2 of this function: expected a tensor, got "x"', bk.compile(function(p) return p, "x" end), theta)
@@ -538,6 +542,10 @@ function TestRefused.test_odd_parts_of_options()
     end)
     fails("bk.bea.lanczos: hvp: expected a function that returns as many numbers as it is given, got nil",
         bk.bea.lanczos, { hvp = function() end, theta = theta, steps = 2 })
+    for _, name in ipairs { "lanczos", "spectrum" } do
+        fails(("bk.bea.%s: theta: expected finite products H v, got "):format(name), bk.bea[name],
+            { loss = function(p) return p:sqrt():sum() end, theta = bk.zeros { 2 } })
+    end
     fails("bk.bea.trace: loss: expected a function of theta, got 5", bk.bea.trace, { loss = 5, theta = theta })
     fails("bk.arguments: argv: entry 2: expected a string, got 3", bk.arguments, { lr = 1 }, { "--lr", 3 })
     fails("bk.schedule.per_task: lr: entry 1: expected a finite rate >= 0, got -1", bk.schedule.per_task, { -1 })

@@ -41,7 +41,7 @@ end
 -- Lanczos with full reorthogonalisation from the direction q: the eigenvalues of the tridiagonal matrix, ascending,
 -- its eigenvectors as columns, the orthonormal basis, and the norm of what is left after the last step. Where the basis
 -- spans an invariant space it goes on from draw(), `restarts` times (none by default), or stops before `steps`.
-function lanczos.iterate(product, q, steps, restarts, draw)
+function lanczos.iterate(where, product, q, steps, restarts, draw)
     local basis, d, e = { q / q:norm() }, {}, {}
     local function off_basis(w)
         for _ = 1, 2 do
@@ -53,6 +53,9 @@ function lanczos.iterate(product, q, steps, restarts, draw)
     for k = 1, steps do
         local w = product(basis[k])
         d[k] = w:dot(basis[k]):item()
+        if d[k] - d[k] ~= 0 then
+            refuse("%s: theta: expected finite products H v, got %s", where, bk._options.show(d[k]))
+        end
         w = off_basis(w)
         e[k] = w:norm():item()
         if k == steps then break end

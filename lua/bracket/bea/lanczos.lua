@@ -31,7 +31,7 @@ largest component positive, and lowest_vector.]],
         end
         local part = bk._progress.parts("bk.bea.lanczos", steps)
         -- A start finds one vector of each eigenvalue, so that top of them find the largest with their multiplicity.
-        local w, V, basis, left = lanczos.iterate(function(v)
+        local w, V, basis, left = lanczos.iterate("bk.bea.lanczos", function(v)
             part()
             return product(v)
         end, draw(), steps, options.top - 1, draw)

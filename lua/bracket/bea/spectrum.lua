@@ -5,7 +5,7 @@ local lanczos = bk.bea._lanczos
 
 -- One probe's nodes and weights: sum_i weight_i f(node_i) estimates the mean of f over the eigenvalues.
 local function quadrature(product, q, steps, vectors)
-    local w, V, basis = lanczos.iterate(product, q, steps)
+    local w, V, basis = lanczos.iterate("bk.bea.spectrum", product, q, steps)
     local probe = { nodes = w:totable(), weights = V[1]:square():totable(), vectors = vectors and {} or nil }
     for i = 1, vectors and #probe.nodes or 0 do probe.vectors[i] = lanczos.vector(V, basis, i) end
     return probe

@@ -5,10 +5,12 @@ local refuse, show = bk._options.refuse, bk._options.show
 -- { low, high } of a span given as a number or as both ends.
 local function ends(name, given)
     if type(given) == "number" and given > 0 and given < math.huge then return { -given, given } end
-    local low, high = type(given) == "table" and given[1], type(given) == "table" and given[2]
+    local pair = type(given) == "table" and given or {}
+    local low, high = pair[1], pair[2]
     if type(low) ~= "number" or type(high) ~= "number" or not (low < high) or high - low == math.huge then
         refuse("bk.landscape: %s: expected a number > 0 or { low, high }, got %s", name, show(given))
     end
+    if pair[3] ~= nil then refuse("bk.landscape: %s: expected { low, high }, got a third entry, %s", name, show(pair[3])) end
     return { low, high }
 end
 

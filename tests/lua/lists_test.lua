@@ -29,6 +29,20 @@ function TestLists.test_with_a_field()
         { data = bk.data.glyphs { n = 20, seed = 1 }, classes = { { 0, x = 1 }, { 2, 3 } } })
 end
 
+-- A pair with more than two entries, and rows of a matrix longer than the first.
+function TestLists.test_longer_than_what_is_read()
+    local function game(entry) return { losses = { squares, cubes }, players = { entry, { 2, 1 } }, lr = 1 } end
+    fails("bk.bea.game: players[1]: expected {first, size}, got a third entry, 2", bk.bea.game, game { 1, 1, 2 })
+    fails('bk.bea.game: players[1]: expected {first, size}, got a list with a field "lr"', bk.bea.game,
+        game { 1, 1, lr = 2 })
+    fails("bk.landscape: span: expected { low, high }, got a third entry, 2", bk.landscape, squares, theta,
+        { span = { 0, 1, 2 } })
+    fails('bk.plot: series 1: range: expected {low, high}, got a list with a field "lr"', bk.plot,
+        { { image = bk.eye(2), range = { 0, 1, lr = 2 } } })
+    fails("bk.metric.forgetting: row 0: expected 1 numbers as in row 1, got 2", bk.metric.forgetting,
+        { [0] = { 0.1, 0.2 }, { 0.3 }, { 0.1, 0.2 } })
+end
+
 -- What stands behind a gap would be passed over in silence, and so would an option among the numbers.
 function TestLists.test_with_a_gap()
     local gap = "expected a list without gaps, got 1 entries and one at 3"

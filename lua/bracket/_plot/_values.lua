@@ -74,12 +74,12 @@ end
 -- { low, high } of an option, or nil.
 function values.pair(given, where)
     if given == nil then return nil end
-    local low, high = table_of(given, where)[1], table_of(given, where)[2]
+    local pair = bk._options.list("bk.plot", where, table_of(given, where), "{low, high}")
+    local low, high = pair[1], pair[2]
     if type(low) ~= "number" or type(high) ~= "number" or not (low < high) or high - low == math.huge then
         fail("%s: expected {low, high}, got {%s, %s}", where, show(low), show(high))
     end
-    local more = table_of(given, where)[3]
-    if more ~= nil then fail("%s: expected {low, high}, got a third entry, %s", where, show(more)) end
+    if pair[3] ~= nil then fail("%s: expected {low, high}, got a third entry, %s", where, show(pair[3])) end
     return { low, high }
 end
 

@@ -18,7 +18,11 @@ local function read_players(given, n)
     if #given ~= n then fail("players: expected %d, one a loss, got %d", n, #given) end
     for i, p in ipairs(given) do
         local from, size = first, p
-        if type(p) == "table" then from, size = p[1], p[2] end
+        if type(p) == "table" then
+            from, size = p[1], p[2]
+            bk._options.list("bk.bea.game", ("players[%d]"):format(i), p, "{first, size}")
+            if p[3] ~= nil then fail("players[%d]: expected {first, size}, got a third entry, %s", i, show(p[3])) end
+        end
         from, size = math.tointeger(from), math.tointeger(size)
         if not from or not size or from < 1 or size < 1 then
             fail("players[%d]: expected a number of parameters or {first, size}, got %s", i, show(p))

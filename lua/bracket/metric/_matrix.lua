@@ -8,6 +8,8 @@ return function(where, a, order)
     local width = type(a) == "table" and length(a) and type(a[1]) == "table" and length(a[1]) or 0
     if width == 0 then refuse("%s: expected an accuracy matrix { {...}, ... }, a row after each task", where) end
     for k = a[0] and 0 or 1, #a do
+        local n = type(a[k]) == "table" and length(a[k])
+        if n and n > width then refuse("%s: row %d: expected %d numbers as in row 1, got %d", where, k, width, n) end
         for i = 1, width do
             if type(a[k]) ~= "table" or type(a[k][i]) ~= "number" then
                 refuse("%s: row %d, column %d: expected a number, got %s", where, k, i,

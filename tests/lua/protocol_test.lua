@@ -692,8 +692,9 @@ function TestProtocolErrors:test_options()
     lu.assertErrorMsgContains("schedule.cosine: steps: missing; only inside a run", bk.schedule.cosine{ lr = 1 }, 1)
     lu.assertEquals(bk.schedule.linear{ lr = 1, steps = 3 }(2), 0.5)
     lu.assertEquals(bk.schedule.warmup{ lr = 1, steps = 4 }(6), 1)
-    lu.assertErrorMsgContains("bk.schedule.constant: step: expected the number of a step, got nil",
-        bk.schedule.constant{ lr = 1 })
+    for _, step in ipairs { "x", 0, 1.5, 0 / 0, 1 / 0 } do
+        lu.assertErrorMsgContains("step: expected the number of a step, from 1", bk.schedule.constant{ lr = 1 }, step)
+    end
     fails('lr: expected 3 rates, one per task, got 2', { lr = { 0.1, 0.2 } })
     fails('needs one task a step, got order = "joint"', { lr = { 0.1, 0.2, 0.3 }, order = "joint" })
     fails('optimizer: expected one of bk.optim, such as bk.optim.sgd{}, got "adam"', { optimizer = "adam" })

@@ -7,8 +7,8 @@ local texts, lists = setmetatable({}, { __mode = "k" }), setmetatable({}, { __mo
 -- The rate, which is called with the number of a step; a digest sees the code behind it as what this captured.
 local function checked(name, rate)
     return function(step, state)
-        if type(step) ~= "number" then
-            refuse("bk.schedule.%s: step: expected the number of a step, got %s", name, show(step))
+        if type(step) ~= "number" or step < 1 or step % 1 ~= 0 then
+            refuse("bk.schedule.%s: step: expected the number of a step, from 1, got %s", name, show(step))
         end
         return rate(step, state)
     end

@@ -52,7 +52,8 @@ typedef struct plan_stats {
     int nodes_built;             /* by tracing and transforming, needed or not */
     rewrite passes[PLAN_PASSES]; /* what every rewrite of the graph left */
     int steps;                   /* of the program */
-    size_t arena_bytes; /* with what its steps work in on as many threads as there are */
+    size_t arena_bytes; /* with what its steps work in on as many threads as there are, ... */
+    size_t alone_bytes; /* ... and on one: what chooses between programs of other bits looks at this */
 } plan_stats;
 plan_stats plan_info(const plan *p);
 

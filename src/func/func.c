@@ -114,8 +114,9 @@ static bk_status rows_plan(func *f, graph *of, int n_in, const tensor *like, pla
         if (!s) s = plan_new(g, n_in + 1, in, 1, &y, &(plan_options){ .memory = *rows == 1 ? f->memory : 0 }, out, e);
         graph_free(g);
         if (s) return s;
-        const size_t arena = plan_info(*out).arena_bytes;
-        const bool small = arena + (size_t)*rows * row <= (size_t)all * row && (!f->memory || arena <= f->memory);
+        const plan_stats is = plan_info(*out); /* the rows at a time are part of what the bits depend on */
+        const bool small = is.alone_bytes + (size_t)*rows * row <= (size_t)all * row &&
+                           (!f->memory || is.arena_bytes <= f->memory);
         if (*rows == 1 || small) return BK_OK;
         plan_free(*out);
         *out = NULL;

@@ -549,6 +549,25 @@ function TestTracing.test_results_are_the_same_bits_at_any_number_of_threads()
     end
 end
 
+-- How many rows of a Hessian are made at a time was chosen by what kernels work in on the threads there are.
+function TestTracing.test_rows_of_a_hessian_do_not_depend_on_threads()
+    for examples, channels in pairs{ [9] = 3, [16] = 6 } do
+        local nn = bk.nn
+        local model = nn.sequential{ nn.conv2d{ 1, channels, kernel = 3, stride = 2 }, nn.gelu(),
+            nn.conv2d{ channels, channels, kernel = 3, padding = 1 }, nn.tanh(), nn.avgpool2d{ 2 }, nn.flatten(),
+            nn.linear{ 9 * channels, 4 } }
+        local x, y = bk.rng(1):normal{ examples, 1, 13, 13 }, bk.rng(2):integers({ examples }, 4)
+        local theta, first = model:init{ seed = 1 }, nil
+        for _, threads in ipairs{ 1, 4, 16 } do
+            bk.threads(threads)
+            local H = bk.hessian(bk.loss.cross_entropy(model, x, y))(theta) -- a program of its own
+            bk.threads(1)
+            first = first or H
+            lu.assertTrue(H == first, examples .. " examples, threads " .. threads)
+        end
+    end
+end
+
 -- Many buffers alive at once. Best of five each, in processor time: about 4 times as much, where a square is 16.
 function TestTracing.test_compiling_takes_time_in_proportion_to_the_graph()
     local function seconds(n)

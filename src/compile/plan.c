@@ -420,8 +420,8 @@ static bool lay_out(builder *b) {
     return place_buffers(b) && make_steps(b);
 }
 
-static size_t bytes_needed(const plan *p) {
-    return p->arena_bytes + plan_scratch(p, ctx_threads(p->c));
+static size_t bytes_needed(const plan *p, int threads) {
+    return p->arena_bytes + plan_scratch(p, threads);
 }
 
 enum { WORTH = 1 << 12 }; /* bytes that are worth planning again */
@@ -452,7 +452,7 @@ static bool search(builder *b, node **as_built, size_t goal, size_t memory, size
         b->rank = NULL;
         if (!arrange_anew(b, as_built) || !lay_out(b)) return false;
         for (int round = 0; round < ROUNDS; round++) {
-            const size_t needs = bytes_needed(b->p);
+            const size_t needs = bytes_needed(b->p, ctx_threads(b->p->c));
             if (needs < *least) *least = needs;
             if (needs <= goal || needs <= memory) return true;
             if (needs >= before) break;
@@ -476,7 +476,7 @@ static bool search(builder *b, node **as_built, size_t goal, size_t memory, size
 static bool fit(builder *b, size_t memory) {
     enum { HALVINGS = 3, FAR = 4 };
     node **const as_built = b->outs;
-    if (bytes_needed(b->p) <= memory) return true;
+    if (bytes_needed(b->p, ctx_threads(b->p->c)) <= memory) return true;
     if (!b->by_rows && may_write_by_rows(b)) {
         b->by_rows = true;
         if (!arrange_anew(b, as_built) || !lay_out(b)) return false;
@@ -489,7 +489,7 @@ static bool fit(builder *b, size_t memory) {
         const bool fits = search(b, as_built, between, memory, &least);
         if (fits) high = between;
         else low = between;
-        found = fits && bytes_needed(b->p) <= memory;
+        found = fits && bytes_needed(b->p, ctx_threads(b->p->c)) <= memory;
     }
     if (graph_failed(b->g)) return false;
     if (found) return true;
@@ -546,17 +546,18 @@ static bool copy_and_lay_out(builder *b) {
 }
 
 /* With products that are written over their operands if that saves much, else as it was: a program in which one packs
- * its other operand twice takes 1 to 5 % longer, the most where L3 is far and by two threads. */
+ * its other operand twice takes 1 to 5 % longer, the most where L3 is far and by two threads. The choice is that of one
+ * thread: a program's size, by which rows of a Hessian are chosen, is then the same for any number. */
 static bool with_rows(builder *b, node **outs) {
     enum { PART = 6, LEAST = 1 << 20 };
-    const size_t all = bytes_needed(b->p);
+    const size_t all = bytes_needed(b->p, 1);
     size_t results = 0;
     for (int k = 0; k < b->n_out; k++) results += node_bytes(outs[k]);
     const builder as_built = *b;
     plan before = set_aside(b);
     b->by_rows = true;
     const bool ok = arrange_anew(b, outs) && copy_and_lay_out(b);
-    const size_t saved = ok && bytes_needed(b->p) < all ? all - bytes_needed(b->p) : 0;
+    const size_t saved = ok && bytes_needed(b->p, 1) < all ? all - bytes_needed(b->p, 1) : 0;
     const bool less = saved >= LEAST && saved >= (all + results) / PART;
     settle(b, less || !ok, &as_built, &before);
     return ok;

@@ -283,8 +283,8 @@ static const bind_row rows[] = {
       "fewest operations a byte first, and only as many as it takes. The results have the same bits, at any number of "
       "threads; time grows as memory shrinks. Without it, a program computes again what is cheap, and one of 80 "
       "MiB or more what else lowers its memory, but for large products. Where memory is less than is possible, the "
-      "call fails and says the least. bk.hessian takes fewer rows at a time, as many as fit beside what those threads "
-      "work in, and is rounded as these are. It holds for calls of this function: within another one, or under "
+      "call fails and says how many do. bk.hessian takes fewer rows at a time, as many as fit beside what those "
+      "threads work in, and is rounded as these are. It holds for calls of this function: within another one, or under "
       "bk.grad, it is f.\n\n"
       "Source: Griewank & Walther 2000; chosen greedily, as in Kirisame et al. 2021.",
       compile_told },

@@ -134,6 +134,13 @@ local function show(value)
 end
 options.show = show
 
+-- What came in place of { x = tensor, y = tensor }; nil where that is what came.
+function options.no_data(data)
+    if type(data) ~= "table" then return show(data) end
+    if bk.is_tensor(data.x) and bk.is_tensor(data.y) then return nil end
+    return ("x = %s, y = %s"):format(show(data.x), show(data.y))
+end
+
 -- A list of `what` and nothing else, or an error that says what came instead.
 function options.list(where, name, list, what)
     if not TYPES.list[1](list) then refuse("%s: %s: expected %s, got %s", where, name, what, show(list)) end

@@ -76,9 +76,8 @@ end
 -- Checks one { x, y } for a loss (a value of bk.loss or a function) and returns it in the run's dtype, row-major;
 -- `where` begins the errors. shape: see fitting.
 function problem:part(where, data, loss, shape)
-    if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
-        fail(where, ": expected a table { x = tensor, y = tensor }")
-    end
+    local got = bk._options.no_data(data)
+    if got then fail(where, ": expected a table { x = tensor, y = tensor }, got %s", got) end
     local x, y = data.x:to(self.dtype), data.y
     local n = x:shape()[1]
     if #x:shape() < 2 or n == 0 then fail(where, ".x: expected (examples, ...), got %s", shape_text(x)) end

@@ -532,6 +532,10 @@ function TestRefused.test_odd_parts_of_options()
     fails('bk.tasks.permuted: data.classes: expected the number of classes, got "two"', bk.tasks.permuted,
         { data = digits, n = 2 })
     digits.classes = 2
+    local pair = "expected a table { x = tensor, y = tensor }, got x = a tensor float64 (2), y = nil"
+    fails("bk.tasks.permuted: data: " .. pair, bk.tasks.permuted, { data = { x = theta }, n = 2 })
+    fails("bk.protocol: task 1: test: " .. pair, bk.protocol, { model = bk.nn.mlp { 4, 2 }, lr = 1,
+        tasks = { { train = { x = bk.ones { 4, 4 }, y = int64 { 0, 1, 0, 1 } }, test = { x = theta } } } })
     fails('bk.tasks.rotated: shape: entry 1: expected a number, got "2"', bk.tasks.rotated,
         { data = digits, angles = { 0 }, shape = { "2", 2 } })
     fails("bk.tasks.split: classes: task 1: expected ids 0..1, got nil", bk.tasks.split,

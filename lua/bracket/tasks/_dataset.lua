@@ -4,7 +4,7 @@ local bk = ...
 local refuse = bk._options.refuse
 local dataset = {}
 
-local is_tensor, shape_text = bk.is_tensor, bk._options.shape_text
+local shape_text = bk._options.shape_text
 
 -- Appends the options of how examples are divided.
 function dataset.division(list)
@@ -39,9 +39,8 @@ end
 -- { x (n, size), y (n) int64, both row-major, n, size, classes, shape }, or an error that says what is wrong.
 function dataset.check(where, data, name)
     name = name or "data"
-    if type(data) ~= "table" or not is_tensor(data.x) or not is_tensor(data.y) then
-        refuse("%s: %s: expected a table { x = tensor, y = tensor }, got a %s", where, name, type(data))
-    end
+    local got = bk._options.no_data(data)
+    if got then refuse("%s: %s: expected a table { x = tensor, y = tensor }, got %s", where, name, got) end
     local xs, ys = data.x:shape(), data.y:shape()
     if #xs < 2 or xs[1] < 1 then
         refuse("%s: %s.x: expected (examples, ...), got %s", where, name, shape_text(data.x))

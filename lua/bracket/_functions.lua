@@ -5,7 +5,7 @@
 -- task.field, a function (theta, x, y) -> vector, stands where the gradient of a loss would: there is no f.loss then,
 -- and f.hvp is the field's derivative along v.
 local bk = ...
-local refuse = bk._options.refuse
+local refuse, show = bk._options.refuse, bk._options.show
 local call_over, step_poured = bk.internal.call_over, bk.internal.step_poured
 local function weak() return setmetatable({}, { __mode = "k" }) end
 local made = { losses = weak(), fields = weak(), shared_losses = weak(), shared_fields = weak() } -- by model, then key
@@ -32,7 +32,7 @@ local function resolve(loss, where)
             table.concat(known, ", "), loss, bk.internal.hint(loss, known))
     end
     if type(loss) == "function" or bk.is_loss(loss) then return loss end
-    refuse("%s: loss: expected a name, one of bk.loss or a function (model, theta, x, y), got a %s", where, type(loss))
+    refuse("%s: loss: expected a name, one of bk.loss or a function (model, theta, x, y), got %s", where, show(loss))
 end
 
 local function check_head(head, outputs, where)
@@ -119,8 +119,7 @@ local function of_field(f, field, where)
         local v = field(theta, x, y)
         local is_vector = bk.is_tensor(v) and v:ndim() == 1 and #v == #theta
         if not is_vector then
-            refuse("%s: field: expected a tensor (%d), as theta, got %s", where, #theta,
-                bk.is_tensor(v) and bk._options.shape_text(v) or "a " .. type(v))
+            refuse("%s: field: expected a tensor (%d), as theta, got %s", where, #theta, show(v))
         end
         return v
     end)
@@ -145,7 +144,7 @@ local function kind_of(task, where)
         if task[name] ~= nil then refuse("%s: %s: a task with a field has no loss", where, name) end
     end
     if type(task.field) ~= "function" then
-        refuse("%s: field: expected a function (theta, x, y) -> vector, got a %s", where, type(task.field))
+        refuse("%s: field: expected a function (theta, x, y) -> vector, got %s", where, show(task.field))
     end
     return task.field
 end
@@ -171,8 +170,7 @@ local function own_loss(model, loss, where)
     return function(theta, x, y)
         local value = loss(model, theta, x, y)
         if not bk.is_tensor(value) or value:ndim() > 0 then
-            refuse("%s: loss: expected a 0-d tensor, got %s", where,
-                bk.is_tensor(value) and bk._options.shape_text(value) or "a " .. type(value))
+            refuse("%s: loss: expected a 0-d tensor, got %s", where, show(value))
         end
         return value
     end
@@ -184,8 +182,7 @@ local function own_accuracy(model, accuracy, where)
         local share = accuracy(model:forward(theta, x, buffers and { buffers = buffers }), y)
         if bk.is_tensor(share) and share:count() == 1 then share = share:item() end
         if type(share) ~= "number" then
-            refuse("%s: accuracy: expected a number, got %s", where,
-                bk.is_tensor(share) and "a tensor " .. bk._options.shape_text(share) or "a " .. type(share))
+            refuse("%s: accuracy: expected a number, got %s", where, show(share))
         end
         return share
     end

@@ -115,7 +115,9 @@ function options.is_finite(t) return t:dtype() == "int64" or t:abs():max():item(
 
 -- What was given, as messages say it.
 local function show(value)
-    if type(value) == "string" then return ("%q"):format(value) end
+    if type(value) == "string" then
+        return #value <= 60 and ("%q"):format(value) or ("a string of %d bytes"):format(#value)
+    end
     if value ~= value then return "nan" end
     if type(value) == "number" or type(value) == "boolean" or value == nil then return tostring(value) end
     if bk.is_tensor(value) then

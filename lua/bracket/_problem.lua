@@ -2,7 +2,7 @@
 -- stream of batches per task. Epoch e of task i is the permutation keyed by (seed, i, e), so a position is two
 -- integers and any past batch can be gathered again. Batch buffers are reused until problem:leave_batches.
 local bk = ...
-local refuse = bk._options.refuse
+local refuse, show = bk._options.refuse, bk._options.show
 local stream = bk.stream
 local problem = {}
 problem.__index = problem
@@ -130,7 +130,7 @@ local function check_fields(task, where, unread)
         for _, o in ipairs(bk.internal.options[loss] or {}) do
             if task[o.name] ~= nil then
                 refuse("%s: %s is an option of the loss: loss = bk.loss.%s{ %s = %s }", where, o.name, loss.name, o.name,
-                    bk._options.show(task[o.name]))
+                    show(task[o.name]))
             end
         end
     end
@@ -161,7 +161,6 @@ local function warn_of_unread(unread)
 end
 
 local function check_kinds(task, where)
-    local show = bk._options.show
     if task.shuffle ~= nil and type(task.shuffle) ~= "boolean" then
         fail(where, ": shuffle: expected true or false, got %s", show(task.shuffle))
     end
@@ -194,7 +193,7 @@ function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: ove
     if type(tasks) ~= "table" or #tasks == 0 then refuse("bk.protocol: tasks: expected a list of tasks, got none") end
     for i, task in ipairs(tasks) do
         local where = "bk.protocol: task " .. i
-        if type(task) ~= "table" then refuse("%s: expected a table, got %s", where, bk._options.show(task)) end
+        if type(task) ~= "table" then refuse("%s: expected a table, got %s", where, show(task)) end
         local t = { name = task.name or ("task " .. i), source = task }
         if task.name then where = string.format("%s (%s)", where, tostring(task.name)) end
         check_fields(task, where, unread)
@@ -205,8 +204,8 @@ function problem.new(model, tasks, dtype, batch, samples, shared) -- shared: ove
             end
         end
         if not task.train and not (is_tensor(task.x) and is_tensor(task.y)) then
-            refuse("%s: expected tensors x and y, or train = { x =, y = }; got %s and %s", where,
-                is_tensor(task.x) and "a tensor" or type(task.x), is_tensor(task.y) and "a tensor" or type(task.y))
+            refuse("%s: expected tensors x and y, or train = { x =, y = }; got %s and %s", where, show(task.x),
+                show(task.y))
         end
         local loss = bk._functions.kind_of(task, where)
         t.train = self:part(where .. ": train", task.train or { x = task.x, y = task.y }, loss, task.shape)

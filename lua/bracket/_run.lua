@@ -303,7 +303,7 @@ function run:measure(name)
     end
     if found then
         refuse("bk.protocol: record %q: expected a number or a table of numbers, got %s", name,
-            bk.is_tensor(unfit) and "a tensor; t:item() is the number of a 0-d one" or "a " .. type(unfit))
+            bk.is_tensor(unfit) and "a tensor; t:item() is the number of a 0-d one" or show(unfit))
     end
     return value
 end

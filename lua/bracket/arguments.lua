@@ -46,21 +46,21 @@ local function check_docs(defaults, docs)
             refuse("bk.arguments: docs: there is no argument %s%s", tostring(name),
                 bk.internal.hint(name, sorted_names(defaults)))
         elseif type(text) ~= "string" then
-            refuse("bk.arguments: docs: %s: expected a text, got a %s", tostring(name), type(text))
+            refuse("bk.arguments: docs: %s: expected a text, got %s", tostring(name), bk._options.show(text))
         end
     end
 end
 
 local function check(defaults)
     if type(defaults) ~= "table" then
-        refuse("bk.arguments: defaults: expected a table of named values, got %s", type(defaults))
+        refuse("bk.arguments: defaults: expected a table of named values, got %s", bk._options.show(defaults))
     end
     for name, value in pairs(defaults) do
         if type(name) ~= "string" or name:find("[^%w_]") then
             refuse("bk.arguments: defaults: expected names of letters, digits and _, got %s", tostring(name))
         elseif not KINDS[type(value)] or type(value) == "table" and not bk._options.length(value) then
-            refuse("bk.arguments: defaults: %s: expected a number, string, boolean or list, got a %s", name,
-                type(value))
+            refuse("bk.arguments: defaults: %s: expected a number, string, boolean or list, got %s", name,
+                bk._options.show(value))
         end
     end
 end
@@ -143,14 +143,14 @@ local function arguments(defaults, docs, argv)
     check(defaults)
     if argv == nil and (type(docs) ~= "table" or not is_docs(docs)) then docs, argv = nil, docs end
     if docs ~= nil and type(docs) ~= "table" then
-        refuse("bk.arguments: docs: expected a table of texts by name, got %s", type(docs))
+        refuse("bk.arguments: docs: expected a table of texts by name, got %s", bk._options.show(docs))
     end
     docs = docs or {}
     check_docs(defaults, docs)
     local of_script = argv == nil or argv == arg
     if of_script then argv = arg or {} end
     if type(argv) ~= "table" then
-        refuse("bk.arguments: argv: expected an array of strings, got %s", type(argv))
+        refuse("bk.arguments: argv: expected an array of strings, got %s", bk._options.show(argv))
     end
     for k = 1, #argv do
         if type(argv[k]) ~= "string" then

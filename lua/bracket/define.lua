@@ -85,7 +85,7 @@ local function refuse_extra(name, place, arguments, i, returned)
 end
 
 local function define(d)
-    if type(d) ~= "table" then refuse("bk.define: expected a table, got %s", type(d)) end
+    if type(d) ~= "table" then refuse("bk.define: expected a table, got %s", show(d)) end
     local where = type(d.name) == "string" and "bk.define: " .. d.name or "bk.define"
     for field, value in pairs(d) do
         local kind = FIELDS[field]

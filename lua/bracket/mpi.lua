@@ -20,7 +20,7 @@ end
 function mpi.sum(f)
     local is_function, kind = pcall(bk.compile, f)
     if not is_function then
-        refuse("bk.mpi.sum: f: expected a function of tensors, got %s%s", f == nil and "nil" or "a " .. type(f),
+        refuse("bk.mpi.sum: f: expected a function of tensors, got %s%s", bk._options.show(f),
             type(f) == "function" and ": " .. tostring(kind) or "")
     end
     if size == 1 then return f end
@@ -81,7 +81,7 @@ end
 function mpi.shard(f)
     local ok = pcall(bk.compile, f)
     if not ok then
-        refuse("bk.mpi.shard: f: expected a function (theta, x, y), got %s", f == nil and "nil" or "a " .. type(f))
+        refuse("bk.mpi.shard: f: expected a function (theta, x, y), got %s", bk._options.show(f))
     end
     return size == 1 and f or mean_over_ranks("bk.mpi.shard", f)
 end
@@ -95,8 +95,7 @@ function mpi.allreduce(value)
             or "float64" })):item()
     end
     if not bk.is_tensor(value) then
-        refuse("bk.mpi.allreduce: value: expected a tensor or a number, got %s", value == nil and "nil"
-            or "a " .. type(value))
+        refuse("bk.mpi.allreduce: value: expected a tensor or a number, got %s", bk._options.show(value))
     end
     return ranks.reduce(value)
 end

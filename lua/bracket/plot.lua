@@ -93,7 +93,7 @@ local function plot(options)
     for k, p in ipairs(list) do
         local name = many and ("panel %d: "):format(k) or ""
         if options.panels then
-            if type(p) ~= "table" then fail("panel %d: expected a table, got a %s", k, type(p)) end
+            if type(p) ~= "table" then fail("panel %d: expected a table, got %s", k, bk._options.show(p)) end
             p = check_options("bk.plot: panel " .. k, p, PANEL)
         end
         panels[k] = panel.new(p, name, dumb)

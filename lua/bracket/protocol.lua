@@ -161,7 +161,7 @@ local function new(options)
         evaluate = options.evaluate, reduction = options.reduction, distributed = options.distributed }
     local is_model, size = pcall(function() return spec.model.forward and spec.model.init and spec.model.n_params end)
     if not is_model or math.type(size) ~= "integer" then
-        refuse("bk.protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got a %s", type(spec.model))
+        refuse("bk.protocol: model: expected a model (bk.nn.mlp or bk.nn.sequential), got %s", show(spec.model))
     end
     spec.rate, spec.constant = bk.schedule._rate(options.lr, "bk.protocol"), tonumber(options.lr)
     if spec.steps and spec.epochs then refuse("bk.protocol: give steps or epochs, not both") end
@@ -238,7 +238,7 @@ end
 
 local function check_state(self, saved)
     if type(saved) ~= "table" or saved.version ~= 1 then
-        refuse("protocol:restore: expected what protocol:state() returned, got a %s", type(saved))
+        refuse("protocol:restore: expected what protocol:state() returned, got %s", show(saved))
     end
     if saved.n_tasks ~= self.problem.n or saved.dtype ~= self.dtype then
         refuse("protocol:restore: the state is of %s tasks in %s, the protocol of %d in %s", show(saved.n_tasks),

@@ -37,7 +37,7 @@ began has a row too. where and sort know recorded columns too, by their last row
     errors = "a folder that is none, files of a run that are broken, a name in where or sort that no run has",
     call = function(dir, options)
         if type(dir) ~= "string" then
-            refuse("bk.runs: dir: expected the name of a folder, got %s", type(dir))
+            refuse("bk.runs: dir: expected the name of a folder, got %s", bk._options.show(dir))
         end
         bk._options.needs_files("bk.runs")
         bk.internal.check_path(dir, "bk.runs")

@@ -2,6 +2,7 @@
  * in a script's place: lua/bracket/command/NAME.lua returns a function of an array of arguments.
  * Exit status 0; 1 after an error, whose message and traceback go to stderr; 2 for usage; 75 when a signal stopped a
  * run after its checkpoint; 130 after Ctrl-C; a command's own. */
+#include "../bind/args.h"
 #include "../bind/bind.h"
 #include "../ranks/ranks.h"
 #include "app.h"
@@ -263,7 +264,7 @@ static int run_command(lua_State *L, options *o) {
     int known;
     lua_Integer status = lua_tointegerx(L, -1, &known);
     if (!known && !lua_isnil(L, -1))
-        return luaL_error(L, "command %s: expected an exit status, got %s", o->argv[o->script], luaL_typename(L, -1));
+        return luaL_error(L, "command %s: expected an exit status, got %s", o->argv[o->script], args_got(L, -1));
     o->status = status < 0 || status > 255 ? 1 : (int)status;
     return 0;
 }
@@ -274,8 +275,7 @@ static bool push_command(lua_State *L, const char *name) {
     if (*name == '_' || lua_getfield(L, -1, "bracket") != LUA_TTABLE ||
         lua_getfield(L, -1, "command") != LUA_TTABLE || lua_getfield(L, -1, name) == LUA_TNIL) return false;
     if (!lua_isfunction(L, -1))
-        luaL_error(L, "bracket/command/%s.lua: expected a function of the arguments, got %s", name,
-                   luaL_typename(L, -1));
+        luaL_error(L, "bracket/command/%s.lua: expected a function of the arguments, got %s", name, args_got(L, -1));
     return true;
 }
 

@@ -1,5 +1,5 @@
 /* args.h - arguments and option tables of functions called from Lua. Every failure is a Lua error that names the
- * function, the argument, what was expected and what came: `bk.rng: seed: expected an integer, got string`.
+ * function, the argument, what was expected and what came: `bk.rng: seed: expected an integer, got "x"`.
  * `fname` is the name users know ("bk.tensor", "tensor:sum"). Option tables: `table` is a stack index, 0 for none;
  * an absent option gives the default. */
 #ifndef BIND_ARGS_H
@@ -8,7 +8,7 @@
 #include "../base/option.h"
 #include "bind.h"
 
-/* What the value at index is, for messages: `number 3`, `"f16"`, `tensor float64 (2,3)`, `nil`. Pushes the text. */
+/* What the value at index is, for messages: `3`, `"f16"`, `tensor float64 (2,3)`, `nil`. Pushes the text. */
 const char *args_got(lua_State *L, int index);
 /* Raises `fname: argument: expected EXPECTED, got ...`. Never returns. */
 int args_fail(lua_State *L, int index, const char *fname, const char *argument, const char *expected);

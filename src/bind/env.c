@@ -2,6 +2,7 @@
  * may touch, restrict.c's. */
 #include "../base/path.h"
 #include "../tensor/gemm.h"
+#include "args.h"
 #include "env_state.h"
 
 #include <string.h>
@@ -205,7 +206,7 @@ static int get_protected(lua_State *L) {
     const tensor *t = bind_test_tensor(L, -1);
     if (!t) {
         err e = { 0 };
-        err_set(&e, BK_EINVAL, "bk_get_tensor: global %s: expected a tensor, got %s", a->global, luaL_typename(L, -1));
+        err_set(&e, BK_EINVAL, "bk_get_tensor: global %s: expected a tensor, got %s", a->global, args_got(L, -1));
         return bind_raise(L, &e);
     }
     bk_view *v = a->view;

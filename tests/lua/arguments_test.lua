@@ -107,7 +107,7 @@ usage: bracket s.lua [options]
     os.remove(path)
     lu.assertErrorMsgContains("bk.arguments: docs: there is no argument rl (did you mean lr?)", bk.arguments,
         { lr = 1 }, { rl = "the rate" })
-    lu.assertErrorMsgContains("bk.arguments: docs: lr: expected a text, got a number", bk.arguments, { lr = 1 },
+    lu.assertErrorMsgContains("bk.arguments: docs: lr: expected a text, got 2", bk.arguments, { lr = 1 },
         { lr = 2 })
     lu.assertEquals(bk.arguments({ lr = 1 }, { lr = "the rate" }, { "--lr", "2" }), { lr = 2 })
 end

@@ -123,7 +123,7 @@ function TestFieldTask.test_errors()
     local d = data(1)
     fails("loss: a task with a field has no loss", { { x = d.x, y = d.y, field = spin, loss = "mse" } })
     fails("field: expected a function", { { x = d.x, y = d.y, field = "spin" } })
-    fails("field: expected a tensor (" .. model.n_params .. "), as theta, got (2)",
+    fails("field: expected a tensor (" .. model.n_params .. "), as theta, got a tensor float64 (2)",
         { { x = d.x, y = d.y, field = function() return bk.ones { 2 } end } })
     fails("the field's norm is", { { x = d.x, y = d.y, field = function(t) return t / 0 end } })
 end

@@ -140,7 +140,7 @@ end
 function TestFit.test_errors()
     local function fails(text, o) lu.assertErrorMsgContains(text, bk.bea.fit, o) end
     local rows = steps(0.02, 20)
-    fails("trajectory: expected a tensor (rows, parameters) or a list of vectors, got a number",
+    fails("trajectory: expected a tensor (rows, parameters) or a list of vectors, got 3",
         { losses = L, trajectory = 3 })
     fails("expected 6 rows or more after the 18 skipped, got 3", { losses = L, trajectory = rows, skip = 18 })
     fails("expected 6 rows or more after the 1000 skipped, got 0", { losses = L, trajectory = rows, skip = 1000 })

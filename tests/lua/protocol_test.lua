@@ -511,11 +511,11 @@ function TestRecords:test_a_column_is_of_one_record()
     fails('record "step": the column step is there already', { step = function() return 5 end })
     fails('record "own": the column loss_1 is there already', { "loss", own = function() return { loss_1 = 5 } end })
     fails("record.loss: is bk.record.loss by name as well", { "loss", loss = function() return 5 end })
-    fails('record "own": expected a number or a table of numbers, got a string',
+    fails('record "own": expected a number or a table of numbers, got "x"',
         { own = function() return { a = 1, b = "x" } end })
     fails('record "own": expected a number or a table of numbers, got a tensor',
         { own = function(state) return state.theta:norm() end })
-    fails('record "own": expected a number or a table of numbers, got a boolean', { own = function() return false end })
+    fails('record "own": expected a number or a table of numbers, got false', { own = function() return false end })
     fails("record.at: expected a list of steps, from 0, got \"x\"", { at = { "x" }, "loss" })
     local h = protocol{ order = "cyclic", record = { every = 6, "loss", "loss" } }:run{}.history
     lu.assertEquals(h.step, { 0, 6, 12 })
@@ -681,7 +681,7 @@ function TestProtocolErrors:test_options()
     lu.assertErrorMsgContains("order: expected a list of the 2 tasks", bk.metric.backward_transfer,
         { { 1, 1 }, { 1, 1 } }, { 1 })
     lu.assertEquals(bk.metric.average_accuracy(bk.tensor{ { 1, 0 }, { 0, 1 } }), 0.5)
-    fails("model: expected a model (bk.nn.mlp or bk.nn.sequential), got a string", { model = "mlp" })
+    fails('model: expected a model (bk.nn.mlp or bk.nn.sequential), got "mlp"', { model = "mlp" })
     fails("model: expected a model", { model = { n_params = 3 } })
     lu.assertErrorMsgContains("samples: expected a whole number >= 1, got 0", bk.intervention.ewc,
         { weight = 1, samples = 0 })
@@ -764,7 +764,7 @@ function TestProtocolErrors:test_tasks()
     for text, t in pairs{ ['shuffle: expected true or false, got "no"'] = { shuffle = "no" },
         ["shape: expected"] = { shape = "a" }, ["shape: expected {rows, columns}"] = { shape = { 1, 2, 3, 4 } },
         ['accuracy: expected a function (z, y) -> number, got "no"'] = { accuracy = "no" },
-        ["accuracy: expected a number, got a tensor ("] = { accuracy = function(z) return z end },
+        ["accuracy: expected a number, got a tensor float64 (10,3)"] = { accuracy = function(z) return z end },
         ["weight: a task has none"] = { weight = 2 }, ["expected named fields, got 7 at 1"] = { 7 } } do
         t.x, t.y = x, y
         fails("task 1: " .. text, { tasks = { t } }, type(t.accuracy) == "function")
@@ -775,13 +775,14 @@ function TestProtocolErrors:test_tasks()
     fails("task 1: batch is an option of bk.protocol, for all tasks", { tasks = { { x = x, y = y, batch = 3 } } })
     fails("task 1: label_smoothing is an option of the loss: loss = bk.loss.cross_entropy{ label_smoothing = 0.1 }",
         { tasks = { { x = x, y = y, label_smoothing = 0.1 } } })
-    fails("task 1: loss: expected a 0-d tensor, got (10,3)", { tasks = { { x = x, y = y, loss = function(m, t, of)
+    fails("task 1: loss: expected a 0-d tensor, got a tensor float64 (10,3)", { tasks = { { x = x, y = y, loss = function(m, t, of)
         return m:forward(t, of)
     end } } }, true)
-    fails("task 1: loss: expected a 0-d tensor, got a number", { tasks = { { x = x, y = y, loss = function()
+    fails("task 1: loss: expected a 0-d tensor, got 1", { tasks = { { x = x, y = y, loss = function()
         return 1
     end } } }, true)
-    fails("task 1: expected tensors x and y, or train = { x =, y = }; got a tensor and nil", { tasks = { { x = x } } })
+    fails("task 1: expected tensors x and y, or train = { x =, y = }; got a tensor float64 (10,5) and nil",
+        { tasks = { { x = x } } })
     fails("got none", { tasks = {} })
 end
 function TestProtocolErrors:test_what_was_recorded_survives_a_diverging_run()

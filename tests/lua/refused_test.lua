@@ -484,6 +484,12 @@ function TestRefused.test_backward_error_analysis()
         theta, { time = 1 })
 end
 
+function TestRefused.test_what_came_is_shown_where_it_is_short()
+    fails("bk.bea.swap_effect: theta: expected a tensor, got 3", bk.bea.swap_effect, squares, { squares, cubes }, 3,
+        { lr = 0.1 })
+    fails("bk.arguments: argv: expected an array of strings, got 3", bk.arguments, {}, {}, 3)
+    fails('got a string of 61 bytes', bk.mpi.shard, ("x"):rep(61))
+end
 function TestRefused.test_measures_of_a_run()
     fails('bk.measure.total_hvp: state: expected the state that records and hooks get, got "x"', bk.measure.total_hvp,
         "x", theta)

@@ -156,10 +156,10 @@ function TestReshuffled.test_errors()
     local function fails(text, f, ...) lu.assertErrorMsgContains(text, f, ...) end
     fails("lr", bk.bea.reshuffled, { losses = L })
     fails("two or more, got 1", bk.bea.reshuffled, { losses = { L[1] }, lr = 0.1 })
-    fails("entry 2: expected a function of theta, got a string", bk.bea.reshuffled,
+    fails('entry 2: expected a function of theta, got "x"', bk.bea.reshuffled,
         { losses = { L[1], "x" }, lr = 0.1 })
     local r = bk.bea.reshuffled { losses = L, lr = 0.1 }
-    fails("reshuffled:variance: theta: expected a tensor, got a nil", r.variance, r)
+    fails("reshuffled:variance: theta: expected a tensor, got nil", r.variance, r)
     fails("scales", r.verify, r, { theta = theta, scales = {} })
     fails("scales: entry 2", r.verify, r, { theta = theta, scales = { 1, -1 } })
     fails("two or more", r.verify, r, { theta = theta, scales = { 1 } })

@@ -108,7 +108,7 @@ function TestCommand:test_a_number_is_the_exit_status()
     end
     local output, status = command("return 'x'")
     lu.assertEquals(status, 1)
-    lu.assertStrContains(output, "command try: expected an exit status, got string")
+    lu.assertStrContains(output, 'command try: expected an exit status, got "x"')
 end
 
 function TestCommand:test_errors_of_level_0_are_one_line()

@@ -297,9 +297,9 @@ function TestWeights.test_one_error_lists_every_name()
     fails('layout: expected "torch", got "jax"', model.state_dict, model, theta,
         { layout = "jax" })
     fails("theta: expected (26), got (3)", model.state_dict, model, bk.ones{ 3 })
-    fails("expected a table of tensors or a path, got nothing", model.load_state_dict, model)
+    fails("expected a table of tensors or a path, got nil", model.load_state_dict, model)
     fails("no such file", model.load_state_dict, model, "no/such.safetensors")
-    fails("0.bias: expected a tensor (4), got a number", model.load_state_dict, model, { ["0.bias"] = 1 })
+    fails("0.bias: expected a tensor (4), got 1", model.load_state_dict, model, { ["0.bias"] = 1 })
     fails("params: torch: expected at most 2 parts, got 3", bk.nn.layer, { forward = print,
         params = { { "w", shape = { 1 }, torch = { { "a" }, { "b" }, { "c" } } } } })
     fails("params: turned: expected 2 sizes, got 1", bk.nn.layer, { forward = print,

@@ -131,7 +131,8 @@ local function given_ticks(self, dumb)
         elseif type(tick) == "string" then
             list[k] = { self.cells and self.cells[k] or k, tick, true }
         else
-            fail("%s%sticks: entry %d: expected a number or a name, got a %s", self.place, self.name, k, type(tick))
+            fail("%s%sticks: entry %d: expected a number or a name, got %s", self.place, self.name, k,
+                bk._options.show(tick))
         end
     end
     if self.cells and type(self.ticks[1]) == "string" and #self.ticks ~= #self.cells then

@@ -56,15 +56,15 @@ end
 
 -- Checks a series and adds it, and what is drawn over it.
 function panel:add(given, where)
-    if type(given) ~= "table" then fail("%s: expected a table, got a %s", where, type(given)) end
+    if type(given) ~= "table" then fail("%s: expected a table, got %s", where, bk._options.show(given)) end
     local style = style_of(given)
     local mark = type(style) == "string" and marks[style]
     if not mark then
         local known = {}
         for name in pairs(marks) do known[#known + 1] = name end
         table.sort(known)
-        fail("%s: style: expected %s, got %s%s", where, table.concat(known, ", "), type(style) == "string"
-            and ("%q"):format(style) or "a " .. type(style), bk.internal.hint(style, known))
+        fail("%s: style: expected %s, got %s%s", where, table.concat(known, ", "), bk._options.show(style),
+            bk.internal.hint(style, known))
     end
     local s = check_options("bk.plot: " .. where, given, mark.declared)
     if s.colour and not s.colour:find("^#%x%x%x%x%x%x$") then

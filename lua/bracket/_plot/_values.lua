@@ -34,7 +34,7 @@ local function check(list, where)
     end
     for k = 1, #list do
         if type(list[k]) ~= "number" then
-            fail("%s: entry %d: expected a number, got a %s", where, k, type(list[k]))
+            fail("%s: entry %d: expected a number, got %s", where, k, show(list[k]))
         end
     end
     return list

@@ -8,7 +8,7 @@ local BLOCK = 8
 -- theta in float64: effects of second order drown in float32.
 function directions.point(where, theta)
     if not bk.is_tensor(theta) then
-        refuse("%s: theta: expected a tensor, got a %s", where, type(theta))
+        refuse("%s: theta: expected a tensor, got %s", where, bk._options.show(theta))
     end
     if theta:dtype() == "int64" then refuse("%s: theta: expected floating point, got int64", where) end
     return theta:to("float64")
@@ -20,7 +20,7 @@ local function direction(f, where, losses_only)
     local function make(theta)
         if made then return made end
         local y = f(theta)
-        if not bk.is_tensor(y) then refuse("%s: expected a tensor, got a %s", where, type(y)) end
+        if not bk.is_tensor(y) then refuse("%s: expected a tensor, got %s", where, bk._options.show(y)) end
         local shape, like = y:shape(), theta:shape()
         if #shape == 0 and not bk.internal.is_field(f) then
             local hvp = bk.hvp(f)
@@ -50,7 +50,7 @@ function directions.of(where, list, losses_only)
     local d = {}
     for k, f in ipairs(list) do
         if not pcall(bk.compile, f) then
-            refuse("%s: losses: entry %d: expected a function of theta, got a %s", where, k, type(f))
+            refuse("%s: losses: entry %d: expected a function of theta, got %s", where, k, bk._options.show(f))
         end
         d[k] = direction(f, ("%s: losses: entry %d"):format(where, k), losses_only)
     end

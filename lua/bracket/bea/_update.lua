@@ -23,9 +23,8 @@ end
 
 function update.new(optimizer, where)
     if not has_formula(optimizer) then
-        local got = type(optimizer) == "string" and ("%q"):format(optimizer) or "a " .. type(optimizer)
         refuse("%s: optimizer: expected one of bk.optim, such as bk.optim.adam{}, or bk.optim.custom, got %s", where,
-            got)
+            bk._options.show(optimizer))
     end
     local f, names = optimizer:formula()
     return setmetatable({ f = f, names = names, n = #names, optimizer = optimizer, where = where }, update)
@@ -78,7 +77,9 @@ end
 function update.field(f, where, name)
     local ok, compiled = pcall(bk.compile, f)
     if not ok then pass_on(compiled) end
-    if not ok then refuse("%s: %s: expected a loss or a field, a function of theta, got a %s", where, name, type(f)) end
+    if not ok then
+        refuse("%s: %s: expected a loss or a field, a function of theta, got %s", where, name, bk._options.show(f))
+    end
     local gradient, known = bk.grad(compiled), bk.internal.is_field(compiled)
     return function(theta)
         if not bk.is_tensor(theta) then

@@ -16,7 +16,7 @@ local function runs_of(trajectory, inner)
     local one = shape_of(trajectory) or list and shape_of(trajectory[1])
     if not one and list and type(trajectory[1]) == "table" and not inner then one = {} end
     if not one then fail("trajectory: expected a tensor (rows, parameters) or a list of vectors, got %s",
-        list == nil and show(trajectory) or "a " .. type(trajectory)) end
+        show(trajectory)) end
     if bk.is_tensor(trajectory) then
         if #one ~= 2 then fail("trajectory: expected (rows, parameters), got (%s)", table.concat(one, ",")) end
         return { trajectory }

@@ -165,8 +165,8 @@ local function scatter_of(self, o)
     if optimizer ~= nil then
         local ok, state = pcall(function() return type(optimizer.step) == "function" and optimizer:state() end)
         if not ok or not state then
-            refuse("reshuffled:scatter: optimizer: expected one of bk.optim, such as bk.optim.adam{}, got a %s",
-                type(optimizer))
+            refuse("reshuffled:scatter: optimizer: expected one of bk.optim, such as bk.optim.adam{}, got %s",
+                bk._options.show(optimizer))
         end
         saved = state
     end

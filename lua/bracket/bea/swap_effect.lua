@@ -61,7 +61,7 @@ local function swap_effect(f, losses, theta, options)
         for k, layer in ipairs(layers) do masks[k] = function(v) return bk.measure.only(v, layer) end end
     end
     local y, pull = bk.vjp(f, theta)
-    if not bk.is_tensor(y) then refuse("%s: f: expected a tensor, got a %s", name, type(y)) end
+    if not bk.is_tensor(y) then refuse("%s: f: expected a tensor, got %s", name, bk._options.show(y)) end
     local shape, count = y:shape(), 1
     for _, n in ipairs(shape) do count = count * n end
     local effects = count > 0 and count * #masks < #d - 1 and backwards(pull, d, theta, masks, shape, count)

@@ -109,8 +109,8 @@ function fit_log.losses(path, config)
     local meta = getmetatable(given)
     if type(given) == "function" or type(meta) == "table" and meta.__call then return { given } end
     if type(given) ~= "table" or #given == 0 and not (given.model and given.tasks) then
-        error(("%s: expected it to return a loss, a list of losses, or { model =, tasks = }, got a %s"):format(path,
-            type(given)), 0)
+        error(("%s: expected it to return a loss, a list of losses, or { model =, tasks = }, got %s"):format(path,
+            bk._options.show(given)), 0)
     end
     if #given > 0 then return table.move(given, 1, #given, 1, {}) end
     return of_tasks(path, given, config), given.model

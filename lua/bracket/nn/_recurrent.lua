@@ -80,7 +80,7 @@ local function cell(kind)
     end
     return function(p, x, h, c)
         if type(p) ~= "table" then refuse("%sp: expected a table { weight, recurrent, bias }, got %s", where,
-            type(p)) end
+            bk._options.show(p)) end
         check(p.weight, "p.weight", 2)
         check(p.recurrent, "p.recurrent", 2)
         check(p.bias, "p.bias", 1)

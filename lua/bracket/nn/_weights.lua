@@ -111,7 +111,8 @@ local function check(where, list, given, names)
             wrong[#wrong + 1] = ("missing %s %s%s"):format(t.name, shape_text(t.shape),
                 t.ours and t.ours ~= t.name and ", the model's " .. t.ours or "")
         elseif not bk.is_tensor(v) then
-            wrong[#wrong + 1] = ("%s: expected a tensor %s, got a %s"):format(t.name, shape_text(t.shape), type(v))
+            wrong[#wrong + 1] = ("%s: expected a tensor %s, got %s"):format(t.name, shape_text(t.shape),
+                bk._options.show(v))
         elseif shape_text(v) ~= shape_text(t.shape) then
             wrong[#wrong + 1] = ("%s: expected %s, got %s"):format(t.name, shape_text(t.shape), shape_text(v))
         else
@@ -147,8 +148,7 @@ local function load_state_dict(model, given, options)
     options = bk._options.check(where, options, { LAYOUT, NAMES, DTYPE })
     if type(given) == "string" then given = bk.load_safetensors(given) end
     if type(given) ~= "table" then
-        refuse("%s: expected a table of tensors or a path, got %s", where,
-            type(given) == "nil" and "nothing" or "a " .. type(given))
+        refuse("%s: expected a table of tensors or a path, got %s", where, bk._options.show(given))
     end
     local list = layout_of(where, model, options)
     check(where, list, given, options.names)

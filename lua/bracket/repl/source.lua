@@ -55,7 +55,7 @@ function source.of(f)
     if type(f) ~= "function" then
         local meta = debug.getmetatable(f)
         local call = type(meta) == "table" and rawget(meta, "__call")
-        if type(call) ~= "function" then return nil, "expected a function, got a " .. type(f) end
+        if type(call) ~= "function" then return nil, "expected a function, got " .. bk._options.show(f) end
         f = call
     end
     f = inner(f)

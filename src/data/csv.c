@@ -74,11 +74,13 @@ static bk_status grow(ctx *c, void *array, int64_t *capacity, size_t size, int64
     return BK_OK;
 }
 
+static void free_words(const reader *r, column *col) {
+    mem_free(r->c, col->words, (size_t)col->capacity * sizeof(word));
+    mem_free(r->c, col->slots, (size_t)col->n_slots * sizeof(int64_t));
+}
+
 static void free_reader(reader *r) {
-    for (int64_t k = 0; k < r->n_columns; k++) {
-        mem_free(r->c, r->columns[k].words, (size_t)r->columns[k].capacity * sizeof(word));
-        mem_free(r->c, r->columns[k].slots, (size_t)r->columns[k].n_slots * sizeof(int64_t));
-    }
+    for (int64_t k = 0; k < r->n_columns; k++) free_words(r, &r->columns[k]);
     mem_free(r->c, r->columns, (size_t)r->room_columns * sizeof *r->columns);
     if (r->place) mem_free(r->c, r->place, (size_t)r->wide * sizeof *r->place);
     mem_free(r->c, r->first, (size_t)r->room_first * sizeof *r->first);
@@ -371,11 +373,27 @@ static bk_status make_category(reader *r, const value *v, err *e) {
     return status;
 }
 
+/* Where all columns are read, in silence one would stand twice under its name. */
+static bk_status check_names(const reader *r, err *e) {
+    column names = { 0 };
+    bk_status status = BK_OK;
+    for (int64_t i = 0; i < r->wide && !status; i++) {
+        const char *name = r->first[i].text;
+        const int64_t first = i ? *find_slot(&names, name) : 0;
+        status = first ? err_set(e, BK_EIO, "%s: columns %lld and %lld are both named \"%.60s\"; numbers in columns "
+                                            "tell them apart", r->path, (long long)first, (long long)i + 1, name)
+                       : add_word(r, &names, name, e);
+    }
+    free_words(r, &names);
+    return status;
+}
+
 static bk_status choose_columns(reader *r, const format_call *call, err *e) {
     const value *columns = call->given[COLUMNS], *categories = call->given[CATEGORIES], *target = call->given[TARGET];
-    bk_status status = BK_OK;
+    bk_status status = columns || !r->header ? BK_OK : check_names(r, e);
     int64_t at, place;
     const size_t size = (size_t)r->wide * sizeof *r->place;
+    if (status) return status;
     if (!(r->place = mem_alloc(r->c, size))) return err_nomem(e, size);
     for (int64_t i = 0; i < r->wide; i++) r->place[i] = -1;
     for (int64_t i = 0; !columns && i < r->wide && !status; i++) status = ask_for(r, i, &place, e);
@@ -600,7 +618,8 @@ const format_row format_csv = {
         "blank lines, CRLF and a byte order mark are passed over. Numbers are decimal or hexadecimal, or inf; without "
         "names also nan. Missing is a cell that is empty or NA, N/A, nan, NaN, null, NULL, None or ?.\n\n"
         "Errors name file, line and column: a row that is longer or shorter than the first, a cell that is no number "
-        "or too large for one, a missing value, a quote that is not closed.",
+        "or too large for one, a missing value, a quote that is not closed; two columns of one name, where columns "
+        "does not choose.",
     .options = { { "separator", "between cells; \" \" is any run of blanks", OPTION_TEXT, .wanted = "one character",
                    .says = "\",\"" },
                  { "skip", "lines before the first row, or the header", OPTION_COUNT, .high = 1 << 30 },

@@ -144,8 +144,12 @@ function TestDataFiles.test_csv_says_where_and_what()
     refused('line 5, column 1 ("a"): expected a number, got "x"', 'a,b\n"1","2"\n\n\nx,3\n')
     refused('line 2, column 2 ("b"): expected a number that a float64 can hold, got "1e999"', "a,b\n1,1e999\n")
     refused('categories: two columns are named "a", and the classes of one would be lost', "a,a,b\nx,p,1\ny,q,2\n",
-        { header = true, categories = { 1, 2 } })
+        { header = true, columns = { "b" }, categories = { 1, 2 } })
     refused('two columns are named "a"; numbers tell them apart', "a,a\n1,2\n", { header = true, columns = { "a" } })
+    refused('wrong.csv: columns 1 and 3 are both named "a"; numbers in columns tell them apart', "a,b,a\n1,2,3\n")
+    refused('columns 2 and 3 are both named ""', "a,,\n1,2,3\n")
+    local chosen = bk.data.csv(write("wrong.csv", "a,b,a\n1,2,3\n"), { header = true, columns = { 3, "b" } })
+    lu.assertEquals(chosen.x:totable(), { { 3, 2 } })
     refused("no rows below the header", "a,b\n")
     refused("no rows without a missing value", "a,b\n1,\n", { header = true, missing = "drop" })
     refused('line 3, column 2 ("b"): expected a class, since ids have no nan', "a,b\n1,x\n2,\n",

@@ -48,7 +48,7 @@ local function view_of(state)
             if name == allowed then
                 state[name] = value
                 if name == "gradient" then state.gradient_by = state.running.name end
-                if name == "x" or name == "y" then state.batch_set = true end
+                if name == "x" or name == "y" then state.batch_set = state.running.name end
                 return
             end
         end
@@ -166,7 +166,7 @@ function run.new(spec, problem, seed)
         reduction_scale = spec.reduction == "mean" and 1 / problem.n or 1, spec = spec,
         hooks = hooks_of(spec.interventions),
     }, run)
-    owned[state] = { gradients = {}, buffers = {}, lent = {}, xs = {}, ys = {} }
+    owned[state] = { gradients = {}, buffers = {}, lent = {}, xs = {}, ys = {}, set_by = {} }
     for i, t in ipairs(problem.tasks) do
         state.tasks[i], state.f[i] = t.source, t.training
     end
@@ -209,14 +209,18 @@ function run:call(name)
     end
 end
 
--- The error's message with the hook it came from, where that is one of the program's own: the line it names is that of
--- the user's call.
+-- The error's message with the hook it came from, where that is one of the program's own, or that set the batch it is
+-- of: the line it names is that of the user's call.
 function run:name_hook(message)
-    local place, calling = self.running, self.calling
-    self.running, self.calling = nil, nil
-    local own = place and debug and type(place.call) == "function"
+    local own = owned[self]
+    local place, calling, set_by = self.running, self.calling, own.evaluated_by
+    self.running, self.calling, own.evaluated_by = nil, nil, nil
+    if set_by and type(message) == "string" and not message:find("%f[%a]interrupted$") then
+        return ("%s (of the batch that before_batch of %s set at step %d)"):format(message, set_by, self.step)
+    end
+    local ours = place and debug and type(place.call) == "function"
         and debug.getinfo(place.call, "S").source:find("^@bracket/")
-    if not own or type(message) ~= "string" then return message end
+    if not ours or type(message) ~= "string" then return message end
     return ("%s (in %s of %s)"):format(message, calling, place.name)
 end
 
@@ -471,8 +475,9 @@ local function one_task(self, i, may_pour, seen)
     if #self.hooks.before_batch > 0 then x, y = changed_batch(self) end
     forget_gradients(own)
     local moved, loss, g
+    own.evaluated_by = self.batch_set
     if may_pour then moved, loss, g = poured(self, i, x, y, seen) else loss, g = evaluated(self, i, x, y, 1) end
-    self.loss = loss
+    self.loss, own.evaluated_by = loss, nil
     own.task_gradient, own.gradient = g, g
     order_object.accumulate(self.W, self.R, i, self.lr)
     return moved
@@ -486,17 +491,19 @@ local function all_tasks(self)
         if #self.hooks.before_batch > 0 then
             self.task, own.x, own.y = i, x, y
             x, y = changed_batch(self)
-            self.task, own.x, own.y = nil, nil, nil
+            self.task, own.x, own.y, own.set_by[i] = nil, nil, nil, self.batch_set
         end
         xs[i], ys[i] = x, y
     end
     forget_gradients(own)
     for i = 1, self.n_tasks do
+        own.evaluated_by = own.set_by[i]
         local loss, g = evaluated(self, i, xs[i], ys[i], i)
         self.losses[i], own.gradients[i] = loss, g
         total = total and loss and total + loss
         sum = sum and sum + g or g
     end
+    own.evaluated_by = nil
     order_object.accumulate(self.W, self.R, 0, self.lr)
     self.loss = total and total * self.reduction_scale
     own.gradient_sum = sum

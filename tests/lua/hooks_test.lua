@@ -197,6 +197,25 @@ function TestHooks.test_a_batch_that_is_set_is_trained_on()
     lu.assertErrorMsgContains("before_batch left state.x as nil", run, { before_batch = function(s) s.x = nil end })
 end
 
+-- The loss knows of no hook, and the line is that of the call of run.
+function TestHooks.test_a_batch_that_does_not_fit_is_of_the_hook_that_set_it()
+    for _, order in ipairs{ "sequential", "joint" } do
+        local function fails(says, set)
+            lu.assertErrorMsgContains(says, run, { name = "halves", before_batch = function(s)
+                if s.step == 3 and s.task == 1 then set(s) end
+            end }, { order = order })
+        end
+        local where = " (of the batch that before_batch of halves set at step 3)"
+        fails("y: expected (2) class ids, got (5)" .. where, function(s) s.x = s.x:narrow(1, 1, 2) end)
+        fails("x: expected (batch, 6), got (5,2)" .. where, function(s) s.x = s.x:narrow(2, 1, 2) end)
+        fails("is nan; what was recorded is kept in protocol.result" .. where, function(s) s.x = s.x * (0 / 0) end)
+    end
+    lu.assertErrorMsgMatches(".*task 1: the loss is nan; what was recorded is kept in protocol.result", run,
+        { before_batch = function() end }, { tasks = { { x = x, y = y, loss = function(_, theta)
+            return (theta * (0 / 0)):sum()
+        end } } })
+end
+
 function TestHooks.test_what_is_kept_of_a_batch_stays_as_it_was()
     for _, dtype in ipairs{ "float64", "float32" } do
         for _, hook in ipairs{ "before_batch", "before_step", "after_step" } do

@@ -39,8 +39,18 @@ local HOOKS = { "begin_run", "begin_task", "before_batch", "before_step", "after
 local MAY_SET = { before_batch = { "x", "y" }, before_step = { "gradient", "lr" }, after_step = { "theta" } }
 run.hooks = HOOKS
 
+-- What the pages name of a run's state, and what else may be nil of it; another field that is nil is misspelt.
+local TOLD = { "step", "total", "steps", "task", "position", "n_tasks", "tasks", "theta", "lr", "loss", "losses", "x",
+    "y", "xs", "ys", "gradient", "gradients", "gradient_sum", "task_gradient", "reduction_scale", "model", "buffers",
+    "problem", "f", "optimizer", "recorded", "history", "R", "W", "seed", "shared", "task_steps", "task_total",
+    "measure", "reaches", "stop" }
+local MAY_LACK = {}
+for _, names in ipairs{ TOLD, { "at", "batch_epoch", "batch_first", "batch_set", "finished", "stopped" } } do
+    for _, name in ipairs(names) do MAY_LACK[name] = true end
+end
+
 -- What hooks, records and schedules see of a run: all of it, to read. What a hook may set acts; anything else is an
--- error, for it would do nothing.
+-- error, for it would do nothing, and so is reading what is none.
 local function view_of(state)
     local view = {}
     local function guard(_, name, value)
@@ -61,7 +71,13 @@ local function view_of(state)
     local function read(_, name)
         if name == "buffers" then return state.problem.mode.buffers end -- as training has left them
         if name == "total" or name == "steps" then state.asked_total = true end
-        return state[name]
+        local value = state[name]
+        if value == nil and type(name) == "string" and not MAY_LACK[name] then
+            local reader = state.running and ("%s of %s"):format(state.calling, state.running.name)
+            refuse("bk.protocol: step %d: %s reads state.%s, and there is none%s; there are %s", state.step,
+                reader or "a schedule, order or record", name, bk.internal.hint(name, TOLD), table.concat(TOLD, ", "))
+        end
+        return value
     end
     return setmetatable(view, { __index = read, __newindex = guard, __pairs = function() return pairs(state) end,
         __name = "bracket.state" })

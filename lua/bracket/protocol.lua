@@ -518,9 +518,9 @@ named on stderr, since nothing reads it.
 
 An intervention: bk.intervention.NAME{} or a table of hooks f(state, memory): begin_run begin_task before_batch
 before_step after_step end_task end_run. before_batch may set state.x and state.y (augmentation), before_step
-state.gradient and state.lr, after_step state.theta; setting anything else, or returning something, is an error.
-state:stop() ends the run after this step. memory is a table of the hook's own that is saved with the run; state.shared
-is for telling others.
+state.gradient and state.lr, after_step state.theta; setting anything else, reading a field that no run has, or
+returning something, is an error. state:stop() ends the run after this step. memory is a table of the hook's own that is
+saved with the run; state.shared is for telling others.
 
 A record: a name of bk.record, or own = function(state, memory) -> number, or { value = such a function, begin_run =,
 begin_task = }.

@@ -106,6 +106,33 @@ function TestHooks.test_an_order_reads_the_state_and_sets_nothing()
     end
 end
 
+-- What is misspelt would be nil; what is nil now and then is no error.
+function TestHooks.test_a_field_that_is_none_is_not_read()
+    lu.assertErrorMsgContains("bk.protocol: step 1: before_step of push reads state.gradeint, and there is none (did you "
+        .. "mean gradient?); there are step, total,", run,
+        { name = "push", before_step = function(s) return s.gradeint end })
+    lu.assertErrorMsgContains("step 1: after_step of intervention 1 reads state.momentum, and there is none; there are",
+        run, { after_step = function(s) return s.momentum end })
+    for text, options in pairs{
+        ["step 0: a schedule, order or record reads state.los, and there is none (did you mean loss?)"] =
+            { record = { own = function(s) return s.los or 0 end } },
+        ["step 1: a schedule, order or record reads state.epoch"] = { lr = function(_, s) return s.epoch or 1 end },
+    } do
+        lu.assertErrorMsgContains(text, run, nil, options)
+    end
+    local all = {}
+    local function read(s)
+        for name in ("task loss x y xs ys gradient gradients gradient_sum task_gradient steps buffers"):gmatch "[%w_]+" do
+            all[name] = s[name] ~= nil or all[name]
+        end
+        lu.assertNil(s[1])
+    end
+    for _, order in ipairs{ "sequential", "joint" } do
+        run({ begin_run = read, before_step = read, after_step = read, end_run = read }, { order = order })
+    end
+    lu.assertTrue(all.task and all.xs and all.gradient_sum)
+end
+
 function TestHooks.test_gradients_of_a_joint_step_are_there_to_read()
     for _, change in ipairs{ function(s) s.gradients[1] = s.gradients[1] * 100 end,
         function(s) s.gradients[2] = nil end, function(s) s.gradients[3] = s.gradients[1] end } do

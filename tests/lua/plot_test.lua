@@ -602,6 +602,29 @@ function TestPlotMisuse:test_messages()
         xrange = { -1, 1 } })
 end
 
+-- No length is that of what is drawn: gnuplot's error was of a line of a script.
+function TestPlotMisuse:test_numbers_too_far_apart()
+    local far = { -1e308, 0, 1e308 }
+    local text = ": expected numbers at most 1.7e308 apart, got -1e+308 to 1e+308"
+    for where, series in pairs{ y = { y = far }, x = { x = far, y = { 1, 2, 3 } },
+        ["series 1"] = { x = far, style = "histogram" } } do
+        lu.assertErrorMsgContains("bk.plot: " .. where .. text, bk.plot, { series, out = self.dir .. "/f.svg" })
+    end
+    for _, style in ipairs{ "image", "contour" } do
+        lu.assertErrorMsgContains("bk.plot: series 1" .. text, bk.plot, { { image = { far, far }, style = style } })
+    end
+end
+
+-- Where there is no room around the ends: on a logarithmic axis the search for ticks had no end.
+function TestPlotMisuse:test_numbers_at_the_ends_of_what_there_are()
+    for _, o in ipairs{ {}, { logy = true } } do
+        for _, list in ipairs{ { 5e-324, 1.79e308 }, { 5e-324, 1 }, { 1.79e308, 1.79e308 }, { 1, 1.79e308 } } do
+            o[1], o.out = { y = list }, self.dir .. "/f.svg"
+            lu.assertEquals(bk.plot(o), o.out)
+        end
+    end
+end
+
 function TestPlotMisuse:test_nothing_is_left_of_a_failure()
     local out = self.dir .. "/f.svg"
     lu.assertErrorMsgContains("no such", bk.plot, { { y = { 1 } }, out = self.dir .. "/no such/f.svg" })

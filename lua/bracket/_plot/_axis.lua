@@ -50,7 +50,7 @@ function axis:settle()
         local room = level and 0.3 or 0.04 * (b - a)
         if self.stands then a = a - math.max(room, 0.3) end -- the least bar is seen
         a, b = self.tight and a or a - room, self.tight and b or b + room
-        a, b = 10.0 ^ a, 10.0 ^ b
+        a, b = math.max(10.0 ^ a, 5e-324), math.min(10.0 ^ b, 1.79e308) -- room there may be none
     else
         local room = level and math.max(math.abs(a) * 0.1, 1e-300) or 0.04 * (b - a)
         if a == b and a == 0 then room = 0.5 end
@@ -58,9 +58,11 @@ function axis:settle()
             a = self.stands and low >= 0 and 0 or a - room
             b = self.stands and high <= 0 and 0 or b + room
             if a == b then b = 1 end
+            if not values.finite(b - a) then a, b = math.min(low, 0), math.max(high, 0) end
         end
     end
     if self.given then a, b = self.given[1], self.given[2] end
+    values.check_span(a, b, self.place .. self.name)
     self.from, self.to = a, b
     return a, b
 end

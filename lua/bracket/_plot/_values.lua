@@ -92,6 +92,13 @@ function values.ends(list)
     if low <= high then return low, high end
 end
 
+-- An error where no float64 is the length of what is drawn.
+function values.check_span(low, high, where)
+    if not values.finite(high - low) then
+        fail("%s: expected numbers at most 1.7e308 apart, got %g to %g", where, low, high)
+    end
+end
+
 -- 1, 2 or 5 times a power of ten: the least that is no smaller than v.
 function values.round_step(v)
     local power = 10.0 ^ math.floor(math.log(v, 10))

@@ -11,6 +11,7 @@ local function levels_of(given, rows, where)
         if a then low, high = math.min(low, a), math.max(high, b) end
     end
     if low > high then return {} end
+    values.check_span(low, high, where)
     if type(given) == "table" then
         local list = values.list(given, where .. ": levels")
         if #list == 0 then fail("%s: levels: expected values, got none", where) end

@@ -23,6 +23,7 @@ local function bins_of(all)
     table.sort(all.values)
     local n, low, high = #all.values, all.values[1], all.values[#all.values]
     if not low then return nil end
+    values.check_span(low, high, all.where)
     low, high = values.apart(low, high)
     local count = all.n
     if not count then

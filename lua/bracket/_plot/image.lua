@@ -46,6 +46,7 @@ local function prepare(s, panel, where)
         low = -high
     end
     if given then low, high = given[1], given[2] end
+    if low <= high then values.check_span(low, high, where) end
     local scale = panel.scale
     if scale and scale.map ~= s.colours then
         fail("%s: colours: the maps of one figure share their colours: %s or %s?", where, scale.map, s.colours)

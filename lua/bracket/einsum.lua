@@ -176,7 +176,7 @@ not have is summed. "ij,jk->ik" is a matrix product, "bij,bjk->bik" one for ever
 alphabet's order.
 
 Permutations, sums and matrix products, two tensors at a time, those with the smallest product first; differentiable,
-and works while tracing.
+and works while tracing. A product that is a matrix product, "i,i->" too, takes int64 as float64.
 
 Errors: a letter with two sizes, a specification that does not fit the tensors.
 

@@ -134,7 +134,8 @@ const op_row op_matmul = {
     .build = matmul_build,
     .sample = &(op_sample){ 2, { { 3, { 2, SAMPLE_SIZE, 4 }, 0 }, { 3, { 2, 4, 5 }, 0 } }, 2, { 0, 0 } },
     .doc = "Matrix product (..., m, k) (..., k, n) -> (..., m, n); leading dimensions broadcast; 1-d operands "
-           "as in NumPy.",
+           "as in NumPy. int64 is taken as float64, so whole numbers are exact to 2^53; t:dot(u) and (t * u):sum() of "
+           "int64 are int64.",
 };
 
 /* ---- sums of products ---- */

@@ -42,20 +42,18 @@ function TestModel.test_every_activation_and_its_derivatives()
     lu.assertTrue(n >= 6)
 end
 
--- Every loss there is: its derivatives, its data inside or outside, float32, options, and what it refuses.
-function TestModel.test_every_loss()
-    local rng, m = bk.rng(5), bk.nn.mlp { 3, 4, 3 }
-    local x, theta = rng:normal { 5, 3 }, m:init { seed = 2 }
-    local ids, targets = bk.tensor({ 0, 1, 2, 1, 0 }, { dtype = "int64" }), rng:uniform { 5, 3 }
-    local n = 0
-    for name, loss in pairs(bk.loss) do
-        n = n + 1
-        local y = loss.class_ids and ids or targets
+-- Every loss there is: its derivatives, its data inside or outside, float32, options, what it refuses, and outputs
+-- whose probabilities are 0 or 1 as numbers go.
+for name, loss in pairs(bk.loss) do
+    TestModel["test_loss_" .. name] = function()
+        local rng, m = bk.rng(5), bk.nn.mlp { 3, 4, 3 }
+        local x, theta = rng:normal { 5, 3 }, m:init { seed = 2 }
+        local y = loss.class_ids and bk.tensor({ 0, 1, 2, 1, 0 }, { dtype = "int64" }) or rng:uniform { 5, 3 }
         local inside, outside = loss(m, x, y), loss(m)
-        lu.assertTrue(bk.check_grad(inside, theta) < 1e-5, name)
+        lu.assertTrue(bk.check_grad(inside, theta) < 1e-5)
         lu.assertEquals(inside(theta):item(), outside(theta, x, y):item())
         local twice = loss(m, bk.concat{ x, x }, bk.concat{ y, y }) -- a mean over the examples
-        lu.assertAlmostEquals(twice(theta):item(), inside(theta):item(), 1e-13, name .. " of every example twice")
+        lu.assertAlmostEquals(twice(theta):item(), inside(theta):item(), 1e-13, "of every example twice")
         lu.assertEquals(loss {} (m, x, y)(theta):item(), inside(theta):item())
         lu.assertAlmostEquals(inside(theta:to("float32")):item(), inside(theta):item(), 1e-5)
         lu.assertErrorMsgContains("bk.loss." .. name .. ": y: expected", loss, m, x, y:narrow(1, 1, 4))
@@ -64,10 +62,19 @@ function TestModel.test_every_loss()
         local accuracy = loss:accuracy(m)
         if accuracy then
             local share = accuracy(theta, x, y):item()
-            lu.assertTrue(share >= 0 and share <= 1, name)
+            lu.assertTrue(share >= 0 and share <= 1)
+        end
+        local one = bk.nn.sequential { bk.nn.linear { 1, 3, bias = false } }
+        for _, dtype in ipairs { "float64", "float32" } do
+            local f, ones = loss(one, bk.ones({ 5, 1 }, { dtype = dtype }), y), bk.ones({ 3 }, { dtype = dtype })
+            for _, far in ipairs { -1e4, -200, 200, 1e4 } do
+                local at = bk.tensor({ far, 0, -far }, { dtype = dtype })
+                local size = f(at):item() + bk.grad(f)(at):norm():item() + bk.hvp(f)(at, ones):norm():item()
+                lu.assertTrue(size - size == 0, ("outputs %g, 0, %g, %s: value, gradient or second derivatives are "
+                    .. "not finite"):format(far, -far, dtype))
+            end
         end
     end
-    lu.assertTrue(n >= 7)
 end
 
 -- The formulas by plain Lua, on two outputs and three examples.
@@ -333,7 +340,10 @@ local function layers()
     local list = {}
     for name, make in pairs(bk.nn) do
         local options = required(make, 4, { heads = 2, kernel = 2 })
-        if pcall(function() return bk.nn.sequential{ make(options) } end) then
+        local made, layer = pcall(make, options)
+        if made then
+            local fits, why = pcall(bk.nn.sequential, { layer })
+            lu.assertTrue(fits, fits or ("bk.nn.%s: x of no known size is to be accepted: %s"):format(name, why))
             list[name] = function() return make(options) end
         end
     end

@@ -148,9 +148,15 @@ function TestDeclared.test_what_has_values_has_a_test_of_them()
     for _, path in each("ls tests/lua/*_test.lua tests/c/vec_test.c tests/c/data_test.c | grep -v declared_test") do
         suites[path:match("(%w+)_test")] = text(path)
     end
-    local optimizers = suites.optim:match("\nlocal formulas = (%b{})")
-    for name in pairs(bk.optim) do
-        holds(name == "custom" or named(optimizers, name), "bk.optim.%s is not among formulas of optim_test.lua", name)
+    for _, list in ipairs{ "formulas", "defaults", "customs" } do
+        local there = suites.optim:match("\nlocal " .. list .. " = (%b{})")
+        for name in pairs(bk.optim) do
+            holds(name == "custom" or named(there, name), "bk.optim.%s is not among %s of optim_test.lua", name, list)
+        end
+    end
+    local losses = suites.nn:match("test_losses_by_their_formulas.-local expected = (%b{})")
+    for name in pairs(bk.loss) do
+        holds(named(losses, name), "bk.loss.%s is not among expected of test_losses_by_their_formulas", name)
     end
     for _, line in each("cat src/tensor/kernels/*.inc | grep -E '^(KERNEL|REAL)'") do
         local name = line:match("%(([%w_]+)")
@@ -166,8 +172,7 @@ function TestDeclared.test_what_has_values_has_a_test_of_them()
     local all = {}
     for _, suite in pairs(suites) do all[#all + 1] = suite end
     all = table.concat(all, "\n")
-    for _, room in ipairs{ "loss", "schedule", "order", "intervention", "record", "metric", "tasks", "data",
-        "linalg" } do
+    for _, room in ipairs{ "schedule", "order", "intervention", "record", "metric", "tasks", "data", "linalg" } do
         for name in pairs(bk[room]) do holds(named(all, name), "no suite names bk.%s.%s", room, name) end
     end
     for name, value in pairs(bk) do

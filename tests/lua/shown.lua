@@ -111,11 +111,16 @@ local function trimmed(lines)
     return lines
 end
 
-function shown.compare(where, want, got)
+-- nil where they are the same.
+function shown.difference(where, want, got)
     want, got = trimmed(want), trimmed(got)
-    if shown.same_lines(want, got) then return end
-    lu.fail(("%s: the page shows\n%s\nand what comes is\n%s"):format(where, table.concat(want, "\n"),
-        table.concat(got, "\n")))
+    return not shown.same_lines(want, got) and ("%s: the page shows\n%s\nand what comes is\n%s"):format(where,
+        table.concat(want, "\n"), table.concat(got, "\n")) or nil
+end
+
+function shown.compare(where, want, got)
+    local difference = shown.difference(where, want, got)
+    if difference then lu.fail(difference) end
 end
 
 -- What the session does with inputs, one after another; an error is its message.

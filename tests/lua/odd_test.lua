@@ -12,7 +12,8 @@ function TestOdd.test_odd_arguments()
     local p = assert(io.popen(("%s/bracket tests/lua/odd.lua %s 2>%s/errors </dev/null"):format(BUILD, name, name)))
     local said = p:read("a")
     local ended = { p:close() }
+    local errors = assert(io.open(name .. "/errors")):read("a") -- what it said where it could not begin
     os.execute(("rm -r %s"):format(name))
-    lu.assertEquals(said, "done\n")
+    lu.assertEquals(said, "done\n", errors)
     lu.assertEquals(ended, { true, "exit", 0 })
 end

@@ -75,6 +75,10 @@ end
 
 function TestDeclared.test_a_metric_says_when_and_is_a_number()
     local kinds = bk.metric._kind
+    for _, path in each("grep -l 'metric\\._matrix' lua/bracket/metric/[a-z]*.lua") do -- others are no run's to report
+        lu.assertNotNil(kinds[bk.metric[path:match("([%w_]+)%.lua$")]],
+            path .. ": bk.metric._kind is to say when a run reports what the file returns")
+    end
     lu.assertErrorMsgContains('bk.metric._kind: expected "always" or "once", got "allways"', function()
         kinds[function() end] = "allways"
     end)

@@ -124,9 +124,9 @@ function TestModel.test_losses_by_their_formulas()
         { bk.loss.kl_divergence { temperature = 3 }, kl(3) },
     }
     local theta = bk.zeros { 0 }
-    for i, e in ipairs(expected) do
+    for _, e in ipairs(expected) do
         local y = e[1].class_ids and bk.tensor(c, { dtype = "int64" }) or bk.tensor(t)
-        lu.assertAlmostEquals(e[1](m)(theta, bk.tensor(z), y):item(), e[2], 1e-14, tostring(i))
+        lu.assertAlmostEquals(e[1](m)(theta, bk.tensor(z), y):item(), e[2], 1e-14, tostring(e[1]))
     end
 end
 

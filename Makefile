@@ -56,7 +56,7 @@ APP_LIBS := $(shell $(PKG_CONFIG) --libs libedit sqlite3 2>/dev/null)
 
 # ---- flags ----
 OPT ?= -O2 -g
-WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wno-missing-field-initializers
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wno-missing-field-initializers -Werror=implicit-function-declaration
 ifeq ($(SANITIZE),thread)
 B := build/tsan
 SAN := -fsanitize=thread -fno-omit-frame-pointer

@@ -135,5 +135,10 @@ print("all there")
         lu.assertNotEquals(status, 0)
         lu.assertStrContains(output, message)
     end
+    -- a builder that there is not is an error of the file, not of the link two minutes later
+    status, output = sh(("cd %s && sed -i 's/g_step(/g_stp(/' src/ops/elu.c && make -s build/obj/ops/elu.o")
+        :format(scratch))
+    lu.assertNotEquals(status, 0)
+    lu.assertStrContains(output, "src/ops/elu.c:9:")
     sh("rm -rf " .. scratch)
 end

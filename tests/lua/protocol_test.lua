@@ -775,12 +775,10 @@ function TestProtocolErrors:test_tasks()
     fails("task 1: batch is an option of bk.protocol, for all tasks", { tasks = { { x = x, y = y, batch = 3 } } })
     fails("task 1: label_smoothing is an option of the loss: loss = bk.loss.cross_entropy{ label_smoothing = 0.1 }",
         { tasks = { { x = x, y = y, label_smoothing = 0.1 } } })
-    fails("task 1: loss: expected a 0-d tensor, got a tensor float64 (10,3)", { tasks = { { x = x, y = y, loss = function(m, t, of)
-        return m:forward(t, of)
-    end } } }, true)
-    fails("task 1: loss: expected a 0-d tensor, got 1", { tasks = { { x = x, y = y, loss = function()
-        return 1
-    end } } }, true)
+    fails("task 1: loss: expected a 0-d tensor, got a tensor float64 (10,3)",
+        { tasks = { { x = x, y = y, loss = function(m, t, of) return m:forward(t, of) end } } }, true)
+    fails("task 1: loss: expected a 0-d tensor, got 1",
+        { tasks = { { x = x, y = y, loss = function() return 1 end } } }, true)
     fails("task 1: expected tensors x and y, or train = { x =, y = }; got a tensor float64 (10,5) and nil",
         { tasks = { { x = x } } })
     fails("got none", { tasks = {} })

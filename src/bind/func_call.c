@@ -173,6 +173,7 @@ static void profile_runs(lua_State *L, plan *p, int n) {
     enum { RUNS = 10 };
     const double enough = 0.2;
     int top = lua_gettop(L);
+    const int steps = plan_info(p).steps;
     double seconds = 0;
     for (int i = 0; i <= RUNS && seconds < enough; i++) {
         plan_profile(p, i > 0); /* the first untimed: caches are cold, and the results' memory is new */
@@ -180,7 +181,7 @@ static void profile_runs(lua_State *L, plan *p, int n) {
         lua_settop(L, top);
         lua_gc(L, LUA_GCCOLLECT); /* the next run writes its results where the caches know them */
         seconds = 0;
-        for (int k = 0; k < plan_info(p).steps; k++) seconds += plan_step_at(p, k).seconds;
+        for (int k = 0; k < steps; k++) seconds += plan_step_at(p, k).seconds;
     }
     plan_profile(p, false);
 }

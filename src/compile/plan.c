@@ -604,6 +604,7 @@ static bool compile(builder *b, node *const *outs, size_t memory) {
 static bk_status make_ready(plan *p, err *e) {
     if (p->arena_bytes && !(p->arena = mem_block_alloc(p->c, p->arena_bytes))) return err_nomem(e, p->arena_bytes);
     p->scratch_bytes = plan_scratch(p, p->threads = ctx_threads(p->c));
+    p->stats.alone_bytes = p->arena_bytes + plan_scratch(p, 1);
     p->bases[SLOT_ARENA] = p->arena;
     for (int i = 0; i < p->n_consts; i++) p->bases[1 + i] = tensor_data(&p->consts[i]);
     for (int i = 0; i < p->n_places; i++)

@@ -233,7 +233,6 @@ plan_stats plan_info(const plan *p) {
     plan_stats s = p->stats;
     const int threads = ctx_threads(p->c);
     s.arena_bytes = p->arena_bytes + (p->threads == threads ? p->scratch_bytes : plan_scratch(p, threads));
-    s.alone_bytes = p->arena_bytes + plan_scratch(p, 1);
     return s;
 }
 void plan_tells(plan *p, const char *what) {

@@ -46,6 +46,16 @@ local function ranks(n, script, arguments, options)
     return lines, status, output
 end
 
+-- Of so many ranks each said all of the texts, and nothing else was said.
+local function every_rank_says(lines, n, texts)
+    local expected = {}
+    for r = 0, n - 1 do
+        for _, text in ipairs(texts) do expected[#expected + 1] = r .. ": " .. text end
+    end
+    table.sort(expected)
+    lu.assertEquals(lines, expected)
+end
+
 -- ---- one process ----
 
 TestOneRank = { setUp = set_up, tearDown = tear_down }
@@ -127,16 +137,9 @@ function TestRanks:test_values_go_around()
         mpi.barrier()
     ]])
     lu.assertEquals(status, 0)
-    local expected = {}
-    for r = 0, 2 do
-        for _, text in ipairs{ "2 true 3 true 2.0", "3 6 1.5", "55", "float32 6.0", "true",
-            "bk.mpi.broadcast: value.1: a function cannot be saved; expected numbers, strings, booleans, tensors and "
-                .. "tables of these" } do
-            expected[#expected + 1] = r .. ": " .. text
-        end
-    end
-    table.sort(expected)
-    lu.assertEquals(lines, expected)
+    every_rank_says(lines, 3, { "2 true 3 true 2.0", "3 6 1.5", "55", "float32 6.0", "true",
+        "bk.mpi.broadcast: value.1: a function cannot be saved; expected numbers, strings, booleans, tensors and "
+            .. "tables of these" })
 end
 
 function TestRanks:test_every_derivative_is_a_sum_over_ranks()
@@ -236,21 +239,15 @@ function TestRanks:test_arguments_of_several_ranks()
         say(first - 1 + count == ends[mpi.rank + 1])
     ]])
     lu.assertEquals(status, 0, output)
-    local examples, expected = "expected a tensor of examples along its first dimension, got ", {}
-    for r = 0, 2 do
-        for _, text in ipairs{ "bk.mpi.shard: x: " .. examples .. "nil", "bk.mpi.shard: y: " .. examples .. "nil",
-            "bk.mpi.shard: x: " .. examples .. "3", "bk.mpi.shard: y: " .. examples .. "a tensor float64 ()",
-            "bk.mpi.shard: y: expected as many examples as x has, 5, got 4",
-            "bk.mpi.broadcast: value: expected tables at most 33 deep, got one that is deeper or holds itself",
-            "bk.mpi.broadcast: value: nil cannot be saved; expected numbers, strings, booleans, tensors and tables of "
-                .. "these",
-            "bk.mpi.allreduce: value: expected a tensor or a number, got nil",
-            "bk.mpi.shard: f: expected a function (theta, x, y), got nil", "true" } do
-            expected[#expected + 1] = r .. ": " .. text
-        end
-    end
-    table.sort(expected)
-    lu.assertEquals(lines, expected)
+    local examples = "expected a tensor of examples along its first dimension, got "
+    every_rank_says(lines, 3, { "bk.mpi.shard: x: " .. examples .. "nil", "bk.mpi.shard: y: " .. examples .. "nil",
+        "bk.mpi.shard: x: " .. examples .. "3", "bk.mpi.shard: y: " .. examples .. "a tensor float64 ()",
+        "bk.mpi.shard: y: expected as many examples as x has, 5, got 4",
+        "bk.mpi.broadcast: value: expected tables at most 33 deep, got one that is deeper or holds itself",
+        "bk.mpi.broadcast: value: nil cannot be saved; expected numbers, strings, booleans, tensors and tables of "
+            .. "these",
+        "bk.mpi.allreduce: value: expected a tensor or a number, got nil",
+        "bk.mpi.shard: f: expected a function (theta, x, y), got nil", "true" })
 end
 
 function TestRanks:test_calls_that_differ_are_named()
